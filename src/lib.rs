@@ -1,0 +1,3 @@
+//! Registry mirrors for Talos Linux clusters.
+pub mod secret;
+pub mod yaml;

@@ -1,0 +1,11 @@
+//! Secrets: a value that nothing prints, where one comes from, and hiding those that reach a text all the same.
+
+mod redact;
+mod reference;
+mod source;
+mod value;
+
+pub use redact::{Redactor, without_userinfo};
+pub use reference::SecretRef;
+pub use source::{SourceError, Sources};
+pub use value::Secret;

@@ -1,0 +1,52 @@
+use super::value::Secret;
+
+/// Replaces known secrets in texts that come from elsewhere, such as the messages of a program.
+#[derive(Clone, Debug, Default)]
+pub struct Redactor(Vec<Secret<String>>);
+
+impl Redactor {
+    /// Remembers a secret; one of fewer than four characters would blot out ordinary words and is left.
+    pub fn add(&mut self, secret: &Secret<String>) {
+        if secret.expose().chars().count() >= 4 && !self.0.contains(secret) {
+            self.0.push(secret.clone());
+            self.0.sort_by_key(|secret| std::cmp::Reverse(secret.expose().len()));
+        }
+    }
+
+    /// Returns the text with every remembered secret as `<redacted>`.
+    pub fn apply(&self, text: &str) -> String {
+        self.0.iter().fold(text.to_owned(), |text, secret| text.replace(secret.expose(), "<redacted>"))
+    }
+}
+
+/// Returns a URL's text without the user and password that may stand before its host.
+pub fn without_userinfo(url: &str) -> String {
+    let Some((scheme, rest)) = url.split_once("://") else { return url.to_owned() };
+    let authority_end = rest.find(['/', '?', '#']).unwrap_or(rest.len());
+    let (authority, tail) = rest.split_at(authority_end);
+    match authority.rsplit_once('@') {
+        Some((_, host)) => format!("{scheme}://{host}{tail}"),
+        None => url.to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn longest_secret_goes_first() {
+        let mut redactor = Redactor::default();
+        redactor.add(&Secret::from("hunter2"));
+        redactor.add(&Secret::from("hunter2-long"));
+        redactor.add(&Secret::from("abc"));
+        assert_eq!(redactor.apply("abc hunter2-long hunter2"), "abc <redacted> <redacted>");
+    }
+
+    #[test]
+    fn userinfo_goes() {
+        assert_eq!(without_userinfo("https://u:p@h:5000/v2?a=b@c"), "https://h:5000/v2?a=b@c");
+        assert_eq!(without_userinfo("https://h/@x"), "https://h/@x");
+        assert_eq!(without_userinfo("h"), "h");
+    }
+}
