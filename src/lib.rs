@@ -1,3 +1,6 @@
 //! Registry mirrors for Talos Linux clusters.
+pub mod image;
+pub mod inventory;
+pub mod registries;
 pub mod secret;
 pub mod yaml;

@@ -86,9 +86,9 @@ impl Sources {
         }
         let bytes = match reference {
             SecretRef::Inline(secret) => secret.expose().clone().into_bytes(),
-            SecretRef::Env(name) => {
-                std::env::var_os(name).ok_or_else(|| SourceError::NoVariable(name.clone()))?.into_encoded_bytes()
-            }
+            SecretRef::Env(name) => std::env::var_os(name)
+                .ok_or_else(|| SourceError::NoVariable(name.clone()))?
+                .into_encoded_bytes(),
             SecretRef::File(path) => self.bytes(path)?,
             SecretRef::Command(argv) => run(argv, &self.base)?,
             SecretRef::Stdin => {
@@ -101,7 +101,8 @@ impl Sources {
             }
         };
         let text = String::from_utf8(bytes).map_err(|_| SourceError::NotText(reference.to_string()))?;
-        let text = text.strip_suffix('\n').map_or(text.as_str(), |text| text.strip_suffix('\r').unwrap_or(text));
+        let text =
+            text.strip_suffix('\n').map_or(text.as_str(), |text| text.strip_suffix('\r').unwrap_or(text));
         if text.is_empty() {
             return Err(SourceError::Empty(reference.to_string()));
         }
