@@ -87,6 +87,11 @@ impl TalosVersion {
         self.at_least(1, 12, 2)
     }
 
+    /// Returns whether patches can delete at all: talosctl 1.8 (899f1b900).
+    pub fn has_patch_delete(&self) -> bool {
+        (self.major, self.minor) >= (1, 8)
+    }
+
     /// Returns whether a delete selector of a document that is not there is skipped: talosctl 1.14 (c3052e845).
     ///
     /// Patches are applied by talosctl, so its version decides. Earlier ones panic or refuse the patch.

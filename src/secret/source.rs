@@ -61,7 +61,15 @@ pub enum SourceError {
     Stdin(String),
 }
 
-/// Gets secrets and files, each once a run.
+/// Gives the values that an inventory only names.
+pub trait Values {
+    /// Returns the secret a reference names.
+    fn secret(&mut self, reference: &SecretRef) -> Result<Secret<String>, SourceError>;
+    /// Returns the text of a file.
+    fn file(&mut self, path: &Path) -> Result<String, SourceError>;
+}
+
+/// Gets secrets and files, each once a run; commands for at most 30 s.
 #[derive(Debug, Default)]
 pub struct Sources {
     base: PathBuf,
@@ -74,8 +82,14 @@ impl Sources {
         Self { base: base.into(), cache: HashMap::new() }
     }
 
-    /// Returns the secret a reference names; commands run at most once, for at most 30 s.
-    pub fn secret(&mut self, reference: &SecretRef) -> Result<Secret<String>, SourceError> {
+    fn bytes(&self, path: &Path) -> Result<Vec<u8>, SourceError> {
+        let path = self.base.join(path);
+        std::fs::read(&path).map_err(|source| SourceError::Unreadable { path, source })
+    }
+}
+
+impl Values for Sources {
+    fn secret(&mut self, reference: &SecretRef) -> Result<Secret<String>, SourceError> {
         if let SecretRef::Inline(secret) = reference {
             return Ok(secret.clone());
         }
@@ -111,14 +125,8 @@ impl Sources {
         Ok(secret)
     }
 
-    /// Returns the text of a file.
-    pub fn file(&self, path: &Path) -> Result<String, SourceError> {
+    fn file(&mut self, path: &Path) -> Result<String, SourceError> {
         String::from_utf8(self.bytes(path)?).map_err(|_| SourceError::NotText(path.display().to_string()))
-    }
-
-    fn bytes(&self, path: &Path) -> Result<Vec<u8>, SourceError> {
-        let path = self.base.join(path);
-        std::fs::read(&path).map_err(|source| SourceError::Unreadable { path, source })
     }
 }
 
