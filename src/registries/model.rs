@@ -1,5 +1,7 @@
 use std::collections::BTreeMap;
 
+use serde_json::{Map, Value, json};
+
 use super::endpoint::Endpoint;
 use crate::secret::Secret;
 
@@ -75,6 +77,39 @@ impl Registries {
         hosts.sort_unstable();
         hosts.dedup();
         hosts
+    }
+
+    /// Returns an object for scripts, secrets included.
+    pub fn to_json(&self) -> Value {
+        let mirrors = self.mirrors.iter().map(|(name, mirror)| {
+            let endpoint = |endpoint: &Endpoint| json!({"url": endpoint.url, "overridePath": endpoint.override_path});
+            let endpoints: Vec<Value> = mirror.endpoints.iter().map(endpoint).collect();
+            (name.clone(), json!({"endpoints": endpoints, "skipFallback": mirror.skip_fallback}))
+        });
+        let text = |secret: &Option<Secret<String>>| secret.as_ref().map_or("", |secret| secret.expose()).to_owned();
+        let auth = self.auth.iter().map(|(host, auth)| {
+            let value = json!({
+                "username": auth.username.as_deref().unwrap_or(""),
+                "password": text(&auth.password),
+                "auth": text(&auth.auth),
+                "identityToken": text(&auth.identity_token),
+            });
+            (host.clone(), value)
+        });
+        let tls = self.tls.iter().map(|(host, tls)| {
+            let identity = tls.client_identity.as_ref().map(|id| json!({"cert": id.cert, "key": id.key.expose()}));
+            let value = json!({
+                "ca": tls.ca.as_deref().unwrap_or(""),
+                "clientIdentity": identity,
+                "insecureSkipVerify": tls.insecure_skip_verify,
+            });
+            (host.clone(), value)
+        });
+        json!({
+            "mirrors": mirrors.collect::<Map<_, _>>(),
+            "auth": auth.collect::<Map<_, _>>(),
+            "tls": tls.collect::<Map<_, _>>(),
+        })
     }
 
     /// Returns every secret that is there.

@@ -67,6 +67,28 @@ pub trait Values {
     fn secret(&mut self, reference: &SecretRef) -> Result<Secret<String>, SourceError>;
     /// Returns the text of a file.
     fn file(&mut self, path: &Path) -> Result<String, SourceError>;
+    /// Returns whether secrets are stand-ins that must not be looked at more closely.
+    fn hides_secrets(&self) -> bool {
+        false
+    }
+}
+
+/// Gives files as they are, and `<redacted>` for every secret, none of which it fetches.
+#[derive(Debug)]
+pub struct Hidden<'a>(pub &'a mut Sources);
+
+impl Values for Hidden<'_> {
+    fn secret(&mut self, _: &SecretRef) -> Result<Secret<String>, SourceError> {
+        Ok(Secret::from("<redacted>"))
+    }
+
+    fn file(&mut self, path: &Path) -> Result<String, SourceError> {
+        self.0.file(path)
+    }
+
+    fn hides_secrets(&self) -> bool {
+        true
+    }
 }
 
 /// Gets secrets and files, each once a run; commands for at most 30 s.
