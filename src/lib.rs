@@ -1,3 +1,4 @@
 //! Registry mirrors for Talos Linux clusters.
 pub mod secret;
+pub mod sops;
 pub mod yaml;
