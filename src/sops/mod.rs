@@ -1,5 +1,9 @@
 //! SOPS files.
+mod bech32;
 mod cipher;
+mod identity;
+mod metadata;
+mod recipient;
 mod mac;
 mod path;
 mod pattern;
