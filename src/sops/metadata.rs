@@ -188,7 +188,7 @@ mod tests {
             Metadata::read(document.root.get("sops").unwrap())
         };
         for (version, text) in [
-            ("3.9.4", include_str!("../../tests/vectors/sops/v3.9.4/v1alpha1.moe.yaml")),
+            ("3.12.2", include_str!("../../tests/vectors/sops/v3.12.2/v1alpha1.moe.yaml")),
             ("3.13.3", include_str!("../../tests/vectors/sops/v3.13.3/v1alpha1.moe.yaml")),
         ] {
             let metadata = read(text).unwrap();
