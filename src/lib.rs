@@ -4,4 +4,5 @@ pub mod inventory;
 pub mod patch;
 pub mod registries;
 pub mod secret;
+pub mod sops;
 pub mod yaml;

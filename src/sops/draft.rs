@@ -1,0 +1,198 @@
+use super::block::Addition;
+use super::cipher::{Cipher, is_token};
+use super::error::{Refusal, SopsError};
+use super::mac::{Mac, MacScope};
+use super::path::Path;
+use super::plain::Plain;
+use super::random::Random;
+use super::rule::Rule;
+use super::stash::Stash;
+use super::value::{Content, Kind, Unfit, Value};
+use super::walk::{Leaf, METADATA, Remark, Walk, walk};
+use crate::yaml::{Edit, Indent, Node, Resolved, Style, Value as Yaml, apply, line_start, resolve};
+
+/// A plaintext that SOPS can hold, ready to be sealed.
+pub(super) struct Draft<'a> {
+    plain: &'a Plain,
+    walk: Walk<'a>,
+    /// What each leaf holds.
+    contents: Vec<Content>,
+}
+
+/// A draft with its values sealed.
+pub(super) struct Sealed {
+    edits: Vec<Edit>,
+    /// What the MAC is to hold.
+    pub(super) mac: Value,
+}
+
+/// What readers of a file understand.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Reader {
+    /// sops before 3.10, which knows no dates.
+    Old,
+    /// sops 3.10 and later.
+    Current,
+}
+
+impl Reader {
+    /// Tells by the version in a file.
+    pub(super) fn of(version: &str) -> Self {
+        let mut parts = version.split('.').map(|part| part.parse::<u32>().unwrap_or(0));
+        if (parts.next(), parts.next()) >= (Some(3), Some(10)) { Self::Current } else { Self::Old }
+    }
+}
+
+impl<'a> Draft<'a> {
+    /// Checks a plaintext and finds what the rule selects.
+    pub(super) fn new(plain: &'a Plain, rule: &Rule, indent: Indent, reader: Reader) -> Result<Self, SopsError> {
+        if plain.stream.documents.is_empty() {
+            return Err(Refusal::Empty.whole());
+        }
+        for document in &plain.stream.documents {
+            let position = plain.position(document.root.span.start);
+            if document.root.is_sequence() {
+                return Err(Refusal::List.at(&Path::default(), position));
+            }
+            if !document.root.is_mapping() {
+                return Err(Refusal::NoMapping.at(&Path::default(), position));
+            }
+            if let Some(entry) = document.root.entry(METADATA) {
+                let position = plain.position(entry.key_span.start);
+                let sealed = entry.value.get("mac").is_some();
+                return Err(if sealed { SopsError::AlreadyEncrypted(Some(position)) } else { Refusal::SopsKey.at(&Path::default(), position) });
+            }
+            check_structure(plain, &document.root, &Path::default())?;
+        }
+        let walk = walk(plain.text.expose(), &plain.stream, rule, indent);
+        let contents = walk.leaves.iter().map(|leaf| check(plain, leaf, reader)).collect::<Result<_, _>>()?;
+        Ok(Self { plain, walk, contents })
+    }
+
+    /// Returns how many documents there are.
+    pub(super) fn documents(&self) -> usize {
+        self.plain.stream.documents.len()
+    }
+
+    /// Returns whether two drafts hold the same values, types, order and comments; layout does not count.
+    pub(super) fn same(&self, other: &Self) -> bool {
+        let leaves = |draft: &Self| draft.walk.leaves.iter().map(|leaf| (leaf.document, leaf.path.clone())).collect::<Vec<_>>();
+        let remarks = |draft: &Self| draft.walk.remarks.iter().map(|r| (r.document, r.comment.text.clone())).collect::<Vec<_>>();
+        self.contents == other.contents
+            && self.documents() == other.documents()
+            && leaves(self) == leaves(other)
+            && remarks(self) == remarks(other)
+    }
+
+    /// Seals what the rule selects; what the stash holds keeps its token.
+    pub(super) fn seal(&self, cipher: &Cipher, scope: MacScope, stash: &mut Stash, random: &mut Random<'_>) -> Result<Sealed, SopsError> {
+        let mut mac = Mac::new(scope);
+        let mut edits = Vec::new();
+        for (leaf, content) in self.walk.leaves.iter().zip(&self.contents) {
+            let Some(value) = content.value() else { continue };
+            mac.add(value, leaf.selected);
+            if leaf.selected && !value.is_blank() {
+                let token = self.token(cipher, value, &leaf.path, leaf.node.span.start, stash, random)?;
+                let token = if leaf.column.is_none() { format!("\"{token}\"") } else { token };
+                edits.push(Edit::new(leaf.node.span.clone(), token));
+            }
+        }
+        for remark in self.walk.remarks.iter().filter(|remark| remark.selected && !remark.comment.text.is_empty()) {
+            edits.push(self.seal_remark(cipher, remark, stash, random)?);
+        }
+        Ok(Sealed { edits, mac: mac.finish() })
+    }
+
+    fn seal_remark(&self, cipher: &Cipher, remark: &Remark<'_>, stash: &mut Stash, random: &mut Random<'_>) -> Result<Edit, SopsError> {
+        let value = Value::new(Kind::Comment, remark.comment.text.clone());
+        let span = remark.comment.span.clone();
+        // sops writes a comment in a list as an item; one that came so goes so, but no new one is made.
+        if remark.list.is_some() && !stash.knows(&remark.path.aad(), &value) {
+            return Err(Refusal::CommentInList.at(&remark.path, self.plain.position(span.start)));
+        }
+        let token = self.token(cipher, &value, &remark.path, span.start, stash, random)?;
+        Ok(match remark.list {
+            Some(column) if remark.comment.own_line => {
+                let start = line_start(self.plain.text.expose(), span.start);
+                Edit::new(start..span.end, format!("{}- {token}", " ".repeat(column)))
+            }
+            Some(_) | None => Edit::new(span, format!("#{token}")),
+        })
+    }
+
+    fn token(&self, cipher: &Cipher, value: &Value, path: &Path, at: usize, stash: &mut Stash, random: &mut Random<'_>) -> Result<String, SopsError> {
+        let aad = path.aad();
+        if let Some(token) = stash.take(&aad, value) {
+            return Ok(token);
+        }
+        let mut nonce = [0; 32];
+        random(&mut nonce);
+        cipher.seal(value, &aad, &nonce).map_err(|error| SopsError::Value {
+            path: path.clone(),
+            position: self.plain.position(at),
+            source: error.into(),
+        })
+    }
+
+    /// Writes the sealed text with a `sops:` in every document.
+    pub(super) fn write(&self, sealed: Sealed, block: impl Fn(usize) -> Addition) -> String {
+        let text = self.plain.text.expose();
+        let documents = self.plain.stream.documents.iter().enumerate();
+        let blocks = documents.flat_map(|(number, document)| block(number).edits(text, document));
+        apply(text, &sealed.edits.into_iter().chain(blocks).collect::<Vec<_>>())
+    }
+}
+
+/// Checks what no leaf shows: aliases and the kinds of keys.
+fn check_structure(plain: &Plain, node: &Node, path: &Path) -> Result<(), SopsError> {
+    use super::path::Step;
+    if node.shared {
+        return Err(Refusal::Alias.at(path, plain.position(node.span.start)));
+    }
+    for entry in node.entries() {
+        let quoted = plain.text.expose().get(entry.key_span.clone()).is_some_and(|key| key.starts_with(['"', '\'']));
+        let date = !quoted && matches!(resolve(&entry.key, Style::Plain, None), Resolved::Timestamp(_));
+        if (!entry.key_is_string || date) && !entry.value.shared {
+            return Err(Refusal::KeyKind(entry.key.clone()).at(path, plain.position(entry.key_span.start)));
+        }
+        check_structure(plain, &entry.value, &path.join(Step::Key(entry.key.clone())))?;
+    }
+    for (index, item) in node.items().iter().enumerate() {
+        check_structure(plain, item, &path.join(Step::Index(index)))?;
+    }
+    Ok(())
+}
+
+/// Checks one value and returns it.
+fn check(plain: &Plain, leaf: &Leaf<'_>, reader: Reader) -> Result<Content, SopsError> {
+    let refuse = |refusal: Refusal| refusal.at(&leaf.path, plain.position(leaf.node.span.start));
+    let content = Content::of(leaf.node).map_err(|unfit| {
+        refuse(match unfit {
+            Unfit::Unsigned => Refusal::Unsigned,
+            Unfit::Tag => Refusal::Tag,
+        })
+    })?;
+    let Some(value) = content.value() else { return Ok(content) };
+    let text = value.text();
+    if is_token(text) {
+        return Err(SopsError::AlreadyEncrypted(Some(plain.position(leaf.node.span.start))));
+    }
+    if text.starts_with("ENC[AGE,") {
+        return Err(SopsError::Talm(Some(plain.position(leaf.node.span.start))));
+    }
+    let tagged = leaf.node.tag.as_deref().is_some_and(|tag| !tag.ends_with("str"));
+    let refusal = match value.kind() {
+        Kind::Time if reader == Reader::Old => Refusal::Timestamp,
+        _ if leaf.selected && tagged => Refusal::Tag,
+        _ if leaf.selected => return Ok(content),
+        Kind::Float if text == "-0" => Refusal::NegativeZero,
+        Kind::Str if text.contains(['\u{2028}', '\u{2029}']) => Refusal::Separator,
+        Kind::Str if text.starts_with('\n') && is_item(leaf) => Refusal::LeadingBreak,
+        _ => return Ok(content),
+    };
+    Err(refuse(refusal))
+}
+
+fn is_item(leaf: &Leaf<'_>) -> bool {
+    matches!(leaf.path.0.last(), Some(super::path::Step::Index(_))) && matches!(leaf.node.value, Yaml::Scalar(_))
+}

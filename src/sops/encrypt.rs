@@ -1,0 +1,110 @@
+use jiff::Timestamp;
+use zeroize::Zeroize;
+
+use super::block::Addition;
+use super::cipher::{Cipher, DataKey};
+use super::draft::{Draft, Reader};
+use super::error::{Refusal, SopsError};
+use super::guard::{IsSecret, guard};
+use super::mac::MacScope;
+use super::metadata::{Group, Metadata, Wrapped, format_time};
+use super::opened::{read_back, seal_mac};
+use super::plain::Plain;
+use super::random::Random;
+use super::recipient::Recipient;
+use super::rule::Rule;
+use crate::secret::Secret;
+use crate::yaml::Indent;
+
+/// The version that new files name: every sops from 3.9 on reads what this module writes.
+pub const VERSION: &str = "3.9.4";
+
+/// How a new file is encrypted.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// Which values are sealed.
+    pub rule: Rule,
+    /// What the MAC covers.
+    pub mac_scope: MacScope,
+    /// Whom the file is for.
+    pub recipients: Vec<Recipient>,
+    /// The step of indentation of the `sops:`.
+    pub indent: Indent,
+    /// The version of sops to name.
+    pub version: String,
+    /// Which values must not be left in clear text.
+    pub is_secret: Option<IsSecret>,
+}
+
+impl Settings {
+    /// Makes settings with sops' defaults for all but the rule and the recipients.
+    pub fn new(rule: Rule, recipients: Vec<Recipient>) -> Self {
+        Self {
+            rule,
+            mac_scope: MacScope::All,
+            recipients,
+            indent: Indent::default(),
+            version: VERSION.to_owned(),
+            is_secret: None,
+        }
+    }
+}
+
+/// Encrypts a text: values are replaced in place, a `sops:` is added to every document, all else stays as it is.
+///
+/// age takes the randomness for wrapping the data key from the operating system; all other comes from `random`.
+///
+/// Fails if the text is encrypted already or holds what SOPS cannot keep, if there is no usable recipient, and if a
+/// value that [`Settings::is_secret`] names would be left in clear text.
+pub fn encrypt(plaintext: &str, settings: &Settings, now: Timestamp, random: &mut Random<'_>) -> Result<String, SopsError> {
+    let plain = Plain::parse(Secret::from(plaintext))?;
+    let draft = Draft::new(&plain, &settings.rule, settings.indent, Reader::of(&settings.version))?;
+    if draft.documents() > 1 && settings.mac_scope == MacScope::Encrypted {
+        return Err(Refusal::LooseDocuments.whole());
+    }
+    if plain.stream.documents.iter().any(|document| matches!(document.root.value, crate::yaml::Value::Mapping { flow: true, .. })) {
+        return Err(Refusal::FlowRoot.whole());
+    }
+    let key = new_key(random);
+    let age = wrap(&settings.recipients, &key)?;
+    let cipher = Cipher::new(&key);
+    let sealed = draft.seal(&cipher, settings.mac_scope, &mut super::stash::Stash::default(), random)?;
+    let last_modified = format_time(now);
+    let metadata = Metadata {
+        groups: vec![Group { age, foreign: Vec::new() }],
+        threshold: 1,
+        rule: settings.rule.clone(),
+        scope: settings.mac_scope,
+        mac: seal_mac(&cipher, &sealed.mac, &last_modified, random)?,
+        last_modified,
+        version: settings.version.clone(),
+    };
+    let block = metadata.write(settings.indent);
+    let text = draft.write(sealed, |_| Addition::new(block.clone()));
+    read_back(&text, &key, &draft)?;
+    if let Some(is_secret) = settings.is_secret {
+        guard(&text, &is_secret)?;
+    }
+    Ok(text)
+}
+
+/// Makes a data key.
+pub(super) fn new_key(random: &mut Random<'_>) -> DataKey {
+    let mut bytes = [0; 32];
+    random(&mut bytes);
+    let key = DataKey::new(bytes);
+    bytes.zeroize();
+    key
+}
+
+/// Wraps a data key for everyone, each once.
+pub(super) fn wrap(recipients: &[Recipient], key: &DataKey) -> Result<Vec<Wrapped>, SopsError> {
+    if recipients.is_empty() {
+        return Err(Refusal::NoRecipient.whole());
+    }
+    let mut seen = std::collections::HashSet::new();
+    if let Some(twice) = recipients.iter().find(|recipient| !seen.insert(recipient.as_str())) {
+        return Err(Refusal::TwoAlike(twice.to_string()).whole());
+    }
+    recipients.iter().map(|recipient| Ok(Wrapped::new(recipient, recipient.wrap(key)?))).collect()
+}

@@ -1,0 +1,68 @@
+use super::cipher::is_token;
+use super::error::{ClearSecret, SopsError};
+use super::path::Path;
+use super::rule::Rule;
+use super::value::Content;
+use super::walk::walk;
+use crate::yaml::{Indent, LineIndex, parse};
+
+/// Says of a path whether a secret stands there.
+pub type IsSecret = fn(&Path) -> bool;
+
+/// Returns whether a registry's secret stands at a path: `password`, `identityToken`, `auth` as a value, or the `key` of
+/// a `clientIdentity`.
+pub fn is_registry_secret(path: &Path) -> bool {
+    let keys: Vec<&str> = path.keys().collect();
+    matches!(keys.as_slice(), [.., "password" | "identityToken" | "auth"] | [.., "clientIdentity", "key"])
+}
+
+/// Checks that an encrypted text leaves no secret in clear text: the last line of defence against a rule with a gap.
+///
+/// Fails with every value that is neither sealed nor empty and for which `is_secret` holds.
+pub fn guard(text: &str, is_secret: &dyn Fn(&Path) -> bool) -> Result<(), SopsError> {
+    let stream = parse(text)?;
+    let walk = walk(text, &stream, &Rule::default(), Indent::default());
+    let index = LineIndex::new(text);
+    let clear = walk.leaves.iter().filter(|leaf| {
+        let clear = match Content::of(leaf.node) {
+            Ok(Content::Nothing(_)) => false,
+            Ok(Content::Value(value)) => !value.is_blank() && !is_token(value.text()),
+            Err(_) => true,
+        };
+        clear && is_secret(&leaf.path)
+    });
+    let clear: Vec<ClearSecret> = clear
+        .map(|leaf| ClearSecret { path: leaf.path.clone(), position: index.position(leaf.node.span.start) })
+        .collect();
+    if clear.is_empty() { Ok(()) } else { Err(SopsError::ClearSecrets(clear)) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_every_clear_secret() {
+        let text = "\
+config:
+    a:
+        auth:
+            username: u
+            password: hunter2
+            identityToken: ''
+        tls: {clientIdentity: {crt: c, key: k}}
+    b:
+        auth: dXNlcg==
+        key: fine
+";
+        let error = guard(text, &is_registry_secret).unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            "[\"config\"][\"a\"][\"auth\"][\"password\"] (line 5), \
+             [\"config\"][\"a\"][\"tls\"][\"clientIdentity\"][\"key\"] (line 7), \
+             [\"config\"][\"b\"][\"auth\"] (line 9) would be left in clear text"
+        );
+        assert!(!error.to_string().contains("hunter2"));
+        assert!(guard("password: ENC[AES256_GCM,data:x,iv:x,tag:x,type:str]\n", &is_registry_secret).is_ok());
+    }
+}

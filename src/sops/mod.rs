@@ -1,0 +1,44 @@
+//! SOPS files: reading what any version since 3.6 wrote, and writing what every version since 3.9 reads.
+mod bech32;
+mod block;
+mod cipher;
+mod draft;
+mod encrypt;
+mod encrypted;
+mod error;
+mod guard;
+mod identity;
+mod mac;
+mod metadata;
+mod opened;
+mod path;
+mod pattern;
+mod plain;
+mod random;
+mod random_source;
+mod recipient;
+mod rekey;
+mod rule;
+mod shamir;
+mod stash;
+#[cfg(test)]
+mod tests;
+mod value;
+mod walk;
+
+pub use encrypt::{Settings, VERSION, encrypt};
+pub use encrypted::{Encrypted, is_encrypted, looks_encrypted, sealed_values};
+pub use error::{ClearSecret, NoKey, Refusal, SopsError, ValueError};
+pub use guard::{IsSecret, guard, is_registry_secret};
+pub use identity::{Ask, Identities};
+pub use mac::MacScope;
+pub use metadata::MetadataError;
+pub use opened::Opened;
+pub use path::{Path, PathError, Step};
+pub use pattern::{Pattern, PatternError};
+pub use random::Random;
+pub use random_source::os_random;
+pub use recipient::{Recipient, RecipientError};
+pub use rekey::{KeyChange, Rekeyed};
+pub use rule::{Rule, RuleError};
+pub use value::{Kind, Value};
