@@ -1,6 +1,7 @@
 //! Registry mirrors for Talos Linux clusters.
 pub mod image;
 pub mod inventory;
+pub mod machineconfig;
 pub mod registries;
 pub mod secret;
 pub mod yaml;
