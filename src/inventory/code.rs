@@ -178,6 +178,14 @@ codes! {
         "An empty or misspelt block changes nothing, and for a host without a mirror it makes `*` pass it by.";
     Dropped = "W230", Warning, "something that the inventory does not keep",
         "It has no meaning for registries, or Talos has no equivalent.";
+    DuplicateDocument = "E130", Error, "a registry document that is there twice",
+        "Talos refuses a config with two documents of one kind and name.";
+    DuplicateEndpoint = "E131", Error, "an endpoint that is listed twice",
+        "Two equal endpoints make containerd's hosts.toml invalid. It then pulls from the upstream only, even where the \
+         fallback is off, and logs one line about it.";
+    ReplacesAll = "W231", Warning, "a patch that replaces all registries",
+        "`add` and `replace` of /machine/registries put this value in place of what is there: other mirrors, credentials \
+         and TLS settings are gone.";
 }
 
 impl Code {
