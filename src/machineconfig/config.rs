@@ -1,5 +1,8 @@
+use std::collections::BTreeMap;
 use std::fmt;
 use std::ops::Range;
+
+use serde_json::Value;
 
 use super::read::{Found, Reader};
 use super::replace::{Form, ReplaceError, Replacement, Unlisted, replace};
@@ -57,6 +60,21 @@ impl MachineConfig {
     pub fn legacy_span(&self) -> Option<Range<usize>> {
         let mut sections = self.with_roles().filter(|(_, role)| *role == Role::Machine);
         sections.find_map(|(document, _)| Some(document.root.at(&["machine", "registries"])?.span.clone()))
+    }
+
+    /// Returns `machine.registries` as a tree, if the key is there.
+    pub fn legacy_tree(&self) -> Option<Value> {
+        let mut sections = self.with_roles().filter(|(_, role)| *role == Role::Machine);
+        sections.find_map(|(document, _)| Some(document.root.at(&["machine", "registries"])?.to_json()))
+    }
+
+    /// Returns the registry documents as trees, by kind and name.
+    pub fn registry_trees(&self) -> BTreeMap<(Kind, String), Value> {
+        let trees = self.with_roles().filter_map(|(document, role)| match role {
+            Role::Registry(kind, name) => Some(((kind, name), document.root.to_json())),
+            Role::Machine | Role::Other => None,
+        });
+        trees.collect()
     }
 
     /// Returns the registries that the node has: legacy ones, and documents over them, key by key.
