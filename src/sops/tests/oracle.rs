@@ -25,11 +25,11 @@ fn programs() -> Vec<PathBuf> {
 
 const CASES: [(&str, &str); 6] = [
     (REGISTRY, "# head\nmachine: # inline\n    registries:\n        config:\n            zot.example.com:5000:\n                # in clear\n                auth:\n                    # sealed with it\n                    username: robot$a # why\n                    password: \"p: w\"\n                    # at the end\n                tls:\n                    clientIdentity:\n                        crt: |\n                            CERT\n                        key: |\n                            -----BEGIN KEY-----\n                            abc\n\n                            -----END KEY-----\n                    insecureSkipVerify: false\n"),
-    ("^password$", "password: \"\"\nb:\n    password: null\n    l: []\nc:\n    password:\n        - a\n        - a\n        - k: 1.5\n          n: -3\n          t: true\n          e: 1e21\n        - |+\n            x\n\nz: last\n"),
+    ("^password$", "password: \"\"\nb:\n    password: null\n    l: []\nc:\n    password:\n        - a\n        - b\n        - k: 1.5\n          n: -3\n          t: true\n          e: 1e21\n        - |+\n            x\n\nz: last\n"),
     ("^(password)$", "apiVersion: v1alpha1\npassword: pw-A\n---\n# second\napiVersion: v1alpha1\nname: zot:5000\npassword: pw-B\n# end\n"),
     ("", "# all\na: 1 # inline\nb:\n    # in b\n    c: x\n    # end of b\n# before d\nd: é\u{1F511}\n"),
     ("^password$", "a:\n  b: {password: x, l: [1, \"2\"]}\n  'quoted': 'it''s'\nlist:\n- password: 'y'\n  k: >-\n    fo\n    ld\n- p\n"),
-    ("^password$", "clear:\n    oct: 012\n    under: 1_000\n    inf: .inf\n    f: 1.0\n    s: yes\n    hex: 0x1f\n    date: \"2024-01-02\"\npassword: x\n"),
+    ("^password$", "clear:\n    oct: 012\n    under: 1_000\n    inf: .inf\n    f: 1.5\n    s: yes\n    hex: 0x1f\n    date: \"2024-01-02\"\npassword: x\n"),
 ];
 
 #[test]
