@@ -19,7 +19,8 @@ pub(super) fn with_prefix(text: &str, from: &str, to: &str) -> Option<Zeroizing<
 #[cfg(test)]
 pub(super) fn encode(prefix: &str, bytes: &[u8]) -> String {
     let bits: Vec<u8> = bytes.iter().flat_map(|byte| (0..8).rev().map(move |bit| byte >> bit & 1)).collect();
-    let groups = bits.chunks(5).map(|bits| (0..5).fold(0, |value, i| value << 1 | bits.get(i).copied().unwrap_or(0)));
+    let groups =
+        bits.chunks(5).map(|bits| (0..5).fold(0, |value, i| value << 1 | bits.get(i).copied().unwrap_or(0)));
     join(prefix, &groups.collect::<Vec<_>>())
 }
 

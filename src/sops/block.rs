@@ -32,7 +32,8 @@ impl<'a> Block<'a> {
         let (start, end) = (entry.key_span.start, entry.value.span.end);
         let flow = matches!(document.root.value, crate::yaml::Value::Mapping { flow: true, .. });
         let (cut, body) = if flow {
-            let before = index.checked_sub(1).and_then(|index| entries.get(index)).map(|entry| entry.value.span.end);
+            let before =
+                index.checked_sub(1).and_then(|index| entries.get(index)).map(|entry| entry.value.span.end);
             let after = entries.get(index + 1).map_or(end, |entry| entry.key_span.start);
             (before.map_or(start..after, |before| before..end), before.unwrap_or(start)..end)
         } else {
@@ -54,7 +55,8 @@ impl<'a> Block<'a> {
 
     /// Returns whether the recipient stands before what is sealed for it.
     pub(super) fn recipient_first(&self) -> bool {
-        let entry = self.node.get("age").and_then(|age| age.items().first()).and_then(|item| item.entries().first());
+        let entry =
+            self.node.get("age").and_then(|age| age.items().first()).and_then(|item| item.entries().first());
         entry.is_some_and(|entry| entry.key == "recipient")
     }
 
@@ -66,7 +68,10 @@ impl<'a> Block<'a> {
         let pad = " ".repeat(self.column());
         let text: String = lines.lines().map(|line| format!("{pad}{line}\n")).collect();
         Some(match self.node.entry("age") {
-            Some(age) => Edit::new(line_start(self.text, age.key_span.start)..block_end(self.text, age.value.span.end), text),
+            Some(age) => Edit::new(
+                line_start(self.text, age.key_span.start)..block_end(self.text, age.value.span.end),
+                text,
+            ),
             None => Edit::insert(line_start(self.text, self.node.entries().first()?.key_span.start), text),
         })
     }
@@ -106,10 +111,13 @@ impl Addition {
         let entries = document.root.entries();
         if self.flow {
             let (at, lead) = match entries.last() {
-                Some(last) => (last.value.span.end, if self.text.trim_start().starts_with(',') { "" } else { ", " }),
+                Some(last) => {
+                    (last.value.span.end, if self.text.trim_start().starts_with(',') { "" } else { ", " })
+                }
                 None => (document.root.span.start + 1, ""),
             };
-            let body = if entries.is_empty() { self.text.trim_start().trim_start_matches(',') } else { &self.text };
+            let body =
+                if entries.is_empty() { self.text.trim_start().trim_start_matches(',') } else { &self.text };
             return vec![Edit::insert(at, format!("{lead}{body}"))];
         }
         let mut edits = Vec::new();

@@ -89,7 +89,8 @@ fn parse(token: &str) -> Result<Parts, CipherError> {
     let rest = rest.split_once(']').map(|(body, _)| body).ok_or(CipherError::Malformed)?;
     let mut fields = rest.split(',');
     let mut field = |name: &str| {
-        let text = if name.is_empty() { fields.next() } else { fields.next().and_then(|f| f.strip_prefix(name)) };
+        let text =
+            if name.is_empty() { fields.next() } else { fields.next().and_then(|f| f.strip_prefix(name)) };
         text.filter(|text| !text.is_empty()).ok_or(CipherError::Malformed)
     };
     let (data, nonce, tag, kind) = (field("")?, field("iv:")?, field("tag:")?, field("type:")?);
@@ -116,8 +117,14 @@ mod tests {
         assert_eq!(cipher().open(&token, "a:b:"), Ok(Value::string("naïve")));
         assert_eq!(cipher().open(&format!("{token} junk]"), "a:b:"), Ok(Value::string("naïve")));
         assert_eq!(cipher().open(&token, "a:c:"), Err(CipherError::Tampered));
-        assert_eq!(cipher().open(&token.replace("type:str", "type:int"), "a:b:"), Err(CipherError::Malformed));
-        assert_eq!(cipher().open(&token.replace("type:str", "type:x"), "a:b:"), Err(CipherError::UnknownType));
+        assert_eq!(
+            cipher().open(&token.replace("type:str", "type:int"), "a:b:"),
+            Err(CipherError::Malformed)
+        );
+        assert_eq!(
+            cipher().open(&token.replace("type:str", "type:x"), "a:b:"),
+            Err(CipherError::UnknownType)
+        );
         assert_eq!(cipher().open("hunter2", "a:b:"), Err(CipherError::NotSealed));
         assert_eq!(cipher().open("ENC[AES256_GCM,data:,iv:,tag:,type:]", ""), Err(CipherError::Malformed));
     }

@@ -45,7 +45,12 @@ impl Reader {
 
 impl<'a> Draft<'a> {
     /// Checks a plaintext and finds what the rule selects.
-    pub(super) fn new(plain: &'a Plain, rule: &Rule, indent: Indent, reader: Reader) -> Result<Self, SopsError> {
+    pub(super) fn new(
+        plain: &'a Plain,
+        rule: &Rule,
+        indent: Indent,
+        reader: Reader,
+    ) -> Result<Self, SopsError> {
         if plain.stream.documents.is_empty() {
             return Err(Refusal::Empty.whole());
         }
@@ -60,7 +65,11 @@ impl<'a> Draft<'a> {
             if let Some(entry) = document.root.entry(METADATA) {
                 let position = plain.position(entry.key_span.start);
                 let sealed = entry.value.get("mac").is_some();
-                return Err(if sealed { SopsError::AlreadyEncrypted(Some(position)) } else { Refusal::SopsKey.at(&Path::default(), position) });
+                return Err(if sealed {
+                    SopsError::AlreadyEncrypted(Some(position))
+                } else {
+                    Refusal::SopsKey.at(&Path::default(), position)
+                });
             }
             check_structure(plain, &document.root, &Path::default())?;
         }
@@ -76,8 +85,12 @@ impl<'a> Draft<'a> {
 
     /// Returns whether two drafts hold the same values, types, order and comments; layout does not count.
     pub(super) fn same(&self, other: &Self) -> bool {
-        let leaves = |draft: &Self| draft.walk.leaves.iter().map(|leaf| (leaf.document, leaf.path.clone())).collect::<Vec<_>>();
-        let remarks = |draft: &Self| draft.walk.remarks.iter().map(|r| (r.document, r.comment.text.clone())).collect::<Vec<_>>();
+        let leaves = |draft: &Self| {
+            draft.walk.leaves.iter().map(|leaf| (leaf.document, leaf.path.clone())).collect::<Vec<_>>()
+        };
+        let remarks = |draft: &Self| {
+            draft.walk.remarks.iter().map(|r| (r.document, r.comment.text.clone())).collect::<Vec<_>>()
+        };
         self.contents == other.contents
             && self.documents() == other.documents()
             && leaves(self) == leaves(other)
@@ -85,7 +98,13 @@ impl<'a> Draft<'a> {
     }
 
     /// Seals what the rule selects; what the stash holds keeps its token.
-    pub(super) fn seal(&self, cipher: &Cipher, scope: MacScope, stash: &mut Stash, random: &mut Random<'_>) -> Result<Sealed, SopsError> {
+    pub(super) fn seal(
+        &self,
+        cipher: &Cipher,
+        scope: MacScope,
+        stash: &mut Stash,
+        random: &mut Random<'_>,
+    ) -> Result<Sealed, SopsError> {
         let mut mac = Mac::new(scope);
         let mut edits = Vec::new();
         for (leaf, content) in self.walk.leaves.iter().zip(&self.contents) {
@@ -97,13 +116,21 @@ impl<'a> Draft<'a> {
                 edits.push(Edit::new(leaf.node.span.clone(), token));
             }
         }
-        for remark in self.walk.remarks.iter().filter(|remark| remark.selected && !remark.comment.text.is_empty()) {
+        for remark in
+            self.walk.remarks.iter().filter(|remark| remark.selected && !remark.comment.text.is_empty())
+        {
             edits.push(self.seal_remark(cipher, remark, stash, random)?);
         }
         Ok(Sealed { edits, mac: mac.finish() })
     }
 
-    fn seal_remark(&self, cipher: &Cipher, remark: &Remark<'_>, stash: &mut Stash, random: &mut Random<'_>) -> Result<Edit, SopsError> {
+    fn seal_remark(
+        &self,
+        cipher: &Cipher,
+        remark: &Remark<'_>,
+        stash: &mut Stash,
+        random: &mut Random<'_>,
+    ) -> Result<Edit, SopsError> {
         let value = Value::new(Kind::Comment, remark.comment.text.clone());
         let span = remark.comment.span.clone();
         // sops writes a comment in a list as an item; one that came so goes so, but no new one is made.
@@ -120,7 +147,15 @@ impl<'a> Draft<'a> {
         })
     }
 
-    fn token(&self, cipher: &Cipher, value: &Value, path: &Path, at: usize, stash: &mut Stash, random: &mut Random<'_>) -> Result<String, SopsError> {
+    fn token(
+        &self,
+        cipher: &Cipher,
+        value: &Value,
+        path: &Path,
+        at: usize,
+        stash: &mut Stash,
+        random: &mut Random<'_>,
+    ) -> Result<String, SopsError> {
         let aad = path.aad();
         if let Some(token) = stash.take(&aad, value) {
             return Ok(token);
@@ -150,7 +185,8 @@ fn check_structure(plain: &Plain, node: &Node, path: &Path) -> Result<(), SopsEr
         return Err(Refusal::Alias.at(path, plain.position(node.span.start)));
     }
     for entry in node.entries() {
-        let quoted = plain.text.expose().get(entry.key_span.clone()).is_some_and(|key| key.starts_with(['"', '\'']));
+        let quoted =
+            plain.text.expose().get(entry.key_span.clone()).is_some_and(|key| key.starts_with(['"', '\'']));
         let date = !quoted && matches!(resolve(&entry.key, Style::Plain, None), Resolved::Timestamp(_));
         if (!entry.key_is_string || date) && !entry.value.shared {
             return Err(Refusal::KeyKind(entry.key.clone()).at(path, plain.position(entry.key_span.start)));
@@ -194,5 +230,6 @@ fn check(plain: &Plain, leaf: &Leaf<'_>, reader: Reader) -> Result<Content, Sops
 }
 
 fn is_item(leaf: &Leaf<'_>) -> bool {
-    matches!(leaf.path.0.last(), Some(super::path::Step::Index(_))) && matches!(leaf.node.value, Yaml::Scalar(_))
+    matches!(leaf.path.0.last(), Some(super::path::Step::Index(_)))
+        && matches!(leaf.node.value, Yaml::Scalar(_))
 }

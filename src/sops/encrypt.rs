@@ -56,13 +56,23 @@ impl Settings {
 ///
 /// Fails if the text is encrypted already or holds what SOPS cannot keep, if there is no usable recipient, and if a
 /// value that [`Settings::is_secret`] names would be left in clear text.
-pub fn encrypt(plaintext: &str, settings: &Settings, now: Timestamp, random: &mut Random<'_>) -> Result<String, SopsError> {
+pub fn encrypt(
+    plaintext: &str,
+    settings: &Settings,
+    now: Timestamp,
+    random: &mut Random<'_>,
+) -> Result<String, SopsError> {
     let plain = Plain::parse(Secret::from(plaintext))?;
     let draft = Draft::new(&plain, &settings.rule, settings.indent, Reader::of(&settings.version))?;
     if draft.documents() > 1 && settings.mac_scope == MacScope::Encrypted {
         return Err(Refusal::LooseDocuments.whole());
     }
-    if plain.stream.documents.iter().any(|document| matches!(document.root.value, crate::yaml::Value::Mapping { flow: true, .. })) {
+    if plain
+        .stream
+        .documents
+        .iter()
+        .any(|document| matches!(document.root.value, crate::yaml::Value::Mapping { flow: true, .. }))
+    {
         return Err(Refusal::FlowRoot.whole());
     }
     let key = new_key(random);

@@ -40,12 +40,14 @@ impl Encrypted {
         let stream = parse(text)?;
         let position = |offset: usize| LineIndex::new(text).position(offset);
         if !is_encrypted(&stream) {
-            let talm = stream.documents.iter().find_map(|document| find(&document.root, &|node| {
-                node.as_str().is_some_and(|text| text.starts_with("ENC[AGE,"))
-            }));
+            let talm = stream.documents.iter().find_map(|document| {
+                find(&document.root, &|node| node.as_str().is_some_and(|text| text.starts_with("ENC[AGE,")))
+            });
             return Err(talm.map_or(SopsError::NotEncrypted, |at| SopsError::Talm(Some(position(at)))));
         }
-        if let Some(at) = stream.documents.iter().find_map(|document| find(&document.root, &|node| node.shared)) {
+        if let Some(at) =
+            stream.documents.iter().find_map(|document| find(&document.root, &|node| node.shared))
+        {
             return Err(Refusal::Alias.at(&Path::default(), position(at)));
         }
         let node = stream.documents.first().and_then(|document| document.root.get(METADATA));
@@ -97,8 +99,10 @@ impl Encrypted {
 
     fn data_key(&self, identities: &Identities) -> Result<DataKey, SopsError> {
         let groups = &self.metadata.groups;
-        let open = |group: &Group| group.age.iter().find_map(|age| identities.unwrap(&age.sealed, &age.recipient));
-        let mut shares: Vec<Zeroizing<Vec<u8>>> = groups.iter().filter_map(open).take(self.metadata.threshold).collect();
+        let open =
+            |group: &Group| group.age.iter().find_map(|age| identities.unwrap(&age.sealed, &age.recipient));
+        let mut shares: Vec<Zeroizing<Vec<u8>>> =
+            groups.iter().filter_map(open).take(self.metadata.threshold).collect();
         let opened = shares.len();
         let key = if groups.len() > 1 {
             (opened >= self.metadata.threshold).then(|| shamir::combine(&shares)).flatten()
@@ -106,21 +110,22 @@ impl Encrypted {
             shares.pop()
         };
         let bytes = key.and_then(|key| <[u8; 32]>::try_from(key.as_slice()).ok());
-        bytes.map(|mut bytes| {
-            let key = DataKey::new(bytes);
-            bytes.zeroize();
-            key
-        })
-        .ok_or_else(|| {
-            SopsError::NoKey(Box::new(NoKey {
-                recipients: self.recipients(),
-                identities: identities.names(),
-                locked: identities.locked(),
-                locations: identities.locations().to_vec(),
-                problems: identities.problems().to_vec(),
-                groups: (groups.len() > 1).then_some((self.metadata.threshold, opened)),
-            }))
-        })
+        bytes
+            .map(|mut bytes| {
+                let key = DataKey::new(bytes);
+                bytes.zeroize();
+                key
+            })
+            .ok_or_else(|| {
+                SopsError::NoKey(Box::new(NoKey {
+                    recipients: self.recipients(),
+                    identities: identities.names(),
+                    locked: identities.locked(),
+                    locations: identities.locations().to_vec(),
+                    problems: identities.problems().to_vec(),
+                    groups: (groups.len() > 1).then_some((self.metadata.threshold, opened)),
+                }))
+            })
     }
 
     pub(super) fn stream(&self) -> &Stream {
@@ -133,13 +138,17 @@ impl Encrypted {
 
     /// Returns the `sops:` of a document; of one that has none, that of the first.
     pub(super) fn block(&self, document: usize) -> Option<Block<'_>> {
-        let of = |number: usize| self.stream.documents.get(number).and_then(|document| Block::of(&self.text, document));
+        let of = |number: usize| {
+            self.stream.documents.get(number).and_then(|document| Block::of(&self.text, document))
+        };
         of(document).or_else(|| of(0))
     }
 
     /// Returns the step of indentation, which the `sops:` shows.
     pub(super) fn indent(&self) -> Indent {
-        self.block(0).filter(|block| !block.is_flow()).map_or_else(Indent::default, |block| Indent::new(block.column()))
+        self.block(0)
+            .filter(|block| !block.is_flow())
+            .map_or_else(Indent::default, |block| Indent::new(block.column()))
     }
 
     pub(super) fn position(&self, offset: usize) -> Position {
@@ -163,7 +172,9 @@ fn find(node: &Node, test: &dyn Fn(&Node) -> bool) -> Option<usize> {
 pub fn sealed_values(stream: &Stream) -> Vec<usize> {
     fn collect(node: &Node, out: &mut Vec<usize>) {
         match &node.value {
-            Value::Scalar(scalar) if is_token(&scalar.text) || scalar.text.starts_with("ENC[AGE,") => out.push(node.span.start),
+            Value::Scalar(scalar) if is_token(&scalar.text) || scalar.text.starts_with("ENC[AGE,") => {
+                out.push(node.span.start)
+            }
             Value::Scalar(_) => {}
             Value::Sequence { items, .. } => items.iter().for_each(|item| collect(item, out)),
             Value::Mapping { entries, .. } => entries.iter().for_each(|entry| collect(&entry.value, out)),

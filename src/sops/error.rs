@@ -237,7 +237,9 @@ impl SopsError {
     pub fn position(&self) -> Option<Position> {
         match self {
             Self::Yaml(error) => Some(error.position),
-            Self::AlreadyEncrypted(position) | Self::Talm(position) | Self::Refused { position, .. } => *position,
+            Self::AlreadyEncrypted(position) | Self::Talm(position) | Self::Refused { position, .. } => {
+                *position
+            }
             Self::Value { position, .. } => Some(*position),
             Self::ClearSecrets(secrets) => secrets.first().map(|secret| secret.position),
             Self::NotEncrypted
@@ -279,7 +281,7 @@ impl Refusal {
             Self::LooseDocuments => "leave `mac_only_encrypted` out, or write one document a file",
             Self::NoRecipient => "name one in `.sops.yaml`, or set SOPS_AGE_RECIPIENTS",
             Self::TwoAlike(_) => "name it once",
-            Self::Foreign(_) | Self::KeyGroups => "use `sops rotate` or `sops updatekeys` for this file",
+            Self::Foreign(_) | Self::KeyGroups => "use sops itself for this file",
             Self::NoRoom | Self::NoScalar => return None,
         })
     }
@@ -294,6 +296,7 @@ fn named(path: &Path) -> String {
 }
 
 fn secrets(secrets: &[ClearSecret]) -> String {
-    let names: Vec<_> = secrets.iter().map(|secret| format!("{} (line {})", secret.path, secret.position.line)).collect();
+    let names: Vec<_> =
+        secrets.iter().map(|secret| format!("{} (line {})", secret.path, secret.position.line)).collect();
     format!("{} would be left", names.join(", "))
 }

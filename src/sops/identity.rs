@@ -43,9 +43,15 @@ enum Kind {
     Native(AnyIdentity),
     Plugin(AnyIdentity),
     /// An SSH key behind a passphrase.
-    Ssh { key: Box<age::ssh::EncryptedKey>, opened: OnceLock<Option<AnyIdentity>> },
+    Ssh {
+        key: Box<age::ssh::EncryptedKey>,
+        opened: OnceLock<Option<AnyIdentity>>,
+    },
     /// An identity file behind a passphrase.
-    File { sealed: Vec<u8>, opened: OnceLock<Box<Identities>> },
+    File {
+        sealed: Vec<u8>,
+        opened: OnceLock<Box<Identities>>,
+    },
 }
 
 impl Identities {
@@ -59,7 +65,8 @@ impl Identities {
     /// A line that is none is remembered for the message if no key fits; the others count all the same.
     pub fn add(&mut self, text: &str, location: &str) {
         self.locations.push(location.to_owned());
-        if text.starts_with("-----BEGIN AGE ENCRYPTED FILE-----") || text.starts_with("age-encryption.org/v1") {
+        if text.starts_with("-----BEGIN AGE ENCRYPTED FILE-----") || text.starts_with("age-encryption.org/v1")
+        {
             self.add_sealed(text.as_bytes().to_vec(), location);
             return;
         }
@@ -77,7 +84,8 @@ impl Identities {
 
     /// Adds an identity file that is encrypted with a passphrase, armored or not.
     pub fn add_sealed(&mut self, sealed: Vec<u8>, location: &str) {
-        self.keys.push(Key { name: location.to_owned(), kind: Kind::File { sealed, opened: OnceLock::new() } });
+        self.keys
+            .push(Key { name: location.to_owned(), kind: Kind::File { sealed, opened: OnceLock::new() } });
     }
 
     /// Adds an SSH private key.
@@ -130,7 +138,10 @@ impl Identities {
         }
         if upper.starts_with("AGE-SECRET-KEY-1") {
             let identity = age::x25519::Identity::from_str(&upper).map_err(str::to_owned)?;
-            return Ok(Key { name: identity.to_public().to_string(), kind: Kind::Native(Box::new(identity)) });
+            return Ok(Key {
+                name: identity.to_public().to_string(),
+                kind: Kind::Native(Box::new(identity)),
+            });
         }
         Err("no identity that talmirror knows".to_owned())
     }
@@ -304,7 +315,8 @@ mod tests {
 
     #[test]
     fn ssh_keys_open_what_is_for_them() {
-        let recipient: Recipient = include_str!("../../tests/vectors/sops/id_ed25519_fixture.pub").parse().unwrap();
+        let recipient: Recipient =
+            include_str!("../../tests/vectors/sops/id_ed25519_fixture.pub").parse().unwrap();
         let mut identities = Identities::default();
         identities.add_ssh(include_str!("../../tests/vectors/sops/id_ed25519_fixture"), "id");
         identities.add_ssh("nonsense", "other");

@@ -73,10 +73,15 @@ impl Metadata {
             return Err(MetadataError::Not("version", "of the form 3.9.4"));
         }
         let last_modified = text("lastmodified").ok_or(MetadataError::Missing("lastmodified"))?;
-        let split: Vec<Group> = node.get("key_groups").map(|groups| groups.items().iter().map(Group::read).collect()).unwrap_or_default();
+        let split: Vec<Group> = node
+            .get("key_groups")
+            .map(|groups| groups.items().iter().map(Group::read).collect())
+            .unwrap_or_default();
         let groups = if split.is_empty() { vec![Group::read(node)] } else { split };
         let threshold = match node.get("shamir_threshold").and_then(Node::resolved) {
-            Some(Resolved::Int(threshold)) if threshold > 0 => usize::try_from(threshold).unwrap_or(usize::MAX),
+            Some(Resolved::Int(threshold)) if threshold > 0 => {
+                usize::try_from(threshold).unwrap_or(usize::MAX)
+            }
             _ => groups.len(),
         };
         Ok(Self {
@@ -87,7 +92,8 @@ impl Metadata {
                 Some(true) => MacScope::Encrypted,
                 Some(false) | None => MacScope::All,
             },
-            last_modified: go_time(last_modified).ok_or(MetadataError::Not("lastmodified", "an RFC 3339 time"))?,
+            last_modified: go_time(last_modified)
+                .ok_or(MetadataError::Not("lastmodified", "an RFC 3339 time"))?,
             mac: text("mac").unwrap_or_default().to_owned(),
             version: version.to_owned(),
         })
@@ -95,7 +101,9 @@ impl Metadata {
 
     /// Returns the names of all recipients.
     pub(super) fn recipients(&self) -> Vec<String> {
-        let names = |group: &Group| group.age.iter().map(|age| age.recipient.clone()).chain(group.foreign.clone()).collect::<Vec<_>>();
+        let names = |group: &Group| {
+            group.age.iter().map(|age| age.recipient.clone()).chain(group.foreign.clone()).collect::<Vec<_>>()
+        };
         self.groups.iter().flat_map(names).collect()
     }
 
@@ -120,7 +128,8 @@ impl Metadata {
 impl Group {
     fn read(node: &Node) -> Self {
         let list = |key: &str| node.get(key).map(Node::items).unwrap_or_default();
-        let text = |node: &Node, key: &str| node.get(key).and_then(Node::as_str).unwrap_or_default().to_owned();
+        let text =
+            |node: &Node, key: &str| node.get(key).and_then(Node::as_str).unwrap_or_default().to_owned();
         let age = list("age");
         let foreign = FOREIGN.iter().flat_map(|(kind, fields)| {
             list(kind).iter().map(move |entry| {
@@ -194,7 +203,10 @@ mod tests {
             let metadata = read(text).unwrap();
             assert_eq!(metadata.version, version);
             assert_eq!(metadata.scope, MacScope::Encrypted);
-            assert_eq!((metadata.rule.key(), metadata.rule.text()), ("encrypted_regex", "^(password|identityToken|key)$"));
+            assert_eq!(
+                (metadata.rule.key(), metadata.rule.text()),
+                ("encrypted_regex", "^(password|identityToken|key)$")
+            );
             assert_eq!(metadata.groups.len(), 1);
             // What the latest version wrote is written again to the byte.
             if version == "3.13.3" {

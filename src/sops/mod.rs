@@ -1,13 +1,42 @@
-//! SOPS files: reading what any version since 3.6 wrote, and writing what every version since 3.9 reads.
+//! SOPS files: reading what every version since 3.6 wrote, writing what every version since 3.9 reads.
+//!
+//! A file is edited as the text it is. Values are replaced where they stand, the `sops:` block is added or renewed, and
+//! every other byte stays: comments, quotes, order. A value that did not change keeps its ciphertext, recipients of kinds
+//! that only sops serves stay as they are, and a file that holds what it should hold already is not touched at all. The
+//! order of work is [`Encrypted::parse`], [`Encrypted::open`], then [`Opened`]'s methods; [`encrypt`] makes a new file.
+//!
+//! # Why an own layer
+//!
+//! It is thin: [`age`] wraps the data key, `aes-gcm` seals values, `sha2` makes the MAC. The `rops` crate does all three,
+//! but as of 0.1.7 no release of sops reads its output as written: it names no `version`, and leaves `lastmodified`
+//! without quotes. sops 3.9.4 says `Version string empty`; sops 3.13.3 says `'lastmodified' expected type 'string', got
+//! unconvertible type 'time.Time'`. It also leaves a secret in clear text where the rule has to match a key with a `:`
+//! in it, as every `host:port` of a registry is; it drops comments and other people's PGP and KMS recipients; and it
+//! reads one document only. It serves the tests as a second reader of what is written here.
+//!
+//! # What a MAC does not say
+//!
+//! It covers values, not keys, types or comments: who can write the file can rename a clear key, such as a mirror's host,
+//! and sops will not notice. With `mac_only_encrypted`, clear values are not covered either.
+//!
+//! # Pure and not
+//!
+//! Time and randomness are arguments. Files, variables and commands are touched by `identity_source.rs`,
+//! `config_source.rs`, `random_source.rs` and `store.rs` alone; age takes randomness of its own when it wraps a key, and
+//! starts plugins.
+
 mod bech32;
 mod block;
 mod cipher;
+mod config;
+mod config_source;
 mod draft;
 mod encrypt;
 mod encrypted;
 mod error;
 mod guard;
 mod identity;
+mod identity_source;
 mod mac;
 mod metadata;
 mod opened;
@@ -21,16 +50,19 @@ mod rekey;
 mod rule;
 mod shamir;
 mod stash;
+mod store;
 #[cfg(test)]
 mod tests;
 mod value;
 mod walk;
 
+pub use config::{Config, ConfigError, CreationRule, Warning};
 pub use encrypt::{Settings, VERSION, encrypt};
 pub use encrypted::{Encrypted, is_encrypted, looks_encrypted, sealed_values};
 pub use error::{ClearSecret, NoKey, Refusal, SopsError, ValueError};
 pub use guard::{IsSecret, guard, is_registry_secret};
 pub use identity::{Ask, Identities};
+pub use identity_source::Surroundings;
 pub use mac::MacScope;
 pub use metadata::MetadataError;
 pub use opened::Opened;
@@ -41,4 +73,5 @@ pub use random_source::os_random;
 pub use recipient::{Recipient, RecipientError};
 pub use rekey::{KeyChange, Rekeyed};
 pub use rule::{Rule, RuleError};
+pub use store::{Written, write_atomically};
 pub use value::{Kind, Value};

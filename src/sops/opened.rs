@@ -65,12 +65,15 @@ impl<'a> Opened<'a> {
         if metadata.mac.is_empty() {
             return Err(SopsError::NoMac);
         }
-        let expected = cipher.open(&metadata.mac, &metadata.last_modified).map_err(|_| SopsError::MacMismatch)?;
+        let expected =
+            cipher.open(&metadata.mac, &metadata.last_modified).map_err(|_| SopsError::MacMismatch)?;
         if expected != mac.finish() {
             return Err(SopsError::MacMismatch);
         }
         // A comment that does not open was never sealed, says sops, and so leaves it as it is.
-        let open = |text: &str, path: &Path| cipher.open(text, &path.aad()).ok().filter(|value| value.kind() == Kind::Comment);
+        let open = |text: &str, path: &Path| {
+            cipher.open(text, &path.aad()).ok().filter(|value| value.kind() == Kind::Comment)
+        };
         let remarks = walk
             .remarks
             .iter()
@@ -88,7 +91,9 @@ impl<'a> Opened<'a> {
         let (text, mut edits) = (self.file.text(), Vec::new());
         let mut kept = self.lists_with_items();
         for (leaf, content) in self.walk.leaves.iter().zip(&self.contents) {
-            let Some(value) = content.value().filter(|value| leaf.selected && !value.is_blank()) else { continue };
+            let Some(value) = content.value().filter(|value| leaf.selected && !value.is_blank()) else {
+                continue;
+            };
             edits.push(match (value.kind(), leaf.dash) {
                 (Kind::Comment, Some(dash)) => {
                     let empty = list_of(leaf).is_some_and(|list| kept.insert(list));
@@ -101,7 +106,11 @@ impl<'a> Opened<'a> {
             });
         }
         for (remark, value) in self.walk.remarks.iter().zip(&self.remarks) {
-            edits.extend(value.as_ref().map(|value| Edit::new(remark.comment.span.clone(), format!("#{}", one_line(value)))));
+            edits.extend(
+                value
+                    .as_ref()
+                    .map(|value| Edit::new(remark.comment.span.clone(), format!("#{}", one_line(value)))),
+            );
         }
         for document in 0..self.file.stream().documents.len() {
             let Some(own) = self.file.stream().documents.get(document) else { continue };
@@ -117,7 +126,8 @@ impl<'a> Opened<'a> {
     /// Returns the lists that hold anything besides comments.
     fn lists_with_items(&self) -> HashSet<(usize, Path)> {
         let leaves = self.walk.leaves.iter().zip(&self.contents);
-        let items = leaves.filter(|(_, content)| content.value().is_none_or(|value| value.kind() != Kind::Comment));
+        let items =
+            leaves.filter(|(_, content)| content.value().is_none_or(|value| value.kind() != Kind::Comment));
         items
             .flat_map(|(leaf, _)| {
                 let ends = leaf.path.0.iter().enumerate().filter(|(_, step)| matches!(step, Step::Index(_)));
@@ -158,7 +168,9 @@ impl<'a> Opened<'a> {
         let plain = Plain::parse(self.plaintext())?;
         let node = plain.at(document, path).ok_or_else(|| SopsError::NothingAt(path.clone()))?;
         Ok(Secret::new(match (&node.value, Content::of(node)) {
-            (Yaml::Scalar(_), Ok(Content::Value(value))) if value.kind() == Kind::Str => value.text().to_owned(),
+            (Yaml::Scalar(_), Ok(Content::Value(value))) if value.kind() == Kind::Str => {
+                value.text().to_owned()
+            }
             (Yaml::Scalar(_), Ok(Content::Value(value))) => value.to_flow(),
             (Yaml::Scalar(_), _) => "null".to_owned(),
             (Yaml::Sequence { .. } | Yaml::Mapping { .. }, _) => emit(&node.to_json(), self.file.indent()),
@@ -171,7 +183,12 @@ impl<'a> Opened<'a> {
     /// kinds too), the rule and the version stay. Values, types, order and comments count as changes; layout does not.
     ///
     /// Fails if `plaintext` holds what SOPS cannot keep.
-    pub fn reencrypt(&self, plaintext: &str, now: Timestamp, random: &mut Random<'_>) -> Result<Option<String>, SopsError> {
+    pub fn reencrypt(
+        &self,
+        plaintext: &str,
+        now: Timestamp,
+        random: &mut Random<'_>,
+    ) -> Result<Option<String>, SopsError> {
         let metadata = self.file.metadata();
         let reader = Reader::of(&metadata.version);
         let (old, new) = (Plain::parse(self.plaintext())?, Plain::parse(Secret::from(plaintext))?);
@@ -180,7 +197,9 @@ impl<'a> Opened<'a> {
         if Draft::new(&old, &metadata.rule, self.file.indent(), reader).is_ok_and(|old| old.same(&new)) {
             return Ok(None);
         }
-        if new.documents() > self.file.stream().documents.len().max(1) && metadata.scope == MacScope::Encrypted {
+        if new.documents() > self.file.stream().documents.len().max(1)
+            && metadata.scope == MacScope::Encrypted
+        {
             return Err(Refusal::LooseDocuments.whole());
         }
         self.write(&new, &self.key, self.stash(), now, random, None).map(Some)
@@ -202,7 +221,9 @@ impl<'a> Opened<'a> {
         let plain = Plain::parse(self.plaintext())?;
         let place = self.place(&plain, document, path)?;
         // A block scalar where it reads back, one line where it would take in what follows.
-        for text in [place.column.map(|column| value.to_block(column)), Some(value.to_flow())].into_iter().flatten() {
+        for text in
+            [place.column.map(|column| value.to_block(column)), Some(value.to_flow())].into_iter().flatten()
+        {
             let mut edit = Edit::new(place.span.clone(), format!("{}{text}{}", place.lead, place.tail));
             let changed = Secret::new(apply(plain.text.expose(), std::slice::from_ref(&edit)));
             edit.text.zeroize();
@@ -238,7 +259,11 @@ impl<'a> Opened<'a> {
         let (start, end) = (last.key_span.start, block_end(text, last.value.span.end));
         let newline = if text.get(..end).is_some_and(|before| before.ends_with('\n')) { "" } else { "\n" };
         let key = emit(&serde_json::json!({ key: 0 }), self.file.indent());
-        let lead = format!("{newline}{}{}", " ".repeat(start - line_start(text, start)), key.trim_end_matches(['0', '\n']));
+        let lead = format!(
+            "{newline}{}{}",
+            " ".repeat(start - line_start(text, start)),
+            key.trim_end_matches(['0', '\n'])
+        );
         Ok(Place { span: end..end, column: None, lead, tail: "\n" })
     }
 
@@ -284,14 +309,21 @@ impl<'a> Opened<'a> {
             Ok(block.renewed(&mac, &time, edits))
         });
         let blocks = blocks.collect::<Result<Vec<_>, SopsError>>()?;
-        let text = draft.write(sealed, |document| blocks.get(document).cloned().unwrap_or_else(|| Addition::new(String::new())));
+        let text = draft.write(sealed, |document| {
+            blocks.get(document).cloned().unwrap_or_else(|| Addition::new(String::new()))
+        });
         read_back(&text, key, draft)?;
         Ok(text)
     }
 }
 
 /// Seals a MAC, which is bound to the time it was made.
-pub(super) fn seal_mac(cipher: &Cipher, mac: &Value, time: &str, random: &mut Random<'_>) -> Result<String, SopsError> {
+pub(super) fn seal_mac(
+    cipher: &Cipher,
+    mac: &Value,
+    time: &str,
+    random: &mut Random<'_>,
+) -> Result<String, SopsError> {
     let mut nonce = [0; 32];
     random(&mut nonce);
     cipher.seal(mac, time, &nonce).map_err(|_| SopsError::ReadBack)

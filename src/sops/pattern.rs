@@ -29,7 +29,8 @@ impl Pattern {
     /// Compiles a pattern.
     pub fn new(source: &str) -> Result<Self, PatternError> {
         let failed = |reason: String| PatternError { pattern: source.to_owned(), reason };
-        let translated = Translator { rest: source.chars().peekable(), out: String::new() }.run().map_err(failed)?;
+        let translated =
+            Translator { rest: source.chars().peekable(), out: String::new() }.run().map_err(failed)?;
         let regex = Regex::new(&translated).map_err(|error| {
             // The last line says what is wrong; those above draw the translated pattern.
             let text = error.to_string();
@@ -279,8 +280,25 @@ mod tests {
     #[test]
     fn what_either_refuses_is_refused() {
         for pattern in [
-            "^(password$", "(?<!x)password", "(?=a)", "(?!a)", "\\Qa\\E", "\\C", "(?x)a", "\\u{41}", "\\1", "a**",
-            "a{2}{3}", "a{1001}", "[a", "\\", "\\b{start}", "[a--b]", "(?P=x)", "a{,5}", "\\B",
+            "^(password$",
+            "(?<!x)password",
+            "(?=a)",
+            "(?!a)",
+            "\\Qa\\E",
+            "\\C",
+            "(?x)a",
+            "\\u{41}",
+            "\\1",
+            "a**",
+            "a{2}{3}",
+            "a{1001}",
+            "[a",
+            "\\",
+            "\\b{start}",
+            "[a--b]",
+            "(?P=x)",
+            "a{,5}",
+            "\\B",
         ] {
             assert!(Pattern::new(pattern).is_err(), "{pattern}");
         }

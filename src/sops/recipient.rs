@@ -48,7 +48,10 @@ impl Recipient {
     /// Wraps a data key as an armored age file; age takes its own randomness from the operating system.
     pub(super) fn wrap(&self, key: &DataKey) -> Result<String, RecipientError> {
         let recipient = self.resolve()?;
-        let failed = |source: Box<dyn std::error::Error + Send + Sync>| RecipientError::Age { recipient: self.0.clone(), source };
+        let failed = |source: Box<dyn std::error::Error + Send + Sync>| RecipientError::Age {
+            recipient: self.0.clone(),
+            source,
+        };
         let wrap = || -> Result<Vec<u8>, Box<dyn std::error::Error + Send + Sync>> {
             let encryptor = age::Encryptor::with_recipients(std::iter::once(recipient.as_ref()))?;
             let armor = ArmoredWriter::wrap_output(Vec::new(), Format::AsciiArmor)?;
@@ -86,9 +89,10 @@ impl Recipient {
         let name = recipient.plugin().to_owned();
         match age::plugin::RecipientPluginV1::new(&name, &[recipient], &[], age::NoCallbacks) {
             Ok(plugin) => Ok(Box::new(plugin)),
-            Err(_) => {
-                Err(RecipientError::NoPlugin { recipient: self.0.clone(), program: format!("age-plugin-{name}") })
-            }
+            Err(_) => Err(RecipientError::NoPlugin {
+                recipient: self.0.clone(),
+                program: format!("age-plugin-{name}"),
+            }),
         }
     }
 }
@@ -129,7 +133,10 @@ mod tests {
         assert_eq!(ok.parse::<Recipient>().unwrap().to_string(), ok);
         assert!(ssh.parse::<Recipient>().is_ok());
         let bad = ok.replace("age1g", "age1h").parse::<Recipient>().unwrap_err();
-        assert_eq!(bad.to_string(), format!("`{}` is no age recipient: invalid Bech32 encoding", ok.replace("age1g", "age1h")));
+        assert_eq!(
+            bad.to_string(),
+            format!("`{}` is no age recipient: invalid Bech32 encoding", ok.replace("age1g", "age1h"))
+        );
         assert!("".parse::<Recipient>().is_err());
         assert!("ssh-ed25519 AAAA".parse::<Recipient>().is_err());
     }
@@ -140,6 +147,9 @@ mod tests {
         let recipient = Recipient(super::super::bech32::encode("age1talmirrortest", &[1, 2, 3]));
         assert!(recipient.as_str().parse::<Recipient>().is_ok());
         let error = recipient.wrap(&DataKey::new([0; 32])).unwrap_err();
-        assert!(error.to_string().ends_with("needs the program `age-plugin-talmirrortest`, which is not on PATH"), "{error}");
+        assert!(
+            error.to_string().ends_with("needs the program `age-plugin-talmirrortest`, which is not on PATH"),
+            "{error}"
+        );
     }
 }

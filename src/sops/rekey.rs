@@ -42,11 +42,21 @@ impl Opened<'_> {
     ///
     /// Fails if a recipient cannot be used, and if someone is removed from a file that is also for recipients of other
     /// kinds, or whose key is split among groups.
-    pub fn rekey(&self, recipients: &[Recipient], now: Timestamp, random: &mut Random<'_>) -> Result<Option<Rekeyed>, SopsError> {
+    pub fn rekey(
+        &self,
+        recipients: &[Recipient],
+        now: Timestamp,
+        random: &mut Random<'_>,
+    ) -> Result<Option<Rekeyed>, SopsError> {
         let [group] = self.file.metadata().groups.as_slice() else { return Err(Refusal::KeyGroups.whole()) };
-        let new: Vec<Recipient> = recipients.iter().filter(|new| !group.age.iter().any(|old| old.recipient == new.as_str())).cloned().collect();
+        let new: Vec<Recipient> = recipients
+            .iter()
+            .filter(|new| !group.age.iter().any(|old| old.recipient == new.as_str()))
+            .cloned()
+            .collect();
         let kept = |old: &&Wrapped| recipients.iter().any(|new| new.as_str() == old.recipient);
-        let removed: Vec<String> = group.age.iter().filter(|old| !kept(old)).map(|old| old.recipient.clone()).collect();
+        let removed: Vec<String> =
+            group.age.iter().filter(|old| !kept(old)).map(|old| old.recipient.clone()).collect();
         let added: Vec<String> = new.iter().map(ToString::to_string).collect();
         if !removed.is_empty() {
             let text = self.rotated(recipients, now, random)?;
@@ -69,7 +79,12 @@ impl Opened<'_> {
         self.rotated(&recipients, now, random)
     }
 
-    fn rotated(&self, recipients: &[Recipient], now: Timestamp, random: &mut Random<'_>) -> Result<String, SopsError> {
+    fn rotated(
+        &self,
+        recipients: &[Recipient],
+        now: Timestamp,
+        random: &mut Random<'_>,
+    ) -> Result<String, SopsError> {
         let metadata = self.file.metadata();
         let foreign: Vec<String> = metadata.groups.iter().flat_map(|group| group.foreign.clone()).collect();
         if !foreign.is_empty() {
@@ -84,7 +99,12 @@ impl Opened<'_> {
 
     /// Gives every `sops:` of the file another `age:`.
     fn with_age(&self, lines: &str) -> Result<String, SopsError> {
-        let blocks = self.file.stream().documents.iter().filter_map(|document| super::block::Block::of(self.file.text(), document));
+        let blocks = self
+            .file
+            .stream()
+            .documents
+            .iter()
+            .filter_map(|document| super::block::Block::of(self.file.text(), document));
         let edits: Option<Vec<Edit>> = blocks.map(|block| block.age(lines)).collect();
         Ok(apply(self.file.text(), &edits.ok_or_else(|| Refusal::FlowRoot.whole())?))
     }
@@ -92,7 +112,9 @@ impl Opened<'_> {
     /// Writes `age:` as the file's version does: sops before 3.13 puts the recipient first.
     fn age_lines(&self, age: &[Wrapped]) -> String {
         let first = self.file.block(0).is_some_and(|block| block.recipient_first());
-        let entry = |age: &Wrapped| if first { json!({ "recipient": age.recipient, "enc": age.sealed }) } else { age.to_json() };
+        let entry = |age: &Wrapped| {
+            if first { json!({ "recipient": age.recipient, "enc": age.sealed }) } else { age.to_json() }
+        };
         let entries: Vec<Json> = age.iter().map(entry).collect();
         emit(&json!({ "age": entries }), self.file.indent())
     }

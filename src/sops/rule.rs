@@ -59,7 +59,8 @@ impl Rule {
 
     /// Reads the one selection among some keys and their texts; [`None`] if there is none.
     pub(super) fn read<'a>(get: impl Fn(&str) -> Option<&'a str>) -> Result<Option<Self>, RuleError> {
-        let mut found = Self::KEYS.into_iter().filter_map(|key| Some((key, get(key).filter(|text| !text.is_empty())?)));
+        let mut found =
+            Self::KEYS.into_iter().filter_map(|key| Some((key, get(key).filter(|text| !text.is_empty())?)));
         let Some((key, text)) = found.next() else { return Ok(None) };
         if let Some((second, _)) = found.next() {
             return Err(RuleError::Two(key, second));
@@ -129,7 +130,8 @@ mod tests {
     #[test]
     fn one_selection_only() {
         let read = |pairs: &[(&str, &'static str)]| {
-            Rule::read(|key| pairs.iter().find(|(k, _)| *k == key).map(|(_, v)| *v)).map_err(|e| e.to_string())
+            Rule::read(|key| pairs.iter().find(|(k, _)| *k == key).map(|(_, v)| *v))
+                .map_err(|e| e.to_string())
         };
         assert_eq!(read(&[]), Ok(None));
         assert_eq!(read(&[("encrypted_suffix", "")]), Ok(None));

@@ -62,7 +62,8 @@ fn settings(rule: &str) -> Settings {
 }
 
 fn sealed(plaintext: &str, rule: &str) -> String {
-    encrypt(plaintext, &settings(rule), now(), &mut counter()).unwrap_or_else(|error| panic!("{error}\n{plaintext}"))
+    encrypt(plaintext, &settings(rule), now(), &mut counter())
+        .unwrap_or_else(|error| panic!("{error}\n{plaintext}"))
 }
 
 fn opened(text: &str) -> String {
@@ -95,10 +96,20 @@ fn every_vector_decrypts_to_what_was_encrypted() {
         };
         let (got, want) = (opened(&vector(&name)), vector(&format!("plain/{plain}")));
         // SOPS writes a date in full.
-        let want = if name.contains("scalars") { want.replace("date: 2024-01-02", "date: 2024-01-02T00:00:00Z") } else { want };
+        let want = if name.contains("scalars") {
+            want.replace("date: 2024-01-02", "date: 2024-01-02T00:00:00Z")
+        } else {
+            want
+        };
         assert_eq!(trees(&got), trees(&want), "{name}\n{got}");
         let comments = |text: &str| {
-            let mut all: Vec<String> = yaml::parse(text).unwrap().documents.iter().flat_map(|d| d.comments.clone()).map(|c| c.text).collect();
+            let mut all: Vec<String> = yaml::parse(text)
+                .unwrap()
+                .documents
+                .iter()
+                .flat_map(|d| d.comments.clone())
+                .map(|c| c.text)
+                .collect();
             all.sort();
             all
         };
@@ -129,10 +140,11 @@ fn only_what_changed_changes() {
         let open = file.open(&alice()).unwrap();
         let plain = open.plaintext();
         assert_eq!(open.reencrypt(plain.expose(), now(), &mut counter()).unwrap(), None, "{name}");
-        let (old, new) = [("s3cr3t-A", "changed"), ("pw-B", "changed"), ("a: one", "a: two"), ("line1", "line9")]
-            .into_iter()
-            .find(|(old, _)| plain.expose().contains(old))
-            .unwrap();
+        let (old, new) =
+            [("s3cr3t-A", "changed"), ("pw-B", "changed"), ("a: one", "a: two"), ("line1", "line9")]
+                .into_iter()
+                .find(|(old, _)| plain.expose().contains(old))
+                .unwrap();
         let edited = plain.expose().replace(old, new);
         let again = open.reencrypt(&edited, now(), &mut counter()).unwrap().unwrap();
         let documents = trees(&edited).len();
@@ -157,7 +169,11 @@ fn layout_alone_is_no_change() {
     let open = file.open(&alice()).unwrap();
     let same = "a:\n  password: 'x'\n  b:\n  - 1\n  - 2\n";
     assert_eq!(open.reencrypt(same, now(), &mut counter()).unwrap(), None);
-    for other in ["a:\n  b: [1, 2]\n  password: x\n", "a:\n  password: x\n  b: [1, '2']\n", "# c\na:\n  password: x\n  b: [1, 2]\n"] {
+    for other in [
+        "a:\n  b: [1, 2]\n  password: x\n",
+        "a:\n  password: x\n  b: [1, '2']\n",
+        "# c\na:\n  password: x\n  b: [1, 2]\n",
+    ] {
         assert!(open.reencrypt(other, now(), &mut counter()).unwrap().is_some(), "{other}");
     }
 }
@@ -206,9 +222,13 @@ list:
 fn our_layout_is_that_of_sops() {
     // What `sops encrypt` made of the same text, ciphertext and key left out.
     let mask = |text: &str| {
-        let armored = regex::Regex::new(r"(?s)-----BEGIN.*?-----END").unwrap().replace_all(text, "ARMOR").into_owned();
-        let sealed = regex::Regex::new(r"data:[^,]*,iv:[^,]*,tag:[^,]*").unwrap().replace_all(&armored, "X").into_owned();
-        let timed = regex::Regex::new(r"2026-[^\"]*").unwrap().replace_all(&sealed, "TIME").into_owned();
+        let armored =
+            regex::Regex::new(r"(?s)-----BEGIN.*?-----END").unwrap().replace_all(text, "ARMOR").into_owned();
+        let sealed = regex::Regex::new(r"data:[^,]*,iv:[^,]*,tag:[^,]*")
+            .unwrap()
+            .replace_all(&armored, "X")
+            .into_owned();
+        let timed = regex::Regex::new("2026-[^\"]*").unwrap().replace_all(&sealed, "TIME").into_owned();
         timed.replace("3.13.3", "3.9.4")
     };
     for (name, plain, rule, scope) in [
@@ -216,7 +236,8 @@ fn our_layout_is_that_of_sops() {
         ("v1alpha1.moe", "v1alpha1", "^(password|identityToken|key)$", MacScope::Encrypted),
     ] {
         let settings = Settings { mac_scope: scope, ..settings(rule) };
-        let ours = encrypt(&vector(&format!("plain/{plain}.yaml")), &settings, now(), &mut counter()).unwrap();
+        let ours =
+            encrypt(&vector(&format!("plain/{plain}.yaml")), &settings, now(), &mut counter()).unwrap();
         assert_eq!(mask(&ours), mask(&vector(&format!("v3.13.3/{name}.yaml"))), "{name}");
     }
 }
@@ -230,7 +251,8 @@ fn json_is_read_and_rewritten() {
     let file = Encrypted::parse(&json).unwrap();
     let open = file.open(&alice()).unwrap();
     let plain = open.plaintext();
-    let again = open.reencrypt(&plain.expose().replace("\"x\"", "\"y\""), now(), &mut counter()).unwrap().unwrap();
+    let again =
+        open.reencrypt(&plain.expose().replace("\"x\"", "\"y\""), now(), &mut counter()).unwrap().unwrap();
     assert!(serde_json::from_str::<Json>(&again).is_ok(), "{again}");
     assert_eq!(changed(&json, &again), ["\"password\"", "\"mac\""]);
 }
@@ -241,7 +263,8 @@ fn set_changes_one_value() {
     let file = Encrypted::parse(&text).unwrap();
     let open = file.open(&alice()).unwrap();
     let set = |document, path: &str, value: Value| {
-        open.set(document, &path.parse().unwrap(), &value, now(), &mut counter()).map_err(|error| error.to_string())
+        open.set(document, &path.parse().unwrap(), &value, now(), &mut counter())
+            .map_err(|error| error.to_string())
     };
     assert_eq!(set(1, "[\"password\"]", Value::string("pw-B")), Ok(None));
     let new = set(1, "[\"password\"]", Value::string("x\ny: #")).unwrap().unwrap();
@@ -290,7 +313,12 @@ fn recipients_come_and_go() {
         let file = Encrypted::parse(&rotated.text).unwrap();
         assert_eq!(file.open(&alice()).unwrap_err().exit_code(), 128);
         assert_eq!(trees(file.open(&bob_key).unwrap().plaintext().expose()), trees(&opened(&text)));
-        let tokens = |text: &str| text.lines().filter(|l| l.contains("ENC[")).map(str::to_owned).collect::<std::collections::HashSet<_>>();
+        let tokens = |text: &str| {
+            text.lines()
+                .filter(|l| l.contains("ENC["))
+                .map(str::to_owned)
+                .collect::<std::collections::HashSet<_>>()
+        };
         assert!(tokens(&rotated.text).is_disjoint(&tokens(&text)));
     }
     // Lists with sealed comments can be rotated too.
@@ -310,7 +338,13 @@ fn what_is_not_ours_stays() {
     let new = open.reencrypt("password: y\n", now(), &mut counter()).unwrap().unwrap();
     assert_eq!(changed(&text, &new), ["password", "mac"]);
     assert!(open.rekey(&[bob().1], now(), &mut counter()).unwrap_err().to_string().contains("pgp ABCD"));
-    assert!(open.rekey(&[ALICE.parse().unwrap(), bob().1], now(), &mut counter()).unwrap().unwrap().text.contains(foreign));
+    assert!(
+        open.rekey(&[ALICE.parse().unwrap(), bob().1], now(), &mut counter())
+            .unwrap()
+            .unwrap()
+            .text
+            .contains(foreign)
+    );
 }
 
 #[test]
@@ -333,16 +367,23 @@ config:
         username: u2
 ";
     let text = sealed(plain, "^password$");
-    let token = |of: usize| text.lines().filter_map(|line| line.trim().strip_prefix("password: ")).nth(of).unwrap().to_owned();
+    let token = |of: usize| {
+        text.lines().filter_map(|line| line.trim().strip_prefix("password: ")).nth(of).unwrap().to_owned()
+    };
     let (first, second) = (token(0), token(1));
-    let try_open = |text: &str| match Encrypted::parse(text).and_then(|file| file.open(&alice()).map(|_| ())) {
+    let try_open = |text: &str| match Encrypted::parse(text).and_then(|file| file.open(&alice()).map(|_| ()))
+    {
         Ok(()) => 0,
         Err(error) => error.exit_code(),
     };
     let swap = |a: &str, b: &str| text.replace(a, "\u{1}").replace(b, a).replace('\u{1}', b);
     for (what, edited, want) in [
         ("nothing", text.clone(), 0),
-        ("a flipped ciphertext", text.replace(&first, &first.replacen("data:", "data:A", 1).replacen("A=", "=", 1)), 25),
+        (
+            "a flipped ciphertext",
+            text.replace(&first, &first.replacen("data:", "data:A", 1).replacen("A=", "=", 1)),
+            25,
+        ),
         ("two secrets swapped", swap(&first, &second), 25),
         ("a secret's ancestor renamed", text.replace("    one:", "    three:"), 25),
         ("a clear value changed", text.replace("https://a", "https://c"), 51),
@@ -352,16 +393,32 @@ config:
         ("plaintext in place of a secret", text.replace(&first, "hunter2"), 25),
         ("a number in place of a secret", text.replace(&first, "5"), 25),
         ("lastmodified edited", text.replace("12:00:00Z", "12:00:01Z"), 51),
-        ("mac_only_encrypted injected", text.replace("    version", "    mac_only_encrypted: true\n    version"), 51),
-        ("the MAC gone", text.lines().filter(|l| !l.trim().starts_with("mac:")).map(|l| format!("{l}\n")).collect(), 51),
+        (
+            "mac_only_encrypted injected",
+            text.replace("    version", "    mac_only_encrypted: true\n    version"),
+            51,
+        ),
+        (
+            "the MAC gone",
+            text.lines().filter(|l| !l.trim().starts_with("mac:")).map(|l| format!("{l}\n")).collect(),
+            51,
+        ),
         // What SOPS does not authenticate.
         ("a clear key renamed", text.replace("ghcr.io", "quay.io"), 0),
         ("two clear keys swapped", swap("docker.io", "ghcr.io"), 0),
-        ("a type changed", text.replace("ghcr.io: 1", "ghcr.io: \"1\"").replace("on: true", "on: \"True\""), 0),
+        (
+            "a type changed",
+            text.replace("ghcr.io: 1", "ghcr.io: \"1\"").replace("on: true", "on: \"True\""),
+            0,
+        ),
         ("nulls and empties added", format!("n: null\ne: {{}}\nl: []\ns: \"\"\n{text}"), 0),
         ("one value split", text.replace("port: 65535", "port: 655\n        more: 35"), 0),
         ("a comment added", format!("# hello\n{text}"), 0),
-        ("the rule widened", text.replace("encrypted_regex: ^password$", "encrypted_regex: ^(password|x)$"), 0),
+        (
+            "the rule widened",
+            text.replace("encrypted_regex: ^password$", "encrypted_regex: ^(password|x)$"),
+            0,
+        ),
         ("metadata added", text.replace("    version", "    note: x\n    version"), 0),
         ("junk behind a token", text.replace(&first, &format!("{first}junk")), 0),
         ("another notation of the time", text.replace("12:00:00Z", "12:00:00.5+00:00"), 0),
@@ -380,7 +437,9 @@ fn a_missing_key_is_explained() {
     assert_eq!(error.exit_code(), 128);
     assert_eq!(
         error.to_string(),
-        format!("none of the keys at hand opens the file: it is for {ALICE}; found {recipient}; looked in keys-second.txt, SOPS_AGE_KEY")
+        format!(
+            "none of the keys at hand opens the file: it is for {ALICE}; found {recipient}; looked in keys-second.txt, SOPS_AGE_KEY"
+        )
     );
     let none = file.open(&Identities::default()).unwrap_err().to_string();
     assert!(none.ends_with("found nothing; looked in nothing"), "{none}");
@@ -396,19 +455,39 @@ fn what_sops_cannot_keep_is_refused() {
         ("{a: 1}\n", "the document is written as `{…}`", 23),
         ("sops: 1\n", "the key `sops` is taken by SOPS itself at line 1, column 1", 23),
         ("sops: {mac: x}\n", "the text is encrypted already at line 1, column 1", 203),
-        ("a: ENC[AES256_GCM,data:x,iv:x,tag:x,type:str]\n", "the text is encrypted already at line 1, column 4", 203),
-        ("a: ENC[AGE,data:x]\n", "the file is encrypted by talm, in a format of its own (`ENC[AGE,…]`) at line 1, column 4", 1),
+        (
+            "a: ENC[AES256_GCM,data:x,iv:x,tag:x,type:str]\n",
+            "the text is encrypted already at line 1, column 4",
+            203,
+        ),
+        (
+            "a: ENC[AGE,data:x]\n",
+            "the file is encrypted by talm, in a format of its own (`ENC[AGE,…]`) at line 1, column 4",
+            1,
+        ),
         ("a: &x 1\nb: *x\n", "[\"b\"] is an alias or comes from a merge key at line 2, column 4", 23),
-        ("a: &x {k: 1}\nb:\n    <<: *x\n", "[\"b\"][\"k\"] is an alias or comes from a merge key at line 1, column 11", 23),
+        (
+            "a: &x {k: 1}\nb:\n    <<: *x\n",
+            "[\"b\"][\"k\"] is an alias or comes from a merge key at line 1, column 11",
+            23,
+        ),
         ("a:\n    5000: x\n", "[\"a\"] has a key that is no string: `5000` at line 2, column 5", 23),
         ("2024-01-02: x\n", "has a key that is no string: `2024-01-02` at line 1, column 1", 23),
         ("a: 9223372036854775808\n", "[\"a\"] is a number above 9223372036854775807 at line 1, column 4", 23),
         ("a: !!binary eA==\n", "[\"a\"] has a tag that SOPS drops at line 1, column 13", 23),
         ("password: !!int 5\n", "[\"password\"] has a tag that SOPS drops at line 1, column 17", 23),
-        ("a: 2024-01-02\n", "[\"a\"] is a date without quotes, which sops before 3.10 cannot read at line 1, column 4", 23),
+        (
+            "a: 2024-01-02\n",
+            "[\"a\"] is a date without quotes, which sops before 3.10 cannot read at line 1, column 4",
+            23,
+        ),
         ("a: -0.0\n", "[\"a\"] is -0.0, which sops writes as 0 at line 1, column 4", 23),
         ("a: \"x\\L\"\n", "[\"a\"] contains U+2028 or U+2029, which sops damages at line 1, column 4", 23),
-        ("a: [\"\\nx\"]\n", "[\"a\"][0] is a list item that begins with a line break, which sops damages at line 1, column 5", 23),
+        (
+            "a: [\"\\nx\"]\n",
+            "[\"a\"][0] is a list item that begins with a line break, which sops damages at line 1, column 5",
+            23,
+        ),
         (
             "password:\n    # why\n    - x\n",
             "[\"password\"] has a comment in a list that is encrypted, which sops 3.13.2 cannot read at line 2, column 5",
@@ -422,19 +501,28 @@ fn what_sops_cannot_keep_is_refused() {
     }
     let mut two = settings("x");
     two.recipients.push(ALICE.parse().unwrap());
-    assert!(encrypt("a: 1\n", &two, now(), &mut counter()).unwrap_err().to_string().ends_with("is given twice"));
+    assert!(
+        encrypt("a: 1\n", &two, now(), &mut counter()).unwrap_err().to_string().ends_with("is given twice")
+    );
     two.recipients.clear();
-    assert_eq!(encrypt("a: 1\n", &two, now(), &mut counter()).unwrap_err().to_string(), "there is no recipient");
+    assert_eq!(
+        encrypt("a: 1\n", &two, now(), &mut counter()).unwrap_err().to_string(),
+        "there is no recipient"
+    );
     let loose = Settings { mac_scope: MacScope::Encrypted, ..settings("x") };
     assert!(encrypt("a: 1\n---\nb: 1\n", &loose, now(), &mut counter()).is_err());
 }
 
 #[test]
 fn a_rule_with_a_gap_is_caught() {
-    let plain = "config:\n    a:\n        auth:\n            password: x\n            identityToken: hunter2\n";
+    let plain =
+        "config:\n    a:\n        auth:\n            password: x\n            identityToken: hunter2\n";
     let guarded = Settings { is_secret: Some(is_registry_secret), ..settings("^password$") };
     let error = encrypt(plain, &guarded, now(), &mut counter()).unwrap_err();
-    assert_eq!(error.to_string(), "[\"config\"][\"a\"][\"auth\"][\"identityToken\"] (line 5) would be left in clear text");
+    assert_eq!(
+        error.to_string(),
+        "[\"config\"][\"a\"][\"auth\"][\"identityToken\"] (line 5) would be left in clear text"
+    );
     assert!(Rule::encrypted_regex("^(password$").is_err());
     // A file with a rule that does not compile is not followed either.
     let text = sealed(plain, "^password$").replace("^password$", "^(password$");
@@ -454,10 +542,16 @@ mod oracle;
 
 /// Trees with the scalars and shapes that meet in machine configs, and some that do not.
 fn tree() -> impl Strategy<Value = Json> {
-    let text = prop_oneof!["(\\PC|[ \\n\\t:#'\"{}\\[\\],&*!|>%@`-]){0,20}", "[a-z0-9.:/$-]{0,12}", "(yes|null|012|1e3|~|2024-01-02|0x1f)"];
+    let text = prop_oneof![
+        "(\\PC|[ \\n\\t:#'\"{}\\[\\],&*!|>%@`-]){0,20}",
+        "[a-z0-9.:/$-]{0,12}",
+        "(yes|null|012|1e3|~|2024-01-02|0x1f)"
+    ];
     let leaf = prop_oneof![
         text.prop_filter("sops damages it", |text| {
-            !text.starts_with('\n') && !text.contains(['\u{2028}', '\u{2029}', '\u{85}', '\u{feff}']) && !text.starts_with("ENC[")
+            !text.starts_with('\n')
+                && !text.contains(['\u{2028}', '\u{2029}', '\u{85}', '\u{feff}'])
+                && !text.starts_with("ENC[")
         })
         .prop_map(Json::from),
         any::<i64>().prop_map(Json::from),
@@ -468,14 +562,16 @@ fn tree() -> impl Strategy<Value = Json> {
     let inner = leaf.prop_recursive(4, 40, 5, |inner| {
         prop_oneof![
             prop::collection::vec(inner.clone(), 0..4).prop_map(Json::from),
-            prop::collection::vec((key(), inner), 0..5).prop_map(|pairs| Json::Object(pairs.into_iter().collect())),
+            prop::collection::vec((key(), inner), 0..5)
+                .prop_map(|pairs| Json::Object(pairs.into_iter().collect())),
         ]
     });
     prop::collection::vec((key(), inner), 1..5).prop_map(|pairs| Json::Object(pairs.into_iter().collect()))
 }
 
 fn key() -> impl Strategy<Value = String> {
-    prop_oneof![Just("password".to_owned()), "[a-z.]{1,6}(:[0-9]{1,4})?", "\\PC{1,8}"].prop_filter("taken", |key| key != "sops")
+    prop_oneof![Just("password".to_owned()), "[a-z.]{1,6}(:[0-9]{1,4})?", "\\PC{1,8}"]
+        .prop_filter("taken", |key| key != "sops")
 }
 
 proptest! {

@@ -158,7 +158,10 @@ impl Content {
         let Some(resolved) = node.resolved() else {
             return Ok(Self::Nothing(if node.is_mapping() { "{}" } else { "[]" }));
         };
-        let tag = node.tag.as_deref().map(|tag| tag.trim_start_matches("tag:yaml.org,2002:").trim_start_matches("!!"));
+        let tag = node
+            .tag
+            .as_deref()
+            .map(|tag| tag.trim_start_matches("tag:yaml.org,2002:").trim_start_matches("!!"));
         if !matches!(tag, None | Some("str" | "int" | "float" | "bool" | "null")) {
             return Err(Unfit::Tag);
         }
@@ -169,7 +172,9 @@ impl Content {
             (Resolved::Unsigned(_), _) => return Err(Unfit::Unsigned),
             (Resolved::Float(value), _) => Self::Value(Value::float(value)),
             (Resolved::Timestamp(text), _) => Self::Value(Value::new(Kind::Time, text)),
-            (Resolved::String, crate::yaml::Value::Scalar(scalar)) => Self::Value(Value::string(scalar.text.clone())),
+            (Resolved::String, crate::yaml::Value::Scalar(scalar)) => {
+                Self::Value(Value::string(scalar.text.clone()))
+            }
             (Resolved::String, _) => Self::Nothing("null"),
         })
     }

@@ -46,7 +46,16 @@ pub(super) struct Remark<'a> {
 pub(super) fn walk<'a>(text: &str, stream: &'a Stream, rule: &Rule, indent: Indent) -> Walk<'a> {
     let mut out = Walk::default();
     for (number, document) in stream.documents.iter().enumerate() {
-        let mut walker = Walker { text, rule, indent, number, out, frames: vec![], tokens: vec![], cursor: document.span.start };
+        let mut walker = Walker {
+            text,
+            rule,
+            indent,
+            number,
+            out,
+            frames: vec![],
+            tokens: vec![],
+            cursor: document.span.start,
+        };
         walker.node(&document.root, &Frame::root(), Some(0), None);
         walker.comments(document);
         out = walker.out;
@@ -136,7 +145,14 @@ impl<'a> Walker<'_, 'a> {
         }
     }
 
-    fn child(&mut self, node: &'a Node, at: &Frame, column: Option<usize>, dash: Option<usize>, parent: usize) {
+    fn child(
+        &mut self,
+        node: &'a Node,
+        at: &Frame,
+        column: Option<usize>,
+        dash: Option<usize>,
+        parent: usize,
+    ) {
         let leaves = self.out.leaves.len();
         self.node(node, at, column, dash);
         if self.out.leaves.len() > leaves && self.frames.len() == parent + 1 {
@@ -162,7 +178,11 @@ impl<'a> Walker<'_, 'a> {
         let mut previous = ' ';
         for (at, c) in gap.char_indices() {
             comment = c != '\n' && (comment || c == '#' && previous.is_whitespace());
-            let blank = || self.text.get(self.cursor + at + 1..).is_none_or(|s| s.is_empty() || s.starts_with([' ', '\n', '\r', '\t']));
+            let blank = || {
+                self.text
+                    .get(self.cursor + at + 1..)
+                    .is_none_or(|s| s.is_empty() || s.starts_with([' ', '\n', '\r', '\t']))
+            };
             if c == '-' && !comment && blank() {
                 return Some(self.cursor + at);
             }
@@ -184,7 +204,11 @@ impl<'a> Walker<'_, 'a> {
             if previous.is_some_and(|(span, _)| span.contains(&at)) {
                 continue; // behind the `|` of a block scalar: it goes with it
             }
-            let near = self.near(at, previous.map_or(0, |(span, _)| span.end), self.tokens.get(next).map(|(span, _)| span.start));
+            let near = self.near(
+                at,
+                previous.map_or(0, |(span, _)| span.end),
+                self.tokens.get(next).map(|(span, _)| span.start),
+            );
             let chosen = if comment.own_line {
                 near.choose(self.column_of(at))
             } else {
@@ -266,7 +290,9 @@ mod tests {
         let leaves: Vec<_> = walk
             .leaves
             .iter()
-            .map(|leaf| (leaf.path.to_string(), leaf.selected, leaf.column, leaf.dash.map(|at| &text[at..at + 3])))
+            .map(|leaf| {
+                (leaf.path.to_string(), leaf.selected, leaf.column, leaf.dash.map(|at| &text[at..at + 3]))
+            })
             .collect();
         assert_eq!(
             leaves,
@@ -318,7 +344,9 @@ i: {
         let places: Vec<_> = walk
             .remarks
             .iter()
-            .map(|r| format!("{} {}{}", r.comment.text.trim(), r.path, if r.list.is_some() { " list" } else { "" }))
+            .map(|r| {
+                format!("{} {}{}", r.comment.text.trim(), r.path, if r.list.is_some() { " list" } else { "" })
+            })
             .collect();
         assert_eq!(
             places,

@@ -20,16 +20,34 @@ fn sops(program: &FsPath, folder: &FsPath, arguments: &[&str]) -> Result<String,
 }
 
 fn programs() -> Vec<PathBuf> {
-    std::env::split_paths(&std::env::var_os("SOPS_ORACLES").expect("SOPS_ORACLES names released sops programs")).collect()
+    std::env::split_paths(
+        &std::env::var_os("SOPS_ORACLES").expect("SOPS_ORACLES names released sops programs"),
+    )
+    .collect()
 }
 
 const CASES: [(&str, &str); 6] = [
-    (REGISTRY, "# head\nmachine: # inline\n    registries:\n        config:\n            zot.example.com:5000:\n                # in clear\n                auth:\n                    # sealed with it\n                    username: robot$a # why\n                    password: \"p: w\"\n                    # at the end\n                tls:\n                    clientIdentity:\n                        crt: |\n                            CERT\n                        key: |\n                            -----BEGIN KEY-----\n                            abc\n\n                            -----END KEY-----\n                    insecureSkipVerify: false\n"),
-    ("^password$", "password: \"\"\nb:\n    password: null\n    l: []\nc:\n    password:\n        - a\n        - a\n        - k: 1.5\n          n: -3\n          t: true\n          e: 1e21\n        - |+\n            x\n\nz: last\n"),
-    ("^(password)$", "apiVersion: v1alpha1\npassword: pw-A\n---\n# second\napiVersion: v1alpha1\nname: zot:5000\npassword: pw-B\n# end\n"),
+    (
+        REGISTRY,
+        "# head\nmachine: # inline\n    registries:\n        config:\n            zot.example.com:5000:\n                # in clear\n                auth:\n                    # sealed with it\n                    username: robot$a # why\n                    password: \"p: w\"\n                    # at the end\n                tls:\n                    clientIdentity:\n                        crt: |\n                            CERT\n                        key: |\n                            -----BEGIN KEY-----\n                            abc\n\n                            -----END KEY-----\n                    insecureSkipVerify: false\n",
+    ),
+    (
+        "^password$",
+        "password: \"\"\nb:\n    password: null\n    l: []\nc:\n    password:\n        - a\n        - b\n        - k: 1.5\n          n: -3\n          t: true\n          e: 1e21\n        - |+\n            x\n\nz: last\n",
+    ),
+    (
+        "^(password)$",
+        "apiVersion: v1alpha1\npassword: pw-A\n---\n# second\napiVersion: v1alpha1\nname: zot:5000\npassword: pw-B\n# end\n",
+    ),
     ("", "# all\na: 1 # inline\nb:\n    # in b\n    c: x\n    # end of b\n# before d\nd: é\u{1F511}\n"),
-    ("^password$", "a:\n  b: {password: x, l: [1, \"2\"]}\n  'quoted': 'it''s'\nlist:\n- password: 'y'\n  k: >-\n    fo\n    ld\n- p\n"),
-    ("^password$", "clear:\n    oct: 012\n    under: 1_000\n    inf: .inf\n    f: 1.0\n    s: yes\n    hex: 0x1f\n    date: \"2024-01-02\"\npassword: x\n"),
+    (
+        "^password$",
+        "a:\n  b: {password: x, l: [1, \"2\"]}\n  'quoted': 'it''s'\nlist:\n- password: 'y'\n  k: >-\n    fo\n    ld\n- p\n",
+    ),
+    (
+        "^password$",
+        "clear:\n    oct: 012\n    under: 1_000\n    inf: .inf\n    f: 1.5\n    s: yes\n    hex: 0x1f\n    date: \"2024-01-02\"\npassword: x\n",
+    ),
 ];
 
 #[test]
@@ -38,23 +56,36 @@ fn sops_reads_and_rewrites_what_we_write() {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("x.yaml");
     for (rule, plain) in CASES {
-        let settings = if rule.is_empty() { Settings { rule: Rule::default(), ..settings("x") } } else { settings(rule) };
+        let settings = if rule.is_empty() {
+            Settings { rule: Rule::default(), ..settings("x") }
+        } else {
+            settings(rule)
+        };
         let text = encrypt(plain, &settings, now(), &mut counter()).unwrap();
         for program in programs() {
             let context = format!("{}\n{text}", program.display());
             std::fs::write(&file, &text).unwrap();
-            let plain_again = sops(&program, folder.path(), &["decrypt", "x.yaml"]).unwrap_or_else(|error| panic!("{error}\n{context}"));
+            let plain_again = sops(&program, folder.path(), &["decrypt", "x.yaml"])
+                .unwrap_or_else(|error| panic!("{error}\n{context}"));
             assert_eq!(trees(&plain_again), trees(plain), "{context}");
             assert!(!plain_again.contains("ENC["), "{plain_again}\n{context}");
-            assert_eq!(sops(&program, folder.path(), &["filestatus", "x.yaml"]).unwrap().trim(), "{\"encrypted\":true}");
+            assert_eq!(
+                sops(&program, folder.path(), &["filestatus", "x.yaml"]).unwrap().trim(),
+                "{\"encrypted\":true}"
+            );
             // sops sets one value; we read that, and only that value changed.
             let key = if rule.is_empty() { "a" } else { "added" };
-            sops(&program, folder.path(), &["set", "x.yaml", &format!("[\"{key}\"]"), "\"v\""]).unwrap_or_else(|error| panic!("{error}\n{context}"));
+            sops(&program, folder.path(), &["set", "x.yaml", &format!("[\"{key}\"]"), "\"v\""])
+                .unwrap_or_else(|error| panic!("{error}\n{context}"));
             let set = std::fs::read_to_string(&file).unwrap();
             assert_eq!(trees(&opened(&set))[0][key], "v", "{context}\n{set}");
             let tokens = |text: &str| {
-                let tokens = text.lines().filter(|l| l.contains("ENC[") && l.contains("type:str") && !l.contains("mac:"));
-                tokens.map(|l| l[l.find("ENC[").unwrap()..l.find("]").unwrap()].to_owned()).collect::<Vec<_>>()
+                let tokens = text
+                    .lines()
+                    .filter(|l| l.contains("ENC[") && l.contains("type:str") && !l.contains("mac:"));
+                tokens
+                    .map(|l| l[l.find("ENC[").unwrap()..l.find("]").unwrap()].to_owned())
+                    .collect::<Vec<_>>()
             };
             let kept = tokens(&set);
             assert!(tokens(&text).iter().all(|token| kept.contains(token)), "{context}\n{set}");
@@ -62,15 +93,19 @@ fn sops_reads_and_rewrites_what_we_write() {
             let read = Encrypted::parse(&set).unwrap();
             let open = read.open(&alice()).unwrap();
             let path = Path::of_keys([key]);
-            let again = open.set(0, &path, &Value::string("l1\nl2 #"), now(), &mut counter()).unwrap().unwrap();
+            let again =
+                open.set(0, &path, &Value::string("l1\nl2 #"), now(), &mut counter()).unwrap().unwrap();
             std::fs::write(&file, &again).unwrap();
-            let plain_again = sops(&program, folder.path(), &["decrypt", "x.yaml"]).unwrap_or_else(|error| panic!("{error}\n{again}"));
+            let plain_again = sops(&program, folder.path(), &["decrypt", "x.yaml"])
+                .unwrap_or_else(|error| panic!("{error}\n{again}"));
             assert_eq!(trees(&plain_again)[0][key], "l1\nl2 #", "{again}");
             // Another recipient, and a rotation.
-            let more = open.rekey(&[ALICE.parse().unwrap(), bob().1], now(), &mut counter()).unwrap().unwrap().text;
+            let more =
+                open.rekey(&[ALICE.parse().unwrap(), bob().1], now(), &mut counter()).unwrap().unwrap().text;
             for text in [more, open.rotate(now(), &mut counter()).unwrap()] {
                 std::fs::write(&file, &text).unwrap();
-                let plain_again = sops(&program, folder.path(), &["decrypt", "x.yaml"]).unwrap_or_else(|error| panic!("{error}\n{text}"));
+                let plain_again = sops(&program, folder.path(), &["decrypt", "x.yaml"])
+                    .unwrap_or_else(|error| panic!("{error}\n{text}"));
                 assert_eq!(trees(&plain_again), trees(&opened(&set)), "{text}");
             }
         }
@@ -100,8 +135,12 @@ fn we_read_and_rewrite_what_sops_writes() {
             assert_eq!(open.reencrypt(&back, now(), &mut counter()).unwrap(), None);
             let again = open.reencrypt(&format!("{back}added: 1\n"), now(), &mut counter()).unwrap().unwrap();
             std::fs::write(&file, &again).unwrap();
-            let plain_again = sops(&program, folder.path(), &["decrypt", "x.yaml"]).unwrap_or_else(|error| panic!("{error}\n{again}"));
-            assert!(!plain_again.contains("ENC[") && plain_again.contains("added: 1"), "{plain_again}\n{again}");
+            let plain_again = sops(&program, folder.path(), &["decrypt", "x.yaml"])
+                .unwrap_or_else(|error| panic!("{error}\n{again}"));
+            assert!(
+                !plain_again.contains("ENC[") && plain_again.contains("added: 1"),
+                "{plain_again}\n{again}"
+            );
         }
     }
 }
