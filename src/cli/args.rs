@@ -10,13 +10,19 @@ use super::ui::Color;
 /// One file says which registries go through which mirrors; talmirror turns it into patches for Talos, keeps its
 /// secrets encrypted so that sops reads them, and tells what is wrong before a node does.
 #[derive(Debug, Parser)]
-#[command(name = "talmirror", version, max_term_width = 100, subcommand_required = true, arg_required_else_help = true)]
+#[command(
+    name = "talmirror",
+    version,
+    max_term_width = 100,
+    subcommand_required = true,
+    arg_required_else_help = true
+)]
 #[command(after_help = "Examples:
   talmirror init --kind harbor --url https://harbor.example --registries docker.io,ghcr.io
   talmirror validate
   talmirror generate --talos-version v1.13 | talosctl patch mc -n 10.0.0.1 -p @/dev/stdin
   talmirror explain docker.io/library/alpine:3.22 --node n1")]
-pub struct Cli {
+pub(crate) struct Cli {
     /// What all commands share.
     #[command(flatten)]
     pub global: Global,
@@ -27,9 +33,16 @@ pub struct Cli {
 
 /// Flags of every command.
 #[derive(Clone, Debug, Args)]
-pub struct Global {
+pub(crate) struct Global {
     /// The inventory, `-` for standard input
-    #[arg(short = 'f', long = "inventory", env = "TALMIRROR_INVENTORY", default_value = "mirrors.yaml", global = true, value_name = "FILE")]
+    #[arg(
+        short = 'f',
+        long = "inventory",
+        env = "TALMIRROR_INVENTORY",
+        default_value = "mirrors.yaml",
+        global = true,
+        value_name = "FILE"
+    )]
     pub inventory: String,
     /// When to colour
     #[arg(long, env = "TALMIRROR_COLOR", default_value = "auto", global = true, value_name = "WHEN")]
@@ -47,7 +60,7 @@ pub struct Global {
 
 /// The commands, in the order of help.
 #[derive(Debug, Subcommand)]
-pub enum Command {
+pub(crate) enum Command {
     /// Write an inventory, a SOPS rule and a CI workflow to begin with
     Init(commands::init::InitArgs),
     /// Make an inventory of what exists: machine configs, patches, talhelper, k3s, containerd
@@ -81,7 +94,7 @@ pub enum Command {
 
 /// Which node or group is meant.
 #[derive(Clone, Debug, Default, Args)]
-pub struct TargetArgs {
+pub(crate) struct TargetArgs {
     /// The node whose settings are meant, by name
     #[arg(short, long, env = "TALMIRROR_NODE", value_name = "NAME")]
     pub node: Option<String>,
@@ -92,7 +105,7 @@ pub struct TargetArgs {
 
 /// Which versions are meant.
 #[derive(Clone, Debug, Default, Args)]
-pub struct VersionArgs {
+pub(crate) struct VersionArgs {
     /// The Talos version of the nodes, before what the inventory says
     #[arg(long, env = "TALMIRROR_TALOS_VERSION", value_name = "VERSION", value_parser = clap::value_parser!(crate::registries::TalosVersion))]
     pub talos_version: Option<crate::registries::TalosVersion>,

@@ -3,7 +3,7 @@ use super::crypt;
 use super::error::CliError;
 use super::exit;
 use super::load::display_name;
-use crate::inventory::{Problem, Problems, Severity};
+use crate::inventory::{Problem, Problems};
 use crate::machineconfig::MachineConfig;
 use crate::patch::Current;
 use crate::registries::Registries;
@@ -27,8 +27,9 @@ impl ConfigFile {
         let failed = |error: CliError| error.context(format!("cannot read the machine config `{name}`"));
         let config = MachineConfig::parse(text.expose()).map_err(|error| failed(error.into()))?;
         if !config.has_machine() && config.registry_trees().is_empty() {
-            return Err(CliError::new(exit::INVALID, format!("`{name}` is no Talos machine config"))
-                .help("it has neither `machine:` nor a registry document; `talmirror import` reads other files"));
+            return Err(CliError::new(exit::INVALID, format!("`{name}` is no Talos machine config")).help(
+                "it has neither `machine:` nor a registry document; `talmirror import` reads other files",
+            ));
         }
         Ok(Self { name, text, config, encrypted })
     }
@@ -38,18 +39,6 @@ impl ConfigFile {
         let mut problems = Problems::new(&self.name, self.text.expose());
         let registries = self.config.registries(&mut problems);
         (registries, problems.into_sorted())
-    }
-
-    /// Returns the registries; what cannot be read ends the command.
-    pub(super) fn sound_registries(&self) -> Result<Registries, CliError> {
-        let (registries, mut problems) = self.registries();
-        problems.retain(|problem| problem.code.severity() == Severity::Error);
-        if problems.is_empty() {
-            return Ok(registries);
-        }
-        let mut error = CliError::new(exit::INVALID, format!("the registries of `{}` cannot be read", self.name));
-        error.problems = problems;
-        Err(error)
     }
 }
 

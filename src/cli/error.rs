@@ -7,7 +7,7 @@ use crate::yaml::ParseError;
 
 /// What ends a command, and the exit code it ends with.
 #[derive(Debug)]
-pub struct CliError {
+pub(crate) struct CliError {
     /// The exit code.
     pub exit: Exit,
     /// What failed; the causes are in the chain.

@@ -1,3 +1,5 @@
+//! Exit codes, which scripts can rely on.
+
 /// An exit code that scripts can rely on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Exit {
@@ -14,7 +16,8 @@ pub const FOUND: Exit = Exit { code: 1, meaning: "there are differences or findi
 /// The command line is wrong.
 pub const USAGE: Exit = Exit { code: 2, meaning: "the command line is wrong" };
 /// A file cannot be read or is invalid.
-pub const INVALID: Exit = Exit { code: 3, meaning: "an inventory or another file cannot be read or is invalid" };
+pub const INVALID: Exit =
+    Exit { code: 3, meaning: "an inventory or another file cannot be read or is invalid" };
 /// A secret cannot be had, or a file cannot be decrypted.
 pub const SECRET: Exit = Exit { code: 4, meaning: "a secret cannot be had, or a file cannot be decrypted" };
 /// Somewhere a file cannot be written.

@@ -2,42 +2,50 @@ use std::path::{Path, PathBuf};
 
 use super::error::CliError;
 use super::exit;
+use crate::sops::write_atomically;
+
+/// Who may read a new file; one that exists keeps its mode.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Privacy {
+    /// Whoever the umask lets.
+    Open,
+    /// Its owner.
+    Private,
+}
+
+fn failed(path: &Path, error: std::io::Error) -> CliError {
+    let hint = match error.kind() {
+        std::io::ErrorKind::PermissionDenied => "may this user write there?",
+        std::io::ErrorKind::StorageFull => "the disk is full",
+        _ => "does the directory exist, and is it one?",
+    };
+    CliError::from_error(exit::WRITE, error).context(format!("cannot write `{}`", path.display())).help(hint)
+}
+
+fn parent(path: &Path) -> &Path {
+    path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."))
+}
 
 /// Writes a new file whole or not at all; one that exists is left alone.
 pub(super) fn create(path: &Path, bytes: &[u8]) -> Result<(), CliError> {
-    put(path, bytes, false)
-}
-
-/// Replaces a file in one step; a new one is readable by its owner only.
-pub(super) fn replace(path: &Path, bytes: &[u8]) -> Result<(), CliError> {
-    put(path, bytes, true)
-}
-
-fn put(path: &Path, bytes: &[u8], over: bool) -> Result<(), CliError> {
-    let failed = |error: std::io::Error| {
-        let hint = match error.kind() {
-            std::io::ErrorKind::PermissionDenied => "may this user write there?",
-            std::io::ErrorKind::StorageFull => "the disk is full",
-            _ => "does the directory exist, and is it one?",
-        };
-        CliError::from_error(exit::WRITE, error).context(format!("cannot write `{}`", path.display())).help(hint)
-    };
-    let dir = match path.parent() {
-        Some(parent) if !parent.as_os_str().is_empty() => parent,
-        Some(_) | None => Path::new("."),
-    };
-    std::fs::create_dir_all(dir).map_err(failed)?;
-    let mut file = tempfile::NamedTempFile::new_in(dir).map_err(failed)?;
+    let failed = |error| failed(path, error);
+    std::fs::create_dir_all(parent(path)).map_err(failed)?;
+    let mut file = tempfile::NamedTempFile::new_in(parent(path)).map_err(failed)?;
     std::io::Write::write_all(&mut file, bytes).map_err(failed)?;
-    if let Ok(old) = std::fs::metadata(path) {
-        file.as_file().set_permissions(old.permissions()).map_err(failed)?;
-    }
     file.as_file().sync_all().map_err(failed)?;
-    if over {
-        file.persist(path).map_err(|error| failed(error.error))?;
-    } else {
-        file.persist_noclobber(path).map_err(|error| failed(error.error))?;
+    file.persist_noclobber(path).map_err(|error| failed(error.error))?;
+    Ok(())
+}
+
+/// Replaces a file in one step, or makes it.
+pub(super) fn replace(path: &Path, bytes: &[u8], privacy: Privacy) -> Result<(), CliError> {
+    let failed = |error| failed(path, error);
+    std::fs::create_dir_all(parent(path)).map_err(failed)?;
+    if privacy == Privacy::Open && !path.exists() {
+        // The rename below keeps the mode that the umask gives here.
+        std::fs::File::create(path).map_err(failed)?;
     }
+    write_atomically(path, bytes).map_err(failed)?;
     Ok(())
 }
 

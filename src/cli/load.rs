@@ -2,12 +2,14 @@ use std::io::Read;
 use std::path::{Path, PathBuf};
 
 use super::args::{Global, TargetArgs, VersionArgs};
+use super::crypt;
 use super::error::CliError;
 use super::exit;
 use super::ui::Ui;
-use crate::inventory::{self, Code, Inventory, Problem, Problems, Severity, Target, did_you_mean};
+use crate::inventory::{self, Inventory, Layer, Problem, Problems, Severity, Target, did_you_mean};
 use crate::registries::TalosVersion;
 use crate::secret::Sources;
+use crate::sops::{SopsError, looks_encrypted};
 use crate::yaml::LineIndex;
 
 /// The largest file that is read: far above any inventory or machine config.
@@ -15,7 +17,9 @@ const MAX_BYTES: u64 = 32 * 1024 * 1024;
 
 /// Reads a text file, or standard input for `-`.
 pub(super) fn read(file: &str) -> Result<String, CliError> {
-    let failed = |error: std::io::Error| CliError::from_error(exit::INVALID, error).context(format!("cannot read `{file}`"));
+    let failed = |error: std::io::Error| {
+        CliError::from_error(exit::INVALID, error).context(format!("cannot read `{file}`"))
+    };
     let mut bytes = Vec::new();
     if file == "-" {
         std::io::stdin().lock().take(MAX_BYTES + 1).read_to_end(&mut bytes).map_err(failed)?;
@@ -24,8 +28,11 @@ pub(super) fn read(file: &str) -> Result<String, CliError> {
         opened.take(MAX_BYTES + 1).read_to_end(&mut bytes).map_err(failed)?;
     }
     if bytes.len() as u64 > MAX_BYTES {
-        return Err(CliError::new(exit::INVALID, format!("`{file}` is larger than {} MiB", MAX_BYTES / 1024 / 1024))
-            .help("is it the right file?"));
+        return Err(CliError::new(
+            exit::INVALID,
+            format!("`{file}` is larger than {} MiB", MAX_BYTES / 1024 / 1024),
+        )
+        .help("is it the right file?"));
     }
     String::from_utf8(bytes).map_err(|error| {
         let valid = error.utf8_error().valid_up_to();
@@ -62,18 +69,42 @@ pub(super) struct Loaded {
     pub(super) sources: Sources,
 }
 
-/// Reads the inventory and tells its warnings; its errors end the command.
+/// Reads the inventory, decrypted, and tells its warnings; its errors end the command.
 pub(super) fn load(ui: &mut Ui, global: &Global) -> Result<Loaded, CliError> {
-    let loaded = load_quietly(global)?;
+    load_text(ui, global, |text, name| {
+        if looks_encrypted(&text) {
+            Ok(crypt::open(&text, global).map_err(|error| crypt::failed(error, name))?.expose().clone())
+        } else {
+            Ok(text)
+        }
+    })
+}
+
+/// Reads the inventory for a command that needs no secret: where no key opens it, its secrets stay sealed.
+pub(super) fn load_structure(ui: &mut Ui, global: &Global) -> Result<Loaded, CliError> {
+    load_text(ui, global, |text, name| match crypt::open(&text, global) {
+        _ if !looks_encrypted(&text) => Ok(text),
+        Ok(plaintext) => Ok(plaintext.expose().clone()),
+        Err(SopsError::NoKey(_)) => Ok(text),
+        Err(error) => Err(crypt::failed(error, name)),
+    })
+}
+
+fn load_text(
+    ui: &mut Ui,
+    global: &Global,
+    decrypt: impl FnOnce(String, &str) -> Result<String, CliError>,
+) -> Result<Loaded, CliError> {
+    let file = display_name(&global.inventory).to_owned();
+    let text = decrypt(read_inventory(global)?, &file)?;
+    let loaded = parse(global, file, text)?;
     for problem in loaded.problems.iter().filter(|problem| problem.code.severity() == Severity::Warning) {
         ui.problem(problem);
     }
     Ok(loaded)
 }
 
-fn load_quietly(global: &Global) -> Result<Loaded, CliError> {
-    let file = display_name(&global.inventory).to_owned();
-    let text = read_inventory(global)?;
+fn parse(global: &Global, file: String, text: String) -> Result<Loaded, CliError> {
     let parsed = inventory::parse(&text, &file, &environment);
     match parsed.inventory {
         Some(inventory) => {
@@ -81,10 +112,15 @@ fn load_quietly(global: &Global) -> Result<Loaded, CliError> {
             Ok(Loaded { file, text, inventory, problems: parsed.problems, sources })
         }
         None => {
-            let errors = parsed.problems.iter().filter(|problem| problem.code.severity() == Severity::Error).count();
-            let mut error = CliError::new(exit::INVALID, format!("`{file}` holds {}", count(errors, "error")));
-            if let Some(code) = parsed.problems.iter().find(|problem| problem.code.severity() == Severity::Error) {
-                error = error.help(format!("`talmirror explain {}` says why the first is one", code.code.as_str()));
+            let errors =
+                parsed.problems.iter().filter(|problem| problem.code.severity() == Severity::Error).count();
+            let mut error =
+                CliError::new(exit::INVALID, format!("`{file}` holds {}", count(errors, "error")));
+            if let Some(code) =
+                parsed.problems.iter().find(|problem| problem.code.severity() == Severity::Error)
+            {
+                error = error
+                    .help(format!("`talmirror explain {}` says why the first is one", code.code.as_str()));
             }
             error.problems = parsed.problems;
             Err(error)
@@ -139,6 +175,15 @@ impl Loaded {
         }
     }
 
+    /// Returns the groups and nodes that have settings of their own.
+    pub(super) fn own_settings(&self) -> Vec<String> {
+        let own = |layer: &Layer| *layer != Layer::default();
+        let groups = self.inventory.groups.iter().filter(|(_, group)| own(&group.layer));
+        let nodes = self.inventory.nodes.iter().filter(|(_, node)| own(&node.layer));
+        let groups = groups.map(|(name, _)| format!("groups.{name}"));
+        groups.chain(nodes.map(|(name, _)| format!("nodes.{name}"))).collect()
+    }
+
     /// Returns the Talos version that a flag or the inventory names.
     pub(super) fn talos_version(&self, args: &VersionArgs, target: Target<'_>) -> Option<TalosVersion> {
         args.talos_version.clone().or_else(|| self.inventory.version(target).cloned())
@@ -173,14 +218,11 @@ pub(super) fn problems_json(problems: &[Problem]) -> serde_json::Value {
 pub(super) fn summary(problems: &[Problem]) -> String {
     let of = |severity| problems.iter().filter(|problem| problem.code.severity() == severity).count();
     let parts = [(Severity::Error, "error"), (Severity::Warning, "warning"), (Severity::Note, "note")];
-    let parts: Vec<String> =
-        parts.into_iter().map(|(severity, noun)| (of(severity), noun)).filter(|(n, _)| *n > 0).map(|(n, noun)| count(n, noun)).collect();
+    let parts: Vec<String> = parts
+        .into_iter()
+        .map(|(severity, noun)| (of(severity), noun))
+        .filter(|(n, _)| *n > 0)
+        .map(|(n, noun)| count(n, noun))
+        .collect();
     if parts.is_empty() { "no findings".to_owned() } else { parts.join(", ") }
-}
-
-/// Makes a finding without a place in a file.
-pub(super) fn finding(code: Code, file: &str, message: String, help: &str) -> Problem {
-    let mut problems = Problems::new(file, "");
-    problems.add(code, &(0..0), "", message).help = Some(help.to_owned());
-    problems.into_sorted().into_iter().next().unwrap_or_else(|| unreachable!("one was added"))
 }

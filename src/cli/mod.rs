@@ -2,9 +2,13 @@
 
 mod args;
 mod commands;
+mod crypt;
+mod current;
 mod error;
 pub mod exit;
+mod files;
 mod load;
+mod output;
 mod ui;
 
 use std::ffi::OsString;

@@ -8,7 +8,7 @@ use crate::patch::Caution;
 
 /// When to colour.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
-pub enum Color {
+pub(crate) enum Color {
     /// Where a terminal shows it and NO_COLOR is not set.
     #[default]
     Auto,
@@ -19,7 +19,7 @@ pub enum Color {
 }
 
 /// All that a command says: results to standard output, the story to standard error.
-pub struct Ui {
+pub(crate) struct Ui {
     stdout: Box<dyn Write>,
     stderr: Box<dyn Write>,
     colored: bool,
@@ -28,7 +28,10 @@ pub struct Ui {
 
 impl std::fmt::Debug for Ui {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Ui").field("colored", &self.colored).field("quiet", &self.quiet).finish_non_exhaustive()
+        f.debug_struct("Ui")
+            .field("colored", &self.colored)
+            .field("quiet", &self.quiet)
+            .finish_non_exhaustive()
     }
 }
 
@@ -38,7 +41,8 @@ impl Ui {
         let wanted = || {
             let set = |name: &str| std::env::var_os(name).is_some_and(|value| !value.is_empty());
             let dumb = std::env::var_os("TERM").is_some_and(|term| term == "dumb");
-            !set("NO_COLOR") && (set("CLICOLOR_FORCE") || set("FORCE_COLOR") || (io::stderr().is_terminal() && !dumb))
+            !set("NO_COLOR")
+                && (set("CLICOLOR_FORCE") || set("FORCE_COLOR") || (io::stderr().is_terminal() && !dumb))
         };
         let colored = match color {
             Color::Always => true,
@@ -134,13 +138,15 @@ impl Ui {
 }
 
 /// Lays rows out in columns, three spaces apart; the first row is the header.
-pub fn table(rows: &[Vec<String>]) -> String {
+pub(crate) fn table(rows: &[Vec<String>]) -> String {
     let columns = rows.iter().map(Vec::len).max().unwrap_or(0);
-    let width = |column: usize| rows.iter().filter_map(|row| row.get(column)).map(|cell| cell.chars().count()).max();
+    let width =
+        |column: usize| rows.iter().filter_map(|row| row.get(column)).map(|cell| cell.chars().count()).max();
     let widths: Vec<usize> = (0..columns).map(|column| width(column).unwrap_or(0)).collect();
     let mut out = String::new();
     for row in rows {
-        let cells: Vec<String> = row.iter().zip(&widths).map(|(cell, width)| format!("{cell:<width$}")).collect();
+        let cells: Vec<String> =
+            row.iter().zip(&widths).map(|(cell, width)| format!("{cell:<width$}")).collect();
         out.push_str(cells.join("   ").trim_end());
         out.push('\n');
     }

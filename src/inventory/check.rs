@@ -2,7 +2,7 @@ use std::collections::HashMap;
 use std::ops::Range;
 
 use super::code::Code;
-use super::model::{Credentials, Fallback, Inventory, Layer, Mirror, MirrorKind, Set, Text, Tls, Via};
+use super::model::{Credentials, Fallback, Inventory, Layer, Mirror, MirrorKind, Text, Tls, Via};
 use super::pem;
 use super::problem::{Problems, did_you_mean};
 use super::resolve::{Route, Target, upstream_endpoint};
@@ -19,8 +19,8 @@ pub(super) fn check(inventory: &Inventory, problems: &mut Problems<'_>) {
     }
     check_hosts(inventory, problems);
     check_nodes(inventory, problems);
-    let groups = inventory.groups.iter().filter(|(_, group)| !is_empty(&group.layer));
-    let nodes = inventory.nodes.iter().filter(|(_, node)| !is_empty(&node.layer));
+    let groups = inventory.groups.iter().filter(|(_, group)| group.layer != Layer::default());
+    let nodes = inventory.nodes.iter().filter(|(_, node)| node.layer != Layer::default());
     let targets = std::iter::once(Target::Base)
         .chain(groups.map(|(name, _)| Target::Group(name)))
         .chain(nodes.map(|(name, _)| Target::Node(name)));
@@ -67,10 +67,6 @@ pub fn check_version(
             problem.help = Some("use `fallback: upstream` for these nodes, or upgrade them".to_owned());
         }
     }
-}
-
-fn is_empty(layer: &Layer) -> bool {
-    layer.via == Set::Keep && layer.fallback == Set::Keep && layer.registries.is_empty()
 }
 
 fn layers(inventory: &Inventory) -> impl Iterator<Item = (String, &Layer)> {

@@ -47,7 +47,7 @@ pub struct Talos {
 }
 
 /// Settings that apply to some nodes.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Layer {
     /// The mirrors of registries that name none.
     pub via: Set<Vec<Via>>,
@@ -58,7 +58,7 @@ pub struct Layer {
 }
 
 /// A value and where the file has it.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Placed<T> {
     /// The value.
     pub value: T,
@@ -133,7 +133,7 @@ impl Fallback {
 }
 
 /// Settings of one registry.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Registry {
     /// Where its images are pulled from, in order.
     pub via: Set<Vec<Via>>,
@@ -144,7 +144,7 @@ pub struct Registry {
 }
 
 /// A registry itself, where it is not what its name says or wants credentials.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Upstream {
     /// Its URL.
     pub url: Set<String>,

@@ -82,11 +82,13 @@ impl Registries {
     /// Returns an object for scripts, secrets included.
     pub fn to_json(&self) -> Value {
         let mirrors = self.mirrors.iter().map(|(name, mirror)| {
-            let endpoint = |endpoint: &Endpoint| json!({"url": endpoint.url, "overridePath": endpoint.override_path});
+            let endpoint =
+                |endpoint: &Endpoint| json!({"url": endpoint.url, "overridePath": endpoint.override_path});
             let endpoints: Vec<Value> = mirror.endpoints.iter().map(endpoint).collect();
             (name.clone(), json!({"endpoints": endpoints, "skipFallback": mirror.skip_fallback}))
         });
-        let text = |secret: &Option<Secret<String>>| secret.as_ref().map_or("", |secret| secret.expose()).to_owned();
+        let text =
+            |secret: &Option<Secret<String>>| secret.as_ref().map_or("", |secret| secret.expose()).to_owned();
         let auth = self.auth.iter().map(|(host, auth)| {
             let value = json!({
                 "username": auth.username.as_deref().unwrap_or(""),
@@ -97,7 +99,8 @@ impl Registries {
             (host.clone(), value)
         });
         let tls = self.tls.iter().map(|(host, tls)| {
-            let identity = tls.client_identity.as_ref().map(|id| json!({"cert": id.cert, "key": id.key.expose()}));
+            let identity =
+                tls.client_identity.as_ref().map(|id| json!({"cert": id.cert, "key": id.key.expose()}));
             let value = json!({
                 "ca": tls.ca.as_deref().unwrap_or(""),
                 "clientIdentity": identity,

@@ -3,14 +3,21 @@ use crate::run::{Place, repository};
 #[test]
 fn every_flag_has_an_environment_variable() {
     let help = |command: &str| Place::new().run(&format!("{command} --help")).ok();
-    for command in ["init", "import", "validate", "explain", "generate", "diff", "mc patch", "encrypt", "decrypt", "rekey", "rotate"] {
+    for command in [
+        "init", "import", "validate", "explain", "generate", "diff", "mc patch", "encrypt", "decrypt",
+        "rekey", "rotate",
+    ] {
         let help = help(command);
         let flags = help.split("Options:").nth(1).unwrap();
         for (at, _) in flags.match_indices("\n      --").chain(flags.match_indices("\n  -")) {
             let rest = &flags[at..];
-            let end = rest[1..].find("\n  -").or(rest[1..].find("\n      --")).map_or(rest.len(), |end| end + 1);
+            let end =
+                rest[1..].find("\n  -").or(rest[1..].find("\n      --")).map_or(rest.len(), |end| end + 1);
             let flag = &rest[..end];
-            assert!(flag.contains("[env: ") || flag.contains("--help") || flag.contains("--version"), "{command}: {flag}");
+            assert!(
+                flag.contains("[env: ") || flag.contains("--help") || flag.contains("--version"),
+                "{command}: {flag}"
+            );
         }
         assert!(help.contains("Examples:"), "{command} has no examples");
     }
@@ -20,13 +27,20 @@ fn every_flag_has_an_environment_variable() {
 fn the_environment_stands_in_for_flags() {
     let place = Place::new();
     place.write("other.yaml", "mirror: https://h.example\nregistries: [ghcr.io]\n");
-    let out = place.run("generate").env("TALMIRROR_INVENTORY", "other.yaml").env("TALMIRROR_FORMAT", "json-patch").ok();
+    let out = place
+        .run("generate")
+        .env("TALMIRROR_INVENTORY", "other.yaml")
+        .env("TALMIRROR_FORMAT", "json-patch")
+        .ok();
     assert!(out.starts_with("- op: add"), "{out}");
 }
 
 #[test]
 fn standard_input_is_an_inventory() {
-    let out = Place::new().run("generate -q -f - --format json-patch").stdin("mirror: https://h.example\nregistries: [ghcr.io]\n").ok();
+    let out = Place::new()
+        .run("generate -q -f - --format json-patch")
+        .stdin("mirror: https://h.example\nregistries: [ghcr.io]\n")
+        .ok();
     assert!(out.contains("https://h.example/v2/ghcr.io"), "{out}");
 }
 
@@ -50,7 +64,8 @@ fn the_schema_knows_every_field() {
     let schema: serde_json::Value = serde_json::from_str(&Place::new().run("schema").ok()).unwrap();
     for (name, fields) in talmirror::inventory::schema_fields() {
         let object = if *name == "inventory" { &schema } else { &schema["$defs"][*name] };
-        let mut known: Vec<&str> = object["properties"].as_object().unwrap().keys().map(String::as_str).collect();
+        let mut known: Vec<&str> =
+            object["properties"].as_object().unwrap().keys().map(String::as_str).collect();
         let mut fields = fields.to_vec();
         known.sort_unstable();
         fields.sort_unstable();

@@ -68,7 +68,10 @@ fn every_kind_in_every_form() {
     let place = everything();
     for version in ["v1.8", "v1.9", "v1.12.1", "v1.13", "v1.14"] {
         for format in ["json-patch", "strategic", "documents"] {
-            let ran = place.run(&format!("generate --node n1 --format {format} --talos-version {version}")).reveals().ran();
+            let ran = place
+                .run(&format!("generate --node n1 --format {format} --talos-version {version}"))
+                .reveals()
+                .ran();
             golden(&format!("everything/{version}.{format}.txt"), &ran.to_string());
         }
     }

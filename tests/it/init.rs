@@ -5,9 +5,21 @@ fn an_inventory_worth_reading() {
     let place = Place::new();
     let ran = place
         .args(&[
-            "init", "--kind", "harbor", "--url", "https://harbor.example", "--registries", "docker.io,ghcr.io",
-            "--username", "robot$talos", "--password-env", "HARBOR_PASSWORD", "--talos-version", "v1.13",
-            "--nodes", "n1=10.0.0.1,n2=10.0.0.2",
+            "init",
+            "--kind",
+            "harbor",
+            "--url",
+            "https://harbor.example",
+            "--registries",
+            "docker.io,ghcr.io",
+            "--username",
+            "robot$talos",
+            "--password-env",
+            "HARBOR_PASSWORD",
+            "--talos-version",
+            "v1.13",
+            "--nodes",
+            "n1=10.0.0.1,n2=10.0.0.2",
         ])
         .ends(0);
     insta::assert_snapshot!(ran, @"");

@@ -5,7 +5,9 @@ use crate::run::repository;
 /// The modules, in the order of `src/lib.rs`: each may use those before it.
 fn order() -> Vec<String> {
     let lib = std::fs::read_to_string(repository("src/lib.rs")).unwrap();
-    lib.lines().filter_map(|line| line.strip_prefix("pub mod ")?.strip_suffix(';').map(str::to_owned)).collect()
+    lib.lines()
+        .filter_map(|line| line.strip_prefix("pub mod ")?.strip_suffix(';').map(str::to_owned))
+        .collect()
 }
 
 fn sources(dir: &std::path::Path, out: &mut Vec<std::path::PathBuf>) {
@@ -43,7 +45,8 @@ fn modules_import_upwards_only() {
 /// Files that touch the outside world say so by their name; the rest takes values and returns values.
 #[test]
 fn pure_files_stay_pure() {
-    let outside = ["std::fs", "std::env", "std::process", "std::net", "SystemTime", "Timestamp::now", "Instant::now"];
+    let outside =
+        ["std::fs", "std::env", "std::process", "std::net", "SystemTime", "Timestamp::now", "Instant::now"];
     let mut wrong = Vec::new();
     for module in order().iter().filter(|module| *module != "cli") {
         let mut files = Vec::new();

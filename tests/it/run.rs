@@ -126,7 +126,11 @@ impl Run<'_> {
             code: output.status.code().unwrap_or(-1),
         };
         assert!(!ran.stderr.contains(SECRET), "a secret on standard error of {:?}:\n{ran}", self.args);
-        assert!(self.reveals || !ran.stdout.contains(SECRET), "a secret on standard output of {:?}:\n{ran}", self.args);
+        assert!(
+            self.reveals || !ran.stdout.contains(SECRET),
+            "a secret on standard output of {:?}:\n{ran}",
+            self.args
+        );
         assert!(!ran.stderr.contains("panicked"), "{ran}");
         ran
     }

@@ -8,12 +8,14 @@ use crate::cli::ui::Ui;
 
 /// Arguments of `completion`.
 #[derive(Debug, Args)]
-#[command(after_help = "Node, group and mirror names come from the inventory: scripts ask `talmirror completion --words KIND`.
+#[command(
+    after_help = "Node, group and mirror names come from the inventory: scripts ask `talmirror completion --words KIND`.
 
 Examples:
   source <(talmirror completion bash)
-  talmirror completion fish > ~/.config/fish/completions/talmirror.fish")]
-pub struct CompletionArgs {
+  talmirror completion fish > ~/.config/fish/completions/talmirror.fish"
+)]
+pub(crate) struct CompletionArgs {
     /// The shell
     #[arg(value_enum, required_unless_present = "words")]
     shell: Option<Shell>,
@@ -39,7 +41,8 @@ pub(crate) fn run(ui: &mut Ui, inventory: &str, args: CompletionArgs) -> Result<
 
 /// Reads names without decrypting, checking or complaining: a completion has no place to put an error.
 fn words(inventory: &str, kind: &str) -> Vec<String> {
-    let text = if inventory == "-" { String::new() } else { std::fs::read_to_string(inventory).unwrap_or_default() };
+    let text =
+        if inventory == "-" { String::new() } else { std::fs::read_to_string(inventory).unwrap_or_default() };
     let Ok(document) = crate::yaml::parse_one(&text) else { return Vec::new() };
     let Some(section) = document.root.get(kind) else { return Vec::new() };
     let listed = section.items().iter().filter_map(|item| item.as_str().map(str::to_owned));

@@ -11,12 +11,14 @@ use crate::machineconfig::{Change, diff};
 
 /// Arguments of `diff`.
 #[derive(Debug, Args)]
-#[command(after_help = "Ends with 0 when nothing differs and with 1 when something does. Secrets are compared, never shown.
+#[command(
+    after_help = "Ends with 0 when nothing differs and with 1 when something does. Secrets are compared, never shown.
 
 Examples:
   talmirror diff --against n1.yaml --node n1
-  talosctl get mc v1alpha1 -n 10.0.0.1 -o jsonpath='{.spec}' | talmirror diff --against -")]
-pub struct DiffArgs {
+  talosctl get mc v1alpha1 -n 10.0.0.1 -o jsonpath='{.spec}' | talmirror diff --against -"
+)]
+pub(crate) struct DiffArgs {
     /// The machine config to compare with, `-` for standard input
     #[arg(long, env = "TALMIRROR_AGAINST", value_name = "FILE")]
     against: String,

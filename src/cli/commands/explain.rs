@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 use crate::cli::args::{Global, TargetArgs, VersionArgs};
 use crate::cli::error::CliError;
 use crate::cli::exit::{self, Exit};
-use crate::cli::load::{Loaded, default_version, load};
+use crate::cli::load::{Loaded, default_version, load, load_structure};
 use crate::cli::ui::{Ui, table};
 use crate::image::{DOCKER_HUB, Reference, api_host};
 use crate::inventory::{Code, Credentials, Inventory, Route, Target, Via};
@@ -18,7 +18,7 @@ use crate::yaml::{Indent, emit};
   talmirror explain docker.io/library/alpine:3.22 --node n1
   talmirror explain E112
   talmirror explain --node n1 -o json")]
-pub struct ExplainArgs {
+pub(crate) struct ExplainArgs {
     /// An image reference, or the code of a finding; without it, all that the nodes are told
     #[arg(value_name = "IMAGE|CODE")]
     subject: Option<String>,
@@ -47,7 +47,7 @@ pub(crate) fn run(ui: &mut Ui, global: &Global, args: ExplainArgs) -> Result<Exi
     {
         return explain_code(ui, subject, args.output);
     }
-    let mut loaded = load(ui, global)?;
+    let mut loaded = if args.show_secrets { load(ui, global)? } else { load_structure(ui, global)? };
     let target = loaded.target(&args.target)?;
     let version = loaded.talos_version(&args.versions, target).unwrap_or_else(default_version);
     match &args.subject {
@@ -65,7 +65,8 @@ fn is_code(word: &str) -> bool {
 fn explain_code(ui: &mut Ui, word: &str, format: Format) -> Result<Exit, CliError> {
     let Some(code) = Code::find(word) else {
         let known: Vec<&str> = Code::ALL.iter().map(|code| code.as_str()).collect();
-        return Err(CliError::usage(format!("there is no finding `{word}`")).help(format!("known: {}", known.join(", "))));
+        return Err(CliError::usage(format!("there is no finding `{word}`"))
+            .help(format!("known: {}", known.join(", "))));
     };
     let value = json!({
         "code": code.as_str(),
@@ -74,11 +75,22 @@ fn explain_code(ui: &mut Ui, word: &str, format: Format) -> Result<Exit, CliErro
         "explanation": code.explanation(),
     });
     print(ui, format, &value, || {
-        format!("{} ({}): {}\n\n{}\n", code.as_str(), code.severity().as_str(), code.title(), code.explanation())
+        format!(
+            "{} ({}): {}\n\n{}\n",
+            code.as_str(),
+            code.severity().as_str(),
+            code.title(),
+            code.explanation()
+        )
     })
 }
 
-fn print(ui: &mut Ui, format: Format, value: &Value, text: impl FnOnce() -> String) -> Result<Exit, CliError> {
+fn print(
+    ui: &mut Ui,
+    format: Format,
+    value: &Value,
+    text: impl FnOnce() -> String,
+) -> Result<Exit, CliError> {
     match format {
         Format::Table => ui.result(&text())?,
         Format::Json => ui.json(value)?,
@@ -145,9 +157,9 @@ fn explain_image(
     image: &str,
     format: Format,
 ) -> Result<Exit, CliError> {
-    let reference: Reference = image
-        .parse()
-        .map_err(|error| CliError::from_error(exit::USAGE, error).context(format!("`{image}` is no image reference")))?;
+    let reference: Reference = image.parse().map_err(|error| {
+        CliError::from_error(exit::USAGE, error).context(format!("`{image}` is no image reference"))
+    })?;
     let routes = loaded.inventory.routes(target);
     let registry = reference.registry();
     let found = routes.get_key_value(registry).or_else(|| routes.get_key_value("*"));
@@ -182,7 +194,10 @@ fn explain_image(
         let mut out = format!("IMAGE  {reference}   NODE  {who}   TALOS  {version}   SOURCE  {source}\n");
         let header = ["HOP", "VIA", "REQUEST", "AUTH (KEY)", "ON FAILURE"].map(str::to_owned).to_vec();
         let rows = attempts.iter().enumerate().map(|(at, attempt)| {
-            let auth = attempt.username.as_ref().map_or_else(|| "-".to_owned(), |user| format!("{user} ({})", attempt.auth_key));
+            let auth = attempt
+                .username
+                .as_ref()
+                .map_or_else(|| "-".to_owned(), |user| format!("{user} ({})", attempt.auth_key));
             let request = format!("HEAD {}", attempt.url);
             vec![(at + 1).to_string(), attempt.via.clone(), request, auth, attempt.on_failure.to_owned()]
         });
@@ -205,11 +220,19 @@ fn attempts(
     let mut attempts = Vec::new();
     let mut push = |via: &str, endpoint: &Endpoint| {
         let hop = request_url(endpoint, image);
-        let username = credentials_of(inventory, routes, &hop.auth_key).map(|credentials| match credentials.username() {
+        let username = credentials_of(inventory, routes, &hop.auth_key).map(|credentials| match credentials
+            .username()
+        {
             Some(user) => user.to_owned(),
             None => "token".to_owned(),
         });
-        attempts.push(Attempt { via: via.to_owned(), url: hop.url, auth_key: hop.auth_key, username, on_failure: "next" });
+        attempts.push(Attempt {
+            via: via.to_owned(),
+            url: hop.url,
+            auth_key: hop.auth_key,
+            username,
+            on_failure: "next",
+        });
     };
     let mut skip_fallback = false;
     if let Some((name, route)) = found {
@@ -237,7 +260,9 @@ fn attempts_hold(
     version: &TalosVersion,
     endpoint: &Endpoint,
 ) -> bool {
-    found.is_some_and(|(name, route)| inventory.mirror(name, route, version).endpoints.last() == Some(endpoint))
+    found.is_some_and(|(name, route)| {
+        inventory.mirror(name, route, version).endpoints.last() == Some(endpoint)
+    })
 }
 
 /// Finds the credentials that Talos would look up for a host.
@@ -272,7 +297,9 @@ fn notes(
         return notes;
     };
     if attempts.len() > 1 {
-        notes.push("when all hops fail, the kubelet often shows the first one's error (containerd#7321)".to_owned());
+        notes.push(
+            "when all hops fail, the kubelet often shows the first one's error (containerd#7321)".to_owned(),
+        );
     }
     if !version.puller_falls_back() && name == "*" {
         notes.push(format!(
@@ -280,13 +307,23 @@ fn notes(
         ));
     }
     if !version.reloads_auth() && attempts.iter().any(|attempt| attempt.username.is_some()) {
-        notes.push("before Talos 1.14, changed credentials reach pods' pulls only after a reboot of the node".to_owned());
+        notes.push(
+            "before Talos 1.14, changed credentials reach pods' pulls only after a reboot of the node"
+                .to_owned(),
+        );
     }
-    if name == DOCKER_HUB && !version.has_documents() && attempts.iter().any(|attempt| attempt.auth_key == "docker.io") {
+    if name == DOCKER_HUB
+        && !version.has_documents()
+        && attempts.iter().any(|attempt| attempt.auth_key == "docker.io")
+    {
         notes.push("credentials under docker.io are never used by Talos' own puller".to_owned());
     }
-    if route.via.iter().any(|hop| matches!(hop, Via::Mirror(name) if inventory.mirrors.get(name).is_some_and(|m| m.in_cluster))) {
-        notes.push("the mirror runs in this cluster: its own images need the upstream while it starts".to_owned());
+    if route.via.iter().any(
+        |hop| matches!(hop, Via::Mirror(name) if inventory.mirrors.get(name).is_some_and(|m| m.in_cluster)),
+    ) {
+        notes.push(
+            "the mirror runs in this cluster: its own images need the upstream while it starts".to_owned(),
+        );
     }
     notes
 }

@@ -1,15 +1,16 @@
+use std::io::IsTerminal;
 use std::path::{Path, PathBuf};
 
 use clap::{Args, ValueEnum};
 use serde_json::Value;
 
 use crate::cli::args::{Global, TargetArgs, VersionArgs};
+use crate::cli::current;
 use crate::cli::error::CliError;
 use crate::cli::exit::{self, Exit};
 use crate::cli::load::{Loaded, default_version, load};
 use crate::cli::output::{Artifact, Encryption, Mode, Seal, write};
 use crate::cli::ui::Ui;
-use crate::cli::{current, ui};
 use crate::inventory::Target;
 use crate::patch::{self, Choice, Format, Parts, Patch, Versions};
 use crate::registries::{Registries, TalosVersion};
@@ -18,15 +19,17 @@ use crate::yaml::{Indent, emit, emit_stream};
 
 /// Arguments of `generate`.
 #[derive(Debug, Args)]
-#[command(after_help = "`auto` gives the form that can be applied twice: documents for Talos 1.14 and later, strategic merge for 1.12, \
+#[command(
+    after_help = "`auto` gives the form that can be applied twice: documents for Talos 1.14 and later, strategic merge for 1.12, \
 1.13 and unknown versions, a JSON patch before.
 
 Examples:
   talmirror generate --talos-version v1.13 | talosctl patch mc -n 10.0.0.1 -p @/dev/stdin
   talmirror generate --node n1 --format documents --against n1.yaml
   talmirror generate --output-dir talos/mirrors --encrypt
-  talmirror generate --output-dir talos/mirrors --encrypt --check")]
-pub struct GenerateArgs {
+  talmirror generate --output-dir talos/mirrors --encrypt --check"
+)]
+pub(crate) struct GenerateArgs {
     /// The form of the patch: auto, json-patch, strategic or documents
     #[arg(long, env = "TALMIRROR_FORMAT", value_name = "FORMAT", value_parser = clap::value_parser!(Choice))]
     format: Option<Choice>,
@@ -94,8 +97,10 @@ struct Made {
 }
 
 fn make(args: &GenerateArgs, loaded: &mut Loaded, target: Target<'_>) -> Result<Made, CliError> {
-    let versions =
-        Versions { talos: loaded.talos_version(&args.versions, target), talosctl: args.talosctl_version.clone() };
+    let versions = Versions {
+        talos: loaded.talos_version(&args.versions, target),
+        talosctl: args.talosctl_version.clone(),
+    };
     let choice = match (args.format, &loaded.inventory.output.format) {
         (Some(choice), _) => choice,
         (None, Some(format)) => format.parse().map_err(CliError::usage)?,
@@ -112,7 +117,12 @@ fn make(args: &GenerateArgs, loaded: &mut Loaded, target: Target<'_>) -> Result<
     Ok(Made { format, versions, registries })
 }
 
-fn to_stdout(ui: &mut Ui, global: &Global, args: &GenerateArgs, loaded: &mut Loaded) -> Result<Exit, CliError> {
+fn to_stdout(
+    ui: &mut Ui,
+    global: &Global,
+    args: &GenerateArgs,
+    loaded: &mut Loaded,
+) -> Result<Exit, CliError> {
     let target = loaded.target(&args.target)?;
     if target == Target::Base {
         let own = loaded.own_settings();
@@ -124,10 +134,13 @@ fn to_stdout(ui: &mut Ui, global: &Global, args: &GenerateArgs, loaded: &mut Loa
         }
     }
     let mut made = make(args, loaded, target)?;
-    let hidden = !args.show_secrets && !args.encryption.wanted(loaded) && ui::stdout_is_terminal();
+    let hidden = !args.show_secrets && !args.encryption.wanted(loaded) && std::io::stdout().is_terminal();
     if hidden && !made.registries.secrets().is_empty() {
         hide(&mut made.registries);
-        ui.warn("secrets are not shown on a terminal", Some("send the patch to a file or a pipe, or use --show-secrets"));
+        ui.warn(
+            "secrets are not shown on a terminal",
+            Some("send the patch to a file or a pipe, or use --show-secrets"),
+        );
     }
     let patch = match &args.against {
         Some(file) => {
@@ -145,8 +158,8 @@ fn to_stdout(ui: &mut Ui, global: &Global, args: &GenerateArgs, loaded: &mut Loa
         return Ok(exit::OK);
     };
     let text = if args.encryption.wanted(loaded) {
-        let text = text_of(documents, Style::Yaml, Wrap::Map, args.encryption.indent(global)?);
-        args.encryption.encrypt(ui, global, Path::new("secrets.sops.yaml"), &text)?
+        let text = text_of(documents, Style::Yaml, Wrap::Map, args.encryption.indent()?);
+        args.encryption.encrypt(ui, Path::new("secrets.sops.yaml"), &text)?
     } else {
         text_of(documents, args.output, Wrap::List, Indent::default())
     };
@@ -198,7 +211,7 @@ fn to_directory(
         Layout::PerNode => inventory.nodes.keys().map(|name| (name.clone(), Target::Node(name))).collect(),
     };
     let sealed = if args.encryption.wanted(loaded) { Seal::Encrypted } else { Seal::Clear };
-    let indent = args.encryption.indent(global)?;
+    let indent = args.encryption.indent()?;
     let (mut artifacts, mut cautions) = (Vec::new(), Vec::new());
     for (name, target) in targets {
         let made = make(args, loaded, target)?;
@@ -253,10 +266,12 @@ fn layout(args: &GenerateArgs, loaded: &Loaded) -> Result<Layout, CliError> {
     };
     match chosen {
         Layout::PerNode if loaded.inventory.nodes.is_empty() => {
-            Err(CliError::usage(format!("`{}` names no nodes", loaded.file)).help("use --layout single or per-group"))
+            Err(CliError::usage(format!("`{}` names no nodes", loaded.file))
+                .help("use --layout single or per-group"))
         }
         Layout::PerGroup if own.iter().any(|place| place.starts_with("nodes.")) => {
-            let own: Vec<&str> = own.iter().map(String::as_str).filter(|place| place.starts_with("nodes.")).collect();
+            let own: Vec<&str> =
+                own.iter().map(String::as_str).filter(|place| place.starts_with("nodes.")).collect();
             Err(CliError::usage(format!("files a group cannot hold the settings of {}", own.join(", ")))
                 .help("use --layout per-node"))
         }

@@ -26,7 +26,7 @@ Examples:
   talmirror init --kind harbor --url https://harbor.example --registries docker.io,ghcr.io,registry.k8s.io \\
     --username 'robot$talos' --password-env HARBOR_PASSWORD
   talmirror init --kind cache --url http://10.0.1.5:5000 --registries '*' --ci none")]
-pub struct InitArgs {
+pub(crate) struct InitArgs {
     /// What the mirror is
     #[arg(long, env = "TALMIRROR_KIND", value_name = "KIND", value_parser = clap::builder::PossibleValuesParser::new(MirrorKind::NAMES))]
     kind: Option<String>,
@@ -49,7 +49,13 @@ pub struct InitArgs {
     #[arg(long, env = "TALMIRROR_PASSWORD_ENV", value_name = "NAME", requires = "username")]
     password_env: Option<String>,
     /// The file that holds the password
-    #[arg(long, env = "TALMIRROR_PASSWORD_FILE", value_name = "FILE", requires = "username", conflicts_with = "password_env")]
+    #[arg(
+        long,
+        env = "TALMIRROR_PASSWORD_FILE",
+        value_name = "FILE",
+        requires = "username",
+        conflicts_with = "password_env"
+    )]
     password_file: Option<String>,
     /// The program that prints the password, with its arguments, without a shell
     #[arg(long, env = "TALMIRROR_PASSWORD_COMMAND", value_name = "PROGRAM", num_args = 1.., requires = "username", conflicts_with_all = ["password_env", "password_file"])]
@@ -122,8 +128,9 @@ pub(crate) fn run(ui: &mut Ui, global: &Global, mut args: InitArgs) -> Result<Ex
         let recipients = answers.age.clone();
         files.push((inventory_path.clone(), Secret::new(crypt::encrypt_for(&recipients, &text)?)));
     } else if inline {
-        return Err(CliError::usage("a password in the inventory has to be encrypted")
-            .help("name a recipient with --age, or keep the password elsewhere: --password-env, --password-file"));
+        return Err(CliError::usage("a password in the inventory has to be encrypted").help(
+            "name a recipient with --age, or keep the password elsewhere: --password-env, --password-file",
+        ));
     } else {
         files.push((inventory_path.clone(), Secret::new(text)));
     }
@@ -138,11 +145,19 @@ pub(crate) fn run(ui: &mut Ui, global: &Global, mut args: InitArgs) -> Result<Ex
         }
         return Ok(exit::OK);
     }
-    let there: Vec<String> =
-        files.iter().filter(|(path, _)| path.exists()).map(|(path, _)| format!("`{}`", path.display())).collect();
+    let there: Vec<String> = files
+        .iter()
+        .filter(|(path, _)| path.exists())
+        .map(|(path, _)| format!("`{}`", path.display()))
+        .collect();
     if !there.is_empty() {
-        return Err(CliError::new(exit::INVALID, format!("{} exists already; nothing was written", there.join(" and ")))
-            .help("choose another --dir or -f, leave the workflow out with --ci none, or look at it with --dry-run"));
+        return Err(CliError::new(
+            exit::INVALID,
+            format!("{} exists already; nothing was written", there.join(" and ")),
+        )
+        .help(
+            "choose another --dir or -f, leave the workflow out with --ci none, or look at it with --dry-run",
+        ));
     }
     for (path, text) in &files {
         files::create(path, text.expose().as_bytes())?;
@@ -160,10 +175,14 @@ pub(crate) fn run(ui: &mut Ui, global: &Global, mut args: InitArgs) -> Result<Ex
 
 /// Takes what the flags say, and asks for the rest where there is someone to ask.
 fn answers(global: &Global, args: &mut InitArgs) -> Result<Answers, CliError> {
-    let missing: Vec<&str> = [("--kind", args.kind.is_none()), ("--url", args.url.is_none()), ("--registries", args.registries.is_empty())]
-        .into_iter()
-        .filter_map(|(flag, missing)| missing.then_some(flag))
-        .collect();
+    let missing: Vec<&str> = [
+        ("--kind", args.kind.is_none()),
+        ("--url", args.url.is_none()),
+        ("--registries", args.registries.is_empty()),
+    ]
+    .into_iter()
+    .filter_map(|(flag, missing)| missing.then_some(flag))
+    .collect();
     let can_ask = !global.no_input && std::io::stdin().is_terminal() && std::io::stderr().is_terminal();
     if !missing.is_empty() && !can_ask {
         return Err(CliError::usage(format!("{} is missing, and there is no terminal to ask on", missing.join(" and ")))
@@ -176,7 +195,11 @@ fn answers(global: &Global, args: &mut InitArgs) -> Result<Answers, CliError> {
     };
     let url = match args.url.take() {
         Some(url) => url,
-        None => Input::new().with_prompt("Its URL").with_initial_text("https://").interact_text().map_err(asked)?,
+        None => Input::new()
+            .with_prompt("Its URL")
+            .with_initial_text("https://")
+            .interact_text()
+            .map_err(asked)?,
     };
     let registries = if args.registries.is_empty() {
         let default = if kind == "cache" { "*" } else { "docker.io,ghcr.io,quay.io,registry.k8s.io" };
@@ -223,21 +246,34 @@ fn ask_kind() -> Result<String, CliError> {
         "cache: serves any registry, such as talmirror-cache",
         "raw: a URL that is used as it stands",
     ];
-    let at = Select::new().with_prompt("What is the mirror?").items(words).default(0).interact().map_err(asked)?;
+    let at =
+        Select::new().with_prompt("What is the mirror?").items(words).default(0).interact().map_err(asked)?;
     Ok(MirrorKind::NAMES.get(at).copied().unwrap_or("harbor").to_owned())
 }
 
 fn ask_credentials() -> Result<Option<(String, PasswordFrom)>, CliError> {
-    if !Confirm::new().with_prompt("Does it want a user and password?").default(false).interact().map_err(asked)? {
+    if !Confirm::new()
+        .with_prompt("Does it want a user and password?")
+        .default(false)
+        .interact()
+        .map_err(asked)?
+    {
         return Ok(None);
     }
     let username: String = Input::new().with_prompt("User").interact_text().map_err(asked)?;
     let words = ["an environment variable", "a file", "typed now, and encrypted in the inventory"];
-    let at = Select::new().with_prompt("Where does the password come from?").items(words).default(0).interact().map_err(asked)?;
+    let at = Select::new()
+        .with_prompt("Where does the password come from?")
+        .items(words)
+        .default(0)
+        .interact()
+        .map_err(asked)?;
     let from = match at {
         0 => PasswordFrom::Env(Input::new().with_prompt("Its name").interact_text().map_err(asked)?),
         1 => PasswordFrom::File(Input::new().with_prompt("Its path").interact_text().map_err(asked)?),
-        _ => PasswordFrom::Inline(Secret::new(Password::new().with_prompt("Password").interact().map_err(asked)?)),
+        _ => PasswordFrom::Inline(Secret::new(
+            Password::new().with_prompt("Password").interact().map_err(asked)?,
+        )),
     };
     Ok(Some((username, from)))
 }
@@ -250,8 +286,10 @@ fn password_from(args: &InitArgs) -> Result<PasswordFrom, CliError> {
             let text = load::read("-")?;
             Ok(PasswordFrom::Inline(Secret::from(text.trim_end_matches(['\r', '\n']))))
         }
-        (_, _, [], false) => Err(CliError::usage("there is a user, and no place for the password to come from")
-            .help("--password-env, --password-file, --password-command or --password-stdin")),
+        (_, _, [], false) => {
+            Err(CliError::usage("there is a user, and no place for the password to come from")
+                .help("--password-env, --password-file, --password-command or --password-stdin"))
+        }
         (_, _, command, _) => Ok(PasswordFrom::Command(command.to_vec())),
     }
 }
@@ -261,20 +299,30 @@ fn inventory_text(args: &InitArgs, answers: &Answers) -> String {
     let mut mirror = String::new();
     if answers.kind == "harbor" {
         let project = args.project.as_deref().unwrap_or("{registry}");
-        mirror.push_str("        # Harbor's project for a registry; free names go into `projects: {docker.io: hub}`.\n");
+        mirror.push_str(
+            "        # Harbor's project for a registry; free names go into `projects: {docker.io: hub}`.\n",
+        );
         mirror.push_str(&format!("        project: {}\n", quoted(project)));
     }
     if let Some((username, from)) = &answers.credentials {
         mirror.push_str(&format!("        credentials:\n            username: {}\n", quoted(username)));
-        let list = |argv: &[String]| argv.iter().map(|word| quoted_in_flow(word)).collect::<Vec<_>>().join(", ");
+        let list =
+            |argv: &[String]| argv.iter().map(|word| quoted_in_flow(word)).collect::<Vec<_>>().join(", ");
         mirror.push_str(&match from {
-            PasswordFrom::Env(name) => format!("            passwordFrom: {{env: {}}}\n", quoted_in_flow(name)),
-            PasswordFrom::File(file) => format!("            passwordFrom: {{file: {}}}\n", quoted_in_flow(file)),
-            PasswordFrom::Command(argv) => format!("            passwordFrom: {{command: [{}]}}\n", list(argv)),
+            PasswordFrom::Env(name) => {
+                format!("            passwordFrom: {{env: {}}}\n", quoted_in_flow(name))
+            }
+            PasswordFrom::File(file) => {
+                format!("            passwordFrom: {{file: {}}}\n", quoted_in_flow(file))
+            }
+            PasswordFrom::Command(argv) => {
+                format!("            passwordFrom: {{command: [{}]}}\n", list(argv))
+            }
             PasswordFrom::Inline(secret) => format!("            password: {}\n", quoted(secret.expose())),
         });
     }
-    let registries: String = answers.registries.iter().map(|name| format!("    {}: {{}}\n", quoted(name))).collect();
+    let registries: String =
+        answers.registries.iter().map(|name| format!("    {}: {{}}\n", quoted(name))).collect();
     let nodes: String = args
         .nodes
         .iter()

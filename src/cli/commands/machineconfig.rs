@@ -3,18 +3,19 @@ use std::path::Path;
 use clap::{Args, Subcommand};
 
 use crate::cli::args::{Global, TargetArgs, VersionArgs};
+use crate::cli::crypt;
 use crate::cli::current::ConfigFile;
 use crate::cli::error::CliError;
 use crate::cli::exit::{self, Exit};
+use crate::cli::files::{self, Privacy};
 use crate::cli::load::{default_version, load};
 use crate::cli::ui::Ui;
-use crate::cli::{crypt, files};
 use crate::machineconfig::{Form, TlsIn, Unlisted};
 use crate::registries::TalosVersion;
 
 /// Arguments of `machineconfig`.
 #[derive(Debug, Args)]
-pub struct MachineconfigArgs {
+pub(crate) struct MachineconfigArgs {
     #[command(subcommand)]
     command: MachineconfigCommand,
 }
@@ -27,11 +28,13 @@ enum MachineconfigCommand {
 
 /// Arguments of `machineconfig patch`.
 #[derive(Debug, Args)]
-#[command(after_help = "The inventory is the whole truth about registries: what it does not name goes, and is named on standard error.
+#[command(
+    after_help = "The inventory is the whole truth about registries: what it does not name goes, and is named on standard error.
 
 Examples:
   talmirror machineconfig patch n1.yaml --node n1 --in-place
-  talosctl machineconfig gen … | talmirror mc patch - | talosctl apply-config -n 10.0.0.1 -f /dev/stdin")]
+  talosctl machineconfig gen … | talmirror mc patch - | talosctl apply-config -n 10.0.0.1 -f /dev/stdin"
+)]
 struct PatchArgs {
     /// The machine config, `-` for standard input
     #[arg(value_name = "FILE")]
@@ -96,7 +99,7 @@ fn patch(ui: &mut Ui, global: &Global, args: PatchArgs) -> Result<Exit, CliError
     if file.encrypted {
         crypt::update(global, path, &replaced.text)?;
     } else {
-        files::replace(path, replaced.text.as_bytes())?;
+        files::replace(path, replaced.text.as_bytes(), Privacy::Private)?;
     }
     ui.note(&format!("wrote {}", file.name));
     Ok(exit::OK)
@@ -105,7 +108,11 @@ fn patch(ui: &mut Ui, global: &Global, args: PatchArgs) -> Result<Exit, CliError
 /// Chooses the schema: what the version knows, and without a version what the config shows that it knows.
 fn form(format: &str, version: Option<&TalosVersion>, file: &ConfigFile) -> Result<Form, CliError> {
     let documents = |version: Option<&TalosVersion>| Form::Documents {
-        tls: if version.is_none_or(TalosVersion::has_safe_tls_documents) { TlsIn::Documents } else { TlsIn::Legacy },
+        tls: if version.is_none_or(TalosVersion::has_safe_tls_documents) {
+            TlsIn::Documents
+        } else {
+            TlsIn::Legacy
+        },
     };
     match (format, version) {
         ("legacy", _) => Ok(Form::Legacy),

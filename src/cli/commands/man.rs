@@ -12,7 +12,7 @@ use crate::cli::ui::Ui;
 #[command(after_help = "Examples:
   talmirror man | man -l -
   talmirror man --output-dir /usr/local/share/man/man1")]
-pub struct ManArgs {
+pub(crate) struct ManArgs {
     /// Where to write a page for each command; without it the main page goes to standard output
     #[arg(long, env = "TALMIRROR_OUTPUT_DIR", value_name = "DIR")]
     output_dir: Option<PathBuf>,
@@ -28,7 +28,10 @@ pub(crate) fn run(ui: &mut Ui, args: ManArgs) -> Result<Exit, CliError> {
         Some(dir) => {
             std::fs::create_dir_all(&dir)
                 .and_then(|()| clap_mangen::generate_to(Cli::command(), &dir))
-                .map_err(|error| CliError::from_error(exit::WRITE, error).context(format!("cannot write to `{}`", dir.display())))?;
+                .map_err(|error| {
+                    CliError::from_error(exit::WRITE, error)
+                        .context(format!("cannot write to `{}`", dir.display()))
+                })?;
             ui.note(&format!("wrote the manual pages to {}", dir.display()));
         }
     }

@@ -12,7 +12,7 @@ pub(crate) const SCHEMA: &str = include_str!("../../../templates/mirrors.v1.sche
 #[command(after_help = "Examples:
   talmirror schema > mirrors.v1.schema.json
   # yaml-language-server: $schema=./mirrors.v1.schema.json")]
-pub struct SchemaArgs {}
+pub(crate) struct SchemaArgs {}
 
 pub(crate) fn run(ui: &mut Ui, _args: SchemaArgs) -> Result<Exit, CliError> {
     ui.result(SCHEMA)?;
