@@ -25,10 +25,10 @@ use super::ui::Color;
 pub(crate) struct Cli {
     /// What all commands share.
     #[command(flatten)]
-    pub global: Global,
+    pub(crate) global: Global,
     /// What to do.
     #[command(subcommand)]
-    pub command: Command,
+    pub(crate) command: Command,
 }
 
 /// Flags of every command.
@@ -43,19 +43,19 @@ pub(crate) struct Global {
         global = true,
         value_name = "FILE"
     )]
-    pub inventory: String,
+    pub(crate) inventory: String,
     /// When to colour
     #[arg(long, env = "TALMIRROR_COLOR", default_value = "auto", global = true, value_name = "WHEN")]
-    pub color: Color,
+    pub(crate) color: Color,
     /// Say nothing but results, warnings and errors
     #[arg(short, long, env = "TALMIRROR_QUIET", global = true)]
-    pub quiet: bool,
+    pub(crate) quiet: bool,
     /// Never ask; fail instead
     #[arg(long, env = "TALMIRROR_NO_INPUT", global = true)]
-    pub no_input: bool,
+    pub(crate) no_input: bool,
     /// An age key file, before those that sops would look for
     #[arg(long, env = "TALMIRROR_AGE_KEY_FILE", global = true, value_name = "FILE")]
-    pub age_key_file: Option<PathBuf>,
+    pub(crate) age_key_file: Option<PathBuf>,
 }
 
 /// The commands, in the order of help.
@@ -97,10 +97,10 @@ pub(crate) enum Command {
 pub(crate) struct TargetArgs {
     /// The node whose settings are meant, by name
     #[arg(short, long, env = "TALMIRROR_NODE", value_name = "NAME")]
-    pub node: Option<String>,
+    pub(crate) node: Option<String>,
     /// The group whose settings are meant, by name
     #[arg(short, long, env = "TALMIRROR_GROUP", value_name = "NAME", conflicts_with = "node")]
-    pub group: Option<String>,
+    pub(crate) group: Option<String>,
 }
 
 /// Which versions are meant.
@@ -108,5 +108,5 @@ pub(crate) struct TargetArgs {
 pub(crate) struct VersionArgs {
     /// The Talos version of the nodes, before what the inventory says
     #[arg(long, env = "TALMIRROR_TALOS_VERSION", value_name = "VERSION", value_parser = clap::value_parser!(crate::registries::TalosVersion))]
-    pub talos_version: Option<crate::registries::TalosVersion>,
+    pub(crate) talos_version: Option<crate::registries::TalosVersion>,
 }

@@ -9,47 +9,47 @@ use crate::yaml::ParseError;
 #[derive(Debug)]
 pub(crate) struct CliError {
     /// The exit code.
-    pub exit: Exit,
+    pub(crate) exit: Exit,
     /// What failed; the causes are in the chain.
-    pub error: anyhow::Error,
+    pub(crate) error: anyhow::Error,
     /// What to do about it.
-    pub help: Vec<String>,
+    pub(crate) help: Vec<String>,
     /// Findings that are shown before the error.
-    pub problems: Vec<Problem>,
+    pub(crate) problems: Vec<Problem>,
 }
 
 impl CliError {
     /// Makes an error from a message.
-    pub fn new(exit: Exit, message: impl Into<String>) -> Self {
+    pub(crate) fn new(exit: Exit, message: impl Into<String>) -> Self {
         Self::from_error(exit, anyhow::Error::msg(message.into()))
     }
 
     /// Makes an error from another, whose causes are kept.
-    pub fn from_error(exit: Exit, error: impl Into<anyhow::Error>) -> Self {
+    pub(crate) fn from_error(exit: Exit, error: impl Into<anyhow::Error>) -> Self {
         Self { exit, error: error.into(), help: Vec::new(), problems: Vec::new() }
     }
 
     /// Adds what to do about it.
     #[must_use]
-    pub fn help(mut self, help: impl Into<String>) -> Self {
+    pub(crate) fn help(mut self, help: impl Into<String>) -> Self {
         self.help.push(help.into());
         self
     }
 
     /// Says what was being done, before the causes.
     #[must_use]
-    pub fn context(mut self, context: impl Into<String>) -> Self {
+    pub(crate) fn context(mut self, context: impl Into<String>) -> Self {
         self.error = self.error.context(context.into());
         self
     }
 
     /// Says that the command line is wrong.
-    pub fn usage(message: impl Into<String>) -> Self {
+    pub(crate) fn usage(message: impl Into<String>) -> Self {
         Self::new(exit::USAGE, message)
     }
 
     /// Returns the text for people: what failed, each cause, what to do.
-    pub fn render(&self) -> String {
+    pub(crate) fn render(&self) -> String {
         let mut out = String::new();
         let mut chain = self.error.chain();
         if let Some(first) = chain.next() {

@@ -37,7 +37,7 @@ impl std::fmt::Debug for Ui {
 
 impl Ui {
     /// Opens the process's own streams.
-    pub fn new(color: Color, quiet: bool) -> Self {
+    pub(crate) fn new(color: Color, quiet: bool) -> Self {
         let wanted = || {
             let set = |name: &str| std::env::var_os(name).is_some_and(|value| !value.is_empty());
             let dumb = std::env::var_os("TERM").is_some_and(|term| term == "dumb");
@@ -58,31 +58,31 @@ impl Ui {
     }
 
     /// Writes a result.
-    pub fn result(&mut self, text: &str) -> Result<(), CliError> {
+    pub(crate) fn result(&mut self, text: &str) -> Result<(), CliError> {
         Ok(self.stdout.write_all(text.as_bytes())?)
     }
 
     /// Writes a result as JSON, one object, with a line break at its end.
-    pub fn json(&mut self, value: &serde_json::Value) -> Result<(), CliError> {
+    pub(crate) fn json(&mut self, value: &serde_json::Value) -> Result<(), CliError> {
         let text = serde_json::to_string_pretty(value).map_err(io::Error::other)?;
         self.result(&text)?;
         self.result("\n")
     }
 
     /// Sends what is still held back.
-    pub fn flush(&mut self) -> Result<(), CliError> {
+    pub(crate) fn flush(&mut self) -> Result<(), CliError> {
         Ok(self.stdout.flush()?)
     }
 
     /// Tells what has been done; `--quiet` hides it.
-    pub fn note(&mut self, text: &str) {
+    pub(crate) fn note(&mut self, text: &str) {
         if !self.quiet {
             self.story(text);
         }
     }
 
     /// Tells something that is likely wrong, and what to do about it.
-    pub fn warn(&mut self, message: &str, help: Option<&str>) {
+    pub(crate) fn warn(&mut self, message: &str, help: Option<&str>) {
         let heading = self.paint("warning", AnsiColor::Yellow);
         self.story(&format!("{heading}: {message}"));
         if let Some(help) = help {
@@ -91,14 +91,14 @@ impl Ui {
     }
 
     /// Tells what a patch's user should know.
-    pub fn cautions(&mut self, cautions: &[Caution]) {
+    pub(crate) fn cautions(&mut self, cautions: &[Caution]) {
         for caution in cautions {
             self.warn(&caution.message, Some(&caution.help));
         }
     }
 
     /// Tells a finding.
-    pub fn problem(&mut self, problem: &Problem) {
+    pub(crate) fn problem(&mut self, problem: &Problem) {
         let severity = problem.code.severity();
         if self.quiet && severity == Severity::Note {
             return;
@@ -115,7 +115,7 @@ impl Ui {
     }
 
     /// Tells what ended the command.
-    pub fn error(&mut self, error: &CliError) {
+    pub(crate) fn error(&mut self, error: &CliError) {
         for problem in &error.problems {
             self.problem(problem);
         }

@@ -46,7 +46,7 @@ fn modules_import_upwards_only() {
 #[test]
 fn pure_files_stay_pure() {
     let outside =
-        ["std::fs", "std::env", "std::process", "std::net", "SystemTime", "Timestamp::now", "Instant::now"];
+        ["std::fs", "std::env", "std::process", "TcpStream", "TcpListener", "SystemTime", "Timestamp::now", "Instant::now"];
     let mut wrong = Vec::new();
     for module in order().iter().filter(|module| *module != "cli") {
         let mut files = Vec::new();
@@ -54,7 +54,8 @@ fn pure_files_stay_pure() {
         for file in files {
             let name = file.file_stem().unwrap().to_str().unwrap().to_owned();
             let named = ["source", "client", "store", "driver", "server", "file", "tests"];
-            if named.iter().any(|word| name == *word || name.ends_with(&format!("_{word}"))) {
+            let in_tests = file.components().any(|part| part.as_os_str() == "tests");
+            if in_tests || named.iter().any(|word| name == *word || name.ends_with(&format!("_{word}"))) {
                 continue;
             }
             let text = std::fs::read_to_string(&file).unwrap();

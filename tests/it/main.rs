@@ -15,5 +15,7 @@ mod examples;
 mod generate;
 mod init;
 mod layering;
+mod readme;
 mod run;
+mod secrets;
 mod validate;
