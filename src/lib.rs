@@ -1,5 +1,6 @@
 //! Registry mirrors for Talos Linux clusters.
 pub mod image;
+pub mod import;
 pub mod inventory;
 pub mod machineconfig;
 pub mod registries;
