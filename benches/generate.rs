@@ -3,7 +3,13 @@
 //! 1. Patches for many nodes, in one process without a disk: median of seven, and how it grows.
 //! 2. One patch encrypted, as a whole process, in turn with the released sops where `SOPS` names its program.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::print_stdout, clippy::indexing_slicing, missing_docs)]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::print_stdout,
+    clippy::indexing_slicing,
+    missing_docs
+)]
 
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
@@ -17,10 +23,19 @@ const RECIPIENT: &str = "age1g5ysx9zvguw9lnrda3uqewfpufyhae22nge2udx75mfjckejhcv
 
 fn inventory_text(registries: usize, nodes: usize) -> String {
     let registries: String = (0..registries)
-        .map(|n| format!("    r{n}.example: {{upstream: {{credentials: {{username: u, password: p{n}}}}}}}\n"))
+        .map(|n| {
+            format!("    r{n}.example: {{upstream: {{credentials: {{username: u, password: p{n}}}}}}}\n")
+        })
         .collect();
     let nodes: String = (0..nodes)
-        .map(|n| format!("    n{n}: {{address: 10.{}.{}.{}, registries: {{r0.example: {{via: [rack, harbor]}}}}}}\n", n >> 16, (n >> 8) & 255, n & 255))
+        .map(|n| {
+            format!(
+                "    n{n}: {{address: 10.{}.{}.{}, registries: {{r0.example: {{via: [rack, harbor]}}}}}}\n",
+                n >> 16,
+                (n >> 8) & 255,
+                n & 255
+            )
+        })
         .collect();
     format!(
         "mirrors:\n    harbor: {{kind: harbor, url: 'https://h.example'}}\n    rack: {{kind: cache, url: 'https://r.example'}}\n\
@@ -65,7 +80,10 @@ fn main() {
         let text = inventory_text(50, nodes);
         let mut bytes = 0;
         let time = median((0..7).map(|_| timed(|| bytes = generate(&text))).collect());
-        let growth = before.map_or_else(|| "-".to_owned(), |before: Duration| format!("x{:.2}", time.as_secs_f64() / before.as_secs_f64()));
+        let growth = before.map_or_else(
+            || "-".to_owned(),
+            |before: Duration| format!("x{:.2}", time.as_secs_f64() / before.as_secs_f64()),
+        );
         println!("{nodes:>7}  {:>9.1}  {growth:>9}  {bytes:>12}", time.as_secs_f64() * 1000.0);
         before = Some(time);
     }
@@ -90,7 +108,8 @@ fn whole_process() {
     let patch = Command::new(talmirror).args(["generate", "-q"]).current_dir(dir.path()).output().unwrap();
     std::fs::write(dir.path().join("patch.yaml"), patch.stdout).unwrap();
     let ours = ["encrypt", "--age", RECIPIENT, "patch.yaml"];
-    let theirs = ["encrypt", "--age", RECIPIENT, "--encrypted-regex", "^(password|identityToken|key)$", "patch.yaml"];
+    let theirs =
+        ["encrypt", "--age", RECIPIENT, "--encrypted-regex", "^(password|identityToken|key)$", "patch.yaml"];
     let sops = std::env::var("SOPS").ok();
     let (mut own, mut other) = (Vec::new(), Vec::new());
     for _ in 0..21 {

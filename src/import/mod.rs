@@ -20,7 +20,6 @@ mod run;
 mod sheet;
 mod talhelper;
 mod talos;
-mod template;
 #[cfg(test)]
 mod tests;
 mod tidy;

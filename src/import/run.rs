@@ -10,9 +10,9 @@ use super::reading::Reading;
 use super::sheet::At;
 use super::tidy::{Hop, ways};
 use super::write::{Draft, in_order};
-use super::{hosts, k3s, talhelper, talos, template};
+use super::{hosts, k3s, talhelper, talos};
 use crate::image::api_host;
-use crate::inventory::{Code, Problem, Severity};
+use crate::inventory::{Code, Problem, Severity, engine_of, hidden_in};
 use crate::registries::TalosVersion;
 use crate::yaml::{Stream, parse};
 
@@ -117,8 +117,8 @@ fn open<'s>(
     }
     let parsed = parse(&source.text);
     let engine = match &parsed {
-        Ok(stream) => template::hidden_in(&source.text, stream),
-        Err(error) => template::engine_of(&source.text, error.position.line),
+        Ok(stream) => hidden_in(&source.text, stream),
+        Err(error) => engine_of(&source.text, error.position.line),
     };
     if let Some((engine, position)) = engine {
         *refused = true;
@@ -126,7 +126,7 @@ fn open<'s>(
         let message = format!("this is a {} template", engine.as_str());
         let problem = reading.findings.add(Code::Template, &at, message);
         problem.reason = Some("what it says is known when it is rendered".to_owned());
-        problem.help = Some(format!("render it first: {}", engine.command().replace("FILE", &source.name)));
+        problem.help = Some(engine.help(&source.name, "talmirror import -"));
         return (source, None, None);
     }
     match parsed {

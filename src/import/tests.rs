@@ -139,31 +139,31 @@ fn nodes_that_differ_get_what_they_differ_in() {
 
     # Where images are pulled from.
     mirrors:
-      cache:
-        kind: cache
-        url: http://10.0.1.5:5000
+        cache:
+            kind: cache
+            url: http://10.0.1.5:5000
 
     # What is pulled through them, by the names that image references use.
     registries:
-      docker.io:
-        via:
-          - cache
+        docker.io:
+            via:
+                - cache
 
     nodes:
-      10.0.0.1:
-        address: 10.0.0.1
-        role: worker
-      10.0.0.2:
-        address: 10.0.0.2
-        role: worker
-        registries:
-          '*':
-            via:
-              - cache
-          docker.io: null
-      10.0.0.3:
-        address: 10.0.0.3
-        role: worker
+        10.0.0.1:
+            address: 10.0.0.1
+            role: worker
+        10.0.0.2:
+            address: 10.0.0.2
+            role: worker
+            registries:
+                '*':
+                    via:
+                        - cache
+                docker.io: null
+        10.0.0.3:
+            address: 10.0.0.3
+            role: worker
     ----
     W230 37:1 the `persistent` config is left out
     ");
@@ -179,30 +179,30 @@ fn nodes_that_differ_get_what_they_differ_in() {
     kind: Inventory
 
     talos:
-      version: v1.11.6
+        version: v1.11.6
 
     # Where images are pulled from.
     mirrors:
-      cache:
-        kind: cache
-        url: http://10.0.1.5:5000
+        cache:
+            kind: cache
+            url: http://10.0.1.5:5000
 
     # What is pulled through them, by the names that image references use.
     registries:
-      docker.io:
-        via:
-          - cache
+        docker.io:
+            via:
+                - cache
 
     nodes:
-      a:
-        role: worker
-      b:
-        role: worker
-        registries:
-          ghcr.io:
-            via:
-              - cache
-          docker.io: null
+        a:
+            role: worker
+        b:
+            role: worker
+            registries:
+                ghcr.io:
+                    via:
+                        - cache
+                docker.io: null
     ----
     ");
 }
@@ -222,17 +222,17 @@ fn several_files_make_one_inventory() {
 
     # Where images are pulled from.
     mirrors:
-      hub:
-        kind: plain
-        url: https://a.lan
-        serves:
-          - docker.io
+        hub:
+            kind: plain
+            url: https://a.lan
+            serves:
+                - docker.io
 
     # What is pulled through them, by the names that image references use.
     registries:
-      docker.io:
-        via:
-          - hub
+        docker.io:
+            via:
+                - hub
     ----
     W230 b.yaml:3:7 docker.io is in a.yaml too, with other endpoints; these are left out
     ");
@@ -290,17 +290,17 @@ fn what_is_nothing_of_ours_is_said() {
 
     # Where images are pulled from.
     mirrors:
-      m:
-        kind: plain
-        url: https://m.lan
-        serves:
-          - a.b
+        m:
+            kind: plain
+            url: https://m.lan
+            serves:
+                - a.b
 
     # What is pulled through them, by the names that image references use.
     registries:
-      a.b:
-        via:
-          - m
+        a.b:
+            via:
+                - m
     ----
     E120 1:1 a JSON patch applies to single-document configs only (`talmirror generate` writes a form that applies to both)
     W230 3:22 `remove /machine/registries` is left out

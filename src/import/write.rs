@@ -32,7 +32,7 @@ impl Draft<'_> {
     /// Writes the inventory as a person would have written it.
     pub(super) fn text(&self) -> String {
         if let Some(short) = self.short() {
-            return format!("{SCHEMA}{}", emit(&short, Indent::new(2)));
+            return format!("{SCHEMA}{}", emit(&short, Indent::default()));
         }
         let defaults = self.defaults();
         let mut text = format!("{SCHEMA}apiVersion: talmirror/v1\nkind: Inventory\n");
@@ -41,7 +41,7 @@ impl Draft<'_> {
                 let comment = if comment.is_empty() { String::new() } else { format!("# {comment}\n") };
                 text.push('\n');
                 text.push_str(&comment);
-                text.push_str(&emit(&json!({ name: value }), Indent::new(2)));
+                text.push_str(&emit(&json!({ name: value }), Indent::default()));
             }
         };
         section("", "talos", self.version.iter().map(|text| ("version".to_owned(), json!(text))).collect());

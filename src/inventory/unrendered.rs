@@ -2,7 +2,7 @@ use crate::yaml::{LineIndex, Position, Stream};
 
 /// A template, by the engine that renders it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Engine {
+pub(crate) enum Engine {
     Minijinja,
     Makejinja,
     Jinja,
@@ -13,7 +13,7 @@ pub(super) enum Engine {
 }
 
 impl Engine {
-    pub(super) fn as_str(self) -> &'static str {
+    pub(crate) fn as_str(self) -> &'static str {
         match self {
             Self::Minijinja => "minijinja",
             Self::Makejinja => "makejinja",
@@ -25,22 +25,23 @@ impl Engine {
         }
     }
 
-    /// Returns how the template is rendered.
-    pub(super) fn command(self) -> &'static str {
-        match self {
-            Self::Minijinja => "minijinja-cli FILE | talmirror import -",
-            Self::Makejinja => "makejinja, and import what it writes",
-            Self::Jinja => "jinja2 FILE | talmirror import -",
-            Self::Helm => "helm template CHART | talmirror import -",
-            Self::Go => "gomplate -f FILE | talmirror import -",
-            Self::Terraform => "terraform output -raw NAME | talmirror import -",
-            Self::Envsubst => "envsubst < FILE | talmirror import -",
-        }
+    /// Returns what to do: render the file, and give the result to a command.
+    pub(crate) fn help(self, file: &str, command: &str) -> String {
+        let render = match self {
+            Self::Minijinja => format!("minijinja-cli {file}"),
+            Self::Makejinja => return "render it first: makejinja, and name what it writes".to_owned(),
+            Self::Jinja => format!("jinja2 {file}"),
+            Self::Helm => "helm template CHART".to_owned(),
+            Self::Go => format!("gomplate -f {file}"),
+            Self::Terraform => "terraform output -raw NAME".to_owned(),
+            Self::Envsubst => format!("envsubst < {file}"),
+        };
+        format!("render it first: {render} | {command}")
     }
 }
 
 /// Finds the first mark of a template in a text that is no YAML, because of it.
-pub(super) fn engine_of(text: &str, error_line: usize) -> Option<(Engine, Position)> {
+pub(crate) fn engine_of(text: &str, error_line: usize) -> Option<(Engine, Position)> {
     let statements = ["{%", "{{", "%{", "#%", "#{"];
     let lines = LineIndex::new(text);
     let place = |at: usize| lines.position(at);
@@ -72,7 +73,7 @@ pub(super) fn engine_of(text: &str, error_line: usize) -> Option<(Engine, Positi
 }
 
 /// Finds a template whose statements hide in comments, so that it reads as YAML and is several configs at once.
-pub(super) fn hidden_in(text: &str, stream: &Stream) -> Option<(Engine, Position)> {
+pub(crate) fn hidden_in(text: &str, stream: &Stream) -> Option<(Engine, Position)> {
     let mut comments = stream.documents.iter().flat_map(|document| &document.comments);
     let found = comments.find(|comment| comment.own_line && comment.text.starts_with('%'))?;
     Some((Engine::Makejinja, LineIndex::new(text).position(found.span.start)))
