@@ -66,7 +66,7 @@ impl<'a> Block<'a> {
             return None;
         }
         let pad = " ".repeat(self.column());
-        let text: String = lines.lines().map(|line| format!("{pad}{line}\n")).collect();
+        let text: String = lines.lines().flat_map(|line| [&pad, line, "\n"]).collect();
         Some(match self.node.entry("age") {
             Some(age) => Edit::new(
                 line_start(self.text, age.key_span.start)..block_end(self.text, age.value.span.end),

@@ -119,7 +119,9 @@ impl<'a> Opened<'a> {
             edits.push(Edit::new(block.cut, if alone { "{}\n" } else { "" }));
         }
         let plain = Secret::new(apply(text, &edits));
-        edits.iter_mut().for_each(|edit| edit.text.zeroize());
+        for edit in &mut edits {
+            edit.text.zeroize();
+        }
         plain
     }
 
@@ -243,11 +245,11 @@ impl<'a> Opened<'a> {
         let text = plain.text.expose();
         if let Some(node) = plain.at(document, path) {
             let walk = walk(text, &plain.stream, self.file.rule(), self.file.indent());
-            let leaf = walk.leaves.iter().find(|leaf| leaf.document == document && leaf.path == *path);
-            let leaf = leaf.filter(|leaf| matches!(leaf.node.value, Yaml::Scalar(_)));
-            let leaf = leaf.ok_or_else(|| Refusal::NoScalar.at(path, plain.position(node.span.start)))?;
-            let (span, column) = (node.span.clone(), leaf.column.filter(|_| !leaf.selected));
-            let lead = if span.is_empty() { " ".to_owned() } else { String::new() };
+            let found = walk.leaves.iter().find(|leaf| leaf.document == document && leaf.path == *path);
+            let found = found.filter(|leaf| matches!(leaf.node.value, Yaml::Scalar(_)));
+            let found = found.ok_or_else(|| Refusal::NoScalar.at(path, plain.position(node.span.start)))?;
+            let (span, column) = (node.span.clone(), found.column.filter(|_| !found.selected));
+            let lead = if span.is_empty() { " " } else { "" }.to_owned();
             return Ok(Place { span, column, lead, tail: "" });
         }
         let nothing = || SopsError::NothingAt(path.clone());
