@@ -74,6 +74,7 @@ impl<'a> Draft<'a> {
             check_structure(plain, &document.root, &Path::default())?;
         }
         let walk = walk(plain.text.expose(), &plain.stream, rule, indent);
+        check_merges(plain, &walk)?;
         let contents = walk.leaves.iter().map(|leaf| check(plain, leaf, reader)).collect::<Result<_, _>>()?;
         Ok(Self { plain, walk, contents })
     }
@@ -197,6 +198,26 @@ fn check_structure(plain: &Plain, node: &Node, path: &Path) -> Result<(), SopsEr
         check_structure(plain, item, &path.join(Step::Index(index)))?;
     }
     Ok(())
+}
+
+/// Checks for merge keys that merge nothing, which leave no trace among the values.
+fn check_merges(plain: &Plain, walk: &Walk<'_>) -> Result<(), SopsError> {
+    let text = plain.text.expose();
+    let comments =
+        plain.stream.documents.iter().flat_map(|document| &document.comments).map(|comment| &comment.span);
+    let scalars = walk.leaves.iter().filter(|leaf| matches!(leaf.node.value, Yaml::Scalar(_)));
+    let known: Vec<_> = scalars.map(|leaf| &leaf.node.span).chain(comments).collect();
+    let is_key = |at: usize| {
+        let before = text.get(..at).and_then(|text| text.chars().next_back());
+        let after = text.get(at + 2..).unwrap_or_default().trim_start();
+        after.starts_with(':')
+            && before.is_none_or(|c| c.is_whitespace() || matches!(c, '{' | ',' | '\u{feff}'))
+    };
+    let merges = text.match_indices("<<").map(|(at, _)| at);
+    match merges.into_iter().find(|at| is_key(*at) && !known.iter().any(|span| span.contains(at))) {
+        Some(at) => Err(Refusal::Merge.at(&Path::default(), plain.position(at))),
+        None => Ok(()),
+    }
 }
 
 /// Checks one value and returns it.

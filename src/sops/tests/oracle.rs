@@ -173,7 +173,7 @@ proptest! {
 
     #[test]
     #[ignore = "needs released sops programs"]
-    fn sops_reads_random_trees(tree in tree(), all in any::<bool>()) {
+    fn sops_reads_random_trees(tree in random::tree(), all in any::<bool>()) {
         let folder = tempfile::tempdir().unwrap();
         let plain = emit(&tree, Indent::default());
         let rule = if all { Rule::default() } else { Rule::encrypted_regex("^password$").unwrap() };
