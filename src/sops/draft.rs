@@ -112,9 +112,9 @@ impl<'a> Draft<'a> {
             let Some(value) = content.value() else { continue };
             mac.add(value, leaf.selected);
             if leaf.selected && !value.is_blank() {
-                let token = self.token(cipher, value, &leaf.path, leaf.node.span.start, stash, random)?;
+                let token = self.token(cipher, value, &leaf.path, leaf.span.start, stash, random)?;
                 let token = if leaf.column.is_none() { format!("\"{token}\"") } else { token };
-                edits.push(Edit::new(leaf.node.span.clone(), token));
+                edits.push(Edit::new(leaf.span.clone(), token));
             }
         }
         for remark in
@@ -206,7 +206,7 @@ fn check_merges(plain: &Plain, walk: &Walk<'_>) -> Result<(), SopsError> {
     let comments =
         plain.stream.documents.iter().flat_map(|document| &document.comments).map(|comment| &comment.span);
     let scalars = walk.leaves.iter().filter(|leaf| matches!(leaf.node.value, Yaml::Scalar(_)));
-    let known: Vec<_> = scalars.map(|leaf| &leaf.node.span).chain(comments).collect();
+    let known: Vec<_> = scalars.map(|leaf| &leaf.span).chain(comments).collect();
     let is_key = |at: usize| {
         let before = text.get(..at).and_then(|text| text.chars().next_back());
         let after = text.get(at + 2..).unwrap_or_default().trim_start();
@@ -222,7 +222,7 @@ fn check_merges(plain: &Plain, walk: &Walk<'_>) -> Result<(), SopsError> {
 
 /// Checks one value and returns it.
 fn check(plain: &Plain, leaf: &Leaf<'_>, reader: Reader) -> Result<Content, SopsError> {
-    let refuse = |refusal: Refusal| refusal.at(&leaf.path, plain.position(leaf.node.span.start));
+    let refuse = |refusal: Refusal| refusal.at(&leaf.path, plain.position(leaf.span.start));
     let content = Content::of(leaf.node).map_err(|unfit| {
         refuse(match unfit {
             Unfit::Unsigned => Refusal::Unsigned,
@@ -232,10 +232,10 @@ fn check(plain: &Plain, leaf: &Leaf<'_>, reader: Reader) -> Result<Content, Sops
     let Some(value) = content.value() else { return Ok(content) };
     let text = value.text();
     if is_token(text) {
-        return Err(SopsError::AlreadyEncrypted(Some(plain.position(leaf.node.span.start))));
+        return Err(SopsError::AlreadyEncrypted(Some(plain.position(leaf.span.start))));
     }
     if text.starts_with("ENC[AGE,") {
-        return Err(SopsError::Talm(Some(plain.position(leaf.node.span.start))));
+        return Err(SopsError::Talm(Some(plain.position(leaf.span.start))));
     }
     let tagged = leaf.node.tag.as_deref().is_some_and(|tag| !tag.ends_with("str"));
     let refusal = match value.kind() {

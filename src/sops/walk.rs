@@ -20,6 +20,8 @@ pub(super) struct Leaf<'a> {
     pub(super) document: usize,
     pub(super) path: Path,
     pub(super) node: &'a Node,
+    /// Its bytes; a block scalar of nothing but line breaks ends with its header.
+    pub(super) span: Range<usize>,
     /// Whether the rule says that it is sealed.
     pub(super) selected: bool,
     /// Where the lines of a block scalar in its place stand; [`None`] in `{…}` and `[…]`.
@@ -57,6 +59,10 @@ pub(super) fn walk<'a>(text: &str, stream: &'a Stream, rule: &Rule, indent: Inde
             cursor: document.span.start,
         };
         walker.node(&document.root, &Frame::root(), Some(0), None);
+        if let Some(root) = walker.frames.first_mut().filter(|root| !root.flow) {
+            // A comment at the end stands in the root, whether a `sops:` follows it or not.
+            root.span.end = document.span.end + 1;
+        }
         walker.comments(document);
         out = walker.out;
     }
@@ -138,6 +144,8 @@ impl<'a> Walker<'_, 'a> {
                 document: self.number,
                 path: at.path.clone(),
                 node,
+                span: node.span.start
+                    ..node.span.start + self.text.get(node.span.clone()).unwrap_or_default().trim_end().len(),
                 selected: self.rule.selects(at.hit),
                 column,
                 dash,
@@ -268,7 +276,11 @@ impl<'f> Near<'f> {
         block()
             .find(|frame| frame.column == column)
             .or_else(|| self.upcoming.iter().find(|frame| column > outside && frame.column > column).copied())
-            .or_else(|| block().filter(|frame| frame.column < column).max_by_key(|frame| frame.column))
+            .or_else(|| {
+                block()
+                    .filter(|frame| frame.column < column)
+                    .max_by_key(|frame| (frame.column, frame.path.0.len()))
+            })
     }
 }
 

@@ -188,4 +188,20 @@ proptest! {
             prop_assert_eq!(normal(&trees(&back.clone().unwrap())), normal(&want), "{}\n{}", text, back.unwrap());
         }
     }
+
+    #[test]
+    #[ignore = "needs released sops programs"]
+    fn sops_reads_what_people_write(text in random::text(), all in any::<bool>()) {
+        let folder = tempfile::tempdir().unwrap();
+        let rule = if all { Rule::default() } else { Rule::encrypted_regex("^password$").unwrap() };
+        let Ok(sealed) = encrypt(&text, &Settings { rule, ..settings("x") }, now(), &mut counter()) else { return Ok(()) };
+        for program in programs() {
+            std::fs::write(folder.path().join("x.yaml"), &sealed).unwrap();
+            let back = sops(&program, folder.path(), &["decrypt", "x.yaml"]);
+            prop_assert!(back.is_ok(), "{back:?}\n{text}\n{sealed}");
+            let back = back.unwrap();
+            prop_assert_eq!(trees(&back), trees(&text), "{}\n{}\n{}", text, sealed, back);
+            prop_assert!(!back.contains("ENC["), "{}\n{}\n{}", text, sealed, back);
+        }
+    }
 }

@@ -64,3 +64,54 @@ proptest! {
         let _ = Encrypted::parse(&file).map(|file| file.open(&alice()).is_ok());
     }
 }
+
+/// Texts as people write them: comments anywhere, flow and block style, odd indentation.
+pub(super) fn text() -> impl Strategy<Value = String> {
+    let key = "(a|b|c|d|password|list)";
+    let line = prop_oneof![
+        4 => key.prop_map(|key| format!("{key}:")),
+        3 => (key, "(x|1|'q'|\"d\\\\n\"|''|\\[\\]|\\{\\}|~|yes)").prop_map(|(key, value)| format!("{key}: {value}")),
+        2 => Just("- x".to_owned()),
+        1 => key.prop_map(|key| format!("- {key}: v # inline")),
+        3 => Just("# comment".to_owned()),
+        1 => key.prop_map(|key| format!("{key}: x # inline")),
+        1 => key.prop_map(|key| format!("{key}: {{k: [1, \"two\"], password: s}}")),
+        1 => key.prop_map(|key| format!("{key}: |")),
+        1 => key.prop_map(|key| format!("{key}: >+")),
+        1 => Just(String::new()),
+        1 => Just("---".to_owned()),
+    ];
+    let indented = (0usize..5, line)
+        .prop_map(|(depth, line)| if line == "---" { line } else { format!("{}{line}", "  ".repeat(depth)) });
+    prop::collection::vec(indented, 1..14).prop_map(|lines| lines.join("\n") + "\n")
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 400, ..ProptestConfig::default() })]
+
+    #[test]
+    fn what_people_write_survives(text in text(), all in any::<bool>()) {
+        let rule = if all { Rule::default() } else { Rule::encrypted_regex("^password$").unwrap() };
+        let sealed = match encrypt(&text, &Settings { rule, ..settings("x") }, now(), &mut counter()) {
+            Ok(sealed) => sealed,
+            Err(error) => {
+                prop_assert!(!matches!(error, SopsError::ReadBack), "{}", text);
+                return Ok(());
+            }
+        };
+        let back = opened(&sealed);
+        prop_assert_eq!(trees(&back), trees(&text), "{}\n{}", text, sealed);
+        let file = Encrypted::parse(&sealed).unwrap();
+        let open = file.open(&alice()).unwrap();
+        prop_assert_eq!(open.reencrypt(&text, now(), &mut counter()).unwrap(), None);
+        let more = open.reencrypt(&format!("zz: 1\n{back}"), now(), &mut counter());
+        if let Ok(more) = more {
+            let more = more.unwrap();
+            let tokens = sealed.lines().filter(|line| line.contains("ENC[") && !line.contains("mac:"));
+            let kept: Vec<_> = more.lines().collect();
+            for token in tokens {
+                prop_assert!(kept.contains(&token), "{}\n{}\n{}", token, sealed, more);
+            }
+        }
+    }
+}
