@@ -1,4 +1,33 @@
-//! Registry mirrors for Talos Linux clusters.
+//! Registry mirrors for Talos Linux clusters: one inventory, and everything that follows from it.
+//!
+//! The modules, each of which may use those above it and none below; a test keeps the rule.
+//!
+//! - [`image`]: words of an image reference: registry host, repository, tag, digest; Docker Hub's aliases.
+//! - [`secret`]: a value that nothing prints, and where one comes from.
+//! - [`yaml`]: YAML as text: documents with the span of every value, edits that leave every other byte.
+//! - [`sops`]: the SOPS file format: value cipher, MAC, metadata, rules, recipients and identities, rewriting that
+//!   changes only what changed.
+//! - [`registries`]: Talos' registry model, its two schemas, and which version understands what.
+//! - [`inventory`]: the user's file: schema, parse, findings with codes and places, what each node gets.
+//! - [`machineconfig`]: a Talos machine config: its registries read, replaced in place, compared.
+//! - [`patch`]: registries as JSON patch, strategic merge patch or documents, against nothing or a machine config.
+//! - [`template`]: renders what lies in `templates/`.
+//! - [`cli`]: arguments, one file a command, tables, prompts, errors with hints, exit codes.
+
+pub mod image;
 pub mod secret;
-pub mod sops;
 pub mod yaml;
+
+pub mod sops;
+
+pub mod registries;
+
+pub mod inventory;
+
+pub mod machineconfig;
+
+pub mod patch;
+
+pub mod template;
+
+pub mod cli;

@@ -1,1 +1,5 @@
-fn main(){}
+//! The `talmirror` command.
+
+fn main() -> std::process::ExitCode {
+    talmirror::cli::main(std::env::args_os())
+}

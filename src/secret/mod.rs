@@ -7,5 +7,5 @@ mod value;
 
 pub use redact::{Redactor, without_userinfo};
 pub use reference::SecretRef;
-pub use source::{SourceError, Sources};
+pub use source::{Hidden, SourceError, Sources, Values};
 pub use value::Secret;

@@ -61,7 +61,37 @@ pub enum SourceError {
     Stdin(String),
 }
 
-/// Gets secrets and files, each once a run.
+/// Gives the values that an inventory only names.
+pub trait Values {
+    /// Returns the secret a reference names.
+    fn secret(&mut self, reference: &SecretRef) -> Result<Secret<String>, SourceError>;
+    /// Returns the text of a file.
+    fn file(&mut self, path: &Path) -> Result<String, SourceError>;
+    /// Returns whether secrets are stand-ins that must not be looked at more closely.
+    fn hides_secrets(&self) -> bool {
+        false
+    }
+}
+
+/// Gives files as they are, and `<redacted>` for every secret, none of which it fetches.
+#[derive(Debug)]
+pub struct Hidden<'a>(pub &'a mut Sources);
+
+impl Values for Hidden<'_> {
+    fn secret(&mut self, _: &SecretRef) -> Result<Secret<String>, SourceError> {
+        Ok(Secret::from("<redacted>"))
+    }
+
+    fn file(&mut self, path: &Path) -> Result<String, SourceError> {
+        self.0.file(path)
+    }
+
+    fn hides_secrets(&self) -> bool {
+        true
+    }
+}
+
+/// Gets secrets and files, each once a run; commands for at most 30 s.
 #[derive(Debug, Default)]
 pub struct Sources {
     base: PathBuf,
@@ -74,8 +104,14 @@ impl Sources {
         Self { base: base.into(), cache: HashMap::new() }
     }
 
-    /// Returns the secret a reference names; commands run at most once, for at most 30 s.
-    pub fn secret(&mut self, reference: &SecretRef) -> Result<Secret<String>, SourceError> {
+    fn bytes(&self, path: &Path) -> Result<Vec<u8>, SourceError> {
+        let path = self.base.join(path);
+        std::fs::read(&path).map_err(|source| SourceError::Unreadable { path, source })
+    }
+}
+
+impl Values for Sources {
+    fn secret(&mut self, reference: &SecretRef) -> Result<Secret<String>, SourceError> {
         if let SecretRef::Inline(secret) = reference {
             return Ok(secret.clone());
         }
@@ -86,9 +122,9 @@ impl Sources {
         }
         let bytes = match reference {
             SecretRef::Inline(secret) => secret.expose().clone().into_bytes(),
-            SecretRef::Env(name) => {
-                std::env::var_os(name).ok_or_else(|| SourceError::NoVariable(name.clone()))?.into_encoded_bytes()
-            }
+            SecretRef::Env(name) => std::env::var_os(name)
+                .ok_or_else(|| SourceError::NoVariable(name.clone()))?
+                .into_encoded_bytes(),
             SecretRef::File(path) => self.bytes(path)?,
             SecretRef::Command(argv) => run(argv, &self.base)?,
             SecretRef::Stdin => {
@@ -101,7 +137,8 @@ impl Sources {
             }
         };
         let text = String::from_utf8(bytes).map_err(|_| SourceError::NotText(reference.to_string()))?;
-        let text = text.strip_suffix('\n').map_or(text.as_str(), |text| text.strip_suffix('\r').unwrap_or(text));
+        let text =
+            text.strip_suffix('\n').map_or(text.as_str(), |text| text.strip_suffix('\r').unwrap_or(text));
         if text.is_empty() {
             return Err(SourceError::Empty(reference.to_string()));
         }
@@ -110,14 +147,8 @@ impl Sources {
         Ok(secret)
     }
 
-    /// Returns the text of a file.
-    pub fn file(&self, path: &Path) -> Result<String, SourceError> {
+    fn file(&mut self, path: &Path) -> Result<String, SourceError> {
         String::from_utf8(self.bytes(path)?).map_err(|_| SourceError::NotText(path.display().to_string()))
-    }
-
-    fn bytes(&self, path: &Path) -> Result<Vec<u8>, SourceError> {
-        let path = self.base.join(path);
-        std::fs::read(&path).map_err(|source| SourceError::Unreadable { path, source })
     }
 }
 

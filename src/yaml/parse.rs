@@ -119,12 +119,14 @@ impl<'a> Builder<'a> {
     fn next(&mut self) -> Result<Option<(Event<'a>, Range<usize>)>, Failure> {
         loop {
             let Some(event) = self.events.next() else { return Ok(None) };
-            let (event, span) = event
-                .map_err(|error| Failure::Scan(error.marker().byte_offset().unwrap_or(0), error.kind().to_string()))?;
+            let (event, span) = event.map_err(|error| {
+                Failure::Scan(error.marker().byte_offset().unwrap_or(0), error.kind().to_string())
+            })?;
             let span = bytes(span);
             if let Event::Comment(text, _) = event {
                 let line = self.text.get(super::edit::line_start(self.text, span.start)..span.start);
-                let own_line = line.is_some_and(|before| before.trim_start_matches('\u{feff}').trim().is_empty());
+                let own_line =
+                    line.is_some_and(|before| before.trim_start_matches('\u{feff}').trim().is_empty());
                 self.comments.push(Comment { span, text: text.into_owned(), own_line });
             } else {
                 return Ok(Some((event, span)));
@@ -284,12 +286,20 @@ impl<'a> Builder<'a> {
                 let gap = self.text.get(from..span.start).unwrap_or_default();
                 let indicator = if style == ScalarStyle::Literal { '|' } else { '>' };
                 // A verbatim tag, `!<…>`, holds a `>` of its own.
-                let skip = gap.find("!<").and_then(|at| Some(at + gap.get(at..)?.find('>')? + 1)).unwrap_or(0);
-                let start = gap.get(skip..).and_then(|gap| gap.find(indicator)).map_or(span.start, |at| from + skip + at);
+                let skip =
+                    gap.find("!<").and_then(|at| Some(at + gap.get(at..)?.find('>')? + 1)).unwrap_or(0);
+                let start = gap
+                    .get(skip..)
+                    .and_then(|gap| gap.find(indicator))
+                    .map_or(span.start, |at| from + skip + at);
                 let header_end = self.text.get(start..).and_then(|rest| rest.find(['\r', '\n']));
                 let header_end = header_end.map_or(self.text.len(), |at| start + at);
                 let body = self.text.get(span.clone()).unwrap_or_default();
-                let end = if text.trim_matches(['\n', ' ']).is_empty() { span.start } else { span.start + body.trim_end().len() };
+                let end = if text.trim_matches(['\n', ' ']).is_empty() {
+                    span.start
+                } else {
+                    span.start + body.trim_end().len()
+                };
                 start..end.max(header_end)
             }
             ScalarStyle::Plain | ScalarStyle::SingleQuoted | ScalarStyle::DoubleQuoted => span,
@@ -323,7 +333,9 @@ fn share(node: &mut Node) -> usize {
     1 + match &mut node.value {
         Value::Scalar(_) => 0,
         Value::Sequence { items, .. } => items.iter_mut().map(share).sum(),
-        Value::Mapping { entries, .. } => entries.iter_mut().map(|entry| share(&mut entry.value)).sum::<usize>(),
+        Value::Mapping { entries, .. } => {
+            entries.iter_mut().map(|entry| share(&mut entry.value)).sum::<usize>()
+        }
     }
 }
 
@@ -347,7 +359,10 @@ mod tests {
         assert_eq!(at("b"), "|\n  l1\n  l2");
         assert_eq!(at("c"), "x\n- {k: [1, \"t\"], z: }");
         assert_eq!(at("d"), "'q''s'");
-        assert_eq!(doc.root.get("nul").unwrap().span, text.find("nul:").unwrap() + 4..text.find("nul:").unwrap() + 4);
+        assert_eq!(
+            doc.root.get("nul").unwrap().span,
+            text.find("nul:").unwrap() + 4..text.find("nul:").unwrap() + 4
+        );
         assert_eq!(at("e"), ">-\n  fo\n  ld");
         assert_eq!(at("f"), "5");
         assert_eq!(doc.comments.len(), 2);

@@ -156,7 +156,8 @@ fn timestamp(text: &str) -> Option<String> {
     if !fraction.bytes().all(|b| b.is_ascii_digit()) || fraction.len() > 9 {
         return None;
     }
-    let (hour, minute, second): (u8, u8, u8) = (hour.parse().ok()?, minute.parse().ok()?, second.parse().ok()?);
+    let (hour, minute, second): (u8, u8, u8) =
+        (hour.parse().ok()?, minute.parse().ok()?, second.parse().ok()?);
     if hour > 23 || minute > 59 || second > 59 {
         return None;
     }

@@ -1,1 +1,21 @@
-fn main(){}
+//! What users see of the binary, in one test program.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::missing_panics_doc,
+    unreachable_pub,
+    missing_docs
+)]
+
+mod bad_input;
+mod command_line;
+mod examples;
+mod generate;
+mod init;
+mod layering;
+mod readme;
+mod run;
+mod secrets;
+mod validate;

@@ -1,0 +1,79 @@
+use clap::{Args, CommandFactory};
+use clap_complete::Shell;
+
+use crate::cli::args::Cli;
+use crate::cli::error::CliError;
+use crate::cli::exit::{self, Exit};
+use crate::cli::ui::Ui;
+
+/// Arguments of `completion`.
+#[derive(Debug, Args)]
+#[command(
+    after_help = "Node, group and mirror names come from the inventory: scripts ask `talmirror completion --words KIND`.
+
+Examples:
+  source <(talmirror completion bash)
+  talmirror completion fish > ~/.config/fish/completions/talmirror.fish"
+)]
+pub(crate) struct CompletionArgs {
+    /// The shell
+    #[arg(value_enum, required_unless_present = "words")]
+    shell: Option<Shell>,
+    /// Print the names that the inventory has, one a line: nodes, groups, mirrors, registries
+    #[arg(long, value_name = "KIND", value_parser = ["nodes", "groups", "mirrors", "registries"])]
+    words: Option<String>,
+}
+
+pub(crate) fn run(ui: &mut Ui, inventory: &str, args: CompletionArgs) -> Result<Exit, CliError> {
+    if let Some(kind) = args.words {
+        for word in words(inventory, &kind) {
+            ui.result(&format!("{word}\n"))?;
+        }
+        return Ok(exit::OK);
+    }
+    let mut script = Vec::new();
+    let Some(shell) = args.shell else { return Ok(exit::OK) };
+    clap_complete::generate(shell, &mut Cli::command(), "talmirror", &mut script);
+    ui.result(&String::from_utf8_lossy(&script))?;
+    ui.result(dynamic(shell))?;
+    Ok(exit::OK)
+}
+
+/// Reads names without decrypting, checking or complaining: a completion has no place to put an error.
+fn words(inventory: &str, kind: &str) -> Vec<String> {
+    let text =
+        if inventory == "-" { String::new() } else { std::fs::read_to_string(inventory).unwrap_or_default() };
+    let Ok(document) = crate::yaml::parse_one(&text) else { return Vec::new() };
+    let Some(section) = document.root.get(kind) else { return Vec::new() };
+    let listed = section.items().iter().filter_map(|item| item.as_str().map(str::to_owned));
+    section.entries().iter().map(|entry| entry.key.clone()).chain(listed).collect()
+}
+
+/// Returns what a shell needs to complete names from the inventory.
+fn dynamic(shell: Shell) -> &'static str {
+    match shell {
+        Shell::Bash => {
+            r#"
+_talmirror_names() {
+    local kind
+    case "${COMP_WORDS[COMP_CWORD-1]}" in
+        -n|--node) kind=nodes ;;
+        -g|--group) kind=groups ;;
+        rotate) kind=mirrors ;;
+        *) _talmirror "$@"; return ;;
+    esac
+    mapfile -t COMPREPLY < <(compgen -W "$(talmirror completion --words "$kind" 2>/dev/null)" -- "${COMP_WORDS[COMP_CWORD]}")
+}
+complete -F _talmirror_names -o bashdefault -o default talmirror
+"#
+        }
+        Shell::Fish => {
+            r"
+complete -c talmirror -s n -l node -x -a '(talmirror completion --words nodes 2>/dev/null)'
+complete -c talmirror -s g -l group -x -a '(talmirror completion --words groups 2>/dev/null)'
+complete -c talmirror -n '__fish_seen_subcommand_from rotate' -x -a '(talmirror completion --words mirrors 2>/dev/null)'
+"
+        }
+        _ => "",
+    }
+}

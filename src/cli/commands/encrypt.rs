@@ -1,0 +1,93 @@
+use std::path::{Path, PathBuf};
+
+use clap::Args;
+
+use crate::cli::args::Global;
+use crate::cli::crypt::{self, Wishes};
+use crate::cli::error::CliError;
+use crate::cli::exit::{self, Exit};
+use crate::cli::files::{self, Privacy};
+use crate::cli::load::{display_name, read};
+use crate::cli::ui::Ui;
+use crate::sops::{Rule, SopsError, encrypt, os_random};
+
+/// Arguments of `encrypt`.
+#[derive(Debug, Args)]
+#[command(
+    after_help = "Rules and recipients come from .sops.yaml, which is looked for from the working directory upwards, as sops does. \
+Ends with sops' own exit codes: 203 when the file is encrypted already, 23 when a secret would stay in clear.
+
+Examples:
+  talmirror encrypt --in-place mirrors.yaml
+  talmirror encrypt --age age1… plain.yaml > secret.sops.yaml
+  talmirror encrypt --update secret.sops.yaml < new-plaintext.yaml"
+)]
+pub(crate) struct EncryptArgs {
+    /// The file, `-` for standard input
+    #[arg(value_name = "FILE")]
+    file: String,
+    /// Write the file itself
+    #[arg(short, long, env = "TALMIRROR_IN_PLACE")]
+    in_place: bool,
+    /// Put the plaintext of standard input into the encrypted FILE; only what changed changes
+    #[arg(long, env = "TALMIRROR_UPDATE")]
+    update: bool,
+    /// An age recipient; with one, those of `.sops.yaml` do not count
+    #[arg(long, env = "SOPS_AGE_RECIPIENTS", value_name = "RECIPIENT", value_delimiter = ',')]
+    age: Vec<String>,
+    /// Which keys are encrypted, before what `.sops.yaml` says
+    #[arg(
+        long,
+        env = "TALMIRROR_ENCRYPTED_REGEX",
+        value_name = "REGEX",
+        conflicts_with = "unencrypted_regex"
+    )]
+    encrypted_regex: Option<String>,
+    /// Which keys are not encrypted, before what `.sops.yaml` says
+    #[arg(long, env = "TALMIRROR_UNENCRYPTED_REGEX", value_name = "REGEX")]
+    unencrypted_regex: Option<String>,
+    /// Let the MAC cover encrypted values only, so that the others can be edited by hand
+    #[arg(long, env = "TALMIRROR_MAC_ONLY_ENCRYPTED")]
+    mac_only_encrypted: bool,
+    /// The path that the rules of `.sops.yaml` are matched against
+    #[arg(long, env = "TALMIRROR_FILENAME_OVERRIDE", value_name = "PATH")]
+    filename_override: Option<PathBuf>,
+    /// Leave registry secrets in clear where the rule does not select them
+    #[arg(long, env = "TALMIRROR_ALLOW_PLAINTEXT")]
+    allow_plaintext: bool,
+}
+
+pub(crate) fn run(ui: &mut Ui, global: &Global, args: EncryptArgs) -> Result<Exit, CliError> {
+    let name = display_name(&args.file);
+    if args.file == "-" && (args.in_place || args.update) {
+        return Err(CliError::usage("standard input cannot be written to").help("name a file"));
+    }
+    if args.update {
+        let plaintext = read("-")?;
+        let changed = crypt::update(global, Path::new(&args.file), &plaintext)?;
+        ui.note(&format!("{name}: {}", if changed { "updated" } else { "unchanged" }));
+        return Ok(exit::OK);
+    }
+    let as_sops = |error: SopsError| crypt::failed_as_sops(error, name);
+    let rule = match (&args.encrypted_regex, &args.unencrypted_regex) {
+        (Some(pattern), _) => Some(Rule::encrypted_regex(pattern)),
+        (None, Some(pattern)) => Some(Rule::unencrypted_regex(pattern)),
+        (None, None) => None,
+    };
+    let rule = rule.transpose().map_err(|error| as_sops(SopsError::Rule(error)))?;
+    let wishes = Wishes { age: args.age, rule, mac_only_encrypted: args.mac_only_encrypted };
+    let text = read(&args.file)?;
+    let path = args.filename_override.unwrap_or_else(|| PathBuf::from(&args.file));
+    let mut settings = crypt::settings(ui, &wishes, &path)?;
+    if args.allow_plaintext {
+        settings.is_secret = None;
+    }
+    let sealed = encrypt(&text, &settings, jiff::Timestamp::now(), &mut os_random).map_err(as_sops)?;
+    if args.in_place {
+        files::replace(Path::new(&args.file), sealed.as_bytes(), Privacy::Private)?;
+        ui.note(&format!("encrypted {name}"));
+    } else {
+        ui.result(&sealed)?;
+    }
+    Ok(exit::OK)
+}

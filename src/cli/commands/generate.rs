@@ -1,0 +1,284 @@
+use std::io::IsTerminal;
+use std::path::{Path, PathBuf};
+
+use clap::{Args, ValueEnum};
+use serde_json::Value;
+
+use crate::cli::args::{Global, TargetArgs, VersionArgs};
+use crate::cli::current;
+use crate::cli::error::CliError;
+use crate::cli::exit::{self, Exit};
+use crate::cli::load::{Loaded, default_version, load};
+use crate::cli::output::{Artifact, Encryption, Mode, Seal, write};
+use crate::cli::ui::Ui;
+use crate::inventory::Target;
+use crate::patch::{self, Choice, Format, Parts, Patch, Versions};
+use crate::registries::{Registries, TalosVersion};
+use crate::secret::Secret;
+use crate::yaml::{Indent, emit, emit_stream};
+
+/// Arguments of `generate`.
+#[derive(Debug, Args)]
+#[command(
+    after_help = "`auto` gives the form that can be applied twice: documents for Talos 1.14 and later, strategic merge for 1.12, \
+1.13 and unknown versions, a JSON patch before.
+
+Examples:
+  talmirror generate --talos-version v1.13 | talosctl patch mc -n 10.0.0.1 -p @/dev/stdin
+  talmirror generate --node n1 --format documents --against n1.yaml
+  talmirror generate --output-dir talos/mirrors --encrypt
+  talmirror generate --output-dir talos/mirrors --encrypt --check"
+)]
+pub(crate) struct GenerateArgs {
+    /// The form of the patch: auto, json-patch, strategic or documents
+    #[arg(long, env = "TALMIRROR_FORMAT", value_name = "FORMAT", value_parser = clap::value_parser!(Choice))]
+    format: Option<Choice>,
+    #[command(flatten)]
+    versions: VersionArgs,
+    /// The version of the talosctl that applies the patch, where it is not that of the nodes
+    #[arg(long, env = "TALMIRROR_TALOSCTL_VERSION", value_name = "VERSION", value_parser = clap::value_parser!(TalosVersion))]
+    talosctl_version: Option<TalosVersion>,
+    #[command(flatten)]
+    target: TargetArgs,
+    /// Patches for every node, each in a directory of its own
+    #[arg(short = 'A', long, env = "TALMIRROR_ALL", conflicts_with_all = ["node", "group"], requires = "output_dir")]
+    all: bool,
+    /// The machine config that the patch is for: the least that makes it what the inventory says
+    #[arg(long, env = "TALMIRROR_AGAINST", value_name = "FILE", conflicts_with_all = ["all", "output_dir"])]
+    against: Option<String>,
+    /// Where to write files; without it the patch goes to standard output
+    #[arg(long, env = "TALMIRROR_OUTPUT_DIR", value_name = "DIR")]
+    output_dir: Option<PathBuf>,
+    /// Which files there are: one patch, one a group, or one a node
+    #[arg(long, env = "TALMIRROR_LAYOUT", value_name = "LAYOUT", requires = "output_dir")]
+    layout: Option<Layout>,
+    #[command(flatten)]
+    encryption: Encryption,
+    /// Write nothing; end with 1 when the files are not what the inventory gives
+    #[arg(long, env = "TALMIRROR_CHECK", requires = "output_dir")]
+    check: bool,
+    /// Write nothing; say what would be written
+    #[arg(long, env = "TALMIRROR_DRY_RUN", requires = "output_dir", conflicts_with = "check")]
+    dry_run: bool,
+    /// Print secrets even where standard output is a terminal
+    #[arg(long, env = "TALMIRROR_SHOW_SECRETS")]
+    show_secrets: bool,
+    /// Print as YAML, or a JSON patch as JSON
+    #[arg(short, long, env = "TALMIRROR_OUTPUT", default_value = "yaml", value_name = "STYLE")]
+    output: Style,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Layout {
+    Single,
+    PerGroup,
+    PerNode,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Style {
+    Yaml,
+    Json,
+}
+
+pub(crate) fn run(ui: &mut Ui, global: &Global, args: GenerateArgs) -> Result<Exit, CliError> {
+    let mut loaded = load(ui, global)?;
+    match args.output_dir.clone() {
+        Some(dir) => to_directory(ui, global, &args, &mut loaded, &dir),
+        None => to_stdout(ui, global, &args, &mut loaded),
+    }
+}
+
+/// Everything that a patch is made of, for one target.
+struct Made {
+    format: Format,
+    versions: Versions,
+    registries: Registries,
+}
+
+fn make(args: &GenerateArgs, loaded: &mut Loaded, target: Target<'_>) -> Result<Made, CliError> {
+    let versions = Versions {
+        talos: loaded.talos_version(&args.versions, target),
+        talosctl: args.talosctl_version.clone(),
+    };
+    let choice = match (args.format, &loaded.inventory.output.format) {
+        (Some(choice), _) => choice,
+        (None, Some(format)) => format.parse().map_err(CliError::usage)?,
+        (None, None) => Choice::Auto,
+    };
+    let format = patch::choose(choice, &versions)?;
+    if args.output == Style::Json && format != Format::JsonPatch {
+        return Err(CliError::usage(format!("a patch of format {format} has no JSON form"))
+            .help("leave -o json out, or use --format json-patch"));
+    }
+    let version = versions.talos.clone().unwrap_or_else(default_version);
+    loaded.check_version(target, &version)?;
+    let registries = loaded.inventory.registries(target, &version, &mut loaded.sources)?;
+    Ok(Made { format, versions, registries })
+}
+
+fn to_stdout(
+    ui: &mut Ui,
+    global: &Global,
+    args: &GenerateArgs,
+    loaded: &mut Loaded,
+) -> Result<Exit, CliError> {
+    let target = loaded.target(&args.target)?;
+    if target == Target::Base {
+        let own = loaded.own_settings();
+        if !own.is_empty() {
+            ui.warn(
+                &format!("the settings of {} are not in this patch", own.join(", ")),
+                Some("name one with --node or --group, or write all with --output-dir"),
+            );
+        }
+    }
+    let mut made = make(args, loaded, target)?;
+    let hidden = !args.show_secrets && !args.encryption.wanted(loaded) && std::io::stdout().is_terminal();
+    if hidden && !made.registries.secrets().is_empty() {
+        hide(&mut made.registries);
+        ui.warn(
+            "secrets are not shown on a terminal",
+            Some("send the patch to a file or a pipe, or use --show-secrets"),
+        );
+    }
+    let patch = match &args.against {
+        Some(file) => {
+            let current = current::read(file, global)?;
+            patch::against(made.format, &made.registries, &current, &made.versions)?
+        }
+        None => {
+            let parts = Parts::whole(made.registries.clone());
+            patch::plain(made.format, &parts, &made.versions).0
+        }
+    };
+    ui.cautions(&patch.cautions);
+    let Some(documents) = patch.files.first() else {
+        ui.note("nothing to change");
+        return Ok(exit::OK);
+    };
+    let text = if args.encryption.wanted(loaded) {
+        let text = text_of(documents, Style::Yaml, Wrap::Map, args.encryption.indent()?);
+        args.encryption.encrypt(ui, Path::new("secrets.sops.yaml"), &text)?
+    } else {
+        text_of(documents, args.output, Wrap::List, Indent::default())
+    };
+    ui.result(&text)?;
+    Ok(exit::OK)
+}
+
+/// How a JSON patch stands in its file: SOPS cannot encrypt a list, so an encrypted one is a map.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Wrap {
+    List,
+    Map,
+}
+
+fn text_of(documents: &[Value], style: Style, wrap: Wrap, indent: Indent) -> String {
+    match documents {
+        [list @ Value::Array(_)] if style == Style::Json => format!("{list:#}\n"),
+        [list @ Value::Array(_)] if wrap == Wrap::Map => emit(&serde_json::json!({"patch": list}), indent),
+        documents => emit_stream(documents, indent),
+    }
+}
+
+/// Replaces every secret, for output that people look at.
+fn hide(registries: &mut Registries) {
+    let hidden = || Secret::from("<redacted>");
+    for auth in registries.auth.values_mut() {
+        for secret in [&mut auth.password, &mut auth.auth, &mut auth.identity_token].into_iter().flatten() {
+            *secret = hidden();
+        }
+    }
+    for identity in registries.tls.values_mut().filter_map(|tls| tls.client_identity.as_mut()) {
+        identity.key = hidden();
+    }
+}
+
+fn to_directory(
+    ui: &mut Ui,
+    global: &Global,
+    args: &GenerateArgs,
+    loaded: &mut Loaded,
+    dir: &Path,
+) -> Result<Exit, CliError> {
+    let inventory = loaded.inventory.clone();
+    let targets: Vec<(String, Target<'_>)> = match layout(args, loaded)? {
+        Layout::Single => vec![(String::new(), loaded.target(&args.target)?)],
+        Layout::PerGroup => std::iter::once(("base".to_owned(), Target::Base))
+            .chain(inventory.groups.keys().map(|name| (name.clone(), Target::Group(name))))
+            .collect(),
+        Layout::PerNode => inventory.nodes.keys().map(|name| (name.clone(), Target::Node(name))).collect(),
+    };
+    let sealed = if args.encryption.wanted(loaded) { Seal::Encrypted } else { Seal::Clear };
+    let indent = args.encryption.indent()?;
+    let (mut artifacts, mut cautions) = (Vec::new(), Vec::new());
+    for (name, target) in targets {
+        let made = make(args, loaded, target)?;
+        let (open, secret) = patch::plain(made.format, &patch::split(made.registries), &made.versions);
+        for caution in &open.cautions {
+            // In files of their own both steps are there: what the caution asks for has been done.
+            if open.files.len().max(secret.files.len()) < 2 && !cautions.contains(caution) {
+                cautions.push(caution.clone());
+            }
+        }
+        let at = dir.join(&name);
+        artifacts.extend(files(&at, "mirrors", &open, args.output, Seal::Open, indent));
+        artifacts.extend(files(&at, "secrets", &secret, args.output, sealed, indent));
+    }
+    ui.cautions(&cautions);
+    let mode = match (args.check, args.dry_run) {
+        (true, _) => Mode::Check,
+        (false, true) => Mode::DryRun,
+        (false, false) => Mode::Write,
+    };
+    write(ui, global, &artifacts, &args.encryption, mode)
+}
+
+fn files(dir: &Path, stem: &str, patch: &Patch, style: Style, seal: Seal, indent: Indent) -> Vec<Artifact> {
+    let several = patch.files.len() > 1;
+    let (style, wrap) = if seal == Seal::Encrypted { (Style::Yaml, Wrap::Map) } else { (style, Wrap::List) };
+    let ending = match (seal, style) {
+        (Seal::Encrypted, _) => "sops.yaml",
+        (Seal::Open | Seal::Clear, Style::Yaml) => "yaml",
+        (Seal::Open | Seal::Clear, Style::Json) => "json",
+    };
+    let artifact = |(at, documents): (usize, &Vec<Value>)| {
+        let step = ["-1-create", "-2-set"].get(at).filter(|_| several).copied().unwrap_or_default();
+        let text = text_of(documents, style, wrap, indent);
+        Artifact { path: dir.join(format!("{stem}{step}.{ending}")), seal, text: Secret::new(text) }
+    };
+    patch.files.iter().enumerate().map(artifact).collect()
+}
+
+fn layout(args: &GenerateArgs, loaded: &Loaded) -> Result<Layout, CliError> {
+    let named = args.target.node.is_some() || args.target.group.is_some();
+    let own = loaded.own_settings();
+    let chosen = match (&args.layout, loaded.inventory.output.layout.as_deref()) {
+        _ if named => Layout::Single,
+        _ if args.all => Layout::PerNode,
+        (Some(layout), _) => *layout,
+        (None, Some("single")) => Layout::Single,
+        (None, Some("per-group")) => Layout::PerGroup,
+        (None, Some(_)) => Layout::PerNode,
+        (None, None) if own.is_empty() => Layout::Single,
+        (None, None) => Layout::PerNode,
+    };
+    match chosen {
+        Layout::PerNode if loaded.inventory.nodes.is_empty() => {
+            Err(CliError::usage(format!("`{}` names no nodes", loaded.file))
+                .help("use --layout single or per-group"))
+        }
+        Layout::PerGroup if own.iter().any(|place| place.starts_with("nodes.")) => {
+            let own: Vec<&str> =
+                own.iter().map(String::as_str).filter(|place| place.starts_with("nodes.")).collect();
+            Err(CliError::usage(format!("files a group cannot hold the settings of {}", own.join(", ")))
+                .help("use --layout per-node"))
+        }
+        Layout::Single if !named && !own.is_empty() => {
+            Err(CliError::usage(format!("one file cannot hold the settings of {}", own.join(", ")))
+                .help("use --layout per-node, or name one with --node or --group"))
+        }
+        layout => Ok(layout),
+    }
+}

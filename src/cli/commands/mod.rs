@@ -1,0 +1,16 @@
+//! One command, one file: its arguments and what it does with the library.
+
+pub(super) mod completion;
+pub(super) mod decrypt;
+pub(super) mod diff;
+pub(super) mod encrypt;
+pub(super) mod explain;
+pub(super) mod generate;
+pub(super) mod import;
+pub(super) mod init;
+pub(super) mod machineconfig;
+pub(super) mod man;
+pub(super) mod rekey;
+pub(super) mod rotate;
+pub(super) mod schema;
+pub(super) mod validate;

@@ -1,0 +1,60 @@
+use std::path::{Path, PathBuf};
+
+use clap::Args;
+
+use crate::cli::args::Global;
+use crate::cli::crypt::{self, Wishes};
+use crate::cli::error::CliError;
+use crate::cli::exit::{self, Exit};
+use crate::cli::ui::Ui;
+use crate::sops::{KeyChange, os_random};
+
+/// Arguments of `rekey`.
+#[derive(Debug, Args)]
+#[command(
+    after_help = "Someone added is given the data key; when someone is removed there is a new one, and every value is sealed anew. \
+Who was removed still knows what could be read before: rotate those secrets.
+
+Examples:
+  talmirror rekey talos/mirrors/*.sops.yaml
+  talmirror rekey --age age1…,age1… mirrors.yaml"
+)]
+pub(crate) struct RekeyArgs {
+    /// The files
+    #[arg(value_name = "FILE", required = true)]
+    files: Vec<PathBuf>,
+    /// The age recipients, in place of those of `.sops.yaml`
+    #[arg(long, env = "SOPS_AGE_RECIPIENTS", value_name = "RECIPIENT", value_delimiter = ',')]
+    age: Vec<String>,
+}
+
+pub(crate) fn run(ui: &mut Ui, global: &Global, args: RekeyArgs) -> Result<Exit, CliError> {
+    for file in &args.files {
+        rekey(ui, global, file, &args.age)?;
+    }
+    Ok(exit::OK)
+}
+
+fn rekey(ui: &mut Ui, global: &Global, file: &Path, age: &[String]) -> Result<(), CliError> {
+    let wishes = Wishes { age: age.to_vec(), ..Wishes::default() };
+    let settings = crypt::settings(ui, &wishes, file)?;
+    let mut done = None;
+    crypt::change(global, file, |opened, now| {
+        let rekeyed = opened.rekey(&settings.recipients, now, &mut os_random)?;
+        Ok(rekeyed.map(|rekeyed| {
+            done = Some(rekeyed.change);
+            rekeyed.text
+        }))
+    })?;
+    let name = file.display();
+    match done {
+        None => ui.note(&format!("{name}: its recipients are these already")),
+        Some(KeyChange::Wrapped { added }) => ui.note(&format!("{name}: added {}", added.join(", "))),
+        Some(KeyChange::Rotated { added, removed }) => {
+            let added =
+                if added.is_empty() { String::new() } else { format!(", added {}", added.join(", ")) };
+            ui.note(&format!("{name}: removed {}{added}; new data key", removed.join(", ")));
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,141 @@
+use clap::{Args, ValueEnum};
+use serde_json::json;
+
+use crate::cli::args::Global;
+use crate::cli::crypt;
+use crate::cli::error::CliError;
+use crate::cli::exit::{self, Exit};
+use crate::cli::load::{display_name, environment, problems_json, read_inventory, summary};
+use crate::cli::ui::Ui;
+use crate::inventory::{self, Code, Problem, Problems, Severity};
+use crate::sops::{SopsError, looks_encrypted};
+
+/// Arguments of `validate`.
+#[derive(Debug, Args)]
+#[command(visible_alias = "lint")]
+#[command(
+    after_help = "Ends with 0 when there is no error, with 1 when there is one (or a warning, with --deny warnings), and with 3 \
+when the file cannot be read.
+
+Examples:
+  talmirror validate
+  talmirror validate -f talos/mirrors.yaml --deny warnings -o github"
+)]
+pub(crate) struct ValidateArgs {
+    /// What else counts as an error
+    #[arg(long, env = "TALMIRROR_DENY", value_name = "WHAT", value_parser = ["warnings"])]
+    deny: Option<String>,
+    /// How findings are printed
+    #[arg(short, long, env = "TALMIRROR_OUTPUT", default_value = "text", value_name = "FORMAT")]
+    output: Format,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Format {
+    /// For people
+    Text,
+    /// One object
+    Json,
+    /// Annotations of GitHub Actions
+    Github,
+}
+
+pub(crate) fn run(ui: &mut Ui, global: &Global, args: ValidateArgs) -> Result<Exit, CliError> {
+    let file = display_name(&global.inventory);
+    let raw = read_inventory(global)?;
+    let (text, sealed) = match crypt::open(&raw, global) {
+        _ if !looks_encrypted(&raw) => (raw, None),
+        Ok(plaintext) => (plaintext.expose().clone(), None),
+        // Whoever checks needs no key: structure and names are in clear.
+        Err(SopsError::NoKey(_)) => {
+            ui.note(&format!("{file}: no key opens it, so its MAC was not checked"));
+            (raw, None)
+        }
+        Err(error) => (raw, Some(error)),
+    };
+    let parsed = inventory::parse(&text, file, &environment);
+    let mut findings = Problems::new(file, &text);
+    if let Some(error) = sealed {
+        let problem = findings.add(Code::CannotDecrypt, &(0..0), "sops", error.to_string());
+        problem.help = error.help();
+    }
+    coverage(global, &mut findings)?;
+    let mut problems = findings.into_sorted();
+    problems.extend(parsed.problems);
+    let deny = args.deny.is_some() || parsed.inventory.is_some_and(|inventory| inventory.deny_warnings);
+    let least = if deny { Severity::Warning } else { Severity::Error };
+    let failed = problems.iter().any(|problem| problem.code.severity() >= least);
+    match args.output {
+        Format::Text => {
+            problems.iter().for_each(|problem| ui.problem(problem));
+            ui.note(&format!("{file}: {}", summary(&problems)));
+        }
+        Format::Json => ui.json(&json!({
+            "apiVersion": "talmirror/v1",
+            "kind": "ValidationResult",
+            "file": file,
+            "valid": !failed,
+            "items": problems_json(&problems),
+        }))?,
+        Format::Github => {
+            for problem in &problems {
+                ui.result(&annotation(problem))?;
+            }
+        }
+    }
+    Ok(if failed { exit::FOUND } else { exit::OK })
+}
+
+/// Finds secrets that the rules of `.sops.yaml` would leave in clear.
+fn coverage(global: &Global, findings: &mut Problems<'_>) -> Result<(), CliError> {
+    let Some(config) = crypt::config()? else { return Ok(()) };
+    if global.inventory == "-" {
+        return Ok(());
+    }
+    let path = std::path::absolute(&global.inventory)?;
+    let Ok(rule) = config.creation_rule(&path) else { return Ok(()) };
+    let selection = rule.rule.clone().unwrap_or_default();
+    let clear: Vec<&str> = ["password", "identityToken", "key"]
+        .into_iter()
+        .filter(|key| !selection.selects_keys(["mirrors", "harbor", "credentials", key]))
+        .collect();
+    if !clear.is_empty() {
+        let message =
+            format!("line {} of `{}` leaves {} in clear", rule.line, config.path.display(), clear.join(", "));
+        findings.add(Code::UncoveredSecret, &(0..0), "", message).help =
+            Some("use `encrypted_regex: ^(password|identityToken|key)$`".to_owned());
+    }
+    if selection.selects_keys(["credentials", "passwordFrom", "env"])
+        && !selection.selects_keys(["registries"])
+    {
+        let message = format!(
+            "line {} of `{}` also encrypts references such as passwordFrom",
+            rule.line,
+            config.path.display()
+        );
+        findings.add(Code::WideRule, &(0..0), "", message).help =
+            Some("anchor it: `^(password|identityToken|key)$`".to_owned());
+    }
+    Ok(())
+}
+
+/// Writes a workflow command of GitHub Actions.
+fn annotation(problem: &Problem) -> String {
+    let kind = match problem.code.severity() {
+        Severity::Error => "error",
+        Severity::Warning => "warning",
+        Severity::Note => "notice",
+    };
+    let escape = |text: &str| text.replace('%', "%25").replace('\r', "%0D").replace('\n', "%0A");
+    let property = |text: &str| escape(text).replace(':', "%3A").replace(',', "%2C");
+    let parts = [Some(&problem.message), problem.reason.as_ref(), problem.help.as_ref()];
+    let message: Vec<&str> = parts.into_iter().flatten().map(String::as_str).collect();
+    format!(
+        "::{kind} file={},line={},col={},title={}::{}\n",
+        property(&problem.file),
+        problem.position.line,
+        problem.position.column,
+        property(problem.code.as_str()),
+        escape(&message.join(". ")),
+    )
+}

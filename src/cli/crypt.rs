@@ -1,0 +1,227 @@
+use std::io::IsTerminal;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use super::args::Global;
+use super::error::CliError;
+use super::exit::{self, Exit};
+use super::load;
+use super::ui::Ui;
+use crate::secret::Secret;
+use crate::sops::{
+    Ask, Config, ConfigError, Encrypted, Identities, MacScope, Recipient, Rule, RuleError, Settings,
+    SopsError, Surroundings, encrypt, is_registry_secret, looks_encrypted, os_random,
+};
+use crate::yaml::Indent;
+
+/// The selection that covers every secret talmirror writes, and no reference to one.
+const DEFAULT_RULE: &str = "^(password|identityToken|key)$";
+
+/// Makes an error of one of SOPS', for a file.
+pub(super) fn failed(error: SopsError, file: &str) -> CliError {
+    let exit = match &error {
+        SopsError::Yaml(_) | SopsError::Rule(_) | SopsError::Refused { .. } | SopsError::ClearSecrets(_) => {
+            exit::INVALID
+        }
+        SopsError::NotEncrypted | SopsError::AlreadyEncrypted(_) | SopsError::NothingAt(_) => exit::INVALID,
+        _ => exit::SECRET,
+    };
+    let help = error.help();
+    let place = error.position().map_or_else(String::new, |at| format!(":{}:{}", at.line, at.column));
+    let error = CliError::from_error(exit, error).context(format!("cannot use `{file}{place}`"));
+    match help {
+        Some(help) => error.help(help),
+        None => error,
+    }
+}
+
+/// Makes an error of one of SOPS', for a command that stands in for sops and ends as sops does.
+pub(super) fn failed_as_sops(error: SopsError, file: &str) -> CliError {
+    let code = error.exit_code();
+    let mut error = failed(error, file);
+    error.exit = Exit { code, ..error.exit };
+    error
+}
+
+impl From<ConfigError> for CliError {
+    fn from(error: ConfigError) -> Self {
+        let help = error.help();
+        let error = Self::from_error(exit::INVALID, error);
+        match help {
+            Some(help) => error.help(help),
+            None => error,
+        }
+    }
+}
+
+/// Asks for passphrases on the terminal.
+struct Terminal;
+
+impl Ask for Terminal {
+    fn passphrase(&self, what: &str) -> Option<Secret<String>> {
+        let prompt = format!("Passphrase for {what}");
+        dialoguer::Password::new().with_prompt(prompt).interact().ok().map(Secret::new)
+    }
+
+    fn message(&self, text: &str) {
+        // A plugin's words, such as that a key waits for a touch, belong to the story.
+        let _ = std::io::Write::write_all(&mut std::io::stderr(), format!("{text}\n").as_bytes());
+    }
+}
+
+/// Collects identities from every place that sops looks at, and the file that a flag names.
+pub(super) fn identities(global: &Global, recipients: &[String]) -> Result<Identities, CliError> {
+    let can_ask = !global.no_input && std::io::stdin().is_terminal() && std::io::stderr().is_terminal();
+    let ask: Option<Arc<dyn Ask>> = if can_ask { Some(Arc::new(Terminal)) } else { None };
+    let mut identities = Identities::from_environment(&Surroundings {
+        variable: &load::environment,
+        home: std::env::home_dir(),
+        recipients,
+        ask,
+    });
+    if let Some(file) = &global.age_key_file {
+        let name = file.display().to_string();
+        identities.add(Secret::new(load::read(&name)?).expose(), &name);
+    }
+    Ok(identities)
+}
+
+/// Reads a text that may be encrypted, and tells whether it was.
+pub(super) fn read(file: &str, global: &Global) -> Result<(Secret<String>, bool), CliError> {
+    let text = load::read(file)?;
+    if !looks_encrypted(&text) {
+        return Ok((Secret::new(text), false));
+    }
+    let name = load::display_name(file);
+    Ok((open(&text, global).map_err(|error| failed(error, name))?, true))
+}
+
+/// Decrypts a text and checks its MAC.
+pub(super) fn open(text: &str, global: &Global) -> Result<Secret<String>, SopsError> {
+    let encrypted = Encrypted::parse(text)?;
+    // A key file that cannot be read is told with the others, should no key fit.
+    let identities = identities(global, &encrypted.recipients()).unwrap_or_default();
+    Ok(encrypted.open(&identities)?.plaintext())
+}
+
+/// Applies `change` to an opened file and writes what it gives; returns whether that was another text.
+pub(super) fn change(
+    global: &Global,
+    path: &Path,
+    change: impl FnOnce(&crate::sops::Opened<'_>, jiff::Timestamp) -> Result<Option<String>, SopsError>,
+) -> Result<bool, CliError> {
+    let name = path.display().to_string();
+    let text = load::read(&name)?;
+    let encrypted = Encrypted::parse(&text).map_err(|error| failed_as_sops(error, &name))?;
+    let identities = identities(global, &encrypted.recipients())?;
+    let opened = encrypted.open(&identities).map_err(|error| failed_as_sops(error, &name))?;
+    match change(&opened, jiff::Timestamp::now()).map_err(|error| failed_as_sops(error, &name))? {
+        Some(text) => {
+            super::files::replace(path, text.as_bytes(), super::files::Privacy::Private).map(|()| true)
+        }
+        None => Ok(false),
+    }
+}
+
+/// Puts a new plaintext into an encrypted file; returns whether that changed it.
+pub(super) fn update(global: &Global, path: &Path, plaintext: &str) -> Result<bool, CliError> {
+    change(global, path, |opened, now| opened.reencrypt(plaintext, now, &mut os_random))
+}
+
+/// Encrypts a text.
+pub(super) fn seal(plaintext: &str, settings: &Settings, name: &str) -> Result<String, CliError> {
+    encrypt(plaintext, settings, jiff::Timestamp::now(), &mut os_random).map_err(|error| failed(error, name))
+}
+
+/// Encrypts a text for recipients, by the rule that talmirror's own files have.
+pub(super) fn encrypt_for(recipients: &[String], plaintext: &str) -> Result<String, CliError> {
+    let settings = Settings::new(default_rule()?, parse_recipients(recipients)?);
+    seal(plaintext, &Settings { is_secret: Some(is_registry_secret), ..settings }, "the inventory")
+}
+
+fn default_rule() -> Result<Rule, CliError> {
+    parse_rule(Rule::encrypted_regex(DEFAULT_RULE))
+}
+
+fn parse_rule(rule: Result<Rule, RuleError>) -> Result<Rule, CliError> {
+    rule.map_err(|error| failed(SopsError::Rule(error), "the rule"))
+}
+
+/// Reads recipients that a flag names.
+pub(super) fn parse_recipients(recipients: &[String]) -> Result<Vec<Recipient>, CliError> {
+    let recipients = recipients.iter().map(|text| text.trim()).filter(|text| !text.is_empty());
+    let recipients: Result<Vec<Recipient>, _> = recipients.map(str::parse).collect();
+    recipients.map_err(|error| failed(SopsError::Recipient(error), "--age"))
+}
+
+/// Finds the `.sops.yaml` as sops does: what SOPS_CONFIG names, or the nearest one from the working directory upwards.
+pub(super) fn config() -> Result<Option<Config>, CliError> {
+    if let Some(path) = load::environment("SOPS_CONFIG").filter(|path| !path.is_empty()) {
+        return Ok(Some(Config::load(Path::new(&path))?));
+    }
+    let here = std::env::current_dir().map_err(|error| {
+        CliError::from_error(exit::INVALID, error).context("cannot tell the working directory")
+    })?;
+    Ok(Config::find(&here)?)
+}
+
+/// How flags want a file encrypted, before what `.sops.yaml` says.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Wishes {
+    /// Recipients; with any, those of the configuration do not count.
+    pub(super) age: Vec<String>,
+    /// The selection; with one, that of the configuration does not count.
+    pub(super) rule: Option<Rule>,
+    pub(super) mac_only_encrypted: bool,
+}
+
+/// Returns how a file is to be encrypted, and tells what its rule does that may not be meant.
+pub(super) fn settings(ui: &mut Ui, wishes: &Wishes, file: &Path) -> Result<Settings, CliError> {
+    let config = config()?;
+    let absolute = std::path::absolute(file).unwrap_or_else(|_| PathBuf::from(file));
+    for warning in config.iter().flat_map(|config| &config.warnings) {
+        ui.warn(&format!(".sops.yaml:{}: {}", warning.line, warning.message), None);
+    }
+    let indent = config.as_ref().map_or_else(Indent::default, |config| config.indent);
+    let recipients = parse_recipients(&wishes.age)?;
+    let found = config.as_ref().map(|config| config.creation_rule(&absolute));
+    let mut settings = match (found, recipients.is_empty()) {
+        (Some(Ok(rule)), true) => rule.settings(indent).map_err(|error| failed(error, ".sops.yaml"))?,
+        (Some(Ok(rule)), false) => {
+            let selection = rule.rule.clone().map_or_else(default_rule, Ok)?;
+            Settings { mac_scope: rule.mac_scope, indent, ..Settings::new(selection, recipients) }
+        }
+        (Some(Err(error)), true) => return Err(error.into()),
+        (None, true) => {
+            return Err(CliError::usage(format!("nothing says for whom `{}` is encrypted", file.display()))
+                .help(
+                    "name a recipient with --age, or write a `.sops.yaml`; `talmirror init --age` makes one",
+                ));
+        }
+        (Some(Err(_)) | None, false) => Settings { indent, ..Settings::new(default_rule()?, recipients) },
+    };
+    if let Some(rule) = &wishes.rule {
+        settings.rule = rule.clone();
+    }
+    if wishes.mac_only_encrypted {
+        settings.mac_scope = MacScope::Encrypted;
+    }
+    settings.is_secret = Some(is_registry_secret);
+    if settings.rule.selects_keys(["credentials", "passwordFrom", "env"])
+        && !settings.rule.selects_keys(["registries"])
+    {
+        ui.warn(
+            &format!(
+                "the rule `{}` also encrypts references such as passwordFrom [W219]",
+                settings.rule.text()
+            ),
+            Some(&format!("anchor it: {DEFAULT_RULE}")),
+        );
+    }
+    Ok(settings)
+}
+
+/// Returns the step of indentation that `.sops.yaml` asks for.
+pub(super) fn indent() -> Result<Indent, CliError> {
+    Ok(config()?.map_or_else(Indent::default, |config| config.indent))
+}

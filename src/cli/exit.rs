@@ -1,0 +1,31 @@
+//! Exit codes, which scripts can rely on.
+
+/// An exit code that scripts can rely on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Exit {
+    /// The number.
+    pub code: u8,
+    /// What it means.
+    pub meaning: &'static str,
+}
+
+/// All is well; nothing differs.
+pub const OK: Exit = Exit { code: 0, meaning: "all is well, nothing differs" };
+/// Something differs, or a check found something.
+pub const FOUND: Exit = Exit { code: 1, meaning: "there are differences or findings" };
+/// The command line is wrong.
+pub const USAGE: Exit = Exit { code: 2, meaning: "the command line is wrong" };
+/// A file cannot be read or is invalid.
+pub const INVALID: Exit =
+    Exit { code: 3, meaning: "an inventory or another file cannot be read or is invalid" };
+/// A secret cannot be had, or a file cannot be decrypted.
+pub const SECRET: Exit = Exit { code: 4, meaning: "a secret cannot be had, or a file cannot be decrypted" };
+/// Somewhere a file cannot be written.
+pub const WRITE: Exit = Exit { code: 9, meaning: "a file cannot be written" };
+/// The user pressed Ctrl-C at a question.
+pub const INTERRUPTED: Exit = Exit { code: 130, meaning: "interrupted" };
+/// Whoever read the output has gone.
+pub const CLOSED_PIPE: Exit = Exit { code: 141, meaning: "whoever read the output has gone" };
+
+/// Every exit code, in order; help and README are checked against it.
+pub const ALL: &[Exit] = &[OK, FOUND, USAGE, INVALID, SECRET, WRITE, INTERRUPTED, CLOSED_PIPE];

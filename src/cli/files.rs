@@ -1,0 +1,65 @@
+use std::path::{Path, PathBuf};
+
+use super::error::CliError;
+use super::exit;
+use crate::sops::write_atomically;
+
+/// Who may read a new file; one that exists keeps its mode.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Privacy {
+    /// Whoever the umask lets.
+    Open,
+    /// Its owner.
+    Private,
+}
+
+fn failed(path: &Path, error: std::io::Error) -> CliError {
+    let hint = match error.kind() {
+        std::io::ErrorKind::PermissionDenied => "may this user write there?",
+        std::io::ErrorKind::StorageFull => "the disk is full",
+        _ => "does the directory exist, and is it one?",
+    };
+    CliError::from_error(exit::WRITE, error).context(format!("cannot write `{}`", path.display())).help(hint)
+}
+
+fn parent(path: &Path) -> &Path {
+    path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."))
+}
+
+/// Writes a new file whole or not at all; one that exists is left alone.
+pub(super) fn create(path: &Path, bytes: &[u8]) -> Result<(), CliError> {
+    let failed = |error| failed(path, error);
+    std::fs::create_dir_all(parent(path)).map_err(failed)?;
+    let mut file = tempfile::NamedTempFile::new_in(parent(path)).map_err(failed)?;
+    std::io::Write::write_all(&mut file, bytes).map_err(failed)?;
+    file.as_file().sync_all().map_err(failed)?;
+    file.persist_noclobber(path).map_err(|error| failed(error.error))?;
+    Ok(())
+}
+
+/// Replaces a file in one step, or makes it.
+pub(super) fn replace(path: &Path, bytes: &[u8], privacy: Privacy) -> Result<(), CliError> {
+    let failed = |error| failed(path, error);
+    std::fs::create_dir_all(parent(path)).map_err(failed)?;
+    if privacy == Privacy::Open && !path.exists() {
+        // The rename below keeps the mode that the umask gives here.
+        std::fs::File::create(path).map_err(failed)?;
+    }
+    write_atomically(path, bytes).map_err(failed)?;
+    Ok(())
+}
+
+/// Returns the git work tree that a path lies in, unless git ignores the path.
+pub(super) fn git_work_tree(path: &Path) -> Option<PathBuf> {
+    let absolute = std::path::absolute(path).ok()?;
+    let tree = absolute.ancestors().skip(1).find(|dir| dir.join(".git").exists())?.to_owned();
+    let git = std::process::Command::new("git")
+        .args(["check-ignore", "--quiet", "--"])
+        .arg(&absolute)
+        .current_dir(&tree)
+        .stderr(std::process::Stdio::null())
+        .status();
+    // Without git there is no way to tell, and then the path counts as not ignored.
+    let ignored = git.is_ok_and(|status| status.success());
+    (!ignored).then_some(tree)
+}

@@ -1,0 +1,66 @@
+//! The command line: arguments, one file a command, tables, prompts, errors with hints, exit codes.
+
+mod args;
+mod commands;
+mod crypt;
+mod current;
+mod error;
+pub mod exit;
+mod files;
+mod load;
+mod output;
+mod ui;
+
+use std::ffi::OsString;
+use std::process::ExitCode;
+
+use clap::Parser as _;
+
+use args::{Cli, Command, Global};
+use error::CliError;
+use ui::Ui;
+
+/// Runs the command that the arguments name, and returns its exit code.
+pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
+    let cli = match Cli::try_parse_from(arguments) {
+        Ok(cli) => cli,
+        Err(error) => {
+            // clap prints help and versions to standard output, anything else to standard error.
+            let _ = error.print();
+            return ExitCode::from(if error.use_stderr() { exit::USAGE.code } else { exit::OK.code });
+        }
+    };
+    let mut ui = Ui::new(cli.global.color, cli.global.quiet);
+    let result = run(&mut ui, &cli.global, cli.command).and_then(|exit| ui.flush().map(|()| exit));
+    let exit = match result {
+        Ok(exit) => exit,
+        Err(error) => {
+            // What was printed before the error is a result all the same.
+            let _ = ui.flush();
+            if error.exit != exit::CLOSED_PIPE {
+                ui.error(&error);
+            }
+            error.exit
+        }
+    };
+    ExitCode::from(exit.code)
+}
+
+fn run(ui: &mut Ui, global: &Global, command: Command) -> Result<exit::Exit, CliError> {
+    match command {
+        Command::Init(args) => commands::init::run(ui, global, args),
+        Command::Import(args) => commands::import::run(ui, global, args),
+        Command::Validate(args) => commands::validate::run(ui, global, args),
+        Command::Explain(args) => commands::explain::run(ui, global, args),
+        Command::Generate(args) => commands::generate::run(ui, global, args),
+        Command::Diff(args) => commands::diff::run(ui, global, args),
+        Command::Machineconfig(args) => commands::machineconfig::run(ui, global, args),
+        Command::Encrypt(args) => commands::encrypt::run(ui, global, args),
+        Command::Decrypt(args) => commands::decrypt::run(ui, global, args),
+        Command::Rekey(args) => commands::rekey::run(ui, global, args),
+        Command::Rotate(args) => commands::rotate::run(ui, global, args),
+        Command::Schema(args) => commands::schema::run(ui, args),
+        Command::Completion(args) => commands::completion::run(ui, &global.inventory, args),
+        Command::Man(args) => commands::man::run(ui, args),
+    }
+}

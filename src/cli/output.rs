@@ -1,0 +1,209 @@
+use std::path::{Path, PathBuf};
+
+use clap::Args;
+
+use super::args::Global;
+use super::crypt::{self, Wishes};
+use super::error::CliError;
+use super::exit::{self, Exit};
+use super::files::{self, Privacy};
+use super::load::{Loaded, read};
+use super::ui::Ui;
+use crate::secret::Secret;
+use crate::sops::{Encrypted, NoKey, Settings, SopsError, looks_encrypted, os_random};
+use crate::yaml::Indent;
+
+/// How the secrets in the output are kept.
+#[derive(Clone, Debug, Default, Args)]
+pub(crate) struct Encryption {
+    /// Encrypt secrets, by the rules of `.sops.yaml` or for --age
+    #[arg(long, env = "TALMIRROR_ENCRYPT")]
+    encrypt: bool,
+    /// An age recipient; with one, those of `.sops.yaml` do not count
+    #[arg(long, env = "SOPS_AGE_RECIPIENTS", value_name = "RECIPIENT", value_delimiter = ',')]
+    age: Vec<String>,
+    /// Write secrets in clear, even inside a git work tree
+    #[arg(long, env = "TALMIRROR_ALLOW_PLAINTEXT", conflicts_with = "encrypt")]
+    allow_plaintext: bool,
+}
+
+impl Encryption {
+    /// Returns whether secrets are to be encrypted, by the flags or by the inventory's `output.encrypt`.
+    pub(super) fn wanted(&self, loaded: &Loaded) -> bool {
+        self.encrypt || (!self.allow_plaintext && loaded.inventory.output.encrypt == Some(true))
+    }
+
+    /// Returns the step of indentation: that of `.sops.yaml`, so that sops does not lay the file out anew.
+    pub(super) fn indent(&self) -> Result<Indent, CliError> {
+        crypt::indent()
+    }
+
+    /// Encrypts a text as if it were to lie at `path`.
+    pub(super) fn encrypt(&self, ui: &mut Ui, path: &Path, text: &str) -> Result<String, CliError> {
+        let settings = self.settings(ui, path)?;
+        crypt::seal(text, &settings, &path.display().to_string())
+    }
+
+    fn settings(&self, ui: &mut Ui, path: &Path) -> Result<Settings, CliError> {
+        let wishes = Wishes { age: self.age.clone(), ..Wishes::default() };
+        crypt::settings(ui, &wishes, path)
+    }
+}
+
+/// What a file's content is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Seal {
+    /// It holds no secret.
+    Open,
+    /// It holds secrets, encrypted.
+    Encrypted,
+    /// It holds secrets in clear.
+    Clear,
+}
+
+/// A file that is to be written.
+#[derive(Debug)]
+pub(super) struct Artifact {
+    pub(super) path: PathBuf,
+    pub(super) seal: Seal,
+    /// Its text before encryption.
+    pub(super) text: Secret<String>,
+}
+
+/// What is done with the files.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Mode {
+    Write,
+    /// Nothing is written; a difference is a finding.
+    Check,
+    /// Nothing is written; what would be is told.
+    DryRun,
+}
+
+/// What has to happen to a file.
+enum Step {
+    Nothing,
+    Put { text: String, what: &'static str },
+}
+
+/// Brings files to what the inventory gives; those that are it already are not touched.
+pub(super) fn write(
+    ui: &mut Ui,
+    global: &Global,
+    artifacts: &[Artifact],
+    encryption: &Encryption,
+    mode: Mode,
+) -> Result<Exit, CliError> {
+    if mode == Mode::Write && !encryption.allow_plaintext {
+        refuse_plaintext(artifacts)?;
+    }
+    // Every file is made before the first is written: an error leaves them all as they were.
+    let mut steps = Vec::new();
+    for artifact in artifacts {
+        steps.push((artifact, step(ui, global, artifact, encryption, mode)?));
+    }
+    let mut changed = 0;
+    for (artifact, step) in steps {
+        let name = artifact.path.display();
+        match (step, mode) {
+            (Step::Nothing, _) => ui.note(&format!("unchanged  {name}")),
+            (Step::Put { what, .. }, Mode::Check | Mode::DryRun) => {
+                changed += 1;
+                ui.result(&format!("{what}  {name}\n"))?;
+            }
+            (Step::Put { text, .. }, Mode::Write) => {
+                changed += 1;
+                let privacy = if artifact.seal == Seal::Clear { Privacy::Private } else { Privacy::Open };
+                files::replace(&artifact.path, text.as_bytes(), privacy)?;
+                ui.note(&format!("wrote      {name}"));
+            }
+        }
+        let twin = artifact.path.with_file_name("secrets.yaml");
+        if artifact.seal == Seal::Encrypted && twin.exists() {
+            ui.warn(
+                &format!("`{}` holds secrets in clear", twin.display()),
+                Some("remove it: the encrypted file takes its place"),
+            );
+        }
+    }
+    if mode == Mode::Check && changed > 0 {
+        ui.note("run the same command without --check to write them");
+        return Ok(exit::FOUND);
+    }
+    Ok(exit::OK)
+}
+
+fn refuse_plaintext(artifacts: &[Artifact]) -> Result<(), CliError> {
+    let clear = artifacts.iter().filter(|artifact| artifact.seal == Seal::Clear);
+    for artifact in clear {
+        if let Some(tree) = files::git_work_tree(&artifact.path) {
+            let message = format!(
+                "`{}` would hold plaintext secrets in the git work tree `{}` [E119]",
+                artifact.path.display(),
+                tree.display()
+            );
+            return Err(CliError::new(exit::INVALID, message)
+                .help("encrypt them with --encrypt, or say --allow-plaintext; nothing was written"));
+        }
+    }
+    Ok(())
+}
+
+fn step(
+    ui: &mut Ui,
+    global: &Global,
+    artifact: &Artifact,
+    encryption: &Encryption,
+    mode: Mode,
+) -> Result<Step, CliError> {
+    let exists = artifact.path.exists();
+    let what = if exists { "differs  " } else { "missing  " };
+    let old = if exists { Some(read(&artifact.path.display().to_string())?) } else { None };
+    let text = artifact.text.expose();
+    if artifact.seal != Seal::Encrypted {
+        let same = old.as_deref() == Some(text);
+        return Ok(if same { Step::Nothing } else { Step::Put { text: text.clone(), what } });
+    }
+    let name = artifact.path.display().to_string();
+    let settings = encryption.settings(ui, &artifact.path)?;
+    if let Some(old) = old.filter(|old| looks_encrypted(old)) {
+        match resealed(global, &old, text, &settings) {
+            Ok(None) => return Ok(Step::Nothing),
+            Ok(Some(text)) => return Ok(Step::Put { text, what }),
+            // Whoever only encrypts has no identity: the file is made anew, and every value in it.
+            Err(SopsError::NoKey(no_key)) if mode != Mode::Check => {
+                let NoKey { locations, .. } = *no_key;
+                ui.warn(
+                    &format!("`{name}` cannot be opened, so all of it is encrypted anew"),
+                    Some(&format!(
+                        "with an identity only what changed would change; looked in {}",
+                        locations.join(", ")
+                    )),
+                );
+            }
+            Err(error) => return Err(crypt::failed(error, &name)),
+        }
+    }
+    Ok(Step::Put { text: crypt::seal(text, &settings, &name)?, what })
+}
+
+/// Returns the encrypted text that holds `text` for the recipients of `settings`; `None` where `old` is that already.
+fn resealed(
+    global: &Global,
+    old: &str,
+    text: &str,
+    settings: &Settings,
+) -> Result<Option<String>, SopsError> {
+    let now = jiff::Timestamp::now();
+    let encrypted = Encrypted::parse(old)?;
+    let identities = crypt::identities(global, &encrypted.recipients()).unwrap_or_default();
+    let opened = encrypted.open(&identities)?;
+    if encrypted.rule().text() != settings.rule.text() || encrypted.rule().key() != settings.rule.key() {
+        return crate::sops::encrypt(text, settings, now, &mut os_random).map(Some);
+    }
+    let changed = opened.reencrypt(text, now, &mut os_random)?;
+    let current = changed.as_deref().unwrap_or(old);
+    let encrypted = Encrypted::parse(current)?;
+    let rekeyed = encrypted.open(&identities)?.rekey(&settings.recipients, now, &mut os_random)?;
+    Ok(rekeyed.map(|rekeyed| rekeyed.text).or(changed))
+}

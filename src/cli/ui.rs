@@ -1,0 +1,154 @@
+use std::io::{self, IsTerminal, Write};
+
+use clap::builder::styling::{AnsiColor, Style};
+
+use super::error::CliError;
+use crate::inventory::{Problem, Severity};
+use crate::patch::Caution;
+
+/// When to colour.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
+pub(crate) enum Color {
+    /// Where a terminal shows it and NO_COLOR is not set.
+    #[default]
+    Auto,
+    /// Always.
+    Always,
+    /// Never.
+    Never,
+}
+
+/// All that a command says: results to standard output, the story to standard error.
+pub(crate) struct Ui {
+    stdout: Box<dyn Write>,
+    stderr: Box<dyn Write>,
+    colored: bool,
+    quiet: bool,
+}
+
+impl std::fmt::Debug for Ui {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Ui")
+            .field("colored", &self.colored)
+            .field("quiet", &self.quiet)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Ui {
+    /// Opens the process's own streams.
+    pub(crate) fn new(color: Color, quiet: bool) -> Self {
+        let wanted = || {
+            let set = |name: &str| std::env::var_os(name).is_some_and(|value| !value.is_empty());
+            let dumb = std::env::var_os("TERM").is_some_and(|term| term == "dumb");
+            !set("NO_COLOR")
+                && (set("CLICOLOR_FORCE") || set("FORCE_COLOR") || (io::stderr().is_terminal() && !dumb))
+        };
+        let colored = match color {
+            Color::Always => true,
+            Color::Never => false,
+            Color::Auto => wanted(),
+        };
+        Self {
+            stdout: Box::new(io::BufWriter::new(io::stdout())),
+            stderr: Box::new(io::stderr()),
+            colored,
+            quiet,
+        }
+    }
+
+    /// Writes a result.
+    pub(crate) fn result(&mut self, text: &str) -> Result<(), CliError> {
+        Ok(self.stdout.write_all(text.as_bytes())?)
+    }
+
+    /// Writes a result as JSON, one object, with a line break at its end.
+    pub(crate) fn json(&mut self, value: &serde_json::Value) -> Result<(), CliError> {
+        let text = serde_json::to_string_pretty(value).map_err(io::Error::other)?;
+        self.result(&text)?;
+        self.result("\n")
+    }
+
+    /// Sends what is still held back.
+    pub(crate) fn flush(&mut self) -> Result<(), CliError> {
+        Ok(self.stdout.flush()?)
+    }
+
+    /// Tells what has been done; `--quiet` hides it.
+    pub(crate) fn note(&mut self, text: &str) {
+        if !self.quiet {
+            self.story(text);
+        }
+    }
+
+    /// Tells something that is likely wrong, and what to do about it.
+    pub(crate) fn warn(&mut self, message: &str, help: Option<&str>) {
+        let heading = self.paint("warning", AnsiColor::Yellow);
+        self.story(&format!("{heading}: {message}"));
+        if let Some(help) = help {
+            self.story(&format!("help: {help}"));
+        }
+    }
+
+    /// Tells what a patch's user should know.
+    pub(crate) fn cautions(&mut self, cautions: &[Caution]) {
+        for caution in cautions {
+            self.warn(&caution.message, Some(&caution.help));
+        }
+    }
+
+    /// Tells a finding.
+    pub(crate) fn problem(&mut self, problem: &Problem) {
+        let severity = problem.code.severity();
+        if self.quiet && severity == Severity::Note {
+            return;
+        }
+        let color = match severity {
+            Severity::Error => AnsiColor::Red,
+            Severity::Warning => AnsiColor::Yellow,
+            Severity::Note => AnsiColor::Cyan,
+        };
+        let text = problem.to_string();
+        let heading = severity.as_str();
+        let rest = text.strip_prefix(heading).unwrap_or(&text);
+        self.story(&format!("{}{rest}\n", self.paint(heading, color)));
+    }
+
+    /// Tells what ended the command.
+    pub(crate) fn error(&mut self, error: &CliError) {
+        for problem in &error.problems {
+            self.problem(problem);
+        }
+        let heading = self.paint("error", AnsiColor::Red);
+        self.story(&format!("{heading}: {}", error.render()));
+    }
+
+    fn paint(&self, word: &str, color: AnsiColor) -> String {
+        if !self.colored {
+            return word.to_owned();
+        }
+        let style = Style::new().bold().fg_color(Some(color.into()));
+        format!("{style}{word}{style:#}")
+    }
+
+    /// Writes a line of the story; a closed standard error is nobody's loss.
+    fn story(&mut self, line: &str) {
+        let _ = writeln!(self.stderr, "{line}");
+    }
+}
+
+/// Lays rows out in columns, three spaces apart; the first row is the header.
+pub(crate) fn table(rows: &[Vec<String>]) -> String {
+    let columns = rows.iter().map(Vec::len).max().unwrap_or(0);
+    let width =
+        |column: usize| rows.iter().filter_map(|row| row.get(column)).map(|cell| cell.chars().count()).max();
+    let widths: Vec<usize> = (0..columns).map(|column| width(column).unwrap_or(0)).collect();
+    let mut out = String::new();
+    for row in rows {
+        let cells: Vec<String> =
+            row.iter().zip(&widths).map(|(cell, width)| format!("{cell:<width$}")).collect();
+        out.push_str(cells.join("   ").trim_end());
+        out.push('\n');
+    }
+    out
+}

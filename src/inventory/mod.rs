@@ -1,0 +1,58 @@
+//! The user's file: schema, parse, problems with codes and places, and what each node gets from it.
+
+mod check;
+mod code;
+mod decode;
+mod model;
+mod pem;
+mod problem;
+mod resolve;
+mod sections;
+
+pub use check::check_version;
+pub use code::{Code, Severity};
+pub use model::{
+    Credentials, Fallback, Group, Inventory, Layer, Mirror, MirrorKind, Node, Output, Placed, Registry, Role,
+    Rollout, Set, Talos, Text, Tls, Upstream, Verify, Via,
+};
+pub use problem::{Problem, Problems, did_you_mean};
+pub use resolve::{ResolveError, Route, Target};
+
+use crate::yaml;
+
+/// An inventory, if it holds no error, and everything that was found.
+#[derive(Debug)]
+pub struct Parsed {
+    /// The inventory; `None` where one of the findings is an error.
+    pub inventory: Option<Inventory>,
+    /// The findings, in the order of the file.
+    pub problems: Vec<Problem>,
+}
+
+/// Reads an inventory and checks it; `file` is what findings call it, `env` gives values that stand in the environment.
+pub fn parse(text: &str, file: &str, env: &dyn Fn(&str) -> Option<String>) -> Parsed {
+    let mut problems = Problems::new(file, text);
+    let document = match yaml::parse_one(text) {
+        Ok(document) => document,
+        Err(error) => {
+            problems.add_syntax(&error);
+            return Parsed { inventory: None, problems: problems.into_sorted() };
+        }
+    };
+    let mut decoder = decode::Decoder { problems, env, mirrors: Vec::new() };
+    let inventory = decoder.inventory(&document.root);
+    let mut problems = decoder.problems;
+    check::check(&inventory, &mut problems);
+    let failed = problems.any_error();
+    let mut problems = problems.into_sorted();
+    problems.retain(|problem| {
+        problem.code.severity() == Severity::Error
+            || !inventory.allow.iter().any(|code| code.eq_ignore_ascii_case(problem.code.as_str()))
+    });
+    Parsed { inventory: (!failed).then_some(inventory), problems }
+}
+
+/// The fields of every mapping of the schema, by the mapping's name.
+pub fn schema_fields() -> &'static [(&'static str, &'static [&'static str])] {
+    sections::FIELDS
+}

@@ -1,0 +1,20 @@
+//! A Talos machine config as text: its registries are read, replaced in place, and compared.
+//!
+//! A config is one document up to Talos 1.11 and up to thirty since. Registries stand in `machine.registries` of the
+//! v1alpha1 document, in `Registry*Config` documents, or in both; where both name a key, the document wins whole.
+//! Whoever wrote the file also wrote comments into it, so an edit touches registries and leaves every other byte.
+
+mod config;
+mod diff;
+mod fields;
+mod place;
+mod read;
+mod replace;
+#[cfg(test)]
+mod tests;
+
+pub use config::MachineConfig;
+pub use diff::{Change, Detail, Shown, What, diff};
+pub use fields::Fields;
+pub use read::{Found, Placed, Reader, Schema};
+pub use replace::{Form, ReplaceError, Replacement, TlsIn, Unlisted};

@@ -1,0 +1,113 @@
+use crate::run::{Place, repository};
+
+#[test]
+fn every_flag_has_an_environment_variable() {
+    let help = |command: &str| Place::new().run(&format!("{command} --help")).ok();
+    for command in [
+        "init", "import", "validate", "explain", "generate", "diff", "mc patch", "encrypt", "decrypt",
+        "rekey", "rotate",
+    ] {
+        let help = help(command);
+        let flags = help.split("Options:").nth(1).unwrap();
+        for (at, _) in flags.match_indices("\n      --").chain(flags.match_indices("\n  -")) {
+            let rest = &flags[at..];
+            let end =
+                rest[1..].find("\n  -").or(rest[1..].find("\n      --")).map_or(rest.len(), |end| end + 1);
+            let flag = &rest[..end];
+            assert!(
+                flag.contains("[env: ") || flag.contains("--help") || flag.contains("--version"),
+                "{command}: {flag}"
+            );
+        }
+        assert!(help.contains("Examples:"), "{command} has no examples");
+    }
+}
+
+#[test]
+fn the_environment_stands_in_for_flags() {
+    let place = Place::new();
+    place.write("other.yaml", "mirror: https://h.example\nregistries: [ghcr.io]\n");
+    let out = place
+        .run("generate")
+        .env("TALMIRROR_INVENTORY", "other.yaml")
+        .env("TALMIRROR_FORMAT", "json-patch")
+        .ok();
+    assert!(out.starts_with("- op: add"), "{out}");
+}
+
+#[test]
+fn standard_input_is_an_inventory() {
+    let out = Place::new()
+        .run("generate -q -f - --format json-patch")
+        .stdin("mirror: https://h.example\nregistries: [ghcr.io]\n")
+        .ok();
+    assert!(out.contains("https://h.example/v2/ghcr.io"), "{out}");
+}
+
+#[test]
+fn completions_and_manual_pages() {
+    let place = Place::new();
+    for shell in ["bash", "zsh", "fish", "elvish", "powershell"] {
+        assert!(place.run(&format!("completion {shell}")).ok().contains("talmirror"));
+    }
+    place.write("mirrors.yaml", "nodes: {n1: {}, n2: {}}\ngroups: {edge: {}}\nmirrors: {h: {}}\n");
+    assert_eq!(place.run("completion --words nodes").ok(), "n1\nn2\n");
+    assert_eq!(place.run("completion --words groups").ok(), "edge\n");
+    assert!(place.run("man").ok().contains(".TH talmirror 1"));
+    place.run("man --output-dir man").ok();
+    assert!(place.files().iter().any(|file| file == "man/talmirror-generate.1"), "{:?}", place.files());
+}
+
+/// The schema and the reader know the same fields.
+#[test]
+fn the_schema_knows_every_field() {
+    let schema: serde_json::Value = serde_json::from_str(&Place::new().run("schema").ok()).unwrap();
+    for (name, fields) in talmirror::inventory::schema_fields() {
+        let object = if *name == "inventory" { &schema } else { &schema["$defs"][*name] };
+        let mut known: Vec<&str> =
+            object["properties"].as_object().unwrap().keys().map(String::as_str).collect();
+        let mut fields = fields.to_vec();
+        known.sort_unstable();
+        fields.sort_unstable();
+        assert_eq!(known, fields, "{name}");
+    }
+}
+
+#[test]
+fn exit_codes_are_those_of_the_readme() {
+    let readme = std::fs::read_to_string(repository("README.md")).unwrap();
+    for exit in talmirror::cli::exit::ALL {
+        let row = format!("| {} | {} |", exit.code, exit.meaning);
+        assert!(readme.contains(&row), "README.md lacks: {row}");
+    }
+}
+
+#[test]
+fn explain_shows_every_hop() {
+    let place = Place::new();
+    place.write(
+        "mirrors.yaml",
+        "\
+mirrors:
+    rack: {kind: cache, url: 'http://10.0.1.5:5000'}
+    harbor: {kind: harbor, url: https://harbor.example, credentials: {username: 'robot$p', password: s3cr3t-p}}
+registries:
+    docker.io: {upstream: {credentials: {username: hub-user, password: s3cr3t-h}}}
+    ghcr.io: {fallback: never}
+    '*': {via: [rack]}
+defaults: {via: [harbor]}
+groups: {rack-a: {nodes: [n2], registries: {docker.io: {via: [rack, harbor]}}}}
+nodes: {n1: {address: 10.0.0.1}, n2: {address: 10.0.0.2, version: v1.13.4}}
+",
+    );
+    insta::assert_snapshot!(place.run("explain alpine:3.22 --node n2").ok(), @"");
+    insta::assert_snapshot!(place.run("explain ghcr.io/a/b --node n1 --talos-version v1.14").ok(), @"");
+    insta::assert_snapshot!(place.run("explain quay.io/a/b:1 --talos-version v1.8 -o json").ok(), @"");
+    insta::assert_snapshot!(place.run("explain --node n2").ok(), @"");
+    insta::assert_snapshot!(place.run("explain e112").ok(), @"");
+    insta::assert_snapshot!(place.run("explain E999").ends(2).stderr.lines().next().unwrap(), @"");
+    insta::assert_snapshot!(place.run("explain Not/An/Image").ends(2), @"");
+    let all = place.run("explain --node n1 -o json").ok();
+    assert!(all.contains("<redacted>"), "{all}");
+    assert!(place.run("explain --node n1 -o json --show-secrets").reveals().ok().contains("s3cr3t-p"));
+}

@@ -1,0 +1,95 @@
+use crate::run::{Place, golden};
+
+/// The origin's mirror block, 28 lines by hand, in twelve lines.
+const ORIGIN: &str = "\
+mirror: https://registry.origin.example
+kind: harbor
+registries: [docker.io, gcr.io, ghcr.io, registry.k8s.io]
+";
+
+#[test]
+fn the_origins_block_comes_from_twelve_lines_in_every_form() {
+    assert!(ORIGIN.lines().count() <= 12);
+    let place = Place::new();
+    place.write("mirrors.yaml", ORIGIN);
+    for (name, line) in [
+        ("origin.json-patch.yaml", "generate --format json-patch --talos-version v1.11.6"),
+        ("origin.strategic.yaml", "generate --format strategic --talos-version v1.13"),
+        ("origin.documents.yaml", "generate --format documents --talos-version v1.14"),
+        ("origin.json-patch.json", "generate --format json-patch --talos-version v1.11.6 -o json"),
+    ] {
+        golden(name, &place.run(line).ok());
+    }
+}
+
+/// Every kind of mirror, credential and TLS setting at once.
+const EVERYTHING: &str = "\
+apiVersion: talmirror/v1
+kind: Inventory
+mirrors:
+    harbor:
+        kind: harbor
+        url: https://harbor.example:8443/
+        project: proxy-{registry_dashed}
+        projects: {docker.io: hub}
+        credentials: {username: 'robot$proxy', password: s3cr3t-harbor}
+        tls: {caFile: ca.crt}
+    zot: {kind: path, url: 'https://zot.example', path: '/v2/{registry}'}
+    hub: {kind: plain, url: 'https://hub.example:5001', serves: [docker.io]}
+    rack: {kind: cache, url: 'http://10.0.1.5:5000'}
+    gar: {kind: raw, url: https://mirror.gcr.io, serves: [docker.io]}
+    art: {kind: raw, url: 'https://art.example/v2/docker', overridePath: true, credentials: {identityToken: s3cr3t-art}}
+registries:
+    docker.io:
+        via: [harbor, zot, upstream, hub, gar]
+        upstream: {credentials: {auth: dTpzM2NyM3QtaHVi}}
+    ghcr.io: {fallback: never}
+    quay.io: {via: [zot, art]}
+    plain.example:5000: {upstream: {url: 'http://plain.example:5000'}}
+    private.example: {via: [], upstream: {credentials: {username: u, password: s3cr3t-private}}}
+    '*': {via: [rack]}
+defaults: {via: [harbor]}
+groups:
+    edge: {nodes: [n2], registries: {docker.io: {via: [rack]}}}
+nodes:
+    n1: {address: 10.0.0.1, role: controlplane}
+    n2: {address: 10.0.0.2, role: worker, registries: {quay.io: null}}
+";
+
+fn everything() -> Place {
+    let place = Place::new();
+    let ca = std::fs::read_to_string(crate::run::repository("examples/sites/ca.crt")).unwrap();
+    place.write("mirrors.yaml", EVERYTHING).write("ca.crt", ca);
+    place
+}
+
+#[test]
+fn every_kind_in_every_form() {
+    let place = everything();
+    for version in ["v1.8", "v1.9", "v1.12.1", "v1.13", "v1.14"] {
+        for format in ["json-patch", "strategic", "documents"] {
+            let ran = place
+                .run(&format!("generate --node n1 --format {format} --talos-version {version}"))
+                .reveals()
+                .ran();
+            golden(&format!("everything/{version}.{format}.txt"), &ran.to_string());
+        }
+    }
+}
+
+#[test]
+fn nodes_get_their_own() {
+    let place = everything();
+    golden("everything/n2.yaml", &place.run("generate --node n2 --talos-version v1.14").reveals().ok());
+    let ran = place.run("generate --talos-version v1.14").reveals().ran();
+    assert!(ran.stderr.contains("the settings of groups.edge, nodes.n2 are not in this patch"), "{ran}");
+    let ran = place.run("generate --node n3").ends(2);
+    assert!(ran.stderr.contains("did you mean `n2`?") || ran.stderr.contains("did you mean `n1`?"), "{ran}");
+}
+
+#[test]
+fn output_is_deterministic() {
+    let place = everything();
+    let once = place.run("generate --node n1").reveals().ok();
+    assert_eq!(once, place.run("generate --node n1").reveals().ok());
+}

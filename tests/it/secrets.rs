@@ -1,0 +1,274 @@
+//! Secrets through the command line: encrypted, kept, rotated, refused.
+
+use crate::run::{Place, repository};
+
+const ALICE: &str = "age1g5ysx9zvguw9lnrda3uqewfpufyhae22nge2udx75mfjckejhcvsmsz0fl";
+const RULE: &str = "^(password|identityToken|key)$";
+
+/// A place with a key, a `.sops.yaml` and an inventory of so many registries.
+fn place(registries: usize) -> Place {
+    let place = Place::new();
+    let names: String = (0..registries).map(|n| format!("    r{n}.example:\n        upstream:\n            credentials: {{username: u{n}, password: s3cr3t-{n}}}\n")).collect();
+    place
+        .write("mirrors.yaml", format!("mirror: https://h.example # ours\nkind: harbor\ncredentials:\n    username: robot$x\n    password: s3cr3t-harbor\nregistries:\n{names}"))
+        .write(".sops.yaml", format!("creation_rules:\n  - encrypted_regex: {RULE}\n    age: {ALICE}\n"))
+        .write("keys.txt", std::fs::read(repository("tests/vectors/sops/keys.txt")).unwrap())
+        .write("second.txt", std::fs::read(repository("tests/vectors/sops/keys-second.txt")).unwrap());
+    place
+}
+
+const KEY: (&str, &str) = ("SOPS_AGE_KEY_FILE", "keys.txt");
+
+/// The lines that differ between two texts of as many lines.
+fn changed<'a>(old: &'a str, new: &'a str) -> Vec<&'a str> {
+    assert_eq!(old.lines().count(), new.lines().count());
+    old.lines().zip(new.lines()).filter(|(old, new)| old != new).map(|(_, new)| new.trim()).collect()
+}
+
+#[test]
+fn one_password_of_forty_registries() {
+    let place = place(40);
+    place.run("encrypt --in-place mirrors.yaml").ok();
+    let old = place.read("mirrors.yaml");
+    assert!(old.contains("# ours") && !old.contains("s3cr3t-"), "{old}");
+    place.run("rotate r7.example --password-stdin").env(KEY.0, KEY.1).stdin("s3cr3t-new\n").ok();
+    let new = place.read("mirrors.yaml");
+    let lines = changed(&old, &new);
+    assert_eq!(lines.len(), if lines.iter().any(|line| line.starts_with("lastmodified")) { 3 } else { 2 }, "{lines:?}");
+    assert!(lines[0].contains("u7") && lines.last().unwrap().starts_with("mac: ENC["), "{lines:?}");
+    let plain = place.run("decrypt mirrors.yaml").env(KEY.0, KEY.1).reveals().ok();
+    assert!(plain.contains("username: u7, password: s3cr3t-new"), "{plain}");
+    assert!(plain.contains("password: s3cr3t-6}"), "{plain}");
+}
+
+#[test]
+fn nothing_changed_means_no_byte_and_no_time() {
+    let place = place(2);
+    let generate = || place.run("generate --output-dir out --encrypt").env(KEY.0, KEY.1);
+    generate().ok();
+    let files = ["out/mirrors.yaml", "out/secrets.sops.yaml"];
+    let state = || files.map(|file| (place.read(file), std::fs::metadata(place.path(file)).unwrap().modified().unwrap()));
+    let before = state();
+    generate().ok();
+    assert_eq!(state(), before);
+    place.run("generate --output-dir out --encrypt --check").env(KEY.0, KEY.1).ok();
+    place.run("encrypt --in-place mirrors.yaml").ok();
+    let ran = place.run("rotate harbor --password-stdin").env(KEY.0, KEY.1).stdin("s3cr3t-harbor").ends(0);
+    assert!(ran.stderr.contains("unchanged"), "{ran}");
+    // The encrypted inventory gives what the plain one gave.
+    place.run("generate --output-dir out --encrypt --check").env(KEY.0, KEY.1).ok();
+}
+
+#[test]
+fn check_tells_what_differs_and_writes_nothing() {
+    let place = place(1);
+    let run = |flags: &str| place.run(&format!("generate --output-dir out --encrypt {flags}")).env(KEY.0, KEY.1);
+    let ran = run("--check").ends(1);
+    assert_eq!(ran.stdout, "missing    out/mirrors.yaml\nmissing    out/secrets.sops.yaml\n");
+    assert!(!place.path("out").exists());
+    run("").ok();
+    run("--check").ok();
+    let old = place.read("out/secrets.sops.yaml");
+    let inventory = place.read("mirrors.yaml").replace("s3cr3t-0", "s3cr3t-other");
+    place.write("mirrors.yaml", inventory);
+    assert_eq!(run("--check").ends(1).stdout, "differs    out/secrets.sops.yaml\n");
+    assert_eq!(run("--dry-run").ends(0).stdout, "differs    out/secrets.sops.yaml\n");
+    assert_eq!(place.read("out/secrets.sops.yaml"), old);
+    run("").ok();
+    let new = place.read("out/secrets.sops.yaml");
+    let lines = changed(&old, &new);
+    assert!(lines.len() <= 3 && lines.iter().filter(|line| line.starts_with("password:")).count() == 1, "{lines:?}");
+    // Without a key nobody can tell.
+    let ran = place.run("generate --output-dir out --encrypt --check").ends(4);
+    assert!(ran.stderr.contains("none of the keys at hand opens the file"), "{ran}");
+    // And whoever only encrypts makes it anew.
+    let ran = place.run("generate --output-dir out --encrypt").ends(0);
+    assert!(ran.stderr.contains("all of it is encrypted anew"), "{ran}");
+}
+
+#[test]
+fn an_encrypted_json_patch_is_a_map() {
+    let place = place(1);
+    let sealed = place.run("generate --format json-patch --talos-version v1.11 --encrypt").ok();
+    assert!(sealed.starts_with("patch:\n"), "{sealed}");
+    place.write("patch.sops.yaml", &sealed);
+    let list = place.args(&["decrypt", "--extract", "[\"patch\"]", "patch.sops.yaml"]).env(KEY.0, KEY.1).reveals().ok();
+    assert_eq!(list, place.run("generate --format json-patch --talos-version v1.11").reveals().ok());
+}
+
+#[test]
+fn plaintext_stays_out_of_git() {
+    let place = place(1);
+    std::fs::create_dir(place.path(".git")).unwrap();
+    let ran = place.run("generate --output-dir out").ends(3);
+    assert!(ran.stderr.contains("would hold plaintext secrets in the git work tree"), "{ran}");
+    assert!(!place.path("out").exists());
+    place.run("generate --output-dir out --allow-plaintext").ok();
+    assert!(place.read("out/secrets.yaml").contains("s3cr3t-0"));
+    let ran = place.run("generate --output-dir out --encrypt").ends(0);
+    assert!(ran.stderr.contains("`out/secrets.yaml` holds secrets in clear"), "{ran}");
+}
+
+#[test]
+fn recipients_change() {
+    let place = place(1);
+    let bob: String = std::fs::read_to_string(place.path("second.txt")).unwrap();
+    let bob = bob.lines().find_map(|line| line.strip_prefix("# public key: ")).unwrap().to_owned();
+    place.run("encrypt --in-place mirrors.yaml").ok();
+    let old = place.read("mirrors.yaml");
+    place.write(".sops.yaml", format!("creation_rules:\n  - encrypted_regex: {RULE}\n    age: {ALICE},{bob}\n"));
+    let ran = place.run("rekey mirrors.yaml").env(KEY.0, KEY.1).ends(0);
+    assert!(ran.stderr.contains("added age1"), "{ran}");
+    let both = place.read("mirrors.yaml");
+    let sealed = |text: &str| text.lines().filter(|line| line.contains("ENC[")).map(str::to_owned).collect::<Vec<_>>();
+    assert_eq!(sealed(&old), sealed(&both));
+    place.run("decrypt mirrors.yaml").env("SOPS_AGE_KEY_FILE", "second.txt").reveals().ok();
+    place.write(".sops.yaml", format!("creation_rules:\n  - encrypted_regex: {RULE}\n    age: {bob}\n"));
+    let ran = place.run("rekey mirrors.yaml").env(KEY.0, KEY.1).ends(0);
+    assert!(ran.stderr.contains("new data key"), "{ran}");
+    place.run("decrypt mirrors.yaml").env(KEY.0, KEY.1).ends(128);
+    place.run("decrypt mirrors.yaml").env("SOPS_AGE_KEY_FILE", "second.txt").reveals().ok();
+    let ran = place.run("rekey mirrors.yaml").env("SOPS_AGE_KEY_FILE", "second.txt").ends(0);
+    assert!(ran.stderr.contains("these already"), "{ran}");
+}
+
+#[test]
+fn identities_are_missing_or_wrong() {
+    let place = place(0);
+    place.run("encrypt --in-place mirrors.yaml").ok();
+    let ran = place.run("generate").ends(4);
+    assert!(ran.stderr.contains("SOPS_AGE_KEY_FILE") && ran.stderr.contains(ALICE), "{ran}");
+    let ran = place.run("generate").env("SOPS_AGE_KEY_FILE", "second.txt").ends(4);
+    assert!(ran.stderr.contains("none of the keys at hand opens the file"), "{ran}");
+    place.run("decrypt mirrors.yaml").ends(128);
+    place.run("generate --age-key-file keys.txt").reveals().ok();
+    // What needs no secret needs no key.
+    place.run("validate").ok();
+    place.run("explain ghcr.io/x").ok();
+}
+
+#[test]
+fn a_file_that_was_tampered_with() {
+    let place = place(1);
+    place.run("encrypt --in-place mirrors.yaml").ok();
+    let good = place.read("mirrors.yaml");
+    place.write("mirrors.yaml", good.replace("https://h.example", "https://evil.example"));
+    let ran = place.run("decrypt mirrors.yaml").env(KEY.0, KEY.1).ends(51);
+    assert!(ran.stderr.contains("the MAC does not fit"), "{ran}");
+    let ran = place.run("validate").env(KEY.0, KEY.1).ends(1);
+    assert!(ran.stderr.contains("error[E116]"), "{ran}");
+    place.run("generate").env(KEY.0, KEY.1).ends(4);
+    place.run("rotate harbor --password-stdin").env(KEY.0, KEY.1).stdin("s3cr3t-n").ran();
+    assert!(place.read("mirrors.yaml").contains("evil"), "a refused file is left as it was");
+}
+
+#[test]
+fn rules_that_would_leak_are_refused() {
+    let place = place(1);
+    let plain = place.read("mirrors.yaml");
+    for (rule, code, want) in [
+        ("^(password$", 3, "cannot be followed"),
+        ("^pasword$", 23, "in clear text"),
+        ("^key$", 23, "in clear text"),
+    ] {
+        place.write(".sops.yaml", format!("creation_rules:\n  - encrypted_regex: '{rule}'\n    age: {ALICE}\n"));
+        let ran = place.run("encrypt --in-place mirrors.yaml").ends(code);
+        assert!(ran.stderr.contains(want), "{ran}");
+        assert_eq!(place.read("mirrors.yaml"), plain);
+    }
+    let ran = place.run("validate").ends(0);
+    assert!(ran.stderr.contains("warning[W218]"), "{ran}");
+    place.write(".sops.yaml", format!("creation_rules:\n  - encrypted_regex: password\n    age: {ALICE}\n"));
+    assert!(place.run("validate").ends(0).stderr.contains("warning[W219]"));
+    place.write(".sops.yaml", format!("creation_rules:\n  - path_regex: other\n    age: {ALICE}\n"));
+    let ran = place.run("encrypt mirrors.yaml").ends(3);
+    assert!(ran.stderr.contains("no creation rule"), "{ran}");
+    std::fs::remove_file(place.path(".sops.yaml")).unwrap();
+    let ran = place.run("encrypt mirrors.yaml").ends(2);
+    assert!(ran.stderr.contains("nothing says for whom"), "{ran}");
+}
+
+#[test]
+fn what_is_encrypted_already_and_what_is_not() {
+    let place = place(1);
+    let ran = place.run("decrypt mirrors.yaml").ends(1);
+    assert!(ran.stderr.contains("not encrypted"), "{ran}");
+    let ran = place.run("rotate harbor --password-stdin").stdin("x").ends(3);
+    assert!(ran.stderr.contains("is not encrypted"), "{ran}");
+    place.run("encrypt --in-place mirrors.yaml").ok();
+    place.run("encrypt --in-place mirrors.yaml").ends(203);
+    let ran = place.run("rotate habor --password-stdin").env(KEY.0, KEY.1).stdin("x").ends(2);
+    assert!(ran.stderr.contains("did you mean `harbor`?"), "{ran}");
+}
+
+#[test]
+fn an_update_keeps_what_did_not_change() {
+    let place = place(3);
+    let plain = place.read("mirrors.yaml");
+    place.run("encrypt --in-place mirrors.yaml").ok();
+    let old = place.read("mirrors.yaml");
+    let run = |text: &str| place.run("encrypt --update mirrors.yaml").env(KEY.0, KEY.1).stdin(text).ok();
+    run(&plain);
+    assert_eq!(place.read("mirrors.yaml"), old);
+    run(&plain.replace("s3cr3t-1", "s3cr3t-one"));
+    assert!(changed(&old, &place.read("mirrors.yaml")).len() <= 3);
+}
+
+#[test]
+fn machine_configs_are_compared_and_edited() {
+    let place = place(1);
+    let config = "\
+version: v1alpha1 # ours
+machine:
+    type: worker
+    registries:
+        mirrors:
+            quay.io:
+                endpoints: [https://old.example]
+        config:
+            h.example:
+                auth: {username: robot$x, password: s3cr3t-old}
+    sysctls: {vm.nr_hugepages: '1'}
+cluster: {}
+";
+    place.write("n1.yaml", config);
+    let ran = place.run("diff --against n1.yaml --talos-version v1.11").ends(1);
+    insta::assert_snapshot!(ran, @"");
+    insta::assert_snapshot!(place.run("diff --against n1.yaml -o json").ends(1).stdout, @"");
+    let ran = place.run("machineconfig patch n1.yaml --talos-version v1.11 --in-place").ends(0);
+    insta::assert_snapshot!(ran, @"");
+    let edited = place.read("n1.yaml");
+    assert!(edited.starts_with("version: v1alpha1 # ours\nmachine:\n    type: worker\n    registries:\n"), "{edited}");
+    assert!(edited.ends_with("    sysctls: {vm.nr_hugepages: '1'}\ncluster: {}\n"), "{edited}");
+    place.run("diff --against n1.yaml").ok();
+    place.run("mc patch n1.yaml --talos-version v1.11 --check").ok();
+    place.run("mc patch n1.yaml --talos-version v1.14 --in-place").ok();
+    let documents = place.read("n1.yaml");
+    assert!(documents.contains("kind: RegistryMirrorConfig") && !documents.contains("mirrors:"), "{documents}");
+    place.run("diff --against n1.yaml").ok();
+    place.write("n1.yaml", config);
+    let kept = place.run("mc patch n1.yaml --talos-version v1.14 --keep-unlisted").reveals().ok();
+    assert!(kept.contains("name: quay.io"), "{kept}");
+}
+
+#[test]
+fn patches_against_a_config_are_the_least() {
+    let place = place(1);
+    place.write("n1.yaml", "machine:\n    type: worker\n    registries: {}\ncluster: {}\n");
+    let first = place.run("generate --format json-patch --talos-version v1.11 --against n1.yaml").reveals().ok();
+    assert!(first.contains("path: /machine/registries/mirrors\n"), "{first}");
+    place.run("mc patch n1.yaml --talos-version v1.11 --in-place").ok();
+    for (format, version) in [("json-patch", "v1.11"), ("strategic", "v1.11"), ("auto", "v1.11")] {
+        let ran = place.run(&format!("generate --format {format} --talos-version {version} --against n1.yaml")).ends(0);
+        assert_eq!(ran.stdout, "");
+        assert!(ran.stderr.contains("nothing to change"), "{ran}");
+    }
+    let moved = place.run("generate --format documents --talos-version v1.13 --against n1.yaml").reveals().ok();
+    assert!(moved.starts_with("machine:\n    registries:\n        $patch: delete\n---\n"), "{moved}");
+    place.write("n1.yaml", "machine: {type: worker}\n---\napiVersion: v1alpha1\nkind: HostnameConfig\nhostname: x\n");
+    let ran = place.run("generate --format json-patch --against n1.yaml").ends(3);
+    assert!(ran.stderr.contains("has 2 documents"), "{ran}");
+    place.write("n1.yaml", "a: b\n");
+    let ran = place.run("diff --against n1.yaml").ends(3);
+    assert!(ran.stderr.contains("is no Talos machine config"), "{ran}");
+}
