@@ -75,6 +75,7 @@ impl<'a> Draft<'a> {
         }
         let walk = walk(plain.text.expose(), &plain.stream, rule, indent);
         check_merges(plain, &walk)?;
+        check_breaks(plain, &walk)?;
         let contents = walk.leaves.iter().map(|leaf| check(plain, leaf, reader)).collect::<Result<_, _>>()?;
         Ok(Self { plain, walk, contents })
     }
@@ -216,6 +217,16 @@ fn check_merges(plain: &Plain, walk: &Walk<'_>) -> Result<(), SopsError> {
     let merges = text.match_indices("<<").map(|(at, _)| at);
     match merges.into_iter().find(|at| is_key(*at) && !known.iter().any(|span| span.contains(at))) {
         Some(at) => Err(Refusal::Merge.at(&Path::default(), plain.position(at))),
+        None => Ok(()),
+    }
+}
+
+/// Checks for what YAML 1.1, and so sops, takes for a line break.
+fn check_breaks(plain: &Plain, walk: &Walk<'_>) -> Result<(), SopsError> {
+    let sealed = |at: usize| walk.leaves.iter().any(|leaf| leaf.selected && leaf.span.contains(&at));
+    let mut breaks = plain.text.expose().match_indices(['\u{85}', '\u{2028}', '\u{2029}']);
+    match breaks.find(|(at, _)| !sealed(*at)) {
+        Some((at, _)) => Err(Refusal::Separator.at(&Path::default(), plain.position(at))),
         None => Ok(()),
     }
 }

@@ -157,7 +157,7 @@ pub enum Refusal {
     #[error("is -0.0, which sops writes as 0")]
     NegativeZero,
     /// A line or paragraph separator in clear text.
-    #[error("contains U+2028 or U+2029, which sops damages")]
+    #[error("contains U+0085, U+2028 or U+2029, which sops takes for a line break")]
     Separator,
     /// A list item that begins with a line break, in clear text.
     #[error("is a list item that begins with a line break, which sops damages")]

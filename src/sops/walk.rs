@@ -271,16 +271,18 @@ impl<'f> Near<'f> {
         if let Some(flow) = self.open.iter().rev().find(|frame| frame.flow) {
             return Some(flow);
         }
+        // Between a key and what it holds, the column does not matter.
+        if let Some(first) =
+            self.upcoming.first().filter(|first| !matches!(first.path.0.last(), Some(Step::Index(_))))
+        {
+            return Some(first);
+        }
         let block = || self.all().filter(|frame| !frame.flow);
-        let outside = self.open.last().map_or(0, |frame| frame.column);
-        block()
-            .find(|frame| frame.column == column)
-            .or_else(|| self.upcoming.iter().find(|frame| column > outside && frame.column > column).copied())
-            .or_else(|| {
-                block()
-                    .filter(|frame| frame.column < column)
-                    .max_by_key(|frame| (frame.column, frame.path.0.len()))
-            })
+        block().find(|frame| frame.column == column).or_else(|| {
+            block()
+                .filter(|frame| frame.column < column)
+                .max_by_key(|frame| (frame.column, frame.path.0.len()))
+        })
     }
 }
 

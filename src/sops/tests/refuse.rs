@@ -132,7 +132,11 @@ fn what_sops_cannot_keep_is_refused() {
             23,
         ),
         ("a: -0.0\n", "[\"a\"] is -0.0, which sops writes as 0 at line 1, column 4", 23),
-        ("a: \"x\\L\"\n", "[\"a\"] contains U+2028 or U+2029, which sops damages at line 1, column 4", 23),
+        (
+            "a: \"x\\L\"\n",
+            "[\"a\"] contains U+0085, U+2028 or U+2029, which sops takes for a line break at line 1, column 4",
+            23,
+        ),
         (
             "a: [\"\\nx\"]\n",
             "[\"a\"][0] is a list item that begins with a line break, which sops damages at line 1, column 5",
@@ -141,6 +145,11 @@ fn what_sops_cannot_keep_is_refused() {
         (
             "password:\n    # why\n    - x\n",
             "[\"password\"] has a comment in a list that is encrypted, which sops 3.13.2 cannot read at line 2, column 5",
+            23,
+        ),
+        (
+            "# x\u{2028}y\na: 1\n",
+            "the document contains U+0085, U+2028 or U+2029, which sops takes for a line break at line 1, column 4",
             23,
         ),
         ("a: [\n", "the text is no YAML that can be read", 2),
