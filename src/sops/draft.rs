@@ -255,7 +255,9 @@ fn check(plain: &Plain, leaf: &Leaf<'_>, reader: Reader) -> Result<Content, Sops
         _ if leaf.selected => return Ok(content),
         Kind::Float if text == "-0" => Refusal::NegativeZero,
         Kind::Str if text.contains(['\u{2028}', '\u{2029}']) => Refusal::Separator,
-        Kind::Str if text.starts_with('\n') && is_item(leaf) => Refusal::LeadingBreak,
+        Kind::Str if text.starts_with('\n') && (reader == Reader::Old || is_item(leaf)) => {
+            Refusal::LeadingBreak
+        }
         _ => return Ok(content),
     };
     Err(refuse(refusal))

@@ -159,8 +159,8 @@ pub enum Refusal {
     /// A line or paragraph separator in clear text.
     #[error("contains U+0085, U+2028 or U+2029, which sops takes for a line break")]
     Separator,
-    /// A list item that begins with a line break, in clear text.
-    #[error("is a list item that begins with a line break, which sops damages")]
+    /// A string that begins with a line break, in clear text: sops 3.9 drops it, and later ones do in a list.
+    #[error("begins with a line break, which sops loses")]
     LeadingBreak,
     /// A comment in a list that is sealed.
     #[error("has a comment in a list that is encrypted, which sops 3.13.2 cannot read")]

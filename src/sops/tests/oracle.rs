@@ -200,7 +200,9 @@ proptest! {
             let back = sops(&program, folder.path(), &["decrypt", "x.yaml"]);
             prop_assert!(back.is_ok(), "{back:?}\n{text}\n{sealed}");
             let back = back.unwrap();
-            prop_assert_eq!(trees(&back), trees(&text), "{}\n{}\n{}", text, sealed, back);
+            // sops 3.9 drops a line break at the beginning of what it decrypts.
+            let normal = |text: &str| serde_json::to_string(&trees(text)).unwrap().replace(":\"\\n", ":\"");
+            prop_assert_eq!(normal(&back), normal(&text), "{}\n{}\n{}", text, sealed, back);
             prop_assert!(!back.contains("ENC["), "{}\n{}\n{}", text, sealed, back);
         }
     }

@@ -137,11 +137,7 @@ fn what_sops_cannot_keep_is_refused() {
             "[\"a\"] contains U+0085, U+2028 or U+2029, which sops takes for a line break at line 1, column 4",
             23,
         ),
-        (
-            "a: [\"\\nx\"]\n",
-            "[\"a\"][0] is a list item that begins with a line break, which sops damages at line 1, column 5",
-            23,
-        ),
+        ("a: [\"\\nx\"]\n", "[\"a\"][0] begins with a line break, which sops loses at line 1, column 5", 23),
         (
             "password:\n    # why\n    - x\n",
             "[\"password\"] has a comment in a list that is encrypted, which sops 3.13.2 cannot read at line 2, column 5",
