@@ -66,7 +66,7 @@ impl<'a> Block<'a> {
             return None;
         }
         let pad = " ".repeat(self.column());
-        let text: String = lines.lines().map(|line| format!("{pad}{line}\n")).collect();
+        let text: String = lines.lines().flat_map(|line| [&pad, line, "\n"]).collect();
         Some(match self.node.entry("age") {
             Some(age) => Edit::new(
                 line_start(self.text, age.key_span.start)..block_end(self.text, age.value.span.end),
@@ -126,10 +126,24 @@ impl Addition {
             edits.push(Edit::remove(document.root.span.clone()));
         }
         let end = document_end(text, document);
+        let column =
+            entries.first().map_or(0, |entry| entry.key_span.start - line_start(text, entry.key_span.start));
+        let body = indented(&self.text, column);
         let open_line = end > 0 && !text.get(..end).is_some_and(|before| before.ends_with('\n'));
-        edits.push(Edit::insert(end, format!("{}{}", if open_line { "\n" } else { "" }, self.text)));
+        edits.push(Edit::insert(end, format!("{}{}", if open_line { "\n" } else { "" }, body)));
         edits
     }
+}
+
+/// Moves a block so that its first line stands at a column.
+fn indented(block: &str, column: usize) -> String {
+    let old = block.len() - block.trim_start_matches(' ').len();
+    if old == column {
+        return block.to_owned();
+    }
+    let pad = " ".repeat(column);
+    let lines = block.split_inclusive('\n').map(|line| line.get(old..).unwrap_or(line));
+    lines.flat_map(|line| [if line.trim().is_empty() { "" } else { &pad }, line]).collect()
 }
 
 /// Returns where a line can be added to a document: before its `...`, if it ends with one.

@@ -268,7 +268,7 @@ impl Reader<'_> {
             match node.get(kind) {
                 // In a group, some are mappings of several fields.
                 Some(value) if value.items().iter().any(Node::is_mapping) => {
-                    out.foreign.push((*kind).to_owned())
+                    out.foreign.push((*kind).to_owned());
                 }
                 _ => out
                     .foreign

@@ -74,6 +74,8 @@ impl<'a> Draft<'a> {
             check_structure(plain, &document.root, &Path::default())?;
         }
         let walk = walk(plain.text.expose(), &plain.stream, rule, indent);
+        check_merges(plain, &walk)?;
+        check_breaks(plain, &walk)?;
         let contents = walk.leaves.iter().map(|leaf| check(plain, leaf, reader)).collect::<Result<_, _>>()?;
         Ok(Self { plain, walk, contents })
     }
@@ -111,9 +113,9 @@ impl<'a> Draft<'a> {
             let Some(value) = content.value() else { continue };
             mac.add(value, leaf.selected);
             if leaf.selected && !value.is_blank() {
-                let token = self.token(cipher, value, &leaf.path, leaf.node.span.start, stash, random)?;
+                let token = self.token(cipher, value, &leaf.path, leaf.span.start, stash, random)?;
                 let token = if leaf.column.is_none() { format!("\"{token}\"") } else { token };
-                edits.push(Edit::new(leaf.node.span.clone(), token));
+                edits.push(Edit::new(leaf.span.clone(), token));
             }
         }
         for remark in
@@ -199,9 +201,39 @@ fn check_structure(plain: &Plain, node: &Node, path: &Path) -> Result<(), SopsEr
     Ok(())
 }
 
+/// Checks for merge keys that merge nothing, which leave no trace among the values.
+fn check_merges(plain: &Plain, walk: &Walk<'_>) -> Result<(), SopsError> {
+    let text = plain.text.expose();
+    let comments =
+        plain.stream.documents.iter().flat_map(|document| &document.comments).map(|comment| &comment.span);
+    let scalars = walk.leaves.iter().filter(|leaf| matches!(leaf.node.value, Yaml::Scalar(_)));
+    let known: Vec<_> = scalars.map(|leaf| &leaf.span).chain(comments).collect();
+    let is_key = |at: usize| {
+        let before = text.get(..at).and_then(|text| text.chars().next_back());
+        let after = text.get(at + 2..).unwrap_or_default().trim_start();
+        after.starts_with(':')
+            && before.is_none_or(|c| c.is_whitespace() || matches!(c, '{' | ',' | '\u{feff}'))
+    };
+    let merges = text.match_indices("<<").map(|(at, _)| at);
+    match merges.into_iter().find(|at| is_key(*at) && !known.iter().any(|span| span.contains(at))) {
+        Some(at) => Err(Refusal::Merge.at(&Path::default(), plain.position(at))),
+        None => Ok(()),
+    }
+}
+
+/// Checks for what YAML 1.1, and so sops, takes for a line break.
+fn check_breaks(plain: &Plain, walk: &Walk<'_>) -> Result<(), SopsError> {
+    let sealed = |at: usize| walk.leaves.iter().any(|leaf| leaf.selected && leaf.span.contains(&at));
+    let mut breaks = plain.text.expose().match_indices(['\u{85}', '\u{2028}', '\u{2029}']);
+    match breaks.find(|(at, _)| !sealed(*at)) {
+        Some((at, _)) => Err(Refusal::Separator.at(&Path::default(), plain.position(at))),
+        None => Ok(()),
+    }
+}
+
 /// Checks one value and returns it.
 fn check(plain: &Plain, leaf: &Leaf<'_>, reader: Reader) -> Result<Content, SopsError> {
-    let refuse = |refusal: Refusal| refusal.at(&leaf.path, plain.position(leaf.node.span.start));
+    let refuse = |refusal: Refusal| refusal.at(&leaf.path, plain.position(leaf.span.start));
     let content = Content::of(leaf.node).map_err(|unfit| {
         refuse(match unfit {
             Unfit::Unsigned => Refusal::Unsigned,
@@ -211,10 +243,10 @@ fn check(plain: &Plain, leaf: &Leaf<'_>, reader: Reader) -> Result<Content, Sops
     let Some(value) = content.value() else { return Ok(content) };
     let text = value.text();
     if is_token(text) {
-        return Err(SopsError::AlreadyEncrypted(Some(plain.position(leaf.node.span.start))));
+        return Err(SopsError::AlreadyEncrypted(Some(plain.position(leaf.span.start))));
     }
     if text.starts_with("ENC[AGE,") {
-        return Err(SopsError::Talm(Some(plain.position(leaf.node.span.start))));
+        return Err(SopsError::Talm(Some(plain.position(leaf.span.start))));
     }
     let tagged = leaf.node.tag.as_deref().is_some_and(|tag| !tag.ends_with("str"));
     let refusal = match value.kind() {
@@ -223,7 +255,9 @@ fn check(plain: &Plain, leaf: &Leaf<'_>, reader: Reader) -> Result<Content, Sops
         _ if leaf.selected => return Ok(content),
         Kind::Float if text == "-0" => Refusal::NegativeZero,
         Kind::Str if text.contains(['\u{2028}', '\u{2029}']) => Refusal::Separator,
-        Kind::Str if text.starts_with('\n') && is_item(leaf) => Refusal::LeadingBreak,
+        Kind::Str if text.starts_with('\n') && (reader == Reader::Old || is_item(leaf)) => {
+            Refusal::LeadingBreak
+        }
         _ => return Ok(content),
     };
     Err(refuse(refusal))

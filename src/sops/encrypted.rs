@@ -173,7 +173,7 @@ pub fn sealed_values(stream: &Stream) -> Vec<usize> {
     fn collect(node: &Node, out: &mut Vec<usize>) {
         match &node.value {
             Value::Scalar(scalar) if is_token(&scalar.text) || scalar.text.starts_with("ENC[AGE,") => {
-                out.push(node.span.start)
+                out.push(node.span.start);
             }
             Value::Scalar(_) => {}
             Value::Sequence { items, .. } => items.iter().for_each(|item| collect(item, out)),

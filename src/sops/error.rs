@@ -48,7 +48,7 @@ pub enum SopsError {
         source: ValueError,
     },
     /// The text holds what SOPS cannot keep.
-    #[error("{}{refusal}{}", named(path), at(position.as_ref()))]
+    #[error("{}{refusal}{}", subject(path, refusal), at(position.as_ref()))]
     Refused {
         /// What it is.
         refusal: Refusal,
@@ -138,8 +138,11 @@ pub enum Refusal {
     /// An alias or merge key.
     #[error("is an alias or comes from a merge key")]
     Alias,
+    /// A merge key that merges nothing.
+    #[error("there is a merge key, `<<`")]
+    Merge,
     /// A key that is a number, a date, a truth value or null.
-    #[error("has a key that is no string: `{0}`")]
+    #[error("the key `{0}` is no string")]
     KeyKind(String),
     /// A number above 2^63 - 1.
     #[error("is a number above 9223372036854775807")]
@@ -154,10 +157,10 @@ pub enum Refusal {
     #[error("is -0.0, which sops writes as 0")]
     NegativeZero,
     /// A line or paragraph separator in clear text.
-    #[error("contains U+2028 or U+2029, which sops damages")]
+    #[error("contains U+0085, U+2028 or U+2029, which sops takes for a line break")]
     Separator,
-    /// A list item that begins with a line break, in clear text.
-    #[error("is a list item that begins with a line break, which sops damages")]
+    /// A string that begins with a line break, in clear text: sops 3.9 drops it, and later ones do in a list.
+    #[error("begins with a line break, which sops loses")]
     LeadingBreak,
     /// A comment in a list that is sealed.
     #[error("has a comment in a list that is encrypted, which sops 3.13.2 cannot read")]
@@ -272,7 +275,9 @@ impl Refusal {
             Self::NoMapping | Self::Empty => "write a mapping of keys and values",
             Self::FlowRoot => "write it in block style, one key a line",
             Self::SopsKey => "give the key another name",
-            Self::Alias => "write the value out: SOPS would do so, and the anchor would be lost",
+            Self::Alias | Self::Merge => {
+                "write the value out: SOPS would do so, and the anchor would be lost"
+            }
             Self::KeyKind(_) | Self::Unsigned | Self::Timestamp => "put it in quotes",
             Self::Tag => "leave the tag out",
             Self::NegativeZero => "write 0, or put it in quotes",
@@ -291,8 +296,15 @@ fn at(position: Option<&Position>) -> String {
     position.map_or_else(String::new, |at| format!(" at line {}, column {}", at.line, at.column))
 }
 
-fn named(path: &Path) -> String {
-    if path.0.is_empty() { String::new() } else { format!("{path} ") }
+/// Names what a refusal speaks of, unless it does so itself.
+fn subject(path: &Path, refusal: &Refusal) -> String {
+    if refusal.to_string().starts_with("the") {
+        String::new()
+    } else if path.0.is_empty() {
+        "the document ".to_owned()
+    } else {
+        format!("{path} ")
+    }
 }
 
 fn secrets(secrets: &[ClearSecret]) -> String {

@@ -141,7 +141,7 @@ fn run(out: &mut Identities, command: &str, variable: &str, kind: Kind, recipien
             (Ok(text), Kind::Age) => out.add(text, variable),
             (Ok(text), Kind::Ssh) => out.add_ssh(text, variable),
             (Err(_), Kind::Age | Kind::Ssh) => {
-                out.missed(variable, Some("what it printed is no text".to_owned()))
+                out.missed(variable, Some("what it printed is no text".to_owned()));
             }
         }
         seen.push(output);

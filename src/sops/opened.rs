@@ -47,7 +47,7 @@ impl<'a> Opened<'a> {
         for leaf in &walk.leaves {
             let failed = |error: CipherError| SopsError::Value {
                 path: leaf.path.clone(),
-                position: file.position(leaf.node.span.start),
+                position: file.position(leaf.span.start),
                 source: error.into(),
             };
             let mut content = Content::of(leaf.node).map_err(|_| failed(CipherError::NotSealed))?;
@@ -100,9 +100,9 @@ impl<'a> Opened<'a> {
                     let pad = " ".repeat(dash - line_start(text, dash));
                     // A list of nothing but comments has to stay a list.
                     let lead = if empty { format!("[]\n{pad}") } else { String::new() };
-                    Edit::new(dash..leaf.node.span.end, format!("{lead}#{}", one_line(value)))
+                    Edit::new(dash..leaf.span.end, format!("{lead}#{}", one_line(value)))
                 }
-                _ => Edit::new(leaf.node.span.clone(), self.scalar(leaf, value)),
+                _ => Edit::new(leaf.span.clone(), self.scalar(leaf, value)),
             });
         }
         for (remark, value) in self.walk.remarks.iter().zip(&self.remarks) {
@@ -119,7 +119,9 @@ impl<'a> Opened<'a> {
             edits.push(Edit::new(block.cut, if alone { "{}\n" } else { "" }));
         }
         let plain = Secret::new(apply(text, &edits));
-        edits.iter_mut().for_each(|edit| edit.text.zeroize());
+        for edit in &mut edits {
+            edit.text.zeroize();
+        }
         plain
     }
 
@@ -149,16 +151,18 @@ impl<'a> Opened<'a> {
 
     /// Returns whether a block scalar can stand in a leaf's place without taking in what follows.
     fn has_room(&self, leaf: &Leaf<'_>, column: usize, value: &Value) -> bool {
-        let rest = self.file.text().get(leaf.node.span.end..).unwrap_or_default();
+        let rest = self.file.text().get(leaf.span.end..).unwrap_or_default();
         let (line, below) = rest.split_once('\n').unwrap_or((rest, ""));
         if !line.trim().is_empty() {
             return false;
         }
         let keeps = value.text().ends_with("\n\n") || value.text() == "\n";
-        let blank = below.lines().next().is_some_and(|line| line.trim().is_empty());
+        let mut blanks = below.lines().take_while(|line| line.trim().is_empty());
+        let wide = blanks.clone().any(|line| line.len() > column);
+        let blank = blanks.next().is_some();
         let next = below.lines().find(|line| !line.trim().is_empty()).unwrap_or_default();
         let deep = next.len() - next.trim_start().len() >= column;
-        !(keeps && blank || deep && next.trim_start().starts_with('#'))
+        !(wide || keeps && blank || deep && next.trim_start().starts_with('#'))
     }
 
     /// Returns what stands at a path of a document: a scalar as it is, anything else as YAML.
@@ -243,11 +247,11 @@ impl<'a> Opened<'a> {
         let text = plain.text.expose();
         if let Some(node) = plain.at(document, path) {
             let walk = walk(text, &plain.stream, self.file.rule(), self.file.indent());
-            let leaf = walk.leaves.iter().find(|leaf| leaf.document == document && leaf.path == *path);
-            let leaf = leaf.filter(|leaf| matches!(leaf.node.value, Yaml::Scalar(_)));
-            let leaf = leaf.ok_or_else(|| Refusal::NoScalar.at(path, plain.position(node.span.start)))?;
-            let (span, column) = (node.span.clone(), leaf.column.filter(|_| !leaf.selected));
-            let lead = if span.is_empty() { " ".to_owned() } else { String::new() };
+            let found = walk.leaves.iter().find(|leaf| leaf.document == document && leaf.path == *path);
+            let found = found.filter(|leaf| matches!(leaf.node.value, Yaml::Scalar(_)));
+            let found = found.ok_or_else(|| Refusal::NoScalar.at(path, plain.position(node.span.start)))?;
+            let (span, column) = (found.span.clone(), found.column.filter(|_| !found.selected));
+            let lead = if span.is_empty() { " " } else { "" }.to_owned();
             return Ok(Place { span, column, lead, tail: "" });
         }
         let nothing = || SopsError::NothingAt(path.clone());

@@ -63,16 +63,13 @@ impl std::str::FromStr for Path {
         while !rest.is_empty() {
             rest = rest.strip_prefix('[').ok_or_else(failed)?;
             let quote = rest.chars().next().filter(|c| matches!(c, '"' | '\''));
-            let (step, tail) = match quote {
-                Some(quote) => {
-                    let body = rest.get(1..).ok_or_else(failed)?;
-                    let (key, tail) = body.split_once(&format!("{quote}]")).ok_or_else(failed)?;
-                    (Step::Key(key.to_owned()), tail)
-                }
-                None => {
-                    let (index, tail) = rest.split_once(']').ok_or_else(failed)?;
-                    (Step::Index(index.parse().map_err(|_| failed())?), tail)
-                }
+            let (step, tail) = if let Some(quote) = quote {
+                let body = rest.get(1..).ok_or_else(failed)?;
+                let (key, tail) = body.split_once(&format!("{quote}]")).ok_or_else(failed)?;
+                (Step::Key(key.to_owned()), tail)
+            } else {
+                let (index, tail) = rest.split_once(']').ok_or_else(failed)?;
+                (Step::Index(index.parse().map_err(|_| failed())?), tail)
             };
             steps.push(step);
             rest = tail;

@@ -124,7 +124,7 @@ impl Translator<'_> {
                 self.out.push(c);
                 if self.rest.peek() == Some(&'{') {
                     // `\p{Greek}`, `\x{1F511}`: no repetition.
-                    while let Some(c) = self.rest.next() {
+                    for c in self.rest.by_ref() {
                         self.out.push(c);
                         if c == '}' {
                             break;
@@ -207,7 +207,7 @@ impl Translator<'_> {
             self.out.push_str(&name);
             return Ok(false);
         }
-        while let Some(c) = self.rest.next() {
+        for c in self.rest.by_ref() {
             self.out.push(c);
             match c {
                 ':' | ')' => return Ok(false),

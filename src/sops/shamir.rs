@@ -2,7 +2,7 @@ use zeroize::Zeroizing;
 
 /// Puts a secret together from its shares: the bytes of the secret's points, then the point's x coordinate.
 ///
-/// The field is GF(2^8) of AES, and the layout is that of HashiCorp Vault's `shamir` package, which SOPS uses for
+/// The field is GF(2^8) of AES, and the layout is that of Vault's `shamir` package, which SOPS uses for
 /// `key_groups`. Fewer shares than the threshold give another secret, not an error. Shares of different lengths or at
 /// the same point give [`None`].
 pub(super) fn combine(shares: &[Zeroizing<Vec<u8>>]) -> Option<Zeroizing<Vec<u8>>> {

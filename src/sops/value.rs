@@ -1,3 +1,5 @@
+use std::fmt::Write;
+
 use crate::secret::Secret;
 use crate::yaml::{Node, Resolved, format_float};
 
@@ -166,7 +168,6 @@ impl Content {
             return Err(Unfit::Tag);
         }
         Ok(match (resolved, &node.value) {
-            (Resolved::Null, _) => Self::Nothing("null"),
             (Resolved::Bool(value), _) => Self::Value(Value::bool(value)),
             (Resolved::Int(value), _) => Self::Value(Value::int(value)),
             (Resolved::Unsigned(_), _) => return Err(Unfit::Unsigned),
@@ -175,7 +176,7 @@ impl Content {
             (Resolved::String, crate::yaml::Value::Scalar(scalar)) => {
                 Self::Value(Value::string(scalar.text.clone()))
             }
-            (Resolved::String, _) => Self::Nothing("null"),
+            (Resolved::Null | Resolved::String, _) => Self::Nothing("null"),
         })
     }
 
@@ -196,7 +197,8 @@ fn quoted(text: &str) -> String {
         match c {
             // YAML 1.1 takes these for line breaks or refuses them.
             '\u{7f}'..='\u{9f}' | '\u{2028}' | '\u{2029}' | '\u{feff}' | '\u{fffe}' | '\u{ffff}' => {
-                out.push_str(&format!("\\u{:04x}", u32::from(c)));
+                // Writing to a string does not fail.
+                let _ = write!(out, "\\u{:04x}", u32::from(c));
             }
             c => out.push(c),
         }

@@ -2,7 +2,7 @@ use std::ops::Range;
 
 use super::path::{Path, Step};
 use super::rule::Rule;
-use crate::yaml::{Comment, Document, Indent, Node, Stream, Value, line_start};
+use crate::yaml::{Comment, Document, Indent, Node, Stream, Style, Value, line_start};
 
 /// The key that holds what SOPS knows about a file.
 pub(super) const METADATA: &str = "sops";
@@ -20,6 +20,8 @@ pub(super) struct Leaf<'a> {
     pub(super) document: usize,
     pub(super) path: Path,
     pub(super) node: &'a Node,
+    /// Its bytes; a block scalar of nothing but line breaks ends with its header.
+    pub(super) span: Range<usize>,
     /// Whether the rule says that it is sealed.
     pub(super) selected: bool,
     /// Where the lines of a block scalar in its place stand; [`None`] in `{…}` and `[…]`.
@@ -57,6 +59,10 @@ pub(super) fn walk<'a>(text: &str, stream: &'a Stream, rule: &Rule, indent: Inde
             cursor: document.span.start,
         };
         walker.node(&document.root, &Frame::root(), Some(0), None);
+        if let Some(root) = walker.frames.first_mut().filter(|root| !root.flow) {
+            // A comment at the end stands in the root, whether a `sops:` follows it or not.
+            root.span.end = document.span.end + 1;
+        }
         walker.comments(document);
         out = walker.out;
     }
@@ -138,6 +144,7 @@ impl<'a> Walker<'_, 'a> {
                 document: self.number,
                 path: at.path.clone(),
                 node,
+                span: self.span(node),
                 selected: self.rule.selects(at.hit),
                 column,
                 dash,
@@ -164,6 +171,20 @@ impl<'a> Walker<'_, 'a> {
     fn token(&mut self, span: &Range<usize>, frame: usize) {
         self.tokens.push((span.clone(), frame));
         self.cursor = self.cursor.max(span.end);
+    }
+
+    /// Returns a scalar's bytes; the span of a block scalar of nothing but line breaks goes too far.
+    fn span(&self, node: &Node) -> Range<usize> {
+        let (Value::Scalar(scalar), span) = (&node.value, node.span.clone()) else {
+            return node.span.clone();
+        };
+        match scalar.style {
+            Style::Literal | Style::Folded => {
+                let text = self.text.get(span.clone()).unwrap_or_default();
+                span.start..span.start + text.trim_end_matches([' ', '\t', '\r', '\n']).len()
+            }
+            Style::Plain | Style::SingleQuoted | Style::DoubleQuoted => span,
+        }
     }
 
     fn column_of(&self, at: usize) -> usize {
@@ -210,7 +231,7 @@ impl<'a> Walker<'_, 'a> {
                 self.tokens.get(next).map(|(span, _)| span.start),
             );
             let chosen = if comment.own_line {
-                near.choose(self.column_of(at))
+                near.choose(self.column_of(at), self.next_column(comment.span.end, document))
             } else {
                 previous.and_then(|(_, frame)| self.frames.get(*frame))
             };
@@ -226,6 +247,16 @@ impl<'a> Walker<'_, 'a> {
                 list: frame.list.then_some(frame.column),
             });
         }
+    }
+
+    /// Returns the column of the next line that holds anything; behind the last one, `sops:` comes.
+    fn next_column(&self, at: usize, document: &Document) -> usize {
+        let rest = self.text.get(at..document.span.end).unwrap_or_default();
+        let lines =
+            rest.lines().skip(1).map(|line| (line.len() - line.trim_start().len(), line.trim_start()));
+        let next = lines.into_iter().find(|(_, line)| !line.is_empty() && !line.starts_with('#'));
+        let root = self.frames.first().map_or(0, |root| root.column);
+        next.filter(|(_, line)| !line.starts_with("...")).map_or(root, |(column, _)| column)
     }
 
     fn near(&self, at: usize, previous: usize, next: Option<usize>) -> Near<'_> {
@@ -259,16 +290,19 @@ impl<'f> Near<'f> {
     }
 
     /// Returns the collection that a comment alone on its line belongs to, as Go's yaml.v3 attaches it.
-    fn choose(&self, column: usize) -> Option<&'f Frame> {
+    ///
+    /// One that stands deeper than what follows it goes with what stands before it, however deep that is.
+    fn choose(&self, column: usize, next: usize) -> Option<&'f Frame> {
         if let Some(flow) = self.open.iter().rev().find(|frame| frame.flow) {
             return Some(flow);
         }
-        let block = || self.all().filter(|frame| !frame.flow);
-        let outside = self.open.last().map_or(0, |frame| frame.column);
-        block()
-            .find(|frame| frame.column == column)
-            .or_else(|| self.upcoming.iter().find(|frame| column > outside && frame.column > column).copied())
-            .or_else(|| block().filter(|frame| frame.column < column).max_by_key(|frame| frame.column))
+        // Between a key and what it holds, the column does not matter.
+        let held = |frame: &&&Frame| !matches!(frame.path.0.last(), Some(Step::Index(_)));
+        if let Some(first) = self.upcoming.first().filter(held) {
+            return Some(first);
+        }
+        let last = self.closing.iter().rev().find(|frame| !frame.flow && column > next);
+        last.or_else(|| self.open.last()).copied()
     }
 }
 
@@ -316,7 +350,7 @@ a:
     # in a
     b:
         c: 1 # in b
-    # also in a
+    # also in b
 d:
   # in d
     e: 1
@@ -326,7 +360,7 @@ f:
     # also in list
     - y: 1
       # in item
-    # end of list
+    # end of item
 g: 1
 h:
 # in h
@@ -354,12 +388,12 @@ i: {
                 "root ",
                 "in a [\"a\"]",
                 "in b [\"a\"][\"b\"]",
-                "also in a [\"a\"]",
+                "also in b [\"a\"][\"b\"]",
                 "in d [\"d\"]",
                 "in list [\"f\"] list",
                 "also in list [\"f\"] list",
                 "in item [\"f\"][1]",
-                "end of list [\"f\"] list",
+                "end of item [\"f\"][1]",
                 "in h [\"h\"] list",
                 "end of h ",
                 "root too ",
