@@ -154,7 +154,7 @@ pub(super) fn parse_recipients(recipients: &[String]) -> Result<Vec<Recipient>, 
     recipients.map_err(|error| failed(SopsError::Recipient(error), "--age"))
 }
 
-/// Finds the `.sops.yaml` as sops does: what SOPS_CONFIG names, or the nearest one from the working directory upwards.
+/// Finds the `.sops.yaml` as sops does: what `SOPS_CONFIG` names, or the nearest one from the working directory upwards.
 pub(super) fn config() -> Result<Option<Config>, CliError> {
     if let Some(path) = load::environment("SOPS_CONFIG").filter(|path| !path.is_empty()) {
         return Ok(Some(Config::load(Path::new(&path))?));
@@ -221,7 +221,7 @@ pub(super) fn settings(ui: &mut Ui, wishes: &Wishes, file: &Path) -> Result<Sett
     Ok(settings)
 }
 
-/// Returns the step of indentation that `.sops.yaml` asks for.
+/// Returns the step of indentation that `.sops.yaml` asks for, so that sops does not lay a file out anew.
 pub(super) fn indent() -> Result<Indent, CliError> {
     Ok(config()?.map_or_else(Indent::default, |config| config.indent))
 }

@@ -138,9 +138,9 @@ impl Inventory {
                     merged.shift_remove(name.as_str());
                     continue;
                 };
-                let entry = merged
-                    .entry(name)
-                    .or_insert_with(|| (Default::default(), String::new(), placed.span.clone()));
+                let entry = merged.entry(name).or_insert_with(|| {
+                    (super::model::Registry::default(), String::new(), placed.span.clone())
+                });
                 if registry.via != Set::Keep {
                     entry.1 = place(&format!("registries.{name}.via"));
                 }

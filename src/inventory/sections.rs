@@ -119,7 +119,7 @@ impl Decoder<'_, '_> {
             ..Inventory::default()
         };
         self.version(&fields);
-        let mirrors = self.section(&fields, "mirrors", |decoder, entry, path| decoder.mirror(entry, path));
+        let mirrors = self.section(&fields, "mirrors", super::decode::Decoder::mirror);
         inventory.mirrors = mirrors.into_iter().filter_map(|(name, mirror)| Some((name, mirror?))).collect();
         for entry in fields.get("mirrors").map(Node::entries).unwrap_or_default() {
             if entry.key == "upstream" {
@@ -529,12 +529,13 @@ impl Decoder<'_, '_> {
         let nodes = self.strings(&fields, "nodes").unwrap_or_default();
         let mut addresses = Vec::new();
         for (text, item) in self.strings(&fields, "addresses").unwrap_or_default() {
-            match text.parse::<ipnet::IpNet>().or_else(|_| text.parse::<std::net::IpAddr>().map(Into::into)) {
-                Ok(network) => addresses.push(network),
-                Err(_) => {
-                    let message = format!("`{text}` is no network such as 10.9.0.0/16");
-                    self.problems.add(Code::WrongType, &item.span, fields.at("addresses"), message);
-                }
+            if let Ok(network) =
+                text.parse::<ipnet::IpNet>().or_else(|_| text.parse::<std::net::IpAddr>().map(Into::into))
+            {
+                addresses.push(network);
+            } else {
+                let message = format!("`{text}` is no network such as 10.9.0.0/16");
+                self.problems.add(Code::WrongType, &item.span, fields.at("addresses"), message);
             }
         }
         Group {

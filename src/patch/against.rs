@@ -25,7 +25,7 @@ impl std::fmt::Debug for Current {
         f.debug_struct("Current")
             .field("documents", &self.documents)
             .field("registry_documents", &names)
-            .finish()
+            .finish_non_exhaustive()
     }
 }
 

@@ -262,7 +262,7 @@ impl<'a> Builder<'a> {
         for mut value in merged {
             share(&mut value);
             let sources = if value.is_mapping() { vec![value] } else { value.items().to_vec() };
-            for entry in sources.iter().flat_map(|source| source.entries()) {
+            for entry in sources.iter().flat_map(super::node::Node::entries) {
                 if seen.insert(entry.key.clone(), entry.key_span.start).is_none() {
                     entries.push(entry.clone());
                 }
