@@ -1,1 +1,130 @@
-fn main() {}
+//! How long the main job takes: `cargo bench --bench generate`.
+//!
+//! 1. Patches for many nodes, in one process without a disk: median of seven, and how it grows.
+//! 2. One patch encrypted, as a whole process, in turn with the released sops where `SOPS` names its program.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::print_stdout,
+    clippy::indexing_slicing,
+    missing_docs
+)]
+
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+
+use talmirror::inventory::{self, Target};
+use talmirror::patch::{Format, Versions, plain, split};
+use talmirror::secret::Sources;
+use talmirror::yaml::{Indent, emit_stream};
+
+const RECIPIENT: &str = "age1g5ysx9zvguw9lnrda3uqewfpufyhae22nge2udx75mfjckejhcvsmsz0fl";
+
+fn inventory_text(registries: usize, nodes: usize) -> String {
+    let registries: String = (0..registries)
+        .map(|n| {
+            format!("    r{n}.example: {{upstream: {{credentials: {{username: u, password: p{n}}}}}}}\n")
+        })
+        .collect();
+    let nodes: String = (0..nodes)
+        .map(|n| {
+            format!(
+                "    n{n}: {{address: 10.{}.{}.{}, registries: {{r0.example: {{via: [rack, harbor]}}}}}}\n",
+                n >> 16,
+                (n >> 8) & 255,
+                n & 255
+            )
+        })
+        .collect();
+    format!(
+        "mirrors:\n    harbor: {{kind: harbor, url: 'https://h.example'}}\n    rack: {{kind: cache, url: 'https://r.example'}}\n\
+         registries:\n{registries}defaults: {{via: [harbor]}}\nnodes:\n{nodes}"
+    )
+}
+
+/// Makes every node's patch and returns how many bytes they are.
+fn generate(text: &str) -> usize {
+    let parsed = inventory::parse(text, "mirrors.yaml", &|_| None);
+    let inventory = parsed.inventory.expect("a valid inventory");
+    let versions = Versions { talos: Some("v1.13".parse().unwrap()), talosctl: None };
+    let mut sources = Sources::new(".");
+    let mut bytes = 0;
+    for name in inventory.nodes.keys() {
+        let registries =
+            inventory.registries(Target::Node(name), versions.talos.as_ref().unwrap(), &mut sources).unwrap();
+        let (open, secret) = plain(Format::Strategic, &split(registries), &versions);
+        for documents in open.files.iter().chain(&secret.files) {
+            bytes += emit_stream(documents, Indent::default()).len();
+        }
+    }
+    bytes
+}
+
+fn median(mut times: Vec<Duration>) -> Duration {
+    times.sort_unstable();
+    times[times.len() / 2]
+}
+
+fn timed(mut run: impl FnMut()) -> Duration {
+    let start = Instant::now();
+    run();
+    start.elapsed()
+}
+
+fn main() {
+    println!("patches of 50 registries, median of 7");
+    println!("{:>7}  {:>9}  {:>9}  {:>12}", "nodes", "ms", "growth", "bytes");
+    let mut before = None;
+    for nodes in [250, 500, 1000, 2000] {
+        let text = inventory_text(50, nodes);
+        let mut bytes = 0;
+        let time = median((0..7).map(|_| timed(|| bytes = generate(&text))).collect());
+        let growth = before.map_or_else(
+            || "-".to_owned(),
+            |before: Duration| format!("x{:.2}", time.as_secs_f64() / before.as_secs_f64()),
+        );
+        println!("{nodes:>7}  {:>9.1}  {growth:>9}  {bytes:>12}", time.as_secs_f64() * 1000.0);
+        before = Some(time);
+    }
+    whole_process();
+}
+
+fn whole_process() {
+    let dir = tempfile::tempdir().unwrap();
+    let text = inventory_text(50, 0);
+    std::fs::write(dir.path().join("mirrors.yaml"), &text).unwrap();
+    let talmirror = env!("CARGO_BIN_EXE_talmirror");
+    let run = |program: &str, args: &[&str]| {
+        let status = Command::new(program)
+            .args(args)
+            .current_dir(dir.path())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .status()
+            .unwrap();
+        assert!(status.success(), "{program} {args:?}");
+    };
+    let patch = Command::new(talmirror).args(["generate", "-q"]).current_dir(dir.path()).output().unwrap();
+    std::fs::write(dir.path().join("patch.yaml"), patch.stdout).unwrap();
+    let ours = ["encrypt", "--age", RECIPIENT, "patch.yaml"];
+    let theirs =
+        ["encrypt", "--age", RECIPIENT, "--encrypted-regex", "^(password|identityToken|key)$", "patch.yaml"];
+    let sops = std::env::var("SOPS").ok();
+    let (mut own, mut other) = (Vec::new(), Vec::new());
+    for _ in 0..21 {
+        own.push(timed(|| run(talmirror, &ours)));
+        if let Some(sops) = &sops {
+            other.push(timed(|| run(sops, &theirs)));
+        }
+    }
+    let own = median(own).as_secs_f64() * 1000.0;
+    println!("\none patch of 50 registries encrypted, whole process, median of 21");
+    println!("talmirror  {own:>7.1} ms");
+    if sops.is_some() {
+        let other = median(other).as_secs_f64() * 1000.0;
+        println!("sops       {other:>7.1} ms   talmirror/sops {:.2}", own / other);
+    } else {
+        println!("sops       not measured: SOPS=/path/to/sops names it");
+    }
+}

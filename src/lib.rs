@@ -11,6 +11,7 @@
 //! - [`inventory`]: the user's file: schema, parse, findings with codes and places, what each node gets.
 //! - [`machineconfig`]: a Talos machine config: its registries read, replaced in place, compared.
 //! - [`patch`]: registries as JSON patch, strategic merge patch or documents, against nothing or a machine config.
+//! - [`import`]: foreign files, such as machine configs, patches, k3s' `registries.yaml`, as an inventory.
 //! - [`template`]: renders what lies in `templates/`.
 //! - [`cli`]: arguments, one file a command, tables, prompts, errors with hints, exit codes.
 
@@ -27,6 +28,8 @@ pub mod inventory;
 pub mod machineconfig;
 
 pub mod patch;
+
+pub mod import;
 
 pub mod template;
 

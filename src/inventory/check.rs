@@ -76,14 +76,14 @@ fn layers(inventory: &Inventory) -> impl Iterator<Item = (String, &Layer)> {
 }
 
 fn check_mirror(name: &str, mirror: &Mirror, problems: &mut Problems<'_>) {
-    let (span, path) = (&mirror.span, format!("mirrors.{name}"));
+    let (span, at_url, path) = (&mirror.span, &mirror.url_span, format!("mirrors.{name}"));
     let url_path = format!("{path}.url");
-    let Some(url) = check_url(&mirror.url, span, &url_path, problems) else { return };
+    let Some(url) = check_url(&mirror.url, at_url, &url_path, problems) else { return };
     let raw = matches!(mirror.kind, MirrorKind::Raw { .. });
     if !raw && !matches!(url.path(), "" | "/") {
         let problem = problems.add(
             Code::UrlHasPath,
-            span,
+            at_url,
             url_path.clone(),
             format!(
                 "`{}` holds the path `{}`, and for kind {} the path is derived",
@@ -95,7 +95,7 @@ fn check_mirror(name: &str, mirror: &Mirror, problems: &mut Problems<'_>) {
         problem.help = Some(format!("remove `{}` from the URL", url.path()));
     }
     if raw {
-        check_endpoint(&mirror.endpoint("*"), span, &path, problems);
+        check_endpoint(&mirror.endpoint("*"), at_url, &path, problems);
     }
     check_host(&mirror.url, mirror.credentials.as_ref(), mirror.tls.as_ref(), span, &path, problems);
     if let MirrorKind::Harbor { projects, .. } = &mirror.kind {
@@ -415,7 +415,12 @@ fn check_route(inventory: &Inventory, name: &str, route: &Route, problems: &mut 
                 }
                 true
             }
-            MirrorKind::Path { .. } => true,
+            MirrorKind::Path { .. } => {
+                if name != "*" {
+                    check_endpoint(&mirror.endpoint(name), span, &path, problems);
+                }
+                true
+            }
             MirrorKind::Plain | MirrorKind::Cache | MirrorKind::Raw { .. } => false,
         };
         if name == "*" && by_path {

@@ -8,6 +8,7 @@ mod pem;
 mod problem;
 mod resolve;
 mod sections;
+mod unrendered;
 
 pub use check::check_version;
 pub use code::{Code, Severity};
@@ -17,6 +18,7 @@ pub use model::{
 };
 pub use problem::{Problem, Problems, did_you_mean};
 pub use resolve::{ResolveError, Route, Target};
+pub(crate) use unrendered::{Engine, engine_of, hidden_in};
 
 use crate::yaml;
 
@@ -35,7 +37,10 @@ pub fn parse(text: &str, file: &str, env: &dyn Fn(&str) -> Option<String>) -> Pa
     let document = match yaml::parse_one(text) {
         Ok(document) => document,
         Err(error) => {
-            problems.add_syntax(&error);
+            match engine_of(text, error.position.line) {
+                Some((engine, position)) => add_template(&mut problems, engine, position, file),
+                None => problems.add_syntax(&error),
+            }
             return Parsed { inventory: None, problems: problems.into_sorted() };
         }
     };
@@ -50,6 +55,13 @@ pub fn parse(text: &str, file: &str, env: &dyn Fn(&str) -> Option<String>) -> Pa
             || !inventory.allow.iter().any(|code| code.eq_ignore_ascii_case(problem.code.as_str()))
     });
     Parsed { inventory: (!failed).then_some(inventory), problems }
+}
+
+fn add_template(problems: &mut Problems<'_>, engine: Engine, position: yaml::Position, file: &str) {
+    let message = format!("the file is a {} template that has not been rendered", engine.as_str());
+    let problem = problems.add(Code::Template, &(0..0), "", message);
+    problem.position = position;
+    problem.help = Some(engine.help(file, "talmirror validate -f -"));
 }
 
 /// The fields of every mapping of the schema, by the mapping's name.

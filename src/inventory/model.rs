@@ -171,6 +171,8 @@ pub struct Mirror {
     pub in_cluster: bool,
     /// Where the file defines it.
     pub span: Range<usize>,
+    /// Where the file has its URL.
+    pub url_span: Range<usize>,
 }
 
 /// How a mirror maps registries to URLs.

@@ -276,6 +276,11 @@ impl Decoder<'_, '_> {
             tls: self.tls(fields, "tls").get().cloned(),
             in_cluster: self.boolean(fields, "inCluster").unwrap_or(false),
             span: fields.span.clone(),
+            url_span: fields
+                .get("url")
+                .or(fields.get("mirror"))
+                .map(|url| url.span.clone())
+                .unwrap_or_default(),
         }
     }
 

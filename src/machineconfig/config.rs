@@ -17,9 +17,9 @@ pub struct MachineConfig {
     stream: Stream,
 }
 
-/// What a document is to us.
+/// What a document of a machine config is about.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Role {
+pub enum Role {
     /// The v1alpha1 document: `machine`, `cluster`, no `kind`.
     Machine,
     /// A registry document; the name is empty where it is missing.
@@ -122,18 +122,21 @@ impl MachineConfig {
     }
 
     pub(super) fn with_roles(&self) -> impl Iterator<Item = (&Document, Role)> {
-        self.stream.documents.iter().map(|document| (document, role(&document.root)))
+        self.stream.documents.iter().map(|document| (document, Role::of(&document.root)))
     }
 }
 
-fn role(root: &Node) -> Role {
-    match root.get("kind").and_then(Node::as_str) {
-        Some(kind) => kind.parse().map_or(Role::Other, |kind| {
-            Role::Registry(kind, root.get("name").and_then(Node::as_str).unwrap_or_default().to_owned())
-        }),
-        None if root.get("machine").is_some() || root.get("cluster").is_some() => Role::Machine,
-        None if root.get("version").and_then(Node::as_str) == Some("v1alpha1") => Role::Machine,
-        None => Role::Other,
+impl Role {
+    /// Finds out what a document is about by its root.
+    pub fn of(root: &Node) -> Self {
+        match root.get("kind").and_then(Node::as_str) {
+            Some(kind) => kind.parse().map_or(Self::Other, |kind| {
+                Self::Registry(kind, root.get("name").and_then(Node::as_str).unwrap_or_default().to_owned())
+            }),
+            None if root.get("machine").is_some() || root.get("cluster").is_some() => Self::Machine,
+            None if root.get("version").and_then(Node::as_str) == Some("v1alpha1") => Self::Machine,
+            None => Self::Other,
+        }
     }
 }
 

@@ -13,7 +13,7 @@ mod replace;
 #[cfg(test)]
 mod tests;
 
-pub use config::MachineConfig;
+pub use config::{MachineConfig, Role};
 pub use diff::{Change, Detail, Shown, What, diff};
 pub use fields::Fields;
 pub use read::{Found, Placed, Reader, Schema};

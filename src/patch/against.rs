@@ -41,7 +41,7 @@ impl AgainstError {
     /// Returns what to do about it.
     pub fn help(&self) -> &'static str {
         match self {
-            Self::SeveralDocuments(_) => "use --format strategic or --format documents",
+            Self::SeveralDocuments(_) => "use --format strategic, or leave --format out",
         }
     }
 }

@@ -100,13 +100,72 @@ groups: {rack-a: {nodes: [n2], registries: {docker.io: {via: [rack, harbor]}}}}
 nodes: {n1: {address: 10.0.0.1}, n2: {address: 10.0.0.2, version: v1.13.4}}
 ",
     );
-    insta::assert_snapshot!(place.run("explain alpine:3.22 --node n2").ok(), @"");
-    insta::assert_snapshot!(place.run("explain ghcr.io/a/b --node n1 --talos-version v1.14").ok(), @"");
-    insta::assert_snapshot!(place.run("explain quay.io/a/b:1 --talos-version v1.8 -o json").ok(), @"");
-    insta::assert_snapshot!(place.run("explain --node n2").ok(), @"");
-    insta::assert_snapshot!(place.run("explain e112").ok(), @"");
-    insta::assert_snapshot!(place.run("explain E999").ends(2).stderr.lines().next().unwrap(), @"");
-    insta::assert_snapshot!(place.run("explain Not/An/Image").ends(2), @"");
+    insta::assert_snapshot!(place.run("explain alpine:3.22 --node n2").ok(), @r"
+    IMAGE  docker.io/library/alpine:3.22   NODE  n2   TALOS  v1.13.4   SOURCE  groups.rack-a.registries.docker.io.via
+    HOP   VIA        REQUEST                                                                               AUTH (KEY)                        ON FAILURE
+    1     rack       HEAD http://10.0.1.5:5000/v2/library/alpine/manifests/3.22?ns=docker.io               -                                 next
+    2     harbor     HEAD https://harbor.example/v2/docker.io/library/alpine/manifests/3.22?ns=docker.io   robot$p (harbor.example)          next
+    3     upstream   HEAD https://registry-1.docker.io/v2/library/alpine/manifests/3.22                    hub-user (registry-1.docker.io)   fail
+    note: when all hops fail, the kubelet often shows the first one's error (containerd#7321)
+    note: before Talos 1.14, changed credentials reach pods' pulls only after a reboot of the node
+    ");
+    insta::assert_snapshot!(place.run("explain ghcr.io/a/b --node n1 --talos-version v1.14").ok(), @r"
+    IMAGE  ghcr.io/a/b:latest   NODE  n1   TALOS  v1.14   SOURCE  defaults.via
+    HOP   VIA      REQUEST                                                                  AUTH (KEY)                 ON FAILURE
+    1     harbor   HEAD https://harbor.example/v2/ghcr.io/a/b/manifests/latest?ns=ghcr.io   robot$p (harbor.example)   fail
+    ");
+    insta::assert_snapshot!(place.run("explain quay.io/a/b:1 --talos-version v1.8 -o json").ok(), @r#"
+    {
+      "apiVersion": "talmirror/v1",
+      "kind": "ImageRoute",
+      "image": "quay.io/a/b:1",
+      "registry": "quay.io",
+      "entry": "*",
+      "target": "any node without settings of its own",
+      "talosVersion": "v1.8",
+      "source": "registries.*.via",
+      "hops": [
+        {
+          "hop": 1,
+          "via": "rack",
+          "url": "http://10.0.1.5:5000/v2/a/b/manifests/1?ns=quay.io",
+          "authKey": "10.0.1.5:5000",
+          "username": null,
+          "onFailure": "next"
+        },
+        {
+          "hop": 2,
+          "via": "upstream",
+          "url": "https://quay.io/v2/a/b/manifests/1",
+          "authKey": "quay.io",
+          "username": null,
+          "onFailure": "fail"
+        }
+      ],
+      "notes": [
+        "when all hops fail, the kubelet often shows the first one's error (containerd#7321)",
+        "on Talos v1.8 only pods' pulls go on to the upstream; Talos' own (kubelet, etcd, installer) stop after the mirrors"
+      ]
+    }
+    "#);
+    insta::assert_snapshot!(place.run("explain --node n2").ok(), @r"
+    REGISTRY    VIA           FALLBACK   ENDPOINTS                                                  SOURCE
+    docker.io   rack,harbor   upstream   http://10.0.1.5:5000 https://harbor.example/v2/docker.io   groups.rack-a.registries.docker.io.via
+    ghcr.io     harbor        never      https://harbor.example/v2/ghcr.io                          defaults.via
+    *           rack          upstream   http://10.0.1.5:5000                                       registries.*.via
+    ");
+    insta::assert_snapshot!(place.run("explain e112").ok(), @r"
+    E112 (error): credentials under a key that is never looked up
+
+    Talos finds credentials by the host of the endpoint's URL. Docker Hub's is registry-1.docker.io, and a mirror's is the mirror's own: credentials under docker.io are used by no puller of Talos itself, in no version.
+    ");
+    insta::assert_snapshot!(place.run("explain E999").ends(2).stderr.lines().next().unwrap(), @"error: there is no finding `E999`");
+    insta::assert_snapshot!(place.run("explain Not/An/Image").ends(2), @r"
+    --- stderr
+    error: `Not/An/Image` is no image reference
+      caused by: `Not/An/Image` is no repository name: lower case letters and digits, parted by `.`, `_`, `__`, `-` or `/`
+    --- exit 2
+    ");
     let all = place.run("explain --node n1 -o json").ok();
     assert!(all.contains("<redacted>"), "{all}");
     assert!(place.run("explain --node n1 -o json --show-secrets").reveals().ok().contains("s3cr3t-p"));

@@ -45,8 +45,16 @@ fn modules_import_upwards_only() {
 /// Files that touch the outside world say so by their name; the rest takes values and returns values.
 #[test]
 fn pure_files_stay_pure() {
-    let outside =
-        ["std::fs", "std::env", "std::process", "TcpStream", "TcpListener", "SystemTime", "Timestamp::now", "Instant::now"];
+    let outside = [
+        "std::fs",
+        "std::env",
+        "std::process",
+        "TcpStream",
+        "TcpListener",
+        "SystemTime",
+        "Timestamp::now",
+        "Instant::now",
+    ];
     let mut wrong = Vec::new();
     for module in order().iter().filter(|module| *module != "cli") {
         let mut files = Vec::new();

@@ -58,6 +58,10 @@ fn the_session_is_as_printed() {
 fn ci_runs_the_test_command() {
     let readme = std::fs::read_to_string(repository("README.md")).unwrap();
     let ci = std::fs::read_to_string(repository(".ci/run")).unwrap();
-    assert!(readme.contains("```sh\ncargo run --quiet -- generate -f examples/minimal/mirrors.yaml\ncargo test\n```"));
+    assert!(
+        readme.contains(
+            "```sh\ncargo run --quiet -- generate -f examples/minimal/mirrors.yaml\ncargo test\n```"
+        )
+    );
     assert!(ci.contains("\nstep cargo test --locked\n"));
 }

@@ -34,11 +34,16 @@ fn one_password_of_forty_registries() {
     place.run("rotate r7.example --password-stdin").env(KEY.0, KEY.1).stdin("s3cr3t-new\n").ok();
     let new = place.read("mirrors.yaml");
     let lines = changed(&old, &new);
-    assert_eq!(lines.len(), if lines.iter().any(|line| line.starts_with("lastmodified")) { 3 } else { 2 }, "{lines:?}");
+    assert_eq!(
+        lines.len(),
+        if lines.iter().any(|line| line.starts_with("lastmodified")) { 3 } else { 2 },
+        "{lines:?}"
+    );
     assert!(lines[0].contains("u7") && lines.last().unwrap().starts_with("mac: ENC["), "{lines:?}");
     let plain = place.run("decrypt mirrors.yaml").env(KEY.0, KEY.1).reveals().ok();
-    assert!(plain.contains("username: u7, password: s3cr3t-new"), "{plain}");
-    assert!(plain.contains("password: s3cr3t-6}"), "{plain}");
+    // Braces need quotes round what is sealed, and they stay.
+    assert!(plain.contains("username: u7, password: \"s3cr3t-new\""), "{plain}");
+    assert!(plain.contains("password: \"s3cr3t-6\"}"), "{plain}");
 }
 
 #[test]
@@ -47,7 +52,9 @@ fn nothing_changed_means_no_byte_and_no_time() {
     let generate = || place.run("generate --output-dir out --encrypt").env(KEY.0, KEY.1);
     generate().ok();
     let files = ["out/mirrors.yaml", "out/secrets.sops.yaml"];
-    let state = || files.map(|file| (place.read(file), std::fs::metadata(place.path(file)).unwrap().modified().unwrap()));
+    let state = || {
+        files.map(|file| (place.read(file), std::fs::metadata(place.path(file)).unwrap().modified().unwrap()))
+    };
     let before = state();
     generate().ok();
     assert_eq!(state(), before);
@@ -62,7 +69,8 @@ fn nothing_changed_means_no_byte_and_no_time() {
 #[test]
 fn check_tells_what_differs_and_writes_nothing() {
     let place = place(1);
-    let run = |flags: &str| place.run(&format!("generate --output-dir out --encrypt {flags}")).env(KEY.0, KEY.1);
+    let run =
+        |flags: &str| place.run(&format!("generate --output-dir out --encrypt {flags}")).env(KEY.0, KEY.1);
     let ran = run("--check").ends(1);
     assert_eq!(ran.stdout, "missing    out/mirrors.yaml\nmissing    out/secrets.sops.yaml\n");
     assert!(!place.path("out").exists());
@@ -77,7 +85,10 @@ fn check_tells_what_differs_and_writes_nothing() {
     run("").ok();
     let new = place.read("out/secrets.sops.yaml");
     let lines = changed(&old, &new);
-    assert!(lines.len() <= 3 && lines.iter().filter(|line| line.starts_with("password:")).count() == 1, "{lines:?}");
+    assert!(
+        lines.len() <= 3 && lines.iter().filter(|line| line.starts_with("password:")).count() == 1,
+        "{lines:?}"
+    );
     // Without a key nobody can tell.
     let ran = place.run("generate --output-dir out --encrypt --check").ends(4);
     assert!(ran.stderr.contains("none of the keys at hand opens the file"), "{ran}");
@@ -92,7 +103,11 @@ fn an_encrypted_json_patch_is_a_map() {
     let sealed = place.run("generate --format json-patch --talos-version v1.11 --encrypt").ok();
     assert!(sealed.starts_with("patch:\n"), "{sealed}");
     place.write("patch.sops.yaml", &sealed);
-    let list = place.args(&["decrypt", "--extract", "[\"patch\"]", "patch.sops.yaml"]).env(KEY.0, KEY.1).reveals().ok();
+    let list = place
+        .args(&["decrypt", "--extract", "[\"patch\"]", "patch.sops.yaml"])
+        .env(KEY.0, KEY.1)
+        .reveals()
+        .ok();
     assert_eq!(list, place.run("generate --format json-patch --talos-version v1.11").reveals().ok());
 }
 
@@ -116,11 +131,15 @@ fn recipients_change() {
     let bob = bob.lines().find_map(|line| line.strip_prefix("# public key: ")).unwrap().to_owned();
     place.run("encrypt --in-place mirrors.yaml").ok();
     let old = place.read("mirrors.yaml");
-    place.write(".sops.yaml", format!("creation_rules:\n  - encrypted_regex: {RULE}\n    age: {ALICE},{bob}\n"));
+    place.write(
+        ".sops.yaml",
+        format!("creation_rules:\n  - encrypted_regex: {RULE}\n    age: {ALICE},{bob}\n"),
+    );
     let ran = place.run("rekey mirrors.yaml").env(KEY.0, KEY.1).ends(0);
     assert!(ran.stderr.contains("added age1"), "{ran}");
     let both = place.read("mirrors.yaml");
-    let sealed = |text: &str| text.lines().filter(|line| line.contains("ENC[")).map(str::to_owned).collect::<Vec<_>>();
+    let sealed =
+        |text: &str| text.lines().filter(|line| line.contains("ENC[")).map(str::to_owned).collect::<Vec<_>>();
     assert_eq!(sealed(&old), sealed(&both));
     place.run("decrypt mirrors.yaml").env("SOPS_AGE_KEY_FILE", "second.txt").reveals().ok();
     place.write(".sops.yaml", format!("creation_rules:\n  - encrypted_regex: {RULE}\n    age: {bob}\n"));
@@ -171,7 +190,10 @@ fn rules_that_would_leak_are_refused() {
         ("^pasword$", 23, "in clear text"),
         ("^key$", 23, "in clear text"),
     ] {
-        place.write(".sops.yaml", format!("creation_rules:\n  - encrypted_regex: '{rule}'\n    age: {ALICE}\n"));
+        place.write(
+            ".sops.yaml",
+            format!("creation_rules:\n  - encrypted_regex: '{rule}'\n    age: {ALICE}\n"),
+        );
         let ran = place.run("encrypt --in-place mirrors.yaml").ends(code);
         assert!(ran.stderr.contains(want), "{ran}");
         assert_eq!(place.read("mirrors.yaml"), plain);
@@ -233,18 +255,105 @@ cluster: {}
 ";
     place.write("n1.yaml", config);
     let ran = place.run("diff --against n1.yaml --talos-version v1.11").ends(1);
-    insta::assert_snapshot!(ran, @"");
-    insta::assert_snapshot!(place.run("diff --against n1.yaml -o json").ends(1).stdout, @"");
+    insta::assert_snapshot!(ran, @r"
+    - quay.io  endpoints[0] https://old.example
+    ~ auth h.example  password  <redacted> → <redacted>
+    + r0.example  endpoints[0] https://h.example/v2/r0.example, endpoints[0].overridePath true
+    + auth r0.example  username u0, password <redacted>
+    --- stderr
+    n1.yaml: 4 differences
+    --- exit 1
+    ");
+    insta::assert_snapshot!(place.run("diff --against n1.yaml -o json").ends(1).stdout, @r#"
+    {
+      "apiVersion": "talmirror/v1",
+      "kind": "Diff",
+      "file": "n1.yaml",
+      "changed": true,
+      "items": [
+        {
+          "kind": "mirror",
+          "name": "quay.io",
+          "what": "removed",
+          "details": [
+            {
+              "field": "endpoints[0]",
+              "old": "https://old.example",
+              "new": null
+            }
+          ]
+        },
+        {
+          "kind": "auth",
+          "name": "h.example",
+          "what": "changed",
+          "details": [
+            {
+              "field": "password",
+              "old": "<redacted>",
+              "new": "<redacted>"
+            }
+          ]
+        },
+        {
+          "kind": "mirror",
+          "name": "r0.example",
+          "what": "added",
+          "details": [
+            {
+              "field": "endpoints[0]",
+              "old": null,
+              "new": "https://h.example/v2/r0.example"
+            },
+            {
+              "field": "endpoints[0].overridePath",
+              "old": null,
+              "new": "true"
+            }
+          ]
+        },
+        {
+          "kind": "auth",
+          "name": "r0.example",
+          "what": "added",
+          "details": [
+            {
+              "field": "username",
+              "old": null,
+              "new": "u0"
+            },
+            {
+              "field": "password",
+              "old": null,
+              "new": "<redacted>"
+            }
+          ]
+        }
+      ]
+    }
+    "#);
     let ran = place.run("machineconfig patch n1.yaml --talos-version v1.11 --in-place").ends(0);
-    insta::assert_snapshot!(ran, @"");
+    insta::assert_snapshot!(ran, @r"
+    --- stderr
+    warning: mirror quay.io is not in the inventory and goes
+    help: --keep-unlisted keeps it
+    wrote n1.yaml
+    --- exit 0
+    ");
     let edited = place.read("n1.yaml");
-    assert!(edited.starts_with("version: v1alpha1 # ours\nmachine:\n    type: worker\n    registries:\n"), "{edited}");
+    assert!(
+        edited.starts_with("version: v1alpha1 # ours\nmachine:\n    type: worker\n    registries:\n"),
+        "{edited}"
+    );
     assert!(edited.ends_with("    sysctls: {vm.nr_hugepages: '1'}\ncluster: {}\n"), "{edited}");
     place.run("diff --against n1.yaml").ok();
     place.run("mc patch n1.yaml --talos-version v1.11 --check").ok();
     place.run("mc patch n1.yaml --talos-version v1.14 --in-place").ok();
     let documents = place.read("n1.yaml");
-    assert!(documents.contains("kind: RegistryMirrorConfig") && !documents.contains("mirrors:"), "{documents}");
+    assert!(
+        documents.contains("kind: RegistryMirrorConfig") && !documents.contains("mirrors:"),
+        "{documents}"
+    );
     place.run("diff --against n1.yaml").ok();
     place.write("n1.yaml", config);
     let kept = place.run("mc patch n1.yaml --talos-version v1.14 --keep-unlisted").reveals().ok();
@@ -255,17 +364,24 @@ cluster: {}
 fn patches_against_a_config_are_the_least() {
     let place = place(1);
     place.write("n1.yaml", "machine:\n    type: worker\n    registries: {}\ncluster: {}\n");
-    let first = place.run("generate --format json-patch --talos-version v1.11 --against n1.yaml").reveals().ok();
+    let first =
+        place.run("generate --format json-patch --talos-version v1.11 --against n1.yaml").reveals().ok();
     assert!(first.contains("path: /machine/registries/mirrors\n"), "{first}");
     place.run("mc patch n1.yaml --talos-version v1.11 --in-place").ok();
     for (format, version) in [("json-patch", "v1.11"), ("strategic", "v1.11"), ("auto", "v1.11")] {
-        let ran = place.run(&format!("generate --format {format} --talos-version {version} --against n1.yaml")).ends(0);
+        let ran = place
+            .run(&format!("generate --format {format} --talos-version {version} --against n1.yaml"))
+            .ends(0);
         assert_eq!(ran.stdout, "");
         assert!(ran.stderr.contains("nothing to change"), "{ran}");
     }
-    let moved = place.run("generate --format documents --talos-version v1.13 --against n1.yaml").reveals().ok();
+    let moved =
+        place.run("generate --format documents --talos-version v1.13 --against n1.yaml").reveals().ok();
     assert!(moved.starts_with("machine:\n    registries:\n        $patch: delete\n---\n"), "{moved}");
-    place.write("n1.yaml", "machine: {type: worker}\n---\napiVersion: v1alpha1\nkind: HostnameConfig\nhostname: x\n");
+    place.write(
+        "n1.yaml",
+        "machine: {type: worker}\n---\napiVersion: v1alpha1\nkind: HostnameConfig\nhostname: x\n",
+    );
     let ran = place.run("generate --format json-patch --against n1.yaml").ends(3);
     assert!(ran.stderr.contains("has 2 documents"), "{ran}");
     place.write("n1.yaml", "a: b\n");

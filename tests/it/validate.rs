@@ -19,15 +19,89 @@ registries:
 ",
     );
     let ran = place.run("validate").ends(1);
-    insta::assert_snapshot!(ran.to_string(), @"");
+    insta::assert_snapshot!(ran.to_string(), @r#"
+    --- stderr
+    error[E103]: `https://h.example/v2/docker.io` holds the path `/v2/docker.io`, and for kind harbor the path is derived
+      --> mirrors.yaml:2:33  mirrors.harbor.url
+    help: remove `/v2/docker.io` from the URL
+
+    error[E109]: there is a username without a password
+      --> mirrors.yaml:2:80  mirrors.harbor.credentials
+       |  Talos takes username and password, or auth, or identityToken: one of them, whole
+
+    warning[W203]: `https://docker.io/v2` is a web site and not a registry
+      --> mirrors.yaml:3:27  mirrors.gar
+    help: Docker Hub's API is https://registry-1.docker.io; `upstream` in `via` means it
+
+    error[E101]: unknown field `overidePath` in `mirrors.gar`
+      --> mirrors.yaml:3:49  mirrors.gar.overidePath
+    help: did you mean `overridePath`?
+
+    error[E107]: `mirrors.plain` has TLS settings, but `http://p:5000` is plain http
+      --> mirrors.yaml:4:5  mirrors.plain.tls
+       |  Talos then refuses every pull: TLS config specified for non-HTTPS registry
+    help: drop `tls`, or use https
+
+    note[W210]: when its mirrors fail, Docker Hub is asked without credentials
+      --> mirrors.yaml:6:5  registries.docker.io
+    help: registries.docker.io.upstream.credentials, if the nodes share one address
+
+    error[E104]: no mirror is named `habor`
+      --> mirrors.yaml:6:23  registries."docker.io".via[0]
+    help: did you mean `harbor`?
+
+    error[E113]: `https://quay.io`: a registry name has no scheme
+      --> mirrors.yaml:7:5  registries.https://quay.io
+    help: use `quay.io`
+
+    error[E106]: `ghcr.io` has no endpoint at all
+      --> mirrors.yaml:8:5  registries.ghcr.io
+       |  with no mirror and no fallback, Talos' two pullers do different things
+    help: name a mirror in `via`, or use `fallback: upstream`
+
+    error[E113]: no image reference resolves to `registry-1.docker.io`
+      --> mirrors.yaml:9:5  registries.registry-1.docker.io
+    help: use `docker.io`; the API's host is derived from it
+
+    error[E105]: `*` cannot go through `harbor`: every registry needs a path of its own there
+      --> mirrors.yaml:10:5  registries.*
+    help: use a mirror of kind cache, or list the registries
+
+    warning[W220]: every registry without an entry depends on this mirror
+      --> mirrors.yaml:10:5  registries.*
+    help: use `fallback: upstream` for `*`
+
+    mirrors.yaml: 9 errors, 2 warnings, 1 note
+    --- exit 1
+    "#);
 }
 
 #[test]
 fn json_and_annotations() {
     let place = Place::new();
     place.write("mirrors.yaml", "mirror: http://h.example\nregistries: [ghcr.io]\ncredentials: {username: u, passwordFrom: {env: X}}\n");
-    insta::assert_snapshot!(place.run("validate -o json").ok(), @"");
-    insta::assert_snapshot!(place.run("validate -o github --deny warnings").ends(1).stdout, @"");
+    insta::assert_snapshot!(place.run("validate -o json").ok(), @r#"
+    {
+      "apiVersion": "talmirror/v1",
+      "kind": "ValidationResult",
+      "file": "mirrors.yaml",
+      "valid": true,
+      "items": [
+        {
+          "code": "W204",
+          "severity": "warning",
+          "file": "mirrors.yaml",
+          "line": 1,
+          "column": 1,
+          "path": "mirrors.harbor.credentials",
+          "message": "`mirrors.harbor` sends credentials in clear to `http://h.example`",
+          "reason": null,
+          "help": null
+        }
+      ]
+    }
+    "#);
+    insta::assert_snapshot!(place.run("validate -o github --deny warnings").ends(1).stdout, @"::warning file=mirrors.yaml,line=1,col=1,title=W204::`mirrors.harbor` sends credentials in clear to `http://h.example`");
     place.write("mirrors.yaml", "mirror: http://h.example\nregistries: [ghcr.io]\ncredentials: {username: u, passwordFrom: {env: X}}\nlint: {allow: [W204]}\n");
     insta::assert_snapshot!(place.run("validate --deny warnings").ok(), @"");
 }
@@ -53,5 +127,33 @@ verify: {images: [alpine, quay.io/x/y], timeout: 1m}
 ",
     );
     let ran = place.run("validate").ends(1);
-    insta::assert_snapshot!(ran.to_string(), @"");
+    insta::assert_snapshot!(ran.to_string(), @r"
+    --- stderr
+    error[E115]: `groups.x.nodes`: there is no node `n9`
+      --> mirrors.yaml:1:1  groups.x.nodes
+    help: did you mean `n1`?
+
+    error[E115]: `n2` and `n1` have the same address, 10.0.0.1
+      --> mirrors.yaml:1:1  nodes.n2.address
+
+    error[E115]: `rollout.canary`: there is no node `n3`
+      --> mirrors.yaml:1:1  rollout.canary
+    help: did you mean `n1`?
+
+    error[E117]: the trial of 30 s is not longer than its verification, which may take 120 s
+      --> mirrors.yaml:1:1  rollout.tryTimeout
+    help: set rollout.tryTimeout to 180 s or more, or verify fewer images
+
+    warning[W201]: `ghcr.io` depends on `b`, which runs in this cluster, and has no fallback
+      --> mirrors.yaml:6:39  registries.ghcr.io
+       |  after a power cut its own images come through the mirror that is not there yet
+    help: use `fallback: upstream`
+
+    warning[W213]: node `n1` is in `x` and `y`, and both set `ghcr.io`
+      --> mirrors.yaml:7:36  groups.y.registries.ghcr.io
+    help: `y` wins, because it stands later
+
+    mirrors.yaml: 4 errors, 2 warnings
+    --- exit 1
+    ");
 }

@@ -12,7 +12,7 @@ use crate::cli::load::{Loaded, default_version, load};
 use crate::cli::output::{Artifact, Encryption, Mode, Seal, write};
 use crate::cli::ui::Ui;
 use crate::inventory::Target;
-use crate::patch::{self, Choice, Format, Parts, Patch, Versions};
+use crate::patch::{self, Choice, Current, Format, Parts, Patch, Versions};
 use crate::registries::{Registries, TalosVersion};
 use crate::secret::Secret;
 use crate::yaml::{Indent, emit, emit_stream};
@@ -96,7 +96,12 @@ struct Made {
     registries: Registries,
 }
 
-fn make(args: &GenerateArgs, loaded: &mut Loaded, target: Target<'_>) -> Result<Made, CliError> {
+fn make(
+    args: &GenerateArgs,
+    loaded: &mut Loaded,
+    target: Target<'_>,
+    current: Option<&Current>,
+) -> Result<Made, CliError> {
     let versions = Versions {
         talos: loaded.talos_version(&args.versions, target),
         talosctl: args.talosctl_version.clone(),
@@ -106,7 +111,11 @@ fn make(args: &GenerateArgs, loaded: &mut Loaded, target: Target<'_>) -> Result<
         (None, Some(format)) => format.parse().map_err(CliError::usage)?,
         (None, None) => Choice::Auto,
     };
-    let format = patch::choose(choice, &versions)?;
+    let format = match (patch::choose(choice, &versions)?, choice, current) {
+        // A config of several documents takes no JSON patch, whatever its version.
+        (Format::JsonPatch, Choice::Auto, Some(current)) if current.documents > 1 => Format::Strategic,
+        (format, _, _) => format,
+    };
     if args.output == Style::Json && format != Format::JsonPatch {
         return Err(CliError::usage(format!("a patch of format {format} has no JSON form"))
             .help("leave -o json out, or use --format json-patch"));
@@ -133,7 +142,8 @@ fn to_stdout(
             );
         }
     }
-    let mut made = make(args, loaded, target)?;
+    let current = args.against.as_ref().map(|file| current::read(file, global)).transpose()?;
+    let mut made = make(args, loaded, target, current.as_ref())?;
     let hidden = !args.show_secrets && !args.encryption.wanted(loaded) && std::io::stdout().is_terminal();
     if hidden && !made.registries.secrets().is_empty() {
         hide(&mut made.registries);
@@ -142,11 +152,8 @@ fn to_stdout(
             Some("send the patch to a file or a pipe, or use --show-secrets"),
         );
     }
-    let patch = match &args.against {
-        Some(file) => {
-            let current = current::read(file, global)?;
-            patch::against(made.format, &made.registries, &current, &made.versions)?
-        }
+    let patch = match &current {
+        Some(current) => patch::against(made.format, &made.registries, current, &made.versions)?,
         None => {
             let parts = Parts::whole(made.registries.clone());
             patch::plain(made.format, &parts, &made.versions).0
@@ -214,7 +221,7 @@ fn to_directory(
     let indent = args.encryption.indent()?;
     let (mut artifacts, mut cautions) = (Vec::new(), Vec::new());
     for (name, target) in targets {
-        let made = make(args, loaded, target)?;
+        let made = make(args, loaded, target, None)?;
         let (open, secret) = patch::plain(made.format, &patch::split(made.registries), &made.versions);
         for caution in &open.cautions {
             // In files of their own both steps are there: what the caution asks for has been done.

@@ -112,6 +112,9 @@ struct Answers {
 pub(crate) fn run(ui: &mut Ui, global: &Global, mut args: InitArgs) -> Result<Exit, CliError> {
     let answers = answers(global, &mut args)?;
     let file = if global.inventory == "-" { "mirrors.yaml" } else { &global.inventory };
+    if args.dir == Path::new(".") {
+        args.dir = PathBuf::new(); // messages name files as the user would
+    }
     let inventory_path = args.dir.join(file);
     let text = inventory_text(&args, &answers);
     check(&text, file)?;
@@ -185,7 +188,7 @@ fn answers(global: &Global, args: &mut InitArgs) -> Result<Answers, CliError> {
     .collect();
     let can_ask = !global.no_input && std::io::stdin().is_terminal() && std::io::stderr().is_terminal();
     if !missing.is_empty() && !can_ask {
-        return Err(CliError::usage(format!("{} is missing, and there is no terminal to ask on", missing.join(" and ")))
+        return Err(CliError::usage(format!("missing: {}; and there is no terminal to ask on", missing.join(", ")))
             .help("for example: talmirror init --kind harbor --url https://harbor.example --registries docker.io,ghcr.io"));
     }
     let ask = !missing.is_empty();

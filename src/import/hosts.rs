@@ -1,0 +1,191 @@
+use std::ops::Range;
+
+use toml::Spanned;
+use toml::de::{DeString, DeTable, DeValue};
+
+use super::page::Page;
+use super::reading::{Reading, Scope};
+use super::sheet::{At, Given, Listed, Located, Sheet, Tls};
+use crate::image::api_host;
+use crate::inventory::{Code, did_you_mean};
+use crate::registries::Endpoint;
+
+/// The keys of a host that have a meaning for pulls.
+const KNOWN: [&str; 5] = ["capabilities", "override_path", "ca", "client", "skip_verify"];
+
+/// Reads one `hosts.toml` of containerd; its folder is named after the registry.
+///
+/// Source: containerd `docs/hosts.md` and `core/remotes/docker/config/hosts.go`.
+pub(super) fn read(reading: &mut Reading, page: &Page<'_>) {
+    let top = At::top(page.file);
+    let Some((folder, registry)) = registry_of(page.file) else {
+        reading
+            .findings
+            .add(
+                Code::MissingField,
+                &top,
+                "the name of the registry is that of the folder, and there is none",
+            )
+            .help = Some("import the folder that holds `docker.io/hosts.toml` and the like".to_owned());
+        return;
+    };
+    let table = match DeTable::parse(page.text) {
+        Ok(table) => table.into_inner(),
+        Err(error) => {
+            let at = page.at(&error.span().unwrap_or(0..0), "");
+            let message = error.message().lines().next().unwrap_or("this is not TOML").to_owned();
+            reading.findings.add(Code::Syntax, &at, message);
+            return;
+        }
+    };
+    let mut hosts = Hosts { page, reading, folder, sheet: Sheet::default() };
+    hosts.all(&registry, &table, top);
+    let sheet = hosts.sheet;
+    reading.sheets.push((Scope::All, sheet));
+}
+
+/// Returns the folder and the registry it stands for: `_default` is all, `h_5000_` is `h:5000`.
+fn registry_of(file: &str) -> Option<(&str, String)> {
+    let (path, _) = file.rsplit_once(['/', '\\'])?;
+    let name = path.rsplit(['/', '\\']).next().filter(|name| !name.is_empty() && *name != ".")?;
+    let port = name.strip_suffix('_').and_then(|name| name.rsplit_once('_'));
+    let registry = match port {
+        _ if name == "_default" => "*".to_owned(),
+        Some((host, port)) if port.parse::<u16>().is_ok() => format!("{host}:{port}"),
+        Some(_) | None => name.to_owned(),
+    };
+    Some((name, registry))
+}
+
+struct Hosts<'r, 'p> {
+    page: &'r Page<'p>,
+    reading: &'r mut Reading,
+    folder: &'r str,
+    sheet: Sheet,
+}
+
+type Entries<'e, 'i> = Vec<(&'e Spanned<DeString<'i>>, &'e Spanned<DeValue<'i>>)>;
+
+impl Hosts<'_, '_> {
+    fn all(&mut self, registry: &str, table: &DeTable<'_>, top: At) {
+        let mut endpoints = Vec::new();
+        let list =
+            find(table, "host").and_then(|host| host.get_ref().as_table()).map(in_order).unwrap_or_default();
+        for (url, value) in list {
+            let Some(settings) = value.get_ref().as_table() else { continue };
+            endpoints.extend(self.host(url.get_ref(), &url.span(), settings));
+        }
+        let server =
+            find(table, "server").and_then(|server| Some((server.span(), server.get_ref().as_str()?)));
+        let mut never = false;
+        let own = format!("https://{}", api_host(registry));
+        let (span, url) = server.clone().unwrap_or((0..0, own.as_str()));
+        let upstream = Endpoint::new(with_scheme(url), false).host() == api_host(registry)
+            && !url.starts_with("http://");
+        if server.is_some() && !upstream {
+            // containerd tries `server` last, in place of the upstream: Talos writes its own `skipFallback` so.
+            endpoints.extend(self.host(url, &span, table));
+            never = true;
+        } else if registry != "*" {
+            self.tls(api_host(registry), &span, table);
+        }
+        if !endpoints.is_empty() || never {
+            let value = Listed { endpoints, never, one_override: false };
+            self.sheet.mirrors.insert(registry.to_owned(), Located { value, at: top });
+        }
+    }
+
+    fn host(&mut self, url: &str, span: &Range<usize>, settings: &DeTable<'_>) -> Option<Located<Endpoint>> {
+        let at = self.page.at(span, format!("host.\"{url}\""));
+        for (key, _) in in_order(settings) {
+            let known = KNOWN.contains(&key.get_ref().as_ref())
+                || matches!(key.get_ref().as_ref(), "server" | "host");
+            if !known {
+                let message = format!("`{}` is left out", key.get_ref());
+                let problem = self.reading.findings.add(
+                    Code::Dropped,
+                    &self.page.at(&key.span(), at.path.clone()),
+                    message,
+                );
+                problem.reason = Some("Talos has no such setting".to_owned());
+                problem.help =
+                    did_you_mean(key.get_ref(), KNOWN).map(|near| format!("did you mean `{near}`?"));
+            }
+        }
+        let capabilities = find(settings, "capabilities").and_then(|list| list.get_ref().as_array());
+        if let Some(list) = capabilities {
+            let can = |word: &str| list.iter().any(|item| item.get_ref().as_str() == Some(word));
+            if !can("pull") {
+                let message = format!("`{url}` serves no pulls, and is left out");
+                self.reading.findings.add(Code::Dropped, &at, message);
+                return None;
+            }
+            if !can("resolve") {
+                let message = format!("`{url}` resolves no tags here; through Talos it will");
+                self.reading.findings.add(Code::Dropped, &at, message).reason =
+                    Some("Talos gives every mirror the capabilities pull and resolve".to_owned());
+            }
+        }
+        let override_path = flag(settings, "override_path");
+        let value = Endpoint::new(with_scheme(url), override_path);
+        self.tls(value.host(), span, settings);
+        Some(Located { value, at })
+    }
+
+    fn tls(&mut self, host: &str, span: &Range<usize>, settings: &DeTable<'_>) {
+        let at = self.page.at(span, "");
+        let mut files = |key: &str| -> Vec<String> {
+            let texts = find(settings, key).map(|value| texts(value.get_ref())).unwrap_or_default();
+            let kept = if key == "ca" { 1 } else { 2 };
+            if texts.len() > kept {
+                let message = format!("more files in `{key}` than Talos takes: only the first is kept");
+                self.reading.findings.add(Code::Dropped, &at, message);
+            }
+            texts
+                .into_iter()
+                .map(|file| if file.starts_with('/') { file } else { format!("{}/{file}", self.folder) })
+                .collect()
+        };
+        let (ca, client) = (files("ca"), files("client"));
+        let cert = client.first().cloned();
+        // One file may hold both.
+        let key = client.get(1).cloned().or_else(|| cert.clone());
+        let value = Tls {
+            ca: ca.first().cloned().map(Given::File),
+            cert: cert.map(Given::File),
+            key: key.map(Given::File),
+            insecure: flag(settings, "skip_verify"),
+        };
+        if value != Tls::default() {
+            self.sheet.tls.insert(host.to_owned(), Located { value, at });
+        }
+    }
+}
+
+fn with_scheme(url: &str) -> String {
+    if url.contains("://") { url.to_owned() } else { format!("https://{url}") }
+}
+
+fn find<'t, 'i>(table: &'t DeTable<'i>, name: &str) -> Option<&'t Spanned<DeValue<'i>>> {
+    table.iter().find(|(key, _)| key.get_ref() == name).map(|(_, value)| value)
+}
+
+/// The order of the file is the order of the tries.
+fn in_order<'t, 'i>(table: &'t DeTable<'i>) -> Entries<'t, 'i> {
+    let mut entries: Entries<'_, '_> = table.iter().collect();
+    entries.sort_by_key(|(key, _)| key.span().start);
+    entries
+}
+
+fn flag(table: &DeTable<'_>, name: &str) -> bool {
+    find(table, name).and_then(|value| value.get_ref().as_bool()).unwrap_or(false)
+}
+
+/// Returns the texts of a value: one, a list, or a list of lists.
+fn texts(value: &DeValue<'_>) -> Vec<String> {
+    match (value.as_str(), value.as_array()) {
+        (Some(text), _) => vec![text.to_owned()],
+        (None, Some(list)) => list.iter().flat_map(|item| texts(item.get_ref())).collect(),
+        (None, None) => Vec::new(),
+    }
+}

@@ -1,0 +1,92 @@
+use crate::machineconfig::Role;
+use crate::yaml::{Node, Stream, parse};
+
+/// What a foreign file is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SourceKind {
+    /// A whole machine config, of one or several documents.
+    MachineConfig,
+    /// What `talosctl get machineconfig -o yaml` prints.
+    Resource,
+    /// RFC 6902 operations, as a list or under `patch:`.
+    JsonPatch,
+    /// A strategic merge patch.
+    StrategicPatch,
+    /// `Registry*Config` documents alone.
+    Documents,
+    /// talhelper's `talconfig.yaml`.
+    Talhelper,
+    /// The `registries.yaml` of k3s and RKE2.
+    K3s,
+    /// A `hosts.toml` of containerd.
+    Containerd,
+}
+
+impl SourceKind {
+    /// Returns the word for it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::MachineConfig => "machine config",
+            Self::Resource => "talosctl resource",
+            Self::JsonPatch => "JSON patch",
+            Self::StrategicPatch => "strategic merge patch",
+            Self::Documents => "registry documents",
+            Self::Talhelper => "talhelper config",
+            Self::K3s => "k3s registries",
+            Self::Containerd => "containerd hosts",
+        }
+    }
+}
+
+/// Finds out what a text is; `None` for a text that is nothing of this kind, or no YAML.
+pub fn detect(text: &str) -> Option<SourceKind> {
+    let kind = parse(text).ok().and_then(|stream| of_stream(&stream));
+    // A machine config may hold a hosts.toml among its files, further to the right.
+    let toml = |line: &str| {
+        let key = line.split_once('=').map(|(key, _)| key.trim_end());
+        line.starts_with("[host") || matches!(key, Some("server" | "capabilities"))
+    };
+    kind.or_else(|| text.lines().any(toml).then_some(SourceKind::Containerd))
+}
+
+/// Finds out what a parsed text is.
+pub(super) fn of_stream(stream: &Stream) -> Option<SourceKind> {
+    let roots = || stream.documents.iter().map(|document| &document.root);
+    if roots().any(|root| is_patch_list(root) || root.get("patch").is_some_and(Node::is_sequence)) {
+        return Some(SourceKind::JsonPatch);
+    }
+    if roots().any(is_resource) {
+        return Some(SourceKind::Resource);
+    }
+    if roots()
+        .any(|root| root.get("apiVersion").is_none() && root.get("nodes").is_some_and(Node::is_sequence))
+    {
+        return Some(SourceKind::Talhelper);
+    }
+    let own = |root: &Node| root.get("kind").is_some() || root.get("mirror").is_some();
+    if roots().any(|root| !own(root) && (root.get("mirrors").is_some() || root.get("configs").is_some())) {
+        return Some(SourceKind::K3s);
+    }
+    let machines: Vec<&Node> = roots().filter(|root| Role::of(root) == Role::Machine).collect();
+    let whole = |root: &&Node| root.at(&["machine", "type"]).is_some() || root.get("cluster").is_some();
+    if machines.iter().any(whole) {
+        return Some(SourceKind::MachineConfig);
+    }
+    if !machines.is_empty() || roots().any(|root| root.get("$patch").is_some()) {
+        return Some(SourceKind::StrategicPatch);
+    }
+    let registry = |root: &Node| matches!(Role::of(root), Role::Registry(..));
+    roots().any(registry).then_some(SourceKind::Documents)
+}
+
+/// Tells whether a node is a list of RFC 6902 operations; an empty list is one.
+pub(super) fn is_patch_list(node: &Node) -> bool {
+    node.is_sequence()
+        && node.items().iter().all(|item| item.get("op").is_some() || item.get("path").is_some())
+}
+
+/// Tells whether a document is a COSI resource that holds a machine config.
+pub(super) fn is_resource(root: &Node) -> bool {
+    let kind = root.at(&["metadata", "type"]).and_then(Node::as_str);
+    root.get("spec").is_some() && kind.is_some_and(|kind| kind.to_lowercase().starts_with("machineconfig"))
+}

@@ -1,0 +1,154 @@
+use super::jsonpatch;
+use super::kind::{SourceKind, is_patch_list, is_resource};
+use super::page::Page;
+use super::reading::{NodeInfo, Purpose, Reading, Scope};
+use crate::inventory::Code;
+use crate::yaml::{Node, Stream, parse};
+
+/// Reads one of Talos' own files: a config, a resource, a patch, documents.
+pub(super) fn read(reading: &mut Reading, page: &Page<'_>, stream: &Stream, kind: SourceKind, alone: bool) {
+    let roots: Vec<&Node> = stream.documents.iter().map(|document| &document.root).collect();
+    match kind {
+        SourceKind::JsonPatch => {
+            for root in roots {
+                json_patch(reading, page, root, &Scope::All);
+            }
+        }
+        SourceKind::Resource => resources(reading, page, &roots),
+        SourceKind::MachineConfig => {
+            let (sheet, mut node) = reading.talos(page, &roots, Purpose::Config);
+            if let Some(name) = hostname(&roots) {
+                node.name = name;
+            }
+            if node.name.is_empty() {
+                stem(page.file).clone_into(&mut node.name);
+            }
+            whole(reading, node, sheet, alone);
+        }
+        SourceKind::StrategicPatch | SourceKind::Documents => {
+            let (sheet, _) = reading.talos(page, &roots, Purpose::Patch);
+            reading.sheets.push((Scope::All, sheet));
+        }
+        SourceKind::Talhelper | SourceKind::K3s | SourceKind::Containerd => {}
+    }
+}
+
+/// Reads a text of a patch within another file.
+pub(super) fn patch(reading: &mut Reading, page: &Page<'_>, scope: &Scope) {
+    match parse(page.text) {
+        Err(error) => page.syntax(&error, &mut reading.findings),
+        Ok(stream) => {
+            let roots: Vec<&Node> = stream.documents.iter().map(|document| &document.root).collect();
+            let lists = roots.iter().filter(|root| is_patch_list(root) && !root.items().is_empty());
+            for root in lists.clone() {
+                json_patch(reading, page, root, scope);
+            }
+            if lists.count() == 0 && mentions_registries(&roots) {
+                let (sheet, _) = reading.talos(page, &roots, Purpose::Config);
+                reading.sheets.push((scope.clone(), sheet));
+            }
+        }
+    }
+}
+
+/// Reads RFC 6902 operations.
+pub(super) fn json_patch(reading: &mut Reading, page: &Page<'_>, root: &Node, scope: &Scope) {
+    let tree = jsonpatch::tree(root, page, &mut reading.findings);
+    if tree.entries().is_empty() {
+        return;
+    }
+    let at = page.at(&root.span, "");
+    let problem = reading.findings.add(
+        Code::JsonPatchDocuments,
+        &at,
+        "a JSON patch applies to single-document configs only",
+    );
+    problem.reason = Some("every config generated since Talos 1.12 has several documents".to_owned());
+    problem.help = Some("`talmirror generate` writes a form that applies to both".to_owned());
+    let (mut sheet, _) = reading.talos(page, &[&tree], Purpose::Config);
+    sheet.replaces = !jsonpatch::appends(root);
+    reading.sheets.push((scope.clone(), sheet));
+}
+
+fn mentions_registries(roots: &[&Node]) -> bool {
+    roots.iter().any(|root| {
+        root.at(&["machine", "registries"]).is_some()
+            || matches!(crate::machineconfig::Role::of(root), crate::machineconfig::Role::Registry(..))
+    })
+}
+
+/// Reads resources; documents without one of their own belong to the resource before them (Talos up to 1.11).
+fn resources(reading: &mut Reading, page: &Page<'_>, roots: &[&Node]) {
+    let mut configs: Vec<(&Node, Vec<&Node>)> = Vec::new();
+    for root in roots {
+        match configs.last_mut() {
+            _ if is_resource(root) => configs.push((root, Vec::new())),
+            Some((_, more)) => more.push(root),
+            None => {}
+        }
+    }
+    let name_of = |root: &Node| root.get("node").and_then(Node::as_str).unwrap_or_default().to_owned();
+    let id_of =
+        |root: &Node| root.at(&["metadata", "id"]).and_then(Node::as_str).unwrap_or_default().to_owned();
+    let mut names: Vec<String> = configs.iter().map(|(root, _)| name_of(root)).collect();
+    names.sort_unstable();
+    names.dedup();
+    let alone = names.len() < 2;
+    for (root, more) in &configs {
+        let name = name_of(root);
+        let active = configs.iter().any(|(other, _)| name_of(other) == name && id_of(other) == "v1alpha1");
+        if active && id_of(root) != "v1alpha1" {
+            let at = page.at(&root.span, "metadata.id");
+            let message = format!("the `{}` config is left out", id_of(root));
+            reading.findings.add(Code::Dropped, &at, message).reason =
+                Some("the node's active config, `v1alpha1`, is there too".to_owned());
+            continue;
+        }
+        let Some(spec) = root.get("spec") else { continue };
+        let (sheet, mut node) = if spec.is_mapping() {
+            let roots: Vec<&Node> = std::iter::once(spec).chain(more.iter().copied()).collect();
+            reading.talos(page, &roots, Purpose::Config)
+        } else {
+            let Some(inner) = page.within(spec) else { continue };
+            match parse(inner.text) {
+                Ok(stream) => {
+                    let roots: Vec<&Node> = stream.documents.iter().map(|document| &document.root).collect();
+                    let (sheet, mut node) = reading.talos(&inner, &roots, Purpose::Config);
+                    node.name = hostname(&roots).unwrap_or(node.name);
+                    (sheet, node)
+                }
+                Err(error) => {
+                    inner.syntax(&error, &mut reading.findings);
+                    continue;
+                }
+            }
+        };
+        if node.name.is_empty() {
+            node.name.clone_from(&name);
+        }
+        node.address = Some(name).filter(|name| !name.is_empty());
+        whole(reading, node, sheet, alone);
+    }
+}
+
+/// Adds all that a node has; where it is the only one, its name does not matter.
+fn whole(reading: &mut Reading, node: NodeInfo, sheet: super::sheet::Sheet, alone: bool) {
+    if alone {
+        reading.sheets.push((Scope::All, sheet));
+    } else {
+        reading.sheets.push((Scope::Whole(node.name.clone()), sheet));
+        reading.nodes.push(node);
+    }
+}
+
+fn hostname(roots: &[&Node]) -> Option<String> {
+    let document =
+        roots.iter().find(|root| root.get("kind").and_then(Node::as_str) == Some("HostnameConfig"))?;
+    document.get("hostname").and_then(Node::as_str).map(str::to_owned)
+}
+
+/// Returns a file's name without folder and extensions.
+fn stem(file: &str) -> &str {
+    let name = file.rsplit(['/', '\\']).next().unwrap_or(file);
+    name.split('.').find(|part| !part.is_empty()).unwrap_or(name)
+}
