@@ -195,7 +195,7 @@ fn resealed(
     if encrypted.rule().text() != settings.rule.text() || encrypted.rule().key() != settings.rule.key() {
         return crate::sops::encrypt(text, settings, now, &mut os_random).map(Some);
     }
-    let changed = opened.reencrypt(text, now, &mut os_random)?;
+    let changed = crypt::guarded(opened.reencrypt(text, now, &mut os_random)?)?;
     let current = changed.as_deref().unwrap_or(old);
     let encrypted = Encrypted::parse(current)?;
     let rekeyed = encrypted.open(&identities)?.rekey(&settings.recipients, now, &mut os_random)?;

@@ -448,6 +448,9 @@ impl Decoder<'_, '_> {
     /// Reads a secret that stands under one key or is fetched by what stands under the other.
     fn secret(&mut self, fields: &Fields<'_>, key: &str, from: &str) -> Option<SecretRef> {
         let inline = self.string(fields, key);
+        if let (Some(text), Some(node)) = (&inline, fields.get(key)) {
+            self.check_variable(text, node, &fields.at(key), from);
+        }
         let Some(node) = fields.get(from) else {
             return inline.map(|text| SecretRef::Inline(Secret::new(text)));
         };
@@ -476,6 +479,24 @@ impl Decoder<'_, '_> {
                 None
             }
         }
+    }
+
+    /// Finds a variable or a reference of another tool where the secret itself should stand.
+    fn check_variable(&mut self, text: &str, node: &Node, path: &str, from: &str) {
+        let name = text.strip_prefix("${").and_then(|text| text.strip_suffix('}'));
+        let name = name.or_else(|| text.strip_prefix('$'));
+        let is_name = |name: &&str| {
+            let word = |c: char| c.is_ascii_uppercase() || c.is_ascii_digit() || c == '_';
+            name.starts_with(|c: char| c.is_ascii_uppercase() || c == '_') && name.chars().all(word)
+        };
+        let help = match name.filter(is_name) {
+            Some(name) => format!("write {from}: {{env: {name}}}"),
+            None if text.starts_with("op://") => format!("write {from}: {{command: [op, read, 'op://…']}}"),
+            None => return,
+        };
+        let message =
+            format!("`{path}` is a reference that nothing fills in: nodes would get it as it stands");
+        self.problems.add(Code::Reference, &node.span, path, message).help = Some(help);
     }
 
     fn tls(&mut self, fields: &Fields<'_>, key: &str) -> Set<Tls> {

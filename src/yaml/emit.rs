@@ -120,7 +120,11 @@ pub fn scalar(text: &str, column: usize) -> String {
 
 /// Writes a string on one line.
 fn simple(text: &str) -> String {
-    if resolve(text, Style::Plain, None) != Resolved::String || is_old_bool(text) || is_base60(text) {
+    if resolve(text, Style::Plain, None) != Resolved::String
+        || is_old_bool(text)
+        || is_base60(text)
+        || text == "<<"
+    {
         return double_quoted(text);
     }
     let shape = Shape::of(text);
@@ -329,6 +333,7 @@ keep: |+
             ("2024-01-02", "\"2024-01-02\""),
             ("", "\"\""),
             ("null", "\"null\""),
+            ("<<", "\"<<\""),
             ("robot$proxy-cache", "robot$proxy-cache"),
             ("a: b", "'a: b'"),
             ("a #b", "'a #b'"),
