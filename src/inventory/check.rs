@@ -26,7 +26,7 @@ pub(super) fn check(inventory: &Inventory, problems: &mut Problems<'_>) {
         .chain(nodes.map(|(name, _)| Target::Node(name)));
     for target in targets {
         for (name, route) in inventory.routes(target) {
-            check_route(inventory, &name, &route, problems);
+            check_route(inventory, name, &route, problems);
         }
     }
     let estimate =
@@ -61,7 +61,7 @@ pub fn check_version(
         if route.fallback == Fallback::Never {
             let message = format!("`{name}` has `fallback: never`, which Talos {version} does not know");
             let problem =
-                problems.add(Code::NeedsNewerTalos, &route.span, format!("registries.{name}"), message);
+                problems.add(Code::NeedsNewerTalos, route.span, format!("registries.{name}"), message);
             problem.reason =
                 Some("skipFallback exists since 1.9; an older node refuses the whole config".to_owned());
             problem.help = Some("use `fallback: upstream` for these nodes, or upgrade them".to_owned());
@@ -309,7 +309,9 @@ fn check_hosts(inventory: &Inventory, problems: &mut Problems<'_>) {
     }
     for (name, placed) in &inventory.base.registries {
         let Some(registry) = &placed.value else { continue };
-        let Some(endpoint) = upstream_endpoint(name, &registry.upstream) else { continue };
+        let Some(endpoint) = upstream_endpoint(name, registry.upstream.url.get().map(String::as_str)) else {
+            continue;
+        };
         let upstream = &registry.upstream;
         let owner = (
             format!("registries.{name}.upstream"),
@@ -389,9 +391,9 @@ fn check_nodes(inventory: &Inventory, problems: &mut Problems<'_>) {
     }
 }
 
-fn check_route(inventory: &Inventory, name: &str, route: &Route, problems: &mut Problems<'_>) {
-    let (span, path) = (&route.span, format!("registries.{name}"));
-    for hop in &route.via {
+fn check_route(inventory: &Inventory, name: &str, route: &Route<'_>, problems: &mut Problems<'_>) {
+    let (span, path) = (route.span, format!("registries.{name}"));
+    for hop in route.via {
         let Via::Mirror(via) = hop else {
             if name == "*" {
                 problems
@@ -447,7 +449,7 @@ fn check_route(inventory: &Inventory, name: &str, route: &Route, problems: &mut 
             problem.help = Some("use `fallback: upstream`".to_owned());
         }
     }
-    if route.fallback == Fallback::Never && route.via.is_empty() && route.upstream.url.get().is_none() {
+    if route.fallback == Fallback::Never && route.via.is_empty() && route.upstream_url.is_none() {
         let problem =
             problems.add(Code::NoEndpoint, span, path.clone(), format!("`{name}` has no endpoint at all"));
         problem.reason =
@@ -464,7 +466,7 @@ fn check_route(inventory: &Inventory, name: &str, route: &Route, problems: &mut 
             )
             .help = Some("use `fallback: upstream` for `*`".to_owned());
     }
-    let implicit = route.upstream.url.get().is_none();
+    let implicit = route.upstream_url.is_none();
     if implicit
         && route.fallback == Fallback::Upstream
         && route.via.len() > 1
@@ -477,7 +479,7 @@ fn check_route(inventory: &Inventory, name: &str, route: &Route, problems: &mut 
     if name == "docker.io"
         && route.fallback == Fallback::Upstream
         && !route.via.is_empty()
-        && route.upstream.credentials.get().is_none()
+        && route.credentials.is_none()
     {
         let message = "when its mirrors fail, Docker Hub is asked without credentials";
         problems.add(Code::AnonymousHub, span, path, message).help =

@@ -17,7 +17,7 @@ pub use model::{
     Rollout, Set, Talos, Text, Tls, Upstream, Verify, Via,
 };
 pub use problem::{Problem, Problems, did_you_mean};
-pub use resolve::{ResolveError, Route, Target};
+pub use resolve::{Origin, Part, ResolveError, Route, Target};
 pub(crate) use unrendered::{Engine, engine_of, hidden_in};
 
 use crate::yaml;
