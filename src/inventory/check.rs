@@ -392,17 +392,12 @@ fn check_nodes(inventory: &Inventory, problems: &mut Problems<'_>) {
 }
 
 fn check_route(inventory: &Inventory, name: &str, route: &Route<'_>, problems: &mut Problems<'_>) {
-    let (span, path) = (route.span, format!("registries.{name}"));
+    let (span, path) = (route.span, || format!("registries.{name}"));
     for hop in route.via {
         let Via::Mirror(via) = hop else {
             if name == "*" {
                 problems
-                    .add(
-                        Code::CannotServe,
-                        span,
-                        path.clone(),
-                        "`*` has no upstream of its own to go through",
-                    )
+                    .add(Code::CannotServe, span, path(), "`*` has no upstream of its own to go through")
                     .help = Some("leave `upstream` out of its `via`".to_owned());
             }
             continue;
@@ -419,7 +414,7 @@ fn check_route(inventory: &Inventory, name: &str, route: &Route<'_>, problems: &
             }
             MirrorKind::Path { .. } => {
                 if name != "*" {
-                    check_endpoint(&mirror.endpoint(name), span, &path, problems);
+                    check_endpoint(&mirror.endpoint(name), span, &path(), problems);
                 }
                 true
             }
@@ -428,21 +423,21 @@ fn check_route(inventory: &Inventory, name: &str, route: &Route<'_>, problems: &
         if name == "*" && by_path {
             let message =
                 format!("`*` cannot go through `{via}`: every registry needs a path of its own there");
-            problems.add(Code::CannotServe, span, path.clone(), message).help =
+            problems.add(Code::CannotServe, span, path(), message).help =
                 Some("use a mirror of kind cache, or list the registries".to_owned());
         }
         let serves =
             mirror.serves.as_ref().is_none_or(|serves| serves.iter().any(|registry| registry == name));
         if !serves {
             let message = format!("`{via}` does not serve `{name}`");
-            let problem = problems.add(Code::CannotServe, span, path.clone(), message);
+            let problem = problems.add(Code::CannotServe, span, path(), message);
             problem.help =
                 Some(format!("add it to mirrors.{via}.serves, or give `{name}` a `via` without it"));
         }
         if mirror.in_cluster && route.fallback == Fallback::Never {
             let message =
                 format!("`{name}` depends on `{via}`, which runs in this cluster, and has no fallback");
-            let problem = problems.add(Code::InClusterNever, span, path.clone(), message);
+            let problem = problems.add(Code::InClusterNever, span, path(), message);
             problem.reason = Some(
                 "after a power cut its own images come through the mirror that is not there yet".to_owned(),
             );
@@ -451,19 +446,14 @@ fn check_route(inventory: &Inventory, name: &str, route: &Route<'_>, problems: &
     }
     if route.fallback == Fallback::Never && route.via.is_empty() && route.upstream_url.is_none() {
         let problem =
-            problems.add(Code::NoEndpoint, span, path.clone(), format!("`{name}` has no endpoint at all"));
+            problems.add(Code::NoEndpoint, span, path(), format!("`{name}` has no endpoint at all"));
         problem.reason =
             Some("with no mirror and no fallback, Talos' two pullers do different things".to_owned());
         problem.help = Some("name a mirror in `via`, or use `fallback: upstream`".to_owned());
     }
     if name == "*" && route.fallback == Fallback::Never {
         problems
-            .add(
-                Code::WildcardNever,
-                span,
-                path.clone(),
-                "every registry without an entry depends on this mirror",
-            )
+            .add(Code::WildcardNever, span, path(), "every registry without an entry depends on this mirror")
             .help = Some("use `fallback: upstream` for `*`".to_owned());
     }
     let implicit = route.upstream_url.is_none();
@@ -473,7 +463,7 @@ fn check_route(inventory: &Inventory, name: &str, route: &Route<'_>, problems: &
         && route.via.last() == Some(&Via::Upstream)
     {
         let message = format!("`upstream` at the end of `{name}`'s `via` is what `fallback: upstream` does");
-        problems.add(Code::RedundantUpstream, span, path.clone(), message).help =
+        problems.add(Code::RedundantUpstream, span, path(), message).help =
             Some("leave `upstream` out of `via`".to_owned());
     }
     if name == "docker.io"
@@ -482,7 +472,7 @@ fn check_route(inventory: &Inventory, name: &str, route: &Route<'_>, problems: &
         && route.credentials.is_none()
     {
         let message = "when its mirrors fail, Docker Hub is asked without credentials";
-        problems.add(Code::AnonymousHub, span, path, message).help =
+        problems.add(Code::AnonymousHub, span, path(), message).help =
             Some("registries.docker.io.upstream.credentials, if the nodes share one address".to_owned());
     }
 }
