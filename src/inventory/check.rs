@@ -338,6 +338,21 @@ fn check_hosts(inventory: &Inventory, problems: &mut Problems<'_>) {
     }
 }
 
+/// Finds user names that envsubst and its like would take for variables, in a file that such a tool seems to read.
+pub(super) fn check_dollars(inventory: &Inventory, problems: &mut Problems<'_>) {
+    for (name, mirror) in &inventory.mirrors {
+        let user = mirror.credentials.as_ref().and_then(Credentials::username).unwrap_or_default();
+        let variable =
+            user.split('$').skip(1).any(|rest| rest.starts_with(|c: char| c.is_ascii_alphabetic()));
+        if variable {
+            let path = format!("mirrors.{name}.credentials.username");
+            let message = format!("`{user}` holds a `$`, and the file has variables for another tool");
+            problems.add(Code::DollarName, &mirror.span, path, message).help =
+                Some("have that tool leave this name alone, or keep variables out of the file".to_owned());
+        }
+    }
+}
+
 fn check_nodes(inventory: &Inventory, problems: &mut Problems<'_>) {
     let known = || inventory.nodes.keys().map(String::as_str);
     let mut unknown = |place: String, node: &String| {
