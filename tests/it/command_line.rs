@@ -178,7 +178,7 @@ fn the_schema_validates_inventories() {
     let (mut schemas, mut compiler) = (boon::Schemas::new(), boon::Compiler::new());
     compiler.add_resource("schema.json", schema).unwrap();
     let compiled = compiler.compile("schema.json", &mut schemas).unwrap();
-    let mut check = |text: &str| {
+    let check = |text: &str| {
         let value = talmirror::yaml::parse_one(text).unwrap().root.to_json();
         schemas.validate(&value, compiled).map_err(|error| error.to_string())
     };

@@ -19,4 +19,5 @@ mod layering;
 mod readme;
 mod run;
 mod secrets;
+mod terminal;
 mod validate;

@@ -191,3 +191,14 @@ fn a_path_without_v2_is_seen() {
     --- exit 1
     ");
 }
+
+#[test]
+fn a_robots_dollar_in_a_file_that_another_tool_fills_in() {
+    let place = Place::new();
+    place.write(
+        "mirrors.yaml",
+        "mirror: https://h.example\nregistries: [ghcr.io]\ncredentials: {username: 'robot$x', passwordFrom: {env: P}}\ncluster: ${CLUSTER}\n",
+    );
+    let ran = place.run("validate").ends(0);
+    assert!(ran.stderr.contains("warning[W214]: `robot$x` holds a `$`"), "{ran}");
+}
