@@ -1,3 +1,5 @@
+use std::ops::Range;
+
 use indexmap::IndexMap;
 
 use super::code::Code;
@@ -65,8 +67,10 @@ impl Decoder<'_, '_> {
                 }
             }
         }
-        inventory.groups =
-            self.section(&fields, "groups", |decoder, entry, path| decoder.group(&entry.value, path));
+        inventory.groups = self.section(&fields, "groups", |decoder, entry, path| {
+            decoder.check_name(&entry.key, &entry.key_span, path);
+            decoder.group(&entry.value, path)
+        });
         inventory.nodes = self.nodes(&fields);
         inventory.output = self.output(&fields);
         inventory.rollout = self.rollout(&fields);
@@ -96,6 +100,16 @@ impl Decoder<'_, '_> {
         // In the short form `kind` is the mirror's.
         if fields.get("mirror").is_none() {
             self.word(fields, "kind", &["Inventory"]);
+        }
+    }
+
+    /// Checks a name that becomes a directory below the output's.
+    fn check_name(&mut self, name: &str, span: &Range<usize>, path: &str) {
+        let allowed = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-' | ':' | '[' | ']');
+        let reserved = matches!(name, "" | "." | "..") || (name == "base" && path.starts_with("groups."));
+        if reserved || !name.chars().all(allowed) {
+            self.problems.add(Code::BadName, span, path, format!("`{name}` cannot be a name here")).help =
+                Some("use letters, digits, `.`, `_`, `-` and `:`".to_owned());
         }
     }
 
@@ -347,10 +361,14 @@ impl Decoder<'_, '_> {
     fn nodes(&mut self, fields: &Fields<'_>) -> IndexMap<String, NodeEntry> {
         if fields.get("nodes").is_some_and(Node::is_sequence) {
             let addresses = self.strings(fields, "nodes").unwrap_or_default();
+            for (address, item) in &addresses {
+                self.check_name(address, &item.span, "nodes");
+            }
             let node = |address: String| NodeEntry { address: Some(address), ..NodeEntry::default() };
             return addresses.into_iter().map(|(address, _)| (address.clone(), node(address))).collect();
         }
         self.section(fields, "nodes", |decoder, entry, path| {
+            decoder.check_name(&entry.key, &entry.key_span, path);
             let fields = decoder.fields(&entry.value, path, NODE);
             NodeEntry {
                 address: decoder.string(&fields, "address"),
