@@ -1,0 +1,19 @@
+//! The OCI distribution protocol as values: what a request asks for, what an answer says, what may follow; no sockets.
+//!
+//! Both ends use it: the cache that answers, and the client that asks.
+
+mod challenge;
+mod conditional;
+mod digest;
+mod error;
+mod namespaces;
+mod range;
+mod route;
+
+pub use challenge::{Bearer, Challenge};
+pub use conditional::{etag, if_none_match, if_range};
+pub use digest::{DigestMismatch, Hasher, Verifier, digest_of};
+pub use error::{Code, Refusal, RemoteError};
+pub use namespaces::{Namespaces, Ns, Place, Shape};
+pub use range::{ContentRange, ContentRangeError, Range, Selection, Span, select};
+pub use route::{Method, Name, Object, Route, parse as parse_route};
