@@ -79,7 +79,7 @@ impl FromStr for Reference {
         };
         let tag = tag.map(str::parse::<Tag>).transpose()?;
         let repository: Repository = repository.parse()?;
-        let repository = if registry == DOCKER_HUB { repository.on_docker_hub() } else { repository };
+        let repository = if registry == DOCKER_HUB { repository.on_docker_hub()? } else { repository };
         if registry.len() + 1 + repository.as_str().len() > 255 {
             return Err(ReferenceError::TooLong);
         }

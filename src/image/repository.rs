@@ -28,9 +28,8 @@ impl Repository {
     }
 
     /// Returns the name as Docker Hub has it: a short one is in `library/`.
-    #[must_use]
-    pub fn on_docker_hub(self) -> Self {
-        if self.0.contains('/') { self } else { Self(format!("library/{}", self.0)) }
+    pub fn on_docker_hub(self) -> Result<Self, RepositoryError> {
+        if self.0.contains('/') { Ok(self) } else { format!("library/{}", self.0).parse() }
     }
 }
 
@@ -100,9 +99,11 @@ mod tests {
 
     #[test]
     fn docker_hub_has_a_library() {
-        let on_hub = |text: &str| text.parse::<Repository>().unwrap().on_docker_hub().to_string();
+        let on_hub = |text: &str| text.parse::<Repository>().unwrap().on_docker_hub().unwrap().to_string();
         assert_eq!(on_hub("alpine"), "library/alpine");
         assert_eq!(on_hub("rook/ceph"), "rook/ceph");
+        let long: Repository = "a".repeat(255).parse().unwrap();
+        assert_eq!(long.on_docker_hub(), Err(RepositoryError::TooLong));
     }
 
     proptest! {

@@ -186,10 +186,9 @@ impl Raw {
                 Err(ManifestError::MediaType { header: header.media_type(), field: field.to_owned() })
             }
             (Some(kind), _, _) | (None, Some(kind), _) => Ok(kind),
-            (None, None, Some(_)) => Err(ManifestError::Unknown),
             (None, None, None) if self.manifests.is_some() => Ok(ManifestKind::OciIndex),
             (None, None, None) if self.config.is_some() => Ok(ManifestKind::OciManifest),
-            (None, None, None) => Err(ManifestError::Unknown),
+            (None, None, _) => Err(ManifestError::Unknown),
         }
     }
 }

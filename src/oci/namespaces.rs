@@ -143,7 +143,11 @@ impl Namespaces {
 /// Returns the repository as its registry has it; what is no repository begins with the name of a registry.
 fn on(registry: &RegistryHost, path: &str) -> Result<Repository, Refusal> {
     let repository: Repository = path.parse().map_err(|_| Refusal::NameUnknown(path.to_owned()))?;
-    Ok(if registry.as_str() == DOCKER_HUB { repository.on_docker_hub() } else { repository })
+    if registry.as_str() == DOCKER_HUB {
+        repository.on_docker_hub().map_err(|_| Refusal::NameInvalid(path.to_owned()))
+    } else {
+        Ok(repository)
+    }
 }
 
 /// Returns whether a path begins with a registry that is not configured, rather than with an owner on Docker Hub:

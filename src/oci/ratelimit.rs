@@ -65,7 +65,7 @@ mod tests {
 
     #[test]
     fn docker_hub_counts() {
-        let six_hours = Some(Duration::from_secs(21600));
+        let six_hours = Some(Duration::from_hours(6));
         for (limit, remaining, want) in [
             (Some("100;w=21600"), Some("20;w=21600"), Some((100, 20, six_hours))),
             (Some("100"), Some("0;w=21600"), Some((100, 0, six_hours))),
