@@ -5,6 +5,7 @@
     clippy::panic,
     clippy::indexing_slicing,
     clippy::missing_panics_doc,
+    clippy::too_many_lines,
     unreachable_pub,
     missing_docs
 )]
@@ -18,4 +19,5 @@ mod layering;
 mod readme;
 mod run;
 mod secrets;
+mod terminal;
 mod validate;

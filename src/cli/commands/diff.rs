@@ -45,7 +45,9 @@ pub(crate) fn run(ui: &mut Ui, global: &Global, args: DiffArgs) -> Result<Exit, 
     let wanted = loaded.inventory.registries(target, &version, &mut loaded.sources)?;
     let file = ConfigFile::read(&args.against, global)?;
     let (current, problems) = file.registries();
-    problems.iter().for_each(|problem| ui.problem(problem));
+    for problem in &problems {
+        ui.problem(problem);
+    }
     let changes = diff(&current, &wanted);
     match args.output {
         Format::Json => ui.json(&json!({
