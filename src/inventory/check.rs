@@ -1,4 +1,4 @@
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::ops::Range;
 
 use indexmap::IndexMap;
@@ -361,7 +361,9 @@ fn check_hosts(inventory: &Inventory, routes: &IndexMap<&str, Route<'_>>, proble
             span: route.span,
         });
     }
-    let mirrors = inventory.mirrors_of(routes, &TalosVersion::minor(1, 13));
+    let any_tls = owners.values().flatten().any(|owner| owner.tls.is_some());
+    let mirrors =
+        if any_tls { inventory.mirrors_of(routes, &TalosVersion::minor(1, 13)) } else { BTreeMap::new() };
     let plain: HashSet<&str> = mirrors
         .values()
         .flat_map(|mirror| &mirror.endpoints)
