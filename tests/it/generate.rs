@@ -135,3 +135,19 @@ fn nodes_of_another_version_get_files_of_their_own() {
         .env("TALMIRROR_QUIET", "1")
         .ok();
 }
+
+#[test]
+fn the_inventory_may_name_the_directory() {
+    let place = Place::new();
+    place.write(
+        "talos/mirrors.yaml",
+        "mirror: https://h.example\nregistries: [ghcr.io]\noutput: {dir: out, layout: single}\n",
+    );
+    place.run("generate -f talos/mirrors.yaml --layout single").ok();
+    assert!(place.path("talos/out/mirrors.yaml").exists());
+    place.run("generate -f talos/mirrors.yaml --check").ok();
+    assert!(place.run("generate -f talos/mirrors.yaml").ok().contains("https://h.example"));
+    place.write("mirrors.yaml", "mirror: https://h.example\nregistries: [ghcr.io]\n");
+    let ran = place.run("generate --check").ends(2);
+    assert!(ran.stderr.contains("name a directory with --output-dir"), "{ran}");
+}

@@ -7,7 +7,7 @@ use serde_json::Value;
 use crate::cli::args::{Global, TargetArgs, VersionArgs};
 use crate::cli::error::CliError;
 use crate::cli::exit::{self, Exit};
-use crate::cli::load::{Loaded, default_version, load};
+use crate::cli::load::{Loaded, default_version, directory_of, load};
 use crate::cli::output::{Artifact, Encryption, Mode, Seal, write};
 use crate::cli::ui::Ui;
 use crate::cli::{crypt, current};
@@ -41,24 +41,25 @@ pub(crate) struct GenerateArgs {
     #[command(flatten)]
     target: TargetArgs,
     /// Patches for every node, each in a directory of its own
-    #[arg(short = 'A', long, env = "TALMIRROR_ALL", conflicts_with_all = ["node", "group", "layout"], requires = "output_dir")]
+    #[arg(short = 'A', long, env = "TALMIRROR_ALL", conflicts_with_all = ["node", "group", "layout"])]
     all: bool,
     /// The machine config that the patch is for: the least that makes it what the inventory says
     #[arg(long, env = "TALMIRROR_AGAINST", value_name = "FILE", conflicts_with_all = ["all", "output_dir"])]
     against: Option<String>,
-    /// Where to write files; without it the patch goes to standard output
+    /// Where to write files; without it the patch goes to standard output, and --all, --layout, --check and --dry-run
+    /// take the inventory's output.dir
     #[arg(long, env = "TALMIRROR_OUTPUT_DIR", value_name = "DIR")]
     output_dir: Option<PathBuf>,
     /// Which files there are: one patch, one a group, or one a node
-    #[arg(long, env = "TALMIRROR_LAYOUT", value_name = "LAYOUT", requires = "output_dir", conflicts_with_all = ["node", "group"])]
+    #[arg(long, env = "TALMIRROR_LAYOUT", value_name = "LAYOUT", conflicts_with_all = ["node", "group"])]
     layout: Option<Layout>,
     #[command(flatten)]
     encryption: Encryption,
     /// Write nothing; end with 1 when the files are not what the inventory gives
-    #[arg(long, env = "TALMIRROR_CHECK", requires = "output_dir", value_parser = clap::builder::FalseyValueParser::new())]
+    #[arg(long, env = "TALMIRROR_CHECK", value_parser = clap::builder::FalseyValueParser::new())]
     check: bool,
     /// Write nothing; say what would be written
-    #[arg(long, env = "TALMIRROR_DRY_RUN", requires = "output_dir", conflicts_with = "check", value_parser = clap::builder::FalseyValueParser::new())]
+    #[arg(long, env = "TALMIRROR_DRY_RUN", conflicts_with = "check", value_parser = clap::builder::FalseyValueParser::new())]
     dry_run: bool,
     /// Print secrets even where standard output is a terminal
     #[arg(long, env = "TALMIRROR_SHOW_SECRETS", value_parser = clap::builder::FalseyValueParser::new())]
@@ -83,7 +84,14 @@ enum Style {
 
 pub(crate) fn run(ui: &mut Ui, global: &Global, args: GenerateArgs) -> Result<Exit, CliError> {
     let mut loaded = load(ui, global)?;
-    match args.output_dir.clone() {
+    let into_files = args.all || args.check || args.dry_run || args.layout.is_some();
+    let own = || loaded.inventory.output.dir.as_ref().map(|dir| directory_of(&global.inventory).join(dir));
+    let dir = args.output_dir.clone().or_else(|| if into_files { own() } else { None });
+    if into_files && dir.is_none() {
+        return Err(CliError::usage("--all, --layout, --check and --dry-run are about files")
+            .help("name a directory with --output-dir, or in the inventory as output.dir"));
+    }
+    match dir {
         Some(dir) => to_directory(ui, global, &args, &mut loaded, &dir),
         None => to_stdout(ui, global, &args, &mut loaded),
     }
