@@ -12,6 +12,7 @@
 //! - [`machineconfig`]: a Talos machine config: its registries read, replaced in place, compared.
 //! - [`patch`]: registries as JSON patch, strategic merge patch or documents, against nothing or a machine config.
 //! - [`import`]: foreign files, such as machine configs, patches, k3s' `registries.yaml`, as an inventory.
+//! - [`talos`]: the Talos API: talosconfig, certificates, a connection a node, COSI resources.
 //! - [`template`]: renders what lies in `templates/`.
 //! - [`cli`]: arguments, one file a command, tables, prompts, errors with hints, exit codes.
 
@@ -30,6 +31,8 @@ pub mod machineconfig;
 pub mod patch;
 
 pub mod import;
+
+pub mod talos;
 
 pub mod template;
 
