@@ -217,7 +217,7 @@ fn select(
             inventory.map(|(name, _)| find(name)).collect::<Result<_, _>>()?
         }
         Selection::All => {
-            let nodes = all().map(|name| find(name)).collect::<Result<Vec<_>, _>>()?;
+            let nodes = all().map(find).collect::<Result<Vec<_>, _>>()?;
             if nodes.is_empty() { context.nodes.iter().map(find).collect::<Result<_, _>>()? } else { nodes }
         }
     };

@@ -451,6 +451,10 @@ impl NodeClient {
                 Repeat::Yes => error.may_differ_elsewhere(),
                 Repeat::No => error.came_before_the_call(),
             };
+            if !error.may_differ_elsewhere() {
+                // The node's own word, whatever went wrong on the way to it.
+                return Err(error);
+            }
             if !again || Instant::now() >= deadline {
                 return Err(worst.unwrap_or(error));
             }

@@ -38,22 +38,17 @@ pub(super) struct Dialer {
 
 impl Dialer {
     async fn dial(self) -> Result<TlsStream<TcpStream>, TalosError> {
-        match tokio::time::timeout(self.timeout, self.connect()).await {
-            Ok(result) => result,
-            Err(_) => Err(TalosError::TimedOut {
-                what: format!("connecting to {}", self.endpoint),
-                after: self.timeout,
-            }),
-        }
+        let what = || format!("connecting to {}", self.endpoint);
+        let connected = tokio::time::timeout(self.timeout, self.connect()).await;
+        connected.unwrap_or_else(|_| Err(TalosError::TimedOut { what: what(), after: self.timeout }))
     }
 
     async fn connect(&self) -> Result<TlsStream<TcpStream>, TalosError> {
-        let tcp = match &self.proxy {
-            Some(proxy) => self.through(proxy).await?,
-            None => {
-                let address = (self.endpoint.host(), self.endpoint.port());
-                TcpStream::connect(address).await.map_err(|error| self.unreachable(error))?
-            }
+        let tcp = if let Some(proxy) = &self.proxy {
+            self.through(proxy).await?
+        } else {
+            let address = (self.endpoint.host(), self.endpoint.port());
+            TcpStream::connect(address).await.map_err(|error| self.unreachable(error))?
         };
         // A call is small and waits for its answer.
         tcp.set_nodelay(true).map_err(|error| self.unreachable(error))?;

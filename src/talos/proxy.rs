@@ -58,10 +58,7 @@ pub fn choose(
 
 fn parse(text: &str, setting: &'static str) -> Result<Proxy, ProxyError> {
     // Go takes `proxy:3128` for http as well.
-    let url = match text.contains("://") {
-        true => Url::parse(text),
-        false => Url::parse(&format!("http://{text}")),
-    };
+    let url = if text.contains("://") { Url::parse(text) } else { Url::parse(&format!("http://{text}")) };
     let url = url.map_err(|_| ProxyError::NotUrl(setting))?;
     if url.scheme() != "http" {
         return Err(ProxyError::Scheme { setting, scheme: url.scheme().to_owned() });

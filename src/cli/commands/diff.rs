@@ -10,8 +10,8 @@ use crate::cli::exit::{self, Exit};
 use crate::cli::live::{LiveNode, Selection, Session};
 use crate::cli::load::{Loaded, count, default_version, load};
 use crate::cli::ui::{Ui, table};
-use crate::inventory::{Problem, Problems, Target};
-use crate::machineconfig::{Change, MachineConfig, What, diff};
+use crate::inventory::{Problems, Target};
+use crate::machineconfig::{Change, MachineConfig, diff};
 use crate::registries::Kind;
 use crate::talos::{Observation, Pending, TalosError, observe};
 
@@ -66,10 +66,10 @@ enum Format {
     Markdown,
 }
 
-pub(crate) fn run(ui: &mut Ui, global: &Global, args: DiffArgs) -> Result<Exit, CliError> {
+pub(crate) fn run(ui: &mut Ui, global: &Global, args: &DiffArgs) -> Result<Exit, CliError> {
     match &args.against {
-        Some(file) => against_file(ui, global, &args, file),
-        None => against_nodes(ui, global, &args),
+        Some(file) => against_file(ui, global, args, file),
+        None => against_nodes(ui, global, args),
     }
 }
 
@@ -84,7 +84,9 @@ fn against_file(ui: &mut Ui, global: &Global, args: &DiffArgs, file: &str) -> Re
     let wanted = loaded.inventory.registries(target, &version, &mut loaded.sources)?;
     let file = ConfigFile::read(file, global)?;
     let (current, problems) = file.registries();
-    problems.iter().for_each(|problem| ui.problem(problem));
+    for problem in &problems {
+        ui.problem(problem);
+    }
     let changes = diff(&current, &wanted);
     match args.output {
         Format::Json => ui.json(&json!({
@@ -203,21 +205,21 @@ fn compare(
     })?;
     let mut problems = Problems::new(format!("{}: machine config", node.name), text);
     let current = config.registries(&mut problems);
-    let problems: Vec<Problem> = problems.into_sorted();
-    problems.iter().for_each(|problem| ui.problem(problem));
+    for problem in problems.into_sorted() {
+        ui.problem(&problem);
+    }
     Ok((seen, Drift::new(current, wanted)))
 }
 
 /// Returns what should be known beside the changes.
 fn notes(seen: &Observation, drift: &Drift) -> Vec<String> {
     let mut notes = Vec::new();
-    match seen.pending() {
-        Some(Pending::Trial) => {
-            notes.push("a config is on trial: what is compared will be taken back".to_owned())
-        }
-        Some(Pending::Staged) => notes.push("another config is staged for the next boot".to_owned()),
-        Some(Pending::Nothing) | None => {}
-    }
+    let pending = match seen.pending() {
+        Some(Pending::Trial) => Some("a config is on trial: what is compared will be taken back"),
+        Some(Pending::Staged) => Some("another config is staged for the next boot"),
+        Some(Pending::Nothing) | None => None,
+    };
+    notes.extend(pending.map(str::to_owned));
     let reloads = seen.talos_version().is_some_and(|version| version.reloads_auth());
     if !reloads && drift.changes.iter().any(|change| change.kind == Kind::Auth) {
         notes.push("credentials reach pods' pulls only after a reboot".to_owned());
@@ -229,43 +231,36 @@ fn notes(seen: &Observation, drift: &Drift) -> Vec<String> {
 }
 
 fn text(nodes: &[Compared], same: &[Option<usize>]) -> String {
-    let mut out = String::new();
+    let mut lines = Vec::new();
     for (compared, same) in nodes.iter().zip(same) {
         let name = &compared.node.name;
         let (seen, drift) = match &compared.result {
             Ok((seen, drift)) => (seen, drift),
             Err(error) => {
-                out.push_str(&format!("{name}   unknown: {error}\n"));
+                lines.push(format!("{name}   unknown: {error}"));
                 continue;
             }
         };
         let about = [seen.role.as_deref(), Some(seen.version.tag.as_str()), schema(seen)];
-        let about: Vec<&str> = about.into_iter().flatten().collect();
+        let about = about.into_iter().flatten().collect::<Vec<_>>().join(" ");
         let twin = same.and_then(|at| nodes.get(at)).map(|twin| &twin.node.name);
-        let summary = match twin {
-            Some(twin) => format!("= same change as {twin}"),
-            None => summary(&drift.changes),
-        };
-        out.push_str(&format!("{name} {}   {summary}\n", about.join(" ")));
-        if twin.is_none() {
-            drift.changes.iter().for_each(|change| out.push_str(&format!("  {change}\n")));
+        if let Some(twin) = twin {
+            lines.push(format!("{name} {about}   = same change as {twin}"));
+        } else {
+            lines.push(format!("{name} {about}   {}", summary(&drift.changes)));
+            lines.extend(drift.changes.iter().map(|change| format!("  {change}")));
         }
-        notes(seen, drift).iter().for_each(|note| out.push_str(&format!("  ! {note}\n")));
+        lines.extend(notes(seen, drift).iter().map(|note| format!("  ! {note}")));
     }
-    out
+    lines.push(String::new());
+    lines.join("\n")
 }
 
 fn summary(changes: &[Change]) -> String {
-    let (mut removed, mut changed, mut added) = (0, 0, 0);
-    for change in changes {
-        match change.what {
-            What::Removed(_) => removed += 1,
-            What::Changed(_) => changed += 1,
-            What::Added(_) => added += 1,
-        }
-    }
-    let parts = [('-', removed, "removed"), ('~', changed, "changed"), ('+', added, "added")];
-    let parts = parts.into_iter().filter(|(_, number, _)| *number > 0);
+    let words = [('-', "removed"), ('~', "changed"), ('+', "added")];
+    let number = |word: &str| changes.iter().filter(|change| change.what.as_str() == word).count();
+    let parts = words.into_iter().map(|(sign, word)| (sign, number(word), word));
+    let parts = parts.filter(|(_, number, _)| *number > 0);
     let parts: Vec<String> = parts.map(|(sign, number, word)| format!("{sign} {number} {word}")).collect();
     if parts.is_empty() { "no differences".to_owned() } else { parts.join(", ") }
 }

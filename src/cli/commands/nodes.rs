@@ -41,7 +41,7 @@ enum Format {
 
 type Seen = Result<Observation, TalosError>;
 
-pub(crate) fn run(ui: &mut Ui, global: &Global, args: NodesArgs) -> Result<Exit, CliError> {
+pub(crate) fn run(ui: &mut Ui, global: &Global, args: &NodesArgs) -> Result<Exit, CliError> {
     let loaded = inventory_if_any(ui, global)?;
     let selection = if args.nodes.is_empty() { Selection::All } else { Selection::Nodes(&args.nodes) };
     let session = Session::open(ui, global, &args.talos, loaded.as_ref(), selection)?;
@@ -117,29 +117,29 @@ fn stage(seen: &Observation) -> Option<String> {
 }
 
 fn row(node: &LiveNode, seen: &Seen) -> Vec<String> {
-    let none = || "-".to_owned();
+    let or_dash = |text: Option<String>| text.unwrap_or_else(|| "-".to_owned());
     let mut cells = vec![node.name.clone(), node.target.to_string()];
     let Ok(seen) = seen else {
-        cells.extend([none(), none(), "unreachable".to_owned(), none(), none(), none(), none()]);
+        cells.extend(["-", "-", "unreachable", "-", "-", "-", "-"].map(str::to_owned));
         return cells;
     };
     let pending = match seen.pending() {
-        None => "?".to_owned(),
-        Some(Pending::Nothing) => none(),
-        Some(pending @ (Pending::Trial | Pending::Staged)) => pending.as_str().to_owned(),
+        None => "?",
+        Some(Pending::Nothing) => "-",
+        Some(pending @ (Pending::Trial | Pending::Staged)) => pending.as_str(),
     };
     let hosts = match seen.foreign_hosts.len() {
         _ if seen.active.is_err() => "?".to_owned(),
-        0 => none(),
+        0 => "-".to_owned(),
         number => format!("{number} foreign"),
     };
     cells.extend([
         seen.version.tag.clone(),
-        seen.role.clone().unwrap_or_else(none),
-        stage(seen).unwrap_or_else(none),
-        schema(seen).map_or_else(none, str::to_owned),
-        pending,
-        seen.image_cache.clone().unwrap_or_else(none),
+        or_dash(seen.role.clone()),
+        or_dash(stage(seen)),
+        or_dash(schema(seen).map(str::to_owned)),
+        pending.to_owned(),
+        or_dash(seen.image_cache.clone()),
         hosts,
     ]);
     cells
