@@ -1,7 +1,8 @@
 //! How long the main job takes: `cargo bench --bench generate`.
 //!
 //! 1. Patches for many nodes, in one process without a disk: median of seven, and how it grows.
-//! 2. One patch encrypted, as a whole process, in turn with the released sops where `SOPS` names its program.
+//! 2. One secret of a large encrypted file changed.
+//! 3. One patch encrypted, as a whole process, in turn with the released sops where `SOPS` names its program.
 
 #![allow(
     clippy::unwrap_used,
@@ -17,6 +18,7 @@ use std::time::{Duration, Instant};
 use talmirror::inventory::{self, Target};
 use talmirror::patch::{Format, Versions, plain, split};
 use talmirror::secret::Sources;
+use talmirror::sops::{Encrypted, Identities, Rule, Settings, encrypt, os_random};
 use talmirror::yaml::{Indent, emit_stream};
 
 const RECIPIENT: &str = "age1g5ysx9zvguw9lnrda3uqewfpufyhae22nge2udx75mfjckejhcvsmsz0fl";
@@ -87,7 +89,50 @@ fn main() {
         println!("{nodes:>7}  {:>9.1}  {growth:>9}  {bytes:>12}", time.as_secs_f64() * 1000.0);
         before = Some(time);
     }
+    rewrite();
     whole_process();
+}
+
+/// One secret of a large machine config changed: decrypted, encrypted again, read back.
+fn rewrite() {
+    let (key, recipient) = (include_str!("../tests/vectors/sops/keys.txt"), RECIPIENT.parse().unwrap());
+    let lines: String = (0..700)
+        .map(|n| {
+            if n % 50 == 0 {
+                format!("    p{n}: {{key: secret-{n}}}\n")
+            } else {
+                format!("    # what p{n} is for\n    p{n}: {{value: {n}}}\n")
+            }
+        })
+        .collect();
+    let text = format!("machine:\n{lines}");
+    let mut identities = Identities::default();
+    identities.add(key, "keys.txt");
+    let settings = Settings::new(Rule::encrypted_regex("^key$").unwrap(), vec![recipient]);
+    let sealed = encrypt(&text, &settings, jiff::Timestamp::now(), &mut os_random).unwrap();
+    let time = median(
+        (0..21)
+            .map(|_| {
+                timed(|| {
+                    let file = Encrypted::parse(&sealed).unwrap();
+                    let open = file.open(&identities).unwrap();
+                    let plain = open
+                        .plaintext()
+                        .expose()
+                        .replace("secret-50}", "other}")
+                        .replace("secret-50\"", "other\"");
+                    open.reencrypt(&plain, jiff::Timestamp::now(), &mut os_random)
+                        .unwrap()
+                        .expect("a change");
+                })
+            })
+            .collect(),
+    );
+    println!(
+        "\none secret of an encrypted file of {} lines changed, median of 21: {:.1} ms",
+        sealed.lines().count(),
+        time.as_secs_f64() * 1000.0
+    );
 }
 
 fn whole_process() {

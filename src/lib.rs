@@ -2,7 +2,7 @@
 //!
 //! The modules, each of which may use those above it and none below; a test keeps the rule.
 //!
-//! - [`image`]: words of an image reference: registry host, repository, tag, digest; Docker Hub's aliases.
+//! - [`image`]: words of an image reference: registry host, repository, tag, digest, platform; Docker Hub's aliases.
 //! - [`secret`]: a value that nothing prints, and where one comes from.
 //! - [`yaml`]: YAML as text: documents with the span of every value, edits that leave every other byte.
 //! - [`sops`]: the SOPS file format: value cipher, MAC, metadata, rules, recipients and identities, rewriting that
@@ -12,6 +12,7 @@
 //! - [`machineconfig`]: a Talos machine config: its registries read, replaced in place, compared.
 //! - [`patch`]: registries as JSON patch, strategic merge patch or documents, against nothing or a machine config.
 //! - [`import`]: foreign files, such as machine configs, patches, k3s' `registries.yaml`, as an inventory.
+//! - [`oci`]: the distribution protocol without sockets: routes, ranges, challenges, tokens, manifests, errors.
 //! - [`talos`]: the Talos API: talosconfig, certificates, a connection a node, COSI resources.
 //! - [`template`]: renders what lies in `templates/`.
 //! - [`cli`]: arguments, one file a command, tables, prompts, errors with hints, exit codes.
@@ -31,6 +32,8 @@ pub mod machineconfig;
 pub mod patch;
 
 pub mod import;
+
+pub mod oci;
 
 pub mod talos;
 

@@ -98,10 +98,10 @@ pub(crate) enum Command {
 #[derive(Clone, Debug, Default, Args)]
 pub(crate) struct TargetArgs {
     /// The node whose settings are meant, by name
-    #[arg(short, long, env = "TALMIRROR_NODE", value_name = "NAME")]
+    #[arg(short, long, env = "TALMIRROR_NODE", value_name = "NODE")]
     pub(crate) node: Option<String>,
     /// The group whose settings are meant, by name
-    #[arg(short, long, env = "TALMIRROR_GROUP", value_name = "NAME", conflicts_with = "node")]
+    #[arg(short, long, env = "TALMIRROR_GROUP", value_name = "GROUP", conflicts_with = "node")]
     pub(crate) group: Option<String>,
 }
 

@@ -10,7 +10,7 @@ use super::ui::Ui;
 use crate::secret::Secret;
 use crate::sops::{
     Ask, Config, ConfigError, Encrypted, Identities, MacScope, Recipient, Rule, RuleError, Settings,
-    SopsError, Surroundings, encrypt, is_registry_secret, looks_encrypted, os_random,
+    SopsError, Surroundings, encrypt, guard, is_registry_secret, looks_encrypted, os_random,
 };
 use crate::yaml::Indent;
 
@@ -125,7 +125,12 @@ pub(super) fn change(
 
 /// Puts a new plaintext into an encrypted file; returns whether that changed it.
 pub(super) fn update(global: &Global, path: &Path, plaintext: &str) -> Result<bool, CliError> {
-    change(global, path, |opened, now| opened.reencrypt(plaintext, now, &mut os_random))
+    change(global, path, |opened, now| guarded(opened.reencrypt(plaintext, now, &mut os_random)?))
+}
+
+/// Passes on a text that leaves no secret in clear: the rule of a file may be older than what is put into it.
+pub(super) fn guarded(text: Option<String>) -> Result<Option<String>, SopsError> {
+    text.map(|text| guard(&text, &is_registry_secret).map(|()| text)).transpose()
 }
 
 /// Encrypts a text.
@@ -154,7 +159,7 @@ pub(super) fn parse_recipients(recipients: &[String]) -> Result<Vec<Recipient>, 
     recipients.map_err(|error| failed(SopsError::Recipient(error), "--age"))
 }
 
-/// Finds the `.sops.yaml` as sops does: what SOPS_CONFIG names, or the nearest one from the working directory upwards.
+/// Finds the `.sops.yaml` as sops does: what `SOPS_CONFIG` names, or the nearest one from the working directory upwards.
 pub(super) fn config() -> Result<Option<Config>, CliError> {
     if let Some(path) = load::environment("SOPS_CONFIG").filter(|path| !path.is_empty()) {
         return Ok(Some(Config::load(Path::new(&path))?));
@@ -221,7 +226,7 @@ pub(super) fn settings(ui: &mut Ui, wishes: &Wishes, file: &Path) -> Result<Sett
     Ok(settings)
 }
 
-/// Returns the step of indentation that `.sops.yaml` asks for.
+/// Returns the step of indentation that `.sops.yaml` asks for, so that sops does not lay a file out anew.
 pub(super) fn indent() -> Result<Indent, CliError> {
     Ok(config()?.map_or_else(Indent::default, |config| config.indent))
 }

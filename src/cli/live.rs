@@ -45,7 +45,7 @@ pub(super) enum Selection<'a> {
 /// A cluster that can be asked.
 #[derive(Debug)]
 pub(super) struct Session {
-    runtime: tokio::runtime::Runtime,
+    runtime: Option<tokio::runtime::Runtime>,
     client: Client,
     concurrency: usize,
     pub(super) nodes: Vec<LiveNode>,
@@ -90,7 +90,7 @@ impl Session {
         let client = Client::new(name, context, &endpoints, proxy, patience)?;
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
         let runtime = runtime.map_err(|error| CliError::from_error(exit::REMOTE, error))?;
-        Ok(Self { runtime, client, concurrency: args.concurrency.get(), nodes })
+        Ok(Self { runtime: Some(runtime), client, concurrency: args.concurrency.get(), nodes })
     }
 
     /// Asks every node, so many at once; the answers are in the order of the nodes.
@@ -99,7 +99,8 @@ impl Session {
         T: Send + 'static,
         F: Future<Output = T> + Send + 'static,
     {
-        self.runtime.block_on(async {
+        let Some(runtime) = &self.runtime else { return Vec::new() };
+        runtime.block_on(async {
             let slots = Arc::new(Semaphore::new(self.concurrency));
             let mut tasks = JoinSet::new();
             for (at, node) in self.nodes.iter().enumerate() {
@@ -113,6 +114,15 @@ impl Session {
             answers.sort_by_key(|(at, _)| *at);
             self.nodes.iter().cloned().zip(answers.into_iter().map(|(_, answer)| answer)).collect()
         })
+    }
+}
+
+impl Drop for Session {
+    /// Leaves a name that is still being looked up alone: that knows no deadline, and nobody waits for it any more.
+    fn drop(&mut self) {
+        if let Some(runtime) = self.runtime.take() {
+            runtime.shutdown_background();
+        }
     }
 }
 

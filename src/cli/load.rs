@@ -106,25 +106,20 @@ fn load_text(
 
 fn parse(global: &Global, file: String, text: String) -> Result<Loaded, CliError> {
     let parsed = inventory::parse(&text, &file, &environment);
-    match parsed.inventory {
-        Some(inventory) => {
-            let sources = Sources::new(directory_of(&global.inventory));
-            Ok(Loaded { file, text, inventory, problems: parsed.problems, sources })
+    if let Some(inventory) = parsed.inventory {
+        let sources = Sources::new(directory_of(&global.inventory));
+        Ok(Loaded { file, text, inventory, problems: parsed.problems, sources })
+    } else {
+        let errors =
+            parsed.problems.iter().filter(|problem| problem.code.severity() == Severity::Error).count();
+        let mut error = CliError::new(exit::INVALID, format!("`{file}` holds {}", count(errors, "error")));
+        if let Some(code) = parsed.problems.iter().find(|problem| problem.code.severity() == Severity::Error)
+        {
+            error =
+                error.help(format!("`talmirror explain {}` says why the first is one", code.code.as_str()));
         }
-        None => {
-            let errors =
-                parsed.problems.iter().filter(|problem| problem.code.severity() == Severity::Error).count();
-            let mut error =
-                CliError::new(exit::INVALID, format!("`{file}` holds {}", count(errors, "error")));
-            if let Some(code) =
-                parsed.problems.iter().find(|problem| problem.code.severity() == Severity::Error)
-            {
-                error = error
-                    .help(format!("`talmirror explain {}` says why the first is one", code.code.as_str()));
-            }
-            error.problems = parsed.problems;
-            Err(error)
-        }
+        error.problems = parsed.problems;
+        Err(error)
     }
 }
 

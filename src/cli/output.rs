@@ -11,7 +11,6 @@ use super::load::{Loaded, read};
 use super::ui::Ui;
 use crate::secret::Secret;
 use crate::sops::{Encrypted, NoKey, Settings, SopsError, looks_encrypted, os_random};
-use crate::yaml::Indent;
 
 /// How the secrets in the output are kept.
 #[derive(Clone, Debug, Default, Args)]
@@ -31,11 +30,6 @@ impl Encryption {
     /// Returns whether secrets are to be encrypted, by the flags or by the inventory's `output.encrypt`.
     pub(super) fn wanted(&self, loaded: &Loaded) -> bool {
         self.encrypt || (!self.allow_plaintext && loaded.inventory.output.encrypt == Some(true))
-    }
-
-    /// Returns the step of indentation: that of `.sops.yaml`, so that sops does not lay the file out anew.
-    pub(super) fn indent(&self) -> Result<Indent, CliError> {
-        crypt::indent()
     }
 
     /// Encrypts a text as if it were to lie at `path`.
@@ -201,7 +195,7 @@ fn resealed(
     if encrypted.rule().text() != settings.rule.text() || encrypted.rule().key() != settings.rule.key() {
         return crate::sops::encrypt(text, settings, now, &mut os_random).map(Some);
     }
-    let changed = opened.reencrypt(text, now, &mut os_random)?;
+    let changed = crypt::guarded(opened.reencrypt(text, now, &mut os_random)?)?;
     let current = changed.as_deref().unwrap_or(old);
     let encrypted = Encrypted::parse(current)?;
     let rekeyed = encrypted.open(&identities)?.rekey(&settings.recipients, now, &mut os_random)?;

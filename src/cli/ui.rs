@@ -9,7 +9,7 @@ use crate::patch::Caution;
 /// When to colour.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
 pub(crate) enum Color {
-    /// Where a terminal shows it and NO_COLOR is not set.
+    /// Where a terminal shows it and `NO_COLOR` is not set.
     #[default]
     Auto,
     /// Always.

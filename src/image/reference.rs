@@ -1,15 +1,36 @@
 use std::fmt;
 use std::str::FromStr;
 
+use super::digest::{Digest, DigestError};
 use super::registry::{DOCKER_HUB, RegistryHost};
+use super::repository::{Repository, RepositoryError};
+use super::tag::{Tag, TagError};
 
 /// An image reference in full: Docker Hub's shorthand is spelled out, and a tag is there unless a digest is.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Reference {
     registry: String,
-    repository: String,
-    tag: Option<String>,
-    digest: Option<String>,
+    repository: Repository,
+    tag: Option<Tag>,
+    digest: Option<Digest>,
+}
+
+/// What a manifest is asked for by: the specification's `<reference>`.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum TagOrDigest {
+    /// A name that may come to mean something else.
+    Tag(Tag),
+    /// The content itself.
+    Digest(Digest),
+}
+
+impl fmt::Display for TagOrDigest {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Tag(tag) => tag.fmt(f),
+            Self::Digest(digest) => digest.fmt(f),
+        }
+    }
 }
 
 /// Why a text is no image reference.
@@ -22,16 +43,14 @@ pub enum ReferenceError {
     #[error("an image reference has no scheme")]
     Scheme,
     /// The repository breaks the grammar.
-    #[error(
-        "`{0}` is no repository name: lower case letters and digits, parted by `.`, `_`, `__`, `-` or `/`"
-    )]
-    Repository(String),
+    #[error(transparent)]
+    Repository(#[from] RepositoryError),
     /// The tag breaks the grammar.
-    #[error("`{0}` is no tag: letters, digits, `_`, `.` and `-`, at most 128")]
-    Tag(String),
+    #[error(transparent)]
+    Tag(#[from] TagError),
     /// The digest breaks the grammar.
-    #[error("`{0}` is no digest: `sha256:` and 64 hexadecimal digits, or `sha512:` and 128")]
-    Digest(String),
+    #[error(transparent)]
+    Digest(#[from] DigestError),
     /// The name is longer than 255 characters.
     #[error("the name is longer than 255 characters")]
     TooLong,
@@ -52,36 +71,20 @@ impl FromStr for Reference {
             Some((named, digest)) => (named, Some(digest)),
             None => (text, None),
         };
-        if let Some(digest) = digest
-            && !is_digest(digest)
-        {
-            return Err(ReferenceError::Digest(digest.to_owned()));
-        }
+        let digest = digest.map(str::parse::<Digest>).transpose()?;
         let (registry, rest) = split_registry(named);
         let (repository, tag) = match rest.rsplit_once(':') {
             Some((repository, tag)) => (repository, Some(tag)),
             None => (rest, None),
         };
-        if let Some(tag) = tag
-            && !is_tag(tag)
-        {
-            return Err(ReferenceError::Tag(tag.to_owned()));
-        }
-        let library = registry == DOCKER_HUB && !repository.contains('/');
-        let repository = if library { format!("library/{repository}") } else { repository.to_owned() };
-        if !repository.split('/').all(is_path_component) {
-            return Err(ReferenceError::Repository(rest.to_owned()));
-        }
-        if registry.len() + 1 + repository.len() > 255 {
+        let tag = tag.map(str::parse::<Tag>).transpose()?;
+        let repository: Repository = repository.parse()?;
+        let repository = if registry == DOCKER_HUB { repository.on_docker_hub()? } else { repository };
+        if registry.len() + 1 + repository.as_str().len() > 255 {
             return Err(ReferenceError::TooLong);
         }
-        let tag = tag.or(if digest.is_none() { Some("latest") } else { None });
-        Ok(Self {
-            registry: registry.to_owned(),
-            repository,
-            tag: tag.map(str::to_owned),
-            digest: digest.map(str::to_owned),
-        })
+        let tag = tag.or(if digest.is_none() { Some(Tag::latest()) } else { None });
+        Ok(Self { registry: registry.to_owned(), repository, tag, digest })
     }
 }
 
@@ -95,44 +98,6 @@ fn split_registry(named: &str) -> (&str, &str) {
     }
 }
 
-fn is_path_component(component: &str) -> bool {
-    let mut rest = component;
-    loop {
-        let word = rest.len()
-            - rest.trim_start_matches(|c: char| c.is_ascii_lowercase() || c.is_ascii_digit()).len();
-        if word == 0 {
-            return false;
-        }
-        rest = rest.get(word..).unwrap_or_default();
-        if rest.is_empty() {
-            return true;
-        }
-        let dashes = rest.len() - rest.trim_start_matches('-').len();
-        let separator = match rest {
-            _ if dashes > 0 => dashes,
-            _ if rest.starts_with("__") => 2,
-            _ if rest.starts_with(['.', '_']) => 1,
-            _ => return false,
-        };
-        rest = rest.get(separator..).unwrap_or_default();
-    }
-}
-
-fn is_tag(tag: &str) -> bool {
-    let word = |c: char| c.is_ascii_alphanumeric() || c == '_';
-    tag.len() <= 128 && tag.starts_with(word) && tag.chars().all(|c| word(c) || matches!(c, '.' | '-'))
-}
-
-fn is_digest(digest: &str) -> bool {
-    let hex =
-        |text: &str, len| text.len() == len && text.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'));
-    match digest.split_once(':') {
-        Some(("sha256", text)) => hex(text, 64),
-        Some(("sha512", text)) => hex(text, 128),
-        Some(_) | None => false,
-    }
-}
-
 impl Reference {
     /// Returns the registry, `docker.io` for Docker Hub.
     pub fn registry(&self) -> &str {
@@ -140,13 +105,17 @@ impl Reference {
     }
 
     /// Returns the repository, without the registry.
-    pub fn repository(&self) -> &str {
+    pub fn repository(&self) -> &Repository {
         &self.repository
     }
 
     /// Returns what a manifest request names: the digest if there is one, else the tag.
-    pub fn manifest(&self) -> &str {
-        self.digest.as_deref().or(self.tag.as_deref()).unwrap_or("latest")
+    pub fn manifest(&self) -> TagOrDigest {
+        match (self.digest, &self.tag) {
+            (Some(digest), _) => TagOrDigest::Digest(digest),
+            (None, Some(tag)) => TagOrDigest::Tag(tag.clone()),
+            (None, None) => TagOrDigest::Tag(Tag::latest()),
+        }
     }
 }
 
@@ -185,7 +154,7 @@ mod tests {
             assert_eq!(text.parse::<Reference>().unwrap().to_string(), want, "{text}");
         }
         let pinned: Reference = format!("quay.io/x/y:1@{digest}").parse().unwrap();
-        assert_eq!(pinned.manifest(), digest);
+        assert_eq!(pinned.manifest().to_string(), digest);
         assert_eq!(pinned.to_string(), format!("quay.io/x/y:1@{digest}"));
     }
 
@@ -194,10 +163,10 @@ mod tests {
         let error = |text: &str| text.parse::<Reference>().unwrap_err();
         assert_eq!(error(""), ReferenceError::Empty);
         assert_eq!(error("https://ghcr.io/x"), ReferenceError::Scheme);
-        assert_eq!(error("ghcr.io/X"), ReferenceError::Repository("X".into()));
-        assert_eq!(error("ghcr.io/x:-1"), ReferenceError::Tag("-1".into()));
-        assert_eq!(error("x@sha256:12"), ReferenceError::Digest("sha256:12".into()));
-        assert_eq!(error("ghcr.io/"), ReferenceError::Repository(String::new()));
+        assert_eq!(error("ghcr.io/X"), RepositoryError::Grammar("X".into()).into());
+        assert_eq!(error("ghcr.io/x:-1"), TagError("-1".into()).into());
+        assert_eq!(error("x@sha256:12"), DigestError("sha256:12".into()).into());
+        assert_eq!(error("ghcr.io/"), RepositoryError::Grammar(String::new()).into());
     }
 
     proptest! {

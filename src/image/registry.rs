@@ -66,6 +66,9 @@ impl FromStr for RegistryHost {
         if host.is_empty() {
             return Err(RegistryHostError::Empty);
         }
+        if host.starts_with('.') || host.contains("..") {
+            return Err(RegistryHostError::Character('.'));
+        }
         if host.chars().any(|c| c.is_ascii_uppercase()) {
             return Err(RegistryHostError::UpperCase);
         }
@@ -130,6 +133,8 @@ mod tests {
         assert_eq!(error("ghcr.io/x"), RegistryHostError::Path);
         assert_eq!(error("GHCR.io"), RegistryHostError::UpperCase);
         assert_eq!(error("a b"), RegistryHostError::Character(' '));
+        assert_eq!(error(".."), RegistryHostError::Character('.'));
+        assert_eq!(error("a..b"), RegistryHostError::Character('.'));
         assert_eq!(error("h:0"), RegistryHostError::Port("0".into()));
         assert_eq!(error(":5000"), RegistryHostError::Empty);
     }

@@ -26,7 +26,7 @@ pub(super) fn check(inventory: &Inventory, problems: &mut Problems<'_>) {
         .chain(nodes.map(|(name, _)| Target::Node(name)));
     for target in targets {
         for (name, route) in inventory.routes(target) {
-            check_route(inventory, &name, &route, problems);
+            check_route(inventory, name, &route, problems);
         }
     }
     let estimate =
@@ -61,7 +61,7 @@ pub fn check_version(
         if route.fallback == Fallback::Never {
             let message = format!("`{name}` has `fallback: never`, which Talos {version} does not know");
             let problem =
-                problems.add(Code::NeedsNewerTalos, &route.span, format!("registries.{name}"), message);
+                problems.add(Code::NeedsNewerTalos, route.span, format!("registries.{name}"), message);
             problem.reason =
                 Some("skipFallback exists since 1.9; an older node refuses the whole config".to_owned());
             problem.help = Some("use `fallback: upstream` for these nodes, or upgrade them".to_owned());
@@ -309,7 +309,9 @@ fn check_hosts(inventory: &Inventory, problems: &mut Problems<'_>) {
     }
     for (name, placed) in &inventory.base.registries {
         let Some(registry) = &placed.value else { continue };
-        let Some(endpoint) = upstream_endpoint(name, &registry.upstream) else { continue };
+        let Some(endpoint) = upstream_endpoint(name, registry.upstream.url.get().map(String::as_str)) else {
+            continue;
+        };
         let upstream = &registry.upstream;
         let owner = (
             format!("registries.{name}.upstream"),
@@ -332,6 +334,21 @@ fn check_hosts(inventory: &Inventory, problems: &mut Problems<'_>) {
                 problem.reason = Some("Talos keeps credentials and TLS by host and port".to_owned());
                 problem.help = Some("give them the same, or leave them out of one".to_owned());
             }
+        }
+    }
+}
+
+/// Finds user names that envsubst and its like would take for variables, in a file that such a tool seems to read.
+pub(super) fn check_dollars(inventory: &Inventory, problems: &mut Problems<'_>) {
+    for (name, mirror) in &inventory.mirrors {
+        let user = mirror.credentials.as_ref().and_then(Credentials::username).unwrap_or_default();
+        let variable =
+            user.split('$').skip(1).any(|rest| rest.starts_with(|c: char| c.is_ascii_alphabetic()));
+        if variable {
+            let path = format!("mirrors.{name}.credentials.username");
+            let message = format!("`{user}` holds a `$`, and the file has variables for another tool");
+            problems.add(Code::DollarName, &mirror.span, path, message).help =
+                Some("have that tool leave this name alone, or keep variables out of the file".to_owned());
         }
     }
 }
@@ -389,18 +406,13 @@ fn check_nodes(inventory: &Inventory, problems: &mut Problems<'_>) {
     }
 }
 
-fn check_route(inventory: &Inventory, name: &str, route: &Route, problems: &mut Problems<'_>) {
-    let (span, path) = (&route.span, format!("registries.{name}"));
-    for hop in &route.via {
+fn check_route(inventory: &Inventory, name: &str, route: &Route<'_>, problems: &mut Problems<'_>) {
+    let (span, path) = (route.span, || format!("registries.{name}"));
+    for hop in route.via {
         let Via::Mirror(via) = hop else {
             if name == "*" {
                 problems
-                    .add(
-                        Code::CannotServe,
-                        span,
-                        path.clone(),
-                        "`*` has no upstream of its own to go through",
-                    )
+                    .add(Code::CannotServe, span, path(), "`*` has no upstream of its own to go through")
                     .help = Some("leave `upstream` out of its `via`".to_owned());
             }
             continue;
@@ -417,7 +429,7 @@ fn check_route(inventory: &Inventory, name: &str, route: &Route, problems: &mut 
             }
             MirrorKind::Path { .. } => {
                 if name != "*" {
-                    check_endpoint(&mirror.endpoint(name), span, &path, problems);
+                    check_endpoint(&mirror.endpoint(name), span, &path(), problems);
                 }
                 true
             }
@@ -426,61 +438,56 @@ fn check_route(inventory: &Inventory, name: &str, route: &Route, problems: &mut 
         if name == "*" && by_path {
             let message =
                 format!("`*` cannot go through `{via}`: every registry needs a path of its own there");
-            problems.add(Code::CannotServe, span, path.clone(), message).help =
+            problems.add(Code::CannotServe, span, path(), message).help =
                 Some("use a mirror of kind cache, or list the registries".to_owned());
         }
         let serves =
             mirror.serves.as_ref().is_none_or(|serves| serves.iter().any(|registry| registry == name));
         if !serves {
             let message = format!("`{via}` does not serve `{name}`");
-            let problem = problems.add(Code::CannotServe, span, path.clone(), message);
+            let problem = problems.add(Code::CannotServe, span, path(), message);
             problem.help =
                 Some(format!("add it to mirrors.{via}.serves, or give `{name}` a `via` without it"));
         }
         if mirror.in_cluster && route.fallback == Fallback::Never {
             let message =
                 format!("`{name}` depends on `{via}`, which runs in this cluster, and has no fallback");
-            let problem = problems.add(Code::InClusterNever, span, path.clone(), message);
+            let problem = problems.add(Code::InClusterNever, span, path(), message);
             problem.reason = Some(
                 "after a power cut its own images come through the mirror that is not there yet".to_owned(),
             );
             problem.help = Some("use `fallback: upstream`".to_owned());
         }
     }
-    if route.fallback == Fallback::Never && route.via.is_empty() && route.upstream.url.get().is_none() {
+    if route.fallback == Fallback::Never && route.via.is_empty() && route.upstream_url.is_none() {
         let problem =
-            problems.add(Code::NoEndpoint, span, path.clone(), format!("`{name}` has no endpoint at all"));
+            problems.add(Code::NoEndpoint, span, path(), format!("`{name}` has no endpoint at all"));
         problem.reason =
             Some("with no mirror and no fallback, Talos' two pullers do different things".to_owned());
         problem.help = Some("name a mirror in `via`, or use `fallback: upstream`".to_owned());
     }
     if name == "*" && route.fallback == Fallback::Never {
         problems
-            .add(
-                Code::WildcardNever,
-                span,
-                path.clone(),
-                "every registry without an entry depends on this mirror",
-            )
+            .add(Code::WildcardNever, span, path(), "every registry without an entry depends on this mirror")
             .help = Some("use `fallback: upstream` for `*`".to_owned());
     }
-    let implicit = route.upstream.url.get().is_none();
+    let implicit = route.upstream_url.is_none();
     if implicit
         && route.fallback == Fallback::Upstream
         && route.via.len() > 1
         && route.via.last() == Some(&Via::Upstream)
     {
         let message = format!("`upstream` at the end of `{name}`'s `via` is what `fallback: upstream` does");
-        problems.add(Code::RedundantUpstream, span, path.clone(), message).help =
+        problems.add(Code::RedundantUpstream, span, path(), message).help =
             Some("leave `upstream` out of `via`".to_owned());
     }
     if name == "docker.io"
         && route.fallback == Fallback::Upstream
         && !route.via.is_empty()
-        && route.upstream.credentials.get().is_none()
+        && route.credentials.is_none()
     {
         let message = "when its mirrors fail, Docker Hub is asked without credentials";
-        problems.add(Code::AnonymousHub, span, path, message).help =
+        problems.add(Code::AnonymousHub, span, path(), message).help =
             Some("registries.docker.io.upstream.credentials, if the nodes share one address".to_owned());
     }
 }

@@ -183,6 +183,9 @@ codes! {
     DuplicateEndpoint = "E131", Error, "an endpoint that is listed twice",
         "Two equal endpoints make containerd's hosts.toml invalid. It then pulls from the upstream only, even where the \
          fallback is off, and logs one line about it.";
+    BadName = "E132", Error, "a name that cannot be a directory's",
+        "Nodes and groups get a directory of their own below --output-dir: letters, digits, `.`, `_`, `-`, `:`, and not \
+         `.` or `..`. A group cannot be named `base`: that is where nodes without a group find theirs.";
     ReplacesAll = "W231", Warning, "a patch that replaces all registries",
         "`add` and `replace` of /machine/registries put this value in place of what is there: other mirrors, credentials \
          and TLS settings are gone.";

@@ -1,13 +1,16 @@
 //! The user's file: schema, parse, problems with codes and places, and what each node gets from it.
 
+mod access;
 mod check;
 mod code;
 mod decode;
+mod fields;
 mod model;
 mod pem;
 mod problem;
 mod resolve;
 mod sections;
+mod settings;
 mod unrendered;
 
 pub use check::check_version;
@@ -17,7 +20,7 @@ pub use model::{
     Rollout, Set, Talos, Text, Tls, Upstream, Verify, Via,
 };
 pub use problem::{Problem, Problems, did_you_mean};
-pub use resolve::{ResolveError, Route, Target};
+pub use resolve::{Origin, Part, ResolveError, Route, Target};
 pub(crate) use unrendered::{Engine, engine_of, hidden_in};
 
 use crate::yaml;
@@ -48,6 +51,9 @@ pub fn parse(text: &str, file: &str, env: &dyn Fn(&str) -> Option<String>) -> Pa
     let inventory = decoder.inventory(&document.root);
     let mut problems = decoder.problems;
     check::check(&inventory, &mut problems);
+    if text.contains("${") {
+        check::check_dollars(&inventory, &mut problems);
+    }
     let failed = problems.any_error();
     let mut problems = problems.into_sorted();
     problems.retain(|problem| {
@@ -66,5 +72,5 @@ fn add_template(problems: &mut Problems<'_>, engine: Engine, position: yaml::Pos
 
 /// The fields of every mapping of the schema, by the mapping's name.
 pub fn schema_fields() -> &'static [(&'static str, &'static [&'static str])] {
-    sections::FIELDS
+    fields::FIELDS
 }

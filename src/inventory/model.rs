@@ -231,7 +231,7 @@ pub enum Credentials {
     },
     /// Base64 of `user:password`.
     Raw(SecretRef),
-    /// An OAuth2 refresh token.
+    /// An `OAuth2` refresh token.
     IdentityToken(SecretRef),
 }
 
@@ -357,7 +357,7 @@ impl Default for Rollout {
             canary: Vec::new(),
             max_parallel: 1,
             max_failures: 0,
-            try_timeout: Duration::from_secs(300),
+            try_timeout: Duration::from_mins(5),
             reboot: "never".to_owned(),
             pause: Duration::ZERO,
         }

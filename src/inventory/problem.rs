@@ -96,7 +96,7 @@ impl<'a> Problems<'a> {
         path: impl Into<String>,
         message: impl Into<String>,
     ) -> &mut Problem {
-        self.found.push(Problem {
+        self.found.push_mut(Problem {
             code,
             file: self.file.clone(),
             position: self.lines.position(span.start),
@@ -104,15 +104,13 @@ impl<'a> Problems<'a> {
             message: message.into(),
             reason: None,
             help: None,
-        });
-        #[expect(clippy::expect_used, reason = "pushed in the line above")]
-        self.found.last_mut().expect("a finding")
+        })
     }
 
     /// Adds a text that is no YAML.
     pub fn add_syntax(&mut self, error: &ParseError) {
-        self.add(Code::Syntax, &(error.offset..error.offset), "", error.message.clone()).help =
-            error.help.clone();
+        let problem = self.add(Code::Syntax, &(error.offset..error.offset), "", error.message.clone());
+        problem.help.clone_from(&error.help);
     }
 
     /// Returns whether one of the findings is an error.

@@ -1,11 +1,10 @@
+use std::fmt;
 use std::ops::Range;
 use std::path::Path;
 
 use indexmap::IndexMap;
 
-use super::model::{
-    Credentials, Fallback, Inventory, Layer, Mirror, MirrorKind, Node, Set, Text, Tls, Upstream, Via,
-};
+use super::model::{Credentials, Fallback, Inventory, Layer, Mirror, MirrorKind, Node, Set, Text, Tls, Via};
 use super::pem;
 use crate::image::api_host;
 use crate::registries::{
@@ -26,17 +25,64 @@ pub enum Target<'a> {
 
 /// Where one registry's images come from, on one target.
 #[derive(Clone, Debug)]
-pub struct Route {
+pub struct Route<'a> {
     /// The hops, in order.
-    pub via: Vec<Via>,
+    pub via: &'a [Via],
     /// What happens when all have failed.
     pub fallback: Fallback,
-    /// The registry itself.
-    pub upstream: Upstream,
+    /// The URL of the registry itself, where it is not what its name says.
+    pub upstream_url: Option<&'a str>,
+    /// The registry's own credentials.
+    pub credentials: Option<&'a Credentials>,
+    /// The registry's own TLS settings.
+    pub tls: Option<&'a Tls>,
     /// Which part of the inventory decided `via`.
-    pub origin: String,
+    pub origin: Origin<'a>,
     /// Where the file names the registry.
-    pub span: Range<usize>,
+    pub span: &'a Range<usize>,
+}
+
+/// A part of the inventory that decides `via`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Origin<'a> {
+    /// Nothing does.
+    Nowhere,
+    /// The defaults of a layer.
+    Defaults(Part<'a>),
+    /// A registry of a layer.
+    Registry(Part<'a>, &'a str),
+}
+
+/// A part of the inventory that has settings.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Part<'a> {
+    /// The top.
+    Base,
+    /// A group.
+    Group(&'a str),
+    /// A node.
+    Node(&'a str),
+}
+
+impl fmt::Display for Part<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Base => Ok(()),
+            Self::Group(name) => write!(f, "groups.{name}."),
+            Self::Node(name) => write!(f, "nodes.{name}."),
+        }
+    }
+}
+
+/// Prints the path in the inventory.
+impl fmt::Display for Origin<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Nowhere => f.write_str("no `via` and no `defaults.via`"),
+            Self::Defaults(part) => write!(f, "{part}defaults.via"),
+            Self::Registry(part, name) => write!(f, "{part}registries.{name}.via"),
+        }
+    }
 }
 
 /// Why an inventory does not become registries.
@@ -97,12 +143,12 @@ impl Inventory {
         self.groups.iter().filter(|(_, group)| member(group)).map(|(name, _)| name.as_str()).collect()
     }
 
-    /// Returns the layers of a target, each with the name of its part of the inventory.
-    fn layers(&self, target: Target<'_>) -> Vec<(String, &Layer)> {
-        let mut layers = vec![(String::new(), &self.base)];
+    /// Returns the layers of a target, each with its part of the inventory.
+    fn layers<'a>(&'a self, target: Target<'_>) -> Vec<(Part<'a>, &'a Layer)> {
+        let mut layers = vec![(Part::Base, &self.base)];
         let mut group = |name: &str| {
             if let Some((name, group)) = self.groups.get_key_value(name) {
-                layers.push((format!("groups.{name}"), &group.layer));
+                layers.push((Part::Group(name), &group.layer));
             }
         };
         match target {
@@ -111,7 +157,7 @@ impl Inventory {
             Target::Node(name) => {
                 if let Some((name, node)) = self.nodes.get_key_value(name) {
                     self.groups_of(name, node).into_iter().for_each(group);
-                    layers.push((format!("nodes.{name}"), &node.layer));
+                    layers.push((Part::Node(name), &node.layer));
                 }
             }
         }
@@ -121,78 +167,64 @@ impl Inventory {
     /// Lays defaults, registries, groups and node over each other, and returns the route of every registry.
     ///
     /// Settings of a registry win over defaults, whichever layer has them; of two layers the later wins.
-    pub fn routes(&self, target: Target<'_>) -> IndexMap<String, Route> {
-        let (mut via, mut via_origin) = (Set::Keep, "no `via` and no `defaults.via`".to_owned());
-        let mut fallback = Set::Keep;
-        let mut merged: IndexMap<&str, (super::model::Registry, String, Range<usize>)> = IndexMap::new();
-        for (label, layer) in self.layers(target) {
-            let place =
-                |what: &str| if label.is_empty() { what.to_owned() } else { format!("{label}.{what}") };
+    pub fn routes(&self, target: Target<'_>) -> IndexMap<&str, Route<'_>> {
+        let (mut via, mut via_origin, mut fallback) = (None, Origin::Nowhere, None);
+        let mut merged: IndexMap<&str, Merged<'_>> = IndexMap::with_capacity(self.base.registries.len());
+        for (part, layer) in self.layers(target) {
             if layer.via != Set::Keep {
-                via_origin = place("defaults.via");
+                via_origin = Origin::Defaults(part);
             }
-            via = via.then(&layer.via);
-            fallback = fallback.then(&layer.fallback);
+            lay(&mut via, &layer.via);
+            lay(&mut fallback, &layer.fallback);
             for (name, placed) in &layer.registries {
                 let Some(registry) = &placed.value else {
                     merged.shift_remove(name.as_str());
                     continue;
                 };
-                let entry = merged
-                    .entry(name)
-                    .or_insert_with(|| (Default::default(), String::new(), placed.span.clone()));
+                let entry = merged.entry(name).or_insert_with(|| Merged::new(&placed.span));
+                entry.span = &placed.span;
                 if registry.via != Set::Keep {
-                    entry.1 = place(&format!("registries.{name}.via"));
+                    entry.origin = Origin::Registry(part, name);
                 }
-                entry.0.via = entry.0.via.then(&registry.via);
-                entry.0.fallback = entry.0.fallback.then(&registry.fallback);
-                entry.0.upstream.url = entry.0.upstream.url.then(&registry.upstream.url);
-                entry.0.upstream.credentials =
-                    entry.0.upstream.credentials.then(&registry.upstream.credentials);
-                entry.0.upstream.tls = entry.0.upstream.tls.then(&registry.upstream.tls);
-                if !label.is_empty() {
-                    entry.2 = placed.span.clone();
-                }
+                lay(&mut entry.via, &registry.via);
+                lay(&mut entry.fallback, &registry.fallback);
+                lay(&mut entry.url, &registry.upstream.url);
+                lay(&mut entry.credentials, &registry.upstream.credentials);
+                lay(&mut entry.tls, &registry.upstream.tls);
             }
         }
-        let route =
-            |(name, (registry, origin, span)): (&str, (super::model::Registry, String, Range<usize>))| {
-                let own = registry.via.get();
-                let only_upstream = own.is_none()
-                    && registry.upstream.url.get().is_some_and(|url| url.starts_with("http://"));
-                let hops = match own {
-                    Some(hops) => hops.clone(),
-                    // A plain http registry is mirrored to itself: a mirror for it must be asked for by name.
-                    None if only_upstream => Vec::new(),
-                    None => via.get().cloned().unwrap_or_default(),
-                };
-                let route = Route {
-                    via: hops,
-                    fallback: *registry.fallback.get().or(fallback.get()).unwrap_or(&Fallback::Upstream),
-                    upstream: registry.upstream,
-                    origin: if own.is_some() { origin } else { via_origin.clone() },
-                    span,
-                };
-                (name.to_owned(), route)
+        let routes = merged.into_iter().map(|(name, merged)| {
+            // A plain http registry is mirrored to itself: a mirror for it must be asked for by name.
+            let itself = merged.via.is_none() && merged.url.is_some_and(|url| url.starts_with("http://"));
+            let route = Route {
+                via: merged.via.or(via.filter(|_| !itself)).map_or(&[], Vec::as_slice),
+                fallback: *merged.fallback.or(fallback).unwrap_or(&Fallback::Upstream),
+                upstream_url: merged.url.map(String::as_str),
+                credentials: merged.credentials,
+                tls: merged.tls,
+                origin: if merged.via.is_some() { merged.origin } else { via_origin },
+                span: merged.span,
             };
-        merged.into_iter().map(route).collect()
+            (name, route)
+        });
+        routes.collect()
     }
 
     /// Returns the endpoints of a registry as Talos gets them.
     ///
     /// The upstream is left to Talos where Talos tries it by itself (1.9 and later, and only at its own address), and
     /// listed last where it does not.
-    pub fn mirror(&self, registry: &str, route: &Route, version: &TalosVersion) -> TalosMirror {
-        let upstream = upstream_endpoint(registry, &route.upstream);
+    pub fn mirror(&self, registry: &str, route: &Route<'_>, version: &TalosVersion) -> TalosMirror {
+        let upstream = upstream_endpoint(registry, route.upstream_url);
         let mut endpoints = Vec::new();
-        for hop in &route.via {
+        for hop in route.via {
             let endpoint = match hop {
                 Via::Upstream => upstream.clone(),
                 Via::Mirror(name) => self.mirrors.get(name).map(|mirror| mirror.endpoint(registry)),
             };
             endpoints.extend(endpoint.filter(|endpoint| !endpoints.contains(endpoint)));
         }
-        let implicit = route.upstream.url.get().is_none();
+        let implicit = route.upstream_url.is_none();
         let left_to_talos = implicit && (version.puller_falls_back() || endpoints.is_empty());
         if route.fallback == Fallback::Upstream && !left_to_talos {
             endpoints.extend(upstream.filter(|endpoint| !endpoints.contains(endpoint)));
@@ -213,22 +245,25 @@ impl Inventory {
         for (name, route) in &routes {
             let mirror = self.mirror(name, route, version);
             if !mirror.endpoints.is_empty() {
-                out.mirrors.insert(name.clone(), mirror);
+                out.mirrors.insert((*name).to_owned(), mirror);
             }
-            let Some(upstream) = upstream_endpoint(name, &route.upstream) else { continue };
+            if route.credentials.is_none() && route.tls.is_none() {
+                continue;
+            }
+            let Some(upstream) = upstream_endpoint(name, route.upstream_url) else { continue };
             let path = format!("registries.\"{name}\".upstream");
-            let (credentials, tls) = (route.upstream.credentials.get(), route.upstream.tls.get());
-            add_host(&mut out, upstream.host(), &path, credentials, tls, values)?;
+            add_host(&mut out, upstream.host(), &path, route.credentials, route.tls, values)?;
         }
         for (name, mirror) in &self.mirrors {
-            let used =
-                |route: &Route| route.via.iter().any(|hop| matches!(hop, Via::Mirror(via) if via == name));
-            if !routes.values().any(used) {
+            let used = |route: &Route<'_>| {
+                route.via.iter().any(|hop| matches!(hop, Via::Mirror(via) if via == name))
+            };
+            let (credentials, tls) = (mirror.credentials.as_ref(), mirror.tls.as_ref());
+            if (credentials.is_none() && tls.is_none()) || !routes.values().any(used) {
                 continue;
             }
             let host = Endpoint::new(mirror.url.clone(), false);
-            let path = format!("mirrors.{name}");
-            add_host(&mut out, host.host(), &path, mirror.credentials.as_ref(), mirror.tls.as_ref(), values)?;
+            add_host(&mut out, host.host(), &format!("mirrors.{name}"), credentials, tls, values)?;
         }
         Ok(out)
     }
@@ -263,18 +298,52 @@ impl Mirror {
     }
 }
 
+/// A registry's settings while layers are laid over each other.
+struct Merged<'a> {
+    via: Option<&'a Vec<Via>>,
+    fallback: Option<&'a Fallback>,
+    url: Option<&'a String>,
+    credentials: Option<&'a Credentials>,
+    tls: Option<&'a Tls>,
+    origin: Origin<'a>,
+    span: &'a Range<usize>,
+}
+
+impl<'a> Merged<'a> {
+    fn new(span: &'a Range<usize>) -> Self {
+        Self {
+            via: None,
+            fallback: None,
+            url: None,
+            credentials: None,
+            tls: None,
+            origin: Origin::Nowhere,
+            span,
+        }
+    }
+}
+
+/// Lays a setting of a later layer over that of the earlier ones.
+fn lay<'a, T>(under: &mut Option<&'a T>, over: &'a Set<T>) {
+    match over {
+        Set::Keep => {}
+        Set::Clear => *under = None,
+        Set::To(value) => *under = Some(value),
+    }
+}
+
 /// Fills a template of a project or path.
 pub(super) fn fill(template: &str, registry: &str) -> String {
     template.replace("{registry_dashed}", &registry.replace(['.', ':'], "-")).replace("{registry}", registry)
 }
 
 /// Returns the endpoint of a registry itself; `*` has none.
-pub(super) fn upstream_endpoint(registry: &str, upstream: &Upstream) -> Option<Endpoint> {
+pub(super) fn upstream_endpoint(registry: &str, url: Option<&str>) -> Option<Endpoint> {
     if registry == "*" {
         return None;
     }
-    Some(match upstream.url.get() {
-        Some(url) => Endpoint::new(url.clone(), false),
+    Some(match url {
+        Some(url) => Endpoint::new(url, false),
         None => Endpoint::new(format!("https://{}", api_host(registry)), false),
     })
 }

@@ -1,94 +1,16 @@
-use std::path::PathBuf;
+use std::ops::Range;
 
 use indexmap::IndexMap;
 
 use super::code::Code;
 use super::decode::{Decoder, Fields, join};
+use super::fields::{DEFAULTS, GROUP, LINT, MIRROR, NODE, ONE_MIRROR, REGISTRY, ROOT, UPSTREAM};
 use super::model::{
-    Credentials, Fallback, Group, Inventory, Layer, Mirror, MirrorKind, Node as NodeEntry, Output, Placed,
-    Registry, Role, Rollout, Set, Talos, Text, Tls, Upstream, Verify, Via,
+    Fallback, Group, Inventory, Layer, Mirror, MirrorKind, Node as NodeEntry, Placed, Registry, Role, Set,
+    Upstream, Via,
 };
 use super::problem::did_you_mean;
-use crate::secret::{Secret, SecretRef};
 use crate::yaml::{Entry, Node};
-
-/// The fields of every mapping, by its name in the JSON schema; a test holds the two together.
-pub(super) const FIELDS: &[(&str, &[&str])] = &[
-    ("inventory", ROOT),
-    ("mirror", MIRROR),
-    ("registry", REGISTRY),
-    ("upstream", UPSTREAM),
-    ("credentials", CREDENTIALS),
-    ("reference", REFERENCE),
-    ("tls", TLS),
-    ("clientIdentity", CLIENT_IDENTITY),
-    ("defaults", DEFAULTS),
-    ("group", GROUP),
-    ("node", NODE),
-    ("talos", TALOS),
-    ("output", OUTPUT),
-    ("rollout", ROLLOUT),
-    ("verify", VERIFY),
-    ("lint", LINT),
-];
-
-const ROOT: &[&str] = &[
-    "apiVersion",
-    "kind",
-    "cluster",
-    "talos",
-    "mirrors",
-    "registries",
-    "defaults",
-    "groups",
-    "nodes",
-    "output",
-    "rollout",
-    "verify",
-    "lint",
-    "mirror",
-    "project",
-    "projects",
-    "path",
-    "paths",
-    "overridePath",
-    "credentials",
-    "tls",
-    "inCluster",
-    "fallback",
-    "sops",
-];
-const MIRROR: &[&str] = &[
-    "kind",
-    "url",
-    "project",
-    "projects",
-    "path",
-    "paths",
-    "overridePath",
-    "serves",
-    "credentials",
-    "tls",
-    "inCluster",
-];
-/// What of a mirror may stand at the top of an inventory that has but one.
-const ONE_MIRROR: &[&str] =
-    &["project", "projects", "path", "paths", "overridePath", "credentials", "tls", "inCluster"];
-const REGISTRY: &[&str] = &["via", "fallback", "upstream"];
-const UPSTREAM: &[&str] = &["url", "credentials", "tls"];
-const CREDENTIALS: &[&str] =
-    &["username", "password", "passwordFrom", "auth", "authFrom", "identityToken", "identityTokenFrom"];
-const REFERENCE: &[&str] = &["env", "file", "command", "stdin"];
-const TLS: &[&str] = &["ca", "caFile", "clientIdentity", "insecureSkipVerify"];
-const CLIENT_IDENTITY: &[&str] = &["cert", "certFile", "key", "keyFrom"];
-const DEFAULTS: &[&str] = &["via", "fallback"];
-const GROUP: &[&str] = &["nodes", "role", "addresses", "registries", "defaults"];
-const NODE: &[&str] = &["address", "role", "version", "registries", "defaults"];
-const TALOS: &[&str] = &["version", "talosconfig", "context"];
-const OUTPUT: &[&str] = &["dir", "format", "layout", "encrypt"];
-const ROLLOUT: &[&str] = &["order", "canary", "maxParallel", "maxFailures", "tryTimeout", "reboot", "pause"];
-const VERIFY: &[&str] = &["images", "requireMirrorHit", "timeout"];
-const LINT: &[&str] = &["allow", "denyWarnings"];
 
 /// Returns the name of the short form's mirror: that of its kind.
 fn one_mirror_name(fields: &Fields<'_>) -> String {
@@ -119,7 +41,7 @@ impl Decoder<'_, '_> {
             ..Inventory::default()
         };
         self.version(&fields);
-        let mirrors = self.section(&fields, "mirrors", |decoder, entry, path| decoder.mirror(entry, path));
+        let mirrors = self.section(&fields, "mirrors", super::decode::Decoder::mirror);
         inventory.mirrors = mirrors.into_iter().filter_map(|(name, mirror)| Some((name, mirror?))).collect();
         for entry in fields.get("mirrors").map(Node::entries).unwrap_or_default() {
             if entry.key == "upstream" {
@@ -145,8 +67,10 @@ impl Decoder<'_, '_> {
                 }
             }
         }
-        inventory.groups =
-            self.section(&fields, "groups", |decoder, entry, path| decoder.group(&entry.value, path));
+        inventory.groups = self.section(&fields, "groups", |decoder, entry, path| {
+            decoder.check_name(&entry.key, &entry.key_span, path);
+            decoder.group(&entry.value, path)
+        });
         inventory.nodes = self.nodes(&fields);
         inventory.output = self.output(&fields);
         inventory.rollout = self.rollout(&fields);
@@ -179,23 +103,14 @@ impl Decoder<'_, '_> {
         }
     }
 
-    fn talos(&mut self, fields: &Fields<'_>) -> Talos {
-        let Some(node) = fields.get("talos") else { return Talos::default() };
-        let fields = self.fields(node, "talos", TALOS);
-        Talos {
-            version: self.talos_version(&fields),
-            talosconfig: self.string(&fields, "talosconfig").map(PathBuf::from),
-            context: self.string(&fields, "context"),
+    /// Checks a name that becomes a directory below the output's.
+    fn check_name(&mut self, name: &str, span: &Range<usize>, path: &str) {
+        let allowed = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-' | ':' | '[' | ']');
+        let reserved = matches!(name, "" | "." | "..") || (name == "base" && path.starts_with("groups."));
+        if reserved || !name.chars().all(allowed) {
+            self.problems.add(Code::BadName, span, path, format!("`{name}` cannot be a name here")).help =
+                Some("use letters, digits, `.`, `_`, `-` and `:`".to_owned());
         }
-    }
-
-    fn talos_version(&mut self, fields: &Fields<'_>) -> Option<crate::registries::TalosVersion> {
-        let node = fields.get("version")?;
-        let path = fields.at("version");
-        let text = self.text(node, &path)?;
-        text.parse()
-            .map_err(|error| self.problems.add(Code::WrongType, &node.span, path, format!("{error}")))
-            .ok()
     }
 
     /// Reads a mapping of names.
@@ -366,7 +281,7 @@ impl Decoder<'_, '_> {
     }
 
     /// Tells a field that is not there from one that is null.
-    fn set<T>(
+    pub(super) fn set<T>(
         &mut self,
         fields: &Fields<'_>,
         key: &str,
@@ -416,125 +331,18 @@ impl Decoder<'_, '_> {
         })
     }
 
-    fn credentials(&mut self, fields: &Fields<'_>, key: &str) -> Set<Credentials> {
-        let path = fields.at(key);
-        self.set(fields, key, |decoder, node| {
-            let fields = decoder.fields(node, &path, CREDENTIALS);
-            let username = decoder.string(&fields, "username");
-            let password = decoder.secret(&fields, "password", "passwordFrom");
-            let auth = decoder.secret(&fields, "auth", "authFrom");
-            let token = decoder.secret(&fields, "identityToken", "identityTokenFrom");
-            let wrong = |decoder: &mut Self, message: &str| {
-                decoder.problems.add(Code::AuthForms, &fields.span, path.clone(), message).reason = Some(
-                    "Talos takes username and password, or auth, or identityToken: one of them, whole"
-                        .to_owned(),
-                );
-                None
-            };
-            match (username, password, auth, token) {
-                (Some(username), Some(password), None, None) => {
-                    Some(Credentials::Pair { username, password })
-                }
-                (None, None, Some(auth), None) => Some(Credentials::Raw(auth)),
-                (None, None, None, Some(token)) => Some(Credentials::IdentityToken(token)),
-                (Some(_), None, None, None) => wrong(decoder, "there is a username without a password"),
-                (None, Some(_), None, None) => wrong(decoder, "there is a password without a username"),
-                (None, None, None, None) => wrong(decoder, "there are no credentials in it"),
-                _ => wrong(decoder, "there is more than one form of credentials"),
-            }
-        })
-    }
-
-    /// Reads a secret that stands under one key or is fetched by what stands under the other.
-    fn secret(&mut self, fields: &Fields<'_>, key: &str, from: &str) -> Option<SecretRef> {
-        let inline = self.string(fields, key);
-        let Some(node) = fields.get(from) else {
-            return inline.map(|text| SecretRef::Inline(Secret::new(text)));
-        };
-        let path = fields.at(from);
-        if fields.get(key).is_some() {
-            let message = format!("`{key}` and `{from}` are both there");
-            self.problems.add(Code::TwoSources, &node.span, path.clone(), message).help =
-                Some("keep one".to_owned());
-        }
-        let reference = self.fields(node, &path, REFERENCE);
-        let named: Vec<&str> = REFERENCE.iter().copied().filter(|key| reference.get(key).is_some()).collect();
-        match named.as_slice() {
-            ["env"] => self.string(&reference, "env").map(SecretRef::Env),
-            ["file"] => self.string(&reference, "file").map(|path| SecretRef::File(path.into())),
-            ["stdin"] => self.boolean(&reference, "stdin").filter(|on| *on).map(|_| SecretRef::Stdin),
-            ["command"] => {
-                let argv = self.strings(&reference, "command")?;
-                Some(SecretRef::Command(argv.into_iter().map(|(word, _)| word).collect()))
-            }
-            _ => {
-                let message = format!("`{path}` names one place");
-                self.problems.add(Code::MissingField, &node.span, path, message).help = Some(
-                    "write {env: NAME}, {file: PATH}, {command: [PROGRAM, ARGUMENT]} or {stdin: true}"
-                        .to_owned(),
-                );
-                None
-            }
-        }
-    }
-
-    fn tls(&mut self, fields: &Fields<'_>, key: &str) -> Set<Tls> {
-        let path = fields.at(key);
-        self.set(fields, key, |decoder, node| {
-            let fields = decoder.fields(node, &path, TLS);
-            let tls = Tls {
-                ca: decoder.inline_or_file(&fields, "ca", "caFile"),
-                client_identity: fields
-                    .get("clientIdentity")
-                    .and_then(|node| decoder.client_identity(node, &fields)),
-                insecure_skip_verify: decoder.boolean(&fields, "insecureSkipVerify").unwrap_or(false),
-            };
-            if tls == Tls::default() && node.entries().iter().all(|entry| entry.key == "insecureSkipVerify") {
-                decoder
-                    .problems
-                    .add(Code::EmptyTls, &fields.span, path.clone(), format!("`{path}` sets nothing"))
-                    .help = Some("leave it out".to_owned());
-            }
-            Some(tls)
-        })
-    }
-
-    fn client_identity(&mut self, node: &Node, tls: &Fields<'_>) -> Option<(Text, SecretRef)> {
-        let fields = self.fields(node, &tls.at("clientIdentity"), CLIENT_IDENTITY);
-        let cert = self.inline_or_file(&fields, "cert", "certFile");
-        let key = self.secret(&fields, "key", "keyFrom");
-        if cert.is_none() || key.is_none() {
-            let message = format!("`{}` needs both a certificate and a key", fields.path);
-            self.problems.add(Code::ClientIdentity, &fields.span, fields.path.clone(), message).help =
-                Some("cert or certFile, and key or keyFrom".to_owned());
-        }
-        Some((cert?, key?))
-    }
-
-    fn inline_or_file(&mut self, fields: &Fields<'_>, key: &str, file: &str) -> Option<Text> {
-        let inline = self.string(fields, key);
-        let Some(entry) = fields.entry(file).filter(|entry| !entry.value.is_null()) else {
-            return inline.map(Text::Inline);
-        };
-        if inline.is_some() {
-            let message = format!("`{key}` and `{file}` are both there");
-            self.problems.add(Code::TwoSources, &entry.key_span, fields.at(file), message).help =
-                Some("keep one".to_owned());
-        }
-        self.string(fields, file).map(|path| Text::File(path.into()))
-    }
-
     fn group(&mut self, node: &Node, path: &str) -> Group {
         let fields = self.fields(node, path, GROUP);
         let nodes = self.strings(&fields, "nodes").unwrap_or_default();
         let mut addresses = Vec::new();
         for (text, item) in self.strings(&fields, "addresses").unwrap_or_default() {
-            match text.parse::<ipnet::IpNet>().or_else(|_| text.parse::<std::net::IpAddr>().map(Into::into)) {
-                Ok(network) => addresses.push(network),
-                Err(_) => {
-                    let message = format!("`{text}` is no network such as 10.9.0.0/16");
-                    self.problems.add(Code::WrongType, &item.span, fields.at("addresses"), message);
-                }
+            if let Ok(network) =
+                text.parse::<ipnet::IpNet>().or_else(|_| text.parse::<std::net::IpAddr>().map(Into::into))
+            {
+                addresses.push(network);
+            } else {
+                let message = format!("`{text}` is no network such as 10.9.0.0/16");
+                self.problems.add(Code::WrongType, &item.span, fields.at("addresses"), message);
             }
         }
         Group {
@@ -553,10 +361,14 @@ impl Decoder<'_, '_> {
     fn nodes(&mut self, fields: &Fields<'_>) -> IndexMap<String, NodeEntry> {
         if fields.get("nodes").is_some_and(Node::is_sequence) {
             let addresses = self.strings(fields, "nodes").unwrap_or_default();
+            for (address, item) in &addresses {
+                self.check_name(address, &item.span, "nodes");
+            }
             let node = |address: String| NodeEntry { address: Some(address), ..NodeEntry::default() };
             return addresses.into_iter().map(|(address, _)| (address.clone(), node(address))).collect();
         }
         self.section(fields, "nodes", |decoder, entry, path| {
+            decoder.check_name(&entry.key, &entry.key_span, path);
             let fields = decoder.fields(&entry.value, path, NODE);
             NodeEntry {
                 address: decoder.string(&fields, "address"),
@@ -565,54 +377,5 @@ impl Decoder<'_, '_> {
                 layer: decoder.layer(&fields),
             }
         })
-    }
-
-    fn output(&mut self, fields: &Fields<'_>) -> Output {
-        let Some(node) = fields.get("output") else { return Output::default() };
-        let fields = self.fields(node, "output", OUTPUT);
-        Output {
-            dir: self.string(&fields, "dir").map(PathBuf::from),
-            format: self.word(&fields, "format", &["auto", "json-patch", "strategic", "documents"]),
-            layout: self.word(&fields, "layout", &["single", "per-group", "per-node"]),
-            encrypt: self.word(&fields, "encrypt", &["sops", "none"]).map(|word| word == "sops"),
-        }
-    }
-
-    fn rollout(&mut self, fields: &Fields<'_>) -> Rollout {
-        let defaults = Rollout::default();
-        let Some(node) = fields.get("rollout") else { return defaults };
-        let fields = self.fields(node, "rollout", ROLLOUT);
-        let names = |list: Option<Vec<(String, &Node)>>| -> Option<Vec<String>> {
-            Some(list?.into_iter().map(|(name, _)| name).collect())
-        };
-        Rollout {
-            order: names(self.strings(&fields, "order")).unwrap_or(defaults.order),
-            canary: names(self.strings(&fields, "canary")).unwrap_or(defaults.canary),
-            max_parallel: self.count(&fields, "maxParallel").unwrap_or(defaults.max_parallel),
-            max_failures: self.count(&fields, "maxFailures").unwrap_or(defaults.max_failures),
-            try_timeout: self.duration(&fields, "tryTimeout").unwrap_or(defaults.try_timeout),
-            reboot: self.word(&fields, "reboot", &["never", "if-needed"]).unwrap_or(defaults.reboot),
-            pause: self.duration(&fields, "pause").unwrap_or(defaults.pause),
-        }
-    }
-
-    fn verify(&mut self, fields: &Fields<'_>) -> Verify {
-        let defaults = Verify::default();
-        let Some(node) = fields.get("verify") else { return defaults };
-        let fields = self.fields(node, "verify", VERIFY);
-        let mut images = Vec::new();
-        for (text, item) in self.strings(&fields, "images").unwrap_or_default() {
-            if let Err(error) = text.parse::<crate::image::Reference>() {
-                self.problems.add(Code::WrongType, &item.span, fields.at("images"), error.to_string());
-            }
-            images.push(text);
-        }
-        Verify {
-            images,
-            require_mirror_hit: self
-                .boolean(&fields, "requireMirrorHit")
-                .unwrap_or(defaults.require_mirror_hit),
-            timeout: self.duration(&fields, "timeout").unwrap_or(defaults.timeout),
-        }
     }
 }

@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 
 use super::format::{Caution, Format, Versions};
 use super::json_patch::{minimal, normal};
-use super::plain::{Patch, tls_in_legacy};
+use super::plain::{Patch, registries_block, tls_in_legacy};
 use crate::registries::{Kind, Registries, RegistryDocument, documents, legacy};
 
 /// What a machine config says about registries now, as trees.
@@ -25,7 +25,7 @@ impl std::fmt::Debug for Current {
         f.debug_struct("Current")
             .field("documents", &self.documents)
             .field("registry_documents", &names)
-            .finish()
+            .finish_non_exhaustive()
     }
 }
 
@@ -80,10 +80,6 @@ fn file(documents: Vec<Value>) -> Patch {
     Patch { files: if documents.is_empty() { Vec::new() } else { vec![documents] }, cautions: Vec::new() }
 }
 
-fn block(value: Value) -> Value {
-    json!({"machine": {"registries": value}})
-}
-
 /// Legacy is replaced as a whole, documents that would shadow it go.
 fn strategic(wanted: &Registries, current: &Current) -> Vec<Value> {
     let wanted = legacy(wanted);
@@ -95,9 +91,9 @@ fn strategic(wanted: &Registries, current: &Current) -> Vec<Value> {
     let empty = json!({});
     let old = current.legacy.as_ref().unwrap_or(&empty);
     if normal(old) != normal(&wanted) {
-        out.push(block(json!({"$patch": "delete"})));
+        out.push(registries_block(json!({"$patch": "delete"})));
         if wanted != empty {
-            out.push(block(wanted));
+            out.push(registries_block(wanted));
         }
     }
     out
@@ -115,9 +111,9 @@ fn document_patch(wanted: &Registries, current: &Current, versions: &Versions) -
     let mut out = Vec::new();
     let (old, new) = (current.legacy.clone().unwrap_or_else(|| json!({})), legacy(&in_legacy));
     if normal(&old) != normal(&new) {
-        out.push(block(json!({"$patch": "delete"})));
+        out.push(registries_block(json!({"$patch": "delete"})));
         if !in_legacy.tls.is_empty() {
-            out.push(block(new));
+            out.push(registries_block(new));
         }
     }
     for (kind, name) in current.registry_documents.keys().filter(|key| !wanted.contains_key(*key)) {

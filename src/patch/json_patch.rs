@@ -2,7 +2,11 @@ use serde_json::{Map, Value, json};
 
 /// Makes an operation that adds a value, or replaces the one that is there.
 pub(super) fn add(path: &[&str], value: Value) -> Value {
-    json!({"op": "add", "path": pointer(path), "value": value})
+    let mut operation = json!({"op": "add", "path": pointer(path)});
+    if let Some(operation) = operation.as_object_mut() {
+        operation.insert("value".to_owned(), value); // moved: the macro would copy all of it
+    }
+    operation
 }
 
 /// Makes an operation that removes a value.

@@ -64,7 +64,7 @@ fn json_patch(parts: &Parts) -> (Patch, Patch) {
     {
         block.insert("config".to_owned(), Value::Object(Map::new())); // the parent of what follows
     }
-    let mut open = one_file(vec![json!([add(&["machine", "registries"], block)])]);
+    let mut open = one_file(vec![Value::Array(vec![add(&["machine", "registries"], block)])]);
     open.cautions.push(Caution {
         message: "a JSON patch made without a machine config replaces all of machine.registries".to_owned(),
         help: "give the config with --against for the least operations".to_owned(),
@@ -77,8 +77,10 @@ fn json_patch(parts: &Parts) -> (Patch, Patch) {
     (open, one_file(if operations.is_empty() { Vec::new() } else { vec![Value::Array(operations)] }))
 }
 
-fn registries_block(value: Value) -> Value {
-    json!({"machine": {"registries": value}})
+/// Puts a value in the place of `machine.registries`.
+pub(super) fn registries_block(value: Value) -> Value {
+    let wrap = |key: &str, value| Value::Object(Map::from_iter([(key.to_owned(), value)]));
+    wrap("machine", wrap("registries", value))
 }
 
 /// The block deleted, then set: the one form that is idempotent on every version from 1.8 to 1.14.

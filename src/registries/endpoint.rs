@@ -56,6 +56,7 @@ impl Endpoint {
     }
 
     /// Returns the endpoint with `overridePath` on, meaning the same.
+    #[must_use]
     pub fn with_override(&self) -> Self {
         let (scheme, host, _) = self.parts();
         Self::new(format!("{scheme}://{host}{}", self.prefix()), true)

@@ -29,9 +29,9 @@ pub fn legacy(registries: &Registries) -> Value {
 /// Writes one mirror of `.machine.registries.mirrors`.
 pub fn legacy_mirror(value: &Mirror) -> Value {
     let (endpoints, override_path) = value.for_legacy();
-    let urls: Vec<&str> = endpoints.iter().map(|endpoint| endpoint.url.as_str()).collect();
+    let urls = endpoints.into_iter().map(|endpoint| Value::String(endpoint.url)).collect();
     let mut out = Map::new();
-    out.insert("endpoints".to_owned(), json!(urls));
+    out.insert("endpoints".to_owned(), Value::Array(urls));
     if override_path {
         out.insert("overridePath".to_owned(), true.into());
     }

@@ -34,7 +34,7 @@ pub struct Auth {
     pub password: Option<Secret<String>>,
     /// Base64 of `user:password`.
     pub auth: Option<Secret<String>>,
-    /// An OAuth2 refresh token.
+    /// An `OAuth2` refresh token.
     pub identity_token: Option<Secret<String>>,
 }
 

@@ -215,6 +215,8 @@ impl<'a> Walker<'_, 'a> {
     /// Finds the collection of every comment.
     fn comments(&mut self, document: &'a Document) {
         let hidden = document.root.entry(METADATA).map(|entry| entry.key_span.start..entry.value.span.end);
+        // Comments on lines that follow each other are one, where the first stands; a dedent begins another.
+        let (mut above, mut block) = (usize::MAX, 0);
         for comment in &document.comments {
             let at = comment.span.start;
             if hidden.as_ref().is_some_and(|hidden| hidden.contains(&at)) {
@@ -231,7 +233,18 @@ impl<'a> Walker<'_, 'a> {
                 self.tokens.get(next).map(|(span, _)| span.start),
             );
             let chosen = if comment.own_line {
-                near.choose(self.column_of(at), self.next_column(comment.span.end, document))
+                let column = self.column_of(at);
+                let inner =
+                    previous.and_then(|(_, frame)| self.frames.get(*frame)).map_or(0, |frame| frame.column);
+                let gap = self.text.get(above..at).unwrap_or("x");
+                if !(gap.trim().is_empty()
+                    && gap.matches('\n').count() == 1
+                    && (column >= inner || column == block))
+                {
+                    block = column;
+                }
+                above = comment.span.end;
+                near.choose(block, self.next_column(comment.span.end, document))
             } else {
                 previous.and_then(|(_, frame)| self.frames.get(*frame))
             };

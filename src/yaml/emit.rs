@@ -33,7 +33,7 @@ pub fn emit(value: &Value, indent: Indent) -> String {
         Value::Object(map) if !map.is_empty() => entries(&mut out, map, 0, indent, false),
         Value::Array(items) if !items.is_empty() => list(&mut out, items, 0, indent, false),
         other => {
-            out.push_str(&leaf(other, 0));
+            push_leaf(&mut out, other, 0);
             out.push('\n');
         }
     }
@@ -46,7 +46,11 @@ pub fn emit_stream(documents: &[Value], indent: Indent) -> String {
 }
 
 fn pad(out: &mut String, column: usize) {
-    out.extend(std::iter::repeat_n(' ', column));
+    const BLANKS: &str = "                                                                ";
+    match BLANKS.get(..column) {
+        Some(blanks) => out.push_str(blanks),
+        None => out.extend(std::iter::repeat_n(' ', column)),
+    }
 }
 
 fn entries(
@@ -60,7 +64,7 @@ fn entries(
         if !std::mem::take(&mut same_line) {
             pad(out, column);
         }
-        out.push_str(&simple(key));
+        push_simple(out, key);
         out.push(':');
         match value {
             Value::Object(map) if !map.is_empty() => {
@@ -73,7 +77,7 @@ fn entries(
             }
             other => {
                 out.push(' ');
-                out.push_str(&leaf(other, indent.below(column)));
+                push_leaf(out, other, indent.below(column));
                 out.push('\n');
             }
         }
@@ -90,22 +94,40 @@ fn list(out: &mut String, items: &[Value], column: usize, indent: Indent, mut sa
             Value::Object(map) if !map.is_empty() => entries(out, map, column + 2, indent, true),
             Value::Array(items) if !items.is_empty() => list(out, items, column + 2, indent, true),
             other => {
-                out.push_str(&leaf(other, column + 2));
+                push_leaf(out, other, column + 2);
                 out.push('\n');
             }
         }
     }
 }
 
-fn leaf(value: &Value, column: usize) -> String {
+fn push_leaf(out: &mut String, value: &Value, column: usize) {
     match value {
-        Value::Null => "null".to_owned(),
-        Value::Bool(value) => value.to_string(),
-        Value::Number(number) => number.to_string(),
-        Value::String(text) => scalar(text, column),
-        Value::Array(_) => "[]".to_owned(),
-        Value::Object(_) => "{}".to_owned(),
+        Value::Null => out.push_str("null"),
+        Value::Bool(true) => out.push_str("true"),
+        Value::Bool(false) => out.push_str("false"),
+        Value::Number(number) => out.push_str(&number.to_string()),
+        Value::String(text) if text.contains('\n') => out.push_str(&scalar(text, column)),
+        Value::String(text) => push_simple(out, text),
+        Value::Array(_) => out.push_str("[]"),
+        Value::Object(_) => out.push_str("{}"),
     }
+}
+
+/// Writes a string on one line; names and URLs, which are most of what is written, need no closer look.
+fn push_simple(out: &mut String, text: &str) {
+    if is_plainly_plain(text) { out.push_str(text) } else { out.push_str(&simple(text)) }
+}
+
+/// Returns whether a text is longer than any word with a meaning of its own, begins with a letter, and holds nothing
+/// that YAML looks at.
+fn is_plainly_plain(text: &str) -> bool {
+    let bytes = text.as_bytes();
+    let safe = |b: &u8| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'/' | b'-' | b'_' | b':');
+    bytes.len() > 5
+        && bytes.first().is_some_and(u8::is_ascii_alphabetic)
+        && bytes.iter().all(safe)
+        && !text.ends_with(':')
 }
 
 /// Writes a string so that it reads back as that string, choosing the style that Go's yaml.v3 chooses.
@@ -120,7 +142,11 @@ pub fn scalar(text: &str, column: usize) -> String {
 
 /// Writes a string on one line.
 fn simple(text: &str) -> String {
-    if resolve(text, Style::Plain, None) != Resolved::String || is_old_bool(text) || is_base60(text) {
+    if resolve(text, Style::Plain, None) != Resolved::String
+        || is_old_bool(text)
+        || is_base60(text)
+        || text == "<<"
+    {
         return double_quoted(text);
     }
     let shape = Shape::of(text);
@@ -329,6 +355,7 @@ keep: |+
             ("2024-01-02", "\"2024-01-02\""),
             ("", "\"\""),
             ("null", "\"null\""),
+            ("<<", "\"<<\""),
             ("robot$proxy-cache", "robot$proxy-cache"),
             ("a: b", "'a: b'"),
             ("a #b", "'a #b'"),

@@ -262,7 +262,7 @@ impl<'a> Builder<'a> {
         for mut value in merged {
             share(&mut value);
             let sources = if value.is_mapping() { vec![value] } else { value.items().to_vec() };
-            for entry in sources.iter().flat_map(|source| source.entries()) {
+            for entry in sources.iter().flat_map(super::node::Node::entries) {
                 if seen.insert(entry.key.clone(), entry.key_span.start).is_none() {
                     entries.push(entry.clone());
                 }
@@ -295,12 +295,10 @@ impl<'a> Builder<'a> {
                 let header_end = self.text.get(start..).and_then(|rest| rest.find(['\r', '\n']));
                 let header_end = header_end.map_or(self.text.len(), |at| start + at);
                 let body = self.text.get(span.clone()).unwrap_or_default();
-                let end = if text.trim_matches(['\n', ' ']).is_empty() {
-                    span.start
-                } else {
-                    span.start + body.trim_end().len()
-                };
-                start..end.max(header_end)
+                // Of a text of line breaks alone nothing can be told from the gap that follows it.
+                let blank = text.trim_matches(['\n', ' ']).is_empty();
+                let end = span.start + body.trim_end_matches([' ', '\t', '\r', '\n']).len();
+                start..if blank { header_end } else { end.max(header_end) }
             }
             ScalarStyle::Plain | ScalarStyle::SingleQuoted | ScalarStyle::DoubleQuoted => span,
         };

@@ -236,7 +236,7 @@ mod tests {
     fn floats_have_no_exponent() {
         assert_eq!(format_float(1e21), "1000000000000000000000");
         assert_eq!(format_float(1.0), "1");
-        assert_eq!(format_float(0.30000000000000004), "0.30000000000000004");
+        assert_eq!(format_float(0.300_000_000_000_000_04), "0.30000000000000004");
         assert_eq!(format_float(f64::INFINITY), "+Inf");
     }
 }

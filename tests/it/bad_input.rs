@@ -213,3 +213,15 @@ fn a_closed_pipe_ends_in_silence() {
     assert_eq!(output.status.code(), Some(141));
     assert_eq!(String::from_utf8_lossy(&output.stderr), "");
 }
+
+#[test]
+fn names_that_would_leave_the_output_directory() {
+    for name in ["../evil", "/etc", "..", "''", "a b"] {
+        let text = format!("mirror: https://h.example\nregistries: [ghcr.io]\nnodes: {{{name}: {{}}}}\n");
+        assert!(said(text).contains("error[E132]"), "{name}");
+    }
+    assert!(
+        said("mirror: https://h.example\nregistries: [ghcr.io]\ngroups: {base: {}}\n")
+            .contains("error[E132]")
+    );
+}

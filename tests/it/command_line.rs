@@ -170,3 +170,27 @@ nodes: {n1: {address: 10.0.0.1}, n2: {address: 10.0.0.2, version: v1.13.4}}
     assert!(all.contains("<redacted>"), "{all}");
     assert!(place.run("explain --node n1 -o json --show-secrets").reveals().ok().contains("s3cr3t-p"));
 }
+
+/// The schema takes every example and every imported inventory, and no misspelt field.
+#[test]
+fn the_schema_validates_inventories() {
+    let schema: serde_json::Value = serde_json::from_str(&Place::new().run("schema").ok()).unwrap();
+    let (mut schemas, mut compiler) = (boon::Schemas::new(), boon::Compiler::new());
+    compiler.add_resource("schema.json", schema).unwrap();
+    let compiled = compiler.compile("schema.json", &mut schemas).unwrap();
+    let check = |text: &str| {
+        let value = talmirror::yaml::parse_one(text).unwrap().root.to_json();
+        schemas.validate(&value, compiled).map_err(|error| error.to_string())
+    };
+    for name in ["minimal", "origin", "sites", "cache"] {
+        let text = std::fs::read_to_string(repository("examples").join(name).join("mirrors.yaml")).unwrap();
+        assert_eq!(check(&text), Ok(()), "{name}");
+    }
+    for source in ["origin.yaml", "legacy.yaml", "k3s.yaml", "talconfig.yaml", "defects.yaml"] {
+        let path = repository("tests/data/import").join(source);
+        let text = Place::new().args(&["import", "-q", path.to_str().unwrap()]).ok();
+        assert_eq!(check(&text), Ok(()), "{source}");
+    }
+    assert!(check("mirrors: {h: {kind: harbor, url: 'https://h', sevres: [x]}}\n").is_err());
+    assert!(check("mirrors: {h: {kind: habor, url: 'https://h'}}\n").is_err());
+}

@@ -17,6 +17,8 @@ fn the_origins_block_comes_from_twelve_lines_in_every_form() {
         ("origin.strategic.yaml", "generate --format strategic --talos-version v1.13"),
         ("origin.documents.yaml", "generate --format documents --talos-version v1.14"),
         ("origin.json-patch.json", "generate --format json-patch --talos-version v1.11.6 -o json"),
+        // Before 1.9 Talos' own pulls have no fallback: the upstream is listed.
+        ("origin.v1.8.yaml", "generate --format strategic --talos-version v1.8"),
     ] {
         golden(name, &place.run(line).ok());
     }

@@ -5,6 +5,7 @@
     clippy::panic,
     clippy::indexing_slicing,
     clippy::missing_panics_doc,
+    clippy::too_many_lines,
     unreachable_pub,
     missing_docs
 )]
@@ -24,4 +25,5 @@ mod secrets;
 mod talos;
 #[path = "../support/talos_api.rs"]
 mod talos_api;
+mod terminal;
 mod validate;

@@ -388,3 +388,54 @@ fn patches_against_a_config_are_the_least() {
     let ran = place.run("diff --against n1.yaml").ends(3);
     assert!(ran.stderr.contains("is no Talos machine config"), "{ran}");
 }
+
+#[test]
+fn what_is_imported_may_be_encrypted() {
+    let place = place(1);
+    place.run("generate --output-dir out --encrypt --talos-version v1.13").env(KEY.0, KEY.1).ok();
+    let ran = place.run("import out/secrets.sops.yaml").env(KEY.0, KEY.1).reveals().ends(0);
+    assert!(ran.stdout.contains("password: s3cr3t-harbor"), "{ran}");
+    assert!(ran.stderr.contains("the inventory holds secrets in clear"), "{ran}");
+    let ran = place.run("import out/secrets.sops.yaml").ends(4);
+    assert!(ran.stderr.contains("none of the keys at hand"), "{ran}");
+    let json = place.run("import out/mirrors.yaml -o json").ok();
+    let value: serde_json::Value = serde_json::from_str(&json).unwrap();
+    assert_eq!(value["source"], "strategic merge patch");
+    assert!(value["inventory"].as_str().unwrap().contains("https://h.example"));
+    place.write("nothing.yaml", "a: b\n");
+    let ran = place.run("import nothing.yaml").ends(3);
+    assert!(ran.stderr.contains("there is nothing to make an inventory of"), "{ran}");
+}
+
+/// A machine config, imported, gives an inventory that changes nothing in it but the form.
+#[test]
+fn import_then_patch_is_the_migration() {
+    let place = Place::new();
+    let config = "\
+machine:
+    type: worker
+    registries:
+        mirrors:
+            docker.io:
+                endpoints: [https://h.example/v2/docker.io, https://mirror.example/v2]
+                overridePath: true
+            ghcr.io:
+                endpoints: [https://h.example/v2/ghcr.io]
+                overridePath: true
+                skipFallback: true
+        config:
+            h.example:
+                auth: {username: u, password: s3cr3t-p}
+                tls: {insecureSkipVerify: true}
+cluster: {}
+";
+    place.write("n1.yaml", config);
+    let inventory = place.run("import n1.yaml").reveals().ok();
+    place.write("mirrors.yaml", inventory);
+    place.run("mc patch n1.yaml --talos-version v1.14 --in-place").ok();
+    let migrated = place.read("n1.yaml");
+    assert!(migrated.starts_with("machine:\n    type: worker\ncluster: {}\n---\n"), "{migrated}");
+    // Documents and legacy give the same inventory.
+    assert_eq!(place.run("import n1.yaml").reveals().ok(), place.read("mirrors.yaml"));
+    place.run("diff --against n1.yaml").ok();
+}

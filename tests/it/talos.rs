@@ -217,7 +217,7 @@ async fn an_apply_has_a_mode_and_is_sent_once() {
     let client = place.client(&[&api.endpoint(), &second.endpoint()]);
     let node = |name: &str| client.node(&name.parse().unwrap());
     let config = Secret::from(CONFIG);
-    let timeout = Duration::from_secs(300);
+    let timeout = Duration::from_mins(5);
     let applied = node("n1").apply(&config, Mode::Try { timeout }, DryRun::No).await.unwrap();
     assert_eq!(applied.details, "Applied configuration without a reboot");
     assert_eq!(applied.warnings, ["a warning"]);

@@ -157,3 +157,48 @@ verify: {images: [alpine, quay.io/x/y], timeout: 1m}
     --- exit 1
     ");
 }
+
+#[test]
+fn variables_of_other_tools_are_named() {
+    let place = Place::new();
+    place.write(
+        "mirrors.yaml",
+        "mirror: https://h.example\nregistries: [ghcr.io]\ncredentials: {username: u, password: '${HARBOR_PASSWORD}'}\n",
+    );
+    insta::assert_snapshot!(place.run("validate --deny warnings -q").ends(1), @r"
+    --- stderr
+    warning[W226]: `credentials.password` is a reference that nothing fills in: nodes would get it as it stands
+      --> mirrors.yaml:3:38  credentials.password
+    help: write passwordFrom: {env: HARBOR_PASSWORD}
+
+    --- exit 1
+    ");
+}
+
+#[test]
+fn a_path_without_v2_is_seen() {
+    let place = Place::new();
+    place.write(
+        "mirrors.yaml",
+        "mirrors: {zot: {kind: path, url: 'https://z.example', paths: {docker.io: hub}}}\nregistries: {docker.io: {via: [zot]}}\n",
+    );
+    insta::assert_snapshot!(place.run("validate -q").ends(1), @r"
+    --- stderr
+    error[E125]: `https://z.example/hub` with overridePath has no /v2 in its path
+      --> mirrors.yaml:2:14  registries.docker.io
+    help: a registry's path begins with /v2, such as /v2/project
+
+    --- exit 1
+    ");
+}
+
+#[test]
+fn a_robots_dollar_in_a_file_that_another_tool_fills_in() {
+    let place = Place::new();
+    place.write(
+        "mirrors.yaml",
+        "mirror: https://h.example\nregistries: [ghcr.io]\ncredentials: {username: 'robot$x', passwordFrom: {env: P}}\ncluster: ${CLUSTER}\n",
+    );
+    let ran = place.run("validate").ends(0);
+    assert!(ran.stderr.contains("warning[W214]: `robot$x` holds a `$`"), "{ran}");
+}

@@ -64,7 +64,7 @@ pub struct Call {
     pub method: &'static str,
     /// The `node` metadata.
     pub node: Option<String>,
-    /// The mode of an ApplyConfiguration, whether it is a dry run, and its timeout in seconds.
+    /// The mode of an `ApplyConfiguration`, whether it is a dry run, and its timeout in seconds.
     pub apply: Option<(i32, bool, Option<i64>)>,
 }
 

@@ -34,7 +34,9 @@ pub(crate) fn run(ui: &mut Ui, inventory: &str, args: CompletionArgs) -> Result<
     let mut script = Vec::new();
     let Some(shell) = args.shell else { return Ok(exit::OK) };
     clap_complete::generate(shell, &mut Cli::command(), "talmirror", &mut script);
-    ui.result(&String::from_utf8_lossy(&script))?;
+    let script = String::from_utf8_lossy(&script);
+    let script = if shell == Shell::Zsh { zsh(&script) } else { script.into_owned() };
+    ui.result(&script)?;
     ui.result(dynamic(shell))?;
     Ok(exit::OK)
 }
@@ -47,6 +49,23 @@ fn words(inventory: &str, kind: &str) -> Vec<String> {
     let Some(section) = document.root.get(kind) else { return Vec::new() };
     let listed = section.items().iter().filter_map(|item| item.as_str().map(str::to_owned));
     section.entries().iter().map(|entry| entry.key.clone()).chain(listed).collect()
+}
+
+/// Lets zsh ask for names where it would offer files.
+fn zsh(script: &str) -> String {
+    let script = ["node", "group", "mirror"].iter().fold(script.to_owned(), |script, noun| {
+        let value = noun.to_uppercase();
+        script.replace(&format!(":{value}:_default"), &format!(":{value}:_talmirror_{noun}s"))
+    });
+    let function = |kind: &str| {
+        format!(
+            "_talmirror_{kind}() {{ compadd -- ${{(f)\"$(talmirror completion --words {kind} 2>/dev/null)\"}} }}\n"
+        )
+    };
+    let functions: String = ["nodes", "groups", "mirrors"].iter().map(|kind| function(kind)).collect();
+    // The first line is what zsh's own search looks at.
+    let (head, rest) = script.split_once('\n').unwrap_or((&script, ""));
+    format!("{head}\n\n{functions}{rest}")
 }
 
 /// Returns what a shell needs to complete names from the inventory.

@@ -28,6 +28,7 @@ pub(crate) struct DecryptArgs {
     /// Write the file itself: its secrets are then in clear on the disk
     #[arg(short, long, env = "TALMIRROR_IN_PLACE", conflicts_with = "extract")]
     in_place: bool,
+    #[expect(clippy::doc_link_with_quotes, reason = "sops' paths look like that")]
     /// Print only what is at a path, such as '["patch"]' or '["a"][0]'
     #[arg(long, env = "TALMIRROR_EXTRACT", value_name = "PATH")]
     extract: Option<String>,

@@ -66,10 +66,10 @@ enum Format {
     Markdown,
 }
 
-pub(crate) fn run(ui: &mut Ui, global: &Global, args: &DiffArgs) -> Result<Exit, CliError> {
+pub(crate) fn run(ui: &mut Ui, global: &Global, args: DiffArgs) -> Result<Exit, CliError> {
     match &args.against {
-        Some(file) => against_file(ui, global, args, file),
-        None => against_nodes(ui, global, args),
+        Some(file) => against_file(ui, global, &args, file),
+        None => against_nodes(ui, global, &args),
     }
 }
 

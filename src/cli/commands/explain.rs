@@ -123,17 +123,17 @@ fn explain_target(
     print(ui, args.output, &value, || {
         let header = ["REGISTRY", "VIA", "FALLBACK", "ENDPOINTS", "SOURCE"].map(str::to_owned).to_vec();
         let rows = routes.iter().map(|(name, route)| {
-            let endpoints = registries.mirrors.get(name).map(|mirror| {
+            let endpoints = registries.mirrors.get(*name).map(|mirror| {
                 mirror.endpoints.iter().map(|endpoint| endpoint.url.as_str()).collect::<Vec<_>>().join(" ")
             });
             let via: Vec<String> = route.via.iter().map(Via::to_string).collect();
             let dash = |text: String| if text.is_empty() { "-".to_owned() } else { text };
             vec![
-                name.clone(),
+                (*name).to_owned(),
                 dash(via.join(",")),
                 route.fallback.as_str().to_owned(),
                 dash(endpoints.unwrap_or_default()),
-                route.origin.clone(),
+                route.origin.to_string(),
             ]
         });
         table(&std::iter::once(header).chain(rows).collect::<Vec<_>>())
@@ -163,9 +163,11 @@ fn explain_image(
     let routes = loaded.inventory.routes(target);
     let registry = reference.registry();
     let found = routes.get_key_value(registry).or_else(|| routes.get_key_value("*"));
+    let found = found.map(|(name, route)| (*name, route));
     let attempts = attempts(&loaded.inventory, &reference, found, &routes, version);
     let notes = notes(&loaded.inventory, found, &attempts, version);
-    let source = found.map_or("not in the inventory", |(_, route)| route.origin.as_str());
+    let source =
+        found.map_or_else(|| "not in the inventory".to_owned(), |(_, route)| route.origin.to_string());
     let who = match target {
         Target::Base => "any node without settings of its own".to_owned(),
         Target::Group(name) => format!("group {name}"),
@@ -212,8 +214,8 @@ fn explain_image(
 fn attempts(
     inventory: &Inventory,
     image: &Reference,
-    found: Option<(&String, &Route)>,
-    routes: &indexmap::IndexMap<String, Route>,
+    found: Option<(&str, &Route<'_>)>,
+    routes: &indexmap::IndexMap<&str, Route<'_>>,
     version: &TalosVersion,
 ) -> Vec<Attempt> {
     let registry = image.registry();
@@ -256,7 +258,7 @@ fn attempts(
 
 fn attempts_hold(
     inventory: &Inventory,
-    found: Option<(&String, &Route)>,
+    found: Option<(&str, &Route<'_>)>,
     version: &TalosVersion,
     endpoint: &Endpoint,
 ) -> bool {
@@ -268,7 +270,7 @@ fn attempts_hold(
 /// Finds the credentials that Talos would look up for a host.
 fn credentials_of<'a>(
     inventory: &'a Inventory,
-    routes: &'a indexmap::IndexMap<String, Route>,
+    routes: &'a indexmap::IndexMap<&str, Route<'_>>,
     host: &str,
 ) -> Option<&'a Credentials> {
     let mirrors = inventory.mirrors.values().filter_map(|mirror| {
@@ -276,18 +278,18 @@ fn credentials_of<'a>(
         (own.host() == host).then_some(mirror.credentials.as_ref()?)
     });
     let upstreams = routes.iter().filter_map(|(name, route)| {
-        let own = match route.upstream.url.get() {
-            Some(url) => Endpoint::new(url.clone(), false),
+        let own = match route.upstream_url {
+            Some(url) => Endpoint::new(url, false),
             None => Endpoint::new(format!("https://{}", api_host(name)), false),
         };
-        (own.host() == host).then_some(route.upstream.credentials.get()?)
+        (own.host() == host).then_some(route.credentials?)
     });
     mirrors.chain(upstreams).next()
 }
 
 fn notes(
     inventory: &Inventory,
-    found: Option<(&String, &Route)>,
+    found: Option<(&str, &Route<'_>)>,
     attempts: &[Attempt],
     version: &TalosVersion,
 ) -> Vec<String> {

@@ -5,12 +5,12 @@ use clap::{Args, ValueEnum};
 use serde_json::Value;
 
 use crate::cli::args::{Global, TargetArgs, VersionArgs};
-use crate::cli::current;
 use crate::cli::error::CliError;
 use crate::cli::exit::{self, Exit};
 use crate::cli::load::{Loaded, default_version, load};
 use crate::cli::output::{Artifact, Encryption, Mode, Seal, write};
 use crate::cli::ui::Ui;
+use crate::cli::{crypt, current};
 use crate::inventory::Target;
 use crate::patch::{self, Choice, Current, Format, Parts, Patch, Versions};
 use crate::registries::{Registries, TalosVersion};
@@ -152,12 +152,11 @@ fn to_stdout(
             Some("send the patch to a file or a pipe, or use --show-secrets"),
         );
     }
-    let patch = match &current {
-        Some(current) => patch::against(made.format, &made.registries, current, &made.versions)?,
-        None => {
-            let parts = Parts::whole(made.registries.clone());
-            patch::plain(made.format, &parts, &made.versions).0
-        }
+    let patch = if let Some(current) = &current {
+        patch::against(made.format, &made.registries, current, &made.versions)?
+    } else {
+        let parts = Parts::whole(made.registries.clone());
+        patch::plain(made.format, &parts, &made.versions).0
     };
     ui.cautions(&patch.cautions);
     let Some(documents) = patch.files.first() else {
@@ -165,7 +164,7 @@ fn to_stdout(
         return Ok(exit::OK);
     };
     let text = if args.encryption.wanted(loaded) {
-        let text = text_of(documents, Style::Yaml, Wrap::Map, args.encryption.indent()?);
+        let text = text_of(documents, Style::Yaml, Wrap::Map, crypt::indent()?);
         args.encryption.encrypt(ui, Path::new("secrets.sops.yaml"), &text)?
     } else {
         text_of(documents, args.output, Wrap::List, Indent::default())
@@ -218,7 +217,7 @@ fn to_directory(
         Layout::PerNode => inventory.nodes.keys().map(|name| (name.clone(), Target::Node(name))).collect(),
     };
     let sealed = if args.encryption.wanted(loaded) { Seal::Encrypted } else { Seal::Clear };
-    let indent = args.encryption.indent()?;
+    let indent = crypt::indent()?;
     let (mut artifacts, mut cautions) = (Vec::new(), Vec::new());
     for (name, target) in targets {
         let made = make(args, loaded, target, None)?;

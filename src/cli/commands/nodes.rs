@@ -41,7 +41,7 @@ enum Format {
 
 type Seen = Result<Observation, TalosError>;
 
-pub(crate) fn run(ui: &mut Ui, global: &Global, args: &NodesArgs) -> Result<Exit, CliError> {
+pub(crate) fn run(ui: &mut Ui, global: &Global, args: NodesArgs) -> Result<Exit, CliError> {
     let loaded = inventory_if_any(ui, global)?;
     let selection = if args.nodes.is_empty() { Selection::All } else { Selection::Nodes(&args.nodes) };
     let session = Session::open(ui, global, &args.talos, loaded.as_ref(), selection)?;

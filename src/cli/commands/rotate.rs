@@ -48,7 +48,7 @@ pub(crate) fn run(ui: &mut Ui, global: &Global, args: RotateArgs) -> Result<Exit
         place(&loaded.inventory, &args.name, root.get("mirror").is_some() && root.get("mirrors").is_none())?;
     let secret = secret(global, &args)?;
     let changed = crypt::change(global, Path::new(file), |opened, now| {
-        opened.set(0, &place, &Value::string(secret.expose().clone()), now, &mut os_random)
+        crypt::guarded(opened.set(0, &place, &Value::string(secret.expose().clone()), now, &mut os_random)?)
     })?;
     ui.note(&if changed {
         format!("{file}: {place} is new; next: talmirror diff, then apply it")

@@ -67,7 +67,9 @@ pub(crate) fn run(ui: &mut Ui, global: &Global, args: ValidateArgs) -> Result<Ex
     let failed = problems.iter().any(|problem| problem.code.severity() >= least);
     match args.output {
         Format::Text => {
-            problems.iter().for_each(|problem| ui.problem(problem));
+            for problem in &problems {
+                ui.problem(problem);
+            }
             ui.note(&format!("{file}: {}", summary(&problems)));
         }
         Format::Json => ui.json(&json!({

@@ -97,33 +97,6 @@ fn windows_line_breaks_survive() {
     assert!(opened(&sealed(plain, "^password$")).starts_with(&plain[..30]));
 }
 
-/// A generated machine config of some 700 lines, most of them comments.
-fn machine_config() -> String {
-    let mut text = String::from("version: v1alpha1\nmachine:\n");
-    for i in 0..115_u8 {
-        let section = "    # What section {i} is for.\n    # It has defaults.\n    section{i}:\n        key: secret-{i}\n        list:\n            - a{i} # inline\n";
-        text.push_str(&section.replace("{i}", &i.to_string()));
-    }
-    text
-}
-
-#[test]
-#[ignore = "measures; run it with --release"]
-fn a_machine_config_takes_milliseconds() {
-    let text = sealed(&machine_config(), "^key$");
-    let (alice, mut best) = (alice(), std::time::Duration::MAX);
-    for _ in 0..20 {
-        let start = std::time::Instant::now();
-        let file = Encrypted::parse(&text).unwrap();
-        let open = file.open(&alice).unwrap();
-        let plain = open.plaintext().expose().replace("secret-9\n", "other\n");
-        let new = open.reencrypt(&plain, now(), &mut counter()).unwrap().unwrap();
-        best = best.min(start.elapsed());
-        assert_eq!(changed(&text, &new), ["key", "mac"]);
-    }
-    println!("decrypt, change and encrypt {} lines: {best:?}", text.lines().count());
-}
-
 #[test]
 fn our_layout_is_that_of_sops() {
     // What `sops encrypt` made of the same text, ciphertext and key left out.

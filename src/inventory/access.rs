@@ -1,0 +1,138 @@
+use super::code::Code;
+use super::decode::{Decoder, Fields};
+use super::fields::{CLIENT_IDENTITY, CREDENTIALS, REFERENCE, TLS};
+use super::model::{Credentials, Set, Text, Tls};
+use crate::secret::{Secret, SecretRef};
+use crate::yaml::Node;
+
+/// What opens a host: credentials, secrets and where they come from, TLS.
+impl Decoder<'_, '_> {
+    pub(super) fn credentials(&mut self, fields: &Fields<'_>, key: &str) -> Set<Credentials> {
+        let path = fields.at(key);
+        self.set(fields, key, |decoder, node| {
+            let fields = decoder.fields(node, &path, CREDENTIALS);
+            let username = decoder.string(&fields, "username");
+            let password = decoder.secret(&fields, "password", "passwordFrom");
+            let auth = decoder.secret(&fields, "auth", "authFrom");
+            let token = decoder.secret(&fields, "identityToken", "identityTokenFrom");
+            let wrong = |decoder: &mut Self, message: &str| {
+                decoder.problems.add(Code::AuthForms, &fields.span, path.clone(), message).reason = Some(
+                    "Talos takes username and password, or auth, or identityToken: one of them, whole"
+                        .to_owned(),
+                );
+                None
+            };
+            match (username, password, auth, token) {
+                (Some(username), Some(password), None, None) => {
+                    Some(Credentials::Pair { username, password })
+                }
+                (None, None, Some(auth), None) => Some(Credentials::Raw(auth)),
+                (None, None, None, Some(token)) => Some(Credentials::IdentityToken(token)),
+                (Some(_), None, None, None) => wrong(decoder, "there is a username without a password"),
+                (None, Some(_), None, None) => wrong(decoder, "there is a password without a username"),
+                (None, None, None, None) => wrong(decoder, "there are no credentials in it"),
+                _ => wrong(decoder, "there is more than one form of credentials"),
+            }
+        })
+    }
+
+    /// Reads a secret that stands under one key or is fetched by what stands under the other.
+    fn secret(&mut self, fields: &Fields<'_>, key: &str, from: &str) -> Option<SecretRef> {
+        let inline = self.string(fields, key);
+        if let (Some(text), Some(node)) = (&inline, fields.get(key)) {
+            self.check_variable(text, node, &fields.at(key), from);
+        }
+        let Some(node) = fields.get(from) else {
+            return inline.map(|text| SecretRef::Inline(Secret::new(text)));
+        };
+        let path = fields.at(from);
+        if fields.get(key).is_some() {
+            let message = format!("`{key}` and `{from}` are both there");
+            self.problems.add(Code::TwoSources, &node.span, path.clone(), message).help =
+                Some("keep one".to_owned());
+        }
+        let reference = self.fields(node, &path, REFERENCE);
+        let named: Vec<&str> = REFERENCE.iter().copied().filter(|key| reference.get(key).is_some()).collect();
+        match named.as_slice() {
+            ["env"] => self.string(&reference, "env").map(SecretRef::Env),
+            ["file"] => self.string(&reference, "file").map(|path| SecretRef::File(path.into())),
+            ["stdin"] => self.boolean(&reference, "stdin").filter(|on| *on).map(|_| SecretRef::Stdin),
+            ["command"] => {
+                let argv = self.strings(&reference, "command")?;
+                Some(SecretRef::Command(argv.into_iter().map(|(word, _)| word).collect()))
+            }
+            _ => {
+                let message = format!("`{path}` names one place");
+                self.problems.add(Code::MissingField, &node.span, path, message).help = Some(
+                    "write {env: NAME}, {file: PATH}, {command: [PROGRAM, ARGUMENT]} or {stdin: true}"
+                        .to_owned(),
+                );
+                None
+            }
+        }
+    }
+
+    /// Finds a variable or a reference of another tool where the secret itself should stand.
+    fn check_variable(&mut self, text: &str, node: &Node, path: &str, from: &str) {
+        let name = text.strip_prefix("${").and_then(|text| text.strip_suffix('}'));
+        let name = name.or_else(|| text.strip_prefix('$'));
+        let is_name = |name: &&str| {
+            let word = |c: char| c.is_ascii_uppercase() || c.is_ascii_digit() || c == '_';
+            name.starts_with(|c: char| c.is_ascii_uppercase() || c == '_') && name.chars().all(word)
+        };
+        let help = match name.filter(is_name) {
+            Some(name) => format!("write {from}: {{env: {name}}}"),
+            None if text.starts_with("op://") => format!("write {from}: {{command: [op, read, 'op://…']}}"),
+            None => return,
+        };
+        let message =
+            format!("`{path}` is a reference that nothing fills in: nodes would get it as it stands");
+        self.problems.add(Code::Reference, &node.span, path, message).help = Some(help);
+    }
+
+    pub(super) fn tls(&mut self, fields: &Fields<'_>, key: &str) -> Set<Tls> {
+        let path = fields.at(key);
+        self.set(fields, key, |decoder, node| {
+            let fields = decoder.fields(node, &path, TLS);
+            let tls = Tls {
+                ca: decoder.inline_or_file(&fields, "ca", "caFile"),
+                client_identity: fields
+                    .get("clientIdentity")
+                    .and_then(|node| decoder.client_identity(node, &fields)),
+                insecure_skip_verify: decoder.boolean(&fields, "insecureSkipVerify").unwrap_or(false),
+            };
+            if tls == Tls::default() && node.entries().iter().all(|entry| entry.key == "insecureSkipVerify") {
+                decoder
+                    .problems
+                    .add(Code::EmptyTls, &fields.span, path.clone(), format!("`{path}` sets nothing"))
+                    .help = Some("leave it out".to_owned());
+            }
+            Some(tls)
+        })
+    }
+
+    fn client_identity(&mut self, node: &Node, tls: &Fields<'_>) -> Option<(Text, SecretRef)> {
+        let fields = self.fields(node, &tls.at("clientIdentity"), CLIENT_IDENTITY);
+        let cert = self.inline_or_file(&fields, "cert", "certFile");
+        let key = self.secret(&fields, "key", "keyFrom");
+        if cert.is_none() || key.is_none() {
+            let message = format!("`{}` needs both a certificate and a key", fields.path);
+            self.problems.add(Code::ClientIdentity, &fields.span, fields.path.clone(), message).help =
+                Some("cert or certFile, and key or keyFrom".to_owned());
+        }
+        Some((cert?, key?))
+    }
+
+    fn inline_or_file(&mut self, fields: &Fields<'_>, key: &str, file: &str) -> Option<Text> {
+        let inline = self.string(fields, key);
+        let Some(entry) = fields.entry(file).filter(|entry| !entry.value.is_null()) else {
+            return inline.map(Text::Inline);
+        };
+        if inline.is_some() {
+            let message = format!("`{key}` and `{file}` are both there");
+            self.problems.add(Code::TwoSources, &entry.key_span, fields.at(file), message).help =
+                Some("keep one".to_owned());
+        }
+        self.string(fields, file).map(|path| Text::File(path.into()))
+    }
+}

@@ -1,0 +1,80 @@
+//! The fields that every mapping of an inventory may have.
+
+/// The fields of every mapping, by its name in the JSON schema; a test holds the two together.
+pub(super) const FIELDS: &[(&str, &[&str])] = &[
+    ("inventory", ROOT),
+    ("mirror", MIRROR),
+    ("registry", REGISTRY),
+    ("upstream", UPSTREAM),
+    ("credentials", CREDENTIALS),
+    ("reference", REFERENCE),
+    ("tls", TLS),
+    ("clientIdentity", CLIENT_IDENTITY),
+    ("defaults", DEFAULTS),
+    ("group", GROUP),
+    ("node", NODE),
+    ("talos", TALOS),
+    ("output", OUTPUT),
+    ("rollout", ROLLOUT),
+    ("verify", VERIFY),
+    ("lint", LINT),
+];
+
+pub(super) const ROOT: &[&str] = &[
+    "apiVersion",
+    "kind",
+    "cluster",
+    "talos",
+    "mirrors",
+    "registries",
+    "defaults",
+    "groups",
+    "nodes",
+    "output",
+    "rollout",
+    "verify",
+    "lint",
+    "mirror",
+    "project",
+    "projects",
+    "path",
+    "paths",
+    "overridePath",
+    "credentials",
+    "tls",
+    "inCluster",
+    "fallback",
+    "sops",
+];
+pub(super) const MIRROR: &[&str] = &[
+    "kind",
+    "url",
+    "project",
+    "projects",
+    "path",
+    "paths",
+    "overridePath",
+    "serves",
+    "credentials",
+    "tls",
+    "inCluster",
+];
+/// What of a mirror may stand at the top of an inventory that has but one.
+pub(super) const ONE_MIRROR: &[&str] =
+    &["project", "projects", "path", "paths", "overridePath", "credentials", "tls", "inCluster"];
+pub(super) const REGISTRY: &[&str] = &["via", "fallback", "upstream"];
+pub(super) const UPSTREAM: &[&str] = &["url", "credentials", "tls"];
+pub(super) const CREDENTIALS: &[&str] =
+    &["username", "password", "passwordFrom", "auth", "authFrom", "identityToken", "identityTokenFrom"];
+pub(super) const REFERENCE: &[&str] = &["env", "file", "command", "stdin"];
+pub(super) const TLS: &[&str] = &["ca", "caFile", "clientIdentity", "insecureSkipVerify"];
+pub(super) const CLIENT_IDENTITY: &[&str] = &["cert", "certFile", "key", "keyFrom"];
+pub(super) const DEFAULTS: &[&str] = &["via", "fallback"];
+pub(super) const GROUP: &[&str] = &["nodes", "role", "addresses", "registries", "defaults"];
+pub(super) const NODE: &[&str] = &["address", "role", "version", "registries", "defaults"];
+pub(super) const TALOS: &[&str] = &["version", "talosconfig", "context"];
+pub(super) const OUTPUT: &[&str] = &["dir", "format", "layout", "encrypt"];
+pub(super) const ROLLOUT: &[&str] =
+    &["order", "canary", "maxParallel", "maxFailures", "tryTimeout", "reboot", "pause"];
+pub(super) const VERIFY: &[&str] = &["images", "requireMirrorHit", "timeout"];
+pub(super) const LINT: &[&str] = &["allow", "denyWarnings"];
