@@ -12,9 +12,10 @@ use super::error::CliError;
 use super::exit;
 use super::load::{self, Loaded, directory_of};
 use super::ui::Ui;
+use crate::secret::Secret;
 use crate::talos::{
-    Client, Config, Context, Endpoint, Issuer, NodeClient, Patience, SetupError, Target, check, choose_proxy,
-    find,
+    Client, Config, Context, Endpoint, Issuer, NodeClient, Patience, SetupError, TalosError, Target, check,
+    choose_proxy, find,
 };
 
 /// A certificate that ends within this many hours is worth a warning.
@@ -61,7 +62,7 @@ impl Session {
         selection: Selection<'_>,
     ) -> Result<Self, CliError> {
         let (file, text) = talosconfig(ui, global, args, loaded)?;
-        let config = Config::parse(&text).map_err(|error| unusable(error, &file))?;
+        let config = Config::parse(text.expose()).map_err(|error| unusable(error, &file))?;
         let named = args.context.as_deref();
         let named = named.or_else(|| loaded.and_then(|loaded| loaded.inventory.talos.context.as_deref()));
         let (name, context) = config.select(named).map_err(|error| unusable(error, &file))?;
@@ -126,6 +127,33 @@ impl Drop for Session {
     }
 }
 
+/// Tells why nodes do not answer, once for all that fail alike.
+pub(super) fn tell_errors<'a>(ui: &mut Ui, errors: impl Iterator<Item = (&'a LiveNode, &'a TalosError)>) {
+    let mut groups: Vec<(String, Option<&str>, Vec<&str>)> = Vec::new();
+    for (node, error) in errors {
+        let text = chain(error);
+        match groups.iter_mut().find(|(other, ..)| *other == text) {
+            Some((.., names)) => names.push(&node.name),
+            None => groups.push((text, error.help(), vec![&node.name])),
+        }
+    }
+    for (text, help, names) in groups {
+        ui.warn(&format!("{}: {text}", names.join(", ")), help);
+    }
+}
+
+/// Returns an error and its causes on one line.
+pub(super) fn chain(error: &TalosError) -> String {
+    let mut text = error.to_string();
+    let mut cause = std::error::Error::source(error);
+    while let Some(error) = cause {
+        text.push_str(": ");
+        text.push_str(&error.to_string());
+        cause = error.source();
+    }
+    text
+}
+
 /// Reads the inventory where there is one; only a default that does not exist may be missing.
 pub(super) fn inventory_if_any(ui: &mut Ui, global: &Global) -> Result<Option<Loaded>, CliError> {
     if global.inventory == "mirrors.yaml" && !Path::new(&global.inventory).exists() {
@@ -140,7 +168,7 @@ fn talosconfig(
     global: &Global,
     args: &TalosArgs,
     loaded: Option<&Loaded>,
-) -> Result<(String, String), CliError> {
+) -> Result<(String, Secret<String>), CliError> {
     let file = if let Some(file) = &args.talosconfig {
         file.clone()
     } else {
@@ -157,7 +185,7 @@ fn talosconfig(
         found.path.display().to_string()
     };
     let (text, _) = crypt::read(&file, global)?;
-    Ok((load::display_name(&file).to_owned(), text.expose().clone()))
+    Ok((load::display_name(&file).to_owned(), text))
 }
 
 fn unusable(error: crate::talos::ConfigError, file: &str) -> CliError {

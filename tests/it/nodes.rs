@@ -107,6 +107,13 @@ fn live_nodes_are_compared() {
     --- stderr
     --- exit 1
     ");
+    assert!(
+        place
+            .run("diff -o markdown -n n2,n3")
+            .ends(1)
+            .stdout
+            .contains("n3 worker v1.13.9 documents   = same change as n2\n")
+    );
     assert_eq!(
         place.run("diff -n n1").ends(0).stdout,
         "n1 controlplane v1.14.1 documents   no differences\n"
@@ -172,6 +179,44 @@ fn a_talosconfig_that_admits_nobody_is_told_before_anything_is_dialled() {
     error: no node is named
     help: name some with -n, under `nodes` in the inventory, or in the context of `.talos/config`
     ");
+}
+
+#[test]
+fn nodes_that_fail_alike_are_told_once() {
+    let cluster = Cluster::new();
+    let (place, api) = start(&cluster);
+    let down = api.endpoint();
+    drop(api);
+    let told = place.run("nodes").ends(5).stderr.replace(&down, "CP");
+    insta::assert_snapshot!(told, @r"
+    warning: n1, n2, n3, n4: cannot reach CP: Connection refused (os error 111)
+    help: is it the right address, and does a firewall let port 50000 through?
+    4 nodes, 4 unreachable
+    ");
+}
+
+#[test]
+fn many_nodes_are_asked_at_once() {
+    let cluster = Cluster::new();
+    let slow = Node { delay: std::time::Duration::from_millis(20), ..worker() };
+    let names: Vec<String> = (0..100).map(|number| format!("10.1.0.{number}")).collect();
+    let nodes: Vec<(&str, Node)> = names.iter().map(|name| (name.as_str(), slow.clone())).collect();
+    let api = cluster.start(&nodes);
+    let place = Place::new();
+    place.write(".talos/config", cluster.authority.talosconfig(&[api.endpoint()], Some(&cluster.admin)));
+    let time = |concurrency: &str| {
+        let start = std::time::Instant::now();
+        let nodes = names.join(",");
+        let args = ["nodes", "-o", "json", "--concurrency", concurrency, "-n", &nodes];
+        let json: serde_json::Value = serde_json::from_str(&place.args(&args).ok()).unwrap();
+        let seen: Vec<&str> =
+            json["items"].as_array().unwrap().iter().map(|item| item["name"].as_str().unwrap()).collect();
+        assert_eq!(seen, names, "in the order in which they were asked for");
+        start.elapsed()
+    };
+    let (few, many) = (time("10"), time("100"));
+    // Ten at once take ten rounds of at least seven calls.
+    assert!(few > 10 * 7 * slow.delay && many < few, "{few:?} {many:?}");
 }
 
 fn now() -> u64 {

@@ -2,12 +2,12 @@ use clap::{Args, ValueEnum};
 use serde_json::{Value, json};
 
 use crate::cli::args::{Global, TalosArgs, TargetArgs, VersionArgs};
-use crate::cli::commands::nodes::{chain, schema};
+use crate::cli::commands::nodes::schema;
 use crate::cli::current::ConfigFile;
 use crate::cli::drift::{Cell, Drift, matrix, same_as};
 use crate::cli::error::CliError;
 use crate::cli::exit::{self, Exit};
-use crate::cli::live::{LiveNode, Selection, Session};
+use crate::cli::live::{LiveNode, Selection, Session, chain, tell_errors};
 use crate::cli::load::{Loaded, count, default_version, load};
 use crate::cli::ui::{Ui, table};
 use crate::inventory::{Problems, Target};
@@ -45,7 +45,7 @@ pub(crate) struct DiffArgs {
     )]
     nodes: Vec<String>,
     /// The nodes of a group; with --against, the group whose settings are meant
-    #[arg(short, long, env = "TALMIRROR_GROUP", value_name = "NAME", conflicts_with = "nodes")]
+    #[arg(short, long, env = "TALMIRROR_GROUP", value_name = "GROUP", conflicts_with = "nodes")]
     group: Option<String>,
     /// Show which entry differs on which node
     #[arg(long, env = "TALMIRROR_MATRIX", conflicts_with = "against")]
@@ -149,20 +149,11 @@ fn against_nodes(ui: &mut Ui, global: &Global, args: &DiffArgs) -> Result<Exit, 
         (true, Format::Text) => ui.result(&matrix_table(&nodes))?,
         (true, Format::Markdown) => ui.result(&format!("```\n{}```\n", matrix_table(&nodes)))?,
         (false, Format::Text) => ui.result(&text(&nodes, &same))?,
-        (false, Format::Markdown) => {
-            for compared in &nodes {
-                if let Some(drift) = compared.drift() {
-                    ui.result(&markdown(&compared.node.name, &drift.changes))?;
-                }
-            }
-        }
+        (false, Format::Markdown) => ui.result(&format!("```diff\n{}```\n", text(&nodes, &same)))?,
     }
     ui.flush()?;
-    for Compared { node, result } in &nodes {
-        if let Err(error) = result {
-            ui.warn(&format!("{}: {}", node.name, chain(error)), error.help());
-        }
-    }
+    let errors = nodes.iter().filter_map(|compared| Some((&compared.node, compared.result.as_ref().err()?)));
+    tell_errors(ui, errors);
     let changed = nodes.iter().filter_map(Compared::drift).filter(|drift| !drift.changes.is_empty()).count();
     let lost = nodes.iter().filter(|compared| compared.result.is_err()).count();
     let lost_text = if lost == 0 { String::new() } else { format!(", {lost} unknown") };

@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 use crate::cli::args::{Global, TalosArgs};
 use crate::cli::error::CliError;
 use crate::cli::exit::{self, Exit};
-use crate::cli::live::{LiveNode, Selection, Session, inventory_if_any};
+use crate::cli::live::{LiveNode, Selection, Session, chain, inventory_if_any, tell_errors};
 use crate::cli::load::count;
 use crate::cli::ui::{Ui, table};
 use crate::talos::{Observation, Pending, TalosError, observe};
@@ -62,47 +62,35 @@ pub(crate) fn run(ui: &mut Ui, global: &Global, args: NodesArgs) -> Result<Exit,
     }
     ui.flush()?;
     for (node, seen) in &nodes {
-        tell(ui, node, seen);
+        if let Ok(seen) = seen {
+            tell(ui, node, seen);
+        }
     }
+    let error_of = |seen: &'_ Seen| match seen {
+        Ok(seen) => seen.active.as_ref().err().cloned(),
+        Err(error) => Some(error.clone()),
+    };
+    let errors: Vec<_> = nodes.iter().filter_map(|(node, seen)| Some((node, error_of(seen)?))).collect();
+    tell_errors(ui, errors.iter().map(|(node, error)| (*node, error)));
     let lost = nodes.iter().filter(|(_, seen)| seen.is_err()).count();
     let lost_text = if lost == 0 { String::new() } else { format!(", {lost} unreachable") };
     ui.note(&format!("{}{lost_text}", count(nodes.len(), "node")));
     Ok(if lost == 0 { exit::OK } else { exit::REMOTE })
 }
 
-/// Tells what is wrong with a node, and what to do about it.
-fn tell(ui: &mut Ui, node: &LiveNode, seen: &Seen) {
-    match seen {
-        Err(error) => ui.warn(&format!("{}: {}", node.name, chain(error)), error.help()),
-        Ok(seen) => {
-            if let Some(status) = seen.status.as_ref().filter(|status| !status.ready) {
-                let unmet: Vec<String> =
-                    status.unmet.iter().map(|(name, reason)| format!("{name}: {reason}")).collect();
-                ui.warn(&format!("{} is not ready: {}", node.name, unmet.join("; ")), None);
-            }
-            if let Err(error) = &seen.active {
-                ui.warn(&format!("{}: {}", node.name, chain(error)), error.help());
-            }
-            if !seen.foreign_hosts.is_empty() {
-                ui.warn(
-                    &format!("{}: Talos did not write {}", node.name, seen.foreign_hosts.join(", ")),
-                    Some("does Spegel run there? It takes the place of mirrors, see `prependExisting`"),
-                );
-            }
-        }
+/// Tells what is wrong with a node that answers.
+fn tell(ui: &mut Ui, node: &LiveNode, seen: &Observation) {
+    if let Some(status) = seen.status.as_ref().filter(|status| !status.ready) {
+        let unmet: Vec<String> =
+            status.unmet.iter().map(|(name, reason)| format!("{name}: {reason}")).collect();
+        ui.warn(&format!("{} is not ready: {}", node.name, unmet.join("; ")), None);
     }
-}
-
-/// Returns an error and its causes on one line.
-pub(in crate::cli) fn chain(error: &TalosError) -> String {
-    let mut text = error.to_string();
-    let mut cause = std::error::Error::source(error);
-    while let Some(error) = cause {
-        text.push_str(": ");
-        text.push_str(&error.to_string());
-        cause = error.source();
+    if !seen.foreign_hosts.is_empty() {
+        ui.warn(
+            &format!("{}: Talos did not write {}", node.name, seen.foreign_hosts.join(", ")),
+            Some("does Spegel run there? It takes the place of mirrors, see `prependExisting`"),
+        );
     }
-    text
 }
 
 /// Returns the word for the schema that a node's Talos takes.
