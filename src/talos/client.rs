@@ -16,8 +16,8 @@ use super::config::Context;
 use super::connection_client::Dialer;
 use super::endpoint::{Endpoint, Target};
 use super::error::{SetupError, TalosError};
-use super::proto::cosi::resource::GetRequest;
 use super::proto::cosi::resource::state_client::StateClient;
+use super::proto::cosi::resource::{GetRequest, ListRequest};
 use super::proto::machine::machine_service_client::MachineServiceClient;
 use super::proto::machine::{ApplyConfigurationRequest, ReadRequest};
 use super::proxy::Proxy;
@@ -322,6 +322,25 @@ impl NodeClient {
             Err(TalosError::NotFound { .. }) => Ok(None),
             Err(error) => Err(error),
         }
+    }
+
+    /// Returns all resources of a kind, whatever their ids.
+    pub async fn resources(&self, kind: Kind) -> Result<Vec<Resource>, TalosError> {
+        let answer = self.call(kind.kind, Repeat::Yes, |channel| async move {
+            let request = ListRequest {
+                namespace: kind.namespace.to_owned(),
+                r#type: kind.kind.to_owned(),
+                options: None,
+            };
+            let mut state = StateClient::new(channel).max_decoding_message_size(MAX_MESSAGE);
+            let mut stream = state.list(self.request(request)).await?.into_inner();
+            let mut resources = Vec::new();
+            while let Some(message) = stream.message().await? {
+                resources.extend(Resource::from_message(message.resource));
+            }
+            Ok(resources)
+        });
+        answer.await
     }
 
     /// Returns the config that the node runs with.

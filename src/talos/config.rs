@@ -292,6 +292,15 @@ mod tests {
         }
     }
 
+    proptest::proptest! {
+        #[test]
+        fn any_text_is_an_answer_or_an_error(text in "context: a\ncontexts:\n( *(a|b|ca|key|nodes|auth|basic|target): ?[\\[\\]{}a-z0-9=+]*\n){0,6}") {
+            if let Ok(config) = Config::parse(&text) {
+                let _ = config.select(None);
+            }
+        }
+    }
+
     #[test]
     fn a_broken_context_harms_no_other() {
         let config = Config::parse("context: a\ncontexts: {a: {}, b: {ca: '%'}}\n").unwrap();

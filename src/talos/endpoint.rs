@@ -128,6 +128,18 @@ mod tests {
         }
     }
 
+    proptest::proptest! {
+        #[test]
+        fn what_is_printed_reads_back(text in "(https://)?[a-f0-9.:\\[\\]-]{0,12}(:[0-9]{1,6})?") {
+            if let Ok(endpoint) = text.parse::<Endpoint>() {
+                proptest::prop_assert_eq!(endpoint.to_string().parse::<Endpoint>(), Ok(endpoint));
+            }
+            if let Ok(target) = text.parse::<Target>() {
+                proptest::prop_assert_eq!(target.to_string().parse::<Target>(), Ok(target));
+            }
+        }
+    }
+
     #[test]
     fn a_node_with_a_port_is_reached_itself() {
         assert_eq!("n1".parse(), Ok(Target::Through("n1".to_owned())));

@@ -168,7 +168,10 @@ impl TalosError {
             }
             Self::Proxy { .. } => Some("NO_PROXY takes an address off the proxy"),
             Self::TimedOut { .. } => Some("--timeout waits longer"),
-            Self::OtherCluster { .. } => Some("is it the right --context, and are the endpoints up to date?"),
+            Self::OtherCluster { .. } => Some(
+                "is it the right --context, and are the endpoints up to date? A node in maintenance mode has such a \
+                 certificate, too",
+            ),
             Self::Untrusted { source, .. } => match source.as_ref() {
                 rustls::Error::InvalidCertificate(
                     PeerError::NotValidForName | PeerError::NotValidForNameContext { .. },

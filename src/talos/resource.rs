@@ -38,6 +38,8 @@ pub const IMAGE_CACHE: Kind =
 /// A resource, as a node gave it.
 #[derive(Clone, Debug)]
 pub struct Resource {
+    /// Its id.
+    pub id: String,
     /// Counts how often it was set since the node booted.
     pub version: String,
     /// When it was set, in nanoseconds of the node's clock.
@@ -112,6 +114,7 @@ impl Resource {
         let (metadata, spec) = (metadata?, spec.unwrap_or_default());
         let nanoseconds = |at: Timestamp| i128::from(at.seconds) * 1_000_000_000 + i128::from(at.nanos);
         Some(Self {
+            id: metadata.id,
             version: metadata.version,
             updated: metadata.updated.map_or(0, nanoseconds),
             proto: Secret::new(spec.proto_spec),

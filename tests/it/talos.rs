@@ -69,11 +69,15 @@ async fn one_call_names_one_node() {
     assert_eq!(n2.version().await.unwrap().tag, "v1.14.1");
     let services = n2.services().await.unwrap();
     assert_eq!(services.iter().map(|service| service.healthy).collect::<Vec<_>>(), [Some(true), None]);
+    let kind = Kind { namespace: "runtime", kind: "Services.v1alpha1.talos.dev", id: "" };
+    let ids: Vec<String> = n2.resources(kind).await.unwrap().into_iter().map(|service| service.id).collect();
+    assert_eq!(ids, ["cri", "kubelet"]);
     // A node with a port is dialled itself, and asked about itself.
     let itself = client.node(&api.endpoint().parse().unwrap());
     assert_eq!(itself.version().await.unwrap().tag, "v1.13.9");
     let named: Vec<Option<String>> = api.calls().into_iter().map(|call| call.node).collect();
-    assert_eq!(named, [Some("n2".to_owned()), Some("n2".to_owned()), None]);
+    let n2 = || Some("n2".to_owned());
+    assert_eq!(named, [n2(), n2(), n2(), None]);
 }
 
 #[tokio::test]

@@ -308,6 +308,11 @@ impl cosi::state_server::State for Service {
 
     async fn list(&self, request: Request<cosi::ListRequest>) -> Answer<Self::ListStream> {
         self.node("List", &request).await?;
-        Ok(items(Vec::new()))
+        let resource = |id: &str| cosi::Resource {
+            metadata: Some(cosi::Metadata { id: id.to_owned(), ..Default::default() }),
+            spec: None,
+        };
+        let resources = ["cri", "kubelet"].map(|id| cosi::ListResponse { resource: Some(resource(id)) });
+        Ok(items(resources.to_vec()))
     }
 }
