@@ -188,7 +188,12 @@ pub(super) fn settings(ui: &mut Ui, wishes: &Wishes, file: &Path) -> Result<Sett
         ui.warn(&format!(".sops.yaml:{}: {}", warning.line, warning.message), None);
     }
     let indent = config.as_ref().map_or_else(Indent::default, |config| config.indent);
-    let recipients = parse_recipients(&wishes.age)?;
+    let recipients = match load::environment("SOPS_AGE_RECIPIENTS") {
+        Some(names) if wishes.age.is_empty() => {
+            parse_recipients(&names.split(',').map(str::to_owned).collect::<Vec<_>>())?
+        }
+        _ => parse_recipients(&wishes.age)?,
+    };
     let found = config.as_ref().map(|config| config.creation_rule(&absolute));
     let mut settings = match (found, recipients.is_empty()) {
         (Some(Ok(rule)), true) => rule.settings(indent).map_err(|error| failed(error, ".sops.yaml"))?,

@@ -18,18 +18,20 @@ pub(crate) struct Encryption {
     /// Encrypt secrets, by the rules of `.sops.yaml` or for --age
     #[arg(long, env = "TALMIRROR_ENCRYPT")]
     encrypt: bool,
-    /// An age recipient; with one, those of `.sops.yaml` do not count
-    #[arg(long, env = "SOPS_AGE_RECIPIENTS", value_name = "RECIPIENT", value_delimiter = ',')]
+    /// An age recipient, which implies --encrypt; with one, those of `.sops.yaml` do not count
+    #[arg(long, env = "TALMIRROR_AGE", value_name = "RECIPIENT", value_delimiter = ',')]
     age: Vec<String>,
     /// Write secrets in clear, even inside a git work tree
-    #[arg(long, env = "TALMIRROR_ALLOW_PLAINTEXT", conflicts_with = "encrypt")]
+    #[arg(long, env = "TALMIRROR_ALLOW_PLAINTEXT", conflicts_with_all = ["encrypt", "age"])]
     allow_plaintext: bool,
 }
 
 impl Encryption {
     /// Returns whether secrets are to be encrypted, by the flags or by the inventory's `output.encrypt`.
     pub(super) fn wanted(&self, loaded: &Loaded) -> bool {
-        self.encrypt || (!self.allow_plaintext && loaded.inventory.output.encrypt == Some(true))
+        self.encrypt
+            || !self.age.is_empty()
+            || (!self.allow_plaintext && loaded.inventory.output.encrypt == Some(true))
     }
 
     /// Encrypts a text as if it were to lie at `path`.

@@ -98,6 +98,19 @@ fn check_tells_what_differs_and_writes_nothing() {
 }
 
 #[test]
+fn a_recipient_is_wish_enough() {
+    let place = place(1);
+    std::fs::remove_file(place.path(".sops.yaml")).unwrap();
+    let sealed = place.args(&["generate", "--age", ALICE]).ok();
+    assert!(sealed.contains("password: ENC[") && sealed.contains(ALICE), "{sealed}");
+    // What sops takes for its own default is used when there is something to encrypt, and asks for nothing by itself.
+    let sealed = place.run("encrypt mirrors.yaml").env("SOPS_AGE_RECIPIENTS", ALICE).ok();
+    assert!(sealed.contains("password: ENC["), "{sealed}");
+    place.run("generate").env("SOPS_AGE_RECIPIENTS", ALICE).reveals().ok();
+    place.args(&["generate", "--age", "age1nobody"]).ends(4);
+}
+
+#[test]
 fn an_encrypted_json_patch_is_a_map() {
     let place = place(1);
     let sealed = place.run("generate --format json-patch --talos-version v1.11 --encrypt").ok();

@@ -33,7 +33,7 @@ pub(crate) struct EncryptArgs {
     #[arg(long, env = "TALMIRROR_UPDATE")]
     update: bool,
     /// An age recipient; with one, those of `.sops.yaml` do not count
-    #[arg(long, env = "SOPS_AGE_RECIPIENTS", value_name = "RECIPIENT", value_delimiter = ',')]
+    #[arg(long, env = "TALMIRROR_AGE", value_name = "RECIPIENT", value_delimiter = ',')]
     age: Vec<String>,
     /// Which keys are encrypted, before what `.sops.yaml` says
     #[arg(

@@ -73,7 +73,7 @@ pub(crate) struct InitArgs {
     #[arg(long, env = "TALMIRROR_NODES", value_name = "NAME=ADDRESS,…", value_delimiter = ',')]
     nodes: Vec<String>,
     /// The age recipients that secrets are encrypted for; they go into `.sops.yaml`
-    #[arg(long, env = "SOPS_AGE_RECIPIENTS", value_name = "RECIPIENT", value_delimiter = ',')]
+    #[arg(long, env = "TALMIRROR_AGE", value_name = "RECIPIENT", value_delimiter = ',')]
     age: Vec<String>,
     /// Where the files go
     #[arg(long, env = "TALMIRROR_DIR", default_value = ".", value_name = "DIR")]

@@ -24,7 +24,7 @@ pub(crate) struct RekeyArgs {
     #[arg(value_name = "FILE", required = true)]
     files: Vec<PathBuf>,
     /// The age recipients, in place of those of `.sops.yaml`
-    #[arg(long, env = "SOPS_AGE_RECIPIENTS", value_name = "RECIPIENT", value_delimiter = ',')]
+    #[arg(long, env = "TALMIRROR_AGE", value_name = "RECIPIENT", value_delimiter = ',')]
     age: Vec<String>,
 }
 
