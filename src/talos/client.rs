@@ -448,7 +448,7 @@ impl NodeClient {
         };
         let mut worst: Option<TalosError> = None;
         let mut ways = inner.ways(&self.target);
-        let mut at = 0;
+        let (mut at, mut second_try) = (0, false);
         while let Some((number, link)) = ways.get(at).cloned() {
             at += 1;
             let endpoint = link.dialer.endpoint.clone();
@@ -476,6 +476,11 @@ impl NodeClient {
             }
             if !again || Instant::now() >= deadline {
                 return Err(worst.unwrap_or(error));
+            }
+            // apid drops what it passes on when its certificate is renewed: at the end the first such way is tried again.
+            if !second_try && matches!(error, TalosError::NodeUnreachable { .. } | TalosError::Lost { .. }) {
+                second_try = true;
+                ways.push((number, link));
             }
             // A worker does not pass calls on: the node itself is tried at last.
             if let (TalosError::NoForwarding { .. }, Target::Through(host)) = (&error, &self.target) {

@@ -98,6 +98,19 @@ async fn another_endpoint_is_tried_when_one_is_down() {
 }
 
 #[tokio::test]
+async fn a_call_that_got_lost_is_repeated_once() {
+    let place = Place::new();
+    let flaky = |flaky| Node { flaky, ..worker() };
+    let api = place.start(&[("once", flaky(1)), ("twice", flaky(2)), ("apply", flaky(1))]);
+    let client = place.client(&[&api.endpoint()]);
+    let node = |name: &str| client.node(&name.parse().unwrap());
+    assert!(node("once").version().await.is_ok());
+    assert_eq!(node("twice").version().await.unwrap_err().as_str(), "unreachable");
+    assert!(node("apply").apply(&Secret::from(CONFIG), Mode::NoReboot, DryRun::No).await.is_err());
+    assert_eq!(api.calls().len(), 5);
+}
+
+#[tokio::test]
 async fn what_cannot_be_reached_says_why() {
     let place = Place::new();
     let reason = async |endpoints: &[&str]| place.node(endpoints, "n1").version().await.unwrap_err();

@@ -34,6 +34,8 @@ pub struct Node {
     pub files: BTreeMap<String, String>,
     /// How long it takes to answer.
     pub delay: Duration,
+    /// How many calls the endpoint loses before one reaches the node.
+    pub flaky: usize,
     /// The gRPC status of every call of a method; `*`: of all.
     pub refuses: BTreeMap<String, (tonic::Code, String)>,
 }
@@ -48,6 +50,7 @@ impl Node {
             persistent: None,
             files: BTreeMap::new(),
             delay: Duration::ZERO,
+            flaky: 0,
             refuses: BTreeMap::new(),
         }
     }
@@ -193,7 +196,12 @@ impl Service {
             state.calls.push(Call { method, node: name.clone(), apply });
             let name = name.unwrap_or_default();
             let dialing = || format!("dial tcp {name}:50000: connect: connection refused");
-            state.nodes.get(&name).cloned().ok_or_else(|| Status::unavailable(dialing()))?
+            let node = state.nodes.get_mut(&name).ok_or_else(|| Status::unavailable(dialing()))?;
+            if node.flaky > 0 {
+                node.flaky -= 1;
+                return Err(Status::unavailable("the connection is draining"));
+            }
+            node.clone()
         };
         tokio::time::sleep(node.delay).await;
         match node.refuses.get(method).or(node.refuses.get("*")) {
