@@ -48,10 +48,10 @@ pub(crate) struct Global {
     #[arg(long, env = "TALMIRROR_COLOR", default_value = "auto", global = true, value_name = "WHEN")]
     pub(crate) color: Color,
     /// Say nothing but results, warnings and errors
-    #[arg(short, long, env = "TALMIRROR_QUIET", global = true)]
+    #[arg(short, long, env = "TALMIRROR_QUIET", global = true, value_parser = clap::builder::FalseyValueParser::new())]
     pub(crate) quiet: bool,
     /// Never ask; fail instead
-    #[arg(long, env = "TALMIRROR_NO_INPUT", global = true)]
+    #[arg(long, env = "TALMIRROR_NO_INPUT", global = true, value_parser = clap::builder::FalseyValueParser::new())]
     pub(crate) no_input: bool,
     /// An age key file, before those that sops would look for
     #[arg(long, env = "TALMIRROR_AGE_KEY_FILE", global = true, value_name = "FILE")]

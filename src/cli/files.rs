@@ -2,12 +2,12 @@ use std::path::{Path, PathBuf};
 
 use super::error::CliError;
 use super::exit;
-use crate::sops::write_atomically;
+use crate::sops::{Written, write_atomically};
 
 /// Who may read a new file; one that exists keeps its mode.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Privacy {
-    /// Whoever the umask lets.
+    /// Everyone: it holds no secret.
     Open,
     /// Its owner.
     Private,
@@ -41,17 +41,28 @@ pub(super) fn create(path: &Path, bytes: &[u8]) -> Result<(), CliError> {
 pub(super) fn replace(path: &Path, bytes: &[u8], privacy: Privacy) -> Result<(), CliError> {
     let failed = |error| failed(path, error);
     std::fs::create_dir_all(parent(path)).map_err(failed)?;
-    if privacy == Privacy::Open && !path.exists() {
-        // The rename below keeps the mode that the umask gives here.
-        std::fs::File::create(path).map_err(failed)?;
+    let written = write_atomically(path, bytes).map_err(failed)?;
+    #[cfg(unix)]
+    if written == Written::Created && privacy == Privacy::Open {
+        use std::os::unix::fs::PermissionsExt;
+        std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o644)).map_err(failed)?;
     }
-    write_atomically(path, bytes).map_err(failed)?;
     Ok(())
+}
+
+/// Follows the links of as much of a path as is there.
+fn real(path: &Path) -> PathBuf {
+    for ancestor in path.ancestors() {
+        if let (Ok(real), Ok(rest)) = (ancestor.canonicalize(), path.strip_prefix(ancestor)) {
+            return real.join(rest);
+        }
+    }
+    path.to_owned()
 }
 
 /// Returns the git work tree that a path lies in, unless git ignores the path.
 pub(super) fn git_work_tree(path: &Path) -> Option<PathBuf> {
-    let absolute = std::path::absolute(path).ok()?;
+    let absolute = real(&std::path::absolute(path).ok()?);
     let tree = absolute.ancestors().skip(1).find(|dir| dir.join(".git").exists())?.to_owned();
     let git = std::process::Command::new("git")
         .args(["check-ignore", "--quiet", "--"])

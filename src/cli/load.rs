@@ -1,4 +1,3 @@
-use std::io::Read;
 use std::path::{Path, PathBuf};
 
 use super::args::{Global, TargetArgs, VersionArgs};
@@ -6,9 +5,9 @@ use super::crypt;
 use super::error::CliError;
 use super::exit;
 use super::ui::Ui;
-use crate::inventory::{self, Inventory, Layer, Problem, Problems, Severity, Target, did_you_mean};
+use crate::inventory::{self, Inventory, Layer, Node, Problem, Problems, Severity, Target, did_you_mean};
 use crate::registries::TalosVersion;
-use crate::secret::Sources;
+use crate::secret::{Sources, read_limited, read_stdin};
 use crate::sops::{SopsError, looks_encrypted};
 use crate::yaml::LineIndex;
 
@@ -20,20 +19,11 @@ pub(super) fn read(file: &str) -> Result<String, CliError> {
     let failed = |error: std::io::Error| {
         CliError::from_error(exit::INVALID, error).context(format!("cannot read `{file}`"))
     };
-    let mut bytes = Vec::new();
-    if file == "-" {
-        std::io::stdin().lock().take(MAX_BYTES + 1).read_to_end(&mut bytes).map_err(failed)?;
+    let bytes = if file == "-" {
+        read_stdin(MAX_BYTES).map_err(failed)?
     } else {
-        let opened = std::fs::File::open(file).map_err(failed)?;
-        opened.take(MAX_BYTES + 1).read_to_end(&mut bytes).map_err(failed)?;
-    }
-    if bytes.len() as u64 > MAX_BYTES {
-        return Err(CliError::new(
-            exit::INVALID,
-            format!("`{file}` is larger than {} MiB", MAX_BYTES / 1024 / 1024),
-        )
-        .help("is it the right file?"));
-    }
+        std::fs::File::open(file).and_then(|opened| read_limited(opened, MAX_BYTES)).map_err(failed)?
+    };
     String::from_utf8(bytes).map_err(|error| {
         let valid = error.utf8_error().valid_up_to();
         let text = String::from_utf8_lossy(error.as_bytes().get(..valid).unwrap_or_default()).into_owned();
@@ -157,7 +147,9 @@ impl Loaded {
                 }
             }
         };
-        match (&args.node, &args.group) {
+        // A variable that is set to nothing, as CI does, names nothing.
+        let named = |name: &'a Option<String>| name.as_ref().filter(|name| !name.is_empty());
+        match (named(&args.node), named(&args.group)) {
             (Some(node), _) if !self.inventory.nodes.contains_key(node) => {
                 Err(unknown("node", node, self.inventory.nodes.keys().collect()))
             }
@@ -170,11 +162,16 @@ impl Loaded {
         }
     }
 
-    /// Returns the groups and nodes that have settings of their own.
-    pub(super) fn own_settings(&self) -> Vec<String> {
+    /// Returns the groups and nodes that have settings of their own, a Talos version included where no flag names one.
+    pub(super) fn own_settings(&self, versions: &VersionArgs) -> Vec<String> {
         let own = |layer: &Layer| *layer != Layer::default();
+        let version = |node: &Node| {
+            versions.talos_version.is_none()
+                && node.version.is_some()
+                && node.version != self.inventory.talos.version
+        };
         let groups = self.inventory.groups.iter().filter(|(_, group)| own(&group.layer));
-        let nodes = self.inventory.nodes.iter().filter(|(_, node)| own(&node.layer));
+        let nodes = self.inventory.nodes.iter().filter(|(_, node)| own(&node.layer) || version(node));
         let groups = groups.map(|(name, _)| format!("groups.{name}"));
         groups.chain(nodes.map(|(name, _)| format!("nodes.{name}"))).collect()
     }

@@ -16,7 +16,7 @@ use crate::sops::{Encrypted, NoKey, Settings, SopsError, looks_encrypted, os_ran
 #[derive(Clone, Debug, Default, Args)]
 pub(crate) struct Encryption {
     /// Encrypt secrets, by the rules of `.sops.yaml` or for --age
-    #[arg(long, env = "TALMIRROR_ENCRYPT")]
+    #[arg(long, env = "TALMIRROR_ENCRYPT", value_parser = clap::builder::FalseyValueParser::new())]
     encrypt: bool,
     /// An age recipient, which implies --encrypt; with one, those of `.sops.yaml` do not count
     #[arg(long, env = "TALMIRROR_AGE", value_name = "RECIPIENT", value_delimiter = ',')]
@@ -86,6 +86,7 @@ enum Step {
 pub(super) fn write(
     ui: &mut Ui,
     global: &Global,
+    dir: &Path,
     artifacts: &[Artifact],
     encryption: &Encryption,
     mode: Mode,
@@ -114,12 +115,22 @@ pub(super) fn write(
                 ui.note(&format!("wrote      {name}"));
             }
         }
-        let twin = artifact.path.with_file_name("secrets.yaml");
-        if artifact.seal == Seal::Encrypted && twin.exists() {
-            ui.warn(
-                &format!("`{}` holds secrets in clear", twin.display()),
-                Some("remove it: the encrypted file takes its place"),
-            );
+    }
+    for stale in stale(dir, artifacts) {
+        let name = stale.display();
+        match mode {
+            Mode::Check => {
+                changed += 1;
+                ui.result(&format!("stale      {name}\n"))?;
+            }
+            Mode::Write | Mode::DryRun if is_clear(&stale) => ui.warn(
+                &format!("`{name}` is of an earlier run and holds secrets in clear"),
+                Some("remove it"),
+            ),
+            Mode::Write | Mode::DryRun => ui.warn(
+                &format!("`{name}` is of an earlier run and not what the inventory gives"),
+                Some("remove it, and what it set on the nodes: `talmirror generate --against` tells what that is"),
+            ),
         }
     }
     if mode == Mode::Check && changed > 0 {
@@ -127,6 +138,28 @@ pub(super) fn write(
         return Ok(exit::FOUND);
     }
     Ok(exit::OK)
+}
+
+/// Returns files of our own names in the output directory and those below it that this run does not write.
+fn stale(dir: &Path, artifacts: &[Artifact]) -> Vec<PathBuf> {
+    let below = std::fs::read_dir(dir).into_iter().flatten().filter_map(|entry| Some(entry.ok()?.path()));
+    let dirs = std::iter::once(dir.to_owned()).chain(below.filter(|path| path.is_dir()));
+    let names = ["mirrors", "secrets"].into_iter().flat_map(|stem| {
+        ["", "-1-create", "-2-set"].into_iter().flat_map(move |step| {
+            ["yaml", "json", "sops.yaml"].into_iter().map(move |ending| format!("{stem}{step}.{ending}"))
+        })
+    });
+    let names: Vec<String> = names.collect();
+    let mut stale: Vec<PathBuf> = dirs.flat_map(|dir| names.iter().map(move |name| dir.join(name))).collect();
+    stale.retain(|path| path.is_file() && !artifacts.iter().any(|artifact| artifact.path == *path));
+    stale.sort();
+    stale
+}
+
+/// Returns whether a file of ours is one of secrets that are not encrypted.
+fn is_clear(path: &Path) -> bool {
+    let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
+    name.starts_with("secrets") && !name.ends_with(".sops.yaml")
 }
 
 fn refuse_plaintext(artifacts: &[Artifact]) -> Result<(), CliError> {

@@ -4,7 +4,7 @@ use clap::builder::styling::{AnsiColor, Style};
 
 use super::error::CliError;
 use crate::inventory::{Problem, Severity};
-use crate::patch::Caution;
+use crate::patch::{Caution, Weight};
 
 /// When to colour.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
@@ -93,7 +93,13 @@ impl Ui {
     /// Tells what a patch's user should know.
     pub(crate) fn cautions(&mut self, cautions: &[Caution]) {
         for caution in cautions {
-            self.warn(&caution.message, Some(&caution.help));
+            match caution.weight {
+                Weight::Warning => self.warn(&caution.message, Some(&caution.help)),
+                Weight::Note => {
+                    let heading = self.paint("note", AnsiColor::Cyan);
+                    self.note(&format!("{heading}: {}\nhelp: {}", caution.message, caution.help));
+                }
+            }
         }
     }
 

@@ -2,6 +2,7 @@ use std::ops::Range;
 
 use super::sheet::At;
 use crate::inventory::{Code, Problem, Problems};
+use crate::secret::without_userinfo;
 use crate::yaml::{LineIndex, Node, ParseError, Position, Style, Value};
 
 /// Findings of all sources, in the order they were made.
@@ -15,7 +16,7 @@ impl Findings {
             code,
             file: at.file.clone(),
             position: at.position,
-            path: at.path.clone(),
+            path: without_userinfo(&at.path),
             message: message.into(),
             reason: None,
             help: None,

@@ -22,7 +22,23 @@ impl Decoder<'_, '_> {
                 );
                 None
             };
+            let given = |keys: &[&str]| keys.iter().any(|key| fields.get(key).is_some());
+            let read = [username.is_some(), password.is_some(), auth.is_some(), token.is_some()];
+            let there = [
+                given(&["username"]),
+                given(&["password", "passwordFrom"]),
+                given(&["auth", "authFrom"]),
+                given(&["identityToken", "identityTokenFrom"]),
+            ];
+            if read != there {
+                return None; // what cannot be read has been told
+            }
+            let empty =
+                |secret: &SecretRef| matches!(secret, SecretRef::Inline(text) if text.expose().is_empty());
             match (username, password, auth, token) {
+                (Some(username), Some(password), None, None) if username.is_empty() || empty(&password) => {
+                    wrong(decoder, "the username or the password is empty")
+                }
                 (Some(username), Some(password), None, None) => {
                     Some(Credentials::Pair { username, password })
                 }

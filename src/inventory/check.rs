@@ -1,5 +1,7 @@
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::ops::Range;
+
+use indexmap::IndexMap;
 
 use super::code::Code;
 use super::model::{Credentials, Fallback, Inventory, Layer, Mirror, MirrorKind, Text, Tls, Via};
@@ -8,6 +10,7 @@ use super::problem::{Problems, did_you_mean};
 use super::resolve::{Route, Target, upstream_endpoint};
 use crate::image::{RegistryHost, RegistryHostError, is_docker_hub_alias};
 use crate::registries::{Endpoint, EndpointFlaw, TalosVersion};
+use crate::secret::without_userinfo;
 
 /// Finds everything that can be told without a node and without a network.
 pub(super) fn check(inventory: &Inventory, problems: &mut Problems<'_>) {
@@ -17,7 +20,6 @@ pub(super) fn check(inventory: &Inventory, problems: &mut Problems<'_>) {
     for (label, layer) in layers(inventory) {
         check_layer(&label, layer, problems);
     }
-    check_hosts(inventory, problems);
     check_nodes(inventory, problems);
     let groups = inventory.groups.iter().filter(|(_, group)| group.layer != Layer::default());
     let nodes = inventory.nodes.iter().filter(|(_, node)| node.layer != Layer::default());
@@ -25,12 +27,18 @@ pub(super) fn check(inventory: &Inventory, problems: &mut Problems<'_>) {
         .chain(groups.map(|(name, _)| Target::Group(name)))
         .chain(nodes.map(|(name, _)| Target::Node(name)));
     for target in targets {
-        for (name, route) in inventory.routes(target) {
-            check_route(inventory, name, &route, problems);
+        let routes = inventory.routes(target);
+        for (name, route) in &routes {
+            check_route(inventory, name, route, problems);
         }
+        check_hosts(inventory, &routes, problems);
     }
-    let estimate =
-        inventory.verify.timeout * u32::try_from(inventory.verify.images.len()).unwrap_or(u32::MAX);
+    if layers(inventory).all(|(_, layer)| layer.registries.is_empty()) {
+        problems.add(Code::NoRegistry, &(0..0), "registries", "no registry is named").reason =
+            Some("patches made of this take every registry setting away".to_owned());
+    }
+    let images = u32::try_from(inventory.verify.images.len()).unwrap_or(u32::MAX);
+    let estimate = inventory.verify.timeout.saturating_mul(images);
     if estimate >= inventory.rollout.try_timeout {
         let (window, needed) = (inventory.rollout.try_timeout.as_secs(), estimate.as_secs());
         problems
@@ -42,8 +50,10 @@ pub(super) fn check(inventory: &Inventory, problems: &mut Problems<'_>) {
                     "the trial of {window} s is not longer than its verification, which may take {needed} s"
                 ),
             )
-            .help =
-            Some(format!("set rollout.tryTimeout to {} s or more, or verify fewer images", needed + 60));
+            .help = Some(format!(
+            "set rollout.tryTimeout to {} s or more, or verify fewer images",
+            needed.saturating_add(60)
+        ));
     }
 }
 
@@ -106,23 +116,34 @@ fn check_mirror(name: &str, mirror: &Mirror, problems: &mut Problems<'_>) {
 }
 
 fn check_url(url: &str, span: &Range<usize>, path: &str, problems: &mut Problems<'_>) -> Option<url::Url> {
-    let shown = crate::secret::without_userinfo(url);
+    let shown = without_userinfo(url);
     if url.contains("${") || url.contains("{{") || url.starts_with('$') {
         problems
             .add(Code::Reference, span, path, format!("`{shown}` holds a variable that nothing fills in"))
             .help = Some("write the URL, or `{env: NAME}` to read it from the environment".to_owned());
         return None;
     }
-    let parsed =
-        url::Url::parse(url).ok().filter(|url| matches!(url.scheme(), "http" | "https") && url.has_host());
+    let literal = url.starts_with("http://") || url.starts_with("https://");
+    // The parser mends what Go's does not: a slash too few, blanks, a backslash.
+    let clean = !url.chars().any(|c| c.is_whitespace() || c.is_control() || c == '\\');
+    let parsed = url::Url::parse(url).ok().filter(|url| literal && clean && url.has_host());
     let Some(parsed) = parsed else {
-        let problem = problems.add(Code::UrlScheme, span, path, format!("`{shown}` is no http or https URL"));
-        problem.help = (!url.contains("://")).then(|| format!("did you mean https://{shown}?"));
+        let message = format!("`{}` is no http or https URL", shown.escape_debug());
+        let problem = problems.add(Code::UrlScheme, span, path, message);
+        problem.help = match url.split_once("://") {
+            None if clean => Some(format!(
+                "did you mean https://{}?",
+                shown.trim_start_matches("https:").trim_start_matches('/')
+            )),
+            Some(_) if clean && !literal => Some("the scheme is http or https, in lower case".to_owned()),
+            _ => None,
+        };
         return None;
     };
     if !parsed.username().is_empty() || parsed.password().is_some() {
         problems.add(Code::UrlScheme, span, path, format!("`{shown}` holds a user or password")).help =
             Some("move them to `credentials`".to_owned());
+        return None;
     }
     if parsed.query().is_some() || parsed.fragment().is_some() {
         problems.add(Code::UrlScheme, span, path, format!("`{shown}` holds a query or fragment"));
@@ -138,7 +159,7 @@ fn check_url(url: &str, span: &Range<usize>, path: &str, problems: &mut Problems
 
 fn check_endpoint(endpoint: &Endpoint, span: &Range<usize>, path: &str, problems: &mut Problems<'_>) {
     let Some(flaw) = endpoint.flaw() else { return };
-    let url = &endpoint.url;
+    let url = &without_userinfo(&endpoint.url);
     let (code, message, help) = match flaw {
         EndpointFlaw::PathIsExtended => (
             Code::PathWithoutOverride,
@@ -173,15 +194,8 @@ fn check_host(
     path: &str,
     problems: &mut Problems<'_>,
 ) {
-    let plain_http = url.starts_with("http://");
+    let (plain_http, url) = (url.starts_with("http://"), without_userinfo(url));
     if let Some(tls) = tls {
-        if plain_http {
-            let message = format!("`{path}` has TLS settings, but `{url}` is plain http");
-            let problem = problems.add(Code::TlsOnHttp, span, format!("{path}.tls"), message);
-            problem.reason =
-                Some("Talos then refuses every pull: TLS config specified for non-HTTPS registry".to_owned());
-            problem.help = Some("drop `tls`, or use https".to_owned());
-        }
         for (key, text) in [
             ("ca", tls.ca.as_ref()),
             ("clientIdentity.cert", tls.client_identity.as_ref().map(|(cert, _)| cert)),
@@ -218,6 +232,7 @@ fn check_project(
             !word.is_empty() && word.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit())
         });
     if !legal {
+        let (project, registry) = (without_userinfo(project), without_userinfo(registry));
         let message = format!("`{project}` is no name that Harbor takes for a project");
         let problem =
             problems.add(Code::ProjectName, span, format!("mirrors.{mirror}.projects.{registry}"), message);
@@ -226,10 +241,21 @@ fn check_project(
     }
 }
 
+/// Finds what a template left behind, and what no path has.
+fn check_path(mirror: &str, endpoint: &Endpoint, span: &Range<usize>, problems: &mut Problems<'_>) {
+    let odd = |c: char| matches!(c, '{' | '}' | '?' | '#' | '\\') || c.is_whitespace() || c.is_control();
+    if endpoint.url.contains(odd) {
+        let url = without_userinfo(&endpoint.url);
+        let message = format!("`{}` is no URL that Talos could ask", url.escape_debug());
+        problems.add(Code::UrlScheme, span, format!("mirrors.{mirror}.path"), message).help =
+            Some("a path may hold {registry} or {registry_dashed}, and nothing else in braces".to_owned());
+    }
+}
+
 fn check_layer(label: &str, layer: &Layer, problems: &mut Problems<'_>) {
     for (name, placed) in &layer.registries {
-        let (span, path) = (&placed.span, format!("{label}registries.{name}"));
-        check_registry_name(name, span, &path, problems);
+        let (span, path) = (&placed.span, format!("{label}registries.{}", without_userinfo(name)));
+        check_registry_name(&without_userinfo(name), span, &path, problems);
         let Some(registry) = &placed.value else { continue };
         let upstream = format!("{path}.upstream");
         if let Some(url) = registry.upstream.url.get()
@@ -297,40 +323,76 @@ fn check_registry_name(name: &str, span: &Range<usize>, path: &str, problems: &m
     }
 }
 
-/// Finds two owners of one host that disagree: Talos keeps one credential and one TLS setting a host.
-fn check_hosts(inventory: &Inventory, problems: &mut Problems<'_>) {
-    type Owner<'a> = (String, Option<&'a Credentials>, Option<&'a Tls>, &'a Range<usize>);
+/// Who has settings for a host, on one target.
+struct Owner<'a> {
+    path: String,
+    credentials: Option<&'a Credentials>,
+    tls: Option<&'a Tls>,
+    span: &'a Range<usize>,
+}
+
+/// Finds two owners of one host that disagree, and TLS for a host that is asked over plain http: Talos keeps one
+/// credential and one TLS setting a host, whoever they were meant for.
+fn check_hosts(inventory: &Inventory, routes: &IndexMap<&str, Route<'_>>, problems: &mut Problems<'_>) {
     let mut owners: HashMap<String, Vec<Owner<'_>>> = HashMap::new();
     for (name, mirror) in &inventory.mirrors {
-        let host = Endpoint::new(mirror.url.clone(), false).host().to_owned();
-        let owner =
-            (format!("mirrors.{name}"), mirror.credentials.as_ref(), mirror.tls.as_ref(), &mirror.span);
-        owners.entry(host).or_default().push(owner);
-    }
-    for (name, placed) in &inventory.base.registries {
-        let Some(registry) = &placed.value else { continue };
-        let Some(endpoint) = upstream_endpoint(name, registry.upstream.url.get().map(String::as_str)) else {
+        let used =
+            |route: &Route<'_>| route.via.iter().any(|hop| matches!(hop, Via::Mirror(via) if via == name));
+        if (mirror.credentials.is_none() && mirror.tls.is_none()) || !routes.values().any(used) {
             continue;
-        };
-        let upstream = &registry.upstream;
-        let owner = (
-            format!("registries.{name}.upstream"),
-            upstream.credentials.get(),
-            upstream.tls.get(),
-            &placed.span,
-        );
-        owners.entry(endpoint.host().to_owned()).or_default().push(owner);
+        }
+        let host = Endpoint::new(mirror.url.clone(), false).host().to_owned();
+        owners.entry(host).or_default().push(Owner {
+            path: format!("mirrors.{name}"),
+            credentials: mirror.credentials.as_ref(),
+            tls: mirror.tls.as_ref(),
+            span: &mirror.span,
+        });
     }
+    for (name, route) in routes {
+        if route.credentials.is_none() && route.tls.is_none() {
+            continue;
+        }
+        let Some(endpoint) = upstream_endpoint(name, route.upstream_url) else { continue };
+        owners.entry(endpoint.host().to_owned()).or_default().push(Owner {
+            path: format!("registries.{}.upstream", without_userinfo(name)),
+            credentials: route.credentials,
+            tls: route.tls,
+            span: route.span,
+        });
+    }
+    let mirrors = inventory.mirrors_of(routes, &TalosVersion::minor(1, 13));
+    let plain: HashSet<&str> = mirrors
+        .values()
+        .flat_map(|mirror| &mirror.endpoints)
+        .filter(|endpoint| endpoint.is_plain_http())
+        .map(Endpoint::host)
+        .collect();
     for (host, owners) in &owners {
-        for (at, (path, credentials, tls, span)) in owners.iter().enumerate() {
+        for (at, owner) in owners.iter().enumerate() {
+            if owner.tls.is_some() && plain.contains(host.as_str()) {
+                let (host, path) = (without_userinfo(host), format!("{}.tls", owner.path));
+                let message =
+                    format!("`{}` has TLS settings, but {host} is asked over plain http", owner.path);
+                let problem = problems.add(Code::TlsOnHttp, owner.span, path, message);
+                problem.reason = Some(
+                    "Talos then refuses every pull: TLS config specified for non-HTTPS registry".to_owned(),
+                );
+                problem.help = Some("drop `tls`, or use https".to_owned());
+            }
             let differs = |other: &&Owner<'_>| {
-                (credentials.is_some() && other.1.is_some() && *credentials != other.1)
-                    || (tls.is_some() && other.2.is_some() && *tls != other.2)
+                (owner.credentials.is_some()
+                    && other.credentials.is_some()
+                    && owner.credentials != other.credentials)
+                    || (owner.tls.is_some() && other.tls.is_some() && owner.tls != other.tls)
             };
             if let Some(other) = owners.iter().take(at).find(differs) {
-                let message =
-                    format!("`{path}` and `{}` are both {host} and have different settings", other.0);
-                let problem = problems.add(Code::HostConflict, span, path.clone(), message);
+                let host = without_userinfo(host);
+                let message = format!(
+                    "`{}` and `{}` are both {host} and have different settings",
+                    owner.path, other.path
+                );
+                let problem = problems.add(Code::HostConflict, owner.span, owner.path.clone(), message);
                 problem.reason = Some("Talos keeps credentials and TLS by host and port".to_owned());
                 problem.help = Some("give them the same, or leave them out of one".to_owned());
             }
@@ -381,33 +443,42 @@ fn check_nodes(inventory: &Inventory, problems: &mut Problems<'_>) {
             let message = format!("`{name}` and `{first}` have the same address, {address}");
             problems.add(Code::UnknownNode, &(0..0), format!("nodes.{name}.address"), message);
         }
-        let groups = inventory.groups_of(name, node);
-        for (at, later) in groups.iter().enumerate() {
-            let registries = |group: &str| inventory.groups.get(group).map(|group| &group.layer.registries);
-            let Some(own) = registries(later) else { continue };
-            for earlier in groups.iter().take(at) {
-                let shared =
-                    registries(earlier).and_then(|other| own.keys().find(|name| other.contains_key(*name)));
-                if let Some(registry) = shared {
-                    let span = own.get(registry).map(|placed| placed.span.clone()).unwrap_or_default();
-                    let message =
-                        format!("node `{name}` is in `{earlier}` and `{later}`, and both set `{registry}`");
-                    problems
-                        .add(
-                            Code::SeveralGroups,
-                            &span,
-                            format!("groups.{later}.registries.{registry}"),
-                            message,
-                        )
-                        .help = Some(format!("`{later}` wins, because it stands later"));
-                }
+    }
+    check_groups(inventory, problems);
+}
+
+/// Finds groups that set the same registry and share nodes.
+fn check_groups(inventory: &Inventory, problems: &mut Problems<'_>) {
+    let members: Vec<HashSet<&str>> = inventory
+        .nodes
+        .iter()
+        .map(|(name, node)| inventory.groups_of(name, node).into_iter().collect())
+        .collect();
+    for (at, (later, group)) in inventory.groups.iter().enumerate() {
+        for (earlier, other) in inventory.groups.iter().take(at) {
+            let own = &group.layer.registries;
+            let Some(registry) = own.keys().find(|name| other.layer.registries.contains_key(*name)) else {
+                continue;
+            };
+            let both = |groups: &&HashSet<&str>| {
+                groups.contains(later.as_str()) && groups.contains(earlier.as_str())
+            };
+            let count = members.iter().filter(both).count();
+            if count == 0 {
+                continue;
             }
+            let span = own.get(registry).map(|placed| placed.span.clone()).unwrap_or_default();
+            let path = format!("groups.{later}.registries.{registry}");
+            let message =
+                format!("`{earlier}` and `{later}` share nodes ({count}), and both set `{registry}`");
+            problems.add(Code::SeveralGroups, &span, path, message).help =
+                Some(format!("`{later}` wins, because it stands later"));
         }
     }
 }
 
 fn check_route(inventory: &Inventory, name: &str, route: &Route<'_>, problems: &mut Problems<'_>) {
-    let (span, path) = (route.span, || format!("registries.{name}"));
+    let (span, path) = (route.span, || format!("registries.{}", without_userinfo(name)));
     for hop in route.via {
         let Via::Mirror(via) = hop else {
             if name == "*" {
@@ -429,6 +500,7 @@ fn check_route(inventory: &Inventory, name: &str, route: &Route<'_>, problems: &
             }
             MirrorKind::Path { .. } => {
                 if name != "*" {
+                    check_path(via, &mirror.endpoint(name), span, problems);
                     check_endpoint(&mirror.endpoint(name), span, &path(), problems);
                 }
                 true

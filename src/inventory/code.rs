@@ -176,6 +176,9 @@ codes! {
         "A mirror of Docker Hub does not have quay.io's images.";
     EmptyTls = "W229", Warning, "TLS settings that set nothing",
         "An empty or misspelt block changes nothing, and for a host without a mirror it makes `*` pass it by.";
+    NoRegistry = "W232", Warning, "an inventory that names no registry",
+        "The inventory is the whole truth about registries: what it does not name goes. One that names nothing makes \
+         patches that remove everything.";
     Dropped = "W230", Warning, "something that the inventory does not keep",
         "It has no meaning for registries, or Talos has no equivalent.";
     DuplicateDocument = "E130", Error, "a registry document that is there twice",

@@ -1,3 +1,4 @@
+use std::collections::BTreeMap;
 use std::fmt;
 use std::ops::Range;
 use std::path::Path;
@@ -214,7 +215,7 @@ impl Inventory {
     ///
     /// The upstream is left to Talos where Talos tries it by itself (1.9 and later, and only at its own address), and
     /// listed last where it does not.
-    pub fn mirror(&self, registry: &str, route: &Route<'_>, version: &TalosVersion) -> TalosMirror {
+    fn mirror(&self, registry: &str, route: &Route<'_>, version: &TalosVersion) -> TalosMirror {
         let upstream = upstream_endpoint(registry, route.upstream_url);
         let mut endpoints = Vec::new();
         for hop in route.via {
@@ -222,15 +223,35 @@ impl Inventory {
                 Via::Upstream => upstream.clone(),
                 Via::Mirror(name) => self.mirrors.get(name).map(|mirror| mirror.endpoint(registry)),
             };
-            endpoints.extend(endpoint.filter(|endpoint| !endpoints.contains(endpoint)));
+            endpoints.extend(endpoint.filter(|endpoint| is_new(&endpoints, endpoint)));
         }
         let implicit = route.upstream_url.is_none();
         let left_to_talos = implicit && (version.puller_falls_back() || endpoints.is_empty());
         if route.fallback == Fallback::Upstream && !left_to_talos {
-            endpoints.extend(upstream.filter(|endpoint| !endpoints.contains(endpoint)));
+            endpoints.extend(upstream.filter(|endpoint| is_new(&endpoints, endpoint)));
         }
         let skip_fallback = route.fallback == Fallback::Never && !endpoints.is_empty();
         TalosMirror { endpoints, skip_fallback }
+    }
+
+    /// Returns the mirrors of a target as Talos gets them; a registry that goes to itself has none.
+    ///
+    /// Beside `*` there is no such thing: Talos would send the registry through the mirror of `*`, so it is mirrored to
+    /// itself.
+    pub fn mirrors_of(
+        &self,
+        routes: &IndexMap<&str, Route<'_>>,
+        version: &TalosVersion,
+    ) -> BTreeMap<String, TalosMirror> {
+        let wildcard = routes.get("*").is_some_and(|route| !route.via.is_empty());
+        let mirror = |(name, route): (&&str, &Route<'_>)| {
+            let mut mirror = self.mirror(name, route, version);
+            if wildcard && mirror.endpoints.is_empty() {
+                mirror.endpoints.extend(upstream_endpoint(name, route.upstream_url));
+            }
+            (!mirror.endpoints.is_empty()).then(|| ((*name).to_owned(), mirror))
+        };
+        routes.iter().filter_map(mirror).collect()
     }
 
     /// Returns all that a target's nodes are told about registries, secrets included.
@@ -240,13 +261,9 @@ impl Inventory {
         version: &TalosVersion,
         values: &mut dyn Values,
     ) -> Result<Registries, ResolveError> {
-        let mut out = Registries::default();
         let routes = self.routes(target);
+        let mut out = Registries { mirrors: self.mirrors_of(&routes, version), ..Registries::default() };
         for (name, route) in &routes {
-            let mirror = self.mirror(name, route, version);
-            if !mirror.endpoints.is_empty() {
-                out.mirrors.insert((*name).to_owned(), mirror);
-            }
             if route.credentials.is_none() && route.tls.is_none() {
                 continue;
             }
@@ -330,6 +347,11 @@ fn lay<'a, T>(under: &mut Option<&'a T>, over: &'a Set<T>) {
         Set::Clear => *under = None,
         Set::To(value) => *under = Some(value),
     }
+}
+
+fn is_new(endpoints: &[Endpoint], endpoint: &Endpoint) -> bool {
+    // Two that mean the same would be the same in legacy config, and containerd reads no file that has them.
+    !endpoints.iter().any(|other| other.means_the_same(endpoint))
 }
 
 /// Fills a template of a project or path.

@@ -109,7 +109,7 @@ impl fmt::Display for Change {
             Kind::Auth => "auth ",
             Kind::Tls => "tls ",
         };
-        write!(f, "{sign} {kind}{}", self.name)?;
+        write!(f, "{sign} {kind}{}", without_userinfo(&self.name))?;
         for (at, detail) in self.what.details().iter().enumerate() {
             f.write_str(if at == 0 { "  " } else { ", " })?;
             match &self.what {
@@ -137,14 +137,24 @@ impl Change {
         let details = self.what.details().iter().map(
             |detail| json!({"field": detail.field, "old": shown(&detail.old), "new": shown(&detail.new)}),
         );
-        json!({"kind": kind, "name": self.name, "what": self.what.as_str(), "details": details.collect::<Vec<_>>()})
+        json!({"kind": kind, "name": without_userinfo(&self.name), "what": self.what.as_str(), "details": details.collect::<Vec<_>>()})
     }
 }
 
 /// Compares two states of a node's registries; removals come first, then changes, then what is new.
 pub fn diff(old: &Registries, new: &Registries) -> Vec<Change> {
     let mut changes = Vec::new();
-    compare(&mut changes, Kind::Mirror, &old.mirrors, &new.mirrors, mirror);
+    // Legacy config has one `overridePath` a mirror, so the same endpoint may be written in two ways.
+    let mut mirrors = new.mirrors.clone();
+    for (name, mirror) in &mut mirrors {
+        for (at, endpoint) in mirror.endpoints.iter_mut().enumerate() {
+            let old = old.mirrors.get(name).and_then(|old| old.endpoints.get(at));
+            if let Some(old) = old.filter(|old| old.means_the_same(endpoint)) {
+                *endpoint = old.clone();
+            }
+        }
+    }
+    compare(&mut changes, Kind::Mirror, &old.mirrors, &mirrors, mirror);
     compare(&mut changes, Kind::Auth, &old.auth, &new.auth, auth);
     compare(&mut changes, Kind::Tls, &old.tls, &new.tls, tls);
     changes.sort_by_key(|change| change.what.rank());

@@ -8,6 +8,7 @@ use super::place::{Page, is_block_scalar, last_leaf};
 use super::read::{Found, Reader};
 use crate::inventory::Problems;
 use crate::registries::{Auth, Kind, Mirror, Registries, RegistryDocument, documents, legacy};
+use crate::secret::without_userinfo;
 use crate::yaml::{Document, Edit, apply};
 
 /// In which of Talos' schemas registries are written.
@@ -185,7 +186,9 @@ fn dropped(current: &Found, target: &Registries) -> Vec<String> {
         old: &'a BTreeMap<String, A>,
         new: &'a BTreeMap<String, B>,
     ) -> impl Iterator<Item = String> + 'a {
-        old.keys().filter(|name| !new.contains_key(*name)).map(move |name| format!("{word} {name}"))
+        old.keys()
+            .filter(|name| !new.contains_key(*name))
+            .map(move |name| format!("{word} {}", without_userinfo(name)))
     }
     gone("mirror", &current.mirrors, &target.mirrors)
         .chain(gone("auth", &current.auth, &target.auth))

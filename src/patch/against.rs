@@ -2,7 +2,7 @@ use std::collections::BTreeMap;
 
 use serde_json::{Value, json};
 
-use super::format::{Caution, Format, Versions};
+use super::format::{Caution, Format, Versions, Weight};
 use super::json_patch::{minimal, normal};
 use super::plain::{Patch, registries_block, tls_in_legacy};
 use crate::registries::{Kind, Registries, RegistryDocument, documents, legacy};
@@ -66,6 +66,7 @@ pub fn against(
             let mut patch = file(document_patch(wanted, current, versions));
             if !patch.files.is_empty() {
                 patch.cautions.push(Caution {
+                    weight: Weight::Warning,
                     message: "this patch is for exactly this config; applied a second time it may fail or repeat endpoints"
                         .to_owned(),
                     help: "make it again for the config that it leads to".to_owned(),

@@ -98,9 +98,20 @@ impl FormatError {
     }
 }
 
+/// How much a caution matters.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Weight {
+    /// It is so for every patch of this form.
+    Note,
+    /// It goes wrong if it is not heeded.
+    Warning,
+}
+
 /// Something about a patch that its user should know.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Caution {
+    /// How much it matters.
+    pub weight: Weight,
     /// What happens.
     pub message: String,
     /// What to do about it.
@@ -132,6 +143,7 @@ pub(super) fn version_cautions(registries: &Registries, versions: &Versions) -> 
         && registries.tls.values().any(|tls| tls.ca.is_some() || tls.client_identity.is_some())
     {
         cautions.push(Caution {
+            weight: Weight::Warning,
             message: format!(
                 "Talos {talos} cannot read the CA of a registry: every pull from that host fails"
             ),
@@ -140,6 +152,7 @@ pub(super) fn version_cautions(registries: &Registries, versions: &Versions) -> 
     }
     if !talos.puller_falls_back() && registries.mirrors.contains_key("*") {
         cautions.push(Caution {
+            weight: Weight::Warning,
             message: format!("on Talos {talos}, Talos' own pulls have no fallback behind `*`"),
             help: "list the registries that its system images come from".to_owned(),
         });

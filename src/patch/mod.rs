@@ -10,6 +10,6 @@ mod plain;
 mod split;
 
 pub use against::{AgainstError, Current, against};
-pub use format::{Caution, Choice, Format, FormatError, Versions, choose};
+pub use format::{Caution, Choice, Format, FormatError, Versions, Weight, choose};
 pub use plain::{Patch, plain};
 pub use split::{Parts, split};

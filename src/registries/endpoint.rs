@@ -62,6 +62,11 @@ impl Endpoint {
         Self::new(format!("{scheme}://{host}{}", self.prefix()), true)
     }
 
+    /// Returns whether two endpoints lead to the same requests, however they are written.
+    pub fn means_the_same(&self, other: &Self) -> bool {
+        self.with_override() == other.with_override()
+    }
+
     /// Returns what makes the endpoint serve no images, where its URL alone shows it.
     pub fn flaw(&self) -> Option<EndpointFlaw> {
         let (_, host, path) = self.parts();

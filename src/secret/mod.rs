@@ -7,5 +7,5 @@ mod value;
 
 pub use redact::{Redactor, without_userinfo};
 pub use reference::SecretRef;
-pub use source::{Hidden, SourceError, Sources, Values};
+pub use source::{Hidden, SourceError, Sources, Values, read_limited, read_stdin};
 pub use value::Secret;

@@ -21,11 +21,14 @@ impl Redactor {
 
 /// Returns a URL's text without the user and password that may stand before its host.
 pub fn without_userinfo(url: &str) -> String {
-    let Some((scheme, rest)) = url.split_once("://") else { return url.to_owned() };
+    let (scheme, rest) = match url.split_once("://") {
+        Some((scheme, rest)) => (format!("{scheme}://"), rest),
+        None => (String::new(), url),
+    };
     let authority_end = rest.find(['/', '?', '#']).unwrap_or(rest.len());
     let (authority, tail) = rest.split_at(authority_end);
     match authority.rsplit_once('@') {
-        Some((_, host)) => format!("{scheme}://{host}{tail}"),
+        Some((_, host)) => format!("{scheme}{host}{tail}"),
         None => url.to_owned(),
     }
 }
@@ -48,5 +51,6 @@ mod tests {
         assert_eq!(without_userinfo("https://u:p@h:5000/v2?a=b@c"), "https://h:5000/v2?a=b@c");
         assert_eq!(without_userinfo("https://h/@x"), "https://h/@x");
         assert_eq!(without_userinfo("h"), "h");
+        assert_eq!(without_userinfo("u:p@h:5000"), "h:5000");
     }
 }

@@ -2,6 +2,8 @@ use std::collections::HashMap;
 use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
 use super::reference::SecretRef;
@@ -9,6 +11,31 @@ use super::value::Secret;
 
 /// How long a command may take.
 const COMMAND_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// The largest secret or certificate that is read.
+const MAX_BYTES: u64 = 1024 * 1024;
+
+/// Reads standard input, which can be done once: a second reader would be told that there is nothing.
+///
+/// Fails if it was read before, and if there is more than `limit` bytes.
+pub fn read_stdin(limit: u64) -> std::io::Result<Vec<u8>> {
+    static READ: AtomicBool = AtomicBool::new(false);
+    if READ.swap(true, Ordering::SeqCst) {
+        return Err(std::io::Error::other("standard input was read already, for something else"));
+    }
+    read_limited(std::io::stdin().lock(), limit)
+}
+
+/// Reads at most `limit` bytes; more is an error.
+pub fn read_limited(from: impl Read, limit: u64) -> std::io::Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    from.take(limit + 1).read_to_end(&mut bytes)?;
+    if bytes.len() as u64 > limit {
+        let message = format!("it is larger than {} MiB", limit / 1024 / 1024);
+        return Err(std::io::Error::new(std::io::ErrorKind::FileTooLarge, message));
+    }
+    Ok(bytes)
+}
 
 /// Why a secret cannot be had.
 #[derive(Debug, thiserror::Error)]
@@ -106,7 +133,9 @@ impl Sources {
 
     fn bytes(&self, path: &Path) -> Result<Vec<u8>, SourceError> {
         let path = self.base.join(path);
-        std::fs::read(&path).map_err(|source| SourceError::Unreadable { path, source })
+        std::fs::File::open(&path)
+            .and_then(|file| read_limited(file, MAX_BYTES))
+            .map_err(|source| SourceError::Unreadable { path, source })
     }
 }
 
@@ -128,12 +157,7 @@ impl Values for Sources {
             SecretRef::File(path) => self.bytes(path)?,
             SecretRef::Command(argv) => run(argv, &self.base)?,
             SecretRef::Stdin => {
-                let mut bytes = Vec::new();
-                std::io::stdin()
-                    .lock()
-                    .read_to_end(&mut bytes)
-                    .map_err(|error| SourceError::Stdin(error.to_string()))?;
-                bytes
+                read_stdin(MAX_BYTES).map_err(|error| SourceError::Stdin(error.to_string()))?
             }
         };
         let text = String::from_utf8(bytes).map_err(|_| SourceError::NotText(reference.to_string()))?;
@@ -169,11 +193,18 @@ fn run(argv: &[String], directory: &Path) -> Result<Vec<u8>, SourceError> {
         .stderr(Stdio::piped())
         .spawn()
         .map_err(not_started)?;
+    // What the program starts may hold its pipes open when it is long gone: chunks are taken as they come, and the wait
+    // for more ends with the program.
     let drain = |pipe: Option<Box<dyn Read + Send>>| {
+        let (sender, chunks) = mpsc::channel::<Vec<u8>>();
         std::thread::spawn(move || {
-            let mut bytes = Vec::new();
-            pipe.map(|mut pipe| pipe.read_to_end(&mut bytes)).transpose().map(|_| bytes)
-        })
+            let (mut pipe, mut buffer) = (pipe?, vec![0; 8192]);
+            while let Ok(read @ 1..) = pipe.read(&mut buffer) {
+                sender.send(buffer.get(..read)?.to_vec()).ok()?;
+            }
+            Some(())
+        });
+        chunks
     };
     let stdout = drain(child.stdout.take().map(|pipe| Box::new(pipe) as _));
     let stderr = drain(child.stderr.take().map(|pipe| Box::new(pipe) as _));
@@ -189,10 +220,14 @@ fn run(argv: &[String], directory: &Path) -> Result<Vec<u8>, SourceError> {
         }
         std::thread::sleep(Duration::from_millis(5));
     };
-    let collect = |thread: std::thread::JoinHandle<std::io::Result<Vec<u8>>>| {
-        thread.join().unwrap_or_else(|_| Ok(Vec::new())).map_err(not_started)
+    let collect = |chunks: mpsc::Receiver<Vec<u8>>| {
+        let mut bytes = Vec::new();
+        while let Ok(chunk) = chunks.recv_timeout(Duration::from_millis(100)) {
+            bytes.extend(chunk);
+        }
+        bytes
     };
-    let (stdout, stderr) = (collect(stdout)?, collect(stderr)?);
+    let (stdout, stderr) = (collect(stdout), collect(stderr));
     if status.success() {
         return Ok(stdout);
     }
@@ -230,6 +265,15 @@ mod tests {
             get(&mut sources, SecretRef::Env("TALMIRROR_NO_SUCH_VARIABLE".into())),
             Err("environment variable `TALMIRROR_NO_SUCH_VARIABLE` is not set".into())
         );
+    }
+
+    #[test]
+    fn what_a_command_leaves_behind_is_not_waited_for() {
+        let start = Instant::now();
+        let argv = ["sh", "-c", "sleep 20 & echo pw"].map(str::to_owned).to_vec();
+        let secret = Sources::new("").secret(&SecretRef::Command(argv)).unwrap();
+        assert_eq!(secret.expose(), "pw");
+        assert!(start.elapsed() < Duration::from_secs(15));
     }
 
     #[test]

@@ -207,9 +207,10 @@ fn double_quoted(text: &str) -> String {
     out
 }
 
-/// `is_printable` of yaml.v3's `yamlprivateh.go`: nothing beyond the basic plane, no byte order mark.
+/// `is_printable` of yaml.v3's `yamlprivateh.go`: nothing beyond the basic plane, no byte order mark; nor U+2028 and
+/// U+2029, which yaml.v3 writes as they are and reads as line breaks.
 fn is_printable(c: char) -> bool {
-    matches!(c, '\n' | ' '..='~' | '\u{a0}'..='\u{d7ff}' | '\u{e000}'..='\u{fefe}' | '\u{ff00}'..='\u{fffd}')
+    matches!(c, '\n' | ' '..='~' | '\u{a0}'..='\u{2027}' | '\u{202a}'..='\u{d7ff}' | '\u{e000}'..='\u{fefe}' | '\u{ff00}'..='\u{fffd}')
 }
 
 /// The styles a text may take: `yaml_emitter_analyze_scalar` of yaml.v3's `emitterc.go`, outside flow collections.
@@ -355,6 +356,7 @@ keep: |+
             ("2024-01-02", "\"2024-01-02\""),
             ("", "\"\""),
             ("null", "\"null\""),
+            ("a\u{2028}b", "\"a\\Lb\""),
             ("<<", "\"<<\""),
             ("robot$proxy-cache", "robot$proxy-cache"),
             ("a: b", "'a: b'"),

@@ -18,6 +18,10 @@ const HARBOR: &str = "mirrors: {harbor: {kind: harbor, url: 'https://h.example'}
 #[test]
 fn unknown_key() {
     insta::assert_snapshot!(said("mirrors: {h: {kind: harbor, url: 'https://h.example', sevres: [x]}}\n"), @r"
+    warning[W232]: no registry is named
+      --> mirrors.yaml:1:1  registries
+       |  patches made of this take every registry setting away
+
     error[E101]: unknown field `sevres` in `mirrors.h`
       --> mirrors.yaml:1:55  mirrors.h.sevres
     help: did you mean `serves`?
@@ -84,8 +88,8 @@ fn binary() {
 #[test]
 fn a_hundred_megabytes_of_brackets() {
     insta::assert_snapshot!(said("[".repeat(100 * 1024 * 1024)), @r"
-    error: `mirrors.yaml` is larger than 32 MiB
-    help: is it the right file?
+    error: cannot read `mirrors.yaml`
+      caused by: it is larger than 32 MiB
     ");
     insta::assert_snapshot!(said("[".repeat(1024 * 1024)), @r"
     error[E100]: recursion limit exceeded
@@ -135,7 +139,7 @@ fn version_typed_into_a_harbor_url() {
 #[test]
 fn tls_on_http() {
     insta::assert_snapshot!(said("mirror: http://h.example\nregistries: [ghcr.io]\ntls: {insecureSkipVerify: true}\n"), @r"
-    error[E107]: `mirrors.harbor` has TLS settings, but `http://h.example` is plain http
+    error[E107]: `mirrors.harbor` has TLS settings, but h.example is asked over plain http
       --> mirrors.yaml:1:1  mirrors.harbor.tls
        |  Talos then refuses every pull: TLS config specified for non-HTTPS registry
     help: drop `tls`, or use https
@@ -194,6 +198,8 @@ fn an_output_directory_that_cannot_be_written() {
     place.write("mirrors.yaml", "mirror: https://h.example\nregistries: [ghcr.io]\n").write("out", "a file");
     insta::assert_snapshot!(place.run("generate --output-dir out").ends(9), @r"
     --- stderr
+    note: where a node has a Registry*Config document of the same name, that document wins
+    help: give the config with --against, or use `machineconfig patch`, and documents go
     error: cannot write `out/mirrors.yaml`
       caused by: File exists (os error 17)
     help: does the directory exist, and is it one?

@@ -95,3 +95,43 @@ fn output_is_deterministic() {
     let once = place.run("generate --node n1").reveals().ok();
     assert_eq!(once, place.run("generate --node n1").reveals().ok());
 }
+
+/// What goes to itself must not fall to `*`, and what leads to one place is listed once.
+#[test]
+fn a_registry_beside_the_wildcard_goes_to_itself() {
+    let place = Place::new();
+    place.write(
+        "mirrors.yaml",
+        "mirrors: {c: {kind: cache, url: 'http://c:5000'}}\nregistries: {'*': {via: [c]}, quay.io: {via: []}}\n",
+    );
+    let out = place.run("generate --format documents --talos-version v1.14").ok();
+    assert!(out.contains("name: quay.io\nendpoints:\n    - url: https://quay.io\n"), "{out}");
+    let out = place.run("explain quay.io/a/b").ok();
+    assert!(out.contains("HEAD https://quay.io/v2/a/b/") && !out.contains("c:5000"), "{out}");
+    place.write(
+        "mirrors.yaml",
+        "mirrors:\n    h: {kind: harbor, url: 'https://h.example'}\n    a: {kind: plain, url: 'https://z.example'}\n    b: {kind: raw, url: 'https://z.example/v2'}\nregistries: {quay.io: {via: [h, a, b]}}\n",
+    );
+    let out = place.run("generate --format strategic").ok();
+    assert_eq!(out.matches("z.example").count(), 1, "{out}");
+}
+
+#[test]
+fn nodes_of_another_version_get_files_of_their_own() {
+    let place = Place::new();
+    place.write(
+        "mirrors.yaml",
+        "mirror: https://h.example\nregistries: [ghcr.io]\ntalos: {version: v1.14}\nnodes: {n1: {version: v1.11}, n2: {}}\n",
+    );
+    place.run("generate --output-dir out").ok();
+    assert!(place.read("out/n1/mirrors.yaml").starts_with("- op: add"));
+    assert!(place.read("out/n2/mirrors.yaml").contains("kind: RegistryMirrorConfig"));
+    place.run("generate --output-dir one --talos-version v1.13").ok();
+    assert!(place.path("one/mirrors.yaml").exists());
+    place
+        .run("generate")
+        .env("TALMIRROR_NODE", "")
+        .env("TALMIRROR_ENCRYPT", "")
+        .env("TALMIRROR_QUIET", "1")
+        .ok();
+}

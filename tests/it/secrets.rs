@@ -134,7 +134,10 @@ fn plaintext_stays_out_of_git() {
     place.run("generate --output-dir out --allow-plaintext").ok();
     assert!(place.read("out/secrets.yaml").contains("s3cr3t-0"));
     let ran = place.run("generate --output-dir out --encrypt").ends(0);
-    assert!(ran.stderr.contains("`out/secrets.yaml` holds secrets in clear"), "{ran}");
+    assert!(
+        ran.stderr.contains("`out/secrets.yaml` is of an earlier run and holds secrets in clear"),
+        "{ran}"
+    );
 }
 
 #[test]
@@ -451,4 +454,50 @@ cluster: {}
     // Documents and legacy give the same inventory.
     assert_eq!(place.run("import n1.yaml").reveals().ok(), place.read("mirrors.yaml"));
     place.run("diff --against n1.yaml").ok();
+}
+
+#[test]
+fn files_of_earlier_runs_are_findings() {
+    let place = place(1);
+    let generate =
+        |flags: &str| place.run(&format!("generate --output-dir out --encrypt {flags}")).env(KEY.0, KEY.1);
+    generate("").ok();
+    place.write("mirrors.yaml", "mirror: https://h.example\nregistries: [ghcr.io]\n");
+    generate("").ok();
+    assert_eq!(generate("--check").ends(1).stdout, "stale      out/secrets.sops.yaml\n");
+    std::fs::remove_file(place.path("out/secrets.sops.yaml")).unwrap();
+    generate("--check").ok();
+}
+
+#[test]
+#[cfg(unix)]
+fn a_link_into_a_work_tree_is_followed() {
+    let place = place(1);
+    std::fs::create_dir_all(place.path("repo/.git")).unwrap();
+    std::fs::create_dir_all(place.path("repo/talos")).unwrap();
+    std::os::unix::fs::symlink(place.path("repo/talos"), place.path("link")).unwrap();
+    let ran = place.run("generate --output-dir link").ends(3);
+    assert!(ran.stderr.contains("would hold plaintext secrets"), "{ran}");
+    assert_eq!(std::fs::read_dir(place.path("repo/talos")).unwrap().count(), 0);
+}
+
+#[test]
+fn a_password_in_a_url_is_not_repeated() {
+    let place = Place::new();
+    for text in [
+        "mirror: https://u:s3cr3t-url@h.example/v2\nregistries: [ghcr.io]\n",
+        "mirrors: {m: {kind: raw, url: 'http://u:s3cr3t-url@h.example/p', tls: {insecureSkipVerify: true}}}\nregistries: {ghcr.io: {via: [m]}}\n",
+        "mirror: https://h.example\nregistries: ['https://u:s3cr3t-url@ghcr.io', 'u:s3cr3t-url@quay.io']\n",
+        "mirror: https://h.example\nregistries: {ghcr.io: {upstream: {url: 'https://u:s3cr3t-url@h.example/x'}}}\n",
+    ] {
+        place.write("mirrors.yaml", text);
+        place.run("validate").ends(1);
+        place.run("validate -o json").ends(1);
+    }
+    place.write("mirrors.yaml", "mirror: https://h.example\nregistries: [ghcr.io]\n");
+    place.write("n1.yaml", "machine:\n    registries:\n        config:\n            'https://me:s3cr3t-url@q.example':\n                auth: {username: u, password: p}\ncluster: {}\n");
+    place.run("diff --against n1.yaml").ends(1);
+    place.run("diff --against n1.yaml -o json").ends(1);
+    place.run("mc patch n1.yaml --talos-version v1.11").ok();
+    place.run("import n1.yaml").ran();
 }

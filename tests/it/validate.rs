@@ -37,7 +37,7 @@ registries:
       --> mirrors.yaml:3:49  mirrors.gar.overidePath
     help: did you mean `overridePath`?
 
-    error[E107]: `mirrors.plain` has TLS settings, but `http://p:5000` is plain http
+    error[E107]: `mirrors.plain` has TLS settings, but p:5000 is asked over plain http
       --> mirrors.yaml:4:5  mirrors.plain.tls
        |  Talos then refuses every pull: TLS config specified for non-HTTPS registry
     help: drop `tls`, or use https
@@ -149,7 +149,7 @@ verify: {images: [alpine, quay.io/x/y], timeout: 1m}
        |  after a power cut its own images come through the mirror that is not there yet
     help: use `fallback: upstream`
 
-    warning[W213]: node `n1` is in `x` and `y`, and both set `ghcr.io`
+    warning[W213]: `x` and `y` share nodes (1), and both set `ghcr.io`
       --> mirrors.yaml:7:36  groups.y.registries.ghcr.io
     help: `y` wins, because it stands later
 
@@ -201,4 +201,32 @@ fn a_robots_dollar_in_a_file_that_another_tool_fills_in() {
     );
     let ran = place.run("validate").ends(0);
     assert!(ran.stderr.contains("warning[W214]: `robot$x` holds a `$`"), "{ran}");
+}
+
+/// Talos keeps settings by host: TLS for one owner breaks another's plain http, and of two credentials one is lost.
+#[test]
+fn hosts_are_checked_across_owners_and_layers() {
+    let said = |text: &str| {
+        let place = Place::new();
+        place.write("mirrors.yaml", text);
+        place.run("validate").ends(1).stderr
+    };
+    let text = "mirrors: {zot: {kind: cache, url: 'http://zot.local:5000'}}\nregistries:\n    docker.io: {via: [zot]}\n    zot.local:5000: {via: [], upstream: {tls: {insecureSkipVerify: true}}}\n";
+    assert!(said(text).contains("error[E107]"));
+    let text = "registries: {'reg.local:5000': {upstream: {tls: {insecureSkipVerify: true}}}}\ngroups: {edge: {nodes: [n1], registries: {'reg.local:5000': {upstream: {url: 'http://reg.local:5000'}}}}}\nnodes: {n1: {}}\n";
+    assert!(said(text).contains("error[E107]"));
+    let text = "mirrors: {h: {kind: harbor, url: 'https://h.example', credentials: {username: a, passwordFrom: {env: A}}}}\nregistries: {ghcr.io: {via: [h]}}\nnodes: {n1: {registries: {h.example: {via: [], upstream: {credentials: {username: b, passwordFrom: {env: B}}}}}}}\n";
+    assert!(said(text).contains("error[E108]"));
+    for url in
+        ["https:/harbor.example", "HTTPS://h.example", "https:h", " https://h.example", "https://h\\\\x"]
+    {
+        let text = format!("mirror: \"{url}\"\nregistries: [ghcr.io]\n");
+        assert!(said(&text).contains("error[E102]"), "{url}");
+    }
+    let text = "mirrors: {z: {kind: path, url: 'https://z.example', path: '/v2/{regsitry}'}}\nregistries: {ghcr.io: {via: [z]}}\n";
+    assert!(said(text).contains("error[E102]"));
+    assert!(
+        said("verify: {images: [a, b], timeout: 9223372036854775807s}\nregistries: [ghcr.io]\n")
+            .contains("error[E117]")
+    );
 }

@@ -26,7 +26,7 @@ pub(crate) struct DecryptArgs {
     #[arg(value_name = "FILE")]
     file: String,
     /// Write the file itself: its secrets are then in clear on the disk
-    #[arg(short, long, env = "TALMIRROR_IN_PLACE", conflicts_with = "extract")]
+    #[arg(short, long, env = "TALMIRROR_IN_PLACE", conflicts_with = "extract", value_parser = clap::builder::FalseyValueParser::new())]
     in_place: bool,
     #[expect(clippy::doc_link_with_quotes, reason = "sops' paths look like that")]
     /// Print only what is at a path, such as '["patch"]' or '["a"][0]'

@@ -55,7 +55,7 @@ pub(crate) struct DiffArgs {
     #[command(flatten)]
     talos: TalosArgs,
     /// How it is printed
-    #[arg(short, long, env = "TALMIRROR_OUTPUT", default_value = "text", value_name = "FORMAT")]
+    #[arg(short, long, env = "TALMIRROR_DIFF_OUTPUT", default_value = "text", value_name = "FORMAT")]
     output: Format,
 }
 

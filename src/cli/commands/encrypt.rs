@@ -27,10 +27,10 @@ pub(crate) struct EncryptArgs {
     #[arg(value_name = "FILE")]
     file: String,
     /// Write the file itself
-    #[arg(short, long, env = "TALMIRROR_IN_PLACE")]
+    #[arg(short, long, env = "TALMIRROR_IN_PLACE", value_parser = clap::builder::FalseyValueParser::new())]
     in_place: bool,
     /// Put the plaintext of standard input into the encrypted FILE; only what changed changes
-    #[arg(long, env = "TALMIRROR_UPDATE")]
+    #[arg(long, env = "TALMIRROR_UPDATE", value_parser = clap::builder::FalseyValueParser::new())]
     update: bool,
     /// An age recipient; with one, those of `.sops.yaml` do not count
     #[arg(long, env = "TALMIRROR_AGE", value_name = "RECIPIENT", value_delimiter = ',')]
@@ -47,13 +47,13 @@ pub(crate) struct EncryptArgs {
     #[arg(long, env = "TALMIRROR_UNENCRYPTED_REGEX", value_name = "REGEX")]
     unencrypted_regex: Option<String>,
     /// Let the MAC cover encrypted values only, so that the others can be edited by hand
-    #[arg(long, env = "TALMIRROR_MAC_ONLY_ENCRYPTED")]
+    #[arg(long, env = "TALMIRROR_MAC_ONLY_ENCRYPTED", value_parser = clap::builder::FalseyValueParser::new())]
     mac_only_encrypted: bool,
     /// The path that the rules of `.sops.yaml` are matched against
     #[arg(long, env = "TALMIRROR_FILENAME_OVERRIDE", value_name = "PATH")]
     filename_override: Option<PathBuf>,
     /// Leave registry secrets in clear where the rule does not select them
-    #[arg(long, env = "TALMIRROR_ALLOW_PLAINTEXT")]
+    #[arg(long, env = "TALMIRROR_ALLOW_PLAINTEXT", value_parser = clap::builder::FalseyValueParser::new())]
     allow_plaintext: bool,
 }
 

@@ -27,10 +27,10 @@ pub(crate) struct ExplainArgs {
     #[command(flatten)]
     versions: VersionArgs,
     /// How it is printed
-    #[arg(short, long, env = "TALMIRROR_OUTPUT", default_value = "table", value_name = "FORMAT")]
+    #[arg(short, long, env = "TALMIRROR_EXPLAIN_OUTPUT", default_value = "table", value_name = "FORMAT")]
     output: Format,
     /// Fetch secrets and print them
-    #[arg(long, env = "TALMIRROR_SHOW_SECRETS")]
+    #[arg(long, env = "TALMIRROR_SHOW_SECRETS", value_parser = clap::builder::FalseyValueParser::new())]
     show_secrets: bool,
 }
 
@@ -164,7 +164,7 @@ fn explain_image(
     let registry = reference.registry();
     let found = routes.get_key_value(registry).or_else(|| routes.get_key_value("*"));
     let found = found.map(|(name, route)| (*name, route));
-    let attempts = attempts(&loaded.inventory, &reference, found, &routes, version);
+    let attempts = attempts(&loaded.inventory, &reference, &routes, version);
     let notes = notes(&loaded.inventory, found, &attempts, version);
     let source =
         found.map_or_else(|| "not in the inventory".to_owned(), |(_, route)| route.origin.to_string());
@@ -214,7 +214,6 @@ fn explain_image(
 fn attempts(
     inventory: &Inventory,
     image: &Reference,
-    found: Option<(&str, &Route<'_>)>,
     routes: &indexmap::IndexMap<&str, Route<'_>>,
     version: &TalosVersion,
 ) -> Vec<Attempt> {
@@ -228,43 +227,26 @@ fn attempts(
             Some(user) => user.to_owned(),
             None => "token".to_owned(),
         });
-        attempts.push(Attempt {
-            via: via.to_owned(),
-            url: hop.url,
-            auth_key: hop.auth_key,
-            username,
-            on_failure: "next",
-        });
+        let (url, auth_key) = (hop.url, hop.auth_key);
+        attempts.push(Attempt { via: via.to_owned(), url, auth_key, username, on_failure: "next" });
     };
-    let mut skip_fallback = false;
-    if let Some((name, route)) = found {
-        let mirror = inventory.mirror(name, route, version);
-        skip_fallback = mirror.skip_fallback;
-        for endpoint in &mirror.endpoints {
-            let named = inventory.mirrors.iter().find(|(_, mirror)| mirror.endpoint(name) == *endpoint);
-            push(named.map_or("upstream", |(name, _)| name), endpoint);
-        }
+    let mirrors = inventory.mirrors_of(routes, version);
+    let found = mirrors.get_key_value(registry).or_else(|| mirrors.get_key_value("*"));
+    for (name, endpoint) in
+        found.iter().flat_map(|(name, mirror)| mirror.endpoints.iter().map(move |endpoint| (name, endpoint)))
+    {
+        let named = inventory.mirrors.iter().find(|(_, mirror)| mirror.endpoint(name) == *endpoint);
+        push(named.map_or("upstream", |(name, _)| name), endpoint);
     }
     let upstream = Endpoint::new(format!("https://{}", api_host(registry)), false);
-    let listed = attempts_hold(inventory, found, version, &upstream);
-    if !skip_fallback && !listed {
+    let listed = found.is_some_and(|(_, mirror)| mirror.endpoints.last() == Some(&upstream));
+    if !listed && !found.is_some_and(|(_, mirror)| mirror.skip_fallback) {
         push("upstream", &upstream);
     }
     if let Some(last) = attempts.last_mut() {
         last.on_failure = "fail";
     }
     attempts
-}
-
-fn attempts_hold(
-    inventory: &Inventory,
-    found: Option<(&str, &Route<'_>)>,
-    version: &TalosVersion,
-    endpoint: &Endpoint,
-) -> bool {
-    found.is_some_and(|(name, route)| {
-        inventory.mirror(name, route, version).endpoints.last() == Some(endpoint)
-    })
 }
 
 /// Finds the credentials that Talos would look up for a host.

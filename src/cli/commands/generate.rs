@@ -41,7 +41,7 @@ pub(crate) struct GenerateArgs {
     #[command(flatten)]
     target: TargetArgs,
     /// Patches for every node, each in a directory of its own
-    #[arg(short = 'A', long, env = "TALMIRROR_ALL", conflicts_with_all = ["node", "group"], requires = "output_dir")]
+    #[arg(short = 'A', long, env = "TALMIRROR_ALL", conflicts_with_all = ["node", "group", "layout"], requires = "output_dir")]
     all: bool,
     /// The machine config that the patch is for: the least that makes it what the inventory says
     #[arg(long, env = "TALMIRROR_AGAINST", value_name = "FILE", conflicts_with_all = ["all", "output_dir"])]
@@ -50,21 +50,21 @@ pub(crate) struct GenerateArgs {
     #[arg(long, env = "TALMIRROR_OUTPUT_DIR", value_name = "DIR")]
     output_dir: Option<PathBuf>,
     /// Which files there are: one patch, one a group, or one a node
-    #[arg(long, env = "TALMIRROR_LAYOUT", value_name = "LAYOUT", requires = "output_dir")]
+    #[arg(long, env = "TALMIRROR_LAYOUT", value_name = "LAYOUT", requires = "output_dir", conflicts_with_all = ["node", "group"])]
     layout: Option<Layout>,
     #[command(flatten)]
     encryption: Encryption,
     /// Write nothing; end with 1 when the files are not what the inventory gives
-    #[arg(long, env = "TALMIRROR_CHECK", requires = "output_dir")]
+    #[arg(long, env = "TALMIRROR_CHECK", requires = "output_dir", value_parser = clap::builder::FalseyValueParser::new())]
     check: bool,
     /// Write nothing; say what would be written
-    #[arg(long, env = "TALMIRROR_DRY_RUN", requires = "output_dir", conflicts_with = "check")]
+    #[arg(long, env = "TALMIRROR_DRY_RUN", requires = "output_dir", conflicts_with = "check", value_parser = clap::builder::FalseyValueParser::new())]
     dry_run: bool,
     /// Print secrets even where standard output is a terminal
-    #[arg(long, env = "TALMIRROR_SHOW_SECRETS")]
+    #[arg(long, env = "TALMIRROR_SHOW_SECRETS", value_parser = clap::builder::FalseyValueParser::new())]
     show_secrets: bool,
     /// Print as YAML, or a JSON patch as JSON
-    #[arg(short, long, env = "TALMIRROR_OUTPUT", default_value = "yaml", value_name = "STYLE")]
+    #[arg(short, long, env = "TALMIRROR_GENERATE_OUTPUT", default_value = "yaml", value_name = "STYLE")]
     output: Style,
 }
 
@@ -116,6 +116,9 @@ fn make(
         (Format::JsonPatch, Choice::Auto, Some(current)) if current.documents > 1 => Format::Strategic,
         (format, _, _) => format,
     };
+    if args.output == Style::Json && args.encryption.wanted(loaded) {
+        return Err(CliError::usage("an encrypted patch is YAML").help("leave -o json out"));
+    }
     if args.output == Style::Json && format != Format::JsonPatch {
         return Err(CliError::usage(format!("a patch of format {format} has no JSON form"))
             .help("leave -o json out, or use --format json-patch"));
@@ -134,7 +137,7 @@ fn to_stdout(
 ) -> Result<Exit, CliError> {
     let target = loaded.target(&args.target)?;
     if target == Target::Base {
-        let own = loaded.own_settings();
+        let own = loaded.own_settings(&args.versions);
         if !own.is_empty() {
             ui.warn(
                 &format!("the settings of {} are not in this patch", own.join(", ")),
@@ -238,7 +241,7 @@ fn to_directory(
         (false, true) => Mode::DryRun,
         (false, false) => Mode::Write,
     };
-    write(ui, global, &artifacts, &args.encryption, mode)
+    write(ui, global, dir, &artifacts, &args.encryption, mode)
 }
 
 fn files(dir: &Path, stem: &str, patch: &Patch, style: Style, seal: Seal, indent: Indent) -> Vec<Artifact> {
@@ -259,7 +262,7 @@ fn files(dir: &Path, stem: &str, patch: &Patch, style: Style, seal: Seal, indent
 
 fn layout(args: &GenerateArgs, loaded: &Loaded) -> Result<Layout, CliError> {
     let named = args.target.node.is_some() || args.target.group.is_some();
-    let own = loaded.own_settings();
+    let own = loaded.own_settings(&args.versions);
     let chosen = match (&args.layout, loaded.inventory.output.layout.as_deref()) {
         _ if named => Layout::Single,
         _ if args.all => Layout::PerNode,

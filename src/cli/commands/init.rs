@@ -82,7 +82,7 @@ pub(crate) struct InitArgs {
     #[arg(long, env = "TALMIRROR_CI", default_value = "github", value_name = "CI")]
     ci: Ci,
     /// Write nothing; print what would be written
-    #[arg(long, env = "TALMIRROR_DRY_RUN")]
+    #[arg(long, env = "TALMIRROR_DRY_RUN", value_parser = clap::builder::FalseyValueParser::new())]
     dry_run: bool,
 }
 
@@ -111,6 +111,7 @@ struct Answers {
 
 pub(crate) fn run(ui: &mut Ui, global: &Global, mut args: InitArgs) -> Result<Exit, CliError> {
     let answers = answers(global, &mut args)?;
+    crypt::parse_recipients(&answers.age)?;
     let file = if global.inventory == "-" { "mirrors.yaml" } else { &global.inventory };
     if args.dir == Path::new(".") {
         args.dir = PathBuf::new(); // messages name files as the user would

@@ -44,16 +44,16 @@ struct PatchArgs {
     #[command(flatten)]
     versions: VersionArgs,
     /// Write registries as documents or as machine.registries; the Talos version decides, if left out
-    #[arg(long, env = "TALMIRROR_FORMAT", value_name = "FORMAT", value_parser = ["auto", "documents", "legacy"], default_value = "auto")]
+    #[arg(long, env = "TALMIRROR_MACHINECONFIG_FORMAT", value_name = "FORMAT", value_parser = ["auto", "documents", "legacy"], default_value = "auto")]
     format: String,
     /// Keep registries that the inventory does not name
-    #[arg(long, env = "TALMIRROR_KEEP_UNLISTED")]
+    #[arg(long, env = "TALMIRROR_KEEP_UNLISTED", value_parser = clap::builder::FalseyValueParser::new())]
     keep_unlisted: bool,
     /// Write the file itself
-    #[arg(short, long, env = "TALMIRROR_IN_PLACE")]
+    #[arg(short, long, env = "TALMIRROR_IN_PLACE", value_parser = clap::builder::FalseyValueParser::new())]
     in_place: bool,
     /// Write nothing; end with 1 when the file is not what the inventory gives
-    #[arg(long, env = "TALMIRROR_CHECK", conflicts_with = "in_place")]
+    #[arg(long, env = "TALMIRROR_CHECK", conflicts_with = "in_place", value_parser = clap::builder::FalseyValueParser::new())]
     check: bool,
 }
 

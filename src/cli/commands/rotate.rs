@@ -26,7 +26,7 @@ pub(crate) struct RotateArgs {
     #[arg(value_name = "MIRROR")]
     name: String,
     /// Read the secret from standard input
-    #[arg(long, env = "TALMIRROR_PASSWORD_STDIN")]
+    #[arg(long, env = "TALMIRROR_PASSWORD_STDIN", value_parser = clap::builder::FalseyValueParser::new())]
     password_stdin: bool,
     /// Read the secret from a file
     #[arg(long, env = "TALMIRROR_PASSWORD_FILE", value_name = "FILE", conflicts_with = "password_stdin")]

@@ -26,7 +26,7 @@ pub(crate) struct ValidateArgs {
     #[arg(long, env = "TALMIRROR_DENY", value_name = "WHAT", value_parser = ["warnings"])]
     deny: Option<String>,
     /// How findings are printed
-    #[arg(short, long, env = "TALMIRROR_OUTPUT", default_value = "text", value_name = "FORMAT")]
+    #[arg(short, long, env = "TALMIRROR_VALIDATE_OUTPUT", default_value = "text", value_name = "FORMAT")]
     output: Format,
 }
 
