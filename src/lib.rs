@@ -13,6 +13,7 @@
 //! - [`patch`]: registries as JSON patch, strategic merge patch or documents, against nothing or a machine config.
 //! - [`import`]: foreign files, such as machine configs, patches, k3s' `registries.yaml`, as an inventory.
 //! - [`oci`]: the distribution protocol without sockets: routes, ranges, challenges, tokens, manifests, errors.
+//! - [`talos`]: the Talos API: talosconfig, certificates, a connection a node, COSI resources.
 //! - [`template`]: renders what lies in `templates/`.
 //! - [`cli`]: arguments, one file a command, tables, prompts, errors with hints, exit codes.
 
@@ -33,6 +34,8 @@ pub mod patch;
 pub mod import;
 
 pub mod oci;
+
+pub mod talos;
 
 pub mod template;
 

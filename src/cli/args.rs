@@ -71,8 +71,10 @@ pub(crate) enum Command {
     Explain(commands::explain::ExplainArgs),
     /// Make patches for Talos
     Generate(commands::generate::GenerateArgs),
-    /// Compare the inventory with a machine config
+    /// Compare the inventory with live nodes, or with a machine config
     Diff(commands::diff::DiffArgs),
+    /// Show the nodes: versions, stages, configs that are pending
+    Nodes(commands::nodes::NodesArgs),
     /// Work on machine config files
     #[command(visible_alias = "mc")]
     Machineconfig(commands::machineconfig::MachineconfigArgs),
@@ -109,4 +111,31 @@ pub(crate) struct VersionArgs {
     /// The Talos version of the nodes, before what the inventory says
     #[arg(long, env = "TALMIRROR_TALOS_VERSION", value_name = "VERSION", value_parser = clap::value_parser!(crate::registries::TalosVersion))]
     pub(crate) talos_version: Option<crate::registries::TalosVersion>,
+}
+
+/// Which cluster is meant, and how long it is waited for.
+#[derive(Clone, Debug, Args)]
+pub(crate) struct TalosArgs {
+    /// The talosconfig, encrypted or not; without it, the one that talosctl would take
+    #[arg(long, env = "TALMIRROR_TALOSCONFIG", value_name = "FILE")]
+    pub(crate) talosconfig: Option<String>,
+    /// The context in it, before the inventory's and the current one
+    #[arg(long, env = "TALMIRROR_CONTEXT", value_name = "NAME")]
+    pub(crate) context: Option<String>,
+    /// The control plane nodes that calls go to, before the context's
+    #[arg(short, long, env = "TALMIRROR_ENDPOINTS", value_name = "HOST[:PORT]", value_delimiter = ',')]
+    pub(crate) endpoints: Vec<String>,
+    /// How long one answer may take
+    #[arg(long, env = "TALMIRROR_TIMEOUT", value_name = "TIME", default_value = "20s", value_parser = duration)]
+    pub(crate) timeout: std::time::Duration,
+    /// How many nodes are asked at once
+    #[arg(long, env = "TALMIRROR_CONCURRENCY", value_name = "NUMBER", default_value = "16")]
+    pub(crate) concurrency: std::num::NonZeroUsize,
+}
+
+/// Reads `20s`, `2m`, `1m30s`.
+fn duration(text: &str) -> Result<std::time::Duration, String> {
+    let duration: Option<jiff::SignedDuration> = text.parse().ok();
+    let duration = duration.and_then(|duration| std::time::Duration::try_from(duration).ok());
+    duration.filter(|duration| !duration.is_zero()).ok_or_else(|| "a time looks like 20s or 2m".to_owned())
 }

@@ -3,6 +3,7 @@ use std::fmt::Write as _;
 use super::exit::{self, Exit};
 use crate::inventory::{Problem, ResolveError};
 use crate::patch::{AgainstError, FormatError};
+use crate::talos::{SetupError, TalosError};
 use crate::yaml::ParseError;
 
 /// What ends a command, and the exit code it ends with.
@@ -90,6 +91,31 @@ impl From<ParseError> for CliError {
     fn from(error: ParseError) -> Self {
         let help = error.help.clone();
         let error = Self::from_error(exit::INVALID, error);
+        match help {
+            Some(help) => error.help(help),
+            None => error,
+        }
+    }
+}
+
+impl From<TalosError> for CliError {
+    fn from(error: TalosError) -> Self {
+        let help = error.help();
+        let error = Self::from_error(exit::REMOTE, error);
+        match help {
+            Some(help) => error.help(help),
+            None => error,
+        }
+    }
+}
+
+impl From<SetupError> for CliError {
+    fn from(error: SetupError) -> Self {
+        let help = match &error {
+            SetupError::Certificate { source, .. } => Some(source.help()),
+            SetupError::Characters(_) => None,
+        };
+        let error = Self::from_error(exit::REMOTE, error);
         match help {
             Some(help) => error.help(help),
             None => error,

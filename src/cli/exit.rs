@@ -20,6 +20,9 @@ pub const INVALID: Exit =
     Exit { code: 3, meaning: "an inventory or another file cannot be read or is invalid" };
 /// A secret cannot be had, or a file cannot be decrypted.
 pub const SECRET: Exit = Exit { code: 4, meaning: "a secret cannot be had, or a file cannot be decrypted" };
+/// A node or another server does not answer, or does not admit.
+pub const REMOTE: Exit =
+    Exit { code: 5, meaning: "a node or another server cannot be reached or does not admit" };
 /// Somewhere a file cannot be written.
 pub const WRITE: Exit = Exit { code: 9, meaning: "a file cannot be written" };
 /// The user pressed Ctrl-C at a question.
@@ -28,4 +31,4 @@ pub const INTERRUPTED: Exit = Exit { code: 130, meaning: "interrupted" };
 pub const CLOSED_PIPE: Exit = Exit { code: 141, meaning: "whoever read the output has gone" };
 
 /// Every exit code, in order; help and README are checked against it.
-pub const ALL: &[Exit] = &[OK, FOUND, USAGE, INVALID, SECRET, WRITE, INTERRUPTED, CLOSED_PIPE];
+pub const ALL: &[Exit] = &[OK, FOUND, USAGE, INVALID, SECRET, REMOTE, WRITE, INTERRUPTED, CLOSED_PIPE];

@@ -4,9 +4,11 @@ mod args;
 mod commands;
 mod crypt;
 mod current;
+mod drift;
 mod error;
 pub mod exit;
 mod files;
+mod live;
 mod load;
 mod output;
 mod ui;
@@ -54,6 +56,7 @@ fn run(ui: &mut Ui, global: &Global, command: Command) -> Result<exit::Exit, Cli
         Command::Explain(args) => commands::explain::run(ui, global, args),
         Command::Generate(args) => commands::generate::run(ui, global, args),
         Command::Diff(args) => commands::diff::run(ui, global, args),
+        Command::Nodes(args) => commands::nodes::run(ui, global, args),
         Command::Machineconfig(args) => commands::machineconfig::run(ui, global, args),
         Command::Encrypt(args) => commands::encrypt::run(ui, global, args),
         Command::Decrypt(args) => commands::decrypt::run(ui, global, args),

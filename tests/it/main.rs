@@ -10,14 +10,20 @@
     missing_docs
 )]
 
+#[path = "../support/authority.rs"]
+mod authority;
 mod bad_input;
 mod command_line;
 mod examples;
 mod generate;
 mod init;
 mod layering;
+mod nodes;
 mod readme;
 mod run;
 mod secrets;
+mod talos;
+#[path = "../support/talos_api.rs"]
+mod talos_api;
 mod terminal;
 mod validate;

@@ -76,7 +76,7 @@ fn dynamic(shell: Shell) -> &'static str {
 _talmirror_names() {
     local kind
     case "${COMP_WORDS[COMP_CWORD-1]}" in
-        -n|--node) kind=nodes ;;
+        -n|--node|--nodes) kind=nodes ;;
         -g|--group) kind=groups ;;
         rotate) kind=mirrors ;;
         *) _talmirror "$@"; return ;;
@@ -88,7 +88,7 @@ complete -F _talmirror_names -o bashdefault -o default talmirror
         }
         Shell::Fish => {
             r"
-complete -c talmirror -s n -l node -x -a '(talmirror completion --words nodes 2>/dev/null)'
+complete -c talmirror -s n -l node -l nodes -x -a '(talmirror completion --words nodes 2>/dev/null)'
 complete -c talmirror -s g -l group -x -a '(talmirror completion --words groups 2>/dev/null)'
 complete -c talmirror -n '__fish_seen_subcommand_from rotate' -x -a '(talmirror completion --words mirrors 2>/dev/null)'
 "

@@ -1,31 +1,59 @@
 use clap::{Args, ValueEnum};
-use serde_json::json;
+use serde_json::{Value, json};
 
-use crate::cli::args::{Global, TargetArgs, VersionArgs};
+use crate::cli::args::{Global, TalosArgs, TargetArgs, VersionArgs};
+use crate::cli::commands::nodes::schema;
 use crate::cli::current::ConfigFile;
+use crate::cli::drift::{Cell, Drift, matrix, same_as};
 use crate::cli::error::CliError;
 use crate::cli::exit::{self, Exit};
-use crate::cli::load::{count, default_version, load};
-use crate::cli::ui::Ui;
-use crate::machineconfig::{Change, diff};
+use crate::cli::live::{LiveNode, Selection, Session, chain, tell_errors};
+use crate::cli::load::{Loaded, count, default_version, load};
+use crate::cli::ui::{Ui, table};
+use crate::inventory::{Problems, Target};
+use crate::machineconfig::{Change, MachineConfig, diff};
+use crate::registries::Kind;
+use crate::talos::{Observation, Pending, TalosError, observe};
 
 /// Arguments of `diff`.
 #[derive(Debug, Args)]
 #[command(
-    after_help = "Ends with 0 when nothing differs and with 1 when something does. Secrets are compared, never shown.
+    after_help = "Without --against, the live nodes of the inventory are asked over the Talos API. Ends with 0 when nothing differs, with 1
+when something does, with 5 when a node cannot be reached. Secrets are compared, never shown.
+
+In the matrix, = is as the inventory has it, - is missing, ≠ is another value, + is not in the inventory, ? is not
+known; equal numbers in a row are equal values.
 
 Examples:
+  talmirror diff
+  talmirror diff -n n1,n2 --matrix
   talmirror diff --against n1.yaml --node n1
   talosctl get mc v1alpha1 -n 10.0.0.1 -o jsonpath='{.spec}' | talmirror diff --against -"
 )]
 pub(crate) struct DiffArgs {
-    /// The machine config to compare with, `-` for standard input
+    /// A machine config to compare with, `-` for standard input, in place of live nodes
     #[arg(long, env = "TALMIRROR_AGAINST", value_name = "FILE")]
-    against: String,
-    #[command(flatten)]
-    target: TargetArgs,
+    against: Option<String>,
+    /// The nodes, by name in the inventory or by address; with --against, the one whose settings are meant
+    #[arg(
+        short,
+        long,
+        visible_alias = "node",
+        env = "TALMIRROR_NODES",
+        value_name = "NODE",
+        value_delimiter = ','
+    )]
+    nodes: Vec<String>,
+    /// The nodes of a group; with --against, the group whose settings are meant
+    #[arg(short, long, env = "TALMIRROR_GROUP", value_name = "GROUP", conflicts_with = "nodes")]
+    group: Option<String>,
+    /// Show which entry differs on which node
+    #[arg(long, env = "TALMIRROR_MATRIX", conflicts_with = "against")]
+    matrix: bool,
     #[command(flatten)]
     versions: VersionArgs,
+    #[command(flatten)]
+    talos: TalosArgs,
     /// How it is printed
     #[arg(short, long, env = "TALMIRROR_DIFF_OUTPUT", default_value = "text", value_name = "FORMAT")]
     output: Format,
@@ -39,11 +67,22 @@ enum Format {
 }
 
 pub(crate) fn run(ui: &mut Ui, global: &Global, args: DiffArgs) -> Result<Exit, CliError> {
+    match &args.against {
+        Some(file) => against_file(ui, global, &args, file),
+        None => against_nodes(ui, global, &args),
+    }
+}
+
+fn against_file(ui: &mut Ui, global: &Global, args: &DiffArgs, file: &str) -> Result<Exit, CliError> {
+    let target = match args.nodes.as_slice() {
+        [] | [_] => TargetArgs { node: args.nodes.first().cloned(), group: args.group.clone() },
+        _ => return Err(CliError::usage("--against compares with one node").help("name one with --node")),
+    };
     let mut loaded = load(ui, global)?;
-    let target = loaded.target(&args.target)?;
+    let target = loaded.target(&target)?;
     let version = loaded.talos_version(&args.versions, target).unwrap_or_else(default_version);
     let wanted = loaded.inventory.registries(target, &version, &mut loaded.sources)?;
-    let file = ConfigFile::read(&args.against, global)?;
+    let file = ConfigFile::read(file, global)?;
     let (current, problems) = file.registries();
     for problem in &problems {
         ui.problem(problem);
@@ -62,12 +101,215 @@ pub(crate) fn run(ui: &mut Ui, global: &Global, args: DiffArgs) -> Result<Exit, 
                 ui.result(&format!("{change}\n"))?;
             }
         }
-        Format::Markdown => {
-            let lines: Vec<String> = changes.iter().map(|change| format!("{change}\n")).collect();
-            let body = if lines.is_empty() { "no differences\n".to_owned() } else { lines.concat() };
-            ui.result(&format!("**{}**\n\n```diff\n{body}```\n", file.name))?;
-        }
+        Format::Markdown => ui.result(&markdown(&file.name, &changes))?,
     }
     ui.note(&format!("{}: {}", file.name, count(changes.len(), "difference")));
     Ok(if changes.is_empty() { exit::OK } else { exit::FOUND })
+}
+
+fn markdown(name: &str, changes: &[Change]) -> String {
+    let lines: Vec<String> = changes.iter().map(|change| format!("{change}\n")).collect();
+    let body = if lines.is_empty() { "no differences\n".to_owned() } else { lines.concat() };
+    format!("**{name}**\n\n```diff\n{body}```\n")
+}
+
+/// A node, compared.
+struct Compared {
+    node: LiveNode,
+    result: Result<(Observation, Drift), TalosError>,
+}
+
+impl Compared {
+    fn drift(&self) -> Option<&Drift> {
+        self.result.as_ref().ok().map(|(_, drift)| drift)
+    }
+}
+
+fn against_nodes(ui: &mut Ui, global: &Global, args: &DiffArgs) -> Result<Exit, CliError> {
+    let mut loaded = load(ui, global)?;
+    let group = TargetArgs { node: None, group: args.group.clone() };
+    let selection = match loaded.target(&group)? {
+        Target::Group(group) => Selection::Group(group),
+        Target::Base | Target::Node(_) if args.nodes.is_empty() => Selection::All,
+        Target::Base | Target::Node(_) => Selection::Nodes(&args.nodes),
+    };
+    let session = Session::open(ui, global, &args.talos, Some(&loaded), selection)?;
+    let seen = session.each(|node| async move { observe(&node).await });
+    let mut nodes = Vec::new();
+    for (node, seen) in seen {
+        let result = match seen {
+            Ok(Observation { active: Err(error), .. }) | Err(error) => Err(error),
+            Ok(seen) => Ok(compare(ui, &mut loaded, args, &node, seen)?),
+        };
+        nodes.push(Compared { node, result });
+    }
+    let same = same_as(&nodes.iter().map(Compared::drift).collect::<Vec<_>>());
+    match (args.matrix, args.output) {
+        (_, Format::Json) => ui.json(&to_json(&nodes, &same))?,
+        (true, Format::Text) => ui.result(&matrix_table(&nodes))?,
+        (true, Format::Markdown) => ui.result(&format!("```\n{}```\n", matrix_table(&nodes)))?,
+        (false, Format::Text) => ui.result(&text(&nodes, &same))?,
+        (false, Format::Markdown) => ui.result(&format!("```diff\n{}```\n", text(&nodes, &same)))?,
+    }
+    ui.flush()?;
+    let errors = nodes.iter().filter_map(|compared| Some((&compared.node, compared.result.as_ref().err()?)));
+    tell_errors(ui, errors);
+    let changed = nodes.iter().filter_map(Compared::drift).filter(|drift| !drift.changes.is_empty()).count();
+    let lost = nodes.iter().filter(|compared| compared.result.is_err()).count();
+    let lost_text = if lost == 0 { String::new() } else { format!(", {lost} unknown") };
+    let unchanged = nodes.len() - changed - lost;
+    ui.note(&format!(
+        "{}: {changed} to change, {unchanged} unchanged{lost_text}",
+        count(nodes.len(), "node")
+    ));
+    Ok(match (lost, changed) {
+        (0, 0) => exit::OK,
+        (0, _) => exit::FOUND,
+        _ => exit::REMOTE,
+    })
+}
+
+/// Compares what a node runs with and what the inventory gives it.
+fn compare(
+    ui: &mut Ui,
+    loaded: &mut Loaded,
+    args: &DiffArgs,
+    node: &LiveNode,
+    seen: Observation,
+) -> Result<(Observation, Drift), CliError> {
+    let target = if node.known {
+        Target::Node(&node.name)
+    } else {
+        ui.warn(
+            &format!("{}: the inventory does not know this node", node.name),
+            Some("it is compared with the settings that every node starts from"),
+        );
+        Target::Base
+    };
+    let version = args.versions.talos_version.clone().or_else(|| seen.talos_version());
+    let version =
+        version.or_else(|| loaded.inventory.version(target).cloned()).unwrap_or_else(default_version);
+    let wanted = loaded.inventory.registries(target, &version, &mut loaded.sources)?;
+    let text = seen.active.as_ref().map_or("", |active| active.text.expose());
+    let config = MachineConfig::parse(text).map_err(|error| {
+        CliError::from(error).context(format!("{}: the node's machine config cannot be read", node.name))
+    })?;
+    let mut problems = Problems::new(format!("{}: machine config", node.name), text);
+    let current = config.registries(&mut problems);
+    for problem in problems.into_sorted() {
+        ui.problem(&problem);
+    }
+    Ok((seen, Drift::new(current, wanted)))
+}
+
+/// Returns what should be known beside the changes.
+fn notes(seen: &Observation, drift: &Drift) -> Vec<String> {
+    let mut notes = Vec::new();
+    let pending = match seen.pending() {
+        Some(Pending::Trial) => Some("a config is on trial: what is compared will be taken back"),
+        Some(Pending::Staged) => Some("another config is staged for the next boot"),
+        Some(Pending::Nothing) | None => None,
+    };
+    notes.extend(pending.map(str::to_owned));
+    let reloads = seen.talos_version().is_some_and(|version| version.reloads_auth());
+    if !reloads && drift.changes.iter().any(|change| change.kind == Kind::Auth) {
+        notes.push("credentials reach pods' pulls only after a reboot".to_owned());
+    }
+    if !seen.foreign_hosts.is_empty() {
+        notes.push(format!("Talos did not write {} on the node", seen.foreign_hosts.join(", ")));
+    }
+    notes
+}
+
+fn text(nodes: &[Compared], same: &[Option<usize>]) -> String {
+    let mut lines = Vec::new();
+    for (compared, same) in nodes.iter().zip(same) {
+        let name = &compared.node.name;
+        let (seen, drift) = match &compared.result {
+            Ok((seen, drift)) => (seen, drift),
+            Err(error) => {
+                lines.push(format!("{name}   unknown: {error}"));
+                continue;
+            }
+        };
+        let about = [seen.role.as_deref(), Some(seen.version.tag.as_str()), schema(seen)];
+        let about = about.into_iter().flatten().collect::<Vec<_>>().join(" ");
+        let twin = same.and_then(|at| nodes.get(at)).map(|twin| &twin.node.name);
+        if let Some(twin) = twin {
+            lines.push(format!("{name} {about}   = same change as {twin}"));
+        } else {
+            lines.push(format!("{name} {about}   {}", summary(&drift.changes)));
+            lines.extend(drift.changes.iter().map(|change| format!("  {change}")));
+        }
+        lines.extend(notes(seen, drift).iter().map(|note| format!("  ! {note}")));
+    }
+    lines.push(String::new());
+    lines.join("\n")
+}
+
+fn summary(changes: &[Change]) -> String {
+    let words = [('-', "removed"), ('~', "changed"), ('+', "added")];
+    let number = |word: &str| changes.iter().filter(|change| change.what.as_str() == word).count();
+    let parts = words.into_iter().map(|(sign, word)| (sign, number(word), word));
+    let parts = parts.filter(|(_, number, _)| *number > 0);
+    let parts: Vec<String> = parts.map(|(sign, number, word)| format!("{sign} {number} {word}")).collect();
+    if parts.is_empty() { "no differences".to_owned() } else { parts.join(", ") }
+}
+
+fn kind(kind: Kind) -> &'static str {
+    match kind {
+        Kind::Mirror => "mirror",
+        Kind::Auth => "auth",
+        Kind::Tls => "tls",
+    }
+}
+
+fn matrix_table(nodes: &[Compared]) -> String {
+    let mut rows = vec![vec!["KIND".to_owned(), "NAME".to_owned()]];
+    if let Some(header) = rows.first_mut() {
+        header.extend(nodes.iter().map(|compared| compared.node.name.clone()));
+    }
+    for row in matrix(&nodes.iter().map(Compared::drift).collect::<Vec<_>>()) {
+        let cells = row.cells.iter().map(|cell| cell.sign());
+        rows.push([kind(row.kind).to_owned(), row.name].into_iter().chain(cells).collect());
+    }
+    table(&rows)
+}
+
+fn to_json(nodes: &[Compared], same: &[Option<usize>]) -> Value {
+    let name = |at: &usize| nodes.get(*at).map(|compared| compared.node.name.as_str());
+    let item = |(compared, same): (&Compared, &Option<usize>)| match &compared.result {
+        Err(error) => json!({
+            "name": compared.node.name,
+            "address": compared.node.target.to_string(),
+            "error": {"reason": error.as_str(), "message": chain(error)},
+        }),
+        Ok((seen, drift)) => json!({
+            "name": compared.node.name,
+            "address": compared.node.target.to_string(),
+            "inInventory": compared.node.known,
+            "role": seen.role,
+            "version": seen.version.tag,
+            "schema": schema(seen),
+            "pending": seen.pending().map(Pending::as_str),
+            "changed": !drift.changes.is_empty(),
+            "sameAs": same.as_ref().and_then(name),
+            "items": drift.changes.iter().map(Change::to_json).collect::<Vec<_>>(),
+            "notes": notes(seen, drift),
+        }),
+    };
+    let rows = matrix(&nodes.iter().map(Compared::drift).collect::<Vec<_>>()).into_iter().map(|row| {
+        let cells = nodes.iter().zip(&row.cells).map(|(compared, cell): (&Compared, &Cell)| {
+            (compared.node.name.clone(), json!({"is": cell.as_str(), "sign": cell.sign()}))
+        });
+        let cells: serde_json::Map<String, Value> = cells.collect();
+        json!({"kind": kind(row.kind), "name": row.name, "nodes": cells})
+    });
+    json!({
+        "apiVersion": "talmirror/v1",
+        "kind": "NodesDiff",
+        "changed": nodes.iter().filter_map(Compared::drift).any(|drift| !drift.changes.is_empty()),
+        "items": nodes.iter().zip(same).map(item).collect::<Vec<_>>(),
+        "matrix": rows.collect::<Vec<_>>(),
+    })
 }

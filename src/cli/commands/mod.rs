@@ -10,6 +10,7 @@ pub(super) mod import;
 pub(super) mod init;
 pub(super) mod machineconfig;
 pub(super) mod man;
+pub(super) mod nodes;
 pub(super) mod rekey;
 pub(super) mod rotate;
 pub(super) mod schema;

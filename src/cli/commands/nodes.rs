@@ -1,0 +1,168 @@
+use clap::{Args, ValueEnum};
+use serde_json::{Value, json};
+
+use crate::cli::args::{Global, TalosArgs};
+use crate::cli::error::CliError;
+use crate::cli::exit::{self, Exit};
+use crate::cli::live::{LiveNode, Selection, Session, chain, inventory_if_any, tell_errors};
+use crate::cli::load::count;
+use crate::cli::ui::{Ui, table};
+use crate::talos::{Observation, Pending, TalosError, observe};
+
+/// Arguments of `nodes`.
+#[derive(Debug, Args)]
+#[command(
+    after_help = "Nodes are those of -n, else of the inventory, else of the talosconfig's context. Ends with 5 when one cannot be reached.
+
+SCHEMA is what the node's Talos takes: registries as documents, or as legacy machine.registries only. PENDING is a
+config on trial or staged for the next boot. HOSTS counts entries in containerd's directory that Talos did not write, such
+as Spegel's: they take the place of mirrors.
+
+Examples:
+  talmirror nodes
+  talmirror nodes -n 10.0.0.1,10.0.0.2 -e 10.0.0.1 -o json"
+)]
+pub(crate) struct NodesArgs {
+    /// The nodes, by name in the inventory or by address; HOST:PORT is dialled itself
+    #[arg(short, long, env = "TALMIRROR_NODES", value_name = "NODE", value_delimiter = ',')]
+    nodes: Vec<String>,
+    #[command(flatten)]
+    talos: TalosArgs,
+    /// How it is printed
+    #[arg(short, long, env = "TALMIRROR_OUTPUT", default_value = "table", value_name = "FORMAT")]
+    output: Format,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Format {
+    Table,
+    Json,
+}
+
+type Seen = Result<Observation, TalosError>;
+
+pub(crate) fn run(ui: &mut Ui, global: &Global, args: NodesArgs) -> Result<Exit, CliError> {
+    let loaded = inventory_if_any(ui, global)?;
+    let selection = if args.nodes.is_empty() { Selection::All } else { Selection::Nodes(&args.nodes) };
+    let session = Session::open(ui, global, &args.talos, loaded.as_ref(), selection)?;
+    let nodes = session.each(|node| async move { observe(&node).await });
+    match args.output {
+        Format::Json => ui.json(&json!({
+            "apiVersion": "talmirror/v1",
+            "kind": "Nodes",
+            "items": nodes.iter().map(|(node, seen)| to_json(node, seen)).collect::<Vec<_>>(),
+        }))?,
+        Format::Table => {
+            let header =
+                ["NODE", "ADDRESS", "VERSION", "ROLE", "STAGE", "SCHEMA", "PENDING", "CACHE", "HOSTS"];
+            let header = header.map(str::to_owned).to_vec();
+            let rows = nodes.iter().map(|(node, seen)| row(node, seen));
+            ui.result(&table(&std::iter::once(header).chain(rows).collect::<Vec<_>>()))?;
+        }
+    }
+    ui.flush()?;
+    for (node, seen) in &nodes {
+        if let Ok(seen) = seen {
+            tell(ui, node, seen);
+        }
+    }
+    let error_of = |seen: &'_ Seen| match seen {
+        Ok(seen) => seen.active.as_ref().err().cloned(),
+        Err(error) => Some(error.clone()),
+    };
+    let errors: Vec<_> = nodes.iter().filter_map(|(node, seen)| Some((node, error_of(seen)?))).collect();
+    tell_errors(ui, errors.iter().map(|(node, error)| (*node, error)));
+    let lost = nodes.iter().filter(|(_, seen)| seen.is_err()).count();
+    let lost_text = if lost == 0 { String::new() } else { format!(", {lost} unreachable") };
+    ui.note(&format!("{}{lost_text}", count(nodes.len(), "node")));
+    Ok(if lost == 0 { exit::OK } else { exit::REMOTE })
+}
+
+/// Tells what is wrong with a node that answers.
+fn tell(ui: &mut Ui, node: &LiveNode, seen: &Observation) {
+    if let Some(status) = seen.status.as_ref().filter(|status| !status.ready) {
+        let unmet: Vec<String> =
+            status.unmet.iter().map(|(name, reason)| format!("{name}: {reason}")).collect();
+        ui.warn(&format!("{} is not ready: {}", node.name, unmet.join("; ")), None);
+    }
+    if !seen.foreign_hosts.is_empty() {
+        ui.warn(
+            &format!("{}: Talos did not write {}", node.name, seen.foreign_hosts.join(", ")),
+            Some("does Spegel run there? It takes the place of mirrors, see `prependExisting`"),
+        );
+    }
+}
+
+/// Returns the word for the schema that a node's Talos takes.
+pub(in crate::cli) fn schema(seen: &Observation) -> Option<&'static str> {
+    let version = seen.talos_version()?;
+    Some(if version.has_documents() { "documents" } else { "legacy" })
+}
+
+fn stage(seen: &Observation) -> Option<String> {
+    let status = seen.status.as_ref()?;
+    Some(if status.ready { status.stage.clone() } else { format!("{}, not ready", status.stage) })
+}
+
+fn row(node: &LiveNode, seen: &Seen) -> Vec<String> {
+    let or_dash = |text: Option<String>| text.unwrap_or_else(|| "-".to_owned());
+    let mut cells = vec![node.name.clone(), node.target.to_string()];
+    let Ok(seen) = seen else {
+        cells.extend(["-", "-", "unreachable", "-", "-", "-", "-"].map(str::to_owned));
+        return cells;
+    };
+    let pending = match seen.pending() {
+        None => "?",
+        Some(Pending::Nothing) => "-",
+        Some(pending @ (Pending::Trial | Pending::Staged)) => pending.as_str(),
+    };
+    let hosts = match seen.foreign_hosts.len() {
+        _ if seen.active.is_err() => "?".to_owned(),
+        0 => "-".to_owned(),
+        number => format!("{number} foreign"),
+    };
+    cells.extend([
+        seen.version.tag.clone(),
+        or_dash(seen.role.clone()),
+        or_dash(stage(seen)),
+        or_dash(schema(seen).map(str::to_owned)),
+        pending.to_owned(),
+        or_dash(seen.image_cache.clone()),
+        hosts,
+    ]);
+    cells
+}
+
+fn to_json(node: &LiveNode, seen: &Seen) -> Value {
+    let base = json!({"name": node.name, "address": node.target.to_string(), "inInventory": node.known});
+    let more = match seen {
+        Err(error) => {
+            json!({"reachable": false, "error": {"reason": error.as_str(), "message": chain(error)}})
+        }
+        Ok(seen) => json!({
+            "reachable": true,
+            "version": seen.version.tag,
+            "arch": seen.version.arch,
+            "platform": seen.version.platform,
+            "role": seen.role,
+            "stage": seen.status.as_ref().map(|status| &status.stage),
+            "ready": seen.status.as_ref().map(|status| status.ready),
+            "unmet": seen.status.iter().flat_map(|status| &status.unmet).map(|(name, reason)| {
+                json!({"name": name, "reason": reason})
+            }).collect::<Vec<_>>(),
+            "schema": schema(seen),
+            "pending": seen.pending().map(Pending::as_str),
+            "imageCache": seen.image_cache,
+            "foreignHosts": seen.foreign_hosts,
+            "configError": seen.active.as_ref().err().map(chain),
+        }),
+    };
+    merge(base, more)
+}
+
+fn merge(mut base: Value, more: Value) -> Value {
+    if let (Value::Object(base), Value::Object(more)) = (&mut base, more) {
+        base.extend(more);
+    }
+    base
+}

@@ -1,0 +1,567 @@
+use std::collections::HashMap;
+use std::future::Future;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD as BASE64;
+use rustls::ClientConfig;
+use tokio::time::{Instant, timeout_at};
+use tonic::metadata::{AsciiMetadataValue, MetadataMap};
+use tonic::transport::{Channel, Endpoint as Http};
+use tonic::{Code, Extensions, Request, Status};
+
+use super::config::Context;
+use super::connection_client::Dialer;
+use super::endpoint::{Endpoint, Target};
+use super::error::{SetupError, TalosError};
+use super::proto::cosi::resource::state_client::StateClient;
+use super::proto::cosi::resource::{GetRequest, ListRequest};
+use super::proto::machine::machine_service_client::MachineServiceClient;
+use super::proto::machine::{ApplyConfigurationRequest, ReadRequest};
+use super::proxy::Proxy;
+use super::resource::{self, ConfigResource, Kind, Resource};
+use super::tls;
+use crate::secret::Secret;
+
+/// The largest message, as Talos and talosctl have it since 1.5.
+const MAX_MESSAGE: usize = 32 * 1024 * 1024;
+/// How long an endpoint that could not be reached is left alone.
+const AVOID: Duration = Duration::from_secs(10);
+
+/// How long is waited.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Patience {
+    /// For a connection.
+    pub connect: Duration,
+    /// For the answer to a call, connections included.
+    pub call: Duration,
+}
+
+impl Default for Patience {
+    fn default() -> Self {
+        Self { connect: Duration::from_secs(5), call: Duration::from_secs(20) }
+    }
+}
+
+/// Finds the proxy on the way to an endpoint.
+pub type ProxyFor = dyn Fn(&Endpoint) -> Option<Proxy> + Send + Sync;
+
+/// A cluster's API: its endpoints, and what admits to them.
+#[derive(Clone)]
+pub struct Client(Arc<Inner>);
+
+struct Inner {
+    endpoints: Vec<Arc<Link>>,
+    /// The endpoint that answered last: the next call begins there.
+    preferred: AtomicUsize,
+    /// Nodes that are reached themselves.
+    direct: Mutex<HashMap<Endpoint, Arc<Link>>>,
+    tls: Arc<ClientConfig>,
+    certificate: bool,
+    proxy: Box<ProxyFor>,
+    patience: Patience,
+    /// What goes with every call.
+    metadata: MetadataMap,
+}
+
+impl std::fmt::Debug for Client {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_list().entries(self.0.endpoints.iter().map(|link| link.dialer.endpoint.to_string())).finish()
+    }
+}
+
+/// A connection to an endpoint, made when it is first needed.
+struct Link {
+    dialer: Dialer,
+    state: tokio::sync::Mutex<State>,
+}
+
+enum State {
+    New,
+    Up(Channel),
+    Down(Instant, TalosError),
+}
+
+impl Link {
+    fn new(dialer: Dialer) -> Arc<Self> {
+        Arc::new(Self { dialer, state: tokio::sync::Mutex::new(State::New) })
+    }
+
+    /// Returns the channel; of calls at once, one connects and the others wait for it.
+    async fn channel(&self) -> Result<Channel, TalosError> {
+        let mut state = self.state.lock().await;
+        match &*state {
+            State::Up(channel) => return Ok(channel.clone()),
+            State::Down(since, error) if since.elapsed() < AVOID => return Err(error.clone()),
+            State::New | State::Down(..) => {}
+        }
+        // Where the connection goes to is the dialer's affair; Talos looks at neither scheme nor authority.
+        let connected = Http::from_static("http://talos").connect_with_connector(self.dialer.clone()).await;
+        match connected {
+            Ok(channel) => {
+                *state = State::Up(channel.clone());
+                Ok(channel)
+            }
+            Err(error) => {
+                let found = find_cause(&error).unwrap_or_else(|| TalosError::Unreachable {
+                    endpoint: self.dialer.endpoint.clone(),
+                    source: Arc::new(std::io::Error::other(error.to_string())),
+                });
+                *state = State::Down(Instant::now(), found.clone());
+                Err(found)
+            }
+        }
+    }
+}
+
+/// Looks for an error of the dialer's among the causes of another.
+fn find_cause(error: &(dyn std::error::Error + 'static)) -> Option<TalosError> {
+    let mut error = Some(error);
+    while let Some(this) = error {
+        if let Some(found) = this.downcast_ref::<TalosError>() {
+            return Some(found.clone());
+        }
+        error = this.source();
+    }
+    None
+}
+
+/// Whether a call does the same when it is made twice.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Repeat {
+    Yes,
+    No,
+}
+
+/// How a machine config is applied. There is no mode that reboots.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Mode {
+    /// For a while: taken back by the node itself, unless it is applied for good in time.
+    Try {
+        /// How long.
+        timeout: Duration,
+    },
+    /// For good, at once.
+    NoReboot,
+    /// At the next boot.
+    Staged,
+}
+
+/// Whether anything is done.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum DryRun {
+    /// Nothing is done; the node only says what would be.
+    Yes,
+    /// It is done.
+    No,
+}
+
+/// What a node says to a config that it took.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Applied {
+    /// What it did, in its own words, without the diff that it may add: that holds secrets.
+    pub details: String,
+    /// What it has to say about the config.
+    pub warnings: Vec<String>,
+}
+
+/// What a node says about its Talos.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Version {
+    /// The version, such as `v1.13.9`.
+    pub tag: String,
+    /// The processor, such as `amd64`.
+    pub arch: String,
+    /// The platform, such as `metal`.
+    pub platform: String,
+}
+
+/// A service of a node.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Service {
+    /// Its name, such as `cri`.
+    pub id: String,
+    /// Its state, such as `Running`.
+    pub state: String,
+    /// Whether it is healthy; [`None`] where nothing checks it.
+    pub healthy: Option<bool>,
+}
+
+impl Client {
+    /// Makes a client of a context, whose endpoints may be others than the context's own. Nothing is dialled yet.
+    pub fn new(
+        name: &str,
+        context: &Context,
+        endpoints: &[Endpoint],
+        proxy: Box<ProxyFor>,
+        patience: Patience,
+    ) -> Result<Self, SetupError> {
+        let tls = tls::config(context);
+        let tls = tls.map_err(|source| SetupError::Certificate { context: name.to_owned(), source })?;
+        let mut metadata = MetadataMap::new();
+        metadata.insert("runtime", AsciiMetadataValue::from_static("Talos"));
+        let value = |text: &str, field| text.parse().map_err(|_| SetupError::Characters(field));
+        if let Some(cluster) = &context.cluster {
+            metadata.insert("context", value(cluster, "cluster")?);
+        }
+        if let Some(basic) = &context.basic {
+            let pair = Secret::new(format!("{}:{}", basic.username, basic.password.expose()));
+            let text = Secret::new(format!("Basic {}", BASE64.encode(pair.expose())));
+            let mut value: AsciiMetadataValue = value(text.expose(), "auth.basic")?;
+            value.set_sensitive(true);
+            metadata.insert("authorization", value);
+        }
+        let mut inner = Inner {
+            endpoints: Vec::new(),
+            preferred: AtomicUsize::new(0),
+            direct: Mutex::new(HashMap::new()),
+            tls: Arc::new(tls),
+            certificate: context.crt.is_some(),
+            proxy,
+            patience,
+            metadata,
+        };
+        inner.endpoints = endpoints.iter().map(|endpoint| inner.link(endpoint)).collect();
+        Ok(Self(Arc::new(inner)))
+    }
+
+    /// Returns the API of one node.
+    pub fn node(&self, target: &Target) -> NodeClient {
+        NodeClient { client: self.clone(), target: target.clone() }
+    }
+}
+
+impl Inner {
+    fn link(&self, endpoint: &Endpoint) -> Arc<Link> {
+        Link::new(Dialer {
+            endpoint: endpoint.clone(),
+            tls: Arc::clone(&self.tls),
+            certificate: self.certificate,
+            proxy: (self.proxy)(endpoint),
+            timeout: self.patience.connect,
+        })
+    }
+
+    fn direct(&self, endpoint: &Endpoint) -> Arc<Link> {
+        let mut links = self.direct.lock().unwrap_or_else(PoisonError::into_inner);
+        Arc::clone(links.entry(endpoint.clone()).or_insert_with(|| self.link(endpoint)))
+    }
+
+    /// Returns the ways to a node in the order in which they are tried, and the endpoint's number.
+    fn ways(&self, target: &Target) -> Vec<(Option<usize>, Arc<Link>)> {
+        match target {
+            Target::At(endpoint) => vec![(None, self.direct(endpoint))],
+            // Without endpoints, a node is its own.
+            Target::Through(host) if self.endpoints.is_empty() => {
+                vec![(None, self.direct(&Endpoint::of_node(host)))]
+            }
+            Target::Through(_) => {
+                let first = self.preferred.load(Ordering::Relaxed);
+                let numbers = (0..self.endpoints.len()).cycle().skip(first).take(self.endpoints.len());
+                numbers.filter_map(|at| Some((Some(at), Arc::clone(self.endpoints.get(at)?)))).collect()
+            }
+        }
+    }
+}
+
+/// The API of one node.
+#[derive(Clone, Debug)]
+pub struct NodeClient {
+    client: Client,
+    target: Target,
+}
+
+impl NodeClient {
+    /// Returns the node's version.
+    pub async fn version(&self) -> Result<Version, TalosError> {
+        let what = "Version";
+        let answer = self.call(what, Repeat::Yes, |channel| async move {
+            machine(channel).version(self.request(())).await
+        });
+        let message = first(what, answer.await?.into_inner().messages)?;
+        let version = message.version.unwrap_or_default();
+        let platform = message.platform.unwrap_or_default();
+        Ok(Version { tag: version.tag, arch: version.arch, platform: platform.name })
+    }
+
+    /// Returns the node's services.
+    pub async fn services(&self) -> Result<Vec<Service>, TalosError> {
+        let what = "ServiceList";
+        let answer = self.call(what, Repeat::Yes, |channel| async move {
+            machine(channel).service_list(self.request(())).await
+        });
+        let services = first(what, answer.await?.into_inner().messages)?.services.into_iter();
+        let service = services.map(|service| Service {
+            id: service.id,
+            state: service.state,
+            healthy: service.health.filter(|health| !health.unknown).map(|health| health.healthy),
+        });
+        Ok(service.collect())
+    }
+
+    /// Returns a resource; [`None`] where it is not there.
+    pub async fn resource(&self, kind: Kind) -> Result<Option<Resource>, TalosError> {
+        let what = format!("{}/{}", kind.kind, kind.id);
+        let answer = self.call(&what, Repeat::Yes, |channel| async move {
+            let request = GetRequest {
+                namespace: kind.namespace.to_owned(),
+                r#type: kind.kind.to_owned(),
+                id: kind.id.to_owned(),
+                options: None,
+            };
+            let mut state = StateClient::new(channel).max_decoding_message_size(MAX_MESSAGE);
+            state.get(self.request(request)).await
+        });
+        match answer.await {
+            Ok(answer) => match Resource::from_message(answer.into_inner().resource) {
+                Some(resource) => Ok(Some(resource)),
+                None => Err(TalosError::Answer { what, flaw: "is empty".to_owned() }),
+            },
+            Err(TalosError::NotFound { .. }) => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Returns all resources of a kind, whatever their ids.
+    pub async fn resources(&self, kind: Kind) -> Result<Vec<Resource>, TalosError> {
+        let answer = self.call(kind.kind, Repeat::Yes, |channel| async move {
+            let request = ListRequest {
+                namespace: kind.namespace.to_owned(),
+                r#type: kind.kind.to_owned(),
+                options: None,
+            };
+            let mut state = StateClient::new(channel).max_decoding_message_size(MAX_MESSAGE);
+            let mut stream = state.list(self.request(request)).await?.into_inner();
+            let mut resources = Vec::new();
+            while let Some(message) = stream.message().await? {
+                resources.extend(Resource::from_message(message.resource));
+            }
+            Ok(resources)
+        });
+        answer.await
+    }
+
+    /// Returns the config that the node runs with.
+    pub async fn active_config(&self) -> Result<ConfigResource, TalosError> {
+        let found = self.config(resource::ACTIVE_CONFIG).await?;
+        found.ok_or_else(|| TalosError::NotFound {
+            what: "the machine config".to_owned(),
+            message: "is the node still in maintenance mode?".to_owned(),
+        })
+    }
+
+    /// Returns the config that the node will boot with; [`None`] where none was applied since it booted.
+    pub async fn persistent_config(&self) -> Result<Option<ConfigResource>, TalosError> {
+        self.config(resource::PERSISTENT_CONFIG).await
+    }
+
+    async fn config(&self, kind: Kind) -> Result<Option<ConfigResource>, TalosError> {
+        let config = self.resource(kind).await?.map(Resource::machine_config).transpose();
+        config.map_err(|flaw| TalosError::Answer { what: format!("{}/{}", kind.kind, kind.id), flaw })
+    }
+
+    /// Returns what a regular file holds; [`None`] where it is not there.
+    pub async fn read(&self, path: &str) -> Result<Option<Secret<Vec<u8>>>, TalosError> {
+        let what = format!("reading {path}");
+        let answer = self.call(&what, Repeat::Yes, |channel| async move {
+            let request = self.request(ReadRequest { path: path.to_owned() });
+            let mut stream = machine(channel).read(request).await?.into_inner();
+            // Chunks of 1,024 bytes.
+            let mut bytes = Vec::new();
+            while let Some(chunk) = stream.message().await? {
+                bytes.extend_from_slice(&chunk.bytes);
+                if bytes.len() > MAX_MESSAGE {
+                    return Err(Status::out_of_range("the file is too large"));
+                }
+            }
+            Ok(Secret::new(bytes))
+        });
+        match answer.await {
+            Ok(bytes) => Ok(Some(bytes)),
+            Err(TalosError::NotFound { .. }) => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Applies a whole machine config.
+    ///
+    /// It is sent once: where the connection breaks under way, what the node did is not known, and the error is
+    /// [`TalosError::Lost`]. Any mode but a trial ends a trial that runs, up to Talos 1.13 a dry run does so too.
+    pub async fn apply(
+        &self,
+        config: &Secret<String>,
+        mode: Mode,
+        dry_run: DryRun,
+    ) -> Result<Applied, TalosError> {
+        use super::proto::machine::apply_configuration_request::Mode as Number;
+        let what = "ApplyConfiguration";
+        let (number, timeout) = match mode {
+            Mode::Try { timeout } => (Number::Try, Some(timeout)),
+            Mode::NoReboot => (Number::NoReboot, None),
+            Mode::Staged => (Number::Staged, None),
+        };
+        let timeout = timeout.map(prost_types::Duration::try_from).transpose();
+        let timeout = timeout.map_err(|_| TalosError::Answer {
+            what: what.to_owned(),
+            flaw: "would come too late: the timeout is too long".to_owned(),
+        })?;
+        let answer = self.call(what, Repeat::No, |channel| async move {
+            let request = ApplyConfigurationRequest {
+                data: config.expose().as_bytes().to_vec(),
+                mode: number.into(),
+                dry_run: dry_run == DryRun::Yes,
+                try_mode_timeout: timeout,
+            };
+            machine(channel).apply_configuration(self.request(request)).await
+        });
+        let message = first(what, answer.await?.into_inner().messages)?;
+        Ok(Applied { details: without_diff(&message.mode_details).to_owned(), warnings: message.warnings })
+    }
+
+    fn request<T>(&self, message: T) -> Request<T> {
+        let mut metadata = self.client.0.metadata.clone();
+        if let Target::Through(host) = &self.target
+            && let Ok(value) = host.parse::<AsciiMetadataValue>()
+        {
+            metadata.insert("node", value);
+        }
+        Request::from_parts(metadata, Extensions::default(), message)
+    }
+
+    /// Makes a call: on the endpoint that answered last, and on others where that may do better.
+    async fn call<T, F>(
+        &self,
+        what: &str,
+        repeat: Repeat,
+        make: impl Fn(Channel) -> F,
+    ) -> Result<T, TalosError>
+    where
+        F: Future<Output = Result<T, Status>>,
+    {
+        let inner = &self.client.0;
+        let deadline = Instant::now() + inner.patience.call;
+        let timed_out = || TalosError::TimedOut {
+            what: format!("{what} of {}", self.target),
+            after: inner.patience.call,
+        };
+        let mut worst: Option<TalosError> = None;
+        let mut ways = inner.ways(&self.target);
+        let (mut at, mut second_try) = (0, false);
+        while let Some((number, link)) = ways.get(at).cloned() {
+            at += 1;
+            let endpoint = link.dialer.endpoint.clone();
+            let error = match timeout_at(deadline, link.channel()).await {
+                Err(_) => timed_out(),
+                Ok(Err(error)) => error,
+                Ok(Ok(channel)) => match timeout_at(deadline, make(channel)).await {
+                    Err(_) => timed_out(),
+                    Ok(Ok(answer)) => {
+                        if let Some(number) = number {
+                            inner.preferred.store(number, Ordering::Relaxed);
+                        }
+                        return Ok(answer);
+                    }
+                    Ok(Err(status)) => self.classify(what, &endpoint, &status),
+                },
+            };
+            let again = match repeat {
+                Repeat::Yes => error.may_differ_elsewhere(),
+                Repeat::No => error.came_before_the_call(),
+            };
+            if !error.may_differ_elsewhere() {
+                // The node's own word, whatever went wrong on the way to it.
+                return Err(error);
+            }
+            if !again || Instant::now() >= deadline {
+                return Err(worst.unwrap_or(error));
+            }
+            // apid drops what it passes on when its certificate is renewed: at the end the first such way is tried again.
+            if !second_try && matches!(error, TalosError::NodeUnreachable { .. } | TalosError::Lost { .. }) {
+                second_try = true;
+                ways.push((number, link));
+            }
+            // A worker does not pass calls on: the node itself is tried at last.
+            if let (TalosError::NoForwarding { .. }, Target::Through(host)) = (&error, &self.target) {
+                let itself = Endpoint::of_node(host);
+                if at == ways.len() && ways.iter().all(|(_, link)| link.dialer.endpoint != itself) {
+                    ways.push((None, inner.direct(&itself)));
+                }
+            }
+            // That an endpoint is down says least of all that can go wrong.
+            let says_more = !matches!(error, TalosError::Unreachable { .. } | TalosError::TimedOut { .. });
+            if worst.is_none() || says_more && matches!(worst, Some(TalosError::Unreachable { .. })) {
+                worst = Some(error);
+            }
+        }
+        Err(worst.unwrap_or_else(timed_out))
+    }
+
+    fn classify(&self, what: &str, endpoint: &Endpoint, status: &Status) -> TalosError {
+        if let Some(error) = find_cause(status) {
+            return error;
+        }
+        let (endpoint, what) = (endpoint.clone(), what.to_owned());
+        let message = without_diff(status.message()).to_owned();
+        // What the transport makes up has a cause; what the server says has none.
+        if std::error::Error::source(status).is_some() {
+            return TalosError::Lost { endpoint, what };
+        }
+        match status.code() {
+            Code::Unavailable => {
+                TalosError::NodeUnreachable { through: endpoint, node: self.target.to_string(), message }
+            }
+            Code::PermissionDenied if message.contains("no request forwarding") => {
+                TalosError::NoForwarding { endpoint }
+            }
+            Code::PermissionDenied | Code::Unauthenticated => TalosError::Denied { what, message },
+            Code::NotFound => TalosError::NotFound { what, message },
+            Code::Unimplemented => TalosError::Unimplemented { what, message },
+            Code::DeadlineExceeded => TalosError::TimedOut {
+                what: format!("{what} of {}", self.target),
+                after: self.client.0.patience.call,
+            },
+            code => TalosError::Failed { what, code: format!("{code:?}"), message },
+        }
+    }
+}
+
+fn machine(channel: Channel) -> MachineServiceClient<Channel> {
+    MachineServiceClient::new(channel)
+        .max_decoding_message_size(MAX_MESSAGE)
+        .max_encoding_message_size(MAX_MESSAGE)
+}
+
+fn first<T>(what: &str, messages: Vec<T>) -> Result<T, TalosError> {
+    let empty = || TalosError::Answer { what: what.to_owned(), flaw: "is empty".to_owned() };
+    messages.into_iter().next().ok_or_else(empty)
+}
+
+/// Cuts off the diff of machine configs that Talos adds to what it says: it shows every secret that changed.
+fn without_diff(text: &str) -> &str {
+    let ends = ["\ndiff:", "\nConfig diff:", "\n--- a"].into_iter().filter_map(|mark| text.find(mark));
+    text.get(..ends.min().unwrap_or(text.len())).unwrap_or_default().trim_end()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn diffs_are_cut_off() {
+        for (text, want) in [
+            ("Applied configuration without a reboot", "Applied configuration without a reboot"),
+            (
+                "can't be applied in immediate mode\ndiff:\n--- a\n+password: x",
+                "can't be applied in immediate mode",
+            ),
+            (
+                "Dry run summary:\nx (skipped in dry-run).\nConfig diff:\n\n+ x",
+                "Dry run summary:\nx (skipped in dry-run).",
+            ),
+        ] {
+            assert_eq!(without_diff(text), want);
+        }
+    }
+}

@@ -1,0 +1,35 @@
+//! The Talos API: talosconfig, certificates, a connection that passes calls on to nodes, resources, services.
+//!
+//! Calls go to an endpoint, which passes them on to the one node that the call names: errors are then the node's own.
+//! TLS is made here and not by the gRPC library, so that a refused certificate is not a broken pipe.
+
+mod certificate;
+mod client;
+mod config;
+mod config_source;
+mod connection_client;
+mod endpoint;
+mod error;
+mod observe_client;
+mod proto;
+mod proxy;
+mod resource;
+#[cfg(test)]
+mod tests;
+mod tls;
+mod traces;
+
+pub use certificate::{Certificate, CertificateError, Issuer, check};
+pub use client::{Applied, Client, DryRun, Mode, NodeClient, Patience, ProxyFor, Service, Version};
+pub use config::{Basic, Config, ConfigError, Context};
+pub use config_source::{Found, NotFound, find};
+pub use endpoint::{Endpoint, EndpointError, Target};
+pub use error::{SetupError, TalosError};
+pub use observe_client::{Observation, observe};
+pub use proxy::{Proxy, ProxyError, choose as choose_proxy};
+pub use resource::{
+    ACTIVE_CONFIG, ConfigResource, IMAGE_CACHE, Kind, MACHINE_STATUS, MACHINE_TYPE, MachineStatus,
+    PERSISTENT_CONFIG, Pending, REGISTRY_CONFIGS, Resource,
+};
+pub use tls::crypto_provider;
+pub use traces::foreign_hosts;
