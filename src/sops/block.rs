@@ -1,6 +1,6 @@
 use std::ops::Range;
 
-use super::walk::METADATA;
+use super::walk::{METADATA, column};
 use crate::yaml::{Document, Edit, Node, apply, block_end, line_start};
 
 /// The `sops:` of one document in its text.
@@ -49,8 +49,7 @@ impl<'a> Block<'a> {
 
     /// Returns the column of the fields, which is the step of indentation of the whole file.
     pub(super) fn column(&self) -> usize {
-        let first = self.node.entries().first().map_or(0, |entry| entry.key_span.start);
-        first - line_start(self.text, first)
+        column(self.text, self.node.span.start)
     }
 
     /// Returns whether the recipient stands before what is sealed for it.
@@ -126,8 +125,7 @@ impl Addition {
             edits.push(Edit::remove(document.root.span.clone()));
         }
         let end = document_end(text, document);
-        let column =
-            entries.first().map_or(0, |entry| entry.key_span.start - line_start(text, entry.key_span.start));
+        let column = if entries.is_empty() { 0 } else { column(text, document.root.span.start) };
         let body = indented(&self.text, column);
         let open_line = end > 0 && !text.get(..end).is_some_and(|before| before.ends_with('\n'));
         edits.push(Edit::insert(end, format!("{}{}", if open_line { "\n" } else { "" }, body)));

@@ -76,6 +76,7 @@ impl<'a> Draft<'a> {
         let walk = walk(plain.text.expose(), &plain.stream, rule, indent);
         check_merges(plain, &walk)?;
         check_breaks(plain, &walk)?;
+        check_marks(plain, &walk)?;
         let contents = walk.leaves.iter().map(|leaf| check(plain, leaf, reader)).collect::<Result<_, _>>()?;
         Ok(Self { plain, walk, contents })
     }
@@ -227,6 +228,18 @@ fn check_breaks(plain: &Plain, walk: &Walk<'_>) -> Result<(), SopsError> {
     let mut breaks = plain.text.expose().match_indices(['\u{85}', '\u{2028}', '\u{2029}']);
     match breaks.find(|(at, _)| !sealed(*at)) {
         Some((at, _)) => Err(Refusal::Separator.at(&Path::default(), plain.position(at))),
+        None => Ok(()),
+    }
+}
+
+/// Checks for byte order marks behind the first character: YAML 1.2 skips one before a document, sops does not.
+fn check_marks(plain: &Plain, walk: &Walk<'_>) -> Result<(), SopsError> {
+    let text = plain.text.expose();
+    let begins = |at: usize| text.get(..at).is_some_and(|before| before.ends_with(['\n', '\r', '\u{feff}']));
+    let inside = |at: usize| walk.leaves.iter().any(|leaf| leaf.span.contains(&at));
+    let mut marks = text.match_indices('\u{feff}').map(|(at, _)| at);
+    match marks.find(|at| begins(*at) && !inside(*at)) {
+        Some(at) => Err(Refusal::ByteOrderMark.at(&Path::default(), plain.position(at))),
         None => Ok(()),
     }
 }

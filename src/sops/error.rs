@@ -159,6 +159,9 @@ pub enum Refusal {
     /// A line or paragraph separator in clear text.
     #[error("contains U+0085, U+2028 or U+2029, which sops takes for a line break")]
     Separator,
+    /// A byte order mark that is not the first character of the text.
+    #[error("begins a line with U+FEFF, which sops takes for text")]
+    ByteOrderMark,
     /// A string that begins with a line break, in clear text: sops 3.9 drops it, and later ones do in a list.
     #[error("begins with a line break, which sops loses")]
     LeadingBreak,
@@ -282,6 +285,7 @@ impl Refusal {
             Self::Tag => "leave the tag out",
             Self::NegativeZero => "write 0, or put it in quotes",
             Self::Separator | Self::LeadingBreak => "let the rule select it, or leave the character out",
+            Self::ByteOrderMark => "leave the character out; it shows only in a hex dump",
             Self::CommentInList => "move the comment above the list's key",
             Self::LooseDocuments => "leave `mac_only_encrypted` out, or write one document a file",
             Self::NoRecipient => "name one in `.sops.yaml`, or set SOPS_AGE_RECIPIENTS",

@@ -16,9 +16,9 @@ use super::plain::Plain;
 use super::random::Random;
 use super::stash::Stash;
 use super::value::{Content, Kind, Value};
-use super::walk::{Leaf, Walk, walk};
+use super::walk::{Leaf, Walk, column, walk};
 use crate::secret::Secret;
-use crate::yaml::{Edit, Value as Yaml, apply, block_end, emit, line_start};
+use crate::yaml::{Edit, Value as Yaml, apply, block_end, emit};
 
 /// A file that a key opened and whose MAC fits.
 pub struct Opened<'a> {
@@ -97,7 +97,7 @@ impl<'a> Opened<'a> {
             edits.push(match (value.kind(), leaf.dash) {
                 (Kind::Comment, Some(dash)) => {
                     let empty = list_of(leaf).is_some_and(|list| kept.insert(list));
-                    let pad = " ".repeat(dash - line_start(text, dash));
+                    let pad = " ".repeat(column(text, dash));
                     // A list of nothing but comments has to stay a list.
                     let lead = if empty { format!("[]\n{pad}") } else { String::new() };
                     Edit::new(dash..leaf.span.end, format!("{lead}#{}", one_line(value)))
@@ -260,12 +260,12 @@ impl<'a> Opened<'a> {
         let (Yaml::Mapping { flow: false, .. }, Some(last)) = (&node.value, node.entries().last()) else {
             return Err(Refusal::NoRoom.at(path, plain.position(node.span.start)));
         };
-        let (start, end) = (last.key_span.start, block_end(text, last.value.span.end));
+        let end = block_end(text, last.value.span.end);
         let newline = if text.get(..end).is_some_and(|before| before.ends_with('\n')) { "" } else { "\n" };
         let key = emit(&serde_json::json!({ key: 0 }), self.file.indent());
         let lead = format!(
             "{newline}{}{}",
-            " ".repeat(start - line_start(text, start)),
+            " ".repeat(column(text, node.span.start)),
             key.trim_end_matches(['0', '\n'])
         );
         Ok(Place { span: end..end, column: None, lead, tail: "\n" })

@@ -110,7 +110,7 @@ impl<'a> Walker<'_, 'a> {
                 if let Some(first) = entries.first().filter(|_| !frame.flow) {
                     frame.span.start = first.key_span.start;
                 }
-                frame.column = self.column_of(frame.span.start);
+                frame.column = self.column_of(node.span.start);
                 let below = (!frame.flow).then(|| self.indent.below(frame.column));
                 self.frames.push(frame.clone());
                 for entry in entries.iter().filter(|entry| !is_metadata(at, &entry.key)) {
@@ -188,7 +188,7 @@ impl<'a> Walker<'_, 'a> {
     }
 
     fn column_of(&self, at: usize) -> usize {
-        at - line_start(self.text, at)
+        column(self.text, at)
     }
 
     /// Returns the offset of the first `-` between the last token and `before` that a blank follows, comments aside.
@@ -317,6 +317,15 @@ impl<'f> Near<'f> {
         let last = self.closing.iter().rev().find(|frame| !frame.flow && column > next);
         last.or_else(|| self.open.last()).copied()
     }
+}
+
+/// Returns the column of an offset; a byte order mark at the beginning of the text takes up none.
+///
+/// A block mapping's keys stand in the column of the mapping's span, not always in that of the first key: a tag, an
+/// anchor or a `?` may come before it.
+pub(super) fn column(text: &str, at: usize) -> usize {
+    let line = text.get(line_start(text, at)..at).unwrap_or_default();
+    line.strip_prefix('\u{feff}').unwrap_or(line).len()
 }
 
 fn is_metadata(at: &Frame, key: &str) -> bool {

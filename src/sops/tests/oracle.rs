@@ -114,6 +114,21 @@ fn sops_reads_and_rewrites_what_we_write() {
 
 #[test]
 #[ignore = "needs released sops programs"]
+fn sops_reads_what_begins_in_other_ways() {
+    let folder = tempfile::tempdir().unwrap();
+    for plain in rewrite::FIRST_KEYS {
+        let text = sealed(plain, "^password$");
+        std::fs::write(folder.path().join("x.yaml"), &text).unwrap();
+        for program in programs() {
+            let back = sops(&program, folder.path(), &["decrypt", "x.yaml"])
+                .unwrap_or_else(|error| panic!("{error}\n{text}"));
+            assert_eq!(trees(&back), trees(plain), "{}\n{text}", program.display());
+        }
+    }
+}
+
+#[test]
+#[ignore = "needs released sops programs"]
 fn we_read_and_rewrite_what_sops_writes() {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("x.yaml");

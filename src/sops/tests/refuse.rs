@@ -148,6 +148,21 @@ fn what_sops_cannot_keep_is_refused() {
             "the document contains U+0085, U+2028 or U+2029, which sops takes for a line break at line 1, column 4",
             23,
         ),
+        (
+            "# top\n\u{feff}a:\n    #x\n",
+            "the document begins a line with U+FEFF, which sops takes for text at line 2, column 1",
+            23,
+        ),
+        (
+            "\u{feff}\u{feff}a: 1\n",
+            "the document begins a line with U+FEFF, which sops takes for text at line 1, column 1",
+            23,
+        ),
+        (
+            "a: 1\n...\n\u{feff}---\nb: 2\n",
+            "the document begins a line with U+FEFF, which sops takes for text at line 3, column 1",
+            23,
+        ),
         ("a: [\n", "the text is no YAML that can be read", 2),
     ] {
         let error = refuse(plain);

@@ -97,6 +97,29 @@ fn windows_line_breaks_survive() {
     assert!(opened(&sealed(plain, "^password$")).starts_with(&plain[..30]));
 }
 
+/// Texts whose first key does not stand where the mapping begins, or not in the column that its offset says.
+pub(super) const FIRST_KEYS: [&str; 6] = [
+    "\u{feff}password: x\n",
+    "\u{feff}# c\npassword: x\na:\n    #c\n",
+    "!!str password: x\nb: 1\n",
+    "&k password: x\nb: 1\n",
+    "  ? password\n  : x\n",
+    "a: 1\n---\n? # c\n  password\n: x\n",
+];
+
+#[test]
+fn what_stands_before_the_first_key_is_no_indentation() {
+    for plain in FIRST_KEYS {
+        let text = sealed(plain, "^password$");
+        assert_eq!(opened(&text), plain, "{text}");
+        let file = Encrypted::parse(&text).unwrap();
+        let open = file.open(&alice()).unwrap();
+        let last = trees(plain).len() - 1;
+        let set = open.set(last, &Path::of_keys(["new"]), &Value::int(1), now(), &mut counter());
+        assert_eq!(trees(&opened(&set.unwrap().unwrap()))[last]["new"], 1, "{plain}");
+    }
+}
+
 #[test]
 fn our_layout_is_that_of_sops() {
     // What `sops encrypt` made of the same text, ciphertext and key left out.
