@@ -162,6 +162,9 @@ pub enum Refusal {
     /// A byte order mark that is not the first character of the text.
     #[error("begins a line with U+FEFF, which sops takes for text")]
     ByteOrderMark,
+    /// A line break of the old Macintosh.
+    #[error("ends a line with a carriage return alone")]
+    CarriageReturn,
     /// A string that begins with a line break, in clear text: sops 3.9 drops it, and later ones do in a list.
     #[error("begins with a line break, which sops loses")]
     LeadingBreak,
@@ -286,6 +289,7 @@ impl Refusal {
             Self::NegativeZero => "write 0, or put it in quotes",
             Self::Separator | Self::LeadingBreak => "let the rule select it, or leave the character out",
             Self::ByteOrderMark => "leave the character out; it shows only in a hex dump",
+            Self::CarriageReturn => "end every line with LF or CR LF",
             Self::CommentInList => "move the comment above the list's key",
             Self::LooseDocuments => "leave `mac_only_encrypted` out, or write one document a file",
             Self::NoRecipient => "name one in `.sops.yaml`, or set SOPS_AGE_RECIPIENTS",

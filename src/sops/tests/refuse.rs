@@ -163,6 +163,13 @@ fn what_sops_cannot_keep_is_refused() {
             "the document begins a line with U+FEFF, which sops takes for text at line 3, column 1",
             23,
         ),
+        (
+            "a: 1\r# c\nb: 2\n",
+            "the document ends a line with a carriage return alone at line 1, column 5",
+            23,
+        ),
+        ("a: 1\nb:\n    ? # c\n      <<\n", "there is a merge key, `<<` at line 4, column 7", 23),
+        ("a: {<<}\n", "there is a merge key, `<<` at line 1, column 5", 23),
         ("a: [\n", "the text is no YAML that can be read", 2),
     ] {
         let error = refuse(plain);
