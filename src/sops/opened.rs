@@ -153,8 +153,8 @@ impl<'a> Opened<'a> {
     fn has_room(&self, leaf: &Leaf<'_>, column: usize, value: &Value) -> bool {
         let rest = self.file.text().get(leaf.span.end..).unwrap_or_default();
         let (line, below) = rest.split_once('\n').unwrap_or((rest, ""));
-        if !line.trim().is_empty() {
-            return false;
+        if !matches!(line, "" | "\r") {
+            return false; // blanks would be text, a comment too
         }
         let keeps = value.text().ends_with("\n\n") || value.text() == "\n";
         let mut blanks = below.lines().take_while(|line| line.trim().is_empty());
