@@ -138,6 +138,13 @@ fn blanks_at_the_end_of_a_line_stay_what_they_are() {
 }
 
 #[test]
+fn a_comment_behind_a_block_scalars_header_goes_with_it() {
+    let plain = "a:\n    - x\npassword: | # why\n    l1\n    l2\nb: | # stays\n    l\n";
+    let text = sealed(plain, "^password$");
+    assert_eq!(opened(&text), plain.replace(" # why", ""), "{text}");
+}
+
+#[test]
 fn our_layout_is_that_of_sops() {
     // What `sops encrypt` made of the same text, ciphertext and key left out.
     let mask = |text: &str| {
