@@ -88,6 +88,15 @@ impl<'a> Draft<'a> {
         self.plain.stream.documents.len()
     }
 
+    /// Returns whether a document is written as `{…}`; [`None`] if there is nothing in it, and either would do.
+    pub(super) fn is_flow(&self, document: usize) -> Option<bool> {
+        let root = &self.plain.stream.documents.get(document)?.root;
+        match &root.value {
+            Yaml::Mapping { entries, flow } if !entries.is_empty() => Some(*flow),
+            _ => None,
+        }
+    }
+
     /// Returns whether two drafts hold the same values, types, order and comments; layout does not count.
     pub(super) fn same(&self, other: &Self) -> bool {
         let leaves = |draft: &Self| {

@@ -132,6 +132,9 @@ pub enum Refusal {
     /// A mapping written `{…}` at the top, to which no block can be added.
     #[error("the document is written as `{{…}}`")]
     FlowRoot,
+    /// A mapping in block style at the top, for a file whose `sops:` stands in `{…}`.
+    #[error("the document is not written as `{{…}}`, as the encrypted file is")]
+    BlockRoot,
     /// A `sops` key that is no metadata.
     #[error("the key `sops` is taken by SOPS itself")]
     SopsKey,
@@ -280,6 +283,7 @@ impl Refusal {
             Self::List => "put it below a key, such as `patch:`; SOPS needs a mapping at the top",
             Self::NoMapping | Self::Empty => "write a mapping of keys and values",
             Self::FlowRoot => "write it in block style, one key a line",
+            Self::BlockRoot => "write it as JSON, as it was decrypted",
             Self::SopsKey => "give the key another name",
             Self::Alias | Self::Merge => {
                 "write the value out: SOPS would do so, and the anchor would be lost"

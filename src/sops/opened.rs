@@ -306,6 +306,12 @@ impl<'a> Opened<'a> {
         let mac = seal_mac(&cipher, &sealed.mac, &time, random)?;
         let blocks = (0..draft.documents()).map(|document| {
             let block = self.file.block(document).ok_or(SopsError::NotEncrypted)?;
+            // The `sops:` keeps its style, and both styles cannot stand in one mapping.
+            match draft.is_flow(document) {
+                Some(true) if !block.is_flow() => return Err(Refusal::FlowRoot.whole()),
+                Some(false) if block.is_flow() => return Err(Refusal::BlockRoot.whole()),
+                _ => {}
+            }
             let edits = match age {
                 Some(lines) => vec![block.age(lines).ok_or_else(|| Refusal::FlowRoot.whole())?],
                 None => Vec::new(),

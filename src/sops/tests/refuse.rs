@@ -191,6 +191,25 @@ fn what_sops_cannot_keep_is_refused() {
 }
 
 #[test]
+fn another_style_than_the_files_is_refused() {
+    let block = sealed("a: 1\n", "x");
+    for (file, plain, want) in [
+        (block.clone(), "{a: 2}\n", "the document is written as `{…}`"),
+        (block, "a: 1\n---\n{a: 2}\n", "the document is written as `{…}`"),
+        (
+            vector("other/patch.json"),
+            "a: 1\n",
+            "the document is not written as `{…}`, as the encrypted file is",
+        ),
+    ] {
+        let file = Encrypted::parse(&file).unwrap();
+        let error = file.open(&alice()).unwrap().reencrypt(plain, now(), &mut counter()).unwrap_err();
+        assert_eq!(error.to_string(), want);
+        assert!(error.help().is_some());
+    }
+}
+
+#[test]
 fn a_rule_with_a_gap_is_caught() {
     let plain =
         "config:\n    a:\n        auth:\n            password: x\n            identityToken: hunter2\n";
