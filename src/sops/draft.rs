@@ -1,3 +1,5 @@
+use std::ops::Range;
+
 use super::block::Addition;
 use super::cipher::{Cipher, is_token};
 use super::error::{Refusal, SopsError};
@@ -76,7 +78,7 @@ impl<'a> Draft<'a> {
         let walk = walk(plain.text.expose(), &plain.stream, rule, indent);
         check_merges(plain, &walk)?;
         check_breaks(plain, &walk)?;
-        check_marks(plain, &walk)?;
+        check_lines(plain, &walk)?;
         let contents = walk.leaves.iter().map(|leaf| check(plain, leaf, reader)).collect::<Result<_, _>>()?;
         Ok(Self { plain, walk, contents })
     }
@@ -84,6 +86,15 @@ impl<'a> Draft<'a> {
     /// Returns how many documents there are.
     pub(super) fn documents(&self) -> usize {
         self.plain.stream.documents.len()
+    }
+
+    /// Returns whether a document is written as `{…}`; [`None`] if there is nothing in it, and either would do.
+    pub(super) fn is_flow(&self, document: usize) -> Option<bool> {
+        let root = &self.plain.stream.documents.get(document)?.root;
+        match &root.value {
+            Yaml::Mapping { entries, flow } if !entries.is_empty() => Some(*flow),
+            _ => None,
+        }
     }
 
     /// Returns whether two drafts hold the same values, types, order and comments; layout does not count.
@@ -208,18 +219,26 @@ fn check_merges(plain: &Plain, walk: &Walk<'_>) -> Result<(), SopsError> {
     let comments =
         plain.stream.documents.iter().flat_map(|document| &document.comments).map(|comment| &comment.span);
     let scalars = walk.leaves.iter().filter(|leaf| matches!(leaf.node.value, Yaml::Scalar(_)));
-    let known: Vec<_> = scalars.map(|leaf| &leaf.span).chain(comments).collect();
-    let is_key = |at: usize| {
+    let keys = plain.stream.documents.iter().flat_map(|document| key_spans(&document.root));
+    let known: Vec<_> = scalars.map(|leaf| &leaf.span).chain(comments).chain(keys).collect();
+    let is_word = |at: usize| {
         let before = text.get(..at).and_then(|text| text.chars().next_back());
-        let after = text.get(at + 2..).unwrap_or_default().trim_start();
-        after.starts_with(':')
-            && before.is_none_or(|c| c.is_whitespace() || matches!(c, '{' | ',' | '\u{feff}'))
+        let after = text.get(at + 2..).and_then(|text| text.chars().next());
+        before.is_none_or(|c| c.is_whitespace() || matches!(c, '{' | '[' | ',' | '\u{feff}'))
+            && after.is_none_or(|c| c.is_whitespace() || matches!(c, ':' | '}' | ']' | ','))
     };
     let merges = text.match_indices("<<").map(|(at, _)| at);
-    match merges.into_iter().find(|at| is_key(*at) && !known.iter().any(|span| span.contains(at))) {
+    match merges.into_iter().find(|at| is_word(*at) && !known.iter().any(|span| span.contains(at))) {
         Some(at) => Err(Refusal::Merge.at(&Path::default(), plain.position(at))),
         None => Ok(()),
     }
+}
+
+/// Returns where the keys of a node stand, and those below it.
+fn key_spans(node: &Node) -> Vec<&Range<usize>> {
+    let entries = node.entries().iter();
+    let below = entries.flat_map(|entry| std::iter::once(&entry.key_span).chain(key_spans(&entry.value)));
+    below.chain(node.items().iter().flat_map(key_spans)).collect()
 }
 
 /// Checks for what YAML 1.1, and so sops, takes for a line break.
@@ -232,16 +251,21 @@ fn check_breaks(plain: &Plain, walk: &Walk<'_>) -> Result<(), SopsError> {
     }
 }
 
-/// Checks for byte order marks behind the first character: YAML 1.2 skips one before a document, sops does not.
-fn check_marks(plain: &Plain, walk: &Walk<'_>) -> Result<(), SopsError> {
+/// Checks the lines between the values: for byte order marks behind the first character, which YAML 1.2 skips before a
+/// document and sops does not, and for carriage returns that are a whole line break.
+fn check_lines(plain: &Plain, walk: &Walk<'_>) -> Result<(), SopsError> {
     let text = plain.text.expose();
-    let begins = |at: usize| text.get(..at).is_some_and(|before| before.ends_with(['\n', '\r', '\u{feff}']));
-    let inside = |at: usize| walk.leaves.iter().any(|leaf| leaf.span.contains(&at));
-    let mut marks = text.match_indices('\u{feff}').map(|(at, _)| at);
-    match marks.find(|at| begins(*at) && !inside(*at)) {
-        Some(at) => Err(Refusal::ByteOrderMark.at(&Path::default(), plain.position(at))),
-        None => Ok(()),
-    }
+    let refused = text.match_indices(['\u{feff}', '\r']).find_map(|(at, found)| {
+        let (before, after) = (text.get(..at)?, text.get(at + found.len()..)?);
+        let refusal = match found {
+            "\r" if !after.starts_with('\n') => Refusal::CarriageReturn,
+            "\u{feff}" if before.ends_with(['\n', '\u{feff}']) => Refusal::ByteOrderMark,
+            _ => return None,
+        };
+        let inside = walk.leaves.iter().any(|leaf| leaf.span.contains(&at));
+        (!inside).then(|| refusal.at(&Path::default(), plain.position(at)))
+    });
+    refused.map_or(Ok(()), Err)
 }
 
 /// Checks one value and returns it.

@@ -132,6 +132,9 @@ pub enum Refusal {
     /// A mapping written `{…}` at the top, to which no block can be added.
     #[error("the document is written as `{{…}}`")]
     FlowRoot,
+    /// A mapping in block style at the top, for a file whose `sops:` stands in `{…}`.
+    #[error("the document is not written as `{{…}}`, as the encrypted file is")]
+    BlockRoot,
     /// A `sops` key that is no metadata.
     #[error("the key `sops` is taken by SOPS itself")]
     SopsKey,
@@ -162,6 +165,9 @@ pub enum Refusal {
     /// A byte order mark that is not the first character of the text.
     #[error("begins a line with U+FEFF, which sops takes for text")]
     ByteOrderMark,
+    /// A line break of the old Macintosh.
+    #[error("ends a line with a carriage return alone")]
+    CarriageReturn,
     /// A string that begins with a line break, in clear text: sops 3.9 drops it, and later ones do in a list.
     #[error("begins with a line break, which sops loses")]
     LeadingBreak,
@@ -277,6 +283,7 @@ impl Refusal {
             Self::List => "put it below a key, such as `patch:`; SOPS needs a mapping at the top",
             Self::NoMapping | Self::Empty => "write a mapping of keys and values",
             Self::FlowRoot => "write it in block style, one key a line",
+            Self::BlockRoot => "write it as JSON, as it was decrypted",
             Self::SopsKey => "give the key another name",
             Self::Alias | Self::Merge => {
                 "write the value out: SOPS would do so, and the anchor would be lost"
@@ -286,6 +293,7 @@ impl Refusal {
             Self::NegativeZero => "write 0, or put it in quotes",
             Self::Separator | Self::LeadingBreak => "let the rule select it, or leave the character out",
             Self::ByteOrderMark => "leave the character out; it shows only in a hex dump",
+            Self::CarriageReturn => "end every line with LF or CR LF",
             Self::CommentInList => "move the comment above the list's key",
             Self::LooseDocuments => "leave `mac_only_encrypted` out, or write one document a file",
             Self::NoRecipient => "name one in `.sops.yaml`, or set SOPS_AGE_RECIPIENTS",

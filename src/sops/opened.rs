@@ -153,8 +153,8 @@ impl<'a> Opened<'a> {
     fn has_room(&self, leaf: &Leaf<'_>, column: usize, value: &Value) -> bool {
         let rest = self.file.text().get(leaf.span.end..).unwrap_or_default();
         let (line, below) = rest.split_once('\n').unwrap_or((rest, ""));
-        if !line.trim().is_empty() {
-            return false;
+        if !matches!(line, "" | "\r") {
+            return false; // blanks would be text, a comment too
         }
         let keeps = value.text().ends_with("\n\n") || value.text() == "\n";
         let mut blanks = below.lines().take_while(|line| line.trim().is_empty());
@@ -306,6 +306,12 @@ impl<'a> Opened<'a> {
         let mac = seal_mac(&cipher, &sealed.mac, &time, random)?;
         let blocks = (0..draft.documents()).map(|document| {
             let block = self.file.block(document).ok_or(SopsError::NotEncrypted)?;
+            // The `sops:` keeps its style, and both styles cannot stand in one mapping.
+            match draft.is_flow(document) {
+                Some(true) if !block.is_flow() => return Err(Refusal::FlowRoot.whole()),
+                Some(false) if block.is_flow() => return Err(Refusal::BlockRoot.whole()),
+                _ => {}
+            }
             let edits = match age {
                 Some(lines) => vec![block.age(lines).ok_or_else(|| Refusal::FlowRoot.whole())?],
                 None => Vec::new(),

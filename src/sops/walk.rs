@@ -160,9 +160,9 @@ impl<'a> Walker<'_, 'a> {
         dash: Option<usize>,
         parent: usize,
     ) {
-        let leaves = self.out.leaves.len();
+        let (leaves, frames) = (self.out.leaves.len(), self.frames.len());
         self.node(node, at, column, dash);
-        if self.out.leaves.len() > leaves && self.frames.len() == parent + 1 {
+        if self.out.leaves.len() > leaves && self.frames.len() == frames {
             self.token(&node.span, parent);
         }
         self.cursor = self.cursor.max(node.span.end);

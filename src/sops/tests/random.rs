@@ -118,3 +118,70 @@ proptest! {
         }
     }
 }
+
+/// Texts as hardly anyone writes them: words and signs of YAML in any order.
+fn odd() -> impl Strategy<Value = String> {
+    let words = [
+        "a",
+        "b",
+        "password",
+        "password: x\n",
+        "b:\n  ",
+        "password:\n  - ",
+        ": ",
+        ":",
+        "\n",
+        "\n",
+        "\n  ",
+        "\n    ",
+        "\r\n",
+        "\r",
+        " ",
+        "  ",
+        "\t",
+        "- ",
+        "? ",
+        "&x ",
+        "!!str ",
+        "!!map ",
+        "\u{feff}",
+        "\u{85}",
+        "\n---\n",
+        "\n...\n",
+        "%YAML 1.2\n",
+        "|",
+        "|2",
+        "|-",
+        ">+",
+        "# c\n",
+        " # d\n",
+        "1",
+        "'q'",
+        "\"d\"",
+        "\"",
+        "{",
+        "}",
+        "[",
+        "]",
+        ", ",
+        "{}",
+        "[]",
+        "<<",
+        "~",
+        "sops",
+    ];
+    prop::collection::vec(prop::sample::select(words.to_vec()), 2..16).prop_map(|words| words.concat())
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 500, ..ProptestConfig::default() })]
+
+    #[test]
+    fn what_nobody_writes_survives_or_is_refused(text in odd(), all in any::<bool>()) {
+        let rule = if all { Rule::default() } else { Rule::encrypted_regex("^password$").unwrap() };
+        match encrypt(&text, &Settings { rule, ..settings("x") }, now(), &mut counter()) {
+            Ok(sealed) => prop_assert_eq!(trees(&opened(&sealed)), trees(&text), "{}", sealed),
+            Err(error) => prop_assert!(!matches!(error, SopsError::ReadBack), "{:?}", text),
+        }
+    }
+}

@@ -163,6 +163,13 @@ fn what_sops_cannot_keep_is_refused() {
             "the document begins a line with U+FEFF, which sops takes for text at line 3, column 1",
             23,
         ),
+        (
+            "a: 1\r# c\nb: 2\n",
+            "the document ends a line with a carriage return alone at line 1, column 5",
+            23,
+        ),
+        ("a: 1\nb:\n    ? # c\n      <<\n", "there is a merge key, `<<` at line 4, column 7", 23),
+        ("a: {<<}\n", "there is a merge key, `<<` at line 1, column 5", 23),
         ("a: [\n", "the text is no YAML that can be read", 2),
     ] {
         let error = refuse(plain);
@@ -181,6 +188,25 @@ fn what_sops_cannot_keep_is_refused() {
     );
     let loose = Settings { mac_scope: MacScope::Encrypted, ..settings("x") };
     assert!(encrypt("a: 1\n---\nb: 1\n", &loose, now(), &mut counter()).is_err());
+}
+
+#[test]
+fn another_style_than_the_files_is_refused() {
+    let block = sealed("a: 1\n", "x");
+    for (file, plain, want) in [
+        (block.clone(), "{a: 2}\n", "the document is written as `{…}`"),
+        (block, "a: 1\n---\n{a: 2}\n", "the document is written as `{…}`"),
+        (
+            vector("other/patch.json"),
+            "a: 1\n",
+            "the document is not written as `{…}`, as the encrypted file is",
+        ),
+    ] {
+        let file = Encrypted::parse(&file).unwrap();
+        let error = file.open(&alice()).unwrap().reencrypt(plain, now(), &mut counter()).unwrap_err();
+        assert_eq!(error.to_string(), want);
+        assert!(error.help().is_some());
+    }
 }
 
 #[test]

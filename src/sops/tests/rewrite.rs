@@ -120,6 +120,30 @@ fn what_stands_before_the_first_key_is_no_indentation() {
     }
 }
 
+/// Texts with blanks at the end of a line or of the last line, where they may or may not be a scalar's.
+pub(super) const BLANKS: [&str; 6] = [
+    "a: |+\n    x\n        ",
+    "a: |1-\n  ",
+    "a: |+\n    x\n  ",
+    "password: |+\n    x\n  ",
+    "password: \"x\\ny\" ",
+    "password: \"x\\ny\"  \na: 1\n",
+];
+
+#[test]
+fn blanks_at_the_end_of_a_line_stay_what_they_are() {
+    for plain in BLANKS {
+        assert_eq!(trees(&opened(&sealed(plain, "^password$"))), trees(plain), "{plain}");
+    }
+}
+
+#[test]
+fn a_comment_behind_a_block_scalars_header_goes_with_it() {
+    let plain = "a:\n    - x\npassword: | # why\n    l1\n    l2\nb: | # stays\n    l\n";
+    let text = sealed(plain, "^password$");
+    assert_eq!(opened(&text), plain.replace(" # why", ""), "{text}");
+}
+
 #[test]
 fn our_layout_is_that_of_sops() {
     // What `sops encrypt` made of the same text, ciphertext and key left out.
