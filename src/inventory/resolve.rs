@@ -216,11 +216,11 @@ impl Inventory {
     /// The upstream is left to Talos where Talos tries it by itself (1.9 and later, and only at its own address), and
     /// listed last where it does not.
     fn mirror(&self, registry: &str, route: &Route<'_>, version: &TalosVersion) -> TalosMirror {
-        let upstream = upstream_endpoint(registry, route.upstream_url);
+        let upstream = || upstream_endpoint(registry, route.upstream_url);
         let mut endpoints = Vec::new();
         for hop in route.via {
             let endpoint = match hop {
-                Via::Upstream => upstream.clone(),
+                Via::Upstream => upstream(),
                 Via::Mirror(name) => self.mirrors.get(name).map(|mirror| mirror.endpoint(registry)),
             };
             endpoints.extend(endpoint.filter(|endpoint| is_new(&endpoints, endpoint)));
@@ -228,7 +228,7 @@ impl Inventory {
         let implicit = route.upstream_url.is_none();
         let left_to_talos = implicit && (version.puller_falls_back() || endpoints.is_empty());
         if route.fallback == Fallback::Upstream && !left_to_talos {
-            endpoints.extend(upstream.filter(|endpoint| is_new(&endpoints, endpoint)));
+            endpoints.extend(upstream().filter(|endpoint| is_new(&endpoints, endpoint)));
         }
         let skip_fallback = route.fallback == Fallback::Never && !endpoints.is_empty();
         TalosMirror { endpoints, skip_fallback }
@@ -268,7 +268,7 @@ impl Inventory {
                 continue;
             }
             let Some(upstream) = upstream_endpoint(name, route.upstream_url) else { continue };
-            let path = format!("registries.\"{name}\".upstream");
+            let path = || format!("registries.\"{name}\".upstream");
             add_host(&mut out, upstream.host(), &path, route.credentials, route.tls, values)?;
         }
         for (name, mirror) in &self.mirrors {
@@ -280,7 +280,7 @@ impl Inventory {
                 continue;
             }
             let host = Endpoint::new(mirror.url.clone(), false);
-            add_host(&mut out, host.host(), &format!("mirrors.{name}"), credentials, tls, values)?;
+            add_host(&mut out, host.host(), &|| format!("mirrors.{name}"), credentials, tls, values)?;
         }
         Ok(out)
     }
@@ -356,7 +356,12 @@ fn is_new(endpoints: &[Endpoint], endpoint: &Endpoint) -> bool {
 
 /// Fills a template of a project or path.
 pub(super) fn fill(template: &str, registry: &str) -> String {
-    template.replace("{registry_dashed}", &registry.replace(['.', ':'], "-")).replace("{registry}", registry)
+    if template == "{registry}" {
+        return registry.to_owned(); // most are
+    }
+    let dashed = || registry.replace(['.', ':'], "-");
+    let filled = template.replace("{registry}", registry);
+    if filled.contains("{registry_dashed}") { filled.replace("{registry_dashed}", &dashed()) } else { filled }
 }
 
 /// Returns the endpoint of a registry itself; `*` has none.
@@ -373,50 +378,55 @@ pub(super) fn upstream_endpoint(registry: &str, url: Option<&str>) -> Option<End
 fn add_host(
     out: &mut Registries,
     host: &str,
-    path: &str,
+    path: &dyn Fn() -> String,
     credentials: Option<&Credentials>,
     tls: Option<&Tls>,
     values: &mut dyn Values,
 ) -> Result<(), ResolveError> {
     if let Some(credentials) = credentials {
-        out.auth.insert(host.to_owned(), auth(credentials, &format!("{path}.credentials"), values)?);
+        out.auth.insert(host.to_owned(), auth(credentials, path, values)?);
     }
     if let Some(tls) = tls {
-        out.tls.insert(host.to_owned(), talos_tls(tls, &format!("{path}.tls"), values)?);
+        out.tls.insert(host.to_owned(), talos_tls(tls, &format!("{}.tls", path()), values)?);
     }
     Ok(())
 }
 
+/// Gets a secret; the place is only put into words where it cannot be had.
 fn secret(
     reference: &SecretRef,
-    path: String,
+    path: &dyn Fn() -> String,
     values: &mut dyn Values,
 ) -> Result<Secret<String>, ResolveError> {
     let secret = match values.secret(reference) {
         Ok(secret) => secret,
-        Err(source) => return Err(ResolveError::Source { path, source }),
+        Err(source) => return Err(ResolveError::Source { path: path(), source }),
     };
     if secret.expose().starts_with("ENC[") {
-        return Err(ResolveError::Encrypted { path });
+        return Err(ResolveError::Encrypted { path: path() });
     }
     Ok(secret)
 }
 
-fn auth(credentials: &Credentials, path: &str, values: &mut dyn Values) -> Result<Auth, ResolveError> {
+fn auth(
+    credentials: &Credentials,
+    path: &dyn Fn() -> String,
+    values: &mut dyn Values,
+) -> Result<Auth, ResolveError> {
+    let mut field =
+        |reference, name: &str| secret(reference, &|| format!("{}.credentials.{name}", path()), values);
     Ok(match credentials {
         Credentials::Pair { username, password } => Auth {
             username: Some(username.clone()),
-            password: Some(secret(password, format!("{path}.password"), values)?),
+            password: Some(field(password, "password")?),
             ..Auth::default()
         },
         Credentials::Raw(raw) => {
-            let auth = Some(secret(raw, format!("{path}.auth"), values)?);
-            Auth { auth, ..Auth::default() }.with_plain_pair()
+            Auth { auth: Some(field(raw, "auth")?), ..Auth::default() }.with_plain_pair()
         }
-        Credentials::IdentityToken(token) => Auth {
-            identity_token: Some(secret(token, format!("{path}.identityToken"), values)?),
-            ..Auth::default()
-        },
+        Credentials::IdentityToken(token) => {
+            Auth { identity_token: Some(field(token, "identityToken")?), ..Auth::default() }
+        }
     })
 }
 
@@ -443,7 +453,7 @@ fn talos_tls(tls: &Tls, path: &str, values: &mut dyn Values) -> Result<TalosTls,
     let client_identity = match (cert.transpose()?, &tls.client_identity) {
         (Some(cert), Some((_, key))) => {
             let path = format!("{path}.clientIdentity.key");
-            let mut key = secret(key, path.clone(), values)?;
+            let mut key = secret(key, &|| path.clone(), values)?;
             if !values.hides_secrets() {
                 pem::check_key(key.expose()).map_err(|message| ResolveError::Pem { path, message })?;
                 // What ends a file's last line belongs to PEM; a source that drops it gives the same key.

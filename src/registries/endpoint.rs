@@ -58,7 +58,14 @@ impl Endpoint {
     /// Returns the endpoint with `overridePath` on, meaning the same.
     #[must_use]
     pub fn with_override(&self) -> Self {
-        let (scheme, host, _) = self.parts();
+        let (scheme, host, path) = self.parts();
+        let odd = |path: &str| path.ends_with('/') || path.contains("//") || path.contains("/.");
+        if self.override_path
+            && !odd(path)
+            && self.url.len() == scheme.len() + "://".len() + host.len() + path.len()
+        {
+            return self.clone(); // it is written as it would be
+        }
         Self::new(format!("{scheme}://{host}{}", self.prefix()), true)
     }
 

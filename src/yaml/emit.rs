@@ -29,20 +29,31 @@ impl Default for Indent {
 /// Writes a tree as Go's yaml.v3 would, so that `sops set` on the result changes no other line.
 pub fn emit(value: &Value, indent: Indent) -> String {
     let mut out = String::new();
+    push(&mut out, value, indent);
+    out
+}
+
+fn push(out: &mut String, value: &Value, indent: Indent) {
     match value {
-        Value::Object(map) if !map.is_empty() => entries(&mut out, map, 0, indent, false),
-        Value::Array(items) if !items.is_empty() => list(&mut out, items, 0, indent, false),
+        Value::Object(map) if !map.is_empty() => entries(out, map, 0, indent, false),
+        Value::Array(items) if !items.is_empty() => list(out, items, 0, indent, false),
         other => {
-            push_leaf(&mut out, other, 0);
+            push_leaf(out, other, 0);
             out.push('\n');
         }
     }
-    out
 }
 
 /// Writes several documents with `---` between them.
 pub fn emit_stream(documents: &[Value], indent: Indent) -> String {
-    documents.iter().map(|document| emit(document, indent)).collect::<Vec<_>>().join("---\n")
+    let mut out = String::new();
+    for (at, document) in documents.iter().enumerate() {
+        if at > 0 {
+            out.push_str("---\n");
+        }
+        push(&mut out, document, indent);
+    }
+    out
 }
 
 fn pad(out: &mut String, column: usize) {

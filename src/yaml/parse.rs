@@ -288,10 +288,16 @@ impl<'a> Builder<'a> {
                 // A verbatim tag, `!<…>`, holds a `>` of its own.
                 let skip =
                     gap.find("!<").and_then(|at| Some(at + gap.get(at..)?.find('>')? + 1)).unwrap_or(0);
-                let start = gap
-                    .get(skip..)
-                    .and_then(|gap| gap.find(indicator))
-                    .map_or(span.start, |at| from + skip + at);
+                // A comment between the key and the header may hold one, too.
+                let in_comment = |at: usize| {
+                    let near = self.comments.iter().rev().take_while(|comment| comment.span.end > from);
+                    near.into_iter().any(|comment| comment.span.contains(&at))
+                };
+                let candidates = gap.match_indices(indicator).map(|(at, _)| from + at);
+                let start = candidates
+                    .filter(|at| *at >= from + skip)
+                    .find(|at| !in_comment(*at))
+                    .unwrap_or(span.start);
                 let header_end = self.text.get(start..).and_then(|rest| rest.find(['\r', '\n']));
                 let header_end = header_end.map_or(self.text.len(), |at| start + at);
                 let body = self.text.get(span.clone()).unwrap_or_default();
@@ -367,6 +373,18 @@ mod tests {
         assert!(!doc.comments[0].own_line && doc.comments[1].own_line);
         assert_eq!(doc.root.get("b").unwrap().as_str(), Some("l1\nl2\n"));
         assert_eq!(doc.root.get("f").unwrap().as_str(), Some("5"));
+    }
+
+    #[test]
+    fn a_comment_before_a_block_scalars_header_is_no_header() {
+        for (text, want) in [
+            ("p:\n  # a|b\n  |\n  x\n", "|\n  x"),
+            ("p: !!str # a>b\n  >\n  x\n", ">\n  x"),
+            ("p: | # x|y\n  x\n", "| # x|y\n  x"),
+        ] {
+            let doc = parse_one(text).unwrap();
+            assert_eq!(slice(text, doc.root.get("p").unwrap()), want, "{text:?}");
+        }
     }
 
     #[test]
