@@ -142,8 +142,10 @@ mod tests {
         ClientIdentity, Endpoint, Mirror, Registries, TalosVersion, Tls, hosts_directory, hosts_registries,
     };
 
-    fn registries(mirrors: &[(&str, &[(&str, bool)], bool)], tls: &[(&str, Tls)]) -> Registries {
-        let mirror = |(name, endpoints, skip): &(&str, &[(&str, bool)], bool)| {
+    type Given<'t> = (&'t str, &'t [(&'t str, bool)], bool);
+
+    fn registries(mirrors: &[Given<'_>], tls: &[(&str, Tls)]) -> Registries {
+        let mirror = |(name, endpoints, skip): &Given<'_>| {
             let endpoints = endpoints.iter().map(|(url, path)| Endpoint::new(*url, *path)).collect();
             ((*name).to_owned(), Mirror { endpoints, skip_fallback: *skip })
         };
