@@ -16,7 +16,6 @@ import (
 	"github.com/google/go-containerregistry/pkg/v1/partial"
 	"github.com/google/go-containerregistry/pkg/v1/random"
 	"github.com/google/go-containerregistry/pkg/v1/remote"
-	"github.com/google/go-containerregistry/pkg/v1/static"
 	"github.com/google/go-containerregistry/pkg/v1/types"
 )
 
@@ -24,6 +23,7 @@ import (
 type image struct {
 	Digest    string           `json:"digest"`
 	Objects   map[string]int64 `json:"objects"`             // manifests, configs and layers of every platform
+	Manifests []string         `json:"manifests"`           // among the objects
 	Referrers []string         `json:"referrers,omitempty"` // digests
 	Layer     string           `json:"layer,omitempty"`     // the largest
 }
@@ -41,7 +41,8 @@ func seed(host string) (map[string]image, error) {
 	s.push("group/sub/team/deep:1", s.image(types.OCIManifestSchema1, 8<<10))
 	s.signed("signed/app:1")
 	s.signed("conformance/pull:1")
-	s.push("conformance/pull:2", s.image(types.OCIManifestSchema1, 2048, 0))
+	s.push("conformance/pull:2", s.image(types.OCIManifestSchema1, 2048))
+	s.put("conformance/pull", "blobs", "", "sha256:"+emptySHA256, nil)
 	s.push("conformance/pull:multi", s.index())
 	s.sha512("library/strong")
 
@@ -68,26 +69,33 @@ func (s *seeder) reference(ref string) name.Reference {
 	return r
 }
 
-// image is one with layers of about these sizes; a layer of no size is a blob of no bytes.
+// image is one for linux/amd64 with layers of about these sizes.
 func (s *seeder) image(kind types.MediaType, sizes ...int64) v1.Image {
+	return s.platform("amd64", kind, sizes...)
+}
+
+func (s *seeder) platform(architecture string, kind types.MediaType, sizes ...int64) v1.Image {
 	base, config, layer := v1.Image(empty.Image), types.DockerConfigJSON, types.DockerUncompressedLayer
 	if kind == types.OCIManifestSchema1 {
 		config, layer = types.OCIConfigJSON, types.OCIUncompressedLayer
 	}
 
 	for _, size := range sizes {
-		l := v1.Layer(static.NewLayer(nil, layer))
-
-		if size > 0 {
-			var err error
-			l, err = random.Layer(size, layer, random.WithSource(s.random))
-			s.fail(err)
-		}
+		l, err := random.Layer(size, layer, random.WithSource(s.random))
+		s.fail(err)
 
 		image, err := mutate.Append(base, mutate.Addendum{Layer: l})
 		s.fail(err)
 		base = image
 	}
+
+	file, err := base.ConfigFile()
+	s.fail(err)
+
+	file = file.DeepCopy()
+	file.OS, file.Architecture = "linux", architecture
+	base, err = mutate.ConfigFile(base, file)
+	s.fail(err)
 
 	return mutate.ConfigMediaType(mutate.MediaType(base, kind), config)
 }
@@ -97,7 +105,7 @@ func (s *seeder) index() v1.ImageIndex {
 
 	for _, architecture := range []string{"amd64", "arm64"} {
 		index = mutate.AppendManifests(index, mutate.IndexAddendum{
-			Add:        s.image(types.OCIManifestSchema1, 3<<10, 5<<10),
+			Add:        s.platform(architecture, types.OCIManifestSchema1, 3<<10, 5<<10),
 			Descriptor: v1.Descriptor{Platform: &v1.Platform{OS: "linux", Architecture: architecture}},
 		})
 	}
@@ -123,7 +131,7 @@ func (s *seeder) push(ref string, what remote.Taggable) image {
 
 		manifest, err := what.IndexManifest()
 		s.fail(err)
-		s.add(&out, what)
+		out.Manifests = append(out.Manifests, s.add(&out, what))
 
 		for _, child := range manifest.Manifests {
 			img, err := what.Image(child.Digest)
@@ -142,7 +150,7 @@ func (s *seeder) push(ref string, what remote.Taggable) image {
 }
 
 func (s *seeder) walk(out *image, img v1.Image) {
-	s.add(out, img)
+	out.Manifests = append(out.Manifests, s.add(out, img))
 
 	config, err := img.RawConfigFile()
 	s.fail(err)
@@ -192,8 +200,9 @@ func (s *seeder) signed(ref string) {
 	}
 
 	for _, artifact := range []types.MediaType{"application/vnd.example.sbom", "application/vnd.example.signature"} {
-		referrer := mutate.Subject(mutate.ConfigMediaType(s.image(types.OCIManifestSchema1, 512), artifact), *subject).(v1.Image)
+		referrer := mutate.ConfigMediaType(s.image(types.OCIManifestSchema1, 512), artifact)
 		referrer = mutate.Annotations(referrer, map[string]string{"of": ref}).(v1.Image)
+		referrer = mutate.Subject(referrer, *subject).(v1.Image) // last: the others forget it
 
 		digest, err := referrer.Digest()
 		s.fail(err)
@@ -210,39 +219,17 @@ func (s *seeder) signed(ref string) {
 	s.push(repository+":"+strings.Replace(out.Digest, ":", "-", 1)+".sig", s.image(types.OCIManifestSchema1, 256))
 }
 
+// emptySHA256 is the digest of a blob of no bytes.
+const emptySHA256 = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"
+
 // sha512 is an image that is named by the other digest, and whose parts are.
 func (s *seeder) sha512(repository string) {
 	out := image{Objects: map[string]int64{}}
-	put := func(path, kind string, body []byte) string {
+	add := func(kind, media string, body []byte) string {
 		sum := sha512.Sum512(body)
 		digest := "sha512:" + hex.EncodeToString(sum[:])
 		out.Objects[digest] = int64(len(body))
-		method, url := http.MethodPost, "http://"+s.host+"/v2/"+repository+"/"+path+digest
-
-		if kind != "" {
-			method = http.MethodPut
-		}
-
-		request, err := http.NewRequest(method, url, bytes.NewReader(body))
-		if err != nil {
-			s.fail(err)
-
-			return digest
-		}
-
-		request.Header.Set("Content-Type", kind)
-
-		response, err := http.DefaultClient.Do(request)
-		if err != nil {
-			s.fail(err)
-
-			return digest
-		}
-		defer response.Body.Close()
-
-		if response.StatusCode != http.StatusCreated {
-			s.fail(fmt.Errorf("%s: %s", url, response.Status))
-		}
+		s.put(repository, kind, media, digest, body)
 
 		return digest
 	}
@@ -253,9 +240,39 @@ func (s *seeder) sha512(repository string) {
 	config := []byte(`{"architecture":"amd64","os":"linux","rootfs":{"type":"layers","diff_ids":[]}}`)
 	manifest := fmt.Appendf(nil, `{"schemaVersion":2,"mediaType":%q,"config":{"mediaType":%q,"digest":%q,"size":%d},"layers":[{"mediaType":%q,"digest":%q,"size":%d}]}`,
 		types.OCIManifestSchema1,
-		types.OCIConfigJSON, put("blobs/uploads/?digest=", "", config), len(config),
-		types.OCIUncompressedLayer, put("blobs/uploads/?digest=", "", layer), len(layer))
+		types.OCIConfigJSON, add("blobs", "", config), len(config),
+		types.OCIUncompressedLayer, add("blobs", "", layer), len(layer))
 
-	out.Digest = put("manifests/", string(types.OCIManifestSchema1), manifest)
+	out.Digest = add("manifests", string(types.OCIManifestSchema1), manifest)
+	out.Manifests = []string{out.Digest}
 	s.images[repository+"@"+out.Digest] = out
+}
+
+// put writes what go-containerregistry's client has no words for.
+func (s *seeder) put(repository, kind, media, digest string, body []byte) {
+	method, url := http.MethodPut, "http://"+s.host+"/v2/"+repository+"/manifests/"+digest
+	if kind == "blobs" {
+		method, url = http.MethodPost, "http://"+s.host+"/v2/"+repository+"/blobs/uploads/?digest="+digest
+	}
+
+	request, err := http.NewRequest(method, url, bytes.NewReader(body))
+	if err != nil {
+		s.fail(err)
+
+		return
+	}
+
+	request.Header.Set("Content-Type", media)
+
+	response, err := http.DefaultClient.Do(request)
+	if err != nil {
+		s.fail(err)
+
+		return
+	}
+	defer response.Body.Close()
+
+	if response.StatusCode != http.StatusCreated {
+		s.fail(fmt.Errorf("%s: %s", url, response.Status))
+	}
 }
