@@ -420,30 +420,3 @@ func (u *upstreams) credentials(t *testing.T, f front) string {
 	return newBed(t).write(t, "config.json", fmt.Appendf(nil, `{"auths":{%q:{"username":%q,"password":%q},"registry.example":{"username":%q,"password":%q}}}`,
 		host, u.User, u.Password, u.User, u.Password))
 }
-
-// TestCachePrivate: what the cache reads with credentials of its own is not for everybody, unless its operator says so.
-func TestCachePrivate(t *testing.T) {
-	u := seeded(t)
-
-	for _, kind := range []string{"private", "basic"} {
-		check(t, kind, func(t *testing.T) {
-			f := u.front(t, kind)
-			c := startCache(t, "--upstream", "registry.example="+f.url, "--credentials", "registry.example="+u.credentials(t, f))
-			single := u.image(t, "library/single:1")
-
-			for _, what := range []string{"head " + "library/single:1", "manifest library/single@" + single.Digest, "layer library/single@" + single.Layer} {
-				command, ref, _ := strings.Cut(what, " ")
-				if r := c.crane(t, command, c.host+"/registry.example/"+ref); r.code == 0 {
-					t.Errorf("%s: anybody may", what)
-				}
-			}
-
-			// containerd goes on to the registry itself.
-			c.hosts(t, "registry.example", u.front(t, "open").url, via{url: "http://" + c.host + "/v2/registry.example", override: true})
-
-			for _, version := range containerds {
-				c.containerd(t, version, "registry.example/library/single:1").has(t, single)
-			}
-		})
-	}
-}

@@ -175,7 +175,7 @@ func startCache(t *testing.T, flags ...string) cache {
 		t.Fatal(err)
 	}
 
-	address := regexp.MustCompile(`127\.0\.0\.1:\d+`)
+	address := regexp.MustCompile(`listening on https?://(127\.0\.0\.1:\d+)`)
 	bound, story, ended := make(chan string, 1), strings.Builder{}, make(chan struct{})
 
 	go func() {
@@ -187,9 +187,9 @@ func startCache(t *testing.T, flags ...string) cache {
 		for lines := bufio.NewScanner(said); lines.Scan(); {
 			fmt.Fprintln(&story, lines.Text())
 
-			if host := address.FindString(lines.Text()); host != "" && !found {
+			if host := address.FindStringSubmatch(lines.Text()); host != nil && !found {
 				found = true
-				bound <- host
+				bound <- host[1]
 			}
 		}
 	}()
@@ -245,7 +245,11 @@ func (b bed) hosts(t *testing.T, registry, server string, mirrors ...via) string
 			m.url, strings.Join(append([]string{"pull", "resolve"}, m.capabilities...), `", "`), m.override)
 	}
 
-	b.write(t, "hosts/"+strings.ReplaceAll(registry, ":", "_")+"/hosts.toml", []byte(text))
+	if host, port, ok := strings.Cut(registry, ":"); ok {
+		registry = host + "_" + port + "_"
+	}
+
+	b.write(t, "hosts/"+registry+"/hosts.toml", []byte(text))
 
 	return b.path("hosts")
 }
@@ -321,7 +325,7 @@ func (p pull) from(t *testing.T, host string) pull {
 	t.Helper()
 
 	for _, r := range p.requests {
-		if !strings.HasPrefix(r.URL, "http://"+host+"/") || r.Status/100 != 2 || r.Protocol != "HTTP/1.1" {
+		if _, where, _ := strings.Cut(r.URL, "://"); !strings.HasPrefix(where, host+"/") || r.Status/100 != 2 || r.Protocol != "HTTP/1.1" {
 			t.Errorf("%s\n%s is not the only one who answers: %s", p.command, host, p.story())
 
 			break
