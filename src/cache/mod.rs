@@ -1,5 +1,8 @@
 //! talmirror-cache: a pull-through cache for many upstream registries, one port, one folder.
 
 mod answer;
+pub mod config;
+mod glob;
 
 pub use answer::{Body, BoxFuture, Handler, Piece, Pieces};
+pub use glob::{Glob, GlobError};
