@@ -3,6 +3,7 @@
 mod answer;
 pub mod config;
 mod glob;
+mod service;
 
 pub use answer::{Body, BoxFuture, Handler, Piece, Pieces};
 pub use glob::{Glob, GlobError};
