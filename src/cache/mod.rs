@@ -2,4 +2,8 @@
 
 mod answer;
 
+pub mod store;
+
+pub mod flight;
+
 pub use answer::{Body, BoxFuture, Handler, Piece, Pieces};
