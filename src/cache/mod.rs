@@ -1,5 +1,6 @@
 //! talmirror-cache: a pull-through cache for many upstream registries, one port, one folder.
 
 mod answer;
+pub mod server;
 
 pub use answer::{Body, BoxFuture, Handler, Piece, Pieces};
