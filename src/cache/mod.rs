@@ -5,5 +5,11 @@ pub mod config;
 mod glob;
 mod service;
 
+pub mod store;
+
+pub mod flight;
+
+pub mod server;
+
 pub use answer::{Body, BoxFuture, Handler, Piece, Pieces};
 pub use glob::{Glob, GlobError};
