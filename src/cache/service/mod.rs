@@ -3,3 +3,5 @@
 mod coalesce;
 mod freshness;
 mod generations;
+mod grants;
+mod headers;
