@@ -1,6 +1,7 @@
 //! talmirror-cache: a pull-through cache for many upstream registries, one port, one folder.
 
 mod answer;
+mod evict;
 
 pub mod store;
 
