@@ -3,6 +3,7 @@
 mod answer;
 mod clients;
 pub mod config;
+mod evict;
 mod glob;
 mod service;
 
