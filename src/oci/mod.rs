@@ -14,6 +14,7 @@ mod range;
 mod ratelimit;
 mod realm;
 mod redirect;
+mod referrers;
 mod route;
 mod tags;
 mod token;
@@ -30,6 +31,7 @@ pub use range::{ContentRange, ContentRangeError, Range, Selection, Span, select}
 pub use ratelimit::{Quota, retry_after};
 pub use realm::{RealmRefused, check_realm};
 pub use redirect::{MAX_REDIRECTS, Pass, Redirect, RedirectRefused, follow};
+pub use referrers::filter_referrers;
 pub use route::{Method, Name, Object, Route, parse as parse_route};
 pub use tags::{MAX_TAGS_SIZE, TagPage, next_link, parse_tags, tag_page};
 pub use token::{Grant, Token, TokenError, TokenKey, TokenRequest, basic, scopes};
