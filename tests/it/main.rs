@@ -13,6 +13,7 @@
 #[path = "../support/authority.rs"]
 mod authority;
 mod bad_input;
+mod cache;
 mod command_line;
 mod examples;
 mod generate;

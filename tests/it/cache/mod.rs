@@ -1,0 +1,3 @@
+//! The cache, part by part.
+
+mod server;
