@@ -39,5 +39,5 @@ pub use resource::{
     ACTIVE_CONFIG, ConfigResource, IMAGE_CACHE, Kind, MACHINE_STATUS, MACHINE_TYPE, MachineStatus,
     PERSISTENT_CONFIG, Pending, REGISTRY_CONFIGS, Resource,
 };
-pub use tls::crypto_provider;
+pub use crate::tls::crypto_provider;
 pub use traces::foreign_hosts;
