@@ -2,6 +2,7 @@
 
 mod answer;
 mod clients;
+mod command;
 pub mod config;
 mod evict;
 mod glob;
@@ -13,5 +14,8 @@ pub mod flight;
 
 pub mod server;
 
+pub mod upstream;
+
+pub use command::main;
 pub use answer::{Body, BoxFuture, Handler, Piece, Pieces};
 pub use glob::{Glob, GlobError};
