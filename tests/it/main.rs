@@ -13,6 +13,12 @@
 #[path = "../support/authority.rs"]
 mod authority;
 mod bad_input;
+mod cache {
+    mod conformance;
+    mod store;
+    mod store_crash;
+    mod store_full;
+}
 mod command_line;
 mod examples;
 mod generate;
