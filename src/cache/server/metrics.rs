@@ -300,7 +300,7 @@ impl Metrics {
         Self { registry, ..metrics }
     }
 
-    /// Returns all numbers in the text format of OpenMetrics 1.0.
+    /// Returns all numbers in the text format of `OpenMetrics` 1.0.
     pub fn encode(&self) -> String {
         let mut text = String::new();
         // Writing into a string does not fail.
