@@ -392,7 +392,8 @@ impl RegistryClient {
         };
         let mut answer = self.ask_for_token(TokenRequest::new(realm.clone(), service, scopes, grant)).await?;
         // Some servers know no POST, or do not know it for this kind of token (containerd `authorizer.go` does the same).
-        if let (Some(Credential::Identity { user, token }), 400 | 401 | 404 | 405) = (credential, answer.status())
+        if let (Some(Credential::Identity { user, token }), 400 | 401 | 404 | 405) =
+            (credential, answer.status())
         {
             let grant = Grant::Password(user, token);
             answer = self.ask_for_token(TokenRequest::new(realm, service, scopes, grant)).await?;

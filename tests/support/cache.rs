@@ -128,8 +128,13 @@ impl Start {
     }
 
     fn run_in(self, root: PathBuf, dir: Option<Arc<tempfile::TempDir>>) -> Cache {
-        let mut child =
-            self.command(&root).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
+        let mut child = self
+            .command(&root)
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
         let log = Arc::new(Mutex::new(String::new()));
         let (send, bound) = std::sync::mpsc::channel();
         let (stderr, lines) = (child.stderr.take().unwrap(), Arc::clone(&log));
@@ -180,7 +185,8 @@ impl Cache {
 
     pub fn ask(&self, method: &str, path: &str, headers: &[(&str, &str)]) -> Answer {
         let mut reading = self.open(method, path, headers);
-        let length: usize = reading.headers.get("content-length").and_then(|text| text.parse().ok()).unwrap_or(0);
+        let length: usize =
+            reading.headers.get("content-length").and_then(|text| text.parse().ok()).unwrap_or(0);
         let length = if method == "HEAD" { 0 } else { length };
         let mut body = Vec::with_capacity(length);
         let mut first_byte = None;
@@ -238,7 +244,8 @@ impl Cache {
     }
 
     pub fn signal(&self, name: &str) {
-        let status = Command::new("kill").args([&format!("-{name}"), &self.pid().to_string()]).status().unwrap();
+        let status =
+            Command::new("kill").args([&format!("-{name}"), &self.pid().to_string()]).status().unwrap();
         assert!(status.success());
     }
 

@@ -7,10 +7,10 @@ use serde_json::{Value, json};
 use super::Format;
 use super::args::RootArgs;
 use super::control::{Verb, ask};
+use crate::cache::Glob;
 use crate::cache::config::ByteSize;
 use crate::cache::service::ago;
 use crate::cache::store::{Object, Store};
-use crate::cache::Glob;
 use crate::image::Digest;
 use crate::oci::Manifest;
 use crate::ui::error::CliError;
@@ -166,9 +166,8 @@ pub(super) fn run(ui: &mut Ui, args: &LsArgs) -> Result<Exit, CliError> {
     let now = Timestamp::now();
     let items = list.get("items").and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default();
     let text = |item: &Value, key: &str| item.get(key).and_then(Value::as_str).unwrap_or("-").to_owned();
-    let size = |item: &Value, key: &str| {
-        ByteSize(item.get(key).and_then(Value::as_u64).unwrap_or(0)).to_string()
-    };
+    let size =
+        |item: &Value, key: &str| ByteSize(item.get(key).and_then(Value::as_u64).unwrap_or(0)).to_string();
     let since = |item: &Value, key: &str| {
         text(item, key).parse().map_or_else(|_| "-".to_owned(), |then| format!("{} ago", ago(then, now)))
     };
@@ -176,7 +175,13 @@ pub(super) fn run(ui: &mut Ui, args: &LsArgs) -> Result<Exit, CliError> {
         if args.objects {
             let names = item.get("repositories").and_then(Value::as_array);
             let names = names.into_iter().flatten().filter_map(Value::as_str).collect::<Vec<_>>().join(",");
-            vec![text(item, "kind"), text(item, "digest"), size(item, "sizeBytes"), since(item, "usedAt"), names]
+            vec![
+                text(item, "kind"),
+                text(item, "digest"),
+                size(item, "sizeBytes"),
+                since(item, "usedAt"),
+                names,
+            ]
         } else {
             let missing = item.get("missing").and_then(Value::as_u64).unwrap_or(0);
             let parts = if missing == 0 { "all".to_owned() } else { format!("{missing} missing") };

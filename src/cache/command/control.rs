@@ -143,7 +143,9 @@ async fn answer(mut stream: tokio::net::UnixStream, store: &dyn Store, service: 
     }
     let verb = serde_json::from_str(&line).ok().and_then(|value: Value| Verb::read(&value));
     let answer = match verb {
-        None => json!({ "error": "the running server does not know this request: is it of another version?" }),
+        None => {
+            json!({ "error": "the running server does not know this request: is it of another version?" })
+        }
         Some(verb) => {
             let ran = verb.run(store).await;
             if matches!(verb, Verb::Prune(_)) {

@@ -4,7 +4,6 @@ use clap::{Args, ValueEnum};
 use serde_json::{Map, Value, json};
 use url::Url;
 
-use super::Format;
 use super::args::ConfigArgs;
 use super::load::load;
 use crate::cache::clients::{Reached, containerd, podman, talos};
@@ -20,12 +19,14 @@ const CERTS_D: &str = "/etc/containerd/certs.d";
 
 /// Arguments of `mirror-config`.
 #[derive(Debug, Args)]
-#[command(after_help = "Without a kind all of them are printed, each under a comment that says where it goes.
+#[command(
+    after_help = "Without a kind all of them are printed, each under a comment that says where it goes.
 
 Examples:
   talmirror-cache mirror-config --url http://10.0.0.5:5000
   talmirror-cache mirror-config talos --url http://10.0.0.5:5000 | talosctl patch mc -n 10.0.0.1 -p @/dev/stdin
-  talmirror-cache mirror-config podman --url https://cache.example > /etc/containers/registries.conf.d/cache.conf")]
+  talmirror-cache mirror-config podman --url https://cache.example > /etc/containers/registries.conf.d/cache.conf"
+)]
 pub(super) struct MirrorConfigArgs {
     /// For whom
     #[arg(value_enum)]
@@ -48,7 +49,13 @@ pub(super) struct MirrorConfigArgs {
     #[arg(long, env = "TALMIRROR_CACHE_TALOS_VERSION", default_value = "v1.14", value_name = "VERSION", value_parser = clap::value_parser!(TalosVersion))]
     talos_version: TalosVersion,
     /// How it is printed
-    #[arg(short, long, env = "TALMIRROR_CACHE_MIRROR_CONFIG_OUTPUT", default_value = "text", value_name = "FORMAT")]
+    #[arg(
+        short,
+        long,
+        env = "TALMIRROR_CACHE_MIRROR_CONFIG_OUTPUT",
+        default_value = "text",
+        value_name = "FORMAT"
+    )]
     output: Output,
 }
 
@@ -96,7 +103,8 @@ pub(super) fn run(ui: &mut Ui, args: &MirrorConfigArgs) -> Result<Exit, CliError
         ca: ca.transpose()?,
     };
     let ca_path = args.ca.as_ref().map(|file| file.display().to_string());
-    let kinds = args.kind.map_or_else(|| vec![Kind::Talos, Kind::Containerd, Kind::Podman], |kind| vec![kind]);
+    let kinds =
+        args.kind.map_or_else(|| vec![Kind::Talos, Kind::Containerd, Kind::Podman], |kind| vec![kind]);
     match args.output {
         Output::Json => {
             let mut object = Map::new();
@@ -125,7 +133,8 @@ pub(super) fn run(ui: &mut Ui, args: &MirrorConfigArgs) -> Result<Exit, CliError
 /// Returns the URL of where the cache listens.
 fn own_url(ui: &mut Ui, args: &MirrorConfigArgs, config: &Config) -> Result<Url, CliError> {
     let address = args.listen.first().or(config.listen.first());
-    let Some(address) = address.filter(|address| !address.ip().is_unspecified() && address.port() != 0) else {
+    let Some(address) = address.filter(|address| !address.ip().is_unspecified() && address.port() != 0)
+    else {
         return Err(CliError::usage("the cache listens on every address, or on any port")
             .help("say how clients reach it: --url http://HOST:PORT"));
     };
@@ -149,7 +158,8 @@ fn as_json(
         Kind::Talos => ("talos", talos(reached, &args.talos_version).into()),
         Kind::Containerd => {
             let files = containerd(reached, ca).into_iter();
-            let files = files.map(|(path, text)| json!({ "path": format!("{CERTS_D}/{path}"), "text": text }));
+            let files =
+                files.map(|(path, text)| json!({ "path": format!("{CERTS_D}/{path}"), "text": text }));
             ("containerd", files.collect())
         }
         Kind::Podman => ("podman", podman(reached).into()),

@@ -11,19 +11,21 @@ use super::control::{Verb, ask};
 use crate::cache::Glob;
 use crate::cache::config::ByteSize;
 use crate::cache::store::{Listed, Origin, Store, TagRecord};
+use crate::ui::Ui;
 use crate::ui::error::CliError;
 use crate::ui::exit::{self, Exit};
-use crate::ui::Ui;
 
 /// Arguments of `prune`.
 #[derive(Debug, Args)]
-#[command(after_help = "What several images share stays as long as one of them does. A running server is asked to do it; \
+#[command(
+    after_help = "What several images share stays as long as one of them does. A running server is asked to do it; \
 transfers that run are not cut.
 
 Examples:
   talmirror-cache prune 'ghcr.io/old/*' --dry-run
   talmirror-cache prune --unused-for 720h
-  talmirror-cache prune --all")]
+  talmirror-cache prune --all"
+)]
 pub(super) struct PruneArgs {
     /// Images whose name fits, such as ghcr.io/old/* or */alpine:3*
     #[arg(value_name = "PATTERN", required_unless_present_any = ["unused_for", "all"])]
@@ -207,11 +209,9 @@ mod tests {
 
     #[test]
     fn requests_read_back() {
-        for what in [
-            What::Named(vec!["a/*".parse().unwrap()]),
-            What::UnusedFor(Duration::from_secs(5)),
-            What::All,
-        ] {
+        for what in
+            [What::Named(vec!["a/*".parse().unwrap()]), What::UnusedFor(Duration::from_secs(5)), What::All]
+        {
             let wanted = Wanted { what, dry_run: true };
             assert_eq!(Wanted::read(&wanted.write()).unwrap().write(), wanted.write());
         }

@@ -27,7 +27,8 @@ const LOOK: Duration = Duration::from_secs(2);
 
 /// Arguments of `serve`.
 #[derive(Clone, Debug, Args)]
-#[command(after_help = "Once it accepts connections it says so in one line on standard error. SIGHUP, or a change of the \
+#[command(
+    after_help = "Once it accepts connections it says so in one line on standard error. SIGHUP, or a change of the \
 file, reads the configuration again without cutting a transfer. SIGTERM and SIGINT let transfers end first; a second one \
 does not wait.
 
@@ -35,7 +36,8 @@ Examples:
   talmirror-cache serve
   talmirror-cache serve --listen :5000 --root /var/lib/talmirror-cache --size-cap 50GiB
   talmirror-cache serve --upstream docker.io=https://registry-1.docker.io --credentials docker.io=hub.json --anonymous docker.io
-  talmirror-cache serve --config /etc/talmirror-cache.yaml --metrics-listen :9090")]
+  talmirror-cache serve --config /etc/talmirror-cache.yaml --metrics-listen :9090"
+)]
 pub(super) struct ServeArgs {
     #[command(flatten)]
     config: ConfigArgs,
@@ -63,7 +65,9 @@ pub(super) fn run(ui: &mut Ui, args: &ServeArgs) -> Result<Exit, CliError> {
     if args.config.config.is_none() {
         for host in config.unreadable() {
             ui.warn(
-                &format!("nobody may read what comes from {host}: it takes credentials, and there are no users"),
+                &format!(
+                    "nobody may read what comes from {host}: it takes credentials, and there are no users"
+                ),
                 Some(&format!("--htpasswd FILE, or --anonymous {host} if it may go to anyone")),
             );
         }
@@ -101,7 +105,8 @@ async fn serve(ui: &mut Ui, args: &ServeArgs, config: Config) -> Result<Exit, Cl
     let rules = Rules { fills: config.limits.fills, ..Rules::default() };
     let flights = Flights::new(Arc::clone(&store) as Arc<dyn Store>, rules);
     let world = world(config.clone(), None, &metrics)?;
-    let service = Service::new(Arc::clone(&store) as Arc<dyn Store>, flights.clone(), Arc::clone(&metrics), world);
+    let service =
+        Service::new(Arc::clone(&store) as Arc<dyn Store>, flights.clone(), Arc::clone(&metrics), world);
     let access = config.htpasswd.clone().map(Access::read).transpose()?.map(Arc::new);
     let strangers = match config.authenticate {
         Authenticate::All => Strangers::Refused,

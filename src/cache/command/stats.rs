@@ -66,7 +66,10 @@ pub(super) fn run(ui: &mut Ui, args: &StatsArgs) -> Result<Exit, CliError> {
     let rows: Vec<Vec<String>> = rows.into_iter().map(|(name, value)| vec![name.to_owned(), value]).collect();
     ui.result(&table(&rows))?;
     if stats.get("full").and_then(Value::as_bool) == Some(true) {
-        ui.warn("there is no room: what is fetched is passed on without being kept", Some("raise --size-cap, or free the disk"));
+        ui.warn(
+            "there is no room: what is fetched is passed on without being kept",
+            Some("raise --size-cap, or free the disk"),
+        );
     }
     Ok(exit::OK)
 }

@@ -85,9 +85,8 @@ impl Inner {
         let registry = &asked.origin.registry;
         let upstream = asked.world.upstream(registry)?;
         let size = upstream.blob_size(&asked.origin.repository, digest).await;
-        let size = size.map_err(|error| {
-            of_upstream(registry, &error, || Refusal::BlobUnknown(digest.to_string()))
-        })?;
+        let size =
+            size.map_err(|error| of_upstream(registry, &error, || Refusal::BlobUnknown(digest.to_string())))?;
         self.grant(&asked.origin, &Object::blob(*digest)).await;
         Ok(size)
     }
@@ -113,11 +112,7 @@ impl Inner {
     }
 
     /// Boards the fetch of a blob and waits for its length.
-    async fn board(
-        self: &Arc<Self>,
-        asked: &Asked<'_>,
-        digest: &Digest,
-    ) -> Result<(Flight, u64), Refusal> {
+    async fn board(self: &Arc<Self>, asked: &Asked<'_>, digest: &Digest) -> Result<(Flight, u64), Refusal> {
         let registry = &asked.origin.registry;
         loop {
             let upstream = asked.world.upstream(registry)?;
@@ -164,9 +159,7 @@ impl Inner {
         let registry = &asked.origin.registry;
         let upstream = asked.world.upstream(registry)?;
         let has = upstream.has_manifest(&asked.origin.repository, digest).await;
-        has.map_err(|error| {
-            of_upstream(registry, &error, || Refusal::ManifestUnknown(digest.to_string()))
-        })?;
+        has.map_err(|error| of_upstream(registry, &error, || Refusal::ManifestUnknown(digest.to_string())))?;
         self.grant(&asked.origin, &Object::manifest(*digest)).await;
         Ok(())
     }

@@ -46,9 +46,9 @@ impl Inner {
             tracing::warn!(%error, "cannot read a list of referrers");
             None
         });
-        let age = record.as_ref().and_then(|record| {
-            Duration::try_from(Timestamp::now().duration_since(record.checked_at)).ok()
-        });
+        let age = record
+            .as_ref()
+            .and_then(|record| Duration::try_from(Timestamp::now().duration_since(record.checked_at)).ok());
         let (index, outcome) = match record {
             Some(record) if age.is_some_and(|age| age < REFERRERS_TTL) => (record.index, Outcome::Hit),
             record => self.fetch_referrers(asked, subject, record).await?,

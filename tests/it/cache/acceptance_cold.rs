@@ -131,7 +131,8 @@ fn t04_wrong_bytes_never_make_a_whole_body() {
     // The next of the chain has the right ones.
     let honest = Upstream::start();
     honest.blob(right.clone());
-    let cache = Start::new().upstream("docker.io", &upstream.url()).upstream("docker.io", &honest.url()).run();
+    let cache =
+        Start::new().upstream("docker.io", &upstream.url()).upstream("docker.io", &honest.url()).run();
     let mut last = None;
     eventually("the honest one is asked", || {
         let answer = cache.get(&blob(&name));

@@ -65,7 +65,10 @@ fn tags_are_checked_when_their_time_is_up() {
     assert_eq!((upstream.count("GET", "/manifests/"), upstream.count("HEAD", "/manifests/")), (1, 1));
     let new = upstream.image("library/x", "1", &[b"new".to_vec()]);
     let moved = cache.get(&path("1"));
-    assert_eq!((moved.outcome(), moved.header("docker-content-digest")), ((200, "MISS"), new.digest.as_str()));
+    assert_eq!(
+        (moved.outcome(), moved.header("docker-content-digest")),
+        ((200, "MISS"), new.digest.as_str())
+    );
     // Back to what is here still: nothing is fetched.
     upstream.tag("library/x", "1", &old.digest);
     upstream.forget();
@@ -224,5 +227,8 @@ fn lists_of_tags() {
     assert_eq!(link, r#"</v2/docker.io/library/x/tags/list?n=2&last=b>; rel="next""#);
     let next = cache.get(link.trim_start_matches('<').split('>').next().unwrap());
     assert_eq!((next.text().as_str(), next.header("link")), (r#"{"name":"library/x","tags":["c"]}"#, ""));
-    assert_eq!(cache.get("/v2/docker.io/library/x/tags/list?n=0").text(), r#"{"name":"library/x","tags":[]}"#);
+    assert_eq!(
+        cache.get("/v2/docker.io/library/x/tags/list?n=0").text(),
+        r#"{"name":"library/x","tags":[]}"#
+    );
 }
