@@ -209,11 +209,16 @@ mod tests {
 
     #[test]
     fn a_name_for_each() {
-        let password =
-            |user: &str, password: &str| Credential::Password { user: user.into(), password: password.into() };
+        let password = |user: &str, password: &str| Credential::Password {
+            user: user.into(),
+            password: password.into(),
+        };
         assert_eq!(password("u", "p").id(), password("u", "p").id());
         assert_ne!(password("u", "p").id(), password("u", "q").id());
-        assert_ne!(password("u", "p").id(), Credential::Identity { user: "u".into(), token: "p".into() }.id());
+        assert_ne!(
+            password("u", "p").id(),
+            Credential::Identity { user: "u".into(), token: "p".into() }.id()
+        );
     }
 
     proptest! {

@@ -64,7 +64,8 @@ impl Endpoint {
 
     /// Returns the name that the registry there has for a repository.
     pub fn repository(&self, repository: &Repository) -> Repository {
-        let full = if self.prefix.is_empty() { None } else { format!("{}/{repository}", self.prefix).parse().ok() };
+        let full =
+            if self.prefix.is_empty() { None } else { format!("{}/{repository}", self.prefix).parse().ok() };
         full.unwrap_or_else(|| repository.clone())
     }
 
@@ -79,7 +80,11 @@ impl Endpoint {
     /// Whoever configures `http://` or an address of their own network means it. A name under https may move there
     /// only where the operator says so.
     pub fn own_reach(&self, reach: Reach) -> Reach {
-        if self.root.scheme() == "http" || !Reach::Public.allows_host(&self.root) { Reach::Anywhere } else { reach }
+        if self.root.scheme() == "http" || !Reach::Public.allows_host(&self.root) {
+            Reach::Anywhere
+        } else {
+            reach
+        }
     }
 
     /// Returns whether a URL is of the same origin.
@@ -113,10 +118,30 @@ mod tests {
         for (url, object, name, root) in [
             ("https://h", "https://h/v2/library/alpine/tags/list", "library/alpine", "https://h/v2/"),
             ("https://h/v2/", "https://h/v2/library/alpine/tags/list", "library/alpine", "https://h/v2/"),
-            ("https://h/hub", "https://h/v2/hub/library/alpine/tags/list", "hub/library/alpine", "https://h/v2/"),
-            ("http://h:5000/v2/hub/", "http://h:5000/v2/hub/library/alpine/tags/list", "hub/library/alpine", "http://h:5000/v2/"),
-            ("https://h/api/docker/v2", "https://h/api/docker/v2/library/alpine/tags/list", "library/alpine", "https://h/api/docker/v2/"),
-            ("https://h/a/v2/b/c", "https://h/a/v2/b/c/library/alpine/tags/list", "b/c/library/alpine", "https://h/a/v2/"),
+            (
+                "https://h/hub",
+                "https://h/v2/hub/library/alpine/tags/list",
+                "hub/library/alpine",
+                "https://h/v2/",
+            ),
+            (
+                "http://h:5000/v2/hub/",
+                "http://h:5000/v2/hub/library/alpine/tags/list",
+                "hub/library/alpine",
+                "http://h:5000/v2/",
+            ),
+            (
+                "https://h/api/docker/v2",
+                "https://h/api/docker/v2/library/alpine/tags/list",
+                "library/alpine",
+                "https://h/api/docker/v2/",
+            ),
+            (
+                "https://h/a/v2/b/c",
+                "https://h/a/v2/b/c/library/alpine/tags/list",
+                "b/c/library/alpine",
+                "https://h/a/v2/",
+            ),
         ] {
             let endpoint = endpoint(url).unwrap();
             assert_eq!(endpoint.object(&repository, "tags/list").as_str(), object);

@@ -249,11 +249,15 @@ impl Fault {
             Self::Resolve { .. } => "check the name and the DNS of this machine",
             Self::PrivateAddress(_)
             | Self::Redirect(RedirectRefused::Private(_))
-            | Self::Realm(RealmRefused::Address(_)) => "if it is in your own network, mark it `private: true`",
+            | Self::Realm(RealmRefused::Address(_)) => {
+                "if it is in your own network, mark it `private: true`"
+            }
             Self::Connect(_) | Self::TimedOut { .. } => "check the URL, firewalls and proxies",
             Self::Tls(_) => "check the certificate; SSL_CERT_FILE names authorities besides the system's",
             Self::Redirect(_) | Self::Realm(_) => "check the URL: is it the registry that you mean?",
-            Self::Credentials { .. } => "name a dockerconfigjson, as `docker login` writes it, with an entry for the host",
+            Self::Credentials { .. } => {
+                "name a dockerconfigjson, as `docker login` writes it, with an entry for the host"
+            }
         })
     }
 

@@ -122,7 +122,8 @@ impl Http {
     pub fn new(settings: &HttpSettings) -> Result<Self, HttpError> {
         let tls = tls(&settings.roots)?;
         let client = |reach| {
-            let guard = Guard { reach, names: Arc::clone(&settings.names), proxies: proxy_hosts(settings.proxies) };
+            let guard =
+                Guard { reach, names: Arc::clone(&settings.names), proxies: proxy_hosts(settings.proxies) };
             let builder = reqwest::Client::builder()
                 .user_agent(concat!("talmirror/", env!("CARGO_PKG_VERSION")))
                 .tls_backend_preconfigured(tls.clone())
@@ -243,7 +244,9 @@ impl Answer {
     pub async fn bytes(mut self, limit: usize) -> Result<Bytes, ClientError> {
         let announced = self.content_length().and_then(|length| usize::try_from(length).ok());
         let mut all = BytesMut::with_capacity(announced.unwrap_or(0).min(limit).min(64 * 1024));
-        while let Some(chunk) = next(&mut self.response, self.idle).await.map_err(|fault| fault.at(&self.url))? {
+        while let Some(chunk) =
+            next(&mut self.response, self.idle).await.map_err(|fault| fault.at(&self.url))?
+        {
             if all.len() + chunk.len() > limit {
                 return Err(self.fault(Fault::TooLarge(limit)));
             }
@@ -293,7 +296,8 @@ fn tls(roots: &[CertificateDer<'static>]) -> Result<ClientConfig, HttpError> {
         tracing::warn!(%error, "an authority of the system cannot be read");
     }
     store.add_parsable_certificates(system.certs);
-    let builder = ClientConfig::builder_with_provider(crypto_provider()).with_safe_default_protocol_versions();
+    let builder =
+        ClientConfig::builder_with_provider(crypto_provider()).with_safe_default_protocol_versions();
     let builder = builder.map_err(|error| HttpError(error.to_string()))?;
     Ok(builder.with_root_certificates(store).with_no_client_auth())
 }

@@ -21,6 +21,7 @@ mod range;
 mod ratelimit;
 mod realm;
 mod redirect;
+mod referrers;
 mod route;
 mod tags;
 mod token;
@@ -28,7 +29,7 @@ mod token_client;
 
 pub use address::{Reach, is_public};
 pub use challenge::{Bearer, Challenge};
-pub use client::{Ask, RegistryClient};
+pub use client::{Ask, Login, RegistryClient};
 pub use conditional::{etag, if_none_match, if_range};
 pub use credential_file::CredentialFile;
 pub use credentials::{Credential, Credentials, CredentialsError};
@@ -44,6 +45,7 @@ pub use range::{ContentRange, ContentRangeError, Range, Selection, Span, select}
 pub use ratelimit::{Quota, retry_after};
 pub use realm::{RealmRefused, check_realm};
 pub use redirect::{MAX_REDIRECTS, Pass, Redirect, RedirectRefused, follow};
+pub use referrers::filter_referrers;
 pub use route::{Method, Name, Object, Route, parse as parse_route};
 pub use tags::{MAX_TAGS_SIZE, TagPage, next_link, parse_tags, tag_page};
 pub use token::{Grant, Token, TokenError, TokenKey, TokenRequest, basic, scopes};

@@ -14,11 +14,20 @@
 //! No name of a file comes from a client: it is the hexadecimal form of a digest, or of the SHA-256 of a typed key.
 
 mod blob_file;
+mod folder_file;
+mod fs_store;
+mod index;
 mod interface;
+mod journal;
+mod journal_file;
+mod keeper_store;
+mod open_file;
 mod record;
 mod spool_file;
 
 pub use blob_file::Blob;
+pub use folder_file::Naming;
+pub use fs_store::{Durability, FsConfig, FsStore, Pins};
 pub use interface::{Kind, Listed, Object, Store, Usage};
 pub use record::{Document, Origin, RecordKey, RecordKind, ReferrersRecord, TagRecord};
 pub use spool_file::{Room, Spool};

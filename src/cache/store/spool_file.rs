@@ -9,8 +9,14 @@ pub trait Room: Send + Sync {
     /// Sets more bytes aside; `StorageFull` where nothing more can be evicted. May take a while: not for async code.
     fn grow(&self, bytes: u64) -> io::Result<()>;
 
-    /// Takes back bytes that were set aside.
-    fn release(&self, bytes: u64);
+    /// Learns that of what was set aside so much is on the disk now.
+    fn wrote(&self, bytes: u64);
+
+    /// Learns that the disk is full, whatever the account says.
+    fn full(&self);
+
+    /// Takes back bytes that were set aside, and of which so many had been written.
+    fn release(&self, reserved: u64, written: u64);
 }
 
 /// A file that something is fetched into, and the room set aside for it; dropped, both are gone.
@@ -56,33 +62,52 @@ impl Spool {
             self.room.grow(step)?;
             self.reserved = self.reserved.saturating_add(step);
         }
-        self.file.write_all_at(bytes, self.written).map_err(|error| match error.kind() {
-            io::ErrorKind::QuotaExceeded | io::ErrorKind::WriteZero => {
-                io::Error::new(io::ErrorKind::StorageFull, error)
+        if let Err(error) = self.file.write_all_at(bytes, self.written) {
+            if !is_full(&error) {
+                return Err(error);
             }
-            _ => error,
-        })?;
+            // Somebody else filled the disk. What the account can still give up may be enough.
+            self.room.grow(bytes.len() as u64)?;
+            self.reserved = self.reserved.saturating_add(bytes.len() as u64);
+            if let Err(error) = self.file.write_all_at(bytes, self.written) {
+                self.room.full();
+                return Err(if is_full(&error) {
+                    io::Error::new(io::ErrorKind::StorageFull, error)
+                } else {
+                    error
+                });
+            }
+        }
+        self.room.wrote(bytes.len() as u64);
         self.written = end;
         Ok(())
     }
 
-    /// Begins anew, with the room it has.
+    /// Begins anew, with the room it has; for when nobody has read anything yet.
     pub fn rewind(&mut self) -> io::Result<()> {
         self.file.set_len(0)?;
+        self.room.release(0, self.written);
         self.written = 0;
         Ok(())
     }
 
-    /// Returns the file's name, where it has one.
-    pub(super) fn path(&self) -> Option<&std::path::Path> {
-        self.named.as_deref()
+    /// Takes away the file's name, where it has one.
+    pub(super) fn take_name(&mut self) -> Option<tempfile::TempPath> {
+        self.named.take()
     }
 }
 
 impl Drop for Spool {
     fn drop(&mut self) {
-        self.room.release(self.reserved);
+        self.room.release(self.reserved, self.written);
     }
+}
+
+fn is_full(error: &io::Error) -> bool {
+    matches!(
+        error.kind(),
+        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded | io::ErrorKind::WriteZero
+    )
 }
 
 impl fmt::Debug for Spool {

@@ -1,3 +1,4 @@
 //! The cache, part by part, and whole.
 
+mod server;
 mod upstream;
