@@ -12,7 +12,7 @@ use super::challenge::{Bearer, Challenge};
 use super::credential_file::CredentialFile;
 use super::credentials::Credential;
 use super::endpoint::Endpoint;
-use super::fault::{ClientError, Fault, Who};
+use super::fault::{ClientError, CredentialFault, Fault, Who};
 use super::http_client::{Answer, Http, Outgoing};
 use super::range::Range;
 use super::ratelimit::retry_after;
@@ -43,6 +43,8 @@ pub struct RegistryClient {
     credentials: Option<Arc<CredentialFile>>,
     /// The hosts that credentials for this endpoint may be under.
     hosts: Vec<String>,
+    /// Whether this is the one endpoint of its registry.
+    only: bool,
     tokens: Tokens,
     /// How the registry wanted to be asked last, so that the next request need not be sent twice.
     known: Mutex<Option<Known>>,
@@ -56,7 +58,7 @@ pub struct Ask<'a> {
     /// What of it; [`None`] is whether it is there.
     pub object: Option<(&'a Repository, &'a str)>,
     /// The query of the URL.
-    pub query: Vec<(&'a str, String)>,
+    pub query: Vec<(String, String)>,
     /// Media types that will do.
     pub accept: Option<&'a str>,
     /// A part of it.
@@ -84,6 +86,28 @@ impl<'a> Ask<'a> {
     pub fn part(mut self, range: Range, etag: Option<String>) -> Self {
         self.part = Some((range, etag));
         self
+    }
+}
+
+/// How a registry let us in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Login {
+    /// It asked for nothing.
+    Open,
+    /// It gives tokens to anybody.
+    Anonymous,
+    /// It took the credentials.
+    Credentials,
+}
+
+impl Login {
+    /// Returns the word for tables and JSON.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Open => "open",
+            Self::Anonymous => "anonymous",
+            Self::Credentials => "credentials",
+        }
     }
 }
 
@@ -131,7 +155,7 @@ impl RegistryClient {
             }
         }
         let (tokens, known) = (Tokens::default(), Mutex::default());
-        Self { http, registry, endpoint, reach, credentials, hosts, tokens, known }
+        Self { http, registry, endpoint, reach, credentials, hosts, only, tokens, known }
     }
 
     /// Returns the endpoint.
@@ -166,6 +190,34 @@ impl RegistryClient {
             }
         }
         Err(Fault::Answer("it wants to be asked again and again".to_owned()).at(&url))
+    }
+
+    /// Asks whether the registry is there, and logs in as far as it wants that.
+    pub async fn login(&self) -> Result<Login, ClientError> {
+        let (ask, url) = (Ask::ping(), self.endpoint.root().clone());
+        let credential = self.credential().map_err(|fault| fault.at(&url))?;
+        let own = match &credential {
+            Some(Credential::Token(token)) => {
+                let header = Secret::new(format!("Bearer {}", token.expose()));
+                Some(Shown { header, how: How::Own })
+            }
+            Some(Credential::Password { .. } | Credential::Identity { .. }) | None => None,
+        };
+        let answer = self.hop(&ask, url.clone(), own.as_ref().map(|shown| &shown.header)).await?;
+        match answer.status() {
+            200 if own.is_some() => return Ok(Login::Credentials),
+            200 => return Ok(Login::Open),
+            401 => {}
+            _ => return Err(self.error(answer, who(own.as_ref())).await),
+        }
+        let shown = self.meet(&ask, answer, credential.as_ref(), own.as_ref()).await?;
+        let answer = self.hop(&ask, url, Some(&shown.header)).await?;
+        match (answer.status(), &credential) {
+            (200, Some(_)) => Ok(Login::Credentials),
+            // What a token without a scope allows differs; that nobody's are given is all that is to be known.
+            (200 | 401 | 403 | 404 | 405, None) => Ok(Login::Anonymous),
+            _ => Err(self.error(answer, Who::Unknown).await),
+        }
     }
 
     /// Takes an answer whose bytes are those of the object.
@@ -269,7 +321,11 @@ impl RegistryClient {
     }
 
     fn credential(&self) -> Result<Option<Credential>, Fault> {
-        self.credentials.as_ref().map(|file| file.get(&self.hosts)).transpose()
+        match self.credentials.as_ref().map(|file| file.get(&self.hosts)).transpose() {
+            // Of several endpoints, those are asked with credentials that have some.
+            Err(Fault::Credentials { why: CredentialFault::Missing { .. }, .. }) if !self.only => Ok(None),
+            found => found,
+        }
     }
 
     /// Returns what goes with the first try of a request, as the registry wanted it last time.

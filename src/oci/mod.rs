@@ -29,7 +29,7 @@ mod token_client;
 
 pub use address::{Reach, is_public};
 pub use challenge::{Bearer, Challenge};
-pub use client::{Ask, RegistryClient};
+pub use client::{Ask, Login, RegistryClient};
 pub use conditional::{etag, if_none_match, if_range};
 pub use credential_file::CredentialFile;
 pub use credentials::{Credential, Credentials, CredentialsError};

@@ -13,7 +13,7 @@ const MOST: usize = 4096;
 
 /// Tokens that are still good; one request at a time gets a new one, and everybody who waits shares what came of it.
 #[derive(Debug, Default)]
-pub struct Tokens {
+pub(super) struct Tokens {
     slots: Mutex<HashMap<TokenKey, Arc<Slot>>>,
 }
 

@@ -17,7 +17,7 @@ use crate::cache::server::{
 };
 use crate::cache::service::{Service, World};
 use crate::cache::store::{FsConfig, FsStore, Origin, Store};
-use crate::cache::upstream::upstreams;
+use crate::oci::{Http, HttpSettings};
 use crate::ui::Ui;
 use crate::ui::error::CliError;
 use crate::ui::exit::{self, Exit};
@@ -104,7 +104,9 @@ async fn serve(ui: &mut Ui, args: &ServeArgs, config: Config) -> Result<Exit, Cl
     let (metrics, health) = (Arc::new(Metrics::new()), Arc::new(Health::default()));
     let rules = Rules { fills: config.limits.fills, ..Rules::default() };
     let flights = Flights::new(Arc::clone(&store) as Arc<dyn Store>, rules);
-    let world = world(config.clone(), None, &metrics)?;
+    let http = http()?;
+    let world = World::new(config.clone(), None, &http, &metrics)
+        .map_err(|error| CliError::from_error(exit::INVALID, error))?;
     let service =
         Service::new(Arc::clone(&store) as Arc<dyn Store>, flights.clone(), Arc::clone(&metrics), world);
     let access = config.htpasswd.clone().map(Access::read).transpose()?.map(Arc::new);
@@ -137,6 +139,7 @@ async fn serve(ui: &mut Ui, args: &ServeArgs, config: Config) -> Result<Exit, Cl
         service,
         pins,
         metrics: Arc::clone(&metrics),
+        http,
         access,
         certificate: server.certificate(),
         started: config.clone(),
@@ -181,10 +184,9 @@ async fn open(folder: &Path, config: &Config, pins: Pins) -> Result<FsStore, Cli
     })
 }
 
-fn world(config: Config, before: Option<&World>, metrics: &Arc<Metrics>) -> Result<World, CliError> {
-    let upstreams = upstreams(&config, before.map(|world| (&world.config, world.upstreams())), metrics)
-        .map_err(|error| CliError::from_error(exit::INVALID, error))?;
-    Ok(World::new(config, upstreams))
+/// Returns the connections to registries that all of them share.
+pub(super) fn http() -> Result<Http, CliError> {
+    Http::new(&HttpSettings::default()).map_err(|error| CliError::from_error(exit::REMOTE, error))
 }
 
 fn server_config(config: &Config) -> ServerConfig {
@@ -239,6 +241,7 @@ struct Reload {
     service: Service,
     pins: Pins,
     metrics: Arc<Metrics>,
+    http: Http,
     access: Option<Arc<Access>>,
     certificate: Option<Arc<Certificate>>,
     /// What holds until the next start, whatever the file says meanwhile.
@@ -299,12 +302,12 @@ impl Reload {
         }
         let before = self.service.world();
         self.pins.write().unwrap_or_else(PoisonError::into_inner).clone_from(&loaded.config.pins);
-        match world(loaded.config, Some(&before), &self.metrics) {
+        match World::new(loaded.config, Some(&before), &self.http, &self.metrics) {
             Ok(world) => {
                 self.service.replace(world);
                 tracing::info!("configuration read again");
             }
-            Err(error) => tracing::error!("the configuration stays as it was: {}", error.render()),
+            Err(error) => tracing::error!(%error, "the configuration stays as it was"),
         }
     }
 }

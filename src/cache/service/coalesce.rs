@@ -36,7 +36,11 @@ where
     /// Returns what the work for a key gives: that of the run that is on, else of one that begins now.
     ///
     /// The result is [`None`] if the run panicked. Must be called within a runtime.
-    pub(super) fn run<F>(&self, key: K, work: impl FnOnce() -> F) -> (Part, Shared<BoxFuture<'static, Option<V>>>)
+    pub(super) fn run<F>(
+        &self,
+        key: K,
+        work: impl FnOnce() -> F,
+    ) -> (Part, Shared<BoxFuture<'static, Option<V>>>)
     where
         F: Future<Output = V> + Send + 'static,
     {

@@ -30,7 +30,12 @@ impl Audience {
     }
 
     /// Returns whether a client may read from a registry.
-    pub(super) fn may_read(&self, registry: &RegistryHost, private: bool, is_user: bool) -> Result<(), Refusal> {
+    pub(super) fn may_read(
+        &self,
+        registry: &RegistryHost,
+        private: bool,
+        is_user: bool,
+    ) -> Result<(), Refusal> {
         match (private, is_user) {
             (_, true) => Ok(()),
             (false, false) if self.everyone => Err(challenge()),

@@ -230,7 +230,12 @@ impl Frame {
     }
 
     /// Answers with what cannot be kept, as upstream sent it.
-    pub(super) fn passed_on(&self, media_type: &str, digest: Option<&Digest>, bytes: Bytes) -> Response<Body> {
+    pub(super) fn passed_on(
+        &self,
+        media_type: &str,
+        digest: Option<&Digest>,
+        bytes: Bytes,
+    ) -> Response<Body> {
         let mut response = self.json(bytes, Some(Outcome::Miss));
         let headers = response.headers_mut();
         headers.insert(CONTENT_TYPE, value(media_type));
