@@ -24,6 +24,7 @@ mod tests;
 mod tls;
 mod traces;
 
+pub use crate::tls::crypto_provider;
 pub use certificate::{Certificate, CertificateError, Issuer, check};
 pub use client::{Applied, Client, DryRun, Mode, NodeClient, Patience, ProxyFor, Service, Version};
 pub use config::{Basic, Config, ConfigError, Context};
@@ -39,5 +40,4 @@ pub use resource::{
     ACTIVE_CONFIG, ConfigResource, IMAGE_CACHE, Kind, MACHINE_STATUS, MACHINE_TYPE, MachineStatus,
     PERSISTENT_CONFIG, Pending, REGISTRY_CONFIGS, Resource,
 };
-pub use tls::crypto_provider;
 pub use traces::foreign_hosts;

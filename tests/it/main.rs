@@ -13,8 +13,13 @@
 #[path = "../support/authority.rs"]
 mod authority;
 mod bad_input;
+mod cache;
+#[path = "../support/cache.rs"]
+mod cache_process;
 mod command_line;
 mod examples;
+#[path = "../support/upstream.rs"]
+mod fake_upstream;
 mod generate;
 mod init;
 mod layering;
