@@ -30,7 +30,7 @@ func TestCacheContainerd(t *testing.T) {
 		for shape, host := range shapes {
 			check(t, version+"/"+shape, func(t *testing.T) {
 				hub, gitlab, port := u.front(t, "hub"), u.front(t, "open"), u.front(t, "open")
-				c := startCache(t, "--upstream", "docker.io="+hub.url, "--upstream", "registry.gitlab.com="+gitlab.url,
+				c := startCache(t, "--upstream", "docker.io="+hub.url, "--private", "docker.io", "--upstream", "registry.gitlab.com="+gitlab.url,
 					"--upstream", "registry.example:5000="+port.url)
 
 				for _, registry := range []string{"docker.io", "registry.gitlab.com", "registry.example:5000"} {
@@ -42,13 +42,16 @@ func TestCacheContainerd(t *testing.T) {
 					c.containerd(t, version, ref).has(t, multi).from(t, c.host).named(t, shape, "docker.io")
 				}
 
-				// One request for each object, whoever comes; the storage, who would refuse a token, has seen none.
+				// One request for each object, whoever comes, and the index came with its tag; the storage, which would refuse a
+				// token, has seen none.
 				for digest := range multi.Objects {
-					if n := len(slices.DeleteFunc(hub.requests(t), func(e arrival) bool {
-						return e.Method != "GET" || !strings.Contains(e.URL, digest) || e.Status != http.StatusOK
-					})); n != 1 {
+					if n := hub.served(t, digest); n != 1 && digest != multi.Digest || n > 1 {
 						t.Errorf("%s was fetched %d times: %v", digest, n, hub.requests(t))
 					}
+				}
+
+				if n := hub.served(t, multi.Digest) + hub.served(t, "/library/multi/manifests/1"); n != 1 {
+					t.Errorf("the index was fetched %d times: %v", n, hub.requests(t))
 				}
 
 				for _, e := range hub.requests(t) {
@@ -137,7 +140,7 @@ func TestCacheParallel(t *testing.T) {
 	for _, version := range containerds {
 		check(t, version, func(t *testing.T) {
 			hub := u.front(t, "hub")
-			c := startCache(t, "--upstream", "docker.io="+hub.url)
+			c := startCache(t, "--upstream", "docker.io="+hub.url, "--private", "docker.io")
 			c.hosts(t, "docker.io", nowhere, via{url: "http://" + c.host + "/v2/docker.io", override: true})
 
 			ranged := func() {
@@ -350,7 +353,7 @@ func TestCacheCrane(t *testing.T) {
 	for _, kind := range []string{"open", "hub", "private", "basic"} {
 		check(t, kind, func(t *testing.T) {
 			f, direct := u.front(t, kind), strings.TrimPrefix(u.front(t, "open").url, "http://")
-			flags := []string{"--upstream", "registry.example=" + f.url}
+			flags := []string{"--upstream", "registry.example=" + f.url, "--private", "registry.example"}
 
 			if kind == "private" || kind == "basic" {
 				flags = append(flags, "--credentials", "registry.example="+u.credentials(t, f), "--anonymous", "registry.example")

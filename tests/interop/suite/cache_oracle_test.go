@@ -21,7 +21,7 @@ func TestOraclePulls(t *testing.T) {
 			multi := u.image(t, "library/multi:1")
 			b.containerd(t, version, "docker.io/library/multi:1").has(t, multi).from(t, host)
 
-			if n := f.count(t, "GET", multi.Layer); n != 1 {
+			if n := f.served(t, multi.Layer); n != 1 {
 				t.Errorf("the journal has %d requests for a layer: %v", n, f.requests(t))
 			}
 
@@ -116,7 +116,7 @@ func TestOracleConformance(t *testing.T) {
 
 			v := newBed(t).conformance(t, host, append(u.readOnly(t), "OCI_VERSION="+version, "OCI_REPO1=conformance/pull")...)
 			if v.counts["FAIL"]+v.counts["Error"]+v.counts["Skip"] > 0 || v.counts["Pass"] < 50 {
-				t.Errorf("%v\n%s", v.counts, v.stderr)
+				t.Errorf("%v\n%s", v.counts, v.stdout)
 			}
 		})
 	}

@@ -134,7 +134,7 @@ func TestCacheHTTP2(t *testing.T) {
 	check(t, "blob", func(t *testing.T) {
 		b := newBed(t)
 		cert, key := b.certificate(t)
-		c := startCache(t, "--upstream", "docker.io="+u.front(t, "hub").url, "--tls-cert", cert, "--tls-key", key)
+		c := startCache(t, "--upstream", "docker.io="+u.front(t, "hub").url, "--private", "docker.io", "--tls-cert", cert, "--tls-key", key)
 
 		roots := x509.NewCertPool()
 		roots.AppendCertsFromPEM(read(t, cert))
@@ -228,14 +228,14 @@ func TestCacheChained(t *testing.T) {
 	for _, version := range containerds {
 		check(t, version, func(t *testing.T) {
 			f := u.front(t, "hub")
-			far := startCache(t, "--upstream", "docker.io="+f.url)
+			far := startCache(t, "--upstream", "docker.io="+f.url, "--private", "docker.io")
 			near := startCache(t, "--upstream", "docker.io=http://"+far.host)
 			near.hosts(t, "docker.io", nowhere, via{url: "http://" + near.host + "/v2/docker.io", override: true})
 
 			want := u.image(t, "library/big:2")
 			near.containerd(t, version, "--chunk", "4194304", "docker.io/library/big:2").has(t, want).from(t, near.host)
 
-			if n := f.count(t, "GET", "/"+want.Layer+"?"); n != 1 {
+			if n := f.served(t, want.Layer); n != 1 {
 				t.Errorf("fetched %d times: %v", n, f.requests(t))
 			}
 

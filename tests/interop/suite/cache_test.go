@@ -125,12 +125,12 @@ func (f front) requests(t *testing.T) []arrival {
 	return lines[arrival](t, read(t, f.journal))
 }
 
-// count says how many requests of a method had a part in their URL.
-func (f front) count(t *testing.T, method, part string) (n int) {
+// served says how many bodies went out under a URL with this part.
+func (f front) served(t *testing.T, part string) (n int) {
 	t.Helper()
 
 	for _, e := range f.requests(t) {
-		if e.Method == method && strings.Contains(e.URL, part) {
+		if e.Method == http.MethodGet && e.Status/100 == 2 && strings.Contains(e.URL, part) {
 			n++
 		}
 	}

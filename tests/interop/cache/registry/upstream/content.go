@@ -11,8 +11,8 @@ import (
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 )
 
-// content is the registry with what go-containerregistry lacks: ranges other than `bytes=a-b`, the Location of what was written, and
-// the sha512 that was asked for.
+// content is the registry with what go-containerregistry lacks: ranges other than `bytes=a-b`, the Location and the subject of what was
+// written, the sha512 that was asked for, and types of referrers.
 type content struct {
 	blobs registry.BlobHandler
 	inner http.Handler
@@ -32,8 +32,16 @@ func (c content) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		c.inner.ServeHTTP(&mended{w, "", "/v2/" + repository + "/blobs/"}, r)
 	case kind == "blobs" && (r.Method == http.MethodGet || r.Method == http.MethodHead):
 		c.blob(w, r, reference)
-	case kind == "manifests":
+	case kind == "manifests" && r.Method == http.MethodPut:
+		if of := subject(r); of != "" {
+			w.Header().Set("OCI-Subject", of)
+		}
+
 		c.inner.ServeHTTP(&mended{w, digest, "/v2/" + name + "/manifests/"}, r)
+	case kind == "manifests":
+		c.inner.ServeHTTP(&mended{w, digest, ""}, r)
+	case kind == "referrers" && r.Method == http.MethodGet:
+		c.referrers(w, r, name)
 	default:
 		c.inner.ServeHTTP(w, r)
 	}

@@ -31,8 +31,11 @@ const (
 )
 
 func main() {
+	log.SetOutput(io.Discard) // go-containerregistry has an opinion of what tests do on purpose
+
 	if err := run(); err != nil {
-		log.Fatal(err)
+		fmt.Fprintln(os.Stderr, err)
+		os.Exit(1)
 	}
 }
 
