@@ -2,9 +2,11 @@
 
 mod answer;
 mod evict;
+mod piece_file;
 
 pub mod store;
 
 pub mod flight;
 
-pub use answer::{Body, BoxFuture, Handler, Piece, Pieces};
+pub use answer::{Body, BoxFuture, Handler, Pieces};
+pub use piece_file::Piece;
