@@ -1,3 +1,5 @@
+//! Configuration of clients that points them at the cache: Talos, containerd, podman.
+
 use serde_json::{Value, json};
 use url::Url;
 

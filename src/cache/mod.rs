@@ -1,11 +1,12 @@
 //! talmirror-cache: a pull-through cache for many upstream registries, one port, one folder.
 
 mod answer;
-mod clients;
+pub mod clients;
+mod command;
 pub mod config;
 mod evict;
 mod glob;
-mod service;
+pub mod service;
 
 pub mod store;
 
@@ -16,4 +17,5 @@ pub mod server;
 pub mod upstream;
 
 pub use answer::{Body, BoxFuture, Handler, Piece, Pieces};
+pub use command::main;
 pub use glob::{Glob, GlobError};

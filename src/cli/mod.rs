@@ -32,18 +32,7 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
     };
     let mut ui = Ui::new(cli.global.color, cli.global.quiet);
     let result = run(&mut ui, &cli.global, cli.command).and_then(|exit| ui.flush().map(|()| exit));
-    let exit = match result {
-        Ok(exit) => exit,
-        Err(error) => {
-            // What was printed before the error is a result all the same.
-            let _ = ui.flush();
-            if error.exit != exit::CLOSED_PIPE {
-                ui.error(&error);
-            }
-            error.exit
-        }
-    };
-    ExitCode::from(exit.code)
+    ui.exit(result)
 }
 
 fn run(ui: &mut Ui, global: &Global, command: Command) -> Result<exit::Exit, CliError> {

@@ -1,8 +1,10 @@
 use std::io::{self, IsTerminal, Write};
+use std::process::ExitCode;
 
 use clap::builder::styling::{AnsiColor, Style};
 
 use super::error::CliError;
+use super::exit::{self, Exit};
 use crate::inventory::{Problem, Severity};
 use crate::patch::{Caution, Weight};
 
@@ -72,6 +74,22 @@ impl Ui {
     /// Sends what is still held back.
     pub(crate) fn flush(&mut self) -> Result<(), CliError> {
         Ok(self.stdout.flush()?)
+    }
+
+    /// Ends a command: tells what ended it early, and returns the exit code.
+    pub(crate) fn exit(&mut self, result: Result<Exit, CliError>) -> ExitCode {
+        let exit = match result {
+            Ok(exit) => exit,
+            Err(error) => {
+                // What was printed before the error is a result all the same.
+                let _ = self.flush();
+                if error.exit != exit::CLOSED_PIPE {
+                    self.error(&error);
+                }
+                error.exit
+            }
+        };
+        ExitCode::from(exit.code)
     }
 
     /// Tells what has been done; `--quiet` hides it.

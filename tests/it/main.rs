@@ -14,6 +14,8 @@
 mod authority;
 mod bad_input;
 mod cache;
+#[path = "../support/cache.rs"]
+mod cache_process;
 mod command_line;
 mod examples;
 #[path = "../support/upstream.rs"]

@@ -59,7 +59,7 @@ pub(super) enum Command {
     /// List what is stored
     #[command(visible_alias = "list")]
     Ls(contents::LsArgs),
-    /// Remove what is stored, by name, by age or down to a size
+    /// Remove what is stored, by name or by age
     Prune(prune::PruneArgs),
     /// Show how full the cache is
     Stats(stats::StatsArgs),

@@ -12,6 +12,8 @@ mod reader_driver;
 mod rules;
 mod shared;
 mod source;
+#[cfg(test)]
+mod tests;
 
 pub use driver::{Flight, Flights, Overloaded, Role, Stats};
 pub use reader_driver::Reader;

@@ -57,8 +57,8 @@ impl Default for Limits {
             connections: 1024,
             per_address: None,
             head_timeout: Duration::from_secs(10),
-            idle_timeout: Duration::from_secs(60),
-            stall_timeout: Duration::from_secs(60),
+            idle_timeout: Duration::from_mins(1),
+            stall_timeout: Duration::from_mins(1),
             least_rate: 1024,
             drain_timeout: Duration::from_secs(30),
         }

@@ -10,6 +10,7 @@ use super::config::{MAX_HEAD, MAX_HEADERS, MAX_TARGET};
 pub(super) const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 
 /// What the bytes that have come so far are.
+#[expect(clippy::large_enum_variant, reason = "the large one is the usual one, and is moved on at once")]
 #[derive(Debug)]
 pub(super) enum Parsed {
     /// The beginning of a head.
@@ -125,9 +126,9 @@ fn request(
 
 /// Whether every line ends in CR LF, and neither stands anywhere else.
 fn whole_lines(head: &[u8]) -> bool {
-    let pairs = head.iter().zip(head.iter().skip(1));
-    // No short cut, so that it is done many bytes at a time.
-    pairs.fold(head.first() != Some(&b'\n'), |good, (a, b)| good & ((*a == b'\r') == (*b == b'\n')))
+    let halves = head.iter().zip(head.iter().skip(1)).filter(|(a, b)| (**a == b'\r') != (**b == b'\n'));
+    // Counted to the end, as that is done many bytes at a time.
+    halves.count() == 0 && head.first() != Some(&b'\n')
 }
 
 fn check(headers: &HeaderMap, version: Version) -> Result<(), Refused> {

@@ -1,8 +1,7 @@
 use std::fs;
 use std::io;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
-use std::time::{Duration, SystemTime};
 
 use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
@@ -11,26 +10,8 @@ use rustls::{RootCertStore, ServerConfig};
 
 use super::config::TlsFiles;
 use super::error::ServerError;
+use super::stamp_file::{LOOK, Stamp, stamp};
 use crate::talos::crypto_provider;
-
-/// How often the files are looked at.
-const LOOK: Duration = Duration::from_secs(3);
-
-/// What tells one version of a file from another, without reading it.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Stamp {
-    /// Kubernetes changes the link in a folder, not the file.
-    path: PathBuf,
-    modified: Option<SystemTime>,
-    len: u64,
-}
-
-/// Returns the stamp of a file; `None` if it cannot be looked at.
-pub(super) fn stamp(path: &Path) -> Option<Stamp> {
-    let path = fs::canonicalize(path).ok()?;
-    let metadata = fs::metadata(&path).ok()?;
-    Some(Stamp { path, modified: metadata.modified().ok(), len: metadata.len() })
-}
 
 /// The certificate that is shown to clients: that of the files, as they last made sense.
 #[derive(Debug)]
@@ -75,7 +56,7 @@ impl Certificate {
             let this = Arc::clone(&self);
             match tokio::task::spawn_blocking(move || this.reload()).await {
                 Ok(Ok(true)) => {
-                    tracing::info!(file = %self.files.certificate.display(), "read a new certificate")
+                    tracing::info!(file = %self.files.certificate.display(), "read a new certificate");
                 }
                 Ok(Err(error)) => tracing::warn!(%error, "the certificate stays as it was"),
                 Ok(Ok(false)) | Err(_) => {}

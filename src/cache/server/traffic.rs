@@ -16,7 +16,7 @@ pub enum Kind {
 }
 
 impl Kind {
-    /// Every kind, in the order of [`Kind::index`].
+    /// Every kind, in the order of their numbers.
     pub const ALL: [Self; 5] = [Self::Manifest, Self::Blob, Self::Tags, Self::Referrers, Self::Other];
 
     /// Tells the kind by the last two segments of a path; nothing is promised about what is served under it.
@@ -66,7 +66,7 @@ pub enum Outcome {
 }
 
 impl Outcome {
-    /// Every outcome, in the order of [`Outcome::index`].
+    /// Every outcome, in the order of their numbers.
     pub const ALL: [Self; 6] =
         [Self::Hit, Self::Miss, Self::Follow, Self::Stale, Self::Revalidated, Self::None];
 
@@ -113,7 +113,7 @@ pub enum End {
 }
 
 impl End {
-    /// Every end, in the order of [`End::index`].
+    /// Every end, in the order of their numbers.
     pub const ALL: [Self; 4] = [Self::Complete, Self::Gone, Self::Stalled, Self::Broken];
 
     /// Returns the word for logs and metrics.

@@ -9,7 +9,7 @@ use futures_util::future::{BoxFuture, Shared};
 ///
 /// A run belongs to nobody: it goes on when whoever began it has gone.
 #[derive(Debug)]
-pub struct Coalesce<K, V: Clone> {
+pub(super) struct Coalesce<K, V: Clone> {
     running: Arc<Mutex<HashMap<K, Shared<BoxFuture<'static, Option<V>>>>>>,
 }
 
@@ -21,7 +21,7 @@ impl<K, V: Clone> Default for Coalesce<K, V> {
 
 /// Whether a run was begun for this call.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Part {
+pub(super) enum Part {
     /// It was.
     Began,
     /// It was running.
@@ -36,7 +36,11 @@ where
     /// Returns what the work for a key gives: that of the run that is on, else of one that begins now.
     ///
     /// The result is [`None`] if the run panicked. Must be called within a runtime.
-    pub fn run<F>(&self, key: K, work: impl FnOnce() -> F) -> (Part, Shared<BoxFuture<'static, Option<V>>>)
+    pub(super) fn run<F>(
+        &self,
+        key: K,
+        work: impl FnOnce() -> F,
+    ) -> (Part, Shared<BoxFuture<'static, Option<V>>>)
     where
         F: Future<Output = V> + Send + 'static,
     {

@@ -28,8 +28,8 @@ const GRANTS: usize = 65_536;
 /// How many tags that are not there are remembered.
 const ABSENT: usize = 4096;
 
-/// Answers requests from the store and from upstream registries.
-#[derive(Debug)]
+/// Answers requests from the store and from upstream registries; a copy is the same service.
+#[derive(Clone, Debug)]
 pub struct Service(Arc<Inner>);
 
 /// What all requests share.
@@ -100,6 +100,13 @@ impl Service {
         *self.0.world.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(world);
         locked(&self.0.absent).clear();
         locked(&self.0.slow).clear();
+    }
+
+    /// Forgets what is in memory only to be quick: the store has changed without this service's doing.
+    pub fn forget(&self) {
+        locked(&self.0.manifests).clear();
+        locked(&self.0.tags).clear();
+        locked(&self.0.granted).clear();
     }
 }
 

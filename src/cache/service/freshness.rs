@@ -4,7 +4,7 @@ use jiff::Timestamp;
 
 /// What is done about a tag that is known.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Freshness {
+pub(super) enum Freshness {
     /// It is served, and upstream is left alone.
     Fresh,
     /// It is served, and upstream is asked meanwhile: it would not be fresh for long.
@@ -18,14 +18,14 @@ pub enum Freshness {
 }
 
 /// For how long a client waits while upstream is asked about a tag that could be served.
-pub const BUDGET: Duration = Duration::from_secs(2);
+pub(super) const BUDGET: Duration = Duration::from_secs(2);
 
 /// Tells what is done about a tag that was last checked at `checked`.
 ///
 /// `ttl` is how long it is believed, `stale` how long after its check it is served for want of anything better, and
 /// `askable` whether upstream can be asked at all. In the last fifth of its time a tag that somebody wants is checked
 /// ahead, so that a tag in use never makes its users wait, and yet none is ever served past its time for convenience.
-pub fn freshness(
+pub(super) fn freshness(
     checked: Timestamp,
     now: Timestamp,
     ttl: Duration,
@@ -45,7 +45,7 @@ pub fn freshness(
 }
 
 /// Returns how long ago something was, in the largest unit that fits: `2h`, `3d`.
-pub fn ago(then: Timestamp, now: Timestamp) -> String {
+pub(in crate::cache) fn ago(then: Timestamp, now: Timestamp) -> String {
     let seconds = now.duration_since(then).as_secs().max(0);
     match seconds {
         0..60 => format!("{seconds}s"),

@@ -6,7 +6,7 @@ use std::hash::Hash;
 /// Two maps instead of a list of uses: a hit in the younger one changes nothing, so that readers hardly wait for each
 /// other, and an entry is forgotten without anybody looking for it.
 #[derive(Debug)]
-pub struct Generations<K, V> {
+pub(super) struct Generations<K, V> {
     young: HashMap<K, (V, usize)>,
     old: HashMap<K, (V, usize)>,
     weight: usize,
@@ -15,12 +15,12 @@ pub struct Generations<K, V> {
 
 impl<K: Hash + Eq + Clone, V: Clone> Generations<K, V> {
     /// Makes a map whose entries weigh `capacity` at most.
-    pub fn new(capacity: usize) -> Self {
+    pub(super) fn new(capacity: usize) -> Self {
         Self { young: HashMap::new(), old: HashMap::new(), weight: 0, half: (capacity / 2).max(1) }
     }
 
     /// Returns an entry, and remembers that it was asked for.
-    pub fn get<Q: ?Sized + Hash + Eq>(&mut self, key: &Q) -> Option<V>
+    pub(super) fn get<Q: ?Sized + Hash + Eq>(&mut self, key: &Q) -> Option<V>
     where
         K: std::borrow::Borrow<Q>,
     {
@@ -33,7 +33,7 @@ impl<K: Hash + Eq + Clone, V: Clone> Generations<K, V> {
     }
 
     /// Adds an entry of some weight; one that is heavier than half of all is not kept.
-    pub fn put(&mut self, key: K, value: V, weight: usize) {
+    pub(super) fn put(&mut self, key: K, value: V, weight: usize) {
         self.remove(&key);
         if weight > self.half {
             return;
@@ -47,7 +47,7 @@ impl<K: Hash + Eq + Clone, V: Clone> Generations<K, V> {
     }
 
     /// Forgets an entry.
-    pub fn remove<Q: ?Sized + Hash + Eq>(&mut self, key: &Q)
+    pub(super) fn remove<Q: ?Sized + Hash + Eq>(&mut self, key: &Q)
     where
         K: std::borrow::Borrow<Q>,
     {
@@ -58,7 +58,7 @@ impl<K: Hash + Eq + Clone, V: Clone> Generations<K, V> {
     }
 
     /// Forgets everything.
-    pub fn clear(&mut self) {
+    pub(super) fn clear(&mut self) {
         self.young.clear();
         self.old.clear();
         self.weight = 0;

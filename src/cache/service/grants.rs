@@ -9,14 +9,14 @@ use crate::oci::{Challenge, Refusal};
 /// gets it through a repository only where that repository was seen to have it, and content of a registry that takes
 /// credentials goes to users of this server only, unless the configuration says otherwise.
 #[derive(Clone, Debug)]
-pub struct Audience {
+pub(super) struct Audience {
     users: bool,
     everyone: bool,
 }
 
 impl Audience {
     /// Takes from a configuration whether there are users, and who has to be one.
-    pub fn new(config: &Config) -> Self {
+    pub(super) fn new(config: &Config) -> Self {
         Self {
             users: config.htpasswd.is_some(),
             everyone: config.htpasswd.is_some() && config.authenticate == Authenticate::All,
@@ -25,12 +25,17 @@ impl Audience {
 
     /// Returns whether a client may ask whether a registry is here at all. Where there are users, a client that says
     /// nothing is asked who it is: Docker's and podman's send credentials only after that answer to `/v2/`.
-    pub fn may_ping(&self, is_user: bool) -> Result<(), Refusal> {
+    pub(super) fn may_ping(&self, is_user: bool) -> Result<(), Refusal> {
         if self.users && !is_user { Err(challenge()) } else { Ok(()) }
     }
 
     /// Returns whether a client may read from a registry.
-    pub fn may_read(&self, registry: &RegistryHost, private: bool, is_user: bool) -> Result<(), Refusal> {
+    pub(super) fn may_read(
+        &self,
+        registry: &RegistryHost,
+        private: bool,
+        is_user: bool,
+    ) -> Result<(), Refusal> {
         match (private, is_user) {
             (_, true) => Ok(()),
             (false, false) if self.everyone => Err(challenge()),
@@ -52,7 +57,7 @@ fn challenge() -> Refusal {
 ///
 /// Whoever may write to a repository can list any digest in a manifest there, private content's too. So it takes a
 /// repository that anyone may read, and content that came from one such.
-pub fn listed_suffices<'a>(
+pub(super) fn listed_suffices<'a>(
     asked: &Origin,
     is_private: impl Fn(&RegistryHost) -> bool,
     origins: impl IntoIterator<Item = &'a Origin>,

@@ -24,16 +24,16 @@ const JSON: HeaderValue = HeaderValue::from_static("application/json");
 
 /// What every answer to one request says, whatever else it says.
 #[derive(Clone, Debug)]
-pub struct Frame {
+pub(super) struct Frame {
     /// GET or HEAD.
-    pub method: Method,
+    pub(super) method: Method,
     /// The registry's name, where the request's `ns` chose it (OCI distribution-spec, "Registry Proxying").
-    pub namespace: Option<HeaderValue>,
+    pub(super) namespace: Option<HeaderValue>,
 }
 
 /// How a manifest was asked for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum By {
+pub(super) enum By {
     /// By its digest: the answer holds for ever.
     Digest,
     /// By a tag, which may move.
@@ -42,22 +42,22 @@ pub enum By {
 
 /// What an answer says that is older than it should be.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Staleness {
+pub(super) struct Staleness {
     /// Why it could not be checked, such as `unreachable`.
-    pub why: &'static str,
+    pub(super) why: &'static str,
     /// When it was checked last.
-    pub checked: Timestamp,
+    pub(super) checked: Timestamp,
 }
 
 /// A manifest with what its answers say, ready to be sent any number of times.
 #[derive(Clone, Debug)]
-pub struct Ready {
+pub(super) struct Ready {
     /// The bytes.
-    pub bytes: Bytes,
+    pub(super) bytes: Bytes,
     /// Their digest.
-    pub digest: Digest,
+    pub(super) digest: Digest,
     /// The media type.
-    pub media_type: String,
+    pub(super) media_type: String,
     content_type: HeaderValue,
     content_digest: HeaderValue,
     etag: HeaderValue,
@@ -65,7 +65,7 @@ pub struct Ready {
 
 impl Ready {
     /// Prepares a manifest. The media type is one that may be passed on.
-    pub fn new(digest: Digest, media_type: String, bytes: Bytes) -> Self {
+    pub(super) fn new(digest: Digest, media_type: String, bytes: Bytes) -> Self {
         Self {
             content_type: value(&media_type),
             content_digest: value(&digest.to_string()),
@@ -77,12 +77,12 @@ impl Ready {
     }
 
     /// Returns about how much memory it takes.
-    pub fn weight(&self) -> usize {
+    pub(super) fn weight(&self) -> usize {
         self.bytes.len() + self.media_type.len() + 512
     }
 
     /// Answers with it.
-    pub fn answer(
+    pub(super) fn answer(
         &self,
         frame: &Frame,
         by: By,
@@ -128,7 +128,7 @@ fn value(text: &str) -> HeaderValue {
 
 impl Frame {
     /// Makes the frame of an answer.
-    pub fn new(method: Method, namespace: Option<&str>) -> Self {
+    pub(super) fn new(method: Method, namespace: Option<&str>) -> Self {
         Self { method, namespace: namespace.map(value) }
     }
 
@@ -155,7 +155,7 @@ impl Frame {
     }
 
     /// Answers to `/v2/`.
-    pub fn pong(&self) -> Response<Body> {
+    pub(super) fn pong(&self) -> Response<Body> {
         self.json(Bytes::from_static(b"{}"), None)
     }
 
@@ -167,7 +167,7 @@ impl Frame {
     }
 
     /// Answers with a page of tags.
-    pub fn tags(&self, body: String, link: Option<&str>) -> Response<Body> {
+    pub(super) fn tags(&self, body: String, link: Option<&str>) -> Response<Body> {
         let mut response = self.json(body.into(), Some(Outcome::Miss));
         response.headers_mut().insert(CACHE_CONTROL, NO_CACHE);
         if let Some(link) = link {
@@ -177,7 +177,7 @@ impl Frame {
     }
 
     /// Answers with an index of referrers.
-    pub fn referrers(&self, index: Bytes, outcome: Outcome, filtered: bool) -> Response<Body> {
+    pub(super) fn referrers(&self, index: Bytes, outcome: Outcome, filtered: bool) -> Response<Body> {
         let mut response = self.json(index, Some(outcome));
         let media_type = HeaderValue::from_static("application/vnd.oci.image.index.v1+json");
         response.headers_mut().insert(CONTENT_TYPE, media_type);
@@ -189,7 +189,7 @@ impl Frame {
     }
 
     /// Answers with a blob or a part of it; `body` makes its bytes and is not called where none go out.
-    pub fn blob(
+    pub(super) fn blob(
         &self,
         digest: &Digest,
         total: u64,
@@ -223,14 +223,19 @@ impl Frame {
     }
 
     /// Answers that the client has the blob already.
-    pub fn unchanged_blob(&self, digest: &Digest, outcome: Outcome) -> Response<Body> {
+    pub(super) fn unchanged_blob(&self, digest: &Digest, outcome: Outcome) -> Response<Body> {
         let mut response = self.response(StatusCode::NOT_MODIFIED, Some(outcome));
         blob_headers(response.headers_mut(), digest);
         response
     }
 
     /// Answers with what cannot be kept, as upstream sent it.
-    pub fn passed_on(&self, media_type: &str, digest: Option<&Digest>, bytes: Bytes) -> Response<Body> {
+    pub(super) fn passed_on(
+        &self,
+        media_type: &str,
+        digest: Option<&Digest>,
+        bytes: Bytes,
+    ) -> Response<Body> {
         let mut response = self.json(bytes, Some(Outcome::Miss));
         let headers = response.headers_mut();
         headers.insert(CONTENT_TYPE, value(media_type));
@@ -243,7 +248,7 @@ impl Frame {
     }
 
     /// Answers with what is refused.
-    pub fn refused(&self, refusal: &Refusal) -> Response<Body> {
+    pub(super) fn refused(&self, refusal: &Refusal) -> Response<Body> {
         let body = Bytes::from(refusal.body());
         let status = StatusCode::from_u16(refusal.status()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
         let mut response = self.response(status, None);

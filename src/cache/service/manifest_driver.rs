@@ -4,7 +4,7 @@ use http::Response;
 use jiff::Timestamp;
 
 use super::driver::{Asked, Inner, locked};
-use super::headers::{By, Frame, Ready};
+use super::headers::{By, Ready};
 use super::refusals::{of_upstream, overloaded};
 use super::world::World;
 use crate::cache::Body;
@@ -12,7 +12,7 @@ use crate::cache::server::Outcome;
 use crate::cache::store::{Document, Object, Origin, TagRecord};
 use crate::cache::upstream::{Fetched, UpstreamError};
 use crate::image::{Digest, TagOrDigest};
-use crate::oci::{Accept, Refusal, if_none_match};
+use crate::oci::Refusal;
 
 /// What upstream gave for a reference.
 #[derive(Clone, Debug)]

@@ -18,4 +18,5 @@ mod tag_driver;
 mod world;
 
 pub use driver::Service;
+pub(in crate::cache) use freshness::ago;
 pub use world::World;

@@ -25,7 +25,7 @@ pub(super) type TagKey = (Origin, Tag);
 #[derive(Clone, Debug)]
 pub(super) enum Checked {
     /// It stands where it stood.
-    Same(Arc<TagRecord>),
+    Same,
     /// It has moved, and what it is now is kept.
     Moved(Got),
     /// There is no such tag any more.
@@ -104,7 +104,7 @@ impl Inner {
                     return Ok(stale("does not answer in time"));
                 };
                 match checked.ok_or_else(overloaded)? {
-                    Checked::Same(_) => Ok(Some((ready, Outcome::Revalidated, None))),
+                    Checked::Same => Ok(Some((ready, Outcome::Revalidated, None))),
                     Checked::Moved(Got::Kept(ready)) => Ok(Some((ready, Outcome::Miss, None))),
                     // What upstream has now cannot be kept: it is fetched again for whoever wants it.
                     Checked::Moved(Got::Passing(_)) => Ok(None),
@@ -143,7 +143,7 @@ impl Inner {
     }
 
     /// Notes what a tag is.
-    pub(super) async fn put_tag(&self, record: TagRecord) -> Arc<TagRecord> {
+    pub(super) async fn put_tag(&self, record: TagRecord) {
         let record = Arc::new(record);
         let key = (record.origin.clone(), record.tag.clone());
         locked(&self.absent).remove(&key);
@@ -151,7 +151,6 @@ impl Inner {
         if let Err(error) = self.store.put_tag(&record).await {
             tracing::warn!(%error, "cannot note what a tag is");
         }
-        record
     }
 
     /// Notes that upstream has no such tag, and forgets what it was.
@@ -191,7 +190,7 @@ impl Inner {
         let registry = &record.origin.registry;
         let checked = self.check_once(world, record).await;
         let result = match &checked {
-            Checked::Same(_) => Revalidation::Unchanged,
+            Checked::Same => Revalidation::Unchanged,
             Checked::Moved(_) | Checked::Gone => Revalidation::Changed,
             Checked::Failed(..) => Revalidation::Failed,
         };
@@ -222,7 +221,8 @@ impl Inner {
         };
         let now = Timestamp::now();
         if digest == record.digest {
-            return Checked::Same(self.put_tag(TagRecord { checked_at: now, ..record.clone() }).await);
+            self.put_tag(TagRecord { checked_at: now, ..record.clone() }).await;
+            return Checked::Same;
         }
         // What another tag or another repository brought is here already.
         if let Some(ready) = self.ready(&digest).await {

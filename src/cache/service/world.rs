@@ -2,10 +2,11 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use super::grants::Audience;
-use crate::cache::config::Config;
+use crate::cache::config::{Config, UpstreamConfig};
+use crate::cache::server::Metrics;
 use crate::cache::upstream::Upstream;
 use crate::image::RegistryHost;
-use crate::oci::{Namespaces, Place, Refusal};
+use crate::oci::{EndpointError, Http, Namespaces, Place, Refusal};
 
 /// What is served: a configuration, and the registries that it names. It never changes; another takes its place.
 #[derive(Debug)]
@@ -18,14 +19,31 @@ pub struct World {
 }
 
 impl World {
-    /// Makes a world of a configuration and its registries, each of which has an upstream.
-    pub fn new(config: Config, upstreams: HashMap<RegistryHost, Arc<Upstream>>) -> Self {
-        Self {
+    /// Makes a world of a configuration.
+    ///
+    /// A registry that is configured as it was in the world `before` stays the same one: what it has learnt about
+    /// its endpoints, its tokens, and what is being fetched from it go on.
+    pub fn new(
+        config: Config,
+        before: Option<&Self>,
+        http: &Http,
+        metrics: &Arc<Metrics>,
+    ) -> Result<Self, EndpointError> {
+        let upstream = |(registry, own): (&RegistryHost, &UpstreamConfig)| {
+            let same = before.filter(|before| before.config.upstreams.get(registry) == Some(own));
+            if let Some(upstream) = same.and_then(|before| before.upstreams.get(registry)) {
+                return Ok((registry.clone(), Arc::clone(upstream)));
+            }
+            let bodies = config.limits.per_upstream;
+            let upstream = Upstream::new(registry.clone(), own, http, Arc::clone(metrics), bodies)?;
+            Ok((registry.clone(), Arc::new(upstream)))
+        };
+        Ok(Self {
+            upstreams: config.upstreams.iter().map(upstream).collect::<Result<_, EndpointError>>()?,
             namespaces: Namespaces::new(config.upstreams.keys().cloned(), config.default_registry()),
             audience: Audience::new(&config),
             config,
-            upstreams,
-        }
+        })
     }
 
     /// Returns the upstream of a registry.
@@ -33,9 +51,9 @@ impl World {
         self.upstreams.get(registry).ok_or_else(|| Refusal::NameUnknown(registry.to_string()))
     }
 
-    /// Returns every registry and its upstream.
+    /// Returns every registry and its upstream, in the order of the configuration.
     pub fn upstreams(&self) -> impl Iterator<Item = (&RegistryHost, &Arc<Upstream>)> {
-        self.upstreams.iter()
+        self.config.upstreams.keys().filter_map(|registry| self.upstreams.get_key_value(registry))
     }
 
     /// Returns whether a registry's content is for those only who may have it; what is served no more is.

@@ -93,7 +93,7 @@ impl JournalFile {
     pub(super) fn append(&mut self, lines: &[Line]) -> io::Result<()> {
         let mut text = String::new();
         if self.torn {
-            text.push('\n');
+            text.push_str(" ~\n"); // a word too many: what is torn must not become a line
         }
         for line in lines {
             text.push_str(&format!("{line}\n"));

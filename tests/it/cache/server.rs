@@ -3,8 +3,8 @@
 use std::fs::File;
 use std::io::{self, Write as _};
 use std::net::SocketAddr;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -28,7 +28,13 @@ use crate::authority::{Authority, Pair};
 /// Nothing here takes longer, unless it hangs.
 const LONG: Duration = Duration::from_secs(20);
 /// How large the file is that the handler serves: more than sockets hold.
-const FILE: u64 = 24 * 1024 * 1024;
+const FILE: u64 = 12 * 1024 * 1024;
+
+static CONTENT: LazyLock<Arc<File>> = LazyLock::new(|| {
+    let mut file = tempfile::tempfile().unwrap();
+    file.write_all(&(0..FILE).map(content).collect::<Vec<_>>()).unwrap();
+    Arc::new(file)
+});
 
 /// A handler that answers by path.
 struct Paths {
@@ -40,15 +46,12 @@ struct Paths {
 }
 
 fn content(at: u64) -> u8 {
-    u8::try_from((at * 7 + at / 256) % 256).unwrap()
+    (at * 7 + at / 256).to_le_bytes()[0]
 }
 
 impl Paths {
     fn new() -> Self {
-        let mut file = tempfile::tempfile().unwrap();
-        let block: Vec<u8> = (0..FILE).map(content).collect();
-        file.write_all(&block).unwrap();
-        Self { file: Arc::new(file), go: Arc::default(), alive: Arc::default() }
+        Self { file: Arc::clone(&CONTENT), go: Arc::default(), alive: Arc::default() }
     }
 
     fn part(&self, offset: u64, len: u64) -> Piece {
