@@ -11,7 +11,8 @@ use crate::run::Place;
 
 /// Whether a program is there; where it has to be, that it is not is a failure.
 fn has(program: &str) -> bool {
-    let found = Command::new(program).arg("--help").stdout(Stdio::null()).stderr(Stdio::null()).status().is_ok();
+    let found =
+        Command::new(program).arg("--help").stdout(Stdio::null()).stderr(Stdio::null()).status().is_ok();
     let required = std::env::var("TALMIRROR_CLIENTS").is_ok_and(|value| value == "required");
     assert!(found || !required, "{program} is not installed");
     if !found {
@@ -22,7 +23,8 @@ fn has(program: &str) -> bool {
 
 fn run(command: &mut Command) -> String {
     let output = command.output().unwrap();
-    let text = String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr);
+    let text =
+        String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success(), "{command:?}\n{text}");
     text
 }
@@ -53,7 +55,10 @@ fn t10_skopeo() {
     let cache = Cache::of("docker.io", &upstream.url());
     for round in ["cold", "warm"] {
         let to = place.path(round);
-        skopeo(&format!("docker://{}/docker.io/library/x:1", cache.address), &format!("dir:{}", to.display()));
+        skopeo(
+            &format!("docker://{}/docker.io/library/x:1", cache.address),
+            &format!("dir:{}", to.display()),
+        );
         assert!(to.join("manifest.json").exists());
     }
     assert_eq!(upstream.count("GET", "/blobs/"), 3, "each blob once");
@@ -126,7 +131,9 @@ fn t11_caches_behind_caches() {
     let image = image(&upstream);
     let inner = Cache::of("docker.io", &upstream.url());
     let outer = Cache::of("docker.io", &format!("{}/v2/docker.io", inner.url()));
-    for path in [format!("blobs/{}", image.layers[0]), "manifests/1".into(), format!("blobs/{}", image.config)] {
+    for path in
+        [format!("blobs/{}", image.layers[0]), "manifests/1".into(), format!("blobs/{}", image.config)]
+    {
         let path = format!("/v2/docker.io/library/x/{path}");
         let (head, get) = (outer.head(&path), outer.get(&path));
         assert_eq!((head.status, get.status), (200, 200), "{path}");

@@ -139,7 +139,10 @@ fn t15_private_content_is_for_users() {
         cache.ask("GET", path, &headers).status
     };
     let manifest = "/v2/private.example/a/manifests/1";
-    assert_eq!((ask(manifest, None), ask(manifest, Some(&wrong)), ask(manifest, Some(&ada))), (401, 401, 200));
+    assert_eq!(
+        (ask(manifest, None), ask(manifest, Some(&wrong)), ask(manifest, Some(&ada))),
+        (401, 401, 200)
+    );
     let challenge = cache.get(manifest);
     assert_eq!(challenge.header("www-authenticate"), r#"Basic realm="talmirror-cache""#);
     assert_eq!(ask(&blob("private.example/a"), Some(&ada)), 200);
@@ -151,7 +154,10 @@ fn t15_private_content_is_for_users() {
     assert_eq!(ask(&blob("docker.io/library/x"), None), 404);
     assert_eq!(ask(&blob("docker.io/library/x"), Some(&ada)), 404);
     // What is open stays open, whatever password comes along: Docker shows its own to mirrors.
-    assert_eq!((ask("/v2/docker.io/x/manifests/1", None), ask("/v2/x/manifests/1", Some(&wrong))), (200, 200));
+    assert_eq!(
+        (ask("/v2/docker.io/x/manifests/1", None), ask("/v2/x/manifests/1", Some(&wrong))),
+        (200, 200)
+    );
     // Nobody's password ever went upstream.
     assert!(private.upstream.seen().iter().all(|seen| !seen.headers.values().any(|value| *value == ada)));
     assert!(hub.seen().iter().all(|seen| !seen.authorized()));
