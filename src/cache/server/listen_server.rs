@@ -163,7 +163,8 @@ impl<H: Handler> Door<H> {
                 _ = stopped.wait_for(|stopped| *stopped) => return,
             };
             match accepted {
-                Ok((tcp, peer)) => self.admit(tcp, peer),
+                // On a socket that takes both, IPv4 comes in the clothes of IPv6.
+                Ok((tcp, peer)) => self.admit(tcp, SocketAddr::new(peer.ip().to_canonical(), peer.port())),
                 Err(error) if is_shortage(&error) => {
                     tracing::warn!(%error, "cannot accept a connection");
                     self.connections.displace();
