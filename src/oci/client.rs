@@ -458,15 +458,12 @@ impl RegistryClient {
         let url = answer.url().clone();
         match answer.status() {
             200 => Token::parse(&answer.bytes(TOKEN_ANSWER).await?, Timestamp::now())
-                .map_err(|error| Fault::Answer(error.to_string()).at(&url)),
-            // What it is that the token server does not know, or does not like, is the credentials or the scope.
-            400 => {
-                let said = answer.said().await;
-                Err(Fault::Denied { who, status: 400, said }.at(&url))
-            }
+                .map_err(|error| Fault::Token(error.to_string()).at(&url)),
+            // What the token server does not like is the credentials or the scope.
+            400 => Err(Fault::Denied { who, status: 400, said: answer.said().await }.at(&url)),
+            401 | 403 | 429 | 500.. => Err(self.error(answer, who).await),
             // A token server that is not there is not an object that is not there.
-            404 => Err(Fault::Status { status: 404, said: answer.said().await }.at(&url)),
-            _ => Err(self.error(answer, who).await),
+            status => Err(Fault::Token(format!("it answers {status}")).at(&url)),
         }
     }
 
