@@ -77,12 +77,14 @@ impl<'a> Ask<'a> {
     }
 
     /// Says which media types will do.
+    #[must_use]
     pub fn accepting(mut self, accept: &'a str) -> Self {
         self.accept = Some(accept);
         self
     }
 
     /// Asks for a part, if the object still has this entity tag.
+    #[must_use]
     pub fn part(mut self, range: Range, etag: Option<String>) -> Self {
         self.part = Some((range, etag));
         self
@@ -185,8 +187,8 @@ impl RegistryClient {
                 }
                 // A signed URL that somebody kept for too long: the registry gives another one.
                 401 | 403 | 410 if answer.strayed && !resolved_again => resolved_again = true,
-                200 | 206 | 416 => return self.plain(answer),
-                _ => return Err(self.error(answer, who(pass.as_ref())).await),
+                200 | 206 | 416 => return Self::plain(answer),
+                _ => return Err(Self::error(answer, who(pass.as_ref())).await),
             }
         }
         Err(Fault::Answer("it wants to be asked again and again".to_owned()).at(&url))
@@ -208,7 +210,7 @@ impl RegistryClient {
             200 if own.is_some() => return Ok(Login::Credentials),
             200 => return Ok(Login::Open),
             401 => {}
-            _ => return Err(self.error(answer, who(own.as_ref())).await),
+            _ => return Err(Self::error(answer, who(own.as_ref())).await),
         }
         let shown = self.meet(&ask, answer, credential.as_ref(), own.as_ref()).await?;
         let answer = self.hop(&ask, url, Some(&shown.header)).await?;
@@ -216,12 +218,12 @@ impl RegistryClient {
             (200, Some(_)) => Ok(Login::Credentials),
             // What a token without a scope allows differs; that nobody's are given is all that is to be known.
             (200 | 401 | 403 | 404 | 405, None) => Ok(Login::Anonymous),
-            _ => Err(self.error(answer, Who::Unknown).await),
+            _ => Err(Self::error(answer, Who::Unknown).await),
         }
     }
 
     /// Takes an answer whose bytes are those of the object.
-    fn plain(&self, answer: Answer) -> Result<Answer, ClientError> {
+    fn plain(answer: Answer) -> Result<Answer, ClientError> {
         let coding = answer.header(http::header::CONTENT_ENCODING).unwrap_or("identity").trim();
         if coding.is_empty() || coding.eq_ignore_ascii_case("identity") {
             return Ok(answer);
@@ -231,7 +233,7 @@ impl RegistryClient {
         Err(answer.fault(fault))
     }
 
-    async fn error(&self, answer: Answer, who: Who) -> ClientError {
+    async fn error(answer: Answer, who: Who) -> ClientError {
         let (status, url, strayed) = (answer.status(), answer.url().clone(), answer.strayed);
         let pause = answer.header(RETRY_AFTER).and_then(|pause| retry_after(pause, Timestamp::now()));
         let fault = match status {
@@ -461,7 +463,7 @@ impl RegistryClient {
                 .map_err(|error| Fault::Token(error.to_string()).at(&url)),
             // What the token server does not like is the credentials or the scope.
             400 => Err(Fault::Denied { who, status: 400, said: answer.said().await }.at(&url)),
-            401 | 403 | 429 | 500.. => Err(self.error(answer, who).await),
+            401 | 403 | 429 | 500.. => Err(Self::error(answer, who).await),
             // A token server that is not there is not an object that is not there.
             status => Err(Fault::Token(format!("it answers {status}")).at(&url)),
         }

@@ -134,7 +134,7 @@ impl Http {
                 .http1_only()
                 .connect_timeout(settings.timeouts.connect)
                 .tcp_keepalive(Duration::from_secs(30))
-                .pool_idle_timeout(Duration::from_secs(60))
+                .pool_idle_timeout(Duration::from_mins(1))
                 .pool_max_idle_per_host(8);
             let builder = match settings.proxies {
                 Proxies::FromEnvironment => builder,

@@ -179,7 +179,7 @@ impl Upstream {
         };
         let check = |reply: &Reply| match judged(reply) {
             Ok(_) => Ok(()),
-            Err(wrong @ Wrong::Digest { .. }) => Err(Unfit::Mismatch(wrong.to_string())),
+            Err(wrong @ Wrong::Digest(_)) => Err(Unfit::Mismatch(wrong.to_string())),
             Err(wrong @ Wrong::Content(_)) => Err(Unfit::Nonsense(wrong.to_string())),
         };
         let ask = Ask::new(Method::Get, repository, &what).accepting(accept);
