@@ -160,15 +160,26 @@ impl Http {
             Reach::Public => &self.public,
             Reach::Anywhere => &self.anywhere,
         };
-        let mut builder = client.request(method, url.clone()).headers(headers);
-        if let Some(form) = form {
-            builder = builder.body(form);
-        }
         let limit = self.timeouts.header;
-        match tokio::time::timeout(limit, builder.send()).await {
-            Ok(Ok(response)) => Ok(Answer { response, url, strayed: false, idle: self.timeouts.idle }),
-            Ok(Err(error)) => Err(self.fault(&error, url.scheme() == "https").at(&url)),
-            Err(_) => Err(Fault::TimedOut { waited: Wait::Header, after: limit }.at(&url)),
+        let once = async || {
+            let mut builder = client.request(method.clone(), url.clone()).headers(headers.clone());
+            if let Some(form) = &form {
+                builder = builder.body(form.clone());
+            }
+            let sent = builder.send().await;
+            sent.map_err(|error| self.fault(&error, url.scheme() == "https"))
+        };
+        let sent = async {
+            match once().await {
+                // A server may close a connection that it has not used for a while just when it is used again.
+                Err(Fault::Broken(_)) if form.is_none() => once().await,
+                sent => sent,
+            }
+        };
+        let sent = tokio::time::timeout(limit, sent).await;
+        match sent.unwrap_or(Err(Fault::TimedOut { waited: Wait::Header, after: limit })) {
+            Ok(response) => Ok(Answer { response, url, strayed: false, idle: self.timeouts.idle }),
+            Err(fault) => Err(fault.at(&url)),
         }
     }
 
