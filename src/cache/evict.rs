@@ -53,16 +53,24 @@ impl Levels {
 /// First what was never asked for again; then by the time of its last use, weighted: what is large goes earlier, what
 /// was asked for often later; last the tiny ones, which give nothing back and of which every pull needs one.
 pub(super) fn order<K>(candidates: &mut [Candidate<K>]) {
-    candidates.sort_by_cached_key(|candidate| {
-        let class = if candidate.manifest || candidate.size <= TINY {
-            2
-        } else if candidate.hits == 0 && candidate.idle >= GRACE {
-            0
-        } else {
-            1
-        };
-        (class, u64::MAX - worthlessness(candidate))
-    });
+    candidates.sort_by_cached_key(|candidate| (class(candidate), u64::MAX - worthlessness(candidate)));
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Class {
+    NeverUsed,
+    Used,
+    Tiny,
+}
+
+const fn class<K>(candidate: &Candidate<K>) -> Class {
+    if candidate.manifest || candidate.size <= TINY {
+        Class::Tiny
+    } else if candidate.hits == 0 && candidate.idle >= GRACE {
+        Class::NeverUsed
+    } else {
+        Class::Used
+    }
 }
 
 /// Idle seconds × the size's number of bits ÷ uses.

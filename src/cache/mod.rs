@@ -6,6 +6,7 @@ mod command;
 pub mod config;
 mod evict;
 mod glob;
+mod piece_file;
 pub mod service;
 
 pub mod store;
@@ -16,6 +17,7 @@ pub mod server;
 
 pub mod upstream;
 
-pub use answer::{Body, BoxFuture, Handler, Piece, Pieces};
+pub use answer::{Body, BoxFuture, Handler, Pieces};
 pub use command::main;
 pub use glob::{Glob, GlobError};
+pub use piece_file::Piece;

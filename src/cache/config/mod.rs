@@ -13,8 +13,3 @@ pub use read::{Parsed, parse};
 pub use size::{ByteSize, SizeError};
 pub use tag_policy::{TagPolicy, by_look};
 pub use value::{address, upstream_url};
-
-/// The fields of every mapping of the file, by the mapping's name.
-pub fn schema_fields() -> &'static [(&'static str, &'static [&'static str])] {
-    read::FIELDS
-}

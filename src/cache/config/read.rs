@@ -41,17 +41,6 @@ const TLS: &[&str] = &["cert", "key", "clientCa"];
 const LOG: &[&str] = &["format", "filter"];
 const LIMITS: &[&str] = &["connections", "perClient", "fills", "perUpstream"];
 
-/// The fields of every mapping, by its name in the JSON schema; a test holds the two together.
-pub(super) const FIELDS: &[(&str, &[&str])] = &[
-    ("cache", ROOT),
-    ("upstream", UPSTREAM),
-    ("tags", TAGS),
-    ("tagRule", TAG_RULE),
-    ("tls", TLS),
-    ("log", LOG),
-    ("limits", LIMITS),
-];
-
 /// A configuration, if it holds no error, and everything that was found.
 #[derive(Debug)]
 pub struct Parsed {

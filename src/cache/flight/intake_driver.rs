@@ -130,16 +130,7 @@ impl Intake {
                 match next {
                     Ok(Some(Ok(bytes))) => self.receive(bytes),
                     Ok(Some(Err(error))) => self.again(error).map(|()| None),
-                    Ok(None) => match self.total {
-                        Some(total) => {
-                            let error = format!("it ended after {} of {total} bytes", self.position);
-                            self.again(SourceError::Broken(error)).map(|()| None)
-                        }
-                        None => {
-                            self.total = Some(self.position);
-                            Ok(None)
-                        }
-                    },
+                    Ok(None) => self.end().map(|()| None),
                     Err(_) => {
                         let error = format!("nothing came for {} s", self.rules.idle.as_secs());
                         self.again(SourceError::Broken(error)).map(|()| None)
@@ -189,6 +180,14 @@ impl Intake {
         }
         self.position = end;
         Ok(Some(bytes))
+    }
+
+    fn end(&mut self) -> Result<(), SourceError> {
+        let Some(total) = self.total else {
+            self.total = Some(self.position);
+            return Ok(());
+        };
+        self.again(SourceError::Broken(format!("it ended after {} of {total} bytes", self.position)))
     }
 
     /// Takes the transfer up again where it broke, unless that has led nowhere too often.

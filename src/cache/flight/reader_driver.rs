@@ -42,7 +42,7 @@ impl Reader {
     }
 
     /// Returns what is in the file, up to a position.
-    fn from_file(&mut self, upto: u64) -> Option<Piece> {
+    fn take_file(&mut self, upto: u64) -> Option<Piece> {
         let len = upto.min(self.end).checked_sub(self.offset).filter(|len| *len > 0)?;
         let piece =
             Piece::File { file: Arc::clone(self.flight.shared().file.get()?), offset: self.offset, len };
@@ -59,7 +59,7 @@ impl Reader {
                 return self.go_round().await.map(Some);
             }
             let readable = self.flight.shared().readable();
-            if let Some(piece) = self.from_file(readable) {
+            if let Some(piece) = self.take_file(readable) {
                 return Ok(Some(piece));
             }
             // Seen first and looked at after: what is published in between is not missed.
@@ -90,7 +90,7 @@ impl Reader {
             let limit =
                 if detour.verified { detour.total } else { readable(Some(detour.total), detour.total) };
             let kept = detour.diversion.at.min(limit);
-            if let Some(piece) = self.from_file(kept) {
+            if let Some(piece) = self.take_file(kept) {
                 return Ok(piece);
             }
             let Some(detour) = &mut self.detour else { continue };

@@ -34,8 +34,8 @@ pub(super) const GRACE: Duration = Duration::from_secs(10);
 impl Default for Rules {
     fn default() -> Self {
         Self {
-            idle: Duration::from_secs(60),
-            open: Duration::from_secs(120),
+            idle: Duration::from_mins(1),
+            open: Duration::from_mins(2),
             tries: 5,
             fills: 256,
             finish: Finish::Always,

@@ -1,4 +1,3 @@
-use std::fs::File;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock};
 
@@ -8,7 +7,7 @@ use tokio::sync::watch;
 use super::intake_driver::Intake;
 use super::rules::Rules;
 use super::source::{Source, SourceError};
-use crate::cache::store::Spool;
+use crate::cache::store::{SharedFile, Spool};
 use crate::image::Digest;
 use crate::oci::Verifier;
 
@@ -16,7 +15,7 @@ use crate::oci::Verifier;
 pub(super) struct Shared {
     pub(super) digest: Digest,
     /// Where the bytes are, once there is a place for them.
-    pub(super) file: OnceLock<Arc<File>>,
+    pub(super) file: OnceLock<SharedFile>,
     /// How many bytes from the beginning may be read; only grows. Looked at without a lock for every piece.
     readable: AtomicU64,
     /// Changes with every step of the fill too, so that whoever waits for bytes waits for this.

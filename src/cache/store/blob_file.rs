@@ -4,16 +4,19 @@ use std::sync::Arc;
 use crate::cache::{Body, Piece};
 use crate::oci::Span;
 
+/// An open file that several read.
+pub type SharedFile = Arc<File>;
+
 /// A stored blob, opened: it can be read to its end even if it is evicted meanwhile.
 #[derive(Clone, Debug)]
 pub struct Blob {
-    file: Arc<File>,
+    file: SharedFile,
     len: u64,
 }
 
 impl Blob {
     /// Takes a file that holds exactly `len` bytes.
-    pub const fn new(file: Arc<File>, len: u64) -> Self {
+    pub const fn new(file: SharedFile, len: u64) -> Self {
         Self { file, len }
     }
 
@@ -28,7 +31,7 @@ impl Blob {
     }
 
     /// Returns the file.
-    pub const fn file(&self) -> &Arc<File> {
+    pub const fn file(&self) -> &SharedFile {
         &self.file
     }
 

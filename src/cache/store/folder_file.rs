@@ -119,12 +119,10 @@ impl Folder {
         if let Some(folder) = to.parent() {
             self.make_shelf(folder)?;
         }
-        let linked = match spool.take_name() {
-            Some(name) => name.persist_noclobber(&to).map_err(|error| error.error),
-            None => {
-                let from = format!("/proc/self/fd/{}", spool.file().as_raw_fd());
-                rustix::fs::linkat(CWD, from, CWD, &to, AtFlags::SYMLINK_FOLLOW).map_err(io::Error::from)
-            }
+        let linked = if let Some(name) = spool.take_name() {
+            name.persist_noclobber(&to).map_err(|error| error.error)
+        } else {
+            link_unnamed(&spool.file(), &to)
         };
         match linked {
             Ok(()) => {
@@ -377,11 +375,12 @@ fn unnamed(folder: &Path) -> io::Result<File> {
 /// Tries whether files without names can be made here, and be given one: that takes `/proc` too.
 fn knows_unnamed(root: &Path) -> bool {
     let to = root.join(".tmp").join("probe");
-    let linked = unnamed(root).is_ok_and(|file| {
-        let from = format!("/proc/self/fd/{}", file.as_raw_fd());
-        rustix::fs::linkat(CWD, from, CWD, &to, AtFlags::SYMLINK_FOLLOW).is_ok()
-    });
-    linked && fs::remove_file(&to).is_ok()
+    unnamed(root).is_ok_and(|file| link_unnamed(&file, &to).is_ok()) && fs::remove_file(&to).is_ok()
+}
+
+fn link_unnamed(file: &File, to: &Path) -> io::Result<()> {
+    let from = format!("/proc/self/fd/{}", file.as_raw_fd());
+    Ok(rustix::fs::linkat(CWD, from, CWD, to, AtFlags::SYMLINK_FOLLOW)?)
 }
 
 fn make_folder(path: &Path) -> io::Result<()> {

@@ -172,7 +172,7 @@ mod tests {
         for end in 0..=whole.len() {
             fs::write(&path, &whole[..end]).unwrap();
             let replayed = Replayed::read(&path).unwrap();
-            let lines = whole[..end].iter().filter(|byte| **byte == b'\n').count();
+            let lines = str::from_utf8(&whole[..end]).unwrap().matches('\n').count();
             assert_eq!(replayed.index.len(), lines.saturating_sub(1), "{end}");
             let mut journal = JournalFile::open(path.clone(), &replayed).unwrap();
             journal.append(&[put(3)]).unwrap();

@@ -15,7 +15,7 @@ use super::open_file::OpenFiles;
 use super::record::{Document, Origin, RecordKey, RecordKind};
 use super::spool_file::{Room, Spool};
 use super::{Durability, FsConfig, Pins};
-use crate::cache::evict::{Levels, order};
+use crate::cache::evict::Levels;
 use crate::image::Digest;
 use crate::oci::Hasher;
 
@@ -28,21 +28,24 @@ pub(super) struct Keeper {
     journal: Mutex<JournalFile>,
     files: Mutex<OpenFiles>,
     /// Held by whoever makes room, so that two do not set the same room aside.
-    turn: Mutex<()>,
-    levels: Levels,
-    reserve: u64,
+    pub(super) turn: Mutex<()>,
+    pub(super) levels: Levels,
+    /// What is to stay free on the disk.
+    pub(super) reserve: u64,
     durability: Durability,
-    pins: Option<Pins>,
+    pub(super) pins: Option<Pins>,
     boot: Option<String>,
 }
 
-struct Account {
-    index: Index,
+/// What there is, and what is to come.
+pub(super) struct Account {
+    pub(super) index: Index,
     /// Set aside for spools.
-    reserved: u64,
+    pub(super) reserved: u64,
     /// How much of that is on the disk already.
-    written: u64,
-    usage: Usage,
+    pub(super) written: u64,
+    /// What is counted since the start.
+    pub(super) usage: Usage,
 }
 
 /// What a look into the index says of a blob.
@@ -76,18 +79,19 @@ impl Keeper {
         if replayed.ending == Ending::Never || (replayed.ending == Ending::Cut && !same_boot) {
             reconcile(&mut replayed.index, &folder.scan()?);
         }
+        let mut lines = vec![Line::Start(boot.clone())];
         if replayed.ending == Ending::Cut
             && let Some(object) = replayed.unfinished
             && !folder.path(&object).exists()
         {
             replayed.index.remove(&object);
+            lines.push(Line::Gone(object));
         }
         let index = replayed.index;
-        let start = Line::Start(boot.clone());
         if rewrite || journal.is_long(index.len()) {
-            journal.rewrite(std::iter::once(start).chain(index.lines()))?;
+            journal.rewrite(lines.into_iter().chain(index.lines()))?;
         } else {
-            journal.append(&[start])?;
+            journal.append(&lines)?;
         }
 
         let disk = folder.disk()?;
@@ -119,7 +123,7 @@ impl Keeper {
     }
 
     /// A panic elsewhere leaves nothing half done that matters: every change is one statement on the index.
-    fn account(&self) -> MutexGuard<'_, Account> {
+    pub(super) fn account(&self) -> MutexGuard<'_, Account> {
         self.account.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -343,116 +347,6 @@ impl Keeper {
         Ok(out)
     }
 
-    fn is_pinned(&self, object: &Object) -> bool {
-        let Some(pins) = &self.pins else { return false };
-        match self.account().index.get(object).map(|entry| entry.pin) {
-            Some(Pin::Yes) => return true,
-            Some(Pin::No) => return false,
-            Some(Pin::Unknown) | None => {}
-        }
-        match self.origins(object) {
-            Ok(origins) => {
-                let pinned = origins.iter().any(|origin| pins(origin));
-                self.account().index.set_pin(object, if pinned { Pin::Yes } else { Pin::No });
-                pinned
-            }
-            Err(error) => {
-                tracing::warn!("cannot say whether {} is pinned, so it stays: {error}", object.digest);
-                true
-            }
-        }
-    }
-
-    /// Sets room aside, and evicts what is in its way, if enough can be evicted.
-    fn make_room(&self, wanted: u64) -> io::Result<()> {
-        let _turn = self.turn.lock().unwrap_or_else(PoisonError::into_inner);
-        if wanted > self.levels.cap {
-            return Err(io::Error::new(
-                io::ErrorKind::StorageFull,
-                format!("{wanted} bytes are more than the store may hold in all"),
-            ));
-        }
-        let missing = self.missing(wanted)?;
-        if missing > 0 {
-            let victims = self.victims(missing);
-            let enough = victims.iter().map(|(_, size)| size).sum::<u64>() >= missing;
-            if enough {
-                self.evict(&victims);
-            }
-            // What somebody reads gives its room back only when he has done: then the disk still says no.
-            if !enough || self.missing(wanted)? > 0 {
-                self.account().usage.full = true;
-                return Err(io::Error::new(
-                    io::ErrorKind::StorageFull,
-                    format!("no room for {wanted} bytes, and nothing more can be evicted"),
-                ));
-            }
-        }
-        let mut account = self.account();
-        account.reserved = account.reserved.saturating_add(wanted);
-        if wanted > 0 {
-            account.usage.full = false;
-        }
-        Ok(())
-    }
-
-    /// Returns how many bytes have to go before so many more may be set aside.
-    fn missing(&self, wanted: u64) -> io::Result<u64> {
-        let free = self.folder.disk()?.free;
-        let account = self.account();
-        let taken = account.index.stored().saturating_add(account.reserved);
-        let to_come = account.reserved.saturating_sub(account.written).saturating_add(wanted);
-        let on_disk = to_come.saturating_add(self.reserve).saturating_sub(free);
-        Ok(self.levels.before(taken, wanted).max(on_disk))
-    }
-
-    /// Chooses what goes, until that is so many bytes or there is nothing more.
-    fn victims(&self, bytes: u64) -> Vec<(Object, u64)> {
-        let mut candidates = self.account().index.candidates(now());
-        order(&mut candidates);
-        let mut sum = 0_u64;
-        let mut out = Vec::new();
-        for candidate in candidates {
-            if sum >= bytes {
-                break;
-            }
-            if !self.is_pinned(&candidate.key) {
-                sum = sum.saturating_add(candidate.size);
-                out.push((candidate.key, candidate.size));
-            }
-        }
-        out
-    }
-
-    fn evict(&self, victims: &[(Object, u64)]) {
-        for (object, size) in victims {
-            match self.remove(object) {
-                Ok(_) => {
-                    tracing::debug!(digest = %object.digest, kind = object.kind.as_str(), size, "evicted");
-                    let mut account = self.account();
-                    account.usage.evicted += 1;
-                    account.usage.evicted_bytes = account.usage.evicted_bytes.saturating_add(*size);
-                }
-                Err(error) => tracing::error!("cannot evict: {error}"),
-            }
-        }
-    }
-
-    /// Lowers the level, if it is above the mark; a little at a time, so that nobody waits long for his turn.
-    pub(super) fn lower(&self) {
-        let taken = {
-            let account = self.account();
-            account.index.stored().saturating_add(account.reserved)
-        };
-        let surplus = self.levels.surplus(taken);
-        if surplus > 0 {
-            for some in self.victims(surplus).chunks(16) {
-                let _turn = self.turn.lock().unwrap_or_else(PoisonError::into_inner);
-                self.evict(some);
-            }
-        }
-    }
-
     /// Writes down what was used since the last time, and shortens the journal where it got long.
     pub(super) fn write_uses(&self) -> io::Result<()> {
         let used = self.account().index.take_used();
@@ -499,27 +393,6 @@ impl Keeper {
         let mut journal = self.journal();
         journal.append(&[Line::End])?;
         journal.sync()
-    }
-}
-
-impl Room for Keeper {
-    fn grow(&self, bytes: u64) -> io::Result<()> {
-        self.make_room(bytes)
-    }
-
-    fn wrote(&self, bytes: u64) {
-        let mut account = self.account();
-        account.written = account.written.saturating_add(bytes);
-    }
-
-    fn full(&self) {
-        self.account().usage.full = true;
-    }
-
-    fn release(&self, reserved: u64, written: u64) {
-        let mut account = self.account();
-        account.reserved = account.reserved.saturating_sub(reserved);
-        account.written = account.written.saturating_sub(written);
     }
 }
 
@@ -573,7 +446,7 @@ fn hash(file: &File, digest: &Digest) -> io::Result<Digest> {
 }
 
 /// Seconds since 1970; they fit until 2106.
-fn now() -> u32 {
+pub(super) fn now() -> u32 {
     let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
     u32::try_from(since.as_secs()).unwrap_or(u32::MAX)
 }

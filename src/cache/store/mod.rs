@@ -23,9 +23,10 @@ mod journal_file;
 mod keeper_store;
 mod open_file;
 mod record;
+mod room_store;
 mod spool_file;
 
-pub use blob_file::Blob;
+pub use blob_file::{Blob, SharedFile};
 pub use folder_file::Naming;
 pub use fs_store::{Durability, FsConfig, FsStore, Pins};
 pub use interface::{Kind, Listed, Object, Store, Usage};

@@ -1,0 +1,281 @@
+//! talmirror-cache beside nginx and docker-registry: `benches/cache/run`, which says what it needs.
+//!
+//! Every figure is the median of interleaved rounds (`ROUNDS`, 5). Clients and servers share the machine, so ratios
+//! count and not figures. Where a case says so, server and client are on one processor.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::print_stdout,
+    clippy::indexing_slicing,
+    clippy::cast_precision_loss,
+    missing_docs,
+    unreachable_pub
+)]
+
+mod client;
+mod peers;
+mod upstream;
+
+use std::process::{Command, Stdio};
+use std::sync::atomic::Ordering;
+use std::thread;
+use std::time::Duration;
+
+use client::{Got, get, get_many};
+use peers::Peer;
+use upstream::Upstream;
+
+const MIB: usize = 1024 * 1024;
+const WARM: usize = 256 * MIB;
+const COLD: usize = 64 * MIB;
+/// The narrow link: bytes a second.
+const LINK: u64 = 100 * 1024 * 1024;
+
+/// A table of figures: a line a case, a column a server.
+struct Table {
+    columns: Vec<&'static str>,
+}
+
+impl Table {
+    fn new(columns: Vec<&'static str>) -> Self {
+        let names: String = columns.iter().map(|name| format!("{name:>20}")).collect();
+        println!("{:<44}{names}", "");
+        Self { columns }
+    }
+
+    /// Prints a line: the figures, and behind each how many times the first column's it is.
+    fn line(&self, case: &str, figures: &[Option<f64>]) {
+        let ours = figures.first().copied().flatten();
+        let cells: String = self
+            .columns
+            .iter()
+            .zip(figures)
+            .map(|(_, figure)| match (figure, ours) {
+                (None, _) => format!("{:>20}", "-"),
+                (Some(figure), Some(ours)) if ours > 0.0 => {
+                    format!("{:>12} {:>7}", number(*figure), format!("{:.2}x", figure / ours))
+                }
+                (Some(figure), _) => format!("{:>12} {:>7}", number(*figure), ""),
+            })
+            .collect();
+        println!("{case:<44}{cells}");
+    }
+}
+
+fn number(figure: f64) -> String {
+    if figure >= 1000.0 { format!("{figure:.0}") } else { format!("{figure:.3}") }
+}
+
+fn median(mut figures: Vec<f64>) -> Option<f64> {
+    figures.sort_by(f64::total_cmp);
+    figures.get(figures.len() / 2).copied()
+}
+
+/// Measures every server once a round, in turn, and returns the medians of each figure.
+fn rounds<const N: usize>(
+    rounds: usize,
+    peers: &[Peer],
+    mut measure: impl FnMut(&Peer) -> Option<[f64; N]>,
+) -> [Vec<Option<f64>>; N] {
+    let mut all = vec![vec![Vec::new(); N]; peers.len()];
+    for _ in 0..rounds {
+        for (peer, all) in peers.iter().zip(&mut all) {
+            if let Some(figures) = measure(peer) {
+                all.iter_mut().zip(figures).for_each(|(all, figure)| all.push(figure));
+            }
+        }
+    }
+    std::array::from_fn(|n| all.iter().map(|peer| median(peer[n].clone())).collect())
+}
+
+fn whole(all: &[Got], len: usize, who: &str) {
+    assert!(
+        all.iter().all(|got| got.bytes == len as u64),
+        "{who} sent {:?} of {len}",
+        all.iter().map(|got| got.bytes)
+    );
+}
+
+fn own_cpu() -> f64 {
+    let stat = std::fs::read_to_string("/proc/self/stat").unwrap();
+    let fields: Vec<&str> = stat.rsplit(')').next().unwrap().split_whitespace().collect();
+    (fields[11].parse::<f64>().unwrap() + fields[12].parse::<f64>().unwrap()) / 100.0
+}
+
+fn pin_self(processors: &str) {
+    let id = std::process::id().to_string();
+    let status =
+        Command::new("taskset").args(["-a", "-c", "-p", processors, &id]).stdout(Stdio::null()).status();
+    assert!(status.unwrap().success());
+}
+
+fn wrk(peer: &Peer, path: &str) -> Option<[f64; 1]> {
+    let accept = "Accept: application/vnd.oci.image.manifest.v1+json";
+    let url = format!("http://{}{path}", peer.address);
+    let run = Command::new("wrk").args(["-t2", "-c64", "-d4s", "-H", accept, &url]).output().unwrap();
+    let text = String::from_utf8_lossy(&run.stdout);
+    assert!(!text.contains("Non-2xx"), "{}: {text}", peer.name);
+    let line = text.lines().find_map(|line| line.strip_prefix("Requests/sec:"))?;
+    Some([line.trim().parse().unwrap()])
+}
+
+fn main() {
+    if !std::env::args().any(|argument| argument == "side-by-side") {
+        println!("benches/cache/run starts this");
+        return;
+    }
+    let count = std::env::var("ROUNDS").ok().and_then(|rounds| rounds.parse().ok()).unwrap_or(5);
+    let dir = tempfile::tempdir().unwrap();
+    let upstream = Upstream::start(WARM);
+    let warm = upstream.blob(WARM);
+    let peers = [
+        Peer::talmirror(dir.path(), &upstream),
+        Peer::nginx(dir.path(), Some(&upstream)),
+        Peer::docker_registry(dir.path(), &upstream),
+        Peer::nginx(dir.path(), None),
+    ];
+    let files = Peer::files(dir.path());
+    let many = upstream.blob(COLD);
+    for digest in [&warm, &many] {
+        upstream.write(digest, std::fs::File::create(files.join("blobs").join(digest)).unwrap());
+    }
+    for reference in ["t", upstream.manifest_digest()] {
+        std::fs::write(files.join("manifests").join(reference), upstream.manifest()).unwrap();
+    }
+    let table = Table::new(peers.iter().map(|peer| peer.name).collect());
+    thread::sleep(Duration::from_secs(1));
+    let idle: Vec<_> = peers.iter().map(|peer| Some(peer.memory())).collect();
+    table.line("idle, MiB", &idle);
+    warm_cases(count, &table, &peers, &warm);
+    for (case, reference) in [("by digest", upstream.manifest_digest()), ("by tag", "t")] {
+        let [figures] = rounds(count, &peers, |peer| {
+            let path = peer.manifest(reference);
+            whole(&[get(peer.address, &path)], 1024, peer.name);
+            wrk(peer, &path)
+        });
+        table.line(&format!("manifests {case}, a second"), &figures);
+    }
+    memory_case(&table, &peers, &many);
+    cold_cases(count, &table, &peers, &upstream);
+    if std::env::var_os("STARTUP").is_some() {
+        startup_case(dir.path(), &upstream, peers);
+    }
+}
+
+fn warm_cases(count: usize, table: &Table, peers: &[Peer], warm: &str) {
+    for peer in peers {
+        whole(&[get(peer.address, &peer.blob(warm))], WARM, peer.name);
+        // What is stored after the answer is stored by now.
+        thread::sleep(Duration::from_millis(500));
+    }
+    let gib = WARM as f64 / (1024.0 * MIB as f64);
+    pin_self("0");
+    let [rate, cpu] = rounds(count, peers, |peer| {
+        peer.pin("0");
+        let before = peer.cpu();
+        let all: Vec<_> = (0..4).map(|_| get(peer.address, &peer.blob(warm))).collect();
+        whole(&all, WARM, peer.name);
+        let took: f64 = all.iter().map(|got| got.whole.as_secs_f64()).sum();
+        let cpu = peer.cpu() - before;
+        peer.pin("0,1");
+        Some([4.0 * gib / took, cpu / (4.0 * gib)])
+    });
+    pin_self("0,1");
+    table.line("warm x 1, one processor: GiB/s", &rate);
+    table.line("warm x 1, one processor: server CPU-s/GiB", &cpu);
+    let [rate, cpu] = rounds(count, peers, |peer| {
+        let before = peer.cpu() + own_cpu();
+        let (all, took) = get_many(peer.address, &peer.blob(warm), 8);
+        whole(&all, WARM, peer.name);
+        let cpu = peer.cpu() + own_cpu() - before;
+        Some([8.0 * gib / took.as_secs_f64(), cpu / (8.0 * gib)])
+    });
+    table.line("warm x 8: GiB/s", &rate);
+    table.line("warm x 8: both ends' CPU-s/GiB", &cpu);
+}
+
+fn memory_case(table: &Table, peers: &[Peer], blob: &str) {
+    let peaks: Vec<_> = peers
+        .iter()
+        .map(|peer| {
+            let (address, path) = (peer.address, peer.blob(blob));
+            whole(&[get(address, &path)], COLD, peer.name);
+            thread::sleep(Duration::from_millis(500));
+            let clients = thread::spawn(move || get_many(address, &path, 256));
+            let mut peak = 0.0_f64;
+            while !clients.is_finished() {
+                peak = peak.max(peer.memory());
+                thread::sleep(Duration::from_millis(100));
+            }
+            whole(&clients.join().unwrap().0, COLD, peer.name);
+            Some(peak)
+        })
+        .collect();
+    table.line("256 warm transfers, peak MiB", &peaks);
+}
+
+fn cold_cases(count: usize, table: &Table, peers: &[Peer], upstream: &Upstream) {
+    for (link, rate, clients) in [("", 0, &[1, 4, 16, 64][..]), (" over 100 MiB/s", LINK, &[1, 16][..])] {
+        for &clients in clients {
+            upstream.set_rate(rate);
+            let direct = median(
+                (0..count.min(3))
+                    .map(|_| {
+                        let digest = upstream.blob(COLD);
+                        get_many(upstream.address, &format!("/v2/a/blobs/{digest}"), clients).1.as_secs_f64()
+                    })
+                    .collect(),
+            );
+            let one = median(
+                (0..count.min(3))
+                    .map(|_| {
+                        get(upstream.address, &format!("/v2/a/blobs/{}", upstream.blob(COLD)))
+                            .whole
+                            .as_secs_f64()
+                    })
+                    .collect(),
+            );
+            let [wall, gets, spread] = rounds(count.min(3), peers, |peer| {
+                if peer.name == "nginx static" {
+                    return None;
+                }
+                let path = peer.blob(&upstream.blob(COLD));
+                let before = upstream.gets.load(Ordering::SeqCst);
+                let (all, took) = get_many(peer.address, &path, clients);
+                whole(&all, COLD, peer.name);
+                // A second download that runs behind counts too.
+                thread::sleep(Duration::from_millis(300));
+                let gets = upstream.gets.load(Ordering::SeqCst) - before;
+                let first = all.iter().map(|got| got.first).min().unwrap_or_default();
+                let last = all.iter().map(|got| got.first).max().unwrap_or_default();
+                Some([took.as_secs_f64(), gets as f64, last.saturating_sub(first).as_secs_f64() * 1000.0])
+            });
+            upstream.set_rate(0);
+            let case = format!("cold x {clients}{link}");
+            let (direct, one) = (direct.unwrap_or_default(), one.unwrap_or_default());
+            table.line(&format!("{case}: s (direct {direct:.2}, one {one:.2})"), &wall);
+            table.line(&format!("{case}: upstream GETs"), &gets);
+            if clients > 1 {
+                table.line(&format!("{case}: first bytes apart, ms"), &spread);
+            }
+        }
+    }
+}
+
+/// Fills the cache with 100,000 blobs and starts it again.
+fn startup_case(dir: &std::path::Path, upstream: &Upstream, peers: [Peer; 4]) {
+    let [peer, ..] = peers;
+    for _ in 0..100_000 {
+        let digest = upstream.blob(16);
+        whole(&[get(peer.address, &peer.blob(&digest))], 16, peer.name);
+    }
+    drop(peer);
+    let again = Peer::talmirror(dir, upstream);
+    println!(
+        "start with 100,000 blobs: {:.0} ms, {:.1} MiB",
+        again.started.as_secs_f64() * 1000.0,
+        again.memory()
+    );
+}
