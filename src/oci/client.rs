@@ -1,33 +1,28 @@
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 
 use http::header::{
-    ACCEPT, ACCEPT_ENCODING, AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderValue, IF_RANGE, LOCATION, RANGE,
-    RETRY_AFTER, WWW_AUTHENTICATE,
+    ACCEPT, ACCEPT_ENCODING, AUTHORIZATION, HeaderMap, HeaderValue, IF_RANGE, LOCATION, RANGE, RETRY_AFTER,
 };
 use jiff::Timestamp;
 use url::Url;
 
 use super::address::Reach;
-use super::challenge::{Bearer, Challenge};
+use super::ask::{Ask, Login};
+use super::auth_client::{How, Known, Shown, who};
 use super::credential_file::CredentialFile;
 use super::credentials::Credential;
 use super::endpoint::Endpoint;
-use super::fault::{ClientError, CredentialFault, Fault, Who};
+use super::fault::{ClientError, Fault, Who};
 use super::http_client::{Answer, Http, Outgoing};
-use super::range::Range;
 use super::ratelimit::retry_after;
-use super::realm::check_realm;
 use super::redirect::{Pass, Redirect, follow};
 use super::route::Method;
-use super::token::{Grant, Token, TokenKey, TokenRequest, basic, scopes};
 use super::token_client::Tokens;
-use crate::image::{DOCKER_HUB, DOCKER_HUB_API, RegistryHost, Repository};
+use crate::image::{DOCKER_HUB, DOCKER_HUB_API, RegistryHost};
 use crate::secret::Secret;
 
 /// How often a request is sent: as it is, with a token that was at hand, with a new one.
 const ATTEMPTS: usize = 3;
-/// The largest answer of a token server that is read.
-const TOKEN_ANSWER: usize = 64 * 1024;
 
 /// A registry at one endpoint: challenges are met, redirects followed, and nothing is dialled that may not be.
 ///
@@ -35,105 +30,19 @@ const TOKEN_ANSWER: usize = 64 * 1024;
 /// redirect leads.
 #[derive(Debug)]
 pub struct RegistryClient {
-    http: Http,
-    registry: RegistryHost,
-    endpoint: Endpoint,
+    pub(super) http: Http,
+    pub(super) registry: RegistryHost,
+    pub(super) endpoint: Endpoint,
     /// What redirects and token servers may lead to.
-    reach: Reach,
-    credentials: Option<Arc<CredentialFile>>,
+    pub(super) reach: Reach,
+    pub(super) credentials: Option<Arc<CredentialFile>>,
     /// The hosts that credentials for this endpoint may be under.
-    hosts: Vec<String>,
+    pub(super) hosts: Vec<String>,
     /// Whether this is the one endpoint of its registry.
-    only: bool,
-    tokens: Tokens,
+    pub(super) only: bool,
+    pub(super) tokens: Tokens,
     /// How the registry wanted to be asked last, so that the next request need not be sent twice.
-    known: Mutex<Option<Known>>,
-}
-
-/// What is asked of a registry.
-#[derive(Clone, Debug)]
-pub struct Ask<'a> {
-    /// GET or HEAD.
-    pub method: Method,
-    /// What of it; [`None`] is whether it is there.
-    pub object: Option<(&'a Repository, &'a str)>,
-    /// The query of the URL.
-    pub query: Vec<(String, String)>,
-    /// Media types that will do.
-    pub accept: Option<&'a str>,
-    /// A part of it.
-    pub part: Option<(Range, Option<String>)>,
-}
-
-impl<'a> Ask<'a> {
-    /// Asks for something in a repository, such as `manifests/latest`.
-    pub fn new(method: Method, repository: &'a Repository, what: &'a str) -> Self {
-        Self { method, object: Some((repository, what)), query: Vec::new(), accept: None, part: None }
-    }
-
-    /// Asks whether a registry is there, and admits us.
-    pub fn ping() -> Self {
-        Self { method: Method::Get, object: None, query: Vec::new(), accept: None, part: None }
-    }
-
-    /// Says which media types will do.
-    pub fn accepting(mut self, accept: &'a str) -> Self {
-        self.accept = Some(accept);
-        self
-    }
-
-    /// Asks for a part, if the object still has this entity tag.
-    pub fn part(mut self, range: Range, etag: Option<String>) -> Self {
-        self.part = Some((range, etag));
-        self
-    }
-}
-
-/// How a registry let us in.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Login {
-    /// It asked for nothing.
-    Open,
-    /// It gives tokens to anybody.
-    Anonymous,
-    /// It took the credentials.
-    Credentials,
-}
-
-impl Login {
-    /// Returns the word for tables and JSON.
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Open => "open",
-            Self::Anonymous => "anonymous",
-            Self::Credentials => "credentials",
-        }
-    }
-}
-
-/// How a registry wants to be asked.
-#[derive(Clone, Debug)]
-enum Known {
-    Basic,
-    Bearer {
-        challenge: Bearer,
-        /// Whether the scope names the repository, so that another one needs another.
-        by_repository: bool,
-    },
-}
-
-/// What goes with a request.
-#[derive(Clone, Debug)]
-struct Shown {
-    header: Secret<String>,
-    how: How,
-}
-
-#[derive(Clone, Debug)]
-enum How {
-    Basic,
-    Own,
-    Token(TokenKey),
+    pub(super) known: Mutex<Option<Known>>,
 }
 
 impl RegistryClient {
@@ -185,8 +94,8 @@ impl RegistryClient {
                 }
                 // A signed URL that somebody kept for too long: the registry gives another one.
                 401 | 403 | 410 if answer.strayed && !resolved_again => resolved_again = true,
-                200 | 206 | 416 => return self.plain(answer),
-                _ => return Err(self.error(answer, who(pass.as_ref())).await),
+                200 | 206 | 416 => return Self::plain(answer),
+                _ => return Err(Self::error(answer, who(pass.as_ref())).await),
             }
         }
         Err(Fault::Answer("it wants to be asked again and again".to_owned()).at(&url))
@@ -208,7 +117,7 @@ impl RegistryClient {
             200 if own.is_some() => return Ok(Login::Credentials),
             200 => return Ok(Login::Open),
             401 => {}
-            _ => return Err(self.error(answer, who(own.as_ref())).await),
+            _ => return Err(Self::error(answer, who(own.as_ref())).await),
         }
         let shown = self.meet(&ask, answer, credential.as_ref(), own.as_ref()).await?;
         let answer = self.hop(&ask, url, Some(&shown.header)).await?;
@@ -216,12 +125,12 @@ impl RegistryClient {
             (200, Some(_)) => Ok(Login::Credentials),
             // What a token without a scope allows differs; that nobody's are given is all that is to be known.
             (200 | 401 | 403 | 404 | 405, None) => Ok(Login::Anonymous),
-            _ => Err(self.error(answer, Who::Unknown).await),
+            _ => Err(Self::error(answer, Who::Unknown).await),
         }
     }
 
     /// Takes an answer whose bytes are those of the object.
-    fn plain(&self, answer: Answer) -> Result<Answer, ClientError> {
+    fn plain(answer: Answer) -> Result<Answer, ClientError> {
         let coding = answer.header(http::header::CONTENT_ENCODING).unwrap_or("identity").trim();
         if coding.is_empty() || coding.eq_ignore_ascii_case("identity") {
             return Ok(answer);
@@ -231,7 +140,7 @@ impl RegistryClient {
         Err(answer.fault(fault))
     }
 
-    async fn error(&self, answer: Answer, who: Who) -> ClientError {
+    pub(super) async fn error(answer: Answer, who: Who) -> ClientError {
         let (status, url, strayed) = (answer.status(), answer.url().clone(), answer.strayed);
         let pause = answer.header(RETRY_AFTER).and_then(|pause| retry_after(pause, Timestamp::now()));
         let fault = match status {
@@ -270,7 +179,7 @@ impl RegistryClient {
         self.follow(method, url, headers, authorization, None).await
     }
 
-    async fn follow(
+    pub(super) async fn follow(
         &self,
         method: http::Method,
         url: Url,
@@ -318,178 +227,6 @@ impl RegistryClient {
     /// Returns what a URL may be at: the configured endpoint is meant, wherever it is; everything else is checked.
     fn reach_of(&self, url: &Url) -> Reach {
         if self.endpoint.is_own(url) { self.endpoint.own_reach(self.reach) } else { self.reach }
-    }
-
-    fn credential(&self) -> Result<Option<Credential>, Fault> {
-        match self.credentials.as_ref().map(|file| file.get(&self.hosts)).transpose() {
-            // Of several endpoints, those are asked with credentials that have some.
-            Err(Fault::Credentials { why: CredentialFault::Missing { .. }, .. }) if !self.only => Ok(None),
-            found => found,
-        }
-    }
-
-    /// Returns what goes with the first try of a request, as the registry wanted it last time.
-    async fn prepared(
-        &self,
-        ask: &Ask<'_>,
-        credential: Option<&Credential>,
-    ) -> Result<Option<Shown>, ClientError> {
-        if let Some(Credential::Token(token)) = credential {
-            let header = Secret::new(format!("Bearer {}", token.expose()));
-            return Ok(Some(Shown { header, how: How::Own }));
-        }
-        let known = self.known.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        match (known, credential) {
-            (Some(Known::Basic), Some(Credential::Password { user, password })) => {
-                Ok(Some(Shown { header: basic(user, password), how: How::Basic }))
-            }
-            (Some(Known::Bearer { mut challenge, by_repository }), _) => {
-                if by_repository {
-                    challenge.scope = None;
-                }
-                self.with_token(ask, challenge, credential).await.map(Some)
-            }
-            (None | Some(Known::Basic), _) => Ok(None),
-        }
-    }
-
-    /// Returns what meets the challenge of an answer.
-    async fn meet(
-        &self,
-        ask: &Ask<'_>,
-        answer: Answer,
-        credential: Option<&Credential>,
-        used: Option<&Shown>,
-    ) -> Result<Shown, ClientError> {
-        let headers = answer.headers().get_all(WWW_AUTHENTICATE).iter();
-        let challenges: Vec<Challenge> =
-            headers.filter_map(|value| value.to_str().ok()).flat_map(Challenge::parse_all).collect();
-        let bearer = challenges.iter().find_map(|challenge| match challenge {
-            Challenge::Bearer(bearer) => Some(bearer.clone()),
-            Challenge::Basic { .. } | Challenge::Other(_) => None,
-        });
-        let wants_basic = challenges.iter().any(|challenge| matches!(challenge, Challenge::Basic { .. }));
-        let denied = async |answer: Answer, who: Who| {
-            let url = answer.url().clone();
-            Fault::Denied { who, status: 401, said: answer.said().await }.at(&url)
-        };
-        match (used.map(|used| &used.how), bearer, credential) {
-            // What is as it was given cannot be renewed here.
-            (Some(How::Own), _, _) => Err(denied(answer, Who::Unknown).await),
-            (_, Some(bearer), _) => {
-                if let Some(Shown { header, how: How::Token(key) }) = used {
-                    self.tokens.forget(key, header);
-                }
-                // Its body is short; a connection whose body is left unread cannot be used again.
-                let _ = answer.said().await;
-                let pass = self.with_token(ask, bearer.clone(), credential).await?;
-                self.remember(ask, bearer);
-                Ok(pass)
-            }
-            (Some(How::Basic), None, _) => Err(denied(answer, Who::Unknown).await),
-            (_, None, Some(Credential::Password { user, password })) if wants_basic => {
-                *self.known.lock().unwrap_or_else(PoisonError::into_inner) = Some(Known::Basic);
-                Ok(Shown { header: basic(user, password), how: How::Basic })
-            }
-            (_, None, Some(_)) => Err(denied(answer, Who::Unknown).await),
-            (_, None, None) => Err(denied(answer, Who::Anonymous).await),
-        }
-    }
-
-    /// Keeps in mind how the registry wants to be asked.
-    fn remember(&self, ask: &Ask<'_>, challenge: Bearer) {
-        let Some((repository, _)) = ask.object else { return };
-        let usual = format!("repository:{}:pull", self.endpoint.repository(repository));
-        let by_repository = match challenge.scope.as_deref() {
-            None => true,
-            Some(scope) if scope == usual => true,
-            // Which repository it is that another one's scope names cannot be told.
-            Some(scope) if scope.contains("repository:") => return,
-            Some(_) => false,
-        };
-        *self.known.lock().unwrap_or_else(PoisonError::into_inner) =
-            Some(Known::Bearer { challenge, by_repository });
-    }
-
-    /// Returns a token that a challenge asks for.
-    async fn with_token(
-        &self,
-        ask: &Ask<'_>,
-        challenge: Bearer,
-        credential: Option<&Credential>,
-    ) -> Result<Shown, ClientError> {
-        let root = self.endpoint.root();
-        let realm = check_realm(&challenge.realm, root, self.reach, &[]);
-        let realm = realm.map_err(|refused| Fault::from(refused).at(root))?;
-        let scopes = match ask.object {
-            Some((repository, _)) => {
-                scopes(&challenge, &self.registry, &self.endpoint.repository(repository))
-            }
-            None => Vec::new(),
-        };
-        let id = credential.map(Credential::id);
-        let key = TokenKey::new(&challenge, &scopes, id.as_deref());
-        let fetch = self.fetch_token(realm, challenge.service.as_deref(), &scopes, credential);
-        let token = self.tokens.get(&key, fetch).await?;
-        Ok(Shown { header: token.authorization(), how: How::Token(key) })
-    }
-
-    async fn fetch_token(
-        &self,
-        realm: Url,
-        service: Option<&str>,
-        scopes: &[String],
-        credential: Option<&Credential>,
-    ) -> Result<Token, ClientError> {
-        let grant = match credential {
-            Some(Credential::Password { user, password }) => Grant::Password(user, password),
-            Some(Credential::Identity { token, .. }) => Grant::Identity(token),
-            Some(Credential::Token(_)) | None => Grant::Anonymous,
-        };
-        let mut answer = self.ask_for_token(TokenRequest::new(realm.clone(), service, scopes, grant)).await?;
-        // Some servers know no POST, or do not know it for this kind of token (containerd `authorizer.go` does the same).
-        if let (Some(Credential::Identity { user, token }), 400 | 401 | 404 | 405) =
-            (credential, answer.status())
-        {
-            let grant = Grant::Password(user, token);
-            answer = self.ask_for_token(TokenRequest::new(realm, service, scopes, grant)).await?;
-        }
-        let who = if credential.is_some() { Who::Unknown } else { Who::Anonymous };
-        let url = answer.url().clone();
-        match answer.status() {
-            200 => Token::parse(&answer.bytes(TOKEN_ANSWER).await?, Timestamp::now())
-                .map_err(|error| Fault::Answer(error.to_string()).at(&url)),
-            // What it is that the token server does not know, or does not like, is the credentials or the scope.
-            400 => {
-                let said = answer.said().await;
-                Err(Fault::Denied { who, status: 400, said }.at(&url))
-            }
-            // A token server that is not there is not an object that is not there.
-            404 => Err(Fault::Status { status: 404, said: answer.said().await }.at(&url)),
-            _ => Err(self.error(answer, who).await),
-        }
-    }
-
-    async fn ask_for_token(&self, request: TokenRequest) -> Result<Answer, ClientError> {
-        let mut headers = HeaderMap::new();
-        headers.insert(ACCEPT_ENCODING, HeaderValue::from_static("identity"));
-        let TokenRequest { url, authorization, form } = request;
-        let method = if form.is_some() { http::Method::POST } else { http::Method::GET };
-        if form.is_some() {
-            headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/x-www-form-urlencoded"));
-        }
-        let form = form.map(|form| form.expose().clone());
-        self.follow(method, url, headers, authorization.as_ref(), form).await
-    }
-}
-
-/// Returns as whom a registry was asked.
-fn who(pass: Option<&Shown>) -> Who {
-    match pass.map(|pass| &pass.how) {
-        None => Who::Anonymous,
-        Some(How::Basic | How::Own) => Who::Known,
-        Some(How::Token(key)) if key.is_anonymous() => Who::Anonymous,
-        Some(How::Token(_)) => Who::Known,
     }
 }
 

@@ -42,7 +42,8 @@ impl Endpoint {
             None => (None, Some(segments.as_slice())),
         };
         let mut root = url.clone();
-        (root.set_query(None), root.set_fragment(None));
+        root.set_query(None);
+        root.set_fragment(None);
         let mut path = before.unwrap_or_default().join("/");
         path.push_str("/v2/");
         root.set_path(&path);

@@ -80,6 +80,9 @@ pub enum Fault {
     /// It wants a token from somewhere where we do not ask.
     #[error(transparent)]
     Realm(#[from] RealmRefused),
+    /// The token server gives no token, and not because of who asks.
+    #[error("its token server: {0}")]
+    Token(String),
     /// What came is not what it should be.
     #[error("{0}")]
     Answer(String),
@@ -209,7 +212,9 @@ impl Fault {
             Self::Denied { .. } => FaultKind::Denied,
             Self::TooMany(_) => FaultKind::TooMany,
             Self::Resolve { .. } | Self::Connect(_) | Self::Tls(_) | Self::TimedOut { .. } => FaultKind::Down,
-            Self::Status { .. } | Self::Broken(_) | Self::Answer(_) | Self::TooLarge(_) => FaultKind::Failing,
+            Self::Status { .. } | Self::Broken(_) | Self::Token(_) | Self::Answer(_) | Self::TooLarge(_) => {
+                FaultKind::Failing
+            }
             Self::PrivateAddress(_) | Self::Redirect(_) | Self::Realm(_) | Self::Credentials { .. } => {
                 FaultKind::Setup
             }
@@ -231,6 +236,7 @@ impl Fault {
             Self::Broken(_) => "the connection broke",
             Self::Redirect(_) => "its redirect is refused",
             Self::Realm(_) => "its token server is refused",
+            Self::Token(_) => "its token server fails",
             Self::Answer(_) | Self::TooLarge(_) => "its answer makes no sense",
             Self::Credentials { .. } => "our credentials cannot be read",
         }
@@ -239,7 +245,9 @@ impl Fault {
     /// Returns what the operator can do about it.
     pub fn help(&self) -> Option<&'static str> {
         Some(match self {
-            Self::NotFound(_) | Self::Answer(_) | Self::TooLarge(_) | Self::Broken(_) => return None,
+            Self::NotFound(_) | Self::Token(_) | Self::Answer(_) | Self::TooLarge(_) | Self::Broken(_) => {
+                return None;
+            }
             Self::Denied { who: Who::Anonymous, .. } => "check the name; a private one takes `credentials`",
             Self::Denied { who: Who::Unknown, .. } => "log in again and renew the file of credentials",
             Self::Denied { who: Who::Known, .. } => "check the name, and what the account may pull",

@@ -1,5 +1,6 @@
 use std::collections::BTreeSet;
 use std::error::Error;
+use std::io::ErrorKind;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
@@ -133,7 +134,7 @@ impl Http {
                 .http1_only()
                 .connect_timeout(settings.timeouts.connect)
                 .tcp_keepalive(Duration::from_secs(30))
-                .pool_idle_timeout(Duration::from_secs(60))
+                .pool_idle_timeout(Duration::from_mins(1))
                 .pool_max_idle_per_host(8);
             let builder = match settings.proxies {
                 Proxies::FromEnvironment => builder,
@@ -159,20 +160,31 @@ impl Http {
             Reach::Public => &self.public,
             Reach::Anywhere => &self.anywhere,
         };
-        let mut builder = client.request(method, url.clone()).headers(headers);
-        if let Some(form) = form {
-            builder = builder.body(form);
-        }
         let limit = self.timeouts.header;
-        match tokio::time::timeout(limit, builder.send()).await {
-            Ok(Ok(response)) => Ok(Answer { response, url, strayed: false, idle: self.timeouts.idle }),
-            Ok(Err(error)) => Err(self.fault(&error).at(&url)),
-            Err(_) => Err(Fault::TimedOut { waited: Wait::Header, after: limit }.at(&url)),
+        let once = async || {
+            let mut builder = client.request(method.clone(), url.clone()).headers(headers.clone());
+            if let Some(form) = &form {
+                builder = builder.body(form.clone());
+            }
+            let sent = builder.send().await;
+            sent.map_err(|error| self.fault(&error, url.scheme() == "https"))
+        };
+        let sent = async {
+            match once().await {
+                // A server may close a connection that it has not used for a while just when it is used again.
+                Err(Fault::Broken(_)) if form.is_none() => once().await,
+                sent => sent,
+            }
+        };
+        let sent = tokio::time::timeout(limit, sent).await;
+        match sent.unwrap_or(Err(Fault::TimedOut { waited: Wait::Header, after: limit })) {
+            Ok(response) => Ok(Answer { response, url, strayed: false, idle: self.timeouts.idle }),
+            Err(fault) => Err(fault.at(&url)),
         }
     }
 
     /// Returns what happened, in words without the URL.
-    fn fault(&self, error: &reqwest::Error) -> Fault {
+    fn fault(&self, error: &reqwest::Error, https: bool) -> Fault {
         if let Some(refused) = find::<AddressRefused>(error) {
             return Fault::PrivateAddress(refused.0.clone());
         }
@@ -181,6 +193,11 @@ impl Http {
         }
         if let Some(tls) = find::<rustls::Error>(error) {
             return Fault::Tls(tls.to_string());
+        }
+        let closed = causes(error).into_iter().filter_map(|cause| cause.downcast_ref::<std::io::Error>());
+        let closed = closed.map(std::io::Error::kind).any(|kind| kind == ErrorKind::UnexpectedEof);
+        if error.is_connect() && closed && https {
+            return Fault::Tls("the connection was closed before there was an agreement".to_owned());
         }
         if error.is_connect() && error.is_timeout() {
             return Fault::TimedOut { waited: Wait::Connection, after: self.timeouts.connect };
@@ -350,38 +367,32 @@ impl Resolve for Guard {
                 all.iter().filter(|ip| reach.allows(**ip)).map(|ip| SocketAddr::new(*ip, 0)).collect();
             match (good.is_empty(), all.first()) {
                 (false, _) => Ok(Box::new(good.into_iter()) as Addrs),
-                (true, Some(address)) => Err(Box::new(AddressRefused(format!("{host} ({address})"))).into()),
-                (true, None) => Err(Box::new(failed("it has no address".to_owned())).into()),
+                (true, Some(address)) => Err(AddressRefused(format!("{host} ({address})")).into()),
+                (true, None) => Err(failed("it has no address".to_owned()).into()),
             }
         })
     }
 }
 
-/// Finds an error among the causes of another.
-fn find<'a, E: Error + 'static>(error: &'a (dyn Error + 'static)) -> Option<&'a E> {
-    let mut next = Some(error);
+/// Returns an error and its causes, from the outermost to the innermost.
+fn causes<'a>(error: &'a (dyn Error + 'static)) -> Vec<&'a (dyn Error + 'static)> {
+    let (mut all, mut next) = (Vec::new(), Some(error));
     while let Some(error) = next {
-        if let Some(found) = error.downcast_ref::<E>() {
-            return Some(found);
-        }
+        all.push(error);
         // The source of an I/O error is that of the error within, which would be passed over.
         let within = error.downcast_ref::<std::io::Error>().and_then(std::io::Error::get_ref);
-        if let Some(found) = within.and_then(|within| find::<E>(within)) {
-            return Some(found);
-        }
-        next = error.source();
+        next = within.map(|within| within as &(dyn Error + 'static)).or_else(|| error.source());
     }
-    None
+    all
+}
+
+/// Finds an error among the causes of another.
+fn find<'a, E: Error + 'static>(error: &'a (dyn Error + 'static)) -> Option<&'a E> {
+    causes(error).into_iter().find_map(|cause| cause.downcast_ref::<E>())
 }
 
 /// Returns the words of the innermost cause; the outer ones repeat it, and name the URL.
 fn innermost(error: &reqwest::Error) -> String {
-    let mut inner: &dyn Error = match error.source() {
-        Some(source) => source,
-        None => return "the request cannot be made".to_owned(),
-    };
-    while let Some(source) = inner.source() {
-        inner = source;
-    }
-    inner.to_string()
+    let source = error.source().map(causes).and_then(|causes| causes.last().map(ToString::to_string));
+    source.unwrap_or_else(|| "the request cannot be made".to_owned())
 }

@@ -4,6 +4,8 @@
 //! Both ends use the values: the cache that answers, and the client that asks.
 
 mod address;
+mod ask;
+mod auth_client;
 mod challenge;
 mod client;
 mod conditional;
@@ -28,8 +30,9 @@ mod token;
 mod token_client;
 
 pub use address::{Reach, is_public};
+pub use ask::{Ask, Login};
 pub use challenge::{Bearer, Challenge};
-pub use client::{Ask, Login, RegistryClient};
+pub use client::RegistryClient;
 pub use conditional::{etag, if_none_match, if_range};
 pub use credential_file::CredentialFile;
 pub use credentials::{Credential, Credentials, CredentialsError};

@@ -250,8 +250,13 @@ impl Cache {
     }
 
     /// Ends it as a service manager does; returns its exit code.
-    pub fn stop(mut self) -> i32 {
+    pub fn stop(self) -> i32 {
         self.signal("TERM");
+        self.ends()
+    }
+
+    /// Waits until it ends by itself; returns its exit code.
+    pub fn ends(mut self) -> i32 {
         eventually("it ends", || self.child.try_wait().unwrap().is_some());
         self.child.wait().unwrap().code().unwrap_or(-1)
     }

@@ -11,10 +11,15 @@ use std::time::Duration;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
+use rustls::pki_types::pem::PemObject as _;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use serde_json::{Value, json};
 use tokio::io::{AsyncBufReadExt as _, AsyncWriteExt as _, BufReader};
-use tokio::net::TcpStream;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::{Notify, watch};
+use tokio_rustls::TlsAcceptor;
+
+use crate::authority::Pair;
 
 pub const OCI_MANIFEST: &str = "application/vnd.oci.image.manifest.v1+json";
 pub const OCI_INDEX: &str = "application/vnd.oci.image.index.v1+json";
@@ -166,6 +171,7 @@ pub struct Image {
 
 /// A registry that listens until it is dropped.
 pub struct Upstream {
+    scheme: &'static str,
     pub address: SocketAddr,
     state: Arc<Mutex<State>>,
     released: watch::Sender<u64>,
@@ -194,13 +200,31 @@ pub fn noise(len: usize, seed: u64) -> Vec<u8> {
 
 impl Upstream {
     pub fn start() -> Self {
+        Self::start_with(None)
+    }
+
+    /// Starts with TLS and this certificate.
+    pub fn start_tls(pair: &Pair) -> Self {
+        let certificate = CertificateDer::from_pem_slice(pair.crt.as_bytes()).unwrap();
+        let key = PrivateKeyDer::from_pem_slice(pair.key.as_bytes()).unwrap();
+        let config = rustls::ServerConfig::builder_with_provider(talmirror::tls::crypto_provider())
+            .with_safe_default_protocol_versions()
+            .unwrap()
+            .with_no_client_auth()
+            .with_single_cert(vec![certificate], key)
+            .unwrap();
+        Self::start_with(Some(TlsAcceptor::from(Arc::new(config))))
+    }
+
+    fn start_with(tls: Option<TlsAcceptor>) -> Self {
+        let scheme = if tls.is_some() { "https" } else { "http" };
         let listener = std::net::TcpListener::bind(("127.0.0.1", 0)).unwrap();
         listener.set_nonblocking(true).unwrap();
         let address = listener.local_addr().unwrap();
         let state = Arc::new(Mutex::new(State { referrers: Some(BTreeMap::new()), ..State::default() }));
         let (released, _) = watch::channel(0);
         let stop = Arc::new(Notify::new());
-        let server = Server { address, state: Arc::clone(&state), released: released.clone() };
+        let server = Server { scheme, address, state: Arc::clone(&state), released: released.clone() };
         let stopped = Arc::clone(&stop);
         let thread = std::thread::spawn(move || {
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
@@ -209,7 +233,18 @@ impl Upstream {
                 let accepting = async {
                     loop {
                         if let Ok((stream, _)) = listener.accept().await {
-                            tokio::spawn(server.clone().connection(stream));
+                            let (server, tls) = (server.clone(), tls.clone());
+                            tokio::spawn(async move {
+                                let _ = stream.set_nodelay(true);
+                                match tls {
+                                    None => server.connection(Box::new(stream)).await,
+                                    Some(tls) => {
+                                        if let Ok(stream) = tls.accept(stream).await {
+                                            server.connection(Box::new(stream)).await;
+                                        }
+                                    }
+                                }
+                            });
                         }
                     }
                 };
@@ -220,12 +255,12 @@ impl Upstream {
             });
             // Connections end with the runtime, whatever they are in the middle of.
         });
-        Self { address, state, released, stop, thread: Some(thread) }
+        Self { scheme, address, state, released, stop, thread: Some(thread) }
     }
 
     /// Its base, without a slash at the end.
     pub fn url(&self) -> String {
-        format!("http://{}", self.address)
+        format!("{}://{}", self.scheme, self.address)
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -408,8 +443,14 @@ impl Drop for Upstream {
     }
 }
 
+/// A connection, with TLS or without.
+trait Stream: AsyncRead + AsyncWrite + Send + Unpin {}
+
+impl<T: AsyncRead + AsyncWrite + Send + Unpin> Stream for T {}
+
 #[derive(Clone)]
 struct Server {
+    scheme: &'static str,
     address: SocketAddr,
     state: Arc<Mutex<State>>,
     released: watch::Sender<u64>,
@@ -444,8 +485,7 @@ impl Answer {
 }
 
 impl Server {
-    async fn connection(self, stream: TcpStream) {
-        let _ = stream.set_nodelay(true);
+    async fn connection(self, stream: Box<dyn Stream>) {
         let mut stream = BufReader::new(stream);
         while let Some(seen) = read(&mut stream).await {
             if self.answer(&mut stream, seen).await.is_none() {
@@ -455,7 +495,7 @@ impl Server {
     }
 
     /// Answers; `None` ends the connection.
-    async fn answer(&self, stream: &mut BufReader<TcpStream>, seen: Seen) -> Option<()> {
+    async fn answer(&self, stream: &mut BufReader<Box<dyn Stream>>, seen: Seen) -> Option<()> {
         let mut released = self.released.subscribe();
         let acts = self.acts(&seen);
         self.state.lock().unwrap().seen.push(seen.clone());
@@ -632,7 +672,10 @@ impl Server {
                 if token.is_some_and(|token| state.tokens.contains(token)) {
                     return None;
                 }
-                let realm = bearer.realm.clone().unwrap_or_else(|| format!("http://{}/token", self.address));
+                let realm = bearer
+                    .realm
+                    .clone()
+                    .unwrap_or_else(|| format!("{}://{}/token", self.scheme, self.address));
                 let mut challenge = format!("Bearer realm=\"{realm}\",service=\"{}\"", bearer.service);
                 let name = ["/manifests/", "/blobs/", "/tags/list", "/referrers/"]
                     .iter()
@@ -739,7 +782,7 @@ fn blob(bytes: &Arc<Vec<u8>>, digest: &str, range: Option<&str>, if_range: Optio
 }
 
 /// Reads a request; `None` where the connection ends.
-async fn read(stream: &mut BufReader<TcpStream>) -> Option<Seen> {
+async fn read(stream: &mut BufReader<Box<dyn Stream>>) -> Option<Seen> {
     let mut line = String::new();
     stream.read_line(&mut line).await.ok().filter(|read| *read > 0)?;
     let mut words = line.split_whitespace();

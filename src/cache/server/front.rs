@@ -4,11 +4,11 @@ use std::sync::Arc;
 use http::header::AUTHORIZATION;
 use http::{Method, Request, Response, StatusCode};
 
-use super::super::answer::{Body, Handler};
 use super::access_file::{Access, unauthorized};
 use super::health::{Health, text};
 use super::metrics::Metrics;
 use super::reply::refusal;
+use crate::cache::{Body, Handler};
 use crate::oci::Refusal;
 
 /// Who asks, proved by a password; among the extensions of a request, and of the answer to it.
@@ -134,9 +134,7 @@ mod tests {
         }
         let response = handler.handle(request.body(()).unwrap(), "[::1]:1".parse().unwrap()).await;
         let status = response.status().as_u16();
-        let Body::Piece(super::super::super::answer::Piece::Bytes(bytes)) = response.into_body() else {
-            panic!("no text")
-        };
+        let Body::Piece(crate::cache::Piece::Bytes(bytes)) = response.into_body() else { panic!("no text") };
         (status, String::from_utf8(bytes.to_vec()).unwrap())
     }
 

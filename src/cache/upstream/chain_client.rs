@@ -335,6 +335,7 @@ fn sign(fault: &Fault) -> Sign {
         Fault::PrivateAddress(_)
         | Fault::Redirect(_)
         | Fault::Realm(_)
+        | Fault::Token(_)
         | Fault::Answer(_)
         | Fault::TooLarge(_)
         | Fault::Credentials { .. } => Sign::None,

@@ -1,7 +1,7 @@
 use bytes::Bytes;
 
 use crate::image::{Algorithm, Digest};
-use crate::oci::{Manifest, ManifestError, ManifestKind, OCTET_STREAM, digest_of, passable};
+use crate::oci::{DigestMismatch, Manifest, ManifestError, ManifestKind, OCTET_STREAM, digest_of, passable};
 
 /// A manifest that an upstream gave.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -20,8 +20,8 @@ pub struct Fetched {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub(super) enum Wrong {
     /// It is another one than was asked for, or than its header says.
-    #[error("the manifest has the digest {found}, not {wanted}")]
-    Digest { wanted: Digest, found: Digest },
+    #[error("the manifest has the digest {}, not {}", .0.found, .0.wanted)]
+    Digest(Box<DigestMismatch>),
     /// It is no manifest; a web page, perhaps.
     #[error("what came is no manifest: {0}")]
     Content(String),
@@ -48,7 +48,8 @@ pub(super) fn judge(
     for expected in wanted.into_iter().chain(&announced) {
         let found = digest_of(expected.algorithm(), &bytes);
         if found != *expected {
-            return Err(Wrong::Digest { wanted: *expected, found });
+            let size = bytes.len() as u64;
+            return Err(Wrong::Digest(Box::new(DigestMismatch { wanted: *expected, found, size })));
         }
     }
     let media_type = match (&parsed, header) {

@@ -124,7 +124,11 @@ impl Upstream {
         let ask = Ask::new(Method::Head, repository, &what).accepting(ACCEPT_MANIFESTS);
         match self.chain.ask(&ask, Counted::No, MAX_MANIFEST_SIZE, &|_| Ok(())).await {
             Ok(_) => Ok(()),
-            Err(failed) if failed.iter().any(head_refused) || all_absent(&failed) => {
+            // Another region may have it under the tag that it came from.
+            Err(failed)
+                if failed.iter().any(head_refused)
+                    || all_absent(&failed) && self.tag_of(repository, digest).is_some() =>
+            {
                 self.manifest(repository, &TagOrDigest::Digest(*digest), None).await.map(drop)
             }
             Err(failed) => Err(Chain::failed(&failed)),
@@ -179,7 +183,7 @@ impl Upstream {
         };
         let check = |reply: &Reply| match judged(reply) {
             Ok(_) => Ok(()),
-            Err(wrong @ Wrong::Digest { .. }) => Err(Unfit::Mismatch(wrong.to_string())),
+            Err(wrong @ Wrong::Digest(_)) => Err(Unfit::Mismatch(wrong.to_string())),
             Err(wrong @ Wrong::Content(_)) => Err(Unfit::Nonsense(wrong.to_string())),
         };
         let ask = Ask::new(Method::Get, repository, &what).accepting(accept);

@@ -240,31 +240,32 @@ fn t10_containerd() {
 #[test]
 fn t10_containerd_falls_back() {
     let Some(containerd) = Containerd::start() else { return };
-    let ill = |act: Option<Act>| {
+    // What containerd has from one pull it does not fetch for the next: each has an image of its own.
+    let ill = |what: &str, act: Option<Act>| {
         let upstream = Upstream::start();
-        image(&upstream);
+        upstream.image("library/x", what, &[what.as_bytes().to_vec(), format!("{what} too").into_bytes()]);
         if let Some(act) = act {
             upstream.always("/", act);
         }
         upstream
     };
     let mut upstreams = vec![
-        ("403", ill(Some(Act::error(403, "DENIED"))), 403),
-        ("404", ill(Some(Act::error(404, "NAME_UNKNOWN"))), 404),
-        ("429", ill(Some(Act::too_many(None))), 503),
-        ("500", ill(Some(Act::error(500, "UNKNOWN"))), 503),
-        ("closes", ill(Some(Act::Close)), 503),
+        ("403", ill("403", Some(Act::error(403, "DENIED"))), 403),
+        ("404", ill("404", Some(Act::error(404, "NAME_UNKNOWN"))), 404),
+        ("429", ill("429", Some(Act::too_many(None))), 503),
+        ("500", ill("500", Some(Act::error(500, "UNKNOWN"))), 503),
+        ("closes", ill("closes", Some(Act::Close)), 503),
     ];
     for (what, upstream, status) in upstreams.drain(..) {
-        let server = ill(None);
+        let server = ill(what, None);
         let cache = Cache::of("docker.io", &upstream.url());
-        assert_eq!(cache.get("/v2/docker.io/x/manifests/1").status, status, "{what}");
-        containerd.fetch("docker.io/library/x:1", &cache.url(), false, &server);
+        assert_eq!(cache.get(&format!("/v2/docker.io/x/manifests/{what}")).status, status, "{what}");
+        containerd.fetch(&format!("docker.io/library/x:{what}"), &cache.url(), false, &server);
         assert_eq!(server.count("GET", "/blobs/"), 3, "{what}");
     }
     // A mirror that is for another registry only says so at once.
-    let (server, other) = (ill(None), ill(None));
+    let (server, other) = (ill("other", None), ill("other", None));
     let cache = Start::new().upstream("ghcr.io", &other.url()).run();
-    containerd.fetch("docker.io/library/x:1", &cache.url(), false, &server);
+    containerd.fetch("docker.io/library/x:other", &cache.url(), false, &server);
     assert_eq!((server.count("GET", "/blobs/"), other.seen().len()), (3, 0));
 }

@@ -176,6 +176,8 @@ fn t15_tokens_stay_at_the_registry() {
     let digest = elsewhere.blob("far away");
     upstream.always("/blobs/", Act::Redirect(format!("{}/cdn/{digest}", elsewhere.url())));
     let cache = Start::new().upstream("docker.io", &upstream.url()).args(&["--private", "docker.io"]).run();
+    upstream.image("library/x", "1", &[b"layer".to_vec()]);
+    assert_eq!(cache.get("/v2/docker.io/x/manifests/1").status, 200);
     let answer = cache.get(&format!("/v2/docker.io/x/blobs/{digest}"));
     assert_eq!((answer.status, answer.text().as_str()), (200, "far away"));
     assert!(upstream.seen().iter().any(|seen| seen.path.contains("/blobs/") && seen.authorized()));

@@ -114,7 +114,7 @@ fn transfers_end_before_it_does() {
     upstream.release();
     assert!(transfer.read(3 * MIB) == bytes[MIB..]);
     let begun = Instant::now();
-    assert_eq!(cache.stop(), 0);
+    assert_eq!(cache.ends(), 0);
     assert!(begun.elapsed() < Duration::from_secs(5));
 }
 

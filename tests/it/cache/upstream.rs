@@ -7,6 +7,8 @@ use std::time::{Duration, Instant};
 
 use futures_util::StreamExt as _;
 use futures_util::future::{BoxFuture, join_all};
+use rustls::pki_types::CertificateDer;
+use rustls::pki_types::pem::PemObject as _;
 use talmirror::cache::config::UpstreamConfig;
 use talmirror::cache::flight::{Source, SourceError};
 use talmirror::cache::server::Metrics;
@@ -14,6 +16,7 @@ use talmirror::cache::upstream::{Pause, Upstream, UpstreamError};
 use talmirror::image::{Digest, Repository, Tag, TagOrDigest};
 use talmirror::oci::{Http, HttpSettings, Login, LookUp, Proxies, Timeouts};
 
+use crate::authority::Authority;
 use crate::fake_upstream::{Act, Auth, Bearer, OCI_MANIFEST, Seen, Upstream as Fake, noise};
 use crate::run::Place;
 
@@ -384,9 +387,9 @@ async fn redirects_within_the_registry_keep_credentials() {
     fake.auth(Auth::Basic("u".into(), "s3cr3t-p".into()));
     let path = credentials(&place, "reg.example", r#"{"username":"u","password":"s3cr3t-p"}"#);
     let upstream = with_credentials(&fake, &path);
-    fake.times(1, "/manifests/old", Act::Redirect("1".to_owned()));
-    fake.times(1, "/manifests/older", Act::Redirect("/v2/a/manifests/old".to_owned()));
-    let digest = upstream.resolve(&repository("a"), &tag("older")).await;
+    fake.always("/manifests/x", Act::Redirect("1".to_owned()));
+    fake.always("/manifests/y", Act::Redirect("/v2/a/manifests/x".to_owned()));
+    let digest = upstream.resolve(&repository("a"), &tag("y")).await;
     assert_eq!(digest.unwrap().to_string(), image.digest);
     let last = fake.seen().pop().unwrap();
     assert_eq!((last.path.as_str(), last.authorized()), ("/v2/a/manifests/1", true));
@@ -978,4 +981,42 @@ async fn a_check_says_what_is_wrong() {
     assert!(help.is_some());
     let (text, _) = outcome(upstream(&["http://nowhere.example"])).await.unwrap_err();
     assert!(text.contains("the name `nowhere.example` cannot be resolved: there is no such name"), "{text}");
+}
+
+#[tokio::test]
+async fn a_registry_under_tls() {
+    let (ours, theirs) = (Authority::new(), Authority::new());
+    let fake = Fake::start_tls(&ours.server("127.0.0.1"));
+    let plain = Fake::start();
+    let image = fake.image("a", "1", &[noise(200_000, 10)]);
+    fake.auth(Auth::Bearer(Bearer::default()));
+    let with_root = |authority: &Authority| {
+        let root = CertificateDer::from_pem_slice(authority.pem.as_bytes()).unwrap();
+        let settings = HttpSettings { timeouts: timeouts(), roots: vec![root], ..HttpSettings::default() };
+        let http = Http::new(&HttpSettings { proxies: Proxies::None, ..settings }).unwrap();
+        let endpoints = vec![fake.url().parse().unwrap()];
+        let config = UpstreamConfig { endpoints, private: true, ..UpstreamConfig::default() };
+        Upstream::new("reg.example".parse().unwrap(), &config, &http, Arc::new(Metrics::new()), 8).unwrap()
+    };
+    let upstream = with_root(&ours);
+    upstream.resolve(&repository("a"), &tag("1")).await.unwrap();
+    assert_eq!(pull(&upstream, &image.layers[0]).await.unwrap(), noise(200_000, 10));
+    // From https to http nothing is followed, wherever it leads.
+    fake.always("/blobs/", Act::Redirect(format!("{}/cdn/{}", plain.url(), image.layers[0])));
+    let error = pull(&upstream, &image.layers[0]).await.unwrap_err();
+    assert_eq!(error, SourceError::Unavailable("its redirect is refused".to_owned()));
+    assert_eq!(plain.seen().len(), 0);
+    let error = with_root(&theirs).resolve(&repository("a"), &tag("1")).await.unwrap_err();
+    assert_eq!(error.to_string(), "TLS failed");
+}
+
+#[tokio::test]
+async fn a_connection_that_was_closed_meanwhile_is_replaced() {
+    let fake = Fake::start();
+    fake.image("a", "1", &[]);
+    let upstream = upstream(&[&fake.url()]);
+    upstream.resolve(&repository("a"), &tag("1")).await.unwrap();
+    fake.times(1, "/", Act::Close);
+    upstream.resolve(&repository("a"), &tag("1")).await.unwrap();
+    assert_eq!(fake.seen().len(), 3);
 }
