@@ -260,6 +260,37 @@ func TestCacheFallback(t *testing.T) {
 	}
 }
 
+// TestCacheRedirect: a registry that leads to an address of a private network is not followed there unless its operator says so.
+func TestCacheRedirect(t *testing.T) {
+	u := seeded(t)
+	multi := u.image(t, "library/multi:1")
+
+	for _, version := range containerds {
+		check(t, version, func(t *testing.T) {
+			hub := u.front(t, "hub")
+			c := startCache(t, "--upstream", "docker.io="+hub.url)
+			c.hosts(t, "docker.io", u.front(t, "open").url, via{url: "http://" + c.host + "/v2/docker.io", override: true})
+
+			p := c.containerd(t, version, "docker.io/library/multi:1").has(t, multi)
+			blobs := 0
+
+			for _, r := range p.requests {
+				if strings.Contains(r.URL, c.host) && strings.Contains(r.URL, "/blobs/") {
+					blobs++
+
+					if r.Status != http.StatusServiceUnavailable {
+						t.Errorf("%s: %d", r.URL, r.Status)
+					}
+				}
+			}
+
+			if n := hub.served(t, "signature="); n > 0 || blobs == 0 {
+				t.Errorf("the storage was asked %d times: %s", n, p.story())
+			}
+		})
+	}
+}
+
 // TestCacheOffline: what was pulled once is there when the upstream is not, tags too, and the answer says that it is old.
 func TestCacheOffline(t *testing.T) {
 	u := seeded(t)

@@ -1,6 +1,7 @@
 package suite
 
 import (
+	"fmt"
 	"maps"
 	"net/http"
 	"net/http/httptest"
@@ -61,6 +62,10 @@ func (b bed) conformance(t *testing.T, host string, env ...string) (v verdict) {
 	return v
 }
 
+func (v verdict) figures() string {
+	return fmt.Sprintf("%d passed, %d failed, %d not supported", v.counts["Pass"], v.counts["FAIL"]+v.counts["Error"], v.counts["Skip"])
+}
+
 // pulls are the APIs of the specification's category Pull, of content discovery, and the first one.
 var pulls = []string{
 	"Ping", "Blob get", "Blob head", "Manifest get by digest", "Manifest get by tag", "Manifest head by digest", "Manifest head by tag",
@@ -79,7 +84,7 @@ func TestCacheConformance(t *testing.T) {
 
 				for _, what := range []string{"cold", "warm"} {
 					v := c.conformance(t, c.host, env...)
-					t.Logf("OCI conformance %s, %s, %s: %v", version, kind, what, v.counts)
+					figures.add("OCI conformance %s, read only, %s %s: %s", version, kind, what, v.figures())
 
 					if v.counts["FAIL"]+v.counts["Error"]+v.counts["Skip"] > 0 || v.counts["Pass"] < 50 {
 						t.Errorf("%s: %v\n%s", what, v.counts, v.stdout)
@@ -150,7 +155,7 @@ func TestCacheConformanceWhole(t *testing.T) {
 
 			got := c.conformance(t, strings.TrimPrefix(front.URL, "http://"),
 				"OCI_VERSION="+version, "OCI_REPO1=docker.io/whole/cached"+version, "OCI_REPO2=docker.io/whole/cached-other"+version)
-			t.Logf("OCI conformance %s: without the cache %v, with it %v", version, want.counts, got.counts)
+			figures.add("OCI conformance %s, written behind the cache: %s; without the cache: %s", version, got.figures(), want.figures())
 
 			for name := range got.failed {
 				if !want.failed[name] {
@@ -158,8 +163,9 @@ func TestCacheConformanceWhole(t *testing.T) {
 				}
 			}
 
+			// The upstream says the sha256 of a tag that was pushed by its sha512, which is what `dev` has besides.
 			for _, api := range append([]string{"Blob get range"}, pulls...) {
-				if want.apis[api] == "Pass" && got.apis[api] != "Pass" {
+				if got.apis[api] != "Pass" && (version == "1.1" || !strings.HasSuffix(api, "by tag")) {
 					t.Errorf("%s: %s", api, got.apis[api])
 				}
 			}

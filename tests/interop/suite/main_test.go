@@ -32,8 +32,34 @@ func TestMain(m *testing.M) {
 		return true
 	})
 
+	for _, figure := range figures.sorted() {
+		fmt.Println(figure)
+	}
+
 	fmt.Printf("%d passed, %d failed, %d skipped\n", passed.Load(), failed.Load(), skipped.Load())
 	os.Exit(code)
+}
+
+// noted are figures that a run ends with.
+type noted struct {
+	mu    sync.Mutex
+	lines []string
+}
+
+var figures noted
+
+func (n *noted) add(format string, args ...any) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+
+	n.lines = append(n.lines, fmt.Sprintf(format, args...))
+}
+
+func (n *noted) sorted() []string {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+
+	return slices.Sorted(slices.Values(n.lines))
 }
 
 // check runs a parallel subtest and counts it.
