@@ -75,6 +75,8 @@ pub(crate) enum Command {
     Diff(commands::diff::DiffArgs),
     /// Show the nodes: versions, stages, configs that are pending
     Nodes(commands::nodes::NodesArgs),
+    /// Keep every node's machine config in an encrypted file
+    Backup(commands::backup::BackupArgs),
     /// Work on machine config files
     #[command(visible_alias = "mc")]
     Machineconfig(commands::machineconfig::MachineconfigArgs),

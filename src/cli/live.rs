@@ -100,7 +100,22 @@ impl Session {
         T: Send + 'static,
         F: Future<Output = T> + Send + 'static,
     {
-        let Some(runtime) = &self.runtime else { return Vec::new() };
+        let mut answers = Vec::new();
+        self.as_they_come(ask, |at, _, answer| answers.push((at, answer)));
+        answers.sort_by_key(|(at, _)| *at);
+        self.nodes.iter().cloned().zip(answers.into_iter().map(|(_, answer)| answer)).collect()
+    }
+
+    /// Asks every node, so many at once, and takes each answer as it comes: they are never all there together.
+    pub(super) fn as_they_come<T, F>(
+        &self,
+        ask: impl Fn(NodeClient) -> F,
+        mut take: impl FnMut(usize, &LiveNode, T),
+    ) where
+        T: Send + 'static,
+        F: Future<Output = T> + Send + 'static,
+    {
+        let Some(runtime) = &self.runtime else { return };
         runtime.block_on(async {
             let slots = Arc::new(Semaphore::new(self.concurrency));
             let mut tasks = JoinSet::new();
@@ -111,10 +126,14 @@ impl Session {
                     (at, answer.await)
                 });
             }
-            let mut answers = tasks.join_all().await;
-            answers.sort_by_key(|(at, _)| *at);
-            self.nodes.iter().cloned().zip(answers.into_iter().map(|(_, answer)| answer)).collect()
-        })
+            while let Some(joined) = tasks.join_next().await {
+                let (at, answer) =
+                    joined.unwrap_or_else(|error| std::panic::resume_unwind(error.into_panic()));
+                if let Some(node) = self.nodes.get(at) {
+                    take(at, node, answer);
+                }
+            }
+        });
     }
 }
 

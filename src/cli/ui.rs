@@ -24,6 +24,10 @@ pub(crate) struct Ui {
     stderr: Box<dyn Write>,
     colored: bool,
     quiet: bool,
+    /// Whether a line can be written over.
+    live: bool,
+    /// Whether a line stands that the next one is written over.
+    standing: bool,
 }
 
 impl std::fmt::Debug for Ui {
@@ -40,9 +44,8 @@ impl Ui {
     pub(crate) fn new(color: Color, quiet: bool) -> Self {
         let wanted = || {
             let set = |name: &str| std::env::var_os(name).is_some_and(|value| !value.is_empty());
-            let dumb = std::env::var_os("TERM").is_some_and(|term| term == "dumb");
             !set("NO_COLOR")
-                && (set("CLICOLOR_FORCE") || set("FORCE_COLOR") || (io::stderr().is_terminal() && !dumb))
+                && (set("CLICOLOR_FORCE") || set("FORCE_COLOR") || (io::stderr().is_terminal() && !is_dumb()))
         };
         let colored = match color {
             Color::Always => true,
@@ -54,6 +57,8 @@ impl Ui {
             stderr: Box::new(io::stderr()),
             colored,
             quiet,
+            live: !quiet && io::stderr().is_terminal() && !is_dumb(),
+            standing: false,
         }
     }
 
@@ -78,6 +83,22 @@ impl Ui {
     pub(crate) fn note(&mut self, text: &str) {
         if !self.quiet {
             self.story(text);
+        }
+    }
+
+    /// Tells how far long work is, in a line that goes when the next one comes; on a terminal only.
+    pub(crate) fn progress(&mut self, text: &str) {
+        if self.live {
+            let _ = write!(self.stderr, "\r{text}\x1b[K");
+            let _ = self.stderr.flush();
+            self.standing = true;
+        }
+    }
+
+    /// Takes the line of [`Ui::progress`] away.
+    pub(crate) fn progress_done(&mut self) {
+        if std::mem::take(&mut self.standing) {
+            let _ = write!(self.stderr, "\r\x1b[K");
         }
     }
 
@@ -139,8 +160,13 @@ impl Ui {
 
     /// Writes a line of the story; a closed standard error is nobody's loss.
     fn story(&mut self, line: &str) {
+        self.progress_done();
         let _ = writeln!(self.stderr, "{line}");
     }
+}
+
+fn is_dumb() -> bool {
+    std::env::var_os("TERM").is_some_and(|term| term == "dumb")
 }
 
 /// Lays rows out in columns, three spaces apart; the first row is the header.

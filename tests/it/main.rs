@@ -12,6 +12,7 @@
 
 #[path = "../support/authority.rs"]
 mod authority;
+mod backup;
 mod bad_input;
 mod command_line;
 mod examples;

@@ -1,5 +1,6 @@
 //! One command, one file: its arguments and what it does with the library.
 
+pub(super) mod backup;
 pub(super) mod completion;
 pub(super) mod decrypt;
 pub(super) mod diff;
