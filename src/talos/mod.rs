@@ -11,9 +11,14 @@ mod config_source;
 mod connection_client;
 mod endpoint;
 mod error;
+mod etcd;
+mod etcd_client;
+mod image_client;
+mod machine_client;
 mod observe_client;
 mod proto;
 mod proxy;
+mod registry_configs;
 mod resource;
 #[cfg(test)]
 mod tests;
@@ -27,8 +32,11 @@ pub use config::{Basic, Config, ConfigError, Context};
 pub use config_source::{Found, NotFound, find};
 pub use endpoint::{Endpoint, EndpointError, Target};
 pub use error::{SetupError, TalosError};
+pub use etcd::{Etcd, EtcdMember};
+pub use image_client::{Image, Instance, PullProgress, Pulled};
 pub use observe_client::{Observation, observe};
 pub use proxy::{Proxy, ProxyError, choose as choose_proxy};
+pub use registry_configs::read_registry_configs;
 pub use resource::{
     ACTIVE_CONFIG, ConfigResource, IMAGE_CACHE, Kind, MACHINE_STATUS, MACHINE_TYPE, MachineStatus,
     PERSISTENT_CONFIG, Pending, REGISTRY_CONFIGS, Resource,

@@ -5,8 +5,8 @@ use std::time::{Duration, Instant};
 
 use talmirror::secret::Secret;
 use talmirror::talos::{
-    ACTIVE_CONFIG, Client, Config, DryRun, Endpoint, Kind, Mode, NodeClient, Patience, Pending, TalosError,
-    observe,
+    ACTIVE_CONFIG, Client, Config, DryRun, Endpoint, Instance, Kind, Mode, NodeClient, Patience, Pending,
+    TalosError, observe,
 };
 use tonic::Code;
 
@@ -253,6 +253,24 @@ async fn an_apply_has_a_mode_and_is_sent_once() {
     // Once it is known that the endpoint is down, the other one takes the call.
     node("dies").apply(&config, Mode::NoReboot, DryRun::No).await.unwrap();
     assert_eq!(second.calls().len(), 1);
+}
+
+#[tokio::test]
+async fn calls_of_a_rollout_reach_old_nodes() {
+    let place = Place::new();
+    let api = place.start(&[("n1", worker())]);
+    let node = place.node(&[&api.endpoint()], "n1");
+    // There is no image service: the old calls do.
+    let second = Duration::from_secs(1);
+    let pulled = node.pull("registry.k8s.io/pause:3.10", Instance::Cri, second, &|_| {}).await.unwrap();
+    assert_eq!(pulled.name, None);
+    assert!(node.images(Instance::System).await.unwrap().is_empty());
+    assert_eq!(node.remove_image("x", Instance::Cri).await.unwrap_err().as_str(), "unimplemented");
+    assert_eq!(node.logs("cri", 10).await.unwrap().expose(), b"PullImage\n");
+    node.reboot().await.unwrap();
+    // Not a sign of an old node: etcd is not for workers.
+    let error = node.etcd().await.unwrap_err();
+    assert!(error.to_string().ends_with("etcd status is only available on control plane nodes"), "{error}");
 }
 
 #[tokio::test]

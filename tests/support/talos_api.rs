@@ -235,6 +235,48 @@ impl machine::machine_service_server::MachineService for Service {
         Ok(Response::new(machine::ApplyConfigurationResponse { messages: vec![message] }))
     }
 
+    async fn etcd_alarm_list(&self, _: Request<()>) -> Answer<machine::EtcdAlarmListResponse> {
+        Err(Status::unimplemented("not here"))
+    }
+
+    async fn etcd_member_list(
+        &self,
+        _: Request<machine::EtcdMemberListRequest>,
+    ) -> Answer<machine::EtcdMemberListResponse> {
+        Err(Status::unimplemented("not here"))
+    }
+
+    async fn etcd_status(&self, _: Request<()>) -> Answer<machine::EtcdStatusResponse> {
+        Err(Status::unimplemented("etcd status is only available on control plane nodes"))
+    }
+
+    type ImageListStream = Items<machine::ImageListResponse>;
+
+    async fn image_list(&self, request: Request<machine::ImageListRequest>) -> Answer<Self::ImageListStream> {
+        self.node("ImageList", &request).await?;
+        Ok(items(Vec::new()))
+    }
+
+    async fn image_pull(
+        &self,
+        request: Request<machine::ImagePullRequest>,
+    ) -> Answer<machine::ImagePullResponse> {
+        self.node("ImagePull", &request).await?;
+        Ok(Response::new(machine::ImagePullResponse::default()))
+    }
+
+    type LogsStream = Items<Data>;
+
+    async fn logs(&self, request: Request<machine::LogsRequest>) -> Answer<Self::LogsStream> {
+        self.node("Logs", &request).await?;
+        Ok(items(vec![Data { bytes: b"PullImage\n".to_vec(), ..Data::default() }]))
+    }
+
+    async fn reboot(&self, request: Request<machine::RebootRequest>) -> Answer<machine::RebootResponse> {
+        self.node("Reboot", &request).await?;
+        Ok(Response::new(machine::RebootResponse { messages: vec![machine::Reboot::default()] }))
+    }
+
     type ReadStream = Items<Data>;
 
     async fn read(&self, request: Request<machine::ReadRequest>) -> Answer<Self::ReadStream> {
