@@ -195,7 +195,8 @@ async fn a_pull_tells_who_served() {
             let config = with_mirror(&cluster, "w-1", &url, skip);
             node.apply(&config, Mode::NoReboot, DryRun::No).await.unwrap();
             cluster.wait("rendering", |cluster| {
-                cluster.node("w-1").state().registries.mirrors["docker.io"].skip_fallback == skip
+                let mirror = cluster.node("w-1").state().registries.mirrors["docker.io"].clone();
+                mirror.skip_fallback == skip && mirror.endpoints[0].url == url
             });
         };
         apply(false).await;

@@ -81,7 +81,7 @@ impl Service {
         let Ask { method, steps, roles, about, apply } = ask;
         let metadata = request.metadata();
         assert_eq!(
-            metadata.get("runtime").map(|value| value.as_bytes()),
+            metadata.get("runtime").map(tonic::metadata::MetadataValue::as_bytes),
             Some(&b"Talos"[..]),
             "as talosctl has it"
         );
@@ -97,13 +97,13 @@ impl Service {
                 self.0.log(What::Call { method, named: named.clone(), about, apply });
                 return Err(Status::permission_denied("no request forwarding"));
             }
-            Some(name) => match self.0.world.find(name) {
-                Some(node) => (node, false),
-                None => {
+            Some(name) => {
+                let Some(node) = self.0.world.find(name) else {
                     self.0.log(What::Call { method, named: named.clone(), about, apply });
                     return Err(unreachable(name));
-                }
-            },
+                };
+                (node, false)
+            }
         };
         node.log(What::Call { method, named, about, apply });
         let admin = role(request) == "os:admin";
@@ -123,7 +123,7 @@ impl Service {
         match kind {
             Kind::Slow(_) if applies => visit.fault = Some(kind),
             Kind::Slow(time) => tokio::time::sleep(time).await,
-            Kind::Hang => std::future::pending().await,
+            Kind::Hang => std::future::pending::<()>().await,
             Kind::Refuse(code, message) => return self.leave(&visit, Err(Status::new(code, message))).await,
             Kind::Reject if applies => visit.fault = Some(kind),
             Kind::Reject => return self.leave(&visit, Err(Status::invalid_argument("rejected"))).await,
@@ -136,7 +136,7 @@ impl Service {
             Kind::DieBefore => return Err(self.die(&visit).await),
             Kind::EndpointDies => {
                 self.0.go_down();
-                std::future::pending().await
+                std::future::pending::<()>().await;
             }
             Kind::Hold => {
                 let mut released = self.0.world.released.subscribe();

@@ -16,6 +16,7 @@
     clippy::must_use_candidate,
     clippy::return_self_not_must_use,
     clippy::result_large_err,
+    clippy::struct_field_names,
     reason = "the example and the tests each use a part of it, and nobody else does"
 )]
 
@@ -36,6 +37,7 @@ mod rules;
 
 pub use authority::{Authority, Pair};
 pub use cluster::{Cluster, Listeners, Options, Spec};
+pub use config::{machine_config, old_registries};
 pub use event::{Apply, Event, What};
 pub use fault::{Fault, Kind, Step};
 pub use node::{Node, State, Text};

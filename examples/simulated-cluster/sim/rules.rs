@@ -47,7 +47,7 @@ impl Rules {
         self.minor >= 14 || self.from(13, 3) || self.minor == 12 && self.from(12, 9)
     }
 
-    /// The mode REBOOT, which AUTO may choose, and refusals of NO_REBOOT.
+    /// The mode REBOOT, which AUTO may choose, and refusals of `NO_REBOOT`.
     pub fn mode_reboot(self) -> bool {
         self.minor < 14
     }
