@@ -7,6 +7,7 @@ use std::io::Write as _;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use age::secrecy::ExposeSecret as _;
 use anyhow::{Context as _, anyhow, bail};
 use clap::Parser;
 
@@ -99,15 +100,22 @@ fn main() -> anyhow::Result<()> {
         "hang" => RegistryAnswer::Hang,
         other => bail!("--mirror {other}: it is one of all, nothing, error, html, hang"),
     });
+    // Whoever pulls through it shows the credentials of the inventory.
+    cluster.mirror.protect("robot$talos", "s3cr3t-mirror");
     let temporary = tempfile::Builder::new().prefix("simulated-cluster-").tempdir()?;
     let dir = args.dir.unwrap_or_else(|| temporary.path().to_owned());
     std::fs::create_dir_all(&dir).with_context(|| format!("cannot make {}", dir.display()))?;
     write(&dir.join("talosconfig"), &cluster.talosconfig())?;
     write(&dir.join("mirrors.yaml"), &cluster.inventory())?;
+    let key = age::x25519::Identity::generate();
+    let rule = r"^(key|token|password|auth|identityToken)$";
+    let rules = format!("creation_rules:\n    - encrypted_regex: {rule}\n      age: {}\n", key.to_public());
+    write(&dir.join(".sops.yaml"), &rules)?;
+    write(&dir.join("keys.txt"), &format!("{}\n", key.to_string().expose_secret()))?;
     let shown = dir.display();
     println!(
         "{} nodes of Talos {} listen on this machine; the mirror is http://{}.\n\nTry, in another terminal:\n  cd {shown}\n  \
-         export TALOSCONFIG=$PWD/talosconfig\n  talmirror nodes\n  talmirror diff\n  talmirror rollout\n  talmirror backup \
+         export TALOSCONFIG=$PWD/talosconfig SOPS_AGE_KEY_FILE=$PWD/keys.txt\n  talmirror nodes\n  talmirror diff\n  talmirror rollout\n  talmirror backup \
          --output-dir configs\n  talmirror rollback\n\nCtrl-C ends it.",
         args.nodes,
         versions.join(", "),

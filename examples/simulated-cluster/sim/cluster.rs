@@ -219,7 +219,7 @@ impl Cluster {
         let nodes = nodes.iter().map(|node| format!("    {}: {{address: {}}}\n", node.name, node.address));
         let nodes: String = nodes.collect();
         format!(
-            "# The simulated cluster: its nodes, and a mirror that listens here.\nallow: [plain-http]\nmirrors:\n    mirror:\n        kind: \
+            "# The simulated cluster: its nodes, and a mirror that listens here.\nlint: {{allow: [W204, W210]}}\nmirrors:\n    mirror:\n        kind: \
              harbor\n        url: http://{mirror}\n        credentials: {{username: robot$talos, password: \
              s3cr3t-mirror}}\nregistries: {{docker.io: {{}}, ghcr.io: {{}}, registry.k8s.io: {{}}}}\ndefaults: {{via: \
              [mirror]}}\nverify:\n    images: [registry.k8s.io/pause:3.10]\nnodes:\n{nodes}"
