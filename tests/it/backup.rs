@@ -1,8 +1,8 @@
 //! `backup`: machine configs in SOPS files, with the smallest change.
 
 use crate::run::{Place, Run, repository};
-use crate::talos::Place as Cluster;
-use crate::talos_api::{Api, Node};
+use crate::sim::{State, Text};
+use crate::talos::{Api, Place as Cluster};
 
 const ALICE: &str = "age1g5ysx9zvguw9lnrda3uqewfpufyhae22nge2udx75mfjckejhcvsmsz0fl";
 const INVENTORY: &str = "\
@@ -66,8 +66,13 @@ auto: stable
 
 const KEY: (&str, &str) = ("SOPS_AGE_KEY_FILE", "keys.txt");
 
-fn node(config: &str) -> Node {
-    Node::new("v1.13.9", "worker", config)
+fn node(config: &str) -> State {
+    State::new("v1.13.9", "worker", config)
+}
+
+/// Gives a node another config.
+fn put(api: &Api, address: &str, config: &str) {
+    api.change(address, |node| node.active = Text::new(config));
 }
 
 /// A cluster of three, and a place with an inventory, a key and rules.
@@ -152,7 +157,7 @@ fn configs_are_kept_and_only_what_changed_changes() {
     backup(&place, "--check").ok();
 
     let config = CONFIG.replace("s3cr3t-registry", "s3cr3t-other");
-    api.change("10.0.0.2", |node| node.active.clone_from(&config));
+    put(&api, "10.0.0.2", &config);
     insta::assert_snapshot!(backup(&place, "--check").ends(1), @r"
     NODE   FILE              BACKUP      NOTE
     n1     backups/n1.yaml   unchanged
@@ -189,9 +194,10 @@ fn what_a_node_boots_with_is_kept() {
     let cluster = Cluster::new();
     let (place, api) = start(&cluster);
     let other = CONFIG.replace("s3cr3t-cluster", "s3cr3t-next");
-    // The fake sets the active config at 10: one on disk is later, staged, or earlier, and what runs is on trial.
-    api.change("10.0.0.2", |node| node.persistent = Some((other.clone(), true)));
-    api.change("10.0.0.3", |node| node.persistent = Some((other.clone(), false)));
+    // A config on disk was set after the one that runs, and is staged, or before it, and that is on trial.
+    api.change("10.0.0.2", |node| node.persistent = Some(Text::new(&other)));
+    let earlier = Text { at: std::time::UNIX_EPOCH, ..Text::new(&other) };
+    api.change("10.0.0.3", |node| node.persistent = Some(earlier));
     insta::assert_snapshot!(backup(&place, "").ends(0), @r"
     NODE   FILE              BACKUP    NOTE
     n1     backups/n1.yaml   created
@@ -208,6 +214,9 @@ fn what_a_node_boots_with_is_kept() {
     let pending: Vec<_> = json["items"].as_array().unwrap().iter().map(|item| &item["pending"]).collect();
     assert_eq!(pending, ["nothing", "staged", "trial"]);
     assert_eq!((&json["kind"], &json["changed"]), (&"Backup".into(), &false.into()));
+    // Nothing was applied for good, but something was set since the boot: the node does not tell what is on its disk.
+    api.change("10.0.0.1", |node| node.active.version = 2);
+    assert!(backup(&place, "-n n1").ok().contains("unchanged   kept is what runs, maybe on trial\n"));
 }
 
 #[test]
@@ -215,7 +224,7 @@ fn one_node_or_file_harms_no_other() {
     let cluster = Cluster::new();
     let (place, api) = start(&cluster);
     backup(&place, "").ok();
-    api.state.lock().unwrap().nodes.remove("10.0.0.1");
+    api.0.remove("10.0.0.1");
     let ran = backup(&place, "").ends(5);
     insta::assert_snapshot!(ran.to_string().replace(&api.endpoint(), "CP"), @r"
     NODE   FILE              BACKUP      NOTE
@@ -295,7 +304,7 @@ fn recipients_come_from_flags_rules_or_the_inventory() {
     // A file of which nothing else says for whom it is stays for whom it is.
     let before = place.read("backups/n1.yaml");
     assert!(backup(&place, "-n n1").ok().contains("unchanged"));
-    api.change("10.0.0.1", |node| node.active = CONFIG.replace("robot$x", "robot$y"));
+    put(&api, "10.0.0.1", &CONFIG.replace("robot$x", "robot$y"));
     backup(&place, "-n n1").ok();
     assert!(changed(&before, &place.read("backups/n1.yaml")).len() <= 7);
     // The inventory's are taken where no rule fits.
@@ -340,7 +349,7 @@ also: *m
 ---
 {\"kind\": \"X\"}
 ";
-    api.change("10.0.0.1", |node| strange.clone_into(&mut node.active));
+    put(&api, "10.0.0.1", strange);
     insta::assert_snapshot!(backup(&place, "-n n1").ends(0), @r#"
     NODE   FILE              BACKUP    NOTE
     n1     backups/n1.yaml   created   kept as one value
@@ -363,14 +372,14 @@ also: *m
     assert!(backup(&place, "-n n1").ok().contains("unchanged"));
     assert_eq!(state(&place), first);
     let other = strange.replace("s3cr3t-machine", "s3cr3t-new");
-    api.change("10.0.0.1", |node| other.clone_into(&mut node.active));
+    put(&api, "10.0.0.1", &other);
     backup(&place, "-n n1").ok();
     assert_eq!(extract(), other);
     assert!(changed(&first[0].1, &place.read("backups/n1.yaml")).len() <= 3);
     // Without a rule the file's own is for one value, not for a config.
     std::fs::remove_file(place.path(".sops.yaml")).unwrap();
     assert!(backup(&place, "-n n1").ok().contains("unchanged"));
-    api.change("10.0.0.1", |node| CONFIG.clone_into(&mut node.active));
+    put(&api, "10.0.0.1", CONFIG);
     backup(&place, "-n n1").ok();
     assert_eq!(decrypted(&place, "backups/n1.yaml"), CONFIG);
 }
@@ -406,7 +415,7 @@ fn files_stay_in_their_directory() {
     let (place, api) = start(&cluster);
     let names = ["fd00::1", "[fd00::2]", "10.0.0.7", ".."];
     for (name, host) in names.iter().zip(["fd00::1", "fd00::2", "10.0.0.7", ".."]) {
-        api.state.lock().unwrap().nodes.insert(host.to_owned(), node(CONFIG));
+        api.0.add(host, host, node(CONFIG));
         backup(&place, &format!("-n {name}")).ok();
     }
     let files: Vec<String> = state(&place).into_iter().map(|(file, ..)| file).collect();
