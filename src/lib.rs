@@ -14,6 +14,7 @@
 //! - [`import`]: foreign files, such as machine configs, patches, k3s' `registries.yaml`, as an inventory.
 //! - [`oci`]: the distribution protocol without sockets: routes, ranges, challenges, tokens, manifests, errors.
 //! - [`talos`]: the Talos API: talosconfig, certificates, a connection a node, COSI resources.
+//! - [`rollout`]: registries on live nodes: plan, order, gates, what is done to a node step by step, journal.
 //! - [`template`]: renders what lies in `templates/`.
 //! - [`cli`]: arguments, one file a command, tables, prompts, errors with hints, exit codes.
 
@@ -36,6 +37,8 @@ pub mod import;
 pub mod oci;
 
 pub mod talos;
+
+pub mod rollout;
 
 pub mod template;
 
