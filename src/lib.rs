@@ -15,6 +15,8 @@
 //! - [`oci`]: the distribution protocol without sockets: routes, ranges, challenges, tokens, manifests, errors.
 //! - [`talos`]: the Talos API: talosconfig, certificates, a connection a node, COSI resources.
 //! - [`rollout`]: registries on live nodes: plan, order, gates, what is done to a node step by step, journal.
+//! - [`ui`]: results, findings, errors with hints, exit codes: what commands of both binaries say.
+//! - [`cache`]: the pull-through cache: upstreams, single flight, store, eviction, HTTP.
 //! - [`template`]: renders what lies in `templates/`.
 //! - [`cli`]: arguments, one file a command, tables, prompts, errors with hints, exit codes.
 
@@ -39,6 +41,10 @@ pub mod oci;
 pub mod talos;
 
 pub mod rollout;
+
+pub mod ui;
+
+pub mod cache;
 
 pub mod template;
 
