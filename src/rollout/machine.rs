@@ -22,7 +22,7 @@ const COMMITS: u8 = 2;
 
 /// A config that is sent to a node, and how.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Send {
+pub enum Sending {
     /// The strict variant, on trial.
     TryStrict,
     /// The original, for good: ends the strict trial.
@@ -35,7 +35,7 @@ pub enum Send {
     Revert,
 }
 
-impl Send {
+impl Sending {
     /// Returns the word for it, in journals and events.
     pub fn as_str(self) -> &'static str {
         match self {
@@ -121,9 +121,9 @@ pub enum Action {
     /// Reads what the node has, before anything is sent.
     Inspect,
     /// Sends a config.
-    Apply(Send),
+    Apply(Sending),
     /// Reads what the node has, after something was sent.
-    Check(Send),
+    Check(Sending),
     /// Waits until Talos has rendered the config, and its services are well.
     Watch(Watch),
     /// Pulls the probe images, on the strict trial or the other.
@@ -191,7 +191,7 @@ pub struct Progress {
     pub doing: Action,
     route: Route,
     /// What was sent last.
-    sent: Option<Send>,
+    sent: Option<Sending>,
     /// Whether a trial may run.
     trial: bool,
     clock: Clock,
@@ -255,28 +255,33 @@ impl Progress {
 
     /// Begins with the original being applied again, for a node that an earlier run has left in between.
     pub fn reverting(route: Route, reason: &str) -> Self {
-        Self { sent: Some(Send::Try), trial: true, ..Self::new(route) }.fail(reason)
+        Self { sent: Some(Sending::Try), trial: true, ..Self::new(route) }.fail(reason)
+    }
+
+    /// Begins with the original being applied again, long after the wanted config was committed.
+    pub fn restoring(route: Route) -> Self {
+        Self { sent: Some(Sending::Commit), commits: 1, ..Self::new(route) }.fail("rolled back")
     }
 
     /// Begins with the commit, for a node that an earlier run has left during it.
     pub fn committing(route: Route) -> Self {
-        let begun = Self { sent: Some(Send::Try), trial: true, ..Self::new(route) };
-        begun.apply(Send::Commit)
+        let begun = Self { sent: Some(Sending::Try), trial: true, ..Self::new(route) };
+        begun.apply(Sending::Commit)
     }
 
     /// Returns what the node does when nobody does anything any more.
     pub fn by_itself(&self) -> ByItself {
         match self.sent {
             None => ByItself::KeepsOld,
-            Some(Send::TryStrict | Send::Try) => ByItself::GoesBack(self.clock),
-            Some(Send::PutBack | Send::Revert) if self.trial => ByItself::OldOrGoesBack(self.clock),
-            Some(Send::PutBack | Send::Revert) if self.commits > 0 => ByItself::OldOrNew,
-            Some(Send::PutBack | Send::Revert) => ByItself::KeepsOld,
-            Some(Send::Commit) if self.trial => match self.clock {
+            Some(Sending::TryStrict | Sending::Try) => ByItself::GoesBack(self.clock),
+            Some(Sending::PutBack | Sending::Revert) if self.trial => ByItself::OldOrGoesBack(self.clock),
+            Some(Sending::PutBack | Sending::Revert) if self.commits > 0 => ByItself::OldOrNew,
+            Some(Sending::PutBack | Sending::Revert) => ByItself::KeepsOld,
+            Some(Sending::Commit) if self.trial => match self.clock {
                 Clock::Runs => ByItself::NewOrGoesBack,
                 Clock::MayHaveStopped => ByItself::GoesBack(self.clock),
             },
-            Some(Send::Commit) => ByItself::KeepsNew,
+            Some(Sending::Commit) => ByItself::KeepsNew,
         }
     }
 
@@ -294,11 +299,11 @@ impl Progress {
         Self { doing, ..self }
     }
 
-    fn apply(mut self, send: Send) -> Self {
+    fn apply(mut self, send: Sending) -> Self {
         match send {
-            Send::Commit => self.commits = self.commits.saturating_add(1),
-            Send::Revert => self.reverts = self.reverts.saturating_add(1),
-            Send::TryStrict | Send::Try | Send::PutBack => {}
+            Sending::Commit => self.commits = self.commits.saturating_add(1),
+            Sending::Revert => self.reverts = self.reverts.saturating_add(1),
+            Sending::TryStrict | Sending::Try | Sending::PutBack => {}
         }
         self.to(Action::Apply(send))
     }
@@ -310,13 +315,13 @@ impl Progress {
             return self.to(Action::End(Outcome::Untouched { reason }));
         }
         self.failure.get_or_insert(reason);
-        self.apply(Send::Revert)
+        self.apply(Sending::Revert)
     }
 
     /// Applies the original again, or gives up.
     fn revert_again(self, reason: String) -> Self {
         if self.reverts < REVERTS {
-            return self.apply(Send::Revert);
+            return self.apply(Sending::Revert);
         }
         let (failure, by_itself) = (self.failure.clone().unwrap_or_default(), self.by_itself());
         let reason = format!("{failure}; and the old config could not be put back: {reason}");
@@ -342,12 +347,12 @@ impl Progress {
                 other => self.fail(reason(other)),
             },
             Action::Pull(watch) => match (seen, watch) {
-                (Seen::Well, Watch::Strict) => self.apply(Send::PutBack),
+                (Seen::Well, Watch::Strict) => self.apply(Sending::PutBack),
                 (Seen::Well, Watch::Wanted | Watch::Committed | Watch::Rebooted) => self.to(Action::Confirm),
                 (other, _) => self.fail(reason(other)),
             },
             Action::Confirm => match seen {
-                Seen::Runs(Which::Wanted, _) => self.apply(Send::Commit),
+                Seen::Runs(Which::Wanted, _) => self.apply(Sending::Commit),
                 Seen::Runs(Which::Other, _) => self.foreign(),
                 Seen::Runs(Which::Old | Which::Strict, _) => {
                     self.fail("the trial ended before it was committed: the node rebooted, or its time was up")
@@ -374,8 +379,8 @@ impl Progress {
     fn after_inspect(self, seen: Seen) -> Self {
         match seen {
             Seen::Runs(Which::Old, disk) if disk.may_be(Which::Old) => match self.route.strict {
-                Strict::First => self.apply(Send::TryStrict),
-                Strict::None => self.apply(Send::Try),
+                Strict::First => self.apply(Sending::TryStrict),
+                Strict::None => self.apply(Sending::Try),
             },
             Seen::Runs(Which::Wanted, disk) if disk.may_be(Which::Wanted) => {
                 self.to(Action::End(Outcome::Unchanged))
@@ -385,7 +390,7 @@ impl Progress {
         }
     }
 
-    fn after_apply(mut self, send: Send, seen: Seen) -> Self {
+    fn after_apply(mut self, send: Sending, seen: Seen) -> Self {
         if !matches!(seen, Seen::NotSent(_)) {
             self.sent = Some(send);
             self.trial |= send.is_trial();
@@ -404,7 +409,7 @@ impl Progress {
             }
             Seen::Lost(_) | Seen::Runs(..) => self.to(Action::Check(send)),
             Seen::Refused(_) | Seen::NotSent(_) | Seen::Failed(_) | Seen::Interrupted
-                if send == Send::Revert =>
+                if send == Sending::Revert =>
             {
                 // It may be back all the same: by its own timer, or by an earlier attempt.
                 self.to(Action::Check(send))
@@ -413,31 +418,31 @@ impl Progress {
         }
     }
 
-    fn after_check(self, send: Send, seen: Seen) -> Self {
+    fn after_check(self, send: Sending, seen: Seen) -> Self {
         let Seen::Runs(active, disk) = seen else {
             let reason = reason(seen);
-            return if send == Send::Revert { self.revert_again(reason) } else { self.fail(reason) };
+            return if send == Sending::Revert { self.revert_again(reason) } else { self.fail(reason) };
         };
         match (send, active) {
             (_, Which::Other) => self.foreign(),
-            (Send::TryStrict, Which::Strict) => self.to(Action::Watch(Watch::Strict)),
-            (Send::Try, Which::Wanted) => self.to(Action::Watch(Watch::Wanted)),
-            (Send::TryStrict | Send::Try, _) => self.fail("the config on trial does not run"),
-            (Send::PutBack, Which::Old) if matches!(disk, OnDisk::Is(Which::Old) | OnDisk::Hidden) => {
-                Self { trial: false, ..self }.apply(Send::Try)
+            (Sending::TryStrict, Which::Strict) => self.to(Action::Watch(Watch::Strict)),
+            (Sending::Try, Which::Wanted) => self.to(Action::Watch(Watch::Wanted)),
+            (Sending::TryStrict | Sending::Try, _) => self.fail("the config on trial does not run"),
+            (Sending::PutBack, Which::Old) if matches!(disk, OnDisk::Is(Which::Old) | OnDisk::Hidden) => {
+                Self { trial: false, ..self }.apply(Sending::Try)
             }
-            (Send::PutBack, _) => self.fail("the old config did not come back between the trials"),
-            (Send::Commit, Which::Wanted) if matches!(disk, OnDisk::Is(Which::Wanted) | OnDisk::Hidden) => {
+            (Sending::PutBack, _) => self.fail("the old config did not come back between the trials"),
+            (Sending::Commit, Which::Wanted) if matches!(disk, OnDisk::Is(Which::Wanted) | OnDisk::Hidden) => {
                 Self { trial: false, ..self }.to(Action::Watch(Watch::Committed))
             }
-            (Send::Commit, Which::Wanted) if self.commits < COMMITS => self.apply(Send::Commit),
-            (Send::Commit, Which::Wanted) => self.fail("the config was committed and is not on disk"),
-            (Send::Commit, Which::Old | Which::Strict) => self.fail("the config was committed and does not run"),
-            (Send::Revert, Which::Old) if disk.may_be(Which::Old) => {
+            (Sending::Commit, Which::Wanted) if self.commits < COMMITS => self.apply(Sending::Commit),
+            (Sending::Commit, Which::Wanted) => self.fail("the config was committed and is not on disk"),
+            (Sending::Commit, Which::Old | Which::Strict) => self.fail("the config was committed and does not run"),
+            (Sending::Revert, Which::Old) if disk.may_be(Which::Old) => {
                 let reason = self.failure.clone().unwrap_or_default();
                 self.to(Action::End(Outcome::Reverted { reason }))
             }
-            (Send::Revert, _) => self.revert_again("the node still runs the new one".to_owned()),
+            (Sending::Revert, _) => self.revert_again("the node still runs the new one".to_owned()),
         }
     }
 

@@ -61,9 +61,9 @@ fn check(state: &Progress, observation: &Seen, next: &Progress) {
     let context = format!("{state:#?}\n{observation:?}\n{next:#?}");
     match &next.doing {
         // A trial never begins on top of another.
-        Action::Apply(Send::TryStrict | Send::Try) => assert!(!next.trial, "{context}"),
-        Action::Apply(Send::Commit) => {
-            let read = matches!(state.doing, Action::Confirm | Action::Check(Send::Commit));
+        Action::Apply(Sending::TryStrict | Sending::Try) => assert!(!next.trial, "{context}"),
+        Action::Apply(Sending::Commit) => {
+            let read = matches!(state.doing, Action::Confirm | Action::Check(Sending::Commit));
             assert!(read && matches!(observation, Seen::Runs(Which::Wanted, _)), "{context}");
         }
         Action::End(Outcome::Updated) => {
@@ -82,14 +82,14 @@ fn check(state: &Progress, observation: &Seen, next: &Progress) {
     // Once something has failed, only the old config is sent.
     if next.failure.is_some() {
         let revert =
-            matches!(next.doing, Action::Apply(Send::Revert) | Action::Check(Send::Revert) | Action::End(_));
+            matches!(next.doing, Action::Apply(Sending::Revert) | Action::Check(Sending::Revert) | Action::End(_));
         assert!(revert, "{context}");
     }
     let failed = matches!(observation, Seen::Refused(_) | Seen::Failed(_) | Seen::Interrupted);
     if failed && state.failure.is_none() && state.doing != Action::AwaitBoot {
         let reacts = matches!(
             next.doing,
-            Action::Apply(Send::Revert) | Action::End(Outcome::Untouched { .. } | Outcome::Unknown { .. })
+            Action::Apply(Sending::Revert) | Action::End(Outcome::Untouched { .. } | Outcome::Unknown { .. })
         );
         assert!(reacts, "{context}");
     }
@@ -113,11 +113,11 @@ fn number(which: Which) -> u8 {
 }
 
 impl Node {
-    fn apply(&mut self, send: Send) {
+    fn apply(&mut self, send: Sending) {
         let config = number(match send {
-            Send::TryStrict => Which::Strict,
-            Send::Try | Send::Commit => Which::Wanted,
-            Send::PutBack | Send::Revert => Which::Old,
+            Sending::TryStrict => Which::Strict,
+            Sending::Try | Sending::Commit => Which::Wanted,
+            Sending::PutBack | Sending::Revert => Which::Old,
         });
         if send.is_trial() {
             self.clock = Some(self.active);
@@ -262,8 +262,8 @@ fn a_run_without_faults() {
 
 #[test]
 fn words_stand_for_what_is_sent() {
-    for send in Send::ALL {
-        assert_eq!(Send::find(send.as_str()), Some(send));
+    for send in Sending::ALL {
+        assert_eq!(Sending::find(send.as_str()), Some(send));
     }
-    assert_eq!(Send::find("reboot"), None);
+    assert_eq!(Sending::find("reboot"), None);
 }
