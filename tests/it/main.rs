@@ -10,8 +10,6 @@
     missing_docs
 )]
 
-#[path = "../support/authority.rs"]
-mod authority;
 mod bad_input;
 mod command_line;
 mod examples;
@@ -22,8 +20,9 @@ mod nodes;
 mod readme;
 mod run;
 mod secrets;
+#[path = "../../examples/simulated-cluster/sim/mod.rs"]
+mod sim;
+mod simulated;
 mod talos;
-#[path = "../support/talos_api.rs"]
-mod talos_api;
 mod terminal;
 mod validate;
