@@ -24,10 +24,8 @@ pub(crate) struct Ui {
     stderr: Box<dyn Write>,
     colored: bool,
     quiet: bool,
-    /// Whether a line can be written over.
-    live: bool,
-    /// Whether a line stands that the next one is written over.
-    standing: bool,
+    /// How many lines of the story may be overwritten.
+    loose: usize,
 }
 
 impl std::fmt::Debug for Ui {
@@ -44,8 +42,9 @@ impl Ui {
     pub(crate) fn new(color: Color, quiet: bool) -> Self {
         let wanted = || {
             let set = |name: &str| std::env::var_os(name).is_some_and(|value| !value.is_empty());
+            let dumb = std::env::var_os("TERM").is_some_and(|term| term == "dumb");
             !set("NO_COLOR")
-                && (set("CLICOLOR_FORCE") || set("FORCE_COLOR") || (io::stderr().is_terminal() && !is_dumb()))
+                && (set("CLICOLOR_FORCE") || set("FORCE_COLOR") || (io::stderr().is_terminal() && !dumb))
         };
         let colored = match color {
             Color::Always => true,
@@ -57,8 +56,7 @@ impl Ui {
             stderr: Box::new(io::stderr()),
             colored,
             quiet,
-            live: !quiet && io::stderr().is_terminal() && !is_dumb(),
-            standing: false,
+            loose: 0,
         }
     }
 
@@ -74,6 +72,40 @@ impl Ui {
         self.result("\n")
     }
 
+    /// Writes a result as JSON on one line.
+    pub(crate) fn json_line(&mut self, value: &serde_json::Value) -> Result<(), CliError> {
+        self.result(&format!("{value}\n"))?;
+        self.flush()
+    }
+
+    /// Returns whether lines of the story can be overwritten.
+    pub(crate) fn is_live(&self) -> bool {
+        let dumb = std::env::var_os("TERM").is_none_or(|term| term == "dumb");
+        let ci = std::env::var_os("CI").is_some_and(|ci| !ci.is_empty());
+        !self.quiet && !dumb && !ci && io::stderr().is_terminal()
+    }
+
+    /// Tells lines that the next ones overwrite; they are cut to the width of the terminal.
+    pub(crate) fn live(&mut self, lines: &[String]) {
+        let width = std::env::var("COLUMNS").ok().and_then(|text| text.parse().ok()).unwrap_or(80);
+        let mut text = self.erase();
+        for line in lines {
+            text.extend(line.chars().take(width));
+            text.push('\n');
+        }
+        self.loose = lines.len();
+        let _ = self.stderr.write_all(text.as_bytes());
+    }
+
+    /// Returns what takes the lines away that may be overwritten.
+    fn erase(&mut self) -> String {
+        match std::mem::take(&mut self.loose) {
+            0 => String::new(),
+            // Up to the first of them, and all below it away (ECMA-48 CPL, ED).
+            lines => format!("\u{1b}[{lines}F\u{1b}[J"),
+        }
+    }
+
     /// Sends what is still held back.
     pub(crate) fn flush(&mut self) -> Result<(), CliError> {
         Ok(self.stdout.flush()?)
@@ -83,22 +115,6 @@ impl Ui {
     pub(crate) fn note(&mut self, text: &str) {
         if !self.quiet {
             self.story(text);
-        }
-    }
-
-    /// Tells how far long work is, in a line that goes when the next one comes; on a terminal only.
-    pub(crate) fn progress(&mut self, text: &str) {
-        if self.live {
-            let _ = write!(self.stderr, "\r{text}\x1b[K");
-            let _ = self.stderr.flush();
-            self.standing = true;
-        }
-    }
-
-    /// Takes the line of [`Ui::progress`] away.
-    pub(crate) fn progress_done(&mut self) {
-        if std::mem::take(&mut self.standing) {
-            let _ = write!(self.stderr, "\r\x1b[K");
         }
     }
 
@@ -160,13 +176,9 @@ impl Ui {
 
     /// Writes a line of the story; a closed standard error is nobody's loss.
     fn story(&mut self, line: &str) {
-        self.progress_done();
-        let _ = writeln!(self.stderr, "{line}");
+        let erased = self.erase();
+        let _ = writeln!(self.stderr, "{erased}{line}");
     }
-}
-
-fn is_dumb() -> bool {
-    std::env::var_os("TERM").is_some_and(|term| term == "dumb")
 }
 
 /// Lays rows out in columns, three spaces apart; the first row is the header.

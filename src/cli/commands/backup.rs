@@ -121,7 +121,12 @@ pub(crate) fn run(ui: &mut Ui, global: &Global, args: BackupArgs) -> Result<Exit
     let mut backups: Vec<Option<Backup>> = paths.iter().map(|_| None).collect();
     let total = count(paths.len(), "node");
     let mut done = 0;
-    ui.progress(&format!("0 of {total}"));
+    let tell = |ui: &mut Ui, done: usize| {
+        if ui.is_live() {
+            ui.live(&[format!("{done} of {total}")]);
+        }
+    };
+    tell(ui, done);
     session.as_they_come(
         |node| async move { boot_config(&node).await },
         |at, node, answer| {
@@ -132,10 +137,10 @@ pub(crate) fn run(ui: &mut Ui, global: &Global, args: BackupArgs) -> Result<Exit
             };
             *slot = Some(Backup { node: node.clone(), path: path.clone(), result });
             done += 1;
-            ui.progress(&format!("{done} of {total}"));
+            tell(ui, done);
         },
     );
-    ui.progress_done();
+    ui.live(&[]);
     let backups: Vec<Backup> = backups.into_iter().flatten().collect();
     match args.output {
         Format::Json => ui.json(&to_json(&args, &backups))?,
