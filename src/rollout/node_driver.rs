@@ -282,7 +282,7 @@ impl Hand {
         self.configs = Some(configs);
         match saved {
             Ok(()) => seen,
-            Err(error) => Seen::Failed(error_chain(&error)),
+            Err(error) => Seen::Failed(chain(&error)),
         }
     }
 
@@ -311,7 +311,7 @@ impl Hand {
         if let Err(error) = written
             && send != Sending::Revert
         {
-            return Seen::NotSent(error_chain(&error));
+            return Seen::NotSent(chain(&error));
         }
         let mode = if send.is_trial() {
             Mode::Try { timeout: self.crew.pace.trial }
@@ -453,7 +453,7 @@ impl Hand {
             Err(error) => return Seen::Failed(chain(&error)),
         }
         if let Err(error) = self.crew.journal.add(Record::Reboot { node: self.name.clone() }) {
-            return Seen::Failed(error_chain(&error));
+            return Seen::Failed(chain(&error));
         }
         match self.node.reboot().await {
             Ok(()) => Seen::Well,
@@ -502,7 +502,7 @@ impl Hand {
             reason: outcome.reason().map(str::to_owned),
         });
         if let Err(error) = written {
-            self.crew.tell(&self.name, What::Notes { text: error_chain(&error) });
+            self.crew.tell(&self.name, What::Notes { text: chain(&error) });
         }
         let (until, took) = (self.until, started.elapsed());
         self.crew.tell(&self.name, What::Done { outcome: outcome.clone(), until, took });
@@ -519,18 +519,6 @@ fn trouble(seen: &Seen) -> Option<String> {
         Seen::Lost(reason) => Some(format!("the answer is lost: {reason}")),
         Seen::Interrupted => Some("interrupted".to_owned()),
     }
-}
-
-/// Returns an error and its causes on one line.
-pub(super) fn error_chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        text.push_str(": ");
-        text.push_str(&error.to_string());
-        cause = error.source();
-    }
-    text
 }
 
 /// What a node's route is when only its original is sent.

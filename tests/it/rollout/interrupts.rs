@@ -1,0 +1,1 @@
+//! A rollout that is killed or interrupted.
