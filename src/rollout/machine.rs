@@ -324,7 +324,7 @@ impl Progress {
             return self.apply(Sending::Revert);
         }
         let (failure, by_itself) = (self.failure.clone().unwrap_or_default(), self.by_itself());
-        let reason = format!("{failure}; and the old config could not be put back: {reason}");
+        let reason = format!("{failure}; the old config was sent again, and cannot be seen to run: {reason}");
         self.to(Action::End(Outcome::Unknown { reason, by_itself }))
     }
 

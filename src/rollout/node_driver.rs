@@ -104,6 +104,7 @@ pub(super) struct Hand {
     /// Images that were on the node and were removed, so that pulling them proves something.
     removed: Vec<(String, Instance)>,
     boot: Option<String>,
+    reverts: usize,
 }
 
 /// Works on a node from its first step to its last.
@@ -140,6 +141,7 @@ impl Hand {
             until: None,
             removed: Vec::new(),
             boot: None,
+            reverts: 0,
         }
     }
 
@@ -318,6 +320,13 @@ impl Hand {
         } else {
             Mode::NoReboot
         };
+        if send == Sending::Revert {
+            if self.reverts > 0 {
+                // It gets time to come back.
+                sleep(self.crew.pace.settle / 3).await;
+            }
+            self.reverts += 1;
+        }
         let begun = Instant::now();
         let seen = self.send(&text, mode).await;
         let result = match &seen {
@@ -337,9 +346,6 @@ impl Hand {
             result: result.to_owned(),
             until: self.until.filter(|_| send.is_trial()).map(|until| until.to_string()),
         });
-        if send == Sending::Revert && !matches!(seen, Seen::Well) {
-            sleep(self.crew.pace.settle / 3).await;
-        }
         seen
     }
 

@@ -65,7 +65,7 @@ impl Site {
     }
 
     pub fn line(&self, more: &str) -> String {
-        format!("rollout --yes --try-timeout 8s --settle 2s --timeout 2s {more}")
+        format!("rollout --yes --try-timeout 6s --settle 1500ms --timeout 1500ms {more}")
     }
 
     /// What a node runs with, and what it has on disk.
