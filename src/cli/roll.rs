@@ -39,10 +39,13 @@ impl From<StoreError> for CliError {
             }
             StoreError::Taken(_) => (exit::USAGE, "go on with it: --resume; or name another folder"),
             StoreError::Locked(_) => (exit::STOPPED, "wait until it is done"),
-            StoreError::Sops { .. } => {
-                (exit::SECRET, "the originals are encrypted for whoever may read the inventory: is your key at hand?")
+            StoreError::Sops { .. } => (
+                exit::SECRET,
+                "the originals are encrypted for whoever may read the inventory: is your key at hand?",
+            ),
+            StoreError::Changed(_) => {
+                (exit::INVALID, "put the original of this file back, or restore the node by hand")
             }
-            StoreError::Changed(_) => (exit::INVALID, "put the original of this file back, or restore the node by hand"),
         };
         Self::from_error(exit, error).help(help)
     }
@@ -88,10 +91,13 @@ pub(super) fn settings(ui: &mut Ui, global: &Global) -> Result<Option<Settings>,
         let file = Encrypted::parse(&text).map_err(|error| crypt::failed(error, &global.inventory))?;
         file.recipients().iter().filter_map(|name| name.parse().ok()).collect()
     } else {
-        let path = std::path::absolute(&global.inventory).unwrap_or_else(|_| PathBuf::from(&global.inventory));
+        let path =
+            std::path::absolute(&global.inventory).unwrap_or_else(|_| PathBuf::from(&global.inventory));
         let config = crypt::config()?;
-        let rule = config.as_ref().and_then(|config| Some((config.creation_rule(&path).ok()?, config.indent)));
-        rule.and_then(|(rule, indent)| rule.settings(indent).ok()).map_or_else(Vec::new, |found| found.recipients)
+        let rule =
+            config.as_ref().and_then(|config| Some((config.creation_rule(&path).ok()?, config.indent)));
+        rule.and_then(|(rule, indent)| rule.settings(indent).ok())
+            .map_or_else(Vec::new, |found| found.recipients)
     };
     if recipients.is_empty() {
         ui.warn(
@@ -175,7 +181,9 @@ where
         let last = "left in the middle; next: talmirror rollout --resume";
         match format {
             Format::Text => ui.result(&format!("{last}\n"))?,
-            Format::Json => ui.json_line(&json!({"at": now.to_string(), "event": "abandoned", "nodes": progress.abandoned(now)}))?,
+            Format::Json => ui.json_line(
+                &json!({"at": now.to_string(), "event": "abandoned", "nodes": progress.abandoned(now)}),
+            )?,
         }
     }
     Ok(done)
@@ -273,9 +281,9 @@ pub(super) fn sentence(summary: &Summary) -> String {
 
 /// Returns the summary as an object for scripts.
 pub(super) fn summary_json(summary: &Summary, exit: Exit, next: Option<&str>) -> serde_json::Value {
-    let nodes = summary.ended.iter().map(|(name, outcome)| {
-        json!({"name": name, "outcome": outcome.as_str(), "reason": outcome.reason()})
-    });
+    let nodes = summary.ended.iter().map(
+        |(name, outcome)| json!({"name": name, "outcome": outcome.as_str(), "reason": outcome.reason()}),
+    );
     let left = summary.left.iter().map(|name| json!({"name": name, "outcome": "untouched", "reason": null}));
     json!({
         "at": Timestamp::now().to_string(),

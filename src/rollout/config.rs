@@ -182,10 +182,8 @@ mod tests {
             skip_fallback: skip,
         };
         let mut out = Registries::default();
-        out.mirrors.insert(
-            "docker.io".to_owned(),
-            mirror(&["https://h/v2/hub", "https://registry-1.docker.io/v2"]),
-        );
+        out.mirrors
+            .insert("docker.io".to_owned(), mirror(&["https://h/v2/hub", "https://registry-1.docker.io/v2"]));
         out.mirrors.insert("ghcr.io".to_owned(), mirror(&["https://ghcr.io/v2"]));
         out
     }

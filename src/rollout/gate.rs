@@ -12,7 +12,11 @@ pub fn node_flaws(status: Option<&MachineStatus>, services: &[Service]) -> Vec<S
         Some(status) if !status.ready => {
             let unmet = status.unmet.iter().map(|(name, reason)| format!("{name}: {reason}"));
             let unmet = unmet.collect::<Vec<_>>().join(", ");
-            flaws.push(if unmet.is_empty() { "it is not ready".to_owned() } else { format!("it is not ready ({unmet})") });
+            flaws.push(if unmet.is_empty() {
+                "it is not ready".to_owned()
+            } else {
+                format!("it is not ready ({unmet})")
+            });
         }
         Some(_) => {}
     }
@@ -22,7 +26,9 @@ pub fn node_flaws(status: Option<&MachineStatus>, services: &[Service]) -> Vec<S
             Some(service) if service.state != "Running" => {
                 flaws.push(format!("its service {id} is {}", service.state));
             }
-            Some(Service { healthy: Some(false), .. }) => flaws.push(format!("its service {id} is not healthy")),
+            Some(Service { healthy: Some(false), .. }) => {
+                flaws.push(format!("its service {id} is not healthy"))
+            }
             Some(_) => {}
         }
     }
@@ -90,7 +96,11 @@ mod tests {
         let ill = [service("cri", "Running", Some(false)), service("kubelet", "Waiting", None)];
         assert_eq!(
             node_flaws(Some(&unready), &ill),
-            ["it is not ready (services: kubelet)", "its service cri is not healthy", "its service kubelet is Waiting"]
+            [
+                "it is not ready (services: kubelet)",
+                "its service cri is not healthy",
+                "its service kubelet is Waiting"
+            ]
         );
     }
 

@@ -153,10 +153,10 @@ impl Journal {
         }
         let failed = |source| StoreError::Sops { path: path.clone(), source };
         let text = match &self.settings {
-            Some(settings) => {
-                Secret::new(sops::encrypt(wrap(text).expose(), settings, Timestamp::now(), &mut os_random)
-                    .map_err(failed)?)
-            }
+            Some(settings) => Secret::new(
+                sops::encrypt(wrap(text).expose(), settings, Timestamp::now(), &mut os_random)
+                    .map_err(failed)?,
+            ),
             None => text.clone(),
         };
         let written = write_atomically(&path, text.expose().as_bytes());
@@ -175,7 +175,8 @@ impl Journal {
         let text = fs::read_to_string(&path).map(Secret::new);
         let mut text = text.map_err(|source| StoreError::Read { path: path.clone(), source })?;
         if name.ends_with(".sops.yaml") {
-            let plain = decrypt(text.expose()).map_err(|source| StoreError::Sops { path: path.clone(), source })?;
+            let plain =
+                decrypt(text.expose()).map_err(|source| StoreError::Sops { path: path.clone(), source })?;
             text = unwrap(&plain).ok_or_else(|| StoreError::Changed(path.clone()))?;
         }
         if Digest::of(&text) == *digest { Ok(text) } else { Err(StoreError::Changed(path)) }
@@ -234,7 +235,8 @@ mod tests {
     use super::*;
     use crate::sops::{Encrypted, Identities, Rule};
 
-    const CONFIG: &str = "# s3cr3t-comment\nmachine:\n\ttoken: \"s3cr3t-a\\n\" # ü\n---\nx: |-\n  s3cr3t-b\n\n";
+    const CONFIG: &str =
+        "# s3cr3t-comment\nmachine:\n\ttoken: \"s3cr3t-a\\n\" # ü\n---\nx: |-\n  s3cr3t-b\n\n";
 
     fn start() -> Record {
         let (id, version) = ("i".to_owned(), "0".to_owned());

@@ -3,8 +3,14 @@ use proptest::prelude::*;
 use super::*;
 
 fn start() -> Record {
-    let nodes = ["n1", "n2"].map(|name| Address { name: name.to_owned(), address: format!("{name}.example") });
-    Record::Start { id: "i".to_owned(), version: "0".to_owned(), context: "c".to_owned(), nodes: nodes.to_vec() }
+    let nodes =
+        ["n1", "n2"].map(|name| Address { name: name.to_owned(), address: format!("{name}.example") });
+    Record::Start {
+        id: "i".to_owned(),
+        version: "0".to_owned(),
+        context: "c".to_owned(),
+        nodes: nodes.to_vec(),
+    }
 }
 
 fn node(file: &str, before: &str) -> Record {

@@ -27,8 +27,7 @@ pub(super) fn chain(error: &dyn std::error::Error) -> String {
 pub(super) async fn runs(node: &NodeClient, known: &Known, version: &TalosVersion) -> Seen {
     let configs = async {
         let active = node.active_config().await?;
-        let persistent =
-            if version.has_persistent_config() { node.persistent_config().await? } else { None };
+        let persistent = if version.has_persistent_config() { node.persistent_config().await? } else { None };
         Ok::<_, TalosError>((active, persistent))
     };
     match configs.await {

@@ -63,7 +63,8 @@ fn check(state: &Progress, observation: &Seen, next: &Progress) {
         // A trial never begins on top of another.
         Action::Apply(Sending::TryStrict | Sending::Try) => assert!(!next.trial, "{context}"),
         Action::Apply(Sending::Commit) => {
-            let read = matches!(state.doing, Action::Confirm | Action::Check(Sending::Commit));
+            let read =
+                matches!(state.doing, Action::Confirm(Sending::Commit) | Action::Check(Sending::Commit));
             assert!(read && matches!(observation, Seen::Runs(Which::Wanted, _)), "{context}");
         }
         Action::End(Outcome::Updated) => {
@@ -71,7 +72,10 @@ fn check(state: &Progress, observation: &Seen, next: &Progress) {
             assert!(last && next.failure.is_none() && !next.trial, "{context}");
         }
         Action::End(Outcome::Reverted { .. }) => {
-            assert!(matches!(observation, Seen::Runs(Which::Old, disk) if disk.may_be(Which::Old)), "{context}");
+            assert!(
+                matches!(observation, Seen::Runs(Which::Old, disk) if disk.may_be(Which::Old)),
+                "{context}"
+            );
         }
         Action::End(Outcome::Untouched { .. } | Outcome::Unchanged) => {
             assert!(!next.is_touched(), "{context}");
@@ -81,15 +85,22 @@ fn check(state: &Progress, observation: &Seen, next: &Progress) {
     }
     // Once something has failed, only the old config is sent.
     if next.failure.is_some() {
-        let revert =
-            matches!(next.doing, Action::Apply(Sending::Revert) | Action::Check(Sending::Revert) | Action::End(_));
+        let revert = matches!(
+            next.doing,
+            Action::Confirm(Sending::Revert)
+                | Action::Apply(Sending::Revert)
+                | Action::Check(Sending::Revert)
+                | Action::End(_)
+        );
         assert!(revert, "{context}");
     }
     let failed = matches!(observation, Seen::Refused(_) | Seen::Failed(_) | Seen::Interrupted);
     if failed && state.failure.is_none() && state.doing != Action::AwaitBoot {
         let reacts = matches!(
             next.doing,
-            Action::Apply(Sending::Revert) | Action::End(Outcome::Untouched { .. } | Outcome::Unknown { .. })
+            Action::Confirm(Sending::Revert)
+                | Action::Apply(Sending::Revert)
+                | Action::End(Outcome::Untouched { .. } | Outcome::Unknown { .. })
         );
         assert!(reacts, "{context}");
     }
@@ -151,12 +162,15 @@ fn follow(state: Progress, node: Node, faults: u8, ends: &mut HashSet<(&'static 
             later.time_is_up();
             let context = format!("{outcome:?} {node:?}");
             match outcome {
-                Outcome::Updated => assert_eq!((node.active, node.boots, node.clock), (2, 2, None), "{context}"),
+                Outcome::Updated => {
+                    assert_eq!((node.active, node.boots, node.clock), (2, 2, None), "{context}")
+                }
                 Outcome::Unchanged => unreachable!("{context}"),
                 Outcome::Untouched { .. } => assert_eq!((node.active, node.boots), (0, 0), "{context}"),
                 Outcome::Reverted { .. } => assert_eq!((node.active, node.boots), (0, 0), "{context}"),
                 Outcome::Unknown { by_itself, .. } => {
-                    let (old, new) = (later.active == 0 && later.boots == 0, later.active == 2 && later.boots == 2);
+                    let (old, new) =
+                        (later.active == 0 && later.boots == 0, later.active == 2 && later.boots == 2);
                     let kept = match by_itself {
                         ByItself::KeepsOld | ByItself::GoesBack(Clock::Runs) => old,
                         ByItself::OldOrGoesBack(Clock::Runs) => old,
@@ -186,7 +200,7 @@ fn follow(state: Progress, node: Node, faults: u8, ends: &mut HashSet<(&'static 
                 branches.push((Seen::Refused(why()), refused));
             }
         }
-        Action::Inspect | Action::Check(_) | Action::Confirm => {
+        Action::Inspect | Action::Check(_) | Action::Confirm(_) => {
             branches.push((node.reads(), node.clone()));
             if faults > 0 {
                 branches.push((Seen::Failed(why()), node.clone()));
@@ -243,7 +257,7 @@ fn a_run_without_faults() {
                     node.apply(*send);
                     Seen::Well
                 }
-                Action::Inspect | Action::Check(_) | Action::Confirm => node.reads(),
+                Action::Inspect | Action::Check(_) | Action::Confirm(_) => node.reads(),
                 _ => Seen::Well,
             };
             state = state.next(seen);
@@ -251,7 +265,7 @@ fn a_run_without_faults() {
     };
     assert_eq!(
         walk(Route { strict: Strict::First, probe: Probe::Pull, reboot: Reboot::After }),
-        "inspect try-strict read-back rendered pull put-back read-back try read-back rendered confirm commit \
+        "inspect try-strict read-back rendered pull confirm put-back read-back try read-back rendered confirm commit \
          read-back rendered reboot boot rendered updated"
     );
     assert_eq!(

@@ -25,9 +25,7 @@ pub use config::{ConfigError, Configs, Digest, Known, Proof, form, registries_of
 pub use driver::{Decrypt, Policy, Summary, finished, restore, roll, settle};
 pub use event::{Event, What};
 pub use gate::{Absence, etcd_flaws, node_flaws};
-pub use journal::{
-    Address, History, JournalError, Left, Line, NodeHistory, Record, file_name, left,
-};
+pub use journal::{Address, History, JournalError, Left, Line, NodeHistory, Record, file_name, left};
 pub use journal_file::{Journal, Lock, NAME as JOURNAL, StoreError, history, latest};
 pub use machine::{Action, OnDisk, Probe, Progress, Reboot, Route, Seen, Sending, Strict, Watch, Which};
 pub use node_driver::{Crew, Pace, Subject};

@@ -111,11 +111,13 @@ pub(super) struct Hand {
 pub(super) async fn work(crew: Arc<Crew>, subject: Subject) -> Outcome {
     let started = Instant::now();
     let plan = &subject.plan;
-    let hand = Hand::new(Arc::clone(&crew), &subject.name, &subject.node, &plan.version, Known {
-        before: plan.before.clone(),
-        strict: None,
-        wanted: plan.before.clone(),
-    });
+    let hand = Hand::new(
+        Arc::clone(&crew),
+        &subject.name,
+        &subject.node,
+        &plan.version,
+        Known { before: plan.before.clone(), strict: None, wanted: plan.before.clone() },
+    );
     if let Err(reason) = hand.gate(plan.role, plan.route).await {
         return hand.done(Outcome::Untouched { reason }, started);
     }
@@ -200,7 +202,9 @@ impl Hand {
             let seen = self.step(&progress, plan).await;
             let next = progress.next(seen.clone());
             let trouble = trouble(&seen).or_else(|| {
-                let turned = next.failure().filter(|_| matches!(next.doing, Action::Apply(Sending::Revert)));
+                let turned = next.failure().filter(|_| {
+                    matches!(next.doing, Action::Apply(Sending::Revert) | Action::Confirm(Sending::Revert))
+                });
                 turned.filter(|_| !matches!(seen, Seen::Well)).map(str::to_owned)
             });
             self.crew.tell(&self.name, What::Ends { step, took: begun.elapsed(), trouble });
@@ -215,12 +219,14 @@ impl Hand {
         let in_trial = match &action {
             Action::Check(send) => send.is_trial(),
             Action::Watch(watch) => watch.in_trial(),
-            Action::Pull(_) | Action::Confirm => true,
+            Action::Pull(_) => true,
+            Action::Confirm(send) => *send != Sending::Revert,
             _ => false,
         };
-        let deadline = self.trial.filter(|_| in_trial).map(|begun| {
-            begun + crew.pace.trial.saturating_sub(crew.pace.margin())
-        });
+        let deadline = self
+            .trial
+            .filter(|_| in_trial)
+            .map(|begun| begun + crew.pace.trial.saturating_sub(crew.pace.margin()));
         let interruptible = action.is_interruptible();
         tokio::select! {
             biased;
@@ -242,7 +248,7 @@ impl Hand {
                 None => Seen::Failed("nothing was planned".to_owned()),
             },
             Action::Apply(send) => self.apply(*send).await,
-            Action::Check(_) | Action::Confirm => runs(&self.node, &self.known, &self.version).await,
+            Action::Check(_) | Action::Confirm(_) => runs(&self.node, &self.known, &self.version).await,
             Action::Watch(watch) => self.watch(*watch).await,
             Action::Pull(_) => self.pull().await,
             Action::Reboot => self.reboot().await,
@@ -315,11 +321,7 @@ impl Hand {
         {
             return Seen::NotSent(chain(&error));
         }
-        let mode = if send.is_trial() {
-            Mode::Try { timeout: self.crew.pace.trial }
-        } else {
-            Mode::NoReboot
-        };
+        let mode = if send.is_trial() { Mode::Try { timeout: self.crew.pace.trial } } else { Mode::NoReboot };
         if send == Sending::Revert {
             if self.reverts > 0 {
                 // It gets time to come back.

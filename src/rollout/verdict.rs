@@ -98,11 +98,8 @@ mod tests {
         let mut out = Registries::default();
         let endpoints = vec![Endpoint::new("https://h/v2/hub", true), Endpoint::new("https://g", false)];
         out.mirrors.insert("docker.io".to_owned(), Mirror { endpoints, skip_fallback: true });
-        let auth = Auth {
-            username: Some("u".to_owned()),
-            password: Some("s3cr3t-p".into()),
-            ..Auth::default()
-        };
+        let auth =
+            Auth { username: Some("u".to_owned()), password: Some("s3cr3t-p".into()), ..Auth::default() };
         out.auth.insert("h".to_owned(), auth);
         out
     }
@@ -145,12 +142,17 @@ mod tests {
             image_cache: false,
         };
         let flaws = rendering_flaws(&config(), &version, &none).join("\n");
-        for flaw in ["RegistryConfigs: - docker.io", "hosts.toml of docker.io is not there", "credentials for h are missing"] {
+        for flaw in [
+            "RegistryConfigs: - docker.io",
+            "hosts.toml of docker.io is not there",
+            "credentials for h are missing",
+        ] {
             assert!(flaws.contains(flaw), "{flaws}");
         }
         // An endpoint that stands there twice: containerd passes the file over (facts of containerd 2's TOML).
         let twice = "[host.'https://a']\n[host.'https://a']\n";
-        let broken = Rendered { hosts: BTreeMap::from([("docker.io".to_owned(), Some(twice.into()))]), ..well };
+        let broken =
+            Rendered { hosts: BTreeMap::from([("docker.io".to_owned(), Some(twice.into()))]), ..well };
         let flaws = rendering_flaws(&config(), &version, &broken).join("\n");
         assert!(flaws.contains("containerd asks the upstream only"), "{flaws}");
     }

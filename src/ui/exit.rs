@@ -39,4 +39,17 @@ pub const INTERRUPTED: Exit = Exit { code: 130, meaning: "interrupted" };
 pub const CLOSED_PIPE: Exit = Exit { code: 141, meaning: "whoever read the output has gone" };
 
 /// Every exit code, in order; help and README are checked against it.
-pub const ALL: &[Exit] = &[OK, FOUND, USAGE, INVALID, SECRET, REMOTE, ROLLED_BACK, UNKNOWN, STOPPED, WRITE, INTERRUPTED, CLOSED_PIPE];
+pub const ALL: &[Exit] = &[
+    OK,
+    FOUND,
+    USAGE,
+    INVALID,
+    SECRET,
+    REMOTE,
+    ROLLED_BACK,
+    UNKNOWN,
+    STOPPED,
+    WRITE,
+    INTERRUPTED,
+    CLOSED_PIPE,
+];

@@ -54,7 +54,10 @@ pub(crate) fn run(ui: &mut Ui, global: &Global, args: RollbackArgs) -> Result<Ex
         history.nodes.iter().filter(|node| history.told.contains_key(&node.name)).cloned().collect();
     for name in &args.nodes {
         if !chosen.iter().any(|node| node.name == *name || node.address == *name) {
-            return Err(CliError::usage(format!("the rollout of `{}` did nothing to `{name}`", folder.display())));
+            return Err(CliError::usage(format!(
+                "the rollout of `{}` did nothing to `{name}`",
+                folder.display()
+            )));
         }
     }
     if !args.nodes.is_empty() {
@@ -147,7 +150,9 @@ fn confirm(global: &Global, args: &RollbackArgs, names: &[&str]) -> Result<(), C
         return Ok(());
     }
     if global.no_input || !std::io::stdin().is_terminal() {
-        return Err(CliError::usage("there is no terminal to ask on; no node was touched").help("--yes does not ask"));
+        return Err(
+            CliError::usage("there is no terminal to ask on; no node was touched").help("--yes does not ask")
+        );
     }
     let prompt = format!("Put {} back ({})?", count(names.len(), "node"), names.join(", "));
     match dialoguer::Confirm::new().with_prompt(prompt).default(false).interact() {

@@ -240,11 +240,8 @@ fn settle_all(
 ) -> Result<Option<Exit>, CliError> {
     let (journal, history) = Journal::open(folder, None)?;
     journal.add(Record::Resume)?;
-    let nodes: Vec<(String, NodeClient)> = session
-        .nodes
-        .iter()
-        .map(|node| (in_journal(&history, loaded, node), session.node(node)))
-        .collect();
+    let nodes: Vec<(String, NodeClient)> =
+        session.nodes.iter().map(|node| (in_journal(&history, loaded, node), session.node(node))).collect();
     let open = decrypt(global);
     let gear = Gear { journal, pace: pace(args, loaded), images: Vec::new(), control_plane: Vec::new() };
     let done = carry_out(ui, session, gear, args.output, |crew| async move {
@@ -404,11 +401,12 @@ fn show(
         trial.as_secs_f32(),
         count(failures + 1, "failure"),
     ))?;
-    let mut rows =
-        vec![["WAVE", "STAGE", "NODE", "ROLE", "VERSION", "CHANGES"].map(str::to_owned).to_vec()];
+    let mut rows = vec![["WAVE", "STAGE", "NODE", "ROLE", "VERSION", "CHANGES"].map(str::to_owned).to_vec()];
     for (at, wave) in plan.waves.iter().enumerate() {
         for name in &wave.nodes {
-            let Some(planned) = plan.nodes.iter().find(|planned| planned.node.name == *name) else { continue };
+            let Some(planned) = plan.nodes.iter().find(|planned| planned.node.name == *name) else {
+                continue;
+            };
             rows.push(vec![
                 (at + 1).to_string(),
                 wave.stage.to_string(),
@@ -549,9 +547,14 @@ fn carry(
         pause: args.pause.unwrap_or(inventory.pause),
     };
     let (waves, output) = (plan.waves, args.output);
-    let done = carry_out(ui, session, gear, output, |crew| async move {
-        roll(&crew, &waves, subjects, policy).await
-    })?;
+    let done =
+        carry_out(
+            ui,
+            session,
+            gear,
+            output,
+            |crew| async move { roll(&crew, &waves, subjects, policy).await },
+        )?;
     let Some(summary) = done else { return Ok(exit::INTERRUPTED) };
     let exit = exit_of(&summary);
     let resume = match &args.journal {

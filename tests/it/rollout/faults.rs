@@ -45,11 +45,17 @@ fn faults() -> Vec<Fault> {
     }
     out.push(Fault::new(Step::Config, Kind::Unreachable).after(6));
     out.push(Fault::new(Step::Config, Kind::Hang).after(9));
-    out.extend([Kind::NotFound, Kind::Hang, refuse(), Kind::DieAfter, Kind::Unreachable, Kind::Down]
-        .map(|kind| Fault::new(Step::Pull, kind)));
-    out.extend([Kind::Stale, Kind::Missing, Kind::Broken, Kind::Wrong, Kind::Slow(Duration::from_mins(1))]
-        .map(|kind| Fault::new(Step::Render, kind)));
-    out.extend([refuse(), Kind::Unreachable, Kind::DieBefore].map(|kind| Fault::new(Step::Read, kind).after(2)));
+    out.extend(
+        [Kind::NotFound, Kind::Hang, refuse(), Kind::DieAfter, Kind::Unreachable, Kind::Down]
+            .map(|kind| Fault::new(Step::Pull, kind)),
+    );
+    out.extend(
+        [Kind::Stale, Kind::Missing, Kind::Broken, Kind::Wrong, Kind::Slow(Duration::from_mins(1))]
+            .map(|kind| Fault::new(Step::Render, kind)),
+    );
+    out.extend(
+        [refuse(), Kind::Unreachable, Kind::DieBefore].map(|kind| Fault::new(Step::Read, kind).after(2)),
+    );
     out.extend([denied(), Kind::Hang].map(|kind| Fault::new(Step::RegistryConfigs, kind)));
     out.push(Fault::new(Step::Images, refuse()));
     out.push(Fault::new(Step::Services, refuse()));
@@ -76,7 +82,13 @@ fn at_once<T: Sync>(work: &[T], run: impl Fn(&T) -> Result<(), String> + Sync) {
         }
     });
     let failures = failures.into_inner().unwrap();
-    assert!(failures.is_empty(), "{} of {} failed:\n{}", failures.len(), work.len(), failures.join("\n----\n"));
+    assert!(
+        failures.is_empty(),
+        "{} of {} failed:\n{}",
+        failures.len(),
+        work.len(),
+        failures.join("\n----\n")
+    );
 }
 
 /// Brings everything back up, and waits until trials are over.
@@ -96,7 +108,8 @@ fn one_fault(name: &str, fault: &Fault) -> Result<(), String> {
     site.cluster.fault(name, fault.clone());
     let ran = site.rollout("");
     let struck = site.cluster.events_of(name).iter().any(|event| matches!(event.what, What::Fault { .. }));
-    let result = if struck { check(&site, name, fault, &ran) } else { Err("the fault did not strike".to_owned()) };
+    let result =
+        if struck { check(&site, name, fault, &ran) } else { Err("the fault did not strike".to_owned()) };
     heal(&site);
     let result = result.and_then(|()| finish(&site, ran.code));
     result.map_err(|flaw| format!("{name} {fault:?}: {flaw}\n{ran}"))

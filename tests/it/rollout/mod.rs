@@ -68,6 +68,15 @@ impl Site {
         format!("rollout --yes --try-timeout 6s --settle 1500ms --timeout 1500ms {more}")
     }
 
+    /// Applies a config for good, by another hand.
+    pub fn set(&self, name: &str, text: &str) {
+        let node = self.cluster.node(name);
+        let mut state = node.state();
+        state.active = crate::sim::Text::new(text);
+        state.persistent = Some(crate::sim::Text::new(text));
+        (state.disk, state.trial) = (text.to_owned(), None);
+    }
+
     /// What a node runs with, and what it has on disk.
     pub fn has(&self, name: &str) -> (String, String) {
         let node = self.cluster.node(name);
