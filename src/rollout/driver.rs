@@ -13,7 +13,7 @@ use super::journal::{Left, NodeHistory, Record, left};
 use super::journal_file::StoreError;
 use super::look_client::{chain, runs};
 use super::machine::{OnDisk, Progress, Seen, Which};
-use super::node_driver::{BARE, Crew, Hand, Subject, error_chain, work};
+use super::node_driver::{BARE, Crew, Hand, Subject, work};
 use super::order::Wave;
 use super::outcome::{ByItself, Outcome};
 use crate::inventory::Role;
@@ -100,7 +100,7 @@ pub async fn roll(
 
 fn finish(crew: &Crew, summary: &Summary) {
     if let Err(error) = crew.journal.add(Record::Finish { complete: summary.is_complete() }) {
-        crew.tell("", What::Notes { text: error_chain(&error) });
+        crew.tell("", What::Notes { text: chain(&error) });
     }
 }
 

@@ -11,16 +11,16 @@ use crate::talos::{MACHINE_STATUS, NodeClient, TalosError};
 /// The file that is another after each boot (Linux `Documentation/admin-guide/sysctl/kernel.rst`).
 const BOOT_ID: &str = "/proc/sys/kernel/random/boot_id";
 
-/// Returns an error and its causes on one line.
-pub(super) fn chain(error: &TalosError) -> String {
+/// Returns an error and its causes on one line: Talos lists what is wrong with a config on several.
+pub(super) fn chain(error: &dyn std::error::Error) -> String {
     let mut text = error.to_string();
-    let mut cause = std::error::Error::source(error);
+    let mut cause = error.source();
     while let Some(error) = cause {
         text.push_str(": ");
         text.push_str(&error.to_string());
         cause = error.source();
     }
-    text
+    text.split_whitespace().collect::<Vec<_>>().join(" ")
 }
 
 /// Reads which config a node runs with, and which it has on disk.

@@ -128,8 +128,9 @@ pub enum Action {
     Watch(Watch),
     /// Pulls the probe images, on the strict trial or the other.
     Pull(Watch),
-    /// Reads once more before the commit.
-    Confirm,
+    /// Reads once more before the old config is put back or the wanted one committed, and after a failure before the old
+    /// one is sent again: what somebody else has applied meanwhile is not overwritten.
+    Confirm(Sending),
     /// Asks for a reboot.
     Reboot,
     /// Waits until the node has booted.
@@ -147,7 +148,7 @@ impl Action {
             Self::Check(_) => "read-back",
             Self::Watch(_) => "rendered",
             Self::Pull(_) => "pull",
-            Self::Confirm => "confirm",
+            Self::Confirm(_) => "confirm",
             Self::Reboot => "reboot",
             Self::AwaitBoot => "boot",
             Self::End(outcome) => outcome.as_str(),
@@ -157,7 +158,8 @@ impl Action {
     /// Returns whether the first Ctrl-C ends it: what leads to a certain state is carried out.
     pub fn is_interruptible(&self) -> bool {
         match self {
-            Self::Inspect | Self::Pull(_) | Self::Confirm => true,
+            Self::Inspect | Self::Pull(_) => true,
+            Self::Confirm(send) => *send != Sending::Revert,
             Self::Check(send) => send.is_trial(),
             Self::Watch(watch) => watch.in_trial(),
             Self::Apply(_) | Self::Reboot | Self::AwaitBoot | Self::End(_) => false,
@@ -318,13 +320,19 @@ impl Progress {
         self.apply(Sending::Revert)
     }
 
+    /// Looks whose config it is that does not do what it should, before it goes back to the original.
+    fn look_and_fail(mut self, reason: String) -> Self {
+        self.failure.get_or_insert(reason);
+        self.to(Action::Confirm(Sending::Revert))
+    }
+
     /// Applies the original again, or gives up.
     fn revert_again(self, reason: String) -> Self {
         if self.reverts < REVERTS {
             return self.apply(Sending::Revert);
         }
         let (failure, by_itself) = (self.failure.clone().unwrap_or_default(), self.by_itself());
-        let reason = format!("{failure}; and the old config could not be put back: {reason}");
+        let reason = format!("{failure}; the old config was sent again, and cannot be seen to run: {reason}");
         self.to(Action::End(Outcome::Unknown { reason, by_itself }))
     }
 
@@ -344,20 +352,18 @@ impl Progress {
             Action::Check(send) => self.after_check(send, seen),
             Action::Watch(watch) => match seen {
                 Seen::Well => self.after_watch(watch),
-                other => self.fail(reason(other)),
+                Seen::Interrupted => self.fail(reason(seen)),
+                other => self.look_and_fail(reason(other)),
             },
             Action::Pull(watch) => match (seen, watch) {
-                (Seen::Well, Watch::Strict) => self.apply(Sending::PutBack),
-                (Seen::Well, Watch::Wanted | Watch::Committed | Watch::Rebooted) => self.to(Action::Confirm),
-                (other, _) => self.fail(reason(other)),
+                (Seen::Well, Watch::Strict) => self.to(Action::Confirm(Sending::PutBack)),
+                (Seen::Well, Watch::Wanted | Watch::Committed | Watch::Rebooted) => {
+                    self.to(Action::Confirm(Sending::Commit))
+                }
+                (Seen::Interrupted, _) => self.fail(reason(Seen::Interrupted)),
+                (other, _) => self.look_and_fail(reason(other)),
             },
-            Action::Confirm => match seen {
-                Seen::Runs(Which::Wanted, _) => self.apply(Sending::Commit),
-                Seen::Runs(Which::Other, _) => self.foreign(),
-                Seen::Runs(Which::Old | Which::Strict, _) => self
-                    .fail("the trial ended before it was committed: the node rebooted, or its time was up"),
-                other => self.fail(reason(other)),
-            },
+            Action::Confirm(send) => self.after_confirm(send, seen),
             Action::Reboot => match seen {
                 Seen::Well | Seen::Lost(_) | Seen::Runs(..) => self.to(Action::AwaitBoot),
                 other @ (Seen::Refused(_) | Seen::NotSent(_) | Seen::Failed(_) | Seen::Interrupted) => {
@@ -372,6 +378,19 @@ impl Progress {
                 }
             },
             Action::End(_) => self,
+        }
+    }
+
+    fn after_confirm(self, send: Sending, seen: Seen) -> Self {
+        match (send, seen) {
+            (_, Seen::Runs(Which::Other, _)) => self.foreign(),
+            (Sending::Revert, _) => self.apply(Sending::Revert),
+            (Sending::PutBack, Seen::Runs(Which::Strict, _)) => self.apply(Sending::PutBack),
+            (Sending::Commit, Seen::Runs(Which::Wanted, _)) => self.apply(Sending::Commit),
+            (_, Seen::Runs(..)) => {
+                self.fail("the trial ended before its time: the node rebooted, or its time was up")
+            }
+            (_, other) => self.fail(reason(other)),
         }
     }
 
@@ -455,7 +474,7 @@ impl Progress {
             Watch::Wanted if self.route.probe == Probe::Pull && self.route.strict == Strict::None => {
                 self.to(Action::Pull(Watch::Wanted))
             }
-            Watch::Wanted => self.to(Action::Confirm),
+            Watch::Wanted => self.to(Action::Confirm(Sending::Commit)),
             Watch::Committed if self.route.reboot == Reboot::After => self.to(Action::Reboot),
             Watch::Committed | Watch::Rebooted => self.to(Action::End(Outcome::Updated)),
         }

@@ -63,7 +63,8 @@ fn check(state: &Progress, observation: &Seen, next: &Progress) {
         // A trial never begins on top of another.
         Action::Apply(Sending::TryStrict | Sending::Try) => assert!(!next.trial, "{context}"),
         Action::Apply(Sending::Commit) => {
-            let read = matches!(state.doing, Action::Confirm | Action::Check(Sending::Commit));
+            let read =
+                matches!(state.doing, Action::Confirm(Sending::Commit) | Action::Check(Sending::Commit));
             assert!(read && matches!(observation, Seen::Runs(Which::Wanted, _)), "{context}");
         }
         Action::End(Outcome::Updated) => {
@@ -86,7 +87,10 @@ fn check(state: &Progress, observation: &Seen, next: &Progress) {
     if next.failure.is_some() {
         let revert = matches!(
             next.doing,
-            Action::Apply(Sending::Revert) | Action::Check(Sending::Revert) | Action::End(_)
+            Action::Confirm(Sending::Revert)
+                | Action::Apply(Sending::Revert)
+                | Action::Check(Sending::Revert)
+                | Action::End(_)
         );
         assert!(revert, "{context}");
     }
@@ -94,7 +98,9 @@ fn check(state: &Progress, observation: &Seen, next: &Progress) {
     if failed && state.failure.is_none() && state.doing != Action::AwaitBoot {
         let reacts = matches!(
             next.doing,
-            Action::Apply(Sending::Revert) | Action::End(Outcome::Untouched { .. } | Outcome::Unknown { .. })
+            Action::Confirm(Sending::Revert)
+                | Action::Apply(Sending::Revert)
+                | Action::End(Outcome::Untouched { .. } | Outcome::Unknown { .. })
         );
         assert!(reacts, "{context}");
     }
@@ -194,7 +200,7 @@ fn follow(state: Progress, node: Node, faults: u8, ends: &mut HashSet<(&'static 
                 branches.push((Seen::Refused(why()), refused));
             }
         }
-        Action::Inspect | Action::Check(_) | Action::Confirm => {
+        Action::Inspect | Action::Check(_) | Action::Confirm(_) => {
             branches.push((node.reads(), node.clone()));
             if faults > 0 {
                 branches.push((Seen::Failed(why()), node.clone()));
@@ -251,7 +257,7 @@ fn a_run_without_faults() {
                     node.apply(*send);
                     Seen::Well
                 }
-                Action::Inspect | Action::Check(_) | Action::Confirm => node.reads(),
+                Action::Inspect | Action::Check(_) | Action::Confirm(_) => node.reads(),
                 _ => Seen::Well,
             };
             state = state.next(seen);
@@ -259,7 +265,7 @@ fn a_run_without_faults() {
     };
     assert_eq!(
         walk(Route { strict: Strict::First, probe: Probe::Pull, reboot: Reboot::After }),
-        "inspect try-strict read-back rendered pull put-back read-back try read-back rendered confirm commit \
+        "inspect try-strict read-back rendered pull confirm put-back read-back try read-back rendered confirm commit \
          read-back rendered reboot boot rendered updated"
     );
     assert_eq!(

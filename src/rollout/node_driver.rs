@@ -104,6 +104,7 @@ pub(super) struct Hand {
     /// Images that were on the node and were removed, so that pulling them proves something.
     removed: Vec<(String, Instance)>,
     boot: Option<String>,
+    reverts: usize,
 }
 
 /// Works on a node from its first step to its last.
@@ -142,6 +143,7 @@ impl Hand {
             until: None,
             removed: Vec::new(),
             boot: None,
+            reverts: 0,
         }
     }
 
@@ -200,7 +202,9 @@ impl Hand {
             let seen = self.step(&progress, plan).await;
             let next = progress.next(seen.clone());
             let trouble = trouble(&seen).or_else(|| {
-                let turned = next.failure().filter(|_| matches!(next.doing, Action::Apply(Sending::Revert)));
+                let turned = next.failure().filter(|_| {
+                    matches!(next.doing, Action::Apply(Sending::Revert) | Action::Confirm(Sending::Revert))
+                });
                 turned.filter(|_| !matches!(seen, Seen::Well)).map(str::to_owned)
             });
             self.crew.tell(&self.name, What::Ends { step, took: begun.elapsed(), trouble });
@@ -215,7 +219,8 @@ impl Hand {
         let in_trial = match &action {
             Action::Check(send) => send.is_trial(),
             Action::Watch(watch) => watch.in_trial(),
-            Action::Pull(_) | Action::Confirm => true,
+            Action::Pull(_) => true,
+            Action::Confirm(send) => *send != Sending::Revert,
             _ => false,
         };
         let deadline = self
@@ -243,7 +248,7 @@ impl Hand {
                 None => Seen::Failed("nothing was planned".to_owned()),
             },
             Action::Apply(send) => self.apply(*send).await,
-            Action::Check(_) | Action::Confirm => runs(&self.node, &self.known, &self.version).await,
+            Action::Check(_) | Action::Confirm(_) => runs(&self.node, &self.known, &self.version).await,
             Action::Watch(watch) => self.watch(*watch).await,
             Action::Pull(_) => self.pull().await,
             Action::Reboot => self.reboot().await,
@@ -285,7 +290,7 @@ impl Hand {
         self.configs = Some(configs);
         match saved {
             Ok(()) => seen,
-            Err(error) => Seen::Failed(error_chain(&error)),
+            Err(error) => Seen::Failed(chain(&error)),
         }
     }
 
@@ -314,9 +319,16 @@ impl Hand {
         if let Err(error) = written
             && send != Sending::Revert
         {
-            return Seen::NotSent(error_chain(&error));
+            return Seen::NotSent(chain(&error));
         }
         let mode = if send.is_trial() { Mode::Try { timeout: self.crew.pace.trial } } else { Mode::NoReboot };
+        if send == Sending::Revert {
+            if self.reverts > 0 {
+                // It gets time to come back.
+                sleep(self.crew.pace.settle / 3).await;
+            }
+            self.reverts += 1;
+        }
         let begun = Instant::now();
         let seen = self.send(&text, mode).await;
         let result = match &seen {
@@ -336,9 +348,6 @@ impl Hand {
             result: result.to_owned(),
             until: self.until.filter(|_| send.is_trial()).map(|until| until.to_string()),
         });
-        if send == Sending::Revert && !matches!(seen, Seen::Well) {
-            sleep(self.crew.pace.settle / 3).await;
-        }
         seen
     }
 
@@ -452,7 +461,7 @@ impl Hand {
             Err(error) => return Seen::Failed(chain(&error)),
         }
         if let Err(error) = self.crew.journal.add(Record::Reboot { node: self.name.clone() }) {
-            return Seen::Failed(error_chain(&error));
+            return Seen::Failed(chain(&error));
         }
         match self.node.reboot().await {
             Ok(()) => Seen::Well,
@@ -501,7 +510,7 @@ impl Hand {
             reason: outcome.reason().map(str::to_owned),
         });
         if let Err(error) = written {
-            self.crew.tell(&self.name, What::Notes { text: error_chain(&error) });
+            self.crew.tell(&self.name, What::Notes { text: chain(&error) });
         }
         let (until, took) = (self.until, started.elapsed());
         self.crew.tell(&self.name, What::Done { outcome: outcome.clone(), until, took });
@@ -518,18 +527,6 @@ fn trouble(seen: &Seen) -> Option<String> {
         Seen::Lost(reason) => Some(format!("the answer is lost: {reason}")),
         Seen::Interrupted => Some("interrupted".to_owned()),
     }
-}
-
-/// Returns an error and its causes on one line.
-pub(super) fn error_chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        text.push_str(": ");
-        text.push_str(&error.to_string());
-        cause = error.source();
-    }
-    text
 }
 
 /// What a node's route is when only its original is sent.

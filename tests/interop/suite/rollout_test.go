@@ -212,9 +212,9 @@ func (f fake) proves(t *testing.T, since int) {
 			switch {
 			case e.Method == "ApplyConfiguration":
 				word = e.Mode
-			case e.Method == "Get" && strings.HasPrefix(e.Resource, "MachineConfigs"):
+			case e.Method == "Get" && strings.Contains(e.Resource, "/MachineConfigs."):
 				word = "config"
-			case e.Method == "Get" && strings.HasPrefix(e.Resource, "RegistryConfigs"):
+			case e.Method == "Get" && strings.Contains(e.Resource, "/RegistryConfigs."):
 				word = "registries"
 			case e.Method == "Read":
 				word = e.Path[strings.LastIndex(e.Path, "/")+1:]
