@@ -12,6 +12,7 @@ use talmirror::secret::Secret;
 use talmirror::talos::{Client, Config, DryRun, Instance, Mode, NodeClient, Patience, Pending, TalosError};
 use tonic::Code;
 
+use crate::run::Place;
 use crate::sim::{Cluster, Event, Fault, Kind, Options, RegistryAnswer, Step, What};
 
 const SHORT: Duration = Duration::from_secs(3);
@@ -363,4 +364,24 @@ async fn faults_strike_where_they_are_told_to() {
         cluster.release();
     });
     assert!(held.is_ok());
+}
+
+/// What the example writes is what the commands that it prints need.
+#[test]
+fn the_binary_runs_on_what_the_cluster_writes() {
+    let cluster = Cluster::start(3, 2, &["v1.13.9", "v1.14.1", "v1.11.6"], Options::default()).unwrap();
+    let place = Place::new();
+    place.write("mirrors.yaml", cluster.inventory()).write("talosconfig", cluster.talosconfig());
+    place.run("validate --deny warnings").ok();
+    let nodes = place.run("nodes -q --talosconfig talosconfig").ok();
+    assert!(nodes.lines().skip(1).map(|line| line.split(' ').next().unwrap()).eq(cluster.names()), "{nodes}");
+    let diff = place.run("diff --talosconfig talosconfig").ends(1);
+    assert!(diff.stdout.contains("auth 127.0.0.1:") && diff.stderr.contains("5 to change"), "{diff}");
+    // A node is reached at its own port as well.
+    let own = format!("nodes -q --talosconfig talosconfig -n {}", cluster.endpoint("w-2"));
+    assert!(place.run(&own).ok().contains("v1.14.1"));
+    // Nothing but reading was done.
+    let applied =
+        cluster.events().into_iter().any(|event| matches!(event.what, What::Call { apply: Some(_), .. }));
+    assert!(!applied);
 }
