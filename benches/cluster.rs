@@ -79,6 +79,6 @@ fn main() {
     let (_cluster, dir) = cluster(1000, Duration::ZERO);
     for args in [["nodes", "-o", "json"], ["diff", "-o", "json"]] {
         let (time, peak) = run(dir.path(), &args);
-        println!("{} of 1,000 nodes: {time:?}, {:.1} MiB at most", args[0], peak as f64 / 1024.0);
+        println!("{} of 1,000 nodes: {time:?}, {} MiB at most", args[0], peak.div_ceil(1024));
     }
 }

@@ -9,7 +9,9 @@ use talmirror::registries::{
     containerd_auth_differences, hosts_path, read_containerd_auth,
 };
 use talmirror::secret::Secret;
-use talmirror::talos::{Client, Config, DryRun, Instance, Mode, NodeClient, Patience, Pending, TalosError};
+use talmirror::talos::{
+    Client, Config, DryRun, Instance, MACHINE_STATUS, Mode, NodeClient, Patience, Pending, TalosError,
+};
 use tonic::Code;
 
 use crate::run::Place;
@@ -384,4 +386,27 @@ fn the_binary_runs_on_what_the_cluster_writes() {
     let applied =
         cluster.events().into_iter().any(|event| matches!(event.what, What::Call { apply: Some(_), .. }));
     assert!(!applied);
+}
+
+/// A trial goes on while nobody reaches the node.
+#[tokio::test]
+async fn a_node_that_is_cut_off_ends_its_trial_by_itself() {
+    let cluster = start(1, 1, "v1.13.9");
+    let node = node(&cluster, "w-1");
+    let (old, new) = (active(&cluster, "w-1"), with_mirror(&cluster, "w-1", "https://h/v2/p", false));
+    cluster.fault("w-1", Fault::once(Step::Try, Kind::Down));
+    let trial = Mode::Try { timeout: Duration::from_millis(200) };
+    assert!(node.apply(&new, trial, DryRun::No).await.is_err());
+    assert_eq!(&active(&cluster, "w-1"), new.expose());
+    cluster.wait("the trial's end", |cluster| active(cluster, "w-1") == old);
+    assert_eq!(node.version().await.unwrap_err().as_str(), "unreachable");
+    cluster.node("w-1").come_back();
+    assert_eq!(node.active_config().await.unwrap().text.expose(), &old);
+    // Not ready, until the fault is cleared.
+    cluster.fault("w-1", Fault::new(Step::Resource, Kind::Unhealthy));
+    let status = async || node.resource(MACHINE_STATUS).await.unwrap().unwrap().machine_status().unwrap();
+    assert!(!status().await.ready);
+    assert!(!status().await.ready);
+    cluster.clear_faults();
+    assert!(status().await.ready);
 }
