@@ -5,13 +5,10 @@ mod commands;
 mod crypt;
 mod current;
 mod drift;
-mod error;
-pub mod exit;
 mod files;
 mod live;
 mod load;
 mod output;
-mod ui;
 
 use std::ffi::OsString;
 use std::process::ExitCode;
@@ -19,8 +16,9 @@ use std::process::ExitCode;
 use clap::Parser as _;
 
 use args::{Cli, Command, Global};
-use error::CliError;
-use ui::Ui;
+
+pub use crate::ui::exit;
+use crate::ui::{self, Ui, error, error::CliError};
 
 /// Runs the command that the arguments name, and returns its exit code.
 pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
