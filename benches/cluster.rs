@@ -3,7 +3,7 @@
 //! 1. What a rollout of 200 simulated nodes begins with, each answering after 20 ms: at once as many as the default of
 //!    `--concurrency` allows, and one after another. Medians of five and of three, and their ratio.
 //! 2. Peak memory of `nodes` and `diff` for 1,000 nodes whose configs are 22 KiB each (Linux: the high-water mark of the
-//!    process).
+//!    process). `cargo bench --bench cluster -- memory` measures this only.
 
 #![allow(
     clippy::unwrap_used,
@@ -74,6 +74,13 @@ fn median(times: usize, dir: &Path, args: &[&str]) -> Duration {
 }
 
 fn main() {
+    if !std::env::args().any(|arg| arg == "memory") {
+        time();
+    }
+    memory();
+}
+
+fn time() {
     let (_cluster, dir) = cluster(200, Duration::from_millis(20));
     for args in [["nodes", "-o", "json"], ["diff", "-o", "json"]] {
         let many = median(5, dir.path(), &args);
@@ -81,6 +88,9 @@ fn main() {
         let ratio = one.as_secs_f64() / many.as_secs_f64();
         println!("{} of 200 nodes: {many:?} at once, {one:?} one after another: {ratio:.1} x", args[0]);
     }
+}
+
+fn memory() {
     let (_cluster, dir) = cluster(1000, Duration::ZERO);
     for args in [["nodes", "-o", "json"], ["diff", "-o", "json"]] {
         let (time, peak) = run(dir.path(), &args);
