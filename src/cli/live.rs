@@ -47,6 +47,11 @@ pub(super) struct Session {
     runtime: Option<tokio::runtime::Runtime>,
     client: Client,
     concurrency: usize,
+    /// The talosconfig's file and its context, which name nodes where nothing else does.
+    file: String,
+    context: Context,
+    /// The context's name.
+    pub(super) context_name: String,
     pub(super) nodes: Vec<LiveNode>,
 }
 
@@ -59,27 +64,42 @@ impl Session {
         loaded: Option<&Loaded>,
         selection: Selection<'_>,
     ) -> Result<Self, CliError> {
+        let mut session = Self::connect(ui, global, args, loaded)?;
+        session.select(loaded, selection)?;
+        Ok(session)
+    }
+
+    /// Finds the nodes that are meant.
+    pub(super) fn select(
+        &mut self,
+        loaded: Option<&Loaded>,
+        selection: Selection<'_>,
+    ) -> Result<(), CliError> {
+        self.nodes = select(&selection, loaded, &self.context, &self.file)?;
+        self.nodes.iter().try_for_each(|node| match &node.target {
+            Target::At(endpoint) => check_proxy(&self.context, endpoint),
+            Target::Through(host) => check_proxy(&self.context, &Endpoint::of_node(host)),
+        })
+    }
+
+    /// Reads the talosconfig; no node is meant yet.
+    pub(super) fn connect(
+        ui: &mut Ui,
+        global: &Global,
+        args: &TalosArgs,
+        loaded: Option<&Loaded>,
+    ) -> Result<Self, CliError> {
         let (file, text) = talosconfig(ui, global, args, loaded)?;
         let config = Config::parse(text.expose()).map_err(|error| unusable(error, &file))?;
         let named = args.context.as_deref();
         let named = named.or_else(|| loaded.and_then(|loaded| loaded.inventory.talos.context.as_deref()));
         let (name, context) = config.select(named).map_err(|error| unusable(error, &file))?;
         check_certificate(ui, name, context)?;
-        let nodes = select(&selection, loaded, context, &file)?;
         let endpoints = if args.endpoints.is_empty() { &context.endpoints } else { &args.endpoints };
         let endpoints = endpoints.iter().map(|endpoint| endpoint.parse::<Endpoint>());
         let endpoints = endpoints.collect::<Result<Vec<_>, _>>();
         let endpoints = endpoints.map_err(|error| CliError::from_error(exit::USAGE, error))?;
-        let own = nodes.iter().map(|node| match &node.target {
-            Target::At(endpoint) => endpoint.clone(),
-            Target::Through(host) => Endpoint::of_node(host),
-        });
-        for endpoint in endpoints.iter().cloned().chain(own) {
-            let proxy = choose_proxy(context.proxy_url.as_deref(), &load::environment, &endpoint);
-            proxy.map_err(|error| {
-                CliError::from_error(exit::USAGE, error).help("NO_PROXY takes an address off the proxy")
-            })?;
-        }
+        endpoints.iter().try_for_each(|endpoint| check_proxy(context, endpoint))?;
         let proxy_url = context.proxy_url.clone();
         let proxy = Box::new(move |endpoint: &Endpoint| {
             choose_proxy(proxy_url.as_deref(), &load::environment, endpoint).ok().flatten()
@@ -89,7 +109,30 @@ impl Session {
         let client = Client::new(name, context, &endpoints, proxy, patience)?;
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
         let runtime = runtime.map_err(|error| CliError::from_error(exit::REMOTE, error))?;
-        Ok(Self { runtime: Some(runtime), client, concurrency: args.concurrency.get(), nodes })
+        Ok(Self {
+            runtime: Some(runtime),
+            client,
+            concurrency: args.concurrency.get(),
+            file,
+            context: context.clone(),
+            context_name: name.to_owned(),
+            nodes: Vec::new(),
+        })
+    }
+
+    /// Returns a node's API.
+    pub(super) fn node(&self, node: &LiveNode) -> NodeClient {
+        self.client.node(&node.target)
+    }
+
+    /// Returns what tells this cluster from others: the digest of its authority.
+    pub(super) fn fingerprint(&self) -> crate::rollout::Digest {
+        crate::rollout::Digest::of(&Secret::from(self.context.ca.as_deref().unwrap_or_default()))
+    }
+
+    /// Waits for work that asks nodes.
+    pub(super) fn wait<T>(&self, work: impl Future<Output = T>) -> Option<T> {
+        Some(self.runtime.as_ref()?.block_on(work))
     }
 
     /// Asks every node, so many at once; the answers are in the order of the nodes.
@@ -228,6 +271,14 @@ fn check_certificate(ui: &mut Ui, name: &str, context: &Context) -> Result<(), C
         );
     }
     Ok(())
+}
+
+/// Refuses a proxy that cannot be used, before anything is dialled.
+fn check_proxy(context: &Context, endpoint: &Endpoint) -> Result<(), CliError> {
+    let proxy = choose_proxy(context.proxy_url.as_deref(), &load::environment, endpoint);
+    proxy.map(drop).map_err(|error| {
+        CliError::from_error(exit::USAGE, error).help("NO_PROXY takes an address off the proxy")
+    })
 }
 
 /// Finds the nodes that are meant: from flags, else from the inventory, else from the context.

@@ -498,6 +498,10 @@ impl NodeClient {
                 // The node's own word, whatever went wrong on the way to it.
                 return Err(error);
             }
+            if repeat == Repeat::No && !again {
+                // It may have been done: no earlier error may hide that.
+                return Err(error);
+            }
             if !again || Instant::now() >= deadline {
                 return Err(worst.unwrap_or(error));
             }

@@ -18,6 +18,7 @@ mod init;
 mod layering;
 mod nodes;
 mod readme;
+mod rollout;
 mod run;
 mod secrets;
 #[path = "../../examples/simulated-cluster/sim/mod.rs"]

@@ -38,7 +38,7 @@ mod rules;
 pub use authority::{Authority, Pair};
 pub use cluster::{Cluster, Listeners, Options, Spec};
 pub use config::{machine_config, old_registries};
-pub use event::{Apply, Event, What};
+pub use event::{Apply, Event, What, digest};
 pub use fault::{Fault, Kind, Step};
 pub use node::{Node, State, Text};
 pub use registry::{Answer as RegistryAnswer, Hit, Registry};

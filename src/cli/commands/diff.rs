@@ -266,7 +266,7 @@ fn text(nodes: &[Compared], same: &[Option<usize>]) -> String {
     lines.join("\n")
 }
 
-fn summary(changes: &[Change]) -> String {
+pub(in crate::cli) fn summary(changes: &[Change]) -> String {
     let words = [('-', "removed"), ('~', "changed"), ('+', "added")];
     let number = |word: &str| changes.iter().filter(|change| change.what.as_str() == word).count();
     let parts = words.into_iter().map(|(sign, word)| (sign, number(word), word));
