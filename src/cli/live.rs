@@ -1,10 +1,8 @@
 use std::future::Future;
 use std::path::Path;
-use std::sync::Arc;
 
 use jiff::Timestamp;
-use tokio::sync::Semaphore;
-use tokio::task::JoinSet;
+use tokio::task::{JoinError, JoinSet};
 
 use super::args::{Global, TalosArgs};
 use super::crypt;
@@ -138,6 +136,8 @@ impl Session {
     }
 
     /// Asks every node, so many at once; the answers are in the order of the nodes.
+    ///
+    /// What `ask` returns is kept until all have answered, so it should hold no whole config.
     pub(super) fn each<T, F>(&self, ask: impl Fn(NodeClient) -> F) -> Vec<(LiveNode, T)>
     where
         T: Send + 'static,
@@ -160,21 +160,26 @@ impl Session {
     {
         let Some(runtime) = &self.runtime else { return };
         runtime.block_on(async {
-            let slots = Arc::new(Semaphore::new(self.concurrency));
             let mut tasks = JoinSet::new();
-            for (at, node) in self.nodes.iter().enumerate() {
-                let (slots, answer) = (Arc::clone(&slots), ask(self.client.node(&node.target)));
-                tasks.spawn(async move {
-                    let _slot = slots.acquire_owned().await;
-                    (at, answer.await)
-                });
-            }
-            while let Some(joined) = tasks.join_next().await {
-                let (at, answer) =
-                    joined.unwrap_or_else(|error| std::panic::resume_unwind(error.into_panic()));
-                if let Some(node) = self.nodes.get(at) {
-                    take(at, node, answer);
+            let mut answered = |result: Result<(usize, T), JoinError>| match result {
+                Ok((at, answer)) => {
+                    if let Some(node) = self.nodes.get(at) {
+                        take(at, node, answer);
+                    }
                 }
+                Err(error) => std::panic::resume_unwind(error.into_panic()),
+            };
+            for (at, node) in self.nodes.iter().enumerate() {
+                if tasks.len() >= self.concurrency
+                    && let Some(result) = tasks.join_next().await
+                {
+                    answered(result);
+                }
+                let answer = ask(self.client.node(&node.target));
+                tasks.spawn(async move { (at, answer.await) });
+            }
+            while let Some(result) = tasks.join_next().await {
+                answered(result);
             }
         });
     }
