@@ -1,10 +1,8 @@
 use std::future::Future;
 use std::path::Path;
-use std::sync::Arc;
 
 use jiff::Timestamp;
-use tokio::sync::Semaphore;
-use tokio::task::JoinSet;
+use tokio::task::{JoinError, JoinSet};
 
 use super::args::{Global, TalosArgs};
 use super::crypt;
@@ -138,6 +136,8 @@ impl Session {
     }
 
     /// Asks every node, so many at once; the answers are in the order of the nodes.
+    ///
+    /// What `ask` returns is kept until all have answered, so it should hold no whole config.
     pub(super) fn each<T, F>(&self, ask: impl Fn(NodeClient) -> F) -> Vec<(LiveNode, T)>
     where
         T: Send + 'static,
@@ -145,16 +145,24 @@ impl Session {
     {
         let Some(runtime) = &self.runtime else { return Vec::new() };
         runtime.block_on(async {
-            let slots = Arc::new(Semaphore::new(self.concurrency));
             let mut tasks = JoinSet::new();
+            let mut answers = Vec::with_capacity(self.nodes.len());
+            let answered = |result: Result<(usize, T), JoinError>| match result {
+                Ok(answer) => answer,
+                Err(error) => std::panic::resume_unwind(error.into_panic()),
+            };
             for (at, node) in self.nodes.iter().enumerate() {
-                let (slots, answer) = (Arc::clone(&slots), ask(self.client.node(&node.target)));
-                tasks.spawn(async move {
-                    let _slot = slots.acquire_owned().await;
-                    (at, answer.await)
-                });
+                if tasks.len() >= self.concurrency
+                    && let Some(result) = tasks.join_next().await
+                {
+                    answers.push(answered(result));
+                }
+                let answer = ask(self.client.node(&node.target));
+                tasks.spawn(async move { (at, answer.await) });
             }
-            let mut answers = tasks.join_all().await;
+            while let Some(result) = tasks.join_next().await {
+                answers.push(answered(result));
+            }
             answers.sort_by_key(|(at, _)| *at);
             self.nodes.iter().cloned().zip(answers.into_iter().map(|(_, answer)| answer)).collect()
         })

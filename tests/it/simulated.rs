@@ -9,9 +9,12 @@ use talmirror::registries::{
     containerd_auth_differences, hosts_path, read_containerd_auth,
 };
 use talmirror::secret::Secret;
-use talmirror::talos::{Client, Config, DryRun, Instance, Mode, NodeClient, Patience, Pending, TalosError};
+use talmirror::talos::{
+    Client, Config, DryRun, Instance, MACHINE_STATUS, Mode, NodeClient, Patience, Pending, TalosError,
+};
 use tonic::Code;
 
+use crate::run::Place;
 use crate::sim::{Cluster, Event, Fault, Kind, Options, RegistryAnswer, Step, What};
 
 const SHORT: Duration = Duration::from_secs(3);
@@ -363,4 +366,47 @@ async fn faults_strike_where_they_are_told_to() {
         cluster.release();
     });
     assert!(held.is_ok());
+}
+
+/// What the example writes is what the commands that it prints need.
+#[test]
+fn the_binary_runs_on_what_the_cluster_writes() {
+    let cluster = Cluster::start(3, 2, &["v1.13.9", "v1.14.1", "v1.11.6"], Options::default()).unwrap();
+    let place = Place::new();
+    place.write("mirrors.yaml", cluster.inventory()).write("talosconfig", cluster.talosconfig());
+    place.run("validate --deny warnings").ok();
+    let nodes = place.run("nodes -q --talosconfig talosconfig").ok();
+    assert!(nodes.lines().skip(1).map(|line| line.split(' ').next().unwrap()).eq(cluster.names()), "{nodes}");
+    let diff = place.run("diff --talosconfig talosconfig").ends(1);
+    assert!(diff.stdout.contains("auth 127.0.0.1:") && diff.stderr.contains("5 to change"), "{diff}");
+    // A node is reached at its own port as well.
+    let own = format!("nodes -q --talosconfig talosconfig -n {}", cluster.endpoint("w-2"));
+    assert!(place.run(&own).ok().contains("v1.14.1"));
+    // Nothing but reading was done.
+    let applied =
+        cluster.events().into_iter().any(|event| matches!(event.what, What::Call { apply: Some(_), .. }));
+    assert!(!applied);
+}
+
+/// A trial goes on while nobody reaches the node.
+#[tokio::test]
+async fn a_node_that_is_cut_off_ends_its_trial_by_itself() {
+    let cluster = start(1, 1, "v1.13.9");
+    let node = node(&cluster, "w-1");
+    let (old, new) = (active(&cluster, "w-1"), with_mirror(&cluster, "w-1", "https://h/v2/p", false));
+    cluster.fault("w-1", Fault::once(Step::Try, Kind::Down));
+    let trial = Mode::Try { timeout: Duration::from_millis(200) };
+    assert!(node.apply(&new, trial, DryRun::No).await.is_err());
+    assert_eq!(&active(&cluster, "w-1"), new.expose());
+    cluster.wait("the trial's end", |cluster| active(cluster, "w-1") == old);
+    assert_eq!(node.version().await.unwrap_err().as_str(), "unreachable");
+    cluster.node("w-1").come_back();
+    assert_eq!(node.active_config().await.unwrap().text.expose(), &old);
+    // Not ready, until the fault is cleared.
+    cluster.fault("w-1", Fault::new(Step::Resource, Kind::Unhealthy));
+    let status = async || node.resource(MACHINE_STATUS).await.unwrap().unwrap().machine_status().unwrap();
+    assert!(!status().await.ready);
+    assert!(!status().await.ready);
+    cluster.clear_faults();
+    assert!(status().await.ready);
 }

@@ -118,6 +118,8 @@ impl Service {
         if !roles.contains(&role(request).as_str()) {
             return self.leave(&visit, Err(Status::permission_denied("not authorized"))).await;
         }
+        // Before the fault is told of: whoever sees it may let the call go on at once.
+        let mut released = self.0.world.released.subscribe();
         let Some(Fault { kind, .. }) = visit.node.take_fault(&steps) else { return Ok(visit) };
         let applies = method == "ApplyConfiguration";
         match kind {
@@ -139,7 +141,6 @@ impl Service {
                 std::future::pending::<()>().await;
             }
             Kind::Hold => {
-                let mut released = self.0.world.released.subscribe();
                 let _ = released.changed().await;
             }
             Kind::DieAfter | Kind::Down | Kind::Reboot => visit.fault = Some(kind),

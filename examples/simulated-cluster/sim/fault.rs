@@ -86,7 +86,7 @@ pub enum Kind {
     DieBefore,
     /// It is done, and the connection breaks before the answer.
     DieAfter,
-    /// It is done, the connection breaks, and the node stays down.
+    /// It is done, the connection breaks, and the node stays cut off; what it does by itself goes on.
     Down,
     /// The endpoint that the call came through goes down in the middle of it.
     EndpointDies,
@@ -102,7 +102,8 @@ pub enum Kind {
     Broken,
     /// `hosts.toml` files name another endpoint (`render`).
     Wrong,
-    /// The node's status says that it is not ready (`resource`), or etcd has no leader (`etcd`).
+    /// The node's status says that it is not ready (`resource`), or etcd has no leader (`etcd`), until the fault is
+    /// cleared.
     Unhealthy,
     /// It waits until the test lets it go on, see `Cluster::release`.
     Hold,
@@ -186,7 +187,8 @@ impl FromStr for Fault {
 
 /// Takes the first fault that concerns one of these steps.
 pub fn take(faults: &mut Vec<Fault>, steps: &[Step]) -> Option<Fault> {
-    let hits = |fault: &Fault| steps.contains(&fault.step);
+    // A node is unhealthy until it is told otherwise, whoever looks.
+    let hits = |fault: &Fault| steps.contains(&fault.step) && fault.kind != Kind::Unhealthy;
     for at in 0..faults.len() {
         let fault = &mut faults[at];
         if !hits(fault) {

@@ -414,6 +414,7 @@ impl Node {
             // The answer to the call that asked for it is still sent.
             tokio::time::sleep(Duration::from_millis(50)).await;
             node.go_down();
+            node.state().trial = None;
             tokio::time::sleep(node.world.reboot_time).await;
             node.boot();
         });
@@ -423,6 +424,12 @@ impl Node {
         self.state().down = true;
         self.line.set_down(true);
         self.log(What::Down);
+    }
+
+    /// Is reachable again, without having been down itself.
+    pub fn come_back(&self) {
+        self.state().down = false;
+        self.line.set_down(false);
     }
 
     pub fn boot(self: &Arc<Self>) {
