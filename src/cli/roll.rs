@@ -195,10 +195,7 @@ fn tell(ui: &mut Ui, progress: &mut Progress, format: Format, event: &Event) -> 
         return ui.json_line(&event.to_json());
     }
     if ui.is_live() {
-        let lasting = !matches!(
-            event.what,
-            rollout::What::Begins { .. } | rollout::What::Ends { .. } | rollout::What::Waits { .. }
-        );
+        let lasting = !matches!(event.what, rollout::What::Begins { .. } | rollout::What::Ends { .. });
         if let Some(line) = line.filter(|_| lasting) {
             ui.note(&line);
         }

@@ -12,7 +12,7 @@ use super::event::What;
 use super::journal::{Left, NodeHistory, Record, left};
 use super::journal_file::StoreError;
 use super::look_client::{chain, runs};
-use super::machine::{OnDisk, Progress, Seen, Which};
+use super::machine::{OnDisk, Progress, Seen, Sending, Which};
 use super::node_driver::{BARE, Crew, Hand, Subject, work};
 use super::order::Wave;
 use super::outcome::{ByItself, Outcome};
@@ -156,6 +156,11 @@ pub async fn settle(
             return Ok(Some(hand.done(Outcome::Unknown { reason, by_itself: by_itself(told) }, started)));
         }
     };
+    if told.reboots && told.sent == Some(Sending::Commit) && told.outcome.is_none() {
+        let text = "it was to be rebooted after its commit, and nobody knows whether it was: see to it, for its \
+                    credentials to reach pods' pulls";
+        crew.tell(name, What::Notes { text: text.to_owned() });
+    }
     let progress = match left {
         Left::Nothing => return Ok(None),
         Left::Foreign => {
@@ -173,7 +178,6 @@ pub async fn settle(
 }
 
 fn by_itself(told: &NodeHistory) -> ByItself {
-    use super::machine::Sending;
     use super::outcome::Clock;
     match told.sent {
         None => ByItself::KeepsOld,

@@ -27,7 +27,7 @@ pub fn node_flaws(status: Option<&MachineStatus>, services: &[Service]) -> Vec<S
                 flaws.push(format!("its service {id} is {}", service.state));
             }
             Some(Service { healthy: Some(false), .. }) => {
-                flaws.push(format!("its service {id} is not healthy"))
+                flaws.push(format!("its service {id} is not healthy"));
             }
             Some(_) => {}
         }

@@ -46,6 +46,8 @@ pub enum Record {
         strict: Option<String>,
         /// The digest of what it will get.
         wanted: String,
+        /// Whether it is rebooted after the commit.
+        reboots: bool,
     },
     /// A config is about to be sent.
     Send {
@@ -138,6 +140,8 @@ pub struct NodeHistory {
     pub known: Option<Known>,
     /// What was sent last, whatever came of it.
     pub sent: Option<Sending>,
+    /// Whether it was to be rebooted after the commit.
+    pub reboots: bool,
     /// What became of it.
     pub outcome: Option<String>,
 }
@@ -171,14 +175,14 @@ impl History {
                 (self.id, self.context, self.nodes) = (id, context, nodes);
             }
             Record::Resume | Record::Rollback => self.complete = false,
-            Record::Node { node, file, before, strict, wanted } => {
+            Record::Node { node, file, before, strict, wanted, reboots } => {
                 let told = self.told.entry(node).or_default();
                 let before = Digest::from_text(&before);
                 told.first.get_or_insert((file.clone(), before.clone()));
                 told.file = Some(file);
                 let wanted = Digest::from_text(&wanted);
                 told.known = Some(Known { before, strict: strict.as_deref().map(Digest::from_text), wanted });
-                (told.sent, told.outcome) = (None, None);
+                (told.sent, told.outcome, told.reboots) = (None, None, reboots);
             }
             Record::Send { node, what } => {
                 let told = self.told.entry(node).or_default();

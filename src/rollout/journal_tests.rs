@@ -20,6 +20,7 @@ fn node(file: &str, before: &str) -> Record {
         before: before.to_owned(),
         strict: Some("s".to_owned()),
         wanted: "w".to_owned(),
+        reboots: false,
     }
 }
 
@@ -107,7 +108,14 @@ fn records() -> impl Strategy<Value = Vec<Record>> {
     let one = (names, 0..7u8, ".*").prop_map(|(name, kind, free)| {
         let node = name.to_owned();
         match kind {
-            0 => Record::Node { node, file: free.clone(), before: free.clone(), strict: None, wanted: free },
+            0 => Record::Node {
+                node,
+                file: free.clone(),
+                before: free.clone(),
+                strict: None,
+                wanted: free,
+                reboots: true,
+            },
             1 => Record::Send { node, what: "try".to_owned() },
             2 => Record::Sent { node, what: "try".to_owned(), result: free, until: None },
             3 => Record::Done { node, outcome: "updated".to_owned(), reason: Some(free) },

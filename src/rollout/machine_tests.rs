@@ -120,7 +120,7 @@ struct Node {
 const KNOWN: [Which; 3] = [Which::Old, Which::Strict, Which::Wanted];
 
 fn number(which: Which) -> u8 {
-    KNOWN.iter().position(|known| *known == which).unwrap() as u8
+    u8::try_from(KNOWN.iter().position(|known| *known == which).unwrap()).unwrap()
 }
 
 impl Node {
@@ -163,7 +163,7 @@ fn follow(state: Progress, node: Node, faults: u8, ends: &mut HashSet<(&'static 
             let context = format!("{outcome:?} {node:?}");
             match outcome {
                 Outcome::Updated => {
-                    assert_eq!((node.active, node.boots, node.clock), (2, 2, None), "{context}")
+                    assert_eq!((node.active, node.boots, node.clock), (2, 2, None), "{context}");
                 }
                 Outcome::Unchanged => unreachable!("{context}"),
                 Outcome::Untouched { .. } => assert_eq!((node.active, node.boots), (0, 0), "{context}"),

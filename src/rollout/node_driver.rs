@@ -150,6 +150,10 @@ impl Hand {
     /// Waits until the node may be touched.
     pub(super) async fn gate(&self, role: Role, route: Route) -> Result<(), String> {
         let end = Instant::now() + self.crew.pace.settle;
+        let mut control_plane = self.crew.control_plane.clone();
+        if control_plane.iter().all(|(name, _)| *name != self.name) {
+            control_plane.push((self.name.clone(), self.node.clone()));
+        }
         let mut told = String::new();
         loop {
             let look = async {
@@ -159,7 +163,7 @@ impl Hand {
                         Reboot::After => Absence::Reboots,
                         Reboot::Never => Absence::Stays,
                     };
-                    flaws.extend(quorum_flaws(&self.crew.control_plane, absence).await);
+                    flaws.extend(quorum_flaws(&control_plane, absence).await);
                 }
                 flaws
             };
@@ -285,6 +289,7 @@ impl Hand {
                 before: self.known.before.as_str().to_owned(),
                 strict: self.known.strict.as_ref().map(|strict| strict.as_str().to_owned()),
                 wanted: self.known.wanted.as_str().to_owned(),
+                reboots: plan.route.reboot == Reboot::After,
             })
         });
         self.configs = Some(configs);

@@ -163,6 +163,14 @@ pub(crate) fn run(ui: &mut Ui, global: &Global, args: RolloutArgs) -> Result<Exi
             return Err(CliError::usage(format!("no node's name fits `{pattern}`")));
         }
     }
+    if let Some(role) = args.role {
+        // What the inventory knows need not be asked.
+        let nodes = &loaded.inventory.nodes;
+        let other = |node: &LiveNode| {
+            nodes.get(&node.name).and_then(|node| node.role).is_some_and(|own| own != role.role())
+        };
+        session.nodes.retain(|node| !other(node));
+    }
     let plan = match make_plan(ui, &args, &mut loaded, &session)? {
         Ok(plan) => plan,
         Err(exit) => return Ok(exit),
@@ -252,10 +260,16 @@ fn settle_all(
                 summary.ended.push((name, outcome));
             }
         }
+        summary.interrupted = *crew.stop.borrow();
         Ok::<_, CliError>(summary)
     })?;
     let Some(summary) = done.transpose()? else { return Ok(Some(exit::INTERRUPTED)) };
     let unknown = summary.named(|outcome| matches!(outcome, Outcome::Unknown { .. }));
+    if unknown.is_empty() && summary.interrupted {
+        let next = Some("talmirror rollout --resume");
+        let what = "stopped: what was left in between has one config or the other";
+        return end(ui, args.output, &summary, exit::INTERRUPTED, what, next).map(Some);
+    }
     if unknown.is_empty() {
         return Ok(None);
     }

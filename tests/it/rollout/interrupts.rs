@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::process::{Child, Output, Stdio};
 use std::time::{Duration, Instant};
 
-use super::{Site, last, options};
+use super::{Site, last, line, options};
 use crate::run::{Place, SECRET};
 use crate::sim::{Cluster, Fault, Kind, Step};
 
@@ -18,7 +18,7 @@ fn slow() -> Site {
 }
 
 fn begin(site: &Site) -> Child {
-    run(site, &site.line(""))
+    run(site, &line(""))
 }
 
 fn run(site: &Site, line: &str) -> Child {
@@ -146,7 +146,7 @@ fn two_rollouts_do_not_meet() {
         site.cluster.events_of("w-1").iter().any(|event| format!("{event:?}").contains("Pull"))
     });
     // A trial that runs is told before the lock is.
-    let second = site.place.run(&site.line("-n cp-1 --journal other")).ends(8);
+    let second = site.place.run(&line("-n cp-1 --journal other")).ends(8);
     assert!(second.stderr.contains("another talmirror works on this cluster"), "{second}");
     child.kill().unwrap();
     let _ = end(child);

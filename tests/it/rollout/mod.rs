@@ -61,11 +61,7 @@ impl Site {
 
     /// Runs a rollout with short times.
     pub fn rollout(&self, more: &str) -> Ran {
-        self.place.run(&self.line(more)).ran()
-    }
-
-    pub fn line(&self, more: &str) -> String {
-        format!("rollout --yes --try-timeout 6s --settle 1500ms --timeout 1500ms {more}")
+        self.place.run(&line(more)).ran()
     }
 
     /// Applies a config for good, by another hand.
@@ -124,6 +120,11 @@ fn new(cluster: &Cluster, inventory: &Inventory, name: &str, old: &str) -> Strin
     let mut sources = Sources::new(".");
     let wanted = inventory.registries(Target::Node(name), &version, &mut sources).unwrap();
     Configs::of(&Secret::from(old), &wanted, &version, Proof::None).unwrap().wanted.expose().clone()
+}
+
+/// A rollout with short times.
+pub fn line(more: &str) -> String {
+    format!("rollout --yes --try-timeout 6s --settle 1500ms --timeout 1500ms {more}")
 }
 
 /// The last line that a run printed.
