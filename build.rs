@@ -2,7 +2,7 @@
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     const FOLDER: &str = "src/talos/proto";
-    const FILES: [&str; 3] = ["machine.proto", "cosi.proto", "definitions.proto"];
+    const FILES: [&str; 4] = ["machine.proto", "image.proto", "cosi.proto", "definitions.proto"];
     println!("cargo::rerun-if-changed={FOLDER}");
     let descriptors = protox::compile(FILES, [FOLDER])?;
     let out = std::path::PathBuf::from(std::env::var("OUT_DIR")?);

@@ -1,17 +1,17 @@
 //! The command line: arguments, one file a command, tables, prompts, errors with hints, exit codes.
 
 mod args;
+mod backup_file;
 mod commands;
 mod crypt;
 mod current;
 mod drift;
-mod error;
-pub mod exit;
 mod files;
 mod live;
 mod load;
 mod output;
-mod ui;
+mod progress;
+mod roll;
 
 use std::ffi::OsString;
 use std::process::ExitCode;
@@ -19,8 +19,9 @@ use std::process::ExitCode;
 use clap::Parser as _;
 
 use args::{Cli, Command, Global};
-use error::CliError;
-use ui::Ui;
+
+pub use crate::ui::exit;
+use crate::ui::{self, Ui, error, error::CliError};
 
 /// Runs the command that the arguments name, and returns its exit code.
 pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
@@ -57,6 +58,9 @@ fn run(ui: &mut Ui, global: &Global, command: Command) -> Result<exit::Exit, Cli
         Command::Generate(args) => commands::generate::run(ui, global, args),
         Command::Diff(args) => commands::diff::run(ui, global, args),
         Command::Nodes(args) => commands::nodes::run(ui, global, args),
+        Command::Rollout(args) => commands::rollout::run(ui, global, args),
+        Command::Rollback(args) => commands::rollback::run(ui, global, args),
+        Command::Backup(args) => commands::backup::run(ui, global, args),
         Command::Machineconfig(args) => commands::machineconfig::run(ui, global, args),
         Command::Encrypt(args) => commands::encrypt::run(ui, global, args),
         Command::Decrypt(args) => commands::decrypt::run(ui, global, args),

@@ -6,52 +6,54 @@ use super::problem::{Problems, did_you_mean};
 use crate::yaml::{Entry, Node};
 
 /// Reads typed values out of a tree and keeps every problem it meets, so that all are told at once.
-pub(super) struct Decoder<'a, 'e> {
-    pub(super) problems: Problems<'a>,
+pub(crate) struct Decoder<'a, 'e> {
+    pub(crate) problems: Problems<'a>,
     /// Looks up environment variables that the file names for values that are no secrets.
-    pub(super) env: &'e dyn Fn(&str) -> Option<String>,
+    pub(crate) env: &'e dyn Fn(&str) -> Option<String>,
     /// The names of the mirrors, which `via` may use.
-    pub(super) mirrors: Vec<String>,
+    pub(crate) mirrors: Vec<String>,
+    /// What the file is called where a message means all of it.
+    pub(crate) noun: &'static str,
 }
 
 /// A mapping whose keys have been checked.
 #[derive(Clone)]
-pub(super) struct Fields<'n> {
+pub(crate) struct Fields<'n> {
     node: Option<&'n Node>,
-    pub(super) path: String,
-    pub(super) span: Range<usize>,
+    pub(crate) path: String,
+    pub(crate) span: Range<usize>,
 }
 
 impl<'n> Fields<'n> {
-    pub(super) fn entry(&self, key: &str) -> Option<&'n Entry> {
+    pub(crate) fn entry(&self, key: &str) -> Option<&'n Entry> {
         self.node.and_then(|node| node.entry(key))
     }
 
     /// Returns a key's value unless it is left out or null.
-    pub(super) fn get(&self, key: &str) -> Option<&'n Node> {
+    pub(crate) fn get(&self, key: &str) -> Option<&'n Node> {
         self.entry(key).map(|entry| &entry.value).filter(|value| !value.is_null())
     }
 
     /// Points problems of the mapping as a whole at its key.
-    pub(super) fn named_at(mut self, key_span: &Range<usize>) -> Self {
+    pub(crate) fn named_at(mut self, key_span: &Range<usize>) -> Self {
         self.span = key_span.clone();
         self
     }
 
-    pub(super) fn at(&self, key: &str) -> String {
+    pub(crate) fn at(&self, key: &str) -> String {
         join(&self.path, key)
     }
 }
 
 /// Returns the path of a key below another; keys with dots are quoted.
-pub(super) fn join(path: &str, key: &str) -> String {
+pub(crate) fn join(path: &str, key: &str) -> String {
     let key = if key.contains('.') { format!("\"{key}\"") } else { key.to_owned() };
     if path.is_empty() { key } else { format!("{path}.{key}") }
 }
 
 impl Decoder<'_, '_> {
     /// Takes a mapping apart; unknown keys and anything that is no mapping are problems.
-    pub(super) fn fields<'n>(&mut self, node: &'n Node, path: &str, known: &[&str]) -> Fields<'n> {
+    pub(crate) fn fields<'n>(&mut self, node: &'n Node, path: &str, known: &[&str]) -> Fields<'n> {
         let mut fields = Fields { node: Some(node), path: path.to_owned(), span: node.span.clone() };
         if node.is_null() {
             fields.node = None;
@@ -64,7 +66,7 @@ impl Decoder<'_, '_> {
                 continue;
             }
             let near = did_you_mean(&entry.key, known.iter().copied());
-            let place = if path.is_empty() { "the inventory".to_owned() } else { format!("`{path}`") };
+            let place = if path.is_empty() { self.noun.to_owned() } else { format!("`{path}`") };
             let problem = self.problems.add(
                 Code::UnknownField,
                 &entry.key_span,
@@ -79,20 +81,20 @@ impl Decoder<'_, '_> {
         fields
     }
 
-    pub(super) fn wrong_type(&mut self, node: &Node, path: &str, wanted: &str) {
+    pub(crate) fn wrong_type(&mut self, node: &Node, path: &str, wanted: &str) {
         let message = format!("`{path}` takes {wanted}, not {}", node.kind());
         let quotes = wanted == "a string" && matches!(node.kind(), "a number" | "a truth value");
         self.problems.add(Code::WrongType, &node.span, path, message).help =
             quotes.then(|| "put it in quotes".to_owned());
     }
 
-    pub(super) fn string(&mut self, fields: &Fields<'_>, key: &str) -> Option<String> {
+    pub(crate) fn string(&mut self, fields: &Fields<'_>, key: &str) -> Option<String> {
         let node = fields.get(key)?;
         self.text(node, &fields.at(key))
     }
 
     /// Reads a string; numbers and truth values are told to stand in quotes.
-    pub(super) fn text(&mut self, node: &Node, path: &str) -> Option<String> {
+    pub(crate) fn text(&mut self, node: &Node, path: &str) -> Option<String> {
         if let Some(text) = node.as_str() {
             return Some(text.to_owned());
         }
@@ -100,7 +102,7 @@ impl Decoder<'_, '_> {
         None
     }
 
-    pub(super) fn boolean(&mut self, fields: &Fields<'_>, key: &str) -> Option<bool> {
+    pub(crate) fn boolean(&mut self, fields: &Fields<'_>, key: &str) -> Option<bool> {
         let node = fields.get(key)?;
         let value = node.as_bool();
         if value.is_none() {
@@ -109,7 +111,7 @@ impl Decoder<'_, '_> {
         value
     }
 
-    pub(super) fn count(&mut self, fields: &Fields<'_>, key: &str) -> Option<usize> {
+    pub(crate) fn count(&mut self, fields: &Fields<'_>, key: &str) -> Option<usize> {
         let node = fields.get(key)?;
         match node.resolved() {
             Some(crate::yaml::Resolved::Int(value)) if value >= 0 => usize::try_from(value).ok(),
@@ -121,7 +123,7 @@ impl Decoder<'_, '_> {
     }
 
     /// Reads one of a few words.
-    pub(super) fn word(&mut self, fields: &Fields<'_>, key: &str, words: &[&str]) -> Option<String> {
+    pub(crate) fn word(&mut self, fields: &Fields<'_>, key: &str, words: &[&str]) -> Option<String> {
         let node = fields.get(key)?;
         let path = fields.at(key);
         let text = self.text(node, &path)?;
@@ -140,7 +142,7 @@ impl Decoder<'_, '_> {
     }
 
     /// Reads a list of strings, each with its node.
-    pub(super) fn strings<'n>(&mut self, fields: &Fields<'n>, key: &str) -> Option<Vec<(String, &'n Node)>> {
+    pub(crate) fn strings<'n>(&mut self, fields: &Fields<'n>, key: &str) -> Option<Vec<(String, &'n Node)>> {
         let node = fields.get(key)?;
         let path = fields.at(key);
         if !node.is_sequence() {
@@ -154,7 +156,7 @@ impl Decoder<'_, '_> {
     }
 
     /// Reads a duration such as `30s` or `5m`.
-    pub(super) fn duration(&mut self, fields: &Fields<'_>, key: &str) -> Option<Duration> {
+    pub(crate) fn duration(&mut self, fields: &Fields<'_>, key: &str) -> Option<Duration> {
         let node = fields.get(key)?;
         let parsed = node.as_str().and_then(|text| text.parse::<jiff::SignedDuration>().ok());
         let parsed = parsed.and_then(|duration| Duration::try_from(duration).ok());
@@ -165,7 +167,7 @@ impl Decoder<'_, '_> {
     }
 
     /// Reads a value that may stand in the environment: `text` or `{env: NAME}`.
-    pub(super) fn text_or_env(&mut self, fields: &Fields<'_>, key: &str) -> Option<String> {
+    pub(crate) fn text_or_env(&mut self, fields: &Fields<'_>, key: &str) -> Option<String> {
         let node = fields.get(key)?;
         let path = fields.at(key);
         if !node.is_mapping() {
@@ -190,7 +192,7 @@ impl Decoder<'_, '_> {
         value
     }
 
-    pub(super) fn missing(&mut self, fields: &Fields<'_>, key: &str, what: &str) {
+    pub(crate) fn missing(&mut self, fields: &Fields<'_>, key: &str, what: &str) {
         let at = fields.at(key);
         self.problems.add(Code::MissingField, &fields.span, at.clone(), format!("`{at}` is missing: {what}"));
     }

@@ -3,7 +3,7 @@
 mod access;
 mod check;
 mod code;
-mod decode;
+pub(crate) mod decode;
 mod fields;
 mod model;
 mod pem;
@@ -47,7 +47,7 @@ pub fn parse(text: &str, file: &str, env: &dyn Fn(&str) -> Option<String>) -> Pa
             return Parsed { inventory: None, problems: problems.into_sorted() };
         }
     };
-    let mut decoder = decode::Decoder { problems, env, mirrors: Vec::new() };
+    let mut decoder = decode::Decoder { problems, env, mirrors: Vec::new(), noun: "the inventory" };
     let inventory = decoder.inventory(&document.root);
     let mut problems = decoder.problems;
     check::check(&inventory, &mut problems);

@@ -72,6 +72,11 @@ impl TalosVersion {
         (self.major, self.minor) >= (1, 12)
     }
 
+    /// Returns whether a node shows the config on its disk beside the one it runs with (siderolabs/talos d4aacb0d8).
+    pub fn shows_persistent_config(&self) -> bool {
+        (self.major, self.minor) >= (1, 10)
+    }
+
     /// Returns whether `skipFallback` is known: 1.9 (30f8b5a9f); earlier it makes Talos refuse the config.
     pub fn has_skip_fallback(&self) -> bool {
         (self.major, self.minor) >= (1, 9)
@@ -80,6 +85,32 @@ impl TalosVersion {
     /// Returns whether Talos' own puller goes on to the upstream by itself: 1.9; pods' pulls do so in every version.
     pub fn puller_falls_back(&self) -> bool {
         self.has_skip_fallback()
+    }
+
+    /// Returns whether there is an image cache on nodes: 1.9.
+    pub fn has_image_cache(&self) -> bool {
+        (self.major, self.minor) >= (1, 9)
+    }
+
+    /// Returns whether each endpoint has an `overridePath` of its own where Talos keeps them: 1.10 (372c62b72).
+    pub fn has_override_by_endpoint(&self) -> bool {
+        (self.major, self.minor) >= (1, 10)
+    }
+
+    /// Returns whether pods' puller gets credentials of `docker.io` under the host that asks for them: 1.9.6 and 1.10.0
+    /// (757a369cf, 063fca6e0).
+    pub fn maps_hub_auth(&self) -> bool {
+        self.at_least(1, 10, 0) || self.at_least(1, 9, 6)
+    }
+
+    /// Returns whether there is an id `persistent` beside the active config: 1.10 (d4aacb0d8).
+    pub fn has_persistent_config(&self) -> bool {
+        (self.major, self.minor) >= (1, 10)
+    }
+
+    /// Returns whether the image service is there: 1.13 (8b245b8f2).
+    pub fn has_image_service(&self) -> bool {
+        (self.major, self.minor) >= (1, 13)
     }
 
     /// Returns whether a TLS document without client identity is safe; 1.12.0 and 1.12.1 panic on it (#12571).
@@ -143,6 +174,10 @@ mod tests {
     fn each_rule_begins_where_it_should() {
         assert!(!version("v1.11.6").has_documents() && version("v1.12.0-alpha.2").has_documents());
         assert!(!version("v1.8.4").has_skip_fallback() && version("v1.9.0").has_skip_fallback());
+        assert!(!version("v1.9.5").maps_hub_auth() && version("v1.9.6").maps_hub_auth());
+        assert!(!version("v1.9.6").has_override_by_endpoint() && version("v1.10.0").has_persistent_config());
+        assert!(!version("v1.12.9").has_image_service() && version("v1.13.0").has_image_service());
+        assert!(!version("v1.8.4").has_image_cache() && version("v1.9.0").has_image_cache());
         assert!(!version("v1.12.1").has_safe_tls_documents() && version("v1.12.2").has_safe_tls_documents());
         assert!(version("v1.12").has_safe_tls_documents());
         assert!(!version("v1.13.9").skips_missing_deletes() && version("v1.14").skips_missing_deletes());

@@ -21,12 +21,14 @@ use super::proto::cosi::resource::{GetRequest, ListRequest};
 use super::proto::machine::machine_service_client::MachineServiceClient;
 use super::proto::machine::{ApplyConfigurationRequest, ReadRequest};
 use super::proxy::Proxy;
+use super::registry_configs::read_registry_configs;
 use super::resource::{self, ConfigResource, Kind, Resource};
 use super::tls;
+use crate::registries::Registries;
 use crate::secret::Secret;
 
 /// The largest message, as Talos and talosctl have it since 1.5.
-const MAX_MESSAGE: usize = 32 * 1024 * 1024;
+pub(super) const MAX_MESSAGE: usize = 32 * 1024 * 1024;
 /// How long an endpoint that could not be reached is left alone.
 const AVOID: Duration = Duration::from_secs(10);
 
@@ -130,7 +132,7 @@ fn find_cause(error: &(dyn std::error::Error + 'static)) -> Option<TalosError> {
 
 /// Whether a call does the same when it is made twice.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Repeat {
+pub(super) enum Repeat {
     Yes,
     No,
 }
@@ -362,6 +364,16 @@ impl NodeClient {
         config.map_err(|flaw| TalosError::Answer { what: format!("{}/{}", kind.kind, kind.id), flaw })
     }
 
+    /// Returns the registries as both of the node's pullers see them, the image cache's endpoint included where it is
+    /// ready; [`None`] where there is no such resource yet. Before Talos 1.9 there is none: [`TalosError::Denied`].
+    pub async fn registry_configs(&self) -> Result<Option<Registries>, TalosError> {
+        let kind = resource::REGISTRY_CONFIGS;
+        let Some(resource) = self.resource(kind).await? else { return Ok(None) };
+        let read = resource.spec().and_then(|spec| read_registry_configs(&spec));
+        let flawed = |flaw| TalosError::Answer { what: format!("{}/{}", kind.kind, kind.id), flaw };
+        read.map(Some).map_err(flawed)
+    }
+
     /// Returns what a regular file holds; [`None`] where it is not there.
     pub async fn read(&self, path: &str) -> Result<Option<Secret<Vec<u8>>>, TalosError> {
         let what = format!("reading {path}");
@@ -420,7 +432,7 @@ impl NodeClient {
         Ok(Applied { details: without_diff(&message.mode_details).to_owned(), warnings: message.warnings })
     }
 
-    fn request<T>(&self, message: T) -> Request<T> {
+    pub(super) fn request<T>(&self, message: T) -> Request<T> {
         let mut metadata = self.client.0.metadata.clone();
         if let Target::Through(host) = &self.target
             && let Ok(value) = host.parse::<AsciiMetadataValue>()
@@ -430,8 +442,8 @@ impl NodeClient {
         Request::from_parts(metadata, Extensions::default(), message)
     }
 
-    /// Makes a call: on the endpoint that answered last, and on others where that may do better.
-    async fn call<T, F>(
+    /// Makes a call with the client's patience.
+    pub(super) async fn call<T, F>(
         &self,
         what: &str,
         repeat: Repeat,
@@ -440,12 +452,24 @@ impl NodeClient {
     where
         F: Future<Output = Result<T, Status>>,
     {
+        self.call_within(self.client.0.patience.call, what, repeat, make).await
+    }
+
+    /// Makes a call: on the endpoint that answered last, and on others where that may do better.
+    pub(super) async fn call_within<T, F>(
+        &self,
+        patience: Duration,
+        what: &str,
+        repeat: Repeat,
+        make: impl Fn(Channel) -> F,
+    ) -> Result<T, TalosError>
+    where
+        F: Future<Output = Result<T, Status>>,
+    {
         let inner = &self.client.0;
-        let deadline = Instant::now() + inner.patience.call;
-        let timed_out = || TalosError::TimedOut {
-            what: format!("{what} of {}", self.target),
-            after: inner.patience.call,
-        };
+        let deadline = Instant::now() + patience;
+        let timed_out =
+            || TalosError::TimedOut { what: format!("{what} of {}", self.target), after: patience };
         let mut worst: Option<TalosError> = None;
         let mut ways = inner.ways(&self.target);
         let (mut at, mut second_try) = (0, false);
@@ -463,7 +487,7 @@ impl NodeClient {
                         }
                         return Ok(answer);
                     }
-                    Ok(Err(status)) => self.classify(what, &endpoint, &status),
+                    Ok(Err(status)) => self.classify(what, &endpoint, patience, &status),
                 },
             };
             let again = match repeat {
@@ -472,6 +496,10 @@ impl NodeClient {
             };
             if !error.may_differ_elsewhere() {
                 // The node's own word, whatever went wrong on the way to it.
+                return Err(error);
+            }
+            if repeat == Repeat::No && !again {
+                // It may have been done: no earlier error may hide that.
                 return Err(error);
             }
             if !again || Instant::now() >= deadline {
@@ -498,7 +526,7 @@ impl NodeClient {
         Err(worst.unwrap_or_else(timed_out))
     }
 
-    fn classify(&self, what: &str, endpoint: &Endpoint, status: &Status) -> TalosError {
+    fn classify(&self, what: &str, endpoint: &Endpoint, patience: Duration, status: &Status) -> TalosError {
         if let Some(error) = find_cause(status) {
             return error;
         }
@@ -510,6 +538,7 @@ impl NodeClient {
         }
         match status.code() {
             Code::Unavailable => {
+                let message = without_transport(&message).to_owned();
                 TalosError::NodeUnreachable { through: endpoint, node: self.target.to_string(), message }
             }
             Code::PermissionDenied if message.contains("no request forwarding") => {
@@ -518,22 +547,21 @@ impl NodeClient {
             Code::PermissionDenied | Code::Unauthenticated => TalosError::Denied { what, message },
             Code::NotFound => TalosError::NotFound { what, message },
             Code::Unimplemented => TalosError::Unimplemented { what, message },
-            Code::DeadlineExceeded => TalosError::TimedOut {
-                what: format!("{what} of {}", self.target),
-                after: self.client.0.patience.call,
-            },
+            Code::DeadlineExceeded => {
+                TalosError::TimedOut { what: format!("{what} of {}", self.target), after: patience }
+            }
             code => TalosError::Failed { what, code: format!("{code:?}"), message },
         }
     }
 }
 
-fn machine(channel: Channel) -> MachineServiceClient<Channel> {
+pub(super) fn machine(channel: Channel) -> MachineServiceClient<Channel> {
     MachineServiceClient::new(channel)
         .max_decoding_message_size(MAX_MESSAGE)
         .max_encoding_message_size(MAX_MESSAGE)
 }
 
-fn first<T>(what: &str, messages: Vec<T>) -> Result<T, TalosError> {
+pub(super) fn first<T>(what: &str, messages: Vec<T>) -> Result<T, TalosError> {
     let empty = || TalosError::Answer { what: what.to_owned(), flaw: "is empty".to_owned() };
     messages.into_iter().next().ok_or_else(empty)
 }
@@ -544,9 +572,23 @@ fn without_diff(text: &str) -> &str {
     text.get(..ends.min().unwrap_or(text.len())).unwrap_or_default().trim_end()
 }
 
+/// Takes off what gRPC wraps around the reason for which apid does not reach a node.
+fn without_transport(text: &str) -> &str {
+    let inner = text.strip_prefix("connection error: desc = \"").and_then(|text| text.strip_suffix('"'));
+    let inner = inner.unwrap_or(text);
+    inner.strip_prefix("transport: Error while dialing: ").unwrap_or(inner)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn reasons_are_unwrapped() {
+        let go = "connection error: desc = \"transport: Error while dialing: dial tcp 10.0.0.9:50000: i/o timeout\"";
+        assert_eq!(without_transport(go), "dial tcp 10.0.0.9:50000: i/o timeout");
+        assert_eq!(without_transport("error reading from server: EOF"), "error reading from server: EOF");
+    }
 
     #[test]
     fn diffs_are_cut_off() {

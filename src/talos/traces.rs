@@ -1,7 +1,4 @@
-use crate::registries::Mirror;
-
-/// Where Talos' own image cache listens; Talos puts it before every mirror.
-const IMAGE_CACHE: &str = "http://127.0.0.1:3172";
+use crate::registries::{IMAGE_CACHE_ENDPOINT, Mirror};
 
 /// Returns the hosts of a `hosts.toml` that no config of the node put there, such as Spegel's.
 ///
@@ -16,7 +13,7 @@ pub fn foreign_hosts(text: &str, registry: &str, mirror: Option<&Mirror>) -> Vec
         registry => format!("https://{registry}"),
     };
     let own = |url: &str| {
-        url == IMAGE_CACHE
+        url == IMAGE_CACHE_ENDPOINT
             || url == upstream
             || mirror.is_some_and(|mirror| mirror.endpoints.iter().any(|endpoint| endpoint.url == url))
     };
