@@ -9,6 +9,7 @@ mod files;
 mod live;
 mod load;
 mod output;
+mod plan;
 mod progress;
 mod roll;
 
