@@ -107,7 +107,11 @@ fn one_fault(name: &str, fault: &Fault) -> Result<(), String> {
     let site = Site::standard();
     site.cluster.fault(name, fault.clone());
     let ran = site.rollout("");
-    let struck = site.cluster.events_of(name).iter().any(|event| matches!(event.what, What::Fault { .. }));
+    // What is unhealthy shows in the answers, and not as an event of its own.
+    let struck = match fault.kind {
+        Kind::Unhealthy => ran.code == 8,
+        _ => site.cluster.events_of(name).iter().any(|event| matches!(event.what, What::Fault { .. })),
+    };
     let result =
         if struck { check(&site, name, fault, &ran) } else { Err("the fault did not strike".to_owned()) };
     heal(&site);
