@@ -10,6 +10,7 @@ mod files;
 mod live;
 mod load;
 mod output;
+mod plan;
 mod progress;
 mod roll;
 

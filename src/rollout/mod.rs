@@ -7,6 +7,7 @@
 //! A node is never left to anything but its old config or its new one: see [`Progress`] for the order of trials, and for
 //! what a node does when nobody reaches it any more.
 
+mod act_driver;
 mod config;
 mod driver;
 mod event;

@@ -8,26 +8,24 @@ use std::time::Duration;
 use clap::{Args, ValueEnum};
 use jiff::Timestamp;
 use regex::Regex;
-use serde_json::{Value, json};
 
 use crate::cli::args::{Global, TalosArgs, TargetArgs, duration, pause};
-use crate::cli::commands::diff::summary as changes_summary;
-use crate::cli::drift::{Drift, same_as};
+use crate::cli::drift::Drift;
 use crate::cli::error::CliError;
 use crate::cli::exit::{self, Exit};
 use crate::cli::live::{LiveNode, Selection, Session, chain, tell_errors};
 use crate::cli::load::{Loaded, count, load};
+use crate::cli::plan::{Plan, Planned, Terms, show};
 use crate::cli::roll::{
     Format, Gear, carry_out, cluster_folder, decrypt, earlier, exit_of, images, lock, sentence, settings,
     summary_json,
 };
-use crate::cli::ui::{Ui, table};
+use crate::cli::ui::Ui;
 use crate::inventory::{Role, Target};
-use crate::machineconfig::Change;
 use crate::registries::Registries;
 use crate::rollout::{
     Address, History, Journal, NodePlan, Ordering, Outcome, Pace, Placed, Policy, RebootPolicy, Record,
-    Refusal, Subject, Summary, Wave, Wishes, registries_of, roll, settle, waves,
+    Refusal, Subject, Summary, Wishes, registries_of, roll, settle, waves,
 };
 use crate::talos::{NodeClient, Observation, TalosError, observe};
 
@@ -122,19 +120,6 @@ impl RoleName {
     }
 }
 
-/// A node, and what is to be done to it.
-struct Planned {
-    node: LiveNode,
-    plan: NodePlan,
-    drift: Drift,
-}
-
-/// The plan for all nodes.
-struct Plan {
-    nodes: Vec<Planned>,
-    waves: Vec<Wave>,
-}
-
 pub(crate) fn run(ui: &mut Ui, global: &Global, args: RolloutArgs) -> Result<Exit, CliError> {
     let mut loaded = load(ui, global)?;
     let mut session = Session::connect(ui, global, &args.talos, Some(&loaded))?;
@@ -175,7 +160,13 @@ pub(crate) fn run(ui: &mut Ui, global: &Global, args: RolloutArgs) -> Result<Exi
         Ok(plan) => plan,
         Err(exit) => return Ok(exit),
     };
-    show(ui, &args, &loaded, &session, &plan)?;
+    let terms = Terms {
+        context: &session.context_name,
+        max_failures: args.max_failures.unwrap_or(loaded.inventory.rollout.max_failures),
+        trial: pace(&args, &loaded).trial,
+        images: &images(&loaded),
+    };
+    show(ui, args.output, &terms, &plan)?;
     ui.flush()?;
     if plan.waves.is_empty() {
         let summary = Summary {
@@ -387,116 +378,6 @@ fn wanted(
     let wanted = Arc::new(wanted);
     shared.push(Arc::clone(&wanted));
     Ok(wanted)
-}
-
-/// Shows the plan.
-fn show(
-    ui: &mut Ui,
-    args: &RolloutArgs,
-    loaded: &Loaded,
-    session: &Session,
-    plan: &Plan,
-) -> Result<(), CliError> {
-    let rollout = &loaded.inventory.rollout;
-    let failures = args.max_failures.unwrap_or(rollout.max_failures);
-    let trial = args.try_timeout.unwrap_or(rollout.try_timeout);
-    let images = images(loaded);
-    if args.output == Format::Json {
-        return ui.json_line(&plan_json(session, plan, failures, trial, &images));
-    }
-    if plan.waves.is_empty() {
-        return Ok(());
-    }
-    let changed: usize = plan.waves.iter().map(|wave| wave.nodes.len()).sum();
-    ui.result(&format!(
-        "{} of {} to change; a trial lasts {} s; stops after {}\n",
-        count(changed, "node"),
-        plan.nodes.len(),
-        trial.as_secs_f32(),
-        count(failures + 1, "failure"),
-    ))?;
-    let mut rows = vec![["WAVE", "STAGE", "NODE", "ROLE", "VERSION", "CHANGES"].map(str::to_owned).to_vec()];
-    for (at, wave) in plan.waves.iter().enumerate() {
-        for name in &wave.nodes {
-            let Some(planned) = plan.nodes.iter().find(|planned| planned.node.name == *name) else {
-                continue;
-            };
-            rows.push(vec![
-                (at + 1).to_string(),
-                wave.stage.to_string(),
-                name.clone(),
-                planned.plan.role.as_str().to_owned(),
-                planned.plan.tag.clone(),
-                changes_summary(&planned.plan.changes),
-            ]);
-        }
-    }
-    ui.result(&table(&rows))?;
-    for (names, changes) in groups(&plan.nodes) {
-        ui.result(&format!("{names}\n"))?;
-        for change in changes {
-            ui.result(&format!("  {change}\n"))?;
-        }
-    }
-    let mut notes: Vec<(&str, Vec<&str>)> = Vec::new();
-    for planned in &plan.nodes {
-        for note in &planned.plan.notes {
-            match notes.iter_mut().find(|(other, _)| other == note) {
-                Some((_, names)) => names.push(&planned.node.name),
-                None => notes.push((note, vec![&planned.node.name])),
-            }
-        }
-    }
-    for (note, names) in notes {
-        ui.result(&format!("! {}: {note}\n", names.join(", ")))?;
-    }
-    if images.is_empty() {
-        ui.result("! verify.images names no image: that the mirrors serve is not proven\n")?;
-    }
-    Ok(())
-}
-
-/// Groups nodes whose changes are the same, secrets included.
-fn groups(nodes: &[Planned]) -> Vec<(String, &[Change])> {
-    let drifts: Vec<Option<&Drift>> = nodes.iter().map(|planned| Some(&planned.drift)).collect();
-    let same = same_as(&drifts);
-    let mut out = Vec::new();
-    for (at, planned) in nodes.iter().enumerate() {
-        if planned.plan.changes.is_empty() || same.get(at).copied().flatten().is_some() {
-            continue;
-        }
-        let others = nodes.iter().zip(&same).filter(|(_, same)| **same == Some(at));
-        let names = std::iter::once(planned).chain(others.map(|(other, _)| other));
-        let names: Vec<&str> = names.map(|planned| planned.node.name.as_str()).collect();
-        out.push((names.join(", "), planned.plan.changes.as_slice()));
-    }
-    out
-}
-
-fn plan_json(session: &Session, plan: &Plan, failures: usize, trial: Duration, images: &[String]) -> Value {
-    let waves = plan.waves.iter().map(|wave| json!({"stage": wave.stage.as_str(), "nodes": wave.nodes}));
-    let nodes = plan.nodes.iter().map(|planned| {
-        json!({
-            "name": planned.node.name,
-            "address": planned.node.target.to_string(),
-            "role": planned.plan.role.as_str(),
-            "version": planned.plan.tag,
-            "changed": !planned.plan.changes.is_empty(),
-            "items": planned.plan.changes.iter().map(Change::to_json).collect::<Vec<_>>(),
-            "notes": planned.plan.notes,
-        })
-    });
-    json!({
-        "apiVersion": "talmirror/v1",
-        "kind": "RolloutEvents",
-        "event": "plan",
-        "context": session.context_name,
-        "tryTimeoutSeconds": trial.as_secs_f64(),
-        "maxFailures": failures,
-        "images": images,
-        "waves": waves.collect::<Vec<_>>(),
-        "nodes": nodes.collect::<Vec<_>>(),
-    })
 }
 
 fn confirm(global: &Global, args: &RolloutArgs, nodes: usize) -> Result<(), CliError> {

@@ -124,7 +124,7 @@ fn new(cluster: &Cluster, inventory: &Inventory, name: &str, old: &str) -> Strin
 
 /// A rollout with short times.
 pub fn line(more: &str) -> String {
-    format!("rollout --yes --try-timeout 6s --settle 1500ms --timeout 1500ms {more}")
+    format!("rollout --yes --try-timeout 8s --settle 2500ms --timeout 2500ms {more}")
 }
 
 /// The last line that a run printed.
