@@ -34,3 +34,5 @@ mod simulated;
 mod talos;
 mod terminal;
 mod validate;
+
+use sim::authority;
