@@ -56,3 +56,57 @@ pub(super) fn log(asked: &Asked, answered: &Answered<'_>) {
         error = answered.error.as_deref(),
     );
 }
+
+#[cfg(test)]
+mod tests {
+    use std::io;
+    use std::sync::{Arc, Mutex};
+
+    use super::*;
+
+    #[derive(Clone, Default)]
+    struct Lines(Arc<Mutex<Vec<u8>>>);
+
+    impl io::Write for Lines {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            self.0.lock().unwrap().extend_from_slice(bytes);
+            Ok(bytes.len())
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn a_line_an_answer_without_the_query() {
+        let lines = Lines::default();
+        let writer = lines.clone();
+        let json = tracing_subscriber::fmt().json().flatten_event(true).with_writer(move || writer.clone());
+        tracing::subscriber::with_default(json.finish(), || {
+            assert!(wanted());
+            let uri = "/v2/a/blobs/sha256:0?X-Amz-Signature=s3cr3t-x&ns=docker.io".parse().unwrap();
+            let asked = Asked { peer: "10.0.0.1:5".parse().unwrap(), method: Method::GET, uri };
+            let answered = Answered {
+                kind: Kind::Blob,
+                outcome: Outcome::Follow,
+                status: StatusCode::OK,
+                end: End::Broken,
+                sent: 7,
+                took: Duration::from_micros(12),
+                user: Some(&Identity::new("ada")),
+                error: Some("wrong bytes".to_owned()),
+            };
+            log(&asked, &answered);
+        });
+        let text = String::from_utf8(lines.0.lock().unwrap().clone()).unwrap();
+        let mut line: serde_json::Value = serde_json::from_str(&text).unwrap();
+        line.as_object_mut().unwrap().remove("timestamp");
+        let wanted = serde_json::json!({
+            "level": "INFO", "target": "access", "peer": "10.0.0.1", "user": "ada", "method": "GET",
+            "path": "/v2/a/blobs/sha256:0", "ns": "docker.io", "status": 200, "kind": "blob", "cache": "follow",
+            "bytes": 7, "micros": 12, "end": "broken", "error": "wrong bytes",
+        });
+        assert_eq!(line, wanted);
+    }
+}

@@ -1,8 +1,14 @@
 //! HTTP/1.1, the protocol that nodes speak to registries.
 //!
 //! It is our own, over `httparse`, because hyper gives a body no way to the socket but through memory (hyper issue
-//! 3026): here the kernel sends blobs from the page cache, and a small answer is one write. What is left out makes
-//! it small: requests have no bodies, and answers always have a length.
+//! 3026): here the kernel sends blobs from the page cache, and a small answer is one read and one write. What is left
+//! out makes it small: requests have no bodies, and answers always have a length.
+//!
+//! Processor time of the server alone, on two shared processors of 2026, against nginx 1.22 with `proxy_cache`
+//! (`benches/cache/transport.rs`; `wrk -t2 -c64`, eight clients): 7 to 8 µs for a manifest of 1 KiB against 11 to 12,
+//! 0.14 s for a GiB of blobs against 0.23. One runtime of several threads costs no more for a request than one of one
+//! thread, so that there is no need for a runtime and a socket (`SO_REUSEPORT`) for each, which would leave threads
+//! idle whose share of the connections is small.
 
 use std::cell::{Cell, RefCell};
 use std::future::Future as _;

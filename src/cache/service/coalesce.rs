@@ -5,12 +5,16 @@ use std::sync::{Arc, Mutex, PoisonError};
 use futures_util::FutureExt;
 use futures_util::future::{BoxFuture, Shared};
 
+/// A run that any number of callers wait for.
+type Run<V> = Shared<BoxFuture<'static, Option<V>>>;
+type Runs<K, V> = HashMap<K, Run<V>>;
+
 /// Work of which one run serves all who want it at the same time.
 ///
 /// A run belongs to nobody: it goes on when whoever began it has gone.
 #[derive(Debug)]
 pub(super) struct Coalesce<K, V: Clone> {
-    running: Arc<Mutex<HashMap<K, Shared<BoxFuture<'static, Option<V>>>>>>,
+    running: Arc<Mutex<Runs<K, V>>>,
 }
 
 impl<K, V: Clone> Default for Coalesce<K, V> {
@@ -36,11 +40,7 @@ where
     /// Returns what the work for a key gives: that of the run that is on, else of one that begins now.
     ///
     /// The result is [`None`] if the run panicked. Must be called within a runtime.
-    pub(super) fn run<F>(
-        &self,
-        key: K,
-        work: impl FnOnce() -> F,
-    ) -> (Part, Shared<BoxFuture<'static, Option<V>>>)
+    pub(super) fn run<F>(&self, key: K, work: impl FnOnce() -> F) -> (Part, Run<V>)
     where
         F: Future<Output = V> + Send + 'static,
     {
@@ -62,7 +62,7 @@ where
 
 /// Takes a run off the list when it ends, however it ends.
 struct Done<K: Hash + Eq, V: Clone> {
-    running: Arc<Mutex<HashMap<K, Shared<BoxFuture<'static, Option<V>>>>>>,
+    running: Arc<Mutex<Runs<K, V>>>,
     key: K,
 }
 

@@ -46,14 +46,13 @@ impl Inner {
         asked: &Asked<'_>,
         tag: &Tag,
     ) -> Result<Response<Body>, Refusal> {
-        let (ready, outcome, stale) = match self.at_hand(asked, tag).await? {
-            Some(found) => found,
-            None => {
-                self.not_absent(&asked.origin, tag)?;
-                match self.fetch(asked, TagOrDigest::Tag(tag.clone())).await? {
-                    (outcome, Got::Kept(ready)) => (ready, outcome, None),
-                    (outcome, passing @ Got::Passing(_)) => return Ok(asked.got(&passing, By::Tag, outcome)),
-                }
+        let (ready, outcome, stale) = if let Some(found) = self.at_hand(asked, tag).await? {
+            found
+        } else {
+            self.not_absent(&asked.origin, tag)?;
+            match self.fetch(asked, TagOrDigest::Tag(tag.clone())).await? {
+                (outcome, Got::Kept(ready)) => (ready, outcome, None),
+                (outcome, passing @ Got::Passing(_)) => return Ok(asked.got(&passing, By::Tag, outcome)),
             }
         };
         let accept = asked.accept();

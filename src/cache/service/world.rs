@@ -58,7 +58,7 @@ impl World {
 
     /// Returns whether a registry's content is for those only who may have it; what is served no more is.
     pub(super) fn is_private(&self, registry: &RegistryHost) -> bool {
-        self.config.upstreams.get(registry).is_none_or(|upstream| upstream.is_private())
+        self.config.upstreams.get(registry).is_none_or(UpstreamConfig::is_private)
     }
 
     /// Returns whether a client may read from a repository: by its patterns, and by who the client is.
