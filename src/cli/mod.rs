@@ -1,6 +1,7 @@
 //! The command line: arguments, one file a command, tables, prompts, errors with hints, exit codes.
 
 mod args;
+mod backup_file;
 mod commands;
 mod crypt;
 mod current;
@@ -9,6 +10,9 @@ mod files;
 mod live;
 mod load;
 mod output;
+mod plan;
+mod progress;
+mod roll;
 
 use std::ffi::OsString;
 use std::process::ExitCode;
@@ -44,6 +48,9 @@ fn run(ui: &mut Ui, global: &Global, command: Command) -> Result<exit::Exit, Cli
         Command::Generate(args) => commands::generate::run(ui, global, args),
         Command::Diff(args) => commands::diff::run(ui, global, args),
         Command::Nodes(args) => commands::nodes::run(ui, global, args),
+        Command::Rollout(args) => commands::rollout::run(ui, global, args),
+        Command::Rollback(args) => commands::rollback::run(ui, global, args),
+        Command::Backup(args) => commands::backup::run(ui, global, args),
         Command::Machineconfig(args) => commands::machineconfig::run(ui, global, args),
         Command::Encrypt(args) => commands::encrypt::run(ui, global, args),
         Command::Decrypt(args) => commands::decrypt::run(ui, global, args),

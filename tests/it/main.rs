@@ -11,8 +11,7 @@
     missing_docs
 )]
 
-#[path = "../support/authority.rs"]
-mod authority;
+mod backup;
 mod bad_input;
 mod cache;
 #[path = "../support/cache.rs"]
@@ -26,10 +25,14 @@ mod init;
 mod layering;
 mod nodes;
 mod readme;
+mod rollout;
 mod run;
 mod secrets;
+#[path = "../../examples/simulated-cluster/sim/mod.rs"]
+mod sim;
+mod simulated;
 mod talos;
-#[path = "../support/talos_api.rs"]
-mod talos_api;
 mod terminal;
 mod validate;
+
+use sim::authority;

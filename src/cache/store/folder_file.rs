@@ -194,9 +194,12 @@ impl Folder {
     pub(super) fn sync_names(&self) -> io::Result<()> {
         let unsynced = std::mem::take(&mut *self.unsynced.lock().unwrap_or_else(PoisonError::into_inner));
         for folder in unsynced {
-            File::open(&folder)
-                .and_then(|folder| folder.sync_all())
-                .map_err(|error| at("write to", &folder, error))?;
+            match File::open(&folder).and_then(|folder| folder.sync_all()) {
+                // Some network file systems know no such thing; what gets lost there is fetched again.
+                Err(error)
+                    if matches!(error.kind(), io::ErrorKind::InvalidInput | io::ErrorKind::Unsupported) => {}
+                other => other.map_err(|error| at("write to", &folder, error))?,
+            }
         }
         Ok(())
     }

@@ -88,6 +88,11 @@ impl FsStore {
         Ok(Self { keeper, doubt: tokio::sync::Mutex::new(()), tending })
     }
 
+    /// Takes other pins, as a configuration that was read again may say.
+    pub fn set_pins(&self, pins: Option<Pins>) {
+        self.keeper.set_pins(pins);
+    }
+
     /// Ends in order, so that the next start need not look at anything.
     pub async fn close(&self) -> io::Result<()> {
         self.tending.abort();

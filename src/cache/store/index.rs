@@ -120,6 +120,13 @@ impl Index {
         }
     }
 
+    /// Forgets what may be evicted and what not.
+    pub(super) fn forget_pins(&mut self) {
+        for entry in self.entries.values_mut() {
+            entry.pin = Pin::Unknown;
+        }
+    }
+
     /// Doubts every file that was not known to be on the disk when the machine went down.
     pub(super) fn doubt(&mut self) {
         for entry in self.entries.values_mut().filter(|entry| entry.trust == Trust::Written) {

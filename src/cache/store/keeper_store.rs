@@ -33,7 +33,7 @@ pub(super) struct Keeper {
     /// What is to stay free on the disk.
     pub(super) reserve: u64,
     durability: Durability,
-    pub(super) pins: Option<Pins>,
+    pub(super) pins: Mutex<Option<Pins>>,
     boot: Option<String>,
 }
 
@@ -113,7 +113,7 @@ impl Keeper {
             levels: Levels::of(cap - cap / OWN_SHARE),
             reserve,
             durability: config.durability,
-            pins: config.pins,
+            pins: Mutex::new(config.pins),
             boot,
         })
     }

@@ -1,6 +1,7 @@
 use std::io;
 use std::sync::PoisonError;
 
+use super::Pins;
 use super::index::Pin;
 use super::interface::Object;
 use super::keeper_store::{Keeper, now};
@@ -10,7 +11,9 @@ use crate::cache::evict::order;
 /// How a keeper makes room, and keeps account of it.
 impl Keeper {
     fn is_pinned(&self, object: &Object) -> bool {
-        let Some(pins) = &self.pins else { return false };
+        let Some(pins) = self.pins.lock().unwrap_or_else(PoisonError::into_inner).clone() else {
+            return false;
+        };
         match self.account().index.get(object).map(|entry| entry.pin) {
             Some(Pin::Yes) => return true,
             Some(Pin::No) => return false,
@@ -27,6 +30,12 @@ impl Keeper {
                 true
             }
         }
+    }
+
+    /// Takes other pins; what they say of things that are there is asked anew.
+    pub(super) fn set_pins(&self, pins: Option<Pins>) {
+        *self.pins.lock().unwrap_or_else(PoisonError::into_inner) = pins;
+        self.account().index.forget_pins();
     }
 
     /// Sets room aside, and evicts what is in its way, if enough can be evicted.

@@ -1,0 +1,305 @@
+use std::future::Future;
+use std::path::{Path, PathBuf};
+use std::pin::pin;
+use std::sync::Arc;
+
+use clap::ValueEnum;
+use jiff::Timestamp;
+use serde_json::json;
+use tokio::sync::{mpsc, watch};
+
+use super::args::Global;
+use super::crypt;
+use super::error::CliError;
+use super::exit::{self, Exit};
+use super::live::Session;
+use super::load::{self, Loaded, count};
+use super::progress::Progress;
+use super::ui::Ui;
+use crate::rollout::{self, Crew, Event, Journal, Lock, Outcome, Pace, StoreError, Summary};
+use crate::secret::Secret;
+use crate::sops::{Encrypted, Recipient, Rule, Settings, SopsError, looks_encrypted};
+use crate::talos::NodeClient;
+
+/// How a rollout is told.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Format {
+    /// For people: the plan and the end as results, the steps as the story.
+    Text,
+    /// One JSON object for each event, one a line.
+    Json,
+}
+
+impl From<StoreError> for CliError {
+    fn from(error: StoreError) -> Self {
+        let (exit, help) = match &error {
+            StoreError::Write { .. } => (exit::WRITE, "is there room, and may you write there?"),
+            StoreError::Read { .. } | StoreError::Journal { .. } => {
+                (exit::INVALID, "name the folder of a rollout's journal with --journal")
+            }
+            StoreError::Taken(_) => (exit::USAGE, "go on with it: --resume; or name another folder"),
+            StoreError::Locked(_) => (exit::STOPPED, "wait until it is done"),
+            StoreError::Sops { .. } => (
+                exit::SECRET,
+                "the originals are encrypted for whoever may read the inventory: is your key at hand?",
+            ),
+            StoreError::Changed(_) => {
+                (exit::INVALID, "put the original of this file back, or restore the node by hand")
+            }
+        };
+        Self::from_error(exit, error).help(help)
+    }
+}
+
+/// Returns the folder of a cluster's rollouts.
+pub(super) fn cluster_folder(session: &Session) -> Result<PathBuf, CliError> {
+    let state = load::environment("XDG_STATE_HOME").filter(|folder| !folder.is_empty()).map(PathBuf::from);
+    let state = state.or_else(|| Some(std::env::home_dir()?.join(".local/state")));
+    let state = state.ok_or_else(|| {
+        CliError::usage("there is no home to keep a journal in").help("name a folder with --journal")
+    })?;
+    let name = rollout::file_name(&session.context_name, &session.fingerprint(), "d");
+    Ok(state.join("talmirror").join(name.trim_end_matches(".d")))
+}
+
+/// Returns the folder of the rollout that is meant: the one that is named, else the latest.
+pub(super) fn earlier(session: &Session, named: Option<&PathBuf>) -> Result<PathBuf, CliError> {
+    if let Some(folder) = named {
+        return Ok(folder.clone());
+    }
+    let folder = cluster_folder(session)?;
+    rollout::latest(&folder).ok_or_else(|| {
+        CliError::new(exit::INVALID, format!("there is no earlier rollout in `{}`", folder.display()))
+            .help("name the folder of its journal with --journal")
+    })
+}
+
+/// Takes the cluster's lock, and the journal's, where it lies elsewhere.
+pub(super) fn lock(session: &Session, folder: &Path) -> Result<Vec<Lock>, CliError> {
+    let cluster = cluster_folder(session)?;
+    let mut locks = vec![Lock::take(&cluster)?];
+    if !folder.starts_with(&cluster) {
+        locks.push(Lock::take(folder)?);
+    }
+    Ok(locks)
+}
+
+/// Returns how originals are encrypted: for whoever may read the inventory.
+pub(super) fn settings(ui: &mut Ui, global: &Global) -> Result<Option<Settings>, CliError> {
+    let text = if global.inventory == "-" { String::new() } else { load::read_inventory(global)? };
+    let recipients: Vec<Recipient> = if looks_encrypted(&text) {
+        let file = Encrypted::parse(&text).map_err(|error| crypt::failed(error, &global.inventory))?;
+        file.recipients().iter().filter_map(|name| name.parse().ok()).collect()
+    } else {
+        let path =
+            std::path::absolute(&global.inventory).unwrap_or_else(|_| PathBuf::from(&global.inventory));
+        let config = crypt::config()?;
+        let rule =
+            config.as_ref().and_then(|config| Some((config.creation_rule(&path).ok()?, config.indent)));
+        rule.and_then(|(rule, indent)| rule.settings(indent).ok())
+            .map_or_else(Vec::new, |found| found.recipients)
+    };
+    if recipients.is_empty() {
+        ui.warn(
+            "the nodes' old configs are kept in clear beside the journal; only you may read them",
+            Some("an inventory encrypted for an age recipient, or a rule of .sops.yaml for it, has them encrypted"),
+        );
+        return Ok(None);
+    }
+    let rule = Rule::encrypted_regex("^config$");
+    let rule = rule.map_err(|error| crypt::failed(SopsError::Rule(error), "the rule"))?;
+    Ok(Some(Settings::new(rule, recipients)))
+}
+
+/// Decrypts what a journal keeps.
+pub(super) fn decrypt(global: &Global) -> impl Fn(&str) -> Result<Secret<String>, SopsError> + '_ {
+    |text| crypt::open(text, global)
+}
+
+/// What a rollout's nodes share.
+pub(super) struct Gear {
+    pub(super) journal: Journal,
+    pub(super) pace: Pace,
+    pub(super) images: Vec<String>,
+    pub(super) control_plane: Vec<(String, NodeClient)>,
+}
+
+/// Carries out work on nodes, and tells what happens meanwhile; [`None`]: the user has left it in the middle.
+pub(super) fn carry_out<T, F>(
+    ui: &mut Ui,
+    session: &Session,
+    gear: Gear,
+    format: Format,
+    work: impl FnOnce(Arc<Crew>) -> F,
+) -> Result<Option<T>, CliError>
+where
+    F: Future<Output = T>,
+{
+    let names = session.nodes.iter().map(|node| node.name.as_str());
+    let mut progress = Progress::new(names);
+    let done = session.wait(async {
+        let (events, mut told) = mpsc::unbounded_channel();
+        let (stop, stopped) = watch::channel(false);
+        let crew = Arc::new(Crew {
+            journal: gear.journal,
+            pace: gear.pace,
+            images: gear.images,
+            control_plane: gear.control_plane,
+            events,
+            stop: stopped,
+        });
+        let mut work = pin!(work(crew));
+        let mut signals = Signals::new().map_err(|error| CliError::from_error(exit::WRITE, error))?;
+        let done = loop {
+            tokio::select! {
+                biased;
+                Some(event) = told.recv() => tell(ui, &mut progress, format, &event)?,
+                () = signals.next() => {
+                    if stop.send_replace(true) {
+                        break None;
+                    }
+                    ui.warn(
+                        "stopping: the node in hand is brought to its old or its new config first",
+                        Some("once more leaves at once"),
+                    );
+                }
+                done = &mut work => break Some(done),
+            }
+        };
+        while let Ok(event) = told.try_recv() {
+            tell(ui, &mut progress, format, &event)?;
+        }
+        Ok::<_, CliError>(done)
+    });
+    let done = done.transpose()?.flatten();
+    if done.is_none() {
+        ui.live(&[]);
+        let now = Timestamp::now();
+        for line in progress.abandoned(now) {
+            ui.warn(&line, None);
+        }
+        let last = "left in the middle; next: talmirror rollout --resume";
+        match format {
+            Format::Text => ui.result(&format!("{last}\n"))?,
+            Format::Json => ui.json_line(
+                &json!({"at": now.to_string(), "event": "abandoned", "nodes": progress.abandoned(now)}),
+            )?,
+        }
+    }
+    Ok(done)
+}
+
+fn tell(ui: &mut Ui, progress: &mut Progress, format: Format, event: &Event) -> Result<(), CliError> {
+    let line = progress.add(event);
+    if format == Format::Json {
+        return ui.json_line(&event.to_json());
+    }
+    if ui.is_live() {
+        let lasting = !matches!(event.what, rollout::What::Begins { .. } | rollout::What::Ends { .. });
+        if let Some(line) = line.filter(|_| lasting) {
+            ui.note(&line);
+        }
+        ui.live(&progress.lines());
+    } else if let Some(line) = line {
+        let at = event.at.strftime("%Y-%m-%dT%H:%M:%SZ");
+        for line in line.lines() {
+            ui.note(&format!("{at} {line}"));
+        }
+    }
+    Ok(())
+}
+
+/// Ctrl-C, and what asks a process to end.
+struct Signals {
+    #[cfg(unix)]
+    terminate: tokio::signal::unix::Signal,
+    #[cfg(unix)]
+    interrupt: tokio::signal::unix::Signal,
+}
+
+impl Signals {
+    fn new() -> std::io::Result<Self> {
+        #[cfg(unix)]
+        {
+            use tokio::signal::unix::{SignalKind, signal};
+            let (terminate, interrupt) = (SignalKind::terminate(), SignalKind::interrupt());
+            Ok(Self { terminate: signal(terminate)?, interrupt: signal(interrupt)? })
+        }
+        #[cfg(not(unix))]
+        Ok(Self {})
+    }
+
+    async fn next(&mut self) {
+        #[cfg(unix)]
+        tokio::select! {
+            _ = self.terminate.recv() => {}
+            _ = self.interrupt.recv() => {}
+        }
+        #[cfg(not(unix))]
+        let _ = tokio::signal::ctrl_c().await;
+    }
+}
+
+/// Returns the exit code that a summary ends with.
+pub(super) fn exit_of(summary: &Summary) -> Exit {
+    let any = |is: fn(&Outcome) -> bool| !summary.named(is).is_empty();
+    if any(|outcome| matches!(outcome, Outcome::Unknown { .. })) {
+        exit::UNKNOWN
+    } else if summary.interrupted && !summary.is_complete() {
+        exit::INTERRUPTED
+    } else if any(|outcome| matches!(outcome, Outcome::Reverted { .. })) {
+        exit::ROLLED_BACK
+    } else if summary.is_complete() {
+        exit::OK
+    } else {
+        exit::STOPPED
+    }
+}
+
+/// Returns the sentence that says what happened.
+pub(super) fn sentence(summary: &Summary) -> String {
+    let mut parts = Vec::new();
+    let mut add = |names: Vec<&str>, word: &str| match names.as_slice() {
+        [] => {}
+        [one] => parts.push(format!("{one} {word}")),
+        few if few.len() < 4 => parts.push(format!("{} {word}", few.join(", "))),
+        many => parts.push(format!("{} {word}", count(many.len(), "node"))),
+    };
+    add(summary.named(|outcome| matches!(outcome, Outcome::Updated)), "updated");
+    add(summary.named(|outcome| matches!(outcome, Outcome::Unchanged)), "unchanged");
+    add(summary.named(|outcome| matches!(outcome, Outcome::Reverted { .. })), "back to the old config");
+    add(summary.named(|outcome| matches!(outcome, Outcome::Unknown { .. })), "UNKNOWN");
+    let untouched = summary.named(|outcome| matches!(outcome, Outcome::Untouched { .. }));
+    add(untouched.into_iter().chain(summary.left.iter().map(String::as_str)).collect(), "untouched");
+    let cause = summary.ended.iter().find_map(|(name, outcome)| Some((name, outcome.reason()?)));
+    let cause = cause.map(|(name, reason)| format!(". {name}: {reason}")).unwrap_or_default();
+    format!("{}{cause}", parts.join("; "))
+}
+
+/// Returns the summary as an object for scripts.
+pub(super) fn summary_json(summary: &Summary, exit: Exit, next: Option<&str>) -> serde_json::Value {
+    let nodes = summary.ended.iter().map(
+        |(name, outcome)| json!({"name": name, "outcome": outcome.as_str(), "reason": outcome.reason()}),
+    );
+    let left = summary.left.iter().map(|name| json!({"name": name, "outcome": "untouched", "reason": null}));
+    json!({
+        "at": Timestamp::now().to_string(),
+        "event": "end",
+        "exitCode": exit.code,
+        "nodes": nodes.chain(left).collect::<Vec<_>>(),
+        "summary": sentence(summary),
+        "next": next,
+    })
+}
+
+/// Returns the images that prove something, each written out.
+pub(super) fn images(loaded: &Loaded) -> Vec<String> {
+    let images = loaded.inventory.verify.images.iter();
+    let full = images.filter_map(|image| image.parse::<crate::image::Reference>().ok());
+    full.map(|image| {
+        let full = image.to_string();
+        let bare = format!("{}/{}", image.registry(), image.repository());
+        if full == bare { format!("{full}:latest") } else { full }
+    })
+    .collect()
+}

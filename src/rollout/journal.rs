@@ -1,0 +1,243 @@
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use super::config::{Digest, Known};
+use super::machine::{OnDisk, Sending, Which};
+
+/// A line of the journal: when, and what. Every record holds names, digests and words only, never a config.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Line {
+    /// When, as RFC 3339.
+    pub at: String,
+    /// What.
+    #[serde(flatten)]
+    pub record: Record,
+}
+
+/// What a journal tells.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "record", rename_all = "kebab-case", rename_all_fields = "camelCase")]
+pub enum Record {
+    /// A rollout begins.
+    Start {
+        /// What it is called.
+        id: String,
+        /// Of which talmirror.
+        version: String,
+        /// The talosconfig's context.
+        context: String,
+        /// The nodes in the order in which they come.
+        nodes: Vec<Address>,
+    },
+    /// It is taken up again.
+    Resume,
+    /// All of it is put back.
+    Rollback,
+    /// A node's original is saved, and what it will get is known.
+    Node {
+        /// Its name.
+        node: String,
+        /// The file that holds its original, beside the journal.
+        file: String,
+        /// The original's digest.
+        before: String,
+        /// The digest of the strict variant.
+        strict: Option<String>,
+        /// The digest of what it will get.
+        wanted: String,
+        /// Whether it is rebooted after the commit.
+        reboots: bool,
+    },
+    /// A config is about to be sent.
+    Send {
+        /// To which node.
+        node: String,
+        /// What.
+        what: String,
+    },
+    /// A node is about to be rebooted.
+    Reboot {
+        /// Which.
+        node: String,
+    },
+    /// Something was sent.
+    Sent {
+        /// To which node.
+        node: String,
+        /// What.
+        what: String,
+        /// `taken`, `refused`, `lost` or `not-sent`.
+        result: String,
+        /// Until when a trial lasts at most, as RFC 3339.
+        until: Option<String>,
+    },
+    /// A node is done with.
+    Done {
+        /// Which.
+        node: String,
+        /// What became of it.
+        outcome: String,
+        /// Why.
+        reason: Option<String>,
+    },
+    /// Nothing more is done.
+    Finish {
+        /// Whether every node is as it should be.
+        complete: bool,
+    },
+}
+
+/// A node and how it is reached.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Address {
+    /// Its name.
+    pub name: String,
+    /// Where it is.
+    pub address: String,
+}
+
+/// Why a journal cannot be read.
+#[derive(Debug, thiserror::Error)]
+pub enum JournalError {
+    /// A line is none of ours.
+    #[error("line {line} is no record of a rollout")]
+    Line {
+        /// Which.
+        line: usize,
+        /// Why not.
+        #[source]
+        source: serde_json::Error,
+    },
+    /// It does not say how the rollout began.
+    #[error("it does not say how the rollout began")]
+    NoStart,
+}
+
+/// What a journal says of a rollout.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct History {
+    /// What it is called.
+    pub id: String,
+    /// The talosconfig's context.
+    pub context: String,
+    /// The nodes in the order in which they came.
+    pub nodes: Vec<Address>,
+    /// What was done to them, by name.
+    pub told: BTreeMap<String, NodeHistory>,
+    /// Whether every node is as it should be.
+    pub complete: bool,
+}
+
+/// What a journal says of a node.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct NodeHistory {
+    /// The file of the first original, to which a rollback goes, and its digest.
+    pub first: Option<(String, Digest)>,
+    /// The file of the original of the last attempt.
+    pub file: Option<String>,
+    /// The configs of the last attempt.
+    pub known: Option<Known>,
+    /// What was sent last, whatever came of it.
+    pub sent: Option<Sending>,
+    /// Whether it was to be rebooted after the commit.
+    pub reboots: bool,
+    /// What became of it.
+    pub outcome: Option<String>,
+}
+
+impl Line {
+    /// Writes the line, its break included.
+    pub fn to_text(&self) -> String {
+        // Serialising names and words into memory cannot fail.
+        serde_json::to_string(self).map(|text| text + "\n").unwrap_or_default()
+    }
+}
+
+impl History {
+    /// Reads a journal. The last line may be cut off: whoever wrote it died meanwhile, before doing what it announces.
+    pub fn parse(text: &str) -> Result<Self, JournalError> {
+        let mut history = Self::default();
+        let whole = text.rfind('\n').map_or("", |end| text.get(..end).unwrap_or_default());
+        let mut started = false;
+        for (at, line) in whole.lines().enumerate() {
+            let line: Line =
+                serde_json::from_str(line).map_err(|source| JournalError::Line { line: at + 1, source })?;
+            started |= matches!(line.record, Record::Start { .. });
+            history.add(line.record);
+        }
+        if started { Ok(history) } else { Err(JournalError::NoStart) }
+    }
+
+    fn add(&mut self, record: Record) {
+        match record {
+            Record::Start { id, context, nodes, .. } => {
+                (self.id, self.context, self.nodes) = (id, context, nodes);
+            }
+            Record::Resume | Record::Rollback => self.complete = false,
+            Record::Node { node, file, before, strict, wanted, reboots } => {
+                let told = self.told.entry(node).or_default();
+                let before = Digest::from_text(&before);
+                told.first.get_or_insert((file.clone(), before.clone()));
+                told.file = Some(file);
+                let wanted = Digest::from_text(&wanted);
+                told.known = Some(Known { before, strict: strict.as_deref().map(Digest::from_text), wanted });
+                (told.sent, told.outcome, told.reboots) = (None, None, reboots);
+            }
+            Record::Send { node, what } => {
+                let told = self.told.entry(node).or_default();
+                told.sent = Sending::find(&what);
+                told.outcome = None;
+            }
+            Record::Reboot { .. } | Record::Sent { .. } => {}
+            Record::Done { node, outcome, .. } => {
+                self.told.entry(node).or_default().outcome = Some(outcome);
+            }
+            Record::Finish { complete } => self.complete = complete,
+        }
+    }
+}
+
+/// What an earlier run has left to do on a node, before anything new is planned.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Left {
+    /// Nothing: it has its old config, its new one, or somebody else's, and is planned for as any other.
+    Nothing,
+    /// The original has to be applied again: a trial may run.
+    Revert,
+    /// The commit has to be sent again: it may have been lost.
+    Commit,
+    /// Nobody knows what a config is that came in the middle of it.
+    Foreign,
+}
+
+/// Decides what is left to do on a node: by what it runs with first, and by the journal where that leaves it open.
+///
+/// After a boot, Talos does not tell a trial from a config that is on disk (`persistent` is not there): then the journal
+/// says whether it was a trial or a commit that was under way.
+pub fn left(told: &NodeHistory, active: Which, disk: OnDisk) -> Left {
+    let (Some(sent), Some(_)) = (told.sent, &told.known) else { return Left::Nothing };
+    let is = |outcome: &str| told.outcome.as_deref() == Some(outcome);
+    let settled = matches!(told.outcome.as_deref(), Some("updated" | "reverted" | "untouched" | "unchanged"));
+    match (active, disk) {
+        (Which::Other, _) | (_, OnDisk::Is(Which::Other)) if settled => Left::Nothing,
+        (Which::Other, _) | (_, OnDisk::Is(Which::Other)) => Left::Foreign,
+        (Which::Old, OnDisk::Is(Which::Old) | OnDisk::Unset | OnDisk::Hidden) => Left::Nothing,
+        (Which::Wanted, OnDisk::Is(Which::Wanted)) => Left::Nothing,
+        (Which::Wanted, OnDisk::Unset | OnDisk::Hidden) if is("updated") => Left::Nothing,
+        (Which::Wanted, _) if sent == Sending::Commit => Left::Commit,
+        (Which::Wanted | Which::Strict, _) => Left::Revert,
+        (Which::Old, OnDisk::Is(Which::Strict | Which::Wanted)) => Left::Revert,
+    }
+}
+
+/// Returns a name for the file of a node's original: the node's, made safe, and the beginning of the digest.
+pub fn file_name(node: &str, before: &Digest, ending: &str) -> String {
+    let safe = |c: char| if c.is_ascii_alphanumeric() || matches!(c, '.' | '-') { c } else { '_' };
+    let name: String = node.trim_start_matches('.').chars().map(safe).collect();
+    format!("{name}-{}.{ending}", before.as_str().get(..8).unwrap_or_default())
+}
+
+#[cfg(test)]
+#[path = "journal_tests.rs"]
+mod tests;
