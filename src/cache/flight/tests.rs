@@ -594,7 +594,7 @@ fn answer() -> impl Strategy<Value = Answer> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 96, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
 
     /// Whatever transfers do, and wherever the room ends: readers get the right bytes; and where an upstream lies,
     /// nobody who asked for the end gets all of it.
