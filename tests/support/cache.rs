@@ -28,7 +28,7 @@ pub struct Cache {
     child: Child,
     log: Arc<Mutex<String>>,
     start: Start,
-    _dir: Option<Arc<tempfile::TempDir>>,
+    dir: Option<Arc<tempfile::TempDir>>,
 }
 
 /// An answer, read to its end or to where it broke off.
@@ -140,20 +140,22 @@ impl Start {
         let (stderr, lines) = (child.stderr.take().unwrap(), Arc::clone(&log));
         std::thread::spawn(move || {
             for line in BufReader::new(stderr).lines().map_while(Result::ok) {
+                {
+                    let mut log = lines.lock().unwrap();
+                    log.push_str(&line);
+                    log.push('\n');
+                }
                 if let Some(rest) = line.strip_prefix("listening on ") {
                     let (_, address) = rest.split_once("://").unwrap();
                     let _ = send.send(address.split(',').next().unwrap().parse().unwrap());
                 }
-                let mut log = lines.lock().unwrap();
-                log.push_str(&line);
-                log.push('\n');
             }
         });
         let address = bound.recv_timeout(PATIENCE).unwrap_or_else(|_| {
             let _ = child.kill();
             panic!("it does not listen:\n{}", log.lock().unwrap())
         });
-        Cache { address, root, child, log, start: self, _dir: dir }
+        Cache { address, root, child, log, start: self, dir }
     }
 }
 
@@ -276,7 +278,7 @@ impl Cache {
     }
 
     fn again(&self) -> Self {
-        self.start.clone().run_in(self.root.clone(), self._dir.clone())
+        self.start.clone().run_in(self.root.clone(), self.dir.clone())
     }
 
     /// Runs another command of the program over the same folder, and returns its standard output.

@@ -1,5 +1,5 @@
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use clap::Args;
@@ -8,7 +8,6 @@ use tokio::signal::unix::{SignalKind, signal};
 use super::args::{ConfigArgs, RootArgs, ServerArgs};
 use super::control::Control;
 use super::load::{Loaded, load, root};
-use crate::cache::Glob;
 use crate::cache::config::{Authenticate, Config, LogFormat, Overlay};
 use crate::cache::flight::{Flights, Rules};
 use crate::cache::server::{
@@ -16,7 +15,7 @@ use crate::cache::server::{
     Strangers, TlsFiles, log_json, log_text, notify_ready, notify_reloading, notify_stopping,
 };
 use crate::cache::service::{Service, World};
-use crate::cache::store::{FsConfig, FsStore, Origin, Store};
+use crate::cache::store::{FsConfig, FsStore, Origin, Pins, Store};
 use crate::oci::{Http, HttpSettings};
 use crate::ui::Ui;
 use crate::ui::error::CliError;
@@ -94,13 +93,19 @@ impl From<ServerError> for CliError {
     }
 }
 
-/// Repositories whose content stays; what is read again changes it.
-type Pins = Arc<RwLock<Vec<Glob>>>;
+/// Returns what content stays, whatever else comes: that of repositories by their names.
+fn pins(config: &Config) -> Option<Pins> {
+    let globs = config.pins.clone();
+    let pinned = move |origin: &Origin| {
+        let name = format!("{}/{}", origin.registry, origin.repository);
+        globs.iter().any(|glob| glob.matches(&name))
+    };
+    if config.pins.is_empty() { None } else { Some(Arc::new(pinned)) }
+}
 
 async fn serve(ui: &mut Ui, args: &ServeArgs, config: Config) -> Result<Exit, CliError> {
     let folder = root(config.root.as_deref())?;
-    let pins: Pins = Arc::new(RwLock::new(config.pins.clone()));
-    let store = Arc::new(open(&folder, &config, Arc::clone(&pins)).await?);
+    let store = Arc::new(open(&folder, &config).await?);
     let (metrics, health) = (Arc::new(Metrics::new()), Arc::new(Health::default()));
     let rules = Rules { fills: config.limits.fills, ..Rules::default() };
     let flights = Flights::new(Arc::clone(&store) as Arc<dyn Store>, rules);
@@ -137,7 +142,7 @@ async fn serve(ui: &mut Ui, args: &ServeArgs, config: Config) -> Result<Exit, Cl
     let reload = Reload {
         args: args.clone(),
         service,
-        pins,
+        store: Arc::clone(&store),
         metrics: Arc::clone(&metrics),
         http,
         access,
@@ -166,15 +171,11 @@ fn join(addresses: &[std::net::SocketAddr]) -> String {
     addresses.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
 }
 
-async fn open(folder: &Path, config: &Config, pins: Pins) -> Result<FsStore, CliError> {
-    let pinned = move |origin: &Origin| {
-        let name = format!("{}/{}", origin.registry, origin.repository);
-        pins.read().unwrap_or_else(PoisonError::into_inner).iter().any(|glob| glob.matches(&name))
-    };
+async fn open(folder: &Path, config: &Config) -> Result<FsStore, CliError> {
     let settings = FsConfig {
         cap: config.size_cap.map(|size| size.0),
         reserve: config.reserve.map(|size| size.0),
-        pins: Some(Arc::new(pinned)),
+        pins: pins(config),
         ..FsConfig::new(folder.to_owned())
     };
     FsStore::open(settings).await.map_err(|error| {
@@ -239,7 +240,7 @@ impl Stop {
 struct Reload {
     args: ServeArgs,
     service: Service,
-    pins: Pins,
+    store: Arc<FsStore>,
     metrics: Arc<Metrics>,
     http: Http,
     access: Option<Arc<Access>>,
@@ -301,9 +302,10 @@ impl Reload {
             tracing::warn!("a change of `{what}` counts from the next start on");
         }
         let before = self.service.world();
-        self.pins.write().unwrap_or_else(PoisonError::into_inner).clone_from(&loaded.config.pins);
+        let pins = pins(&loaded.config);
         match World::new(loaded.config, Some(&before), &self.http, &self.metrics) {
             Ok(world) => {
+                self.store.set_pins(pins);
                 self.service.replace(world);
                 tracing::info!("configuration read again");
             }

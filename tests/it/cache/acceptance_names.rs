@@ -91,6 +91,27 @@ fn answers_that_need_no_upstream() {
     }
 }
 
+/// A layer that came through one repository, wanted through another that lists it, while upstream is down.
+#[test]
+fn what_is_public_and_listed_is_served_without_upstream() {
+    let upstream = Upstream::start();
+    let shared = b"shared".to_vec();
+    let (a, b) =
+        (upstream.image("o/a", "1", std::slice::from_ref(&shared)), upstream.image("o/b", "1", &[shared]));
+    let unlisted = upstream.image("o/c", "1", &[b"unlisted".to_vec()]);
+    let cache = Cache::of("docker.io", &upstream.url());
+    let get =
+        |repository: &str, what: &str| cache.get(&format!("/v2/docker.io/{repository}/{what}")).outcome().0;
+    assert_eq!(get("o/b", "manifests/1"), 200);
+    for digest in [&a.layers[0], &unlisted.layers[0]] {
+        let path = format!("/v2/docker.io/o/a/blobs/{digest}");
+        crate::cache_process::eventually("it is stored", || cache.get(&path).outcome() == (200, "HIT"));
+    }
+    upstream.always("/", Act::Close);
+    assert_eq!(get("o/b", &format!("blobs/{}", b.layers[0])), 200);
+    assert_eq!(get("o/b", &format!("blobs/{}", unlisted.layers[0])), 503);
+}
+
 /// A registry that takes a password, its credentials in a file, and users of the cache.
 struct Private {
     upstream: Upstream,
