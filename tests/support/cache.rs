@@ -28,7 +28,7 @@ pub struct Cache {
     child: Child,
     log: Arc<Mutex<String>>,
     start: Start,
-    _dir: Option<Arc<tempfile::TempDir>>,
+    dir: Option<Arc<tempfile::TempDir>>,
 }
 
 /// An answer, read to its end or to where it broke off.
@@ -153,7 +153,7 @@ impl Start {
             let _ = child.kill();
             panic!("it does not listen:\n{}", log.lock().unwrap())
         });
-        Cache { address, root, child, log, start: self, _dir: dir }
+        Cache { address, root, child, log, start: self, dir: dir }
     }
 }
 
@@ -276,7 +276,7 @@ impl Cache {
     }
 
     fn again(&self) -> Self {
-        self.start.clone().run_in(self.root.clone(), self._dir.clone())
+        self.start.clone().run_in(self.root.clone(), self.dir.clone())
     }
 
     /// Runs another command of the program over the same folder, and returns its standard output.
