@@ -5,6 +5,7 @@ package suite
 
 import (
 	"bytes"
+	"context"
 	"errors"
 	"fmt"
 	"os"
@@ -15,6 +16,7 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
+	"time"
 
 	"go.yaml.in/yaml/v3"
 )
@@ -129,7 +131,11 @@ func (b bed) run(t *testing.T, stdin []byte, command string, args ...string) res
 
 	var stdout, stderr bytes.Buffer
 
-	cmd := exec.Command(command, args...)
+	// A command that hangs is a failure with a name.
+	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Minute)
+	defer cancel()
+
+	cmd := exec.CommandContext(ctx, command, args...)
 	cmd.Dir, cmd.Env, cmd.Stdin, cmd.Stdout, cmd.Stderr = b.dir, b.env, bytes.NewReader(stdin), &stdout, &stderr
 
 	var exit *exec.ExitError
