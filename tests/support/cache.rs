@@ -140,20 +140,19 @@ impl Start {
         let (stderr, lines) = (child.stderr.take().unwrap(), Arc::clone(&log));
         std::thread::spawn(move || {
             for line in BufReader::new(stderr).lines().map_while(Result::ok) {
+                // First into the log: whoever knows the address may look there.
+                lines.lock().unwrap().push_str(&format!("{line}\n"));
                 if let Some(rest) = line.strip_prefix("listening on ") {
                     let (_, address) = rest.split_once("://").unwrap();
                     let _ = send.send(address.split(',').next().unwrap().parse().unwrap());
                 }
-                let mut log = lines.lock().unwrap();
-                log.push_str(&line);
-                log.push('\n');
             }
         });
         let address = bound.recv_timeout(PATIENCE).unwrap_or_else(|_| {
             let _ = child.kill();
             panic!("it does not listen:\n{}", log.lock().unwrap())
         });
-        Cache { address, root, child, log, start: self, dir: dir }
+        Cache { address, root, child, log, start: self, dir }
     }
 }
 
