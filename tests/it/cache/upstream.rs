@@ -26,7 +26,7 @@ struct Names;
 impl LookUp for Names {
     fn look_up(&self, name: String) -> BoxFuture<'static, std::io::Result<Vec<IpAddr>>> {
         Box::pin(async move {
-            if name.rsplit_once('.').is_some_and(|(_, last)| last == "test") {
+            if name.rsplit('.').next() == Some("test") {
                 Ok(vec![IpAddr::from([127, 0, 0, 1])])
             } else {
                 Err(std::io::Error::other("there is no such name"))
