@@ -141,12 +141,15 @@ impl Default for Bearer {
     }
 }
 
+/// A media type and bytes.
+type Document = (String, Arc<Vec<u8>>);
+
 #[derive(Default)]
 struct State {
     auth: Auth,
     blobs: BTreeMap<String, Arc<Vec<u8>>>,
     /// By repository and digest: media type and bytes.
-    manifests: BTreeMap<(String, String), (String, Arc<Vec<u8>>)>,
+    manifests: BTreeMap<(String, String), Document>,
     /// By repository and tag: a digest.
     tags: BTreeMap<(String, String), String>,
     /// By the digest of the subject: descriptors. `None`: the API is not there.

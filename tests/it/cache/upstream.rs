@@ -26,7 +26,7 @@ struct Names;
 impl LookUp for Names {
     fn look_up(&self, name: String) -> BoxFuture<'static, std::io::Result<Vec<IpAddr>>> {
         Box::pin(async move {
-            if name.ends_with(".test") {
+            if name.rsplit('.').next() == Some("test") {
                 Ok(vec![IpAddr::from([127, 0, 0, 1])])
             } else {
                 Err(std::io::Error::other("there is no such name"))
@@ -360,7 +360,9 @@ async fn credentials_do_not_follow_redirects() {
             // The same machine by another name is another origin.
             format!("http://registry.test:{}/cdn/{blob}", fake.address.port()),
         ] {
-            (fake.heal(), fake.forget(), cdn.forget());
+            fake.heal();
+            fake.forget();
+            cdn.forget();
             fake.rule(None, "/blobs/", 2, Act::Redirect(target.clone()));
             let upstream = upstream_with(&[&fake.url()], timeouts(), 8, |config| {
                 config.private = true;
@@ -496,7 +498,8 @@ async fn digests_that_head_does_not_tell() {
     let fake = Fake::start();
     let image = fake.image("a", "1", &[]);
     for act in [Act::Without("Docker-Content-Digest"), Act::error(405, "UNSUPPORTED"), Act::error(400, "X")] {
-        (fake.heal(), fake.forget());
+        fake.heal();
+        fake.forget();
         fake.rule(Some("HEAD"), "/manifests/", usize::MAX, act);
         fake.rule(Some("GET"), "/manifests/", usize::MAX, Act::Without("Docker-Content-Digest"));
         let upstream = upstream(&[&fake.url()]);
@@ -832,7 +835,8 @@ async fn a_signed_url_that_has_expired_is_asked_for_again() {
     let blob = cdn.blob("x");
     fake.always("/blobs/", Act::Redirect(format!("{}/cdn/{blob}?sig=s3cr3t-s", cdn.url())));
     for status in [401, 403, 410] {
-        (fake.forget(), cdn.forget());
+        fake.forget();
+        cdn.forget();
         cdn.times(1, "/cdn/", Act::error(status, "EXPIRED"));
         assert_eq!(pull(&private(&[&fake.url()]), &blob).await.unwrap(), b"x");
         assert_eq!((fake.seen().len(), cdn.seen().len()), (2, 2));
@@ -848,7 +852,8 @@ async fn sizes_of_blobs_that_head_does_not_tell() {
     let blob = fake.blob(noise(5000, 8));
     for act in [Act::error(404, "BLOB_UNKNOWN"), Act::error(405, "X"), Act::Chunked] {
         for ignored in [false, true] {
-            (fake.heal(), fake.forget());
+            fake.heal();
+            fake.forget();
             fake.rule(Some("HEAD"), "/blobs/", 1, act.clone());
             if ignored {
                 fake.always("/blobs/", Act::IgnoreRange);
