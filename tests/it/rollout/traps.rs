@@ -91,6 +91,10 @@ fn an_image_that_is_there_already_proves_nothing() {
     let ran = site.rollout("");
     assert_eq!(ran.code, 0, "{ran}");
     assert!(ran.stderr.contains("is there already (cri): its pull proves nothing"), "{ran}");
+    assert!(
+        last(&ran).starts_with("cp-1 updated, not proven. cp-1: registry.k8s.io/pause:3.10 is there"),
+        "{ran}"
+    );
 }
 
 #[test]
@@ -132,6 +136,76 @@ fn one_apply_at_a_time() {
     let ran = site.rollout("");
     assert_eq!(ran.code, 0, "{ran}");
     site.check_applies();
+}
+
+/// A config that is staged during a trial is on disk only, and what we would send would replace it.
+#[test]
+fn a_config_staged_during_a_trial_is_not_destroyed() {
+    for kind in [Kind::Slow(Duration::from_millis(400)), Kind::Reject] {
+        let site = Site::new(1, 0, &["v1.13.9"]);
+        site.cluster.fault("cp-1", Fault::new(Step::Pull, Kind::Slow(Duration::from_millis(400))));
+        site.cluster.fault("cp-1", Fault::once(Step::Commit, kind.clone()).after(1));
+        let staged = site.old["cp-1"].clone() + "# staged\n";
+        let ran = std::thread::scope(|scope| {
+            let ran = scope.spawn(|| site.rollout(""));
+            site.cluster.wait("the trial", |cluster| cluster.node("cp-1").state().trial.is_some());
+            let node = site.cluster.node("cp-1");
+            let mut state = node.state();
+            state.persistent = Some(crate::sim::Text::new(&staged));
+            (state.disk, state.trial) = (staged.clone(), None);
+            drop(state);
+            ran.join().unwrap()
+        });
+        assert_eq!(ran.code, 7, "{kind:?}: {ran}");
+        assert!(ran.stderr.contains("boots with what somebody else has staged"), "{kind:?}: {ran}");
+        assert_eq!(site.has("cp-1").1, staged, "{kind:?}: {ran}");
+    }
+}
+
+/// The strict variant of a config with fallback is, byte for byte, the one without that the node has.
+#[test]
+fn a_fallback_comes_back() {
+    let cluster = Cluster::start(1, 0, &["v1.13.9"], options()).unwrap();
+    let site = Site::of(cluster, "");
+    let inventory = site.place.read("mirrors.yaml");
+    let never = inventory.replace("{via: [mirror]}", "{via: [mirror], fallback: never}");
+    let always = inventory.replace("{via: [mirror]}", "{via: [mirror], fallback: upstream}");
+    site.place.write("mirrors.yaml", never);
+    assert_eq!(site.rollout("").code, 0);
+    let strict = site.has("cp-1").0;
+    assert!(strict.contains("skipFallback: true"), "{strict}");
+    site.place.write("mirrors.yaml", &always);
+    // A mirror that does not serve is found out before anything is sent.
+    let before = site.applies("cp-1").len();
+    site.cluster.mirror.answer(RegistryAnswer::Status(404));
+    let ran = site.rollout("");
+    assert_eq!((ran.code, site.applies("cp-1").len()), (8, before), "{ran}");
+    site.cluster.mirror.answer(RegistryAnswer::All);
+    let ran = site.rollout("");
+    assert_eq!((ran.code, last(&ran)), (0, "cp-1 updated"), "{ran}");
+    assert_eq!(modes(&site, "cp-1")[before..], ["TRY", "NO_REBOOT"]);
+    assert!(!site.has("cp-1").1.contains("skipFallback: true"));
+}
+
+#[test]
+fn what_is_not_proven_is_not_claimed() {
+    // Nothing mirrors the image's registry.
+    let site = Site::new(1, 0, &["v1.13.9"]);
+    let inventory = site.place.read("mirrors.yaml").replace(", registry.k8s.io: {}", "");
+    site.place.write("mirrors.yaml", inventory);
+    let ran = site.rollout("");
+    assert_eq!(ran.code, 0, "{ran}");
+    assert!(
+        last(&ran).starts_with(
+            "cp-1 updated, not proven. cp-1: registry.k8s.io/pause:3.10 comes from its upstream"
+        ),
+        "{ran}"
+    );
+    assert!(
+        ran.stdout.contains("! cp-1: not proven: registry.k8s.io/pause:3.10 comes from its upstream"),
+        "{ran}"
+    );
+    assert!(ran.stdout.contains("no image of verify.images goes through docker.io, ghcr.io"), "{ran}");
 }
 
 /// A node that reboots during a trial has its old config, and the trial must not be committed on top of it.
