@@ -81,7 +81,7 @@ impl Hand {
 
     /// Asks for a reboot, where nothing speaks against it any more than at the beginning.
     pub(super) async fn reboot(&mut self) -> Seen {
-        if let Err(reason) = self.gate(self.role, Route { reboot: Reboot::After, ..BARE }).await {
+        if let Err(reason) = self.wait_until_well(self.role, Route { reboot: Reboot::After, ..BARE }).await {
             return Seen::NotSent(reason);
         }
         match boot_mark(&self.node).await {

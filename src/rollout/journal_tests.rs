@@ -102,8 +102,8 @@ fn what_is_left_is_decided_by_the_node_first() {
     assert_eq!(left(&reboots(&[]), Wanted, Hidden), Left::Reboot);
     assert_eq!(left(&reboots(&[]), Wanted, Is(Old)), Left::Commit);
     assert_eq!(left(&reboots(&[done("wants-reboot")]), Wanted, Is(Wanted)), Left::Reboot);
-    assert_eq!(left(&reboots(&[asked.clone()]), Wanted, Is(Wanted)), Left::Reboot);
-    assert_eq!(left(&reboots(&[asked.clone()]), Wanted, Hidden), Left::Commit);
+    assert_eq!(left(&reboots(std::slice::from_ref(&asked)), Wanted, Is(Wanted)), Left::Reboot);
+    assert_eq!(left(&reboots(std::slice::from_ref(&asked)), Wanted, Hidden), Left::Commit);
     assert_eq!(left(&reboots(&[asked]), Wanted, Unset), Left::Commit);
     assert_eq!(left(&reboots(&[done("updated")]), Wanted, Is(Wanted)), Left::Nothing);
     let done = told(&[node("a", "1"), send(Sending::Commit), done("updated")]);

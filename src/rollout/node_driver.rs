@@ -160,6 +160,16 @@ impl Hand {
 
     /// Waits until the node may be touched.
     pub(super) async fn gate(&self, role: Role, route: Route) -> Result<(), String> {
+        let may = self.wait_until_well(role, route).await;
+        may.map_err(
+            |why| {
+                if *self.crew.stop.borrow() { why } else { format!("it was not touched because {why}") }
+            },
+        )
+    }
+
+    /// Waits until nothing speaks against what is to be done to the node; returns what does when the time is up.
+    pub(super) async fn wait_until_well(&self, role: Role, route: Route) -> Result<(), String> {
         let end = Instant::now() + self.crew.pace.settle;
         let mut control_plane = self.crew.control_plane.clone();
         if control_plane.iter().all(|(name, _)| *name != self.name) {
@@ -188,7 +198,7 @@ impl Hand {
             }
             let why = flaws.join("; ");
             if Instant::now() >= end {
-                return Err(format!("it was not touched because {why}"));
+                return Err(why);
             }
             if why != told {
                 self.crew.tell(&self.name, What::Waits { why: why.clone() });

@@ -252,7 +252,7 @@ fn notes(
     }
     if !wishes.images.is_empty() && version.has_image_service() {
         let images = wishes.images.join(", ");
-        notes.push(format!("where it has {images}, they are removed and pulled again"));
+        notes.push(format!("removed and pulled again where it is there already: {images}"));
     }
     if !seen.foreign_hosts.is_empty() {
         let hosts = seen.foreign_hosts.join(", ");

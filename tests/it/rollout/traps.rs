@@ -141,10 +141,9 @@ fn one_apply_at_a_time() {
 /// A config that is staged during a trial is on disk only, and what we would send would replace it.
 #[test]
 fn a_config_staged_during_a_trial_is_not_destroyed() {
-    for kind in [Kind::Slow(Duration::from_millis(400)), Kind::Reject] {
+    for (step, kind) in [(Step::Pull, Kind::Slow(Duration::from_millis(400))), (Step::Render, Kind::Stale)] {
         let site = Site::new(1, 0, &["v1.13.9"]);
-        site.cluster.fault("cp-1", Fault::new(Step::Pull, Kind::Slow(Duration::from_millis(400))));
-        site.cluster.fault("cp-1", Fault::once(Step::Commit, kind.clone()).after(1));
+        site.cluster.fault("cp-1", Fault::new(step, kind.clone()));
         let staged = site.old["cp-1"].clone() + "# staged\n";
         let ran = std::thread::scope(|scope| {
             let ran = scope.spawn(|| site.rollout(""));
@@ -259,6 +258,28 @@ fn credentials_before_1_14_want_a_reboot() {
     assert!(ran.stdout.contains("new credentials restart containerd"), "{ran}");
 }
 
+/// A node that does not reboot keeps what was committed and verified, and is not done: the resume sees to it.
+#[test]
+fn a_reboot_that_does_not_come_is_not_forgotten() {
+    let site = Site::new(1, 1, &["v1.13.9"]);
+    let before = site.cluster.node("w-1").state().boots;
+    site.cluster.fault("w-1", Fault::new(Step::Reboot, Kind::Deny));
+    let ran = site.rollout("--reboot if-needed --canary w-1");
+    assert_eq!(ran.code, 8, "{ran}");
+    assert!(
+        last(&ran).starts_with("w-1 updated, not rebooted; cp-1 untouched. w-1: it has the new config"),
+        "{ran}"
+    );
+    assert!(site.is_new("w-1") && site.cluster.node("w-1").state().boots == before);
+    let again = site.rollout("--resume --reboot if-needed");
+    assert_eq!((again.code, last(&again).contains("w-1 updated, not rebooted")), (8, true), "{again}");
+    site.cluster.clear_faults();
+    let resumed = site.rollout("--resume --reboot if-needed");
+    assert_eq!(resumed.code, 0, "{resumed}");
+    assert_eq!(site.cluster.node("w-1").state().boots, before + 1, "{resumed}");
+    assert!(site.is_new("cp-1"), "{resumed}");
+}
+
 #[test]
 fn the_plan_shows_what_is_done_and_to_whom() {
     let site = Site::new(2, 3, &["v1.13.9", "v1.11.6"]);
@@ -278,6 +299,8 @@ fn the_plan_shows_what_is_done_and_to_whom() {
       + registry.k8s.io  endpoints[0] http://MIRROR/v2/registry.k8s.io, endpoints[0].overridePath true
       + auth MIRROR  username robot$talos, password <redacted>
     ! cp-1, cp-2, w-1, w-2, w-3: credentials reach pods' pulls only after a reboot
+    ! cp-1, w-1, w-3: removed and pulled again where it is there already: registry.k8s.io/pause:3.10
+    ! cp-1, cp-2, w-1, w-2, w-3: no image of verify.images goes through docker.io, ghcr.io: that they serve is not proven
     ! cp-2, w-2: this Talos removes no images: one that is there already proves nothing
     --- stderr
     next: talmirror rollout
