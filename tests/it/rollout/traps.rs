@@ -263,7 +263,8 @@ fn credentials_before_1_14_want_a_reboot() {
 fn a_reboot_that_does_not_come_is_not_forgotten() {
     let site = Site::new(1, 1, &["v1.13.9"]);
     let before = site.cluster.node("w-1").state().boots;
-    site.cluster.fault("w-1", Fault::new(Step::Reboot, Kind::Deny));
+    site.cluster
+        .fault("w-1", Fault::new(Step::Reboot, Kind::Refuse(Code::PermissionDenied, "no".to_owned())));
     let ran = site.rollout("--reboot if-needed --canary w-1");
     assert_eq!(ran.code, 8, "{ran}");
     assert!(
