@@ -118,6 +118,7 @@ fn to_json(terms: &Terms<'_>, plan: &Plan) -> Value {
             "changed": !planned.plan.changes.is_empty(),
             "items": planned.plan.changes.iter().map(Change::to_json).collect::<Vec<_>>(),
             "notes": planned.plan.notes,
+            "unproven": planned.plan.unproven,
         })
     });
     json!({

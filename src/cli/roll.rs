@@ -16,10 +16,13 @@ use super::live::Session;
 use super::load::{self, Loaded, count};
 use super::progress::Progress;
 use super::ui::Ui;
-use crate::rollout::{self, Crew, Event, Journal, Lock, Outcome, Pace, StoreError, Summary};
+use crate::rollout::{self, Crew, Event, History, Journal, Lock, Outcome, Pace, StoreError, Summary};
 use crate::secret::Secret;
 use crate::sops::{Encrypted, Recipient, Rule, Settings, SopsError, looks_encrypted};
 use crate::talos::NodeClient;
+
+/// How many earlier rollouts are asked what they have left.
+const JOURNALS: usize = 50;
 
 /// How a rollout is told.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -72,6 +75,29 @@ pub(super) fn earlier(session: &Session, named: Option<&PathBuf>) -> Result<Path
         CliError::new(exit::INVALID, format!("there is no earlier rollout in `{}`", folder.display()))
             .help("name the folder of its journal with --journal")
     })
+}
+
+/// Reads the journals of a cluster's rollouts, the newest first, that of `folder` among them wherever it lies.
+pub(super) fn journals(
+    ui: &mut Ui,
+    session: &Session,
+    folder: &Path,
+) -> Result<Vec<(String, History)>, CliError> {
+    let mut folders = rollout::newest(&cluster_folder(session)?);
+    if !folders.iter().any(|found| found == folder) && folder.join(rollout::JOURNAL).is_file() {
+        folders.insert(0, folder.to_owned());
+    }
+    let mut found = Vec::new();
+    for folder in folders.into_iter().take(JOURNALS) {
+        match rollout::history(&folder) {
+            Ok(history) => found.push((folder.display().to_string(), history)),
+            Err(error) => ui.warn(
+                &format!("what an earlier rollout has left cannot be read: {error}"),
+                Some("see what `talmirror nodes` says of the nodes"),
+            ),
+        }
+    }
+    Ok(found)
 }
 
 /// Takes the cluster's lock, and the journal's, where it lies elsewhere.
@@ -266,6 +292,8 @@ pub(super) fn sentence(summary: &Summary) -> String {
         many => parts.push(format!("{} {word}", count(many.len(), "node"))),
     };
     add(summary.named(|outcome| matches!(outcome, Outcome::Updated)), "updated");
+    add(summary.named(|outcome| matches!(outcome, Outcome::Unproven { .. })), "updated, not proven");
+    add(summary.named(|outcome| matches!(outcome, Outcome::WantsReboot { .. })), "updated, not rebooted");
     add(summary.named(|outcome| matches!(outcome, Outcome::Unchanged)), "unchanged");
     add(summary.named(|outcome| matches!(outcome, Outcome::Reverted { .. })), "back to the old config");
     add(summary.named(|outcome| matches!(outcome, Outcome::Unknown { .. })), "UNKNOWN");

@@ -7,8 +7,8 @@ use tokio::time::{Instant, sleep};
 use super::event::What;
 use super::journal::Record;
 use super::look_client::{boot_mark, chain, health_flaws};
-use super::machine::Seen;
-use super::node_driver::Hand;
+use super::machine::{Reboot, Route, Seen};
+use super::node_driver::{BARE, Hand};
 use super::outcome::Outcome;
 use crate::talos::{Instance, TalosError};
 
@@ -19,47 +19,71 @@ impl Hand {
         for image in &crew.images {
             for instance in [Instance::System, Instance::Cri] {
                 if let Err(error) = self.make_absent(image, instance).await {
-                    return Seen::Failed(format!("{image} ({}): {}", instance.as_str(), chain(&error)));
+                    return Seen::Failed(format!("{image} ({}): {error}", instance.as_str()));
                 }
                 let pulled = self.node.pull(image, instance, crew.pace.pull, &|_| {}).await;
                 if let Err(error) = pulled {
                     return Seen::Failed(format!("{} ({})", chain(&error), instance.as_str()));
                 }
+                self.removed.retain(|(other, of)| other != image || *of != instance);
             }
         }
         Seen::Well
     }
 
     /// Removes an image that is there already: pulling it would prove nothing.
-    pub(super) async fn make_absent(&mut self, image: &str, instance: Instance) -> Result<(), TalosError> {
-        let there = self.node.images(instance).await?.iter().any(|found| found.name == image);
+    pub(super) async fn make_absent(&mut self, image: &str, instance: Instance) -> Result<(), String> {
+        let there = self
+            .node
+            .images(instance)
+            .await
+            .map_err(|error| chain(&error))?
+            .iter()
+            .any(|found| found.name == image);
         if !there {
             return Ok(());
         }
         if !self.version.has_image_service() {
             let text = format!("{image} is there already ({}): its pull proves nothing", instance.as_str());
-            self.crew.tell(&self.name, What::Notes { text });
+            self.crew.tell(&self.name, What::Notes { text: text.clone() });
+            self.unproven.push(text);
             return Ok(());
         }
+        // What is not written down is not removed: it would be missed by whoever takes the rollout up again.
+        let record = Record::Remove {
+            node: self.name.clone(),
+            image: image.to_owned(),
+            instance: instance.as_str().to_owned(),
+        };
+        self.crew.journal.add(record).map_err(|error| chain(&error))?;
         self.removed.push((image.to_owned(), instance));
-        self.node.remove_image(image, instance).await.map(drop)
+        self.node.remove_image(image, instance).await.map(drop).map_err(|error| chain(&error))
     }
 
-    /// Pulls again what was removed, where the node has its old config again.
-    pub(super) async fn give_back_images(&mut self, outcome: &Outcome) {
-        if !matches!(outcome, Outcome::Reverted { .. }) {
-            return;
-        }
+    /// Pulls again what was removed; returns what is not there any more, or may not be.
+    pub(super) async fn give_back_images(&mut self, outcome: &Outcome) -> Vec<String> {
+        let mut lost = Vec::new();
         for (image, instance) in std::mem::take(&mut self.removed) {
+            let name = format!("{image} ({})", instance.as_str());
+            if matches!(outcome, Outcome::Unknown { .. }) {
+                lost.push(name);
+                continue;
+            }
             let pulled = self.node.pull(&image, instance, self.crew.pace.pull, &|_| {}).await;
             if let Err(error) = pulled {
                 let text = format!("{image} was there before and is not any more: {}", chain(&error));
                 self.crew.tell(&self.name, What::Notes { text });
+                lost.push(name);
             }
         }
+        lost
     }
 
+    /// Asks for a reboot, where nothing speaks against it any more than at the beginning.
     pub(super) async fn reboot(&mut self) -> Seen {
+        if let Err(reason) = self.wait_until_well(self.role, Route { reboot: Reboot::After, ..BARE }).await {
+            return Seen::NotSent(reason);
+        }
         match boot_mark(&self.node).await {
             Ok(mark) => self.boot = mark,
             Err(error) => return Seen::Failed(chain(&error)),

@@ -78,7 +78,9 @@ impl Known {
 pub struct Configs {
     /// The original.
     pub before: Secret<String>,
-    /// The strict variant, where it is another than the wanted one.
+    /// Whether the original is the strict variant of the wanted one.
+    pub is_strict: bool,
+    /// The strict variant, where it is another than the original and the wanted one.
     pub strict: Option<Secret<String>>,
     /// The wanted one.
     pub wanted: Secret<String>,
@@ -122,7 +124,10 @@ impl Configs {
             Proof::Strict => Some(write(&strict(wanted, version))?).filter(|strict| *strict != written),
             Proof::None => None,
         };
-        Ok(Self { before: before.clone(), strict, wanted: written })
+        // Each has a digest of its own, by which it is known again.
+        let is_strict = strict.as_ref() == Some(before);
+        let strict = strict.filter(|_| !is_strict);
+        Ok(Self { before: before.clone(), is_strict, strict, wanted: written })
     }
 
     /// Returns the digests.
@@ -211,6 +216,13 @@ mod tests {
         assert!(configs.wanted.expose().contains("# a comment\n---\n"));
         assert_eq!(known.on_disk(None, &version), OnDisk::Unset);
         assert_eq!(known.on_disk(None, &TalosVersion::minor(1, 9)), OnDisk::Hidden);
+        // Back from no fallback to one: the original is the strict variant, and known as the original.
+        let back =
+            Configs::of(configs.strict.as_ref().unwrap(), &wanted(false), &version, Proof::Strict).unwrap();
+        assert!(back.is_strict && back.strict.is_none() && !configs.is_strict);
+        let known = back.known();
+        assert_eq!(known.which(&back.before), Which::Old);
+        assert_eq!(known.which(&back.wanted), Which::Wanted);
         // Where nothing is left to take away, one trial is enough.
         let mut own = wanted(true);
         own.mirrors.remove("docker.io");

@@ -12,7 +12,7 @@ use super::event::What;
 use super::journal::{Left, NodeHistory, Record, left};
 use super::journal_file::StoreError;
 use super::look_client::{chain, runs};
-use super::machine::{OnDisk, Progress, Seen, Sending, Which};
+use super::machine::{OnDisk, Progress, Reboot, Route, Seen, Sending, Which};
 use super::node_driver::{BARE, Crew, Hand, Subject, work};
 use super::order::Wave;
 use super::outcome::{ByItself, Outcome};
@@ -20,7 +20,7 @@ use crate::inventory::Role;
 use crate::registries::TalosVersion;
 use crate::secret::Secret;
 use crate::sops::SopsError;
-use crate::talos::{MACHINE_TYPE, NodeClient, TalosError};
+use crate::talos::{Instance, MACHINE_TYPE, NodeClient, TalosError};
 
 /// When a rollout ends before its last node.
 #[derive(Clone, Copy, Debug)]
@@ -156,13 +156,19 @@ pub async fn settle(
             return Ok(Some(hand.done(Outcome::Unknown { reason, by_itself: by_itself(told) }, started)));
         }
     };
-    if told.reboots && told.sent == Some(Sending::Commit) && told.outcome.is_none() {
+    hand.role = found.role;
+    hand.removed = removed(told);
+    let may_have_booted = matches!(left, Left::Commit | Left::Nothing) && told.rebooted;
+    if may_have_booted && told.reboots && told.sent == Some(Sending::Commit) && told.outcome.is_none() {
         let text = "it was to be rebooted after its commit, and nobody knows whether it was: see to it, for its \
                     credentials to reach pods' pulls";
         crew.tell(name, What::Notes { text: text.to_owned() });
     }
     let progress = match left {
-        Left::Nothing => return Ok(None),
+        Left::Nothing => {
+            hand.give_back_images(&Outcome::Unchanged).await;
+            return Ok(None);
+        }
         Left::Foreign => {
             let reason = "somebody else has applied another config in the middle of it".to_owned();
             let outcome = Outcome::Unknown { reason, by_itself: ByItself::Foreign };
@@ -170,11 +176,19 @@ pub async fn settle(
         }
         Left::Revert => Progress::reverting(BARE, "an earlier run was cut off"),
         Left::Commit => Progress::committing(BARE),
+        Left::Reboot => Progress::rebooting(Route { reboot: Reboot::After, ..BARE }),
     };
     let before = crew.journal.load(file, &known.before, decrypt)?;
     // Where it is committed, what runs is what is wanted.
-    hand.configs = Some(Configs { before, strict: None, wanted: found.active });
+    hand.configs = Some(Configs { before, is_strict: false, strict: None, wanted: found.active });
     Ok(Some(hand.run(progress, None, started).await))
+}
+
+/// Returns the images that an earlier run has removed and may not have pulled again.
+fn removed(told: &NodeHistory) -> Vec<(String, Instance)> {
+    let instance =
+        |word: &str| [Instance::System, Instance::Cri].into_iter().find(|own| own.as_str() == word);
+    told.removed.iter().filter_map(|(image, word)| Some((image.clone(), instance(word)?))).collect()
 }
 
 fn by_itself(told: &NodeHistory) -> ByItself {
@@ -207,6 +221,7 @@ pub async fn restore(
         Err(reason) => return Ok(hand.done(untouched(reason), started)),
     };
     hand.version = found.version;
+    hand.removed = removed(told);
     match found.seen {
         Seen::Runs(Which::Old, OnDisk::Is(Which::Old) | OnDisk::Unset | OnDisk::Hidden) => {
             return Ok(hand.done(Outcome::Unchanged, started));
@@ -223,7 +238,12 @@ pub async fn restore(
     if let Err(reason) = hand.gate(found.role, BARE).await {
         return Ok(hand.done(untouched(reason), started));
     }
-    hand.configs = Some(Configs { before: before.clone(), strict: None, wanted: found.active.clone() });
+    hand.configs = Some(Configs {
+        before: before.clone(),
+        is_strict: false,
+        strict: None,
+        wanted: found.active.clone(),
+    });
     let looks = Hand::new(Arc::clone(crew), name, node, &hand.version, known);
     let outcome = hand.run(Progress::restoring(BARE), None, started).await;
     if matches!(outcome, Outcome::Reverted { .. })

@@ -56,6 +56,15 @@ pub enum Record {
         /// What.
         what: String,
     },
+    /// An image is about to be removed from a node, to be pulled again.
+    Remove {
+        /// From which node.
+        node: String,
+        /// Which image.
+        image: String,
+        /// Of which of containerd's namespaces: `system` or `cri`.
+        instance: String,
+    },
     /// A node is about to be rebooted.
     Reboot {
         /// Which.
@@ -142,8 +151,20 @@ pub struct NodeHistory {
     pub sent: Option<Sending>,
     /// Whether it was to be rebooted after the commit.
     pub reboots: bool,
+    /// Whether it was asked to reboot since.
+    pub rebooted: bool,
+    /// The images that were removed and may not have been pulled again, each with its namespace.
+    pub removed: Vec<(String, String)>,
     /// What became of it.
     pub outcome: Option<String>,
+}
+
+impl NodeHistory {
+    /// Returns whether a reboot was to follow the commit, and nothing tells that it has.
+    fn wants_reboot(&self) -> bool {
+        let open = matches!(self.outcome.as_deref(), None | Some("wants-reboot" | "unknown"));
+        self.reboots && self.sent == Some(Sending::Commit) && open
+    }
 }
 
 impl Line {
@@ -182,16 +203,25 @@ impl History {
                 told.file = Some(file);
                 let wanted = Digest::from_text(&wanted);
                 told.known = Some(Known { before, strict: strict.as_deref().map(Digest::from_text), wanted });
-                (told.sent, told.outcome, told.reboots) = (None, None, reboots);
+                (told.sent, told.outcome) = (None, None);
+                (told.reboots, told.rebooted) = (reboots, false);
             }
             Record::Send { node, what } => {
                 let told = self.told.entry(node).or_default();
                 told.sent = Sending::find(&what);
                 told.outcome = None;
             }
-            Record::Reboot { .. } | Record::Sent { .. } => {}
+            Record::Reboot { node } => self.told.entry(node).or_default().rebooted = true,
+            Record::Sent { .. } => {}
+            Record::Remove { node, image, instance } => {
+                self.told.entry(node).or_default().removed.push((image, instance));
+            }
             Record::Done { node, outcome, .. } => {
-                self.told.entry(node).or_default().outcome = Some(outcome);
+                let told = self.told.entry(node).or_default();
+                if outcome != "unknown" {
+                    told.removed.clear();
+                }
+                told.outcome = Some(outcome);
             }
             Record::Finish { complete } => self.complete = complete,
         }
@@ -207,6 +237,8 @@ pub enum Left {
     Revert,
     /// The commit has to be sent again: it may have been lost.
     Commit,
+    /// The reboot after the commit has not come.
+    Reboot,
     /// Nobody knows what a config is that came in the middle of it.
     Foreign,
 }
@@ -218,13 +250,19 @@ pub enum Left {
 pub fn left(told: &NodeHistory, active: Which, disk: OnDisk) -> Left {
     let (Some(sent), Some(_)) = (told.sent, &told.known) else { return Left::Nothing };
     let is = |outcome: &str| told.outcome.as_deref() == Some(outcome);
-    let settled = matches!(told.outcome.as_deref(), Some("updated" | "reverted" | "untouched" | "unchanged"));
+    let settled = matches!(
+        told.outcome.as_deref(),
+        Some("updated" | "unproven" | "wants-reboot" | "reverted" | "untouched" | "unchanged")
+    );
     match (active, disk) {
         (Which::Other, _) | (_, OnDisk::Is(Which::Other)) if settled => Left::Nothing,
         (Which::Other, _) | (_, OnDisk::Is(Which::Other)) => Left::Foreign,
         (Which::Old, OnDisk::Is(Which::Old) | OnDisk::Unset | OnDisk::Hidden) => Left::Nothing,
+        // What is on disk is told only of nodes that have not booted since.
+        (Which::Wanted, OnDisk::Is(Which::Wanted)) if told.wants_reboot() => Left::Reboot,
+        (Which::Wanted, OnDisk::Hidden) if told.wants_reboot() && !told.rebooted => Left::Reboot,
         (Which::Wanted, OnDisk::Is(Which::Wanted)) => Left::Nothing,
-        (Which::Wanted, OnDisk::Unset | OnDisk::Hidden) if is("updated") => Left::Nothing,
+        (Which::Wanted, OnDisk::Unset | OnDisk::Hidden) if is("updated") || is("unproven") => Left::Nothing,
         (Which::Wanted, _) if sent == Sending::Commit => Left::Commit,
         (Which::Wanted | Which::Strict, _) => Left::Revert,
         (Which::Old, OnDisk::Is(Which::Strict | Which::Wanted)) => Left::Revert,

@@ -192,8 +192,15 @@ pub fn history(folder: &Path) -> Result<History, StoreError> {
 
 /// Returns the folder of the latest rollout among those of a cluster; names sort by time.
 pub fn latest(folder: &Path) -> Option<PathBuf> {
-    let entries = fs::read_dir(folder).ok()?.filter_map(|entry| Some(entry.ok()?.path()));
-    entries.filter(|path| path.join(NAME).is_file()).max()
+    newest(folder).into_iter().next()
+}
+
+/// Returns the folders of all rollouts among those of a cluster, the newest first.
+pub fn newest(folder: &Path) -> Vec<PathBuf> {
+    let entries = fs::read_dir(folder).into_iter().flatten().filter_map(|entry| Some(entry.ok()?.path()));
+    let mut found: Vec<PathBuf> = entries.filter(|path| path.join(NAME).is_file()).collect();
+    found.sort_unstable_by(|one, other| other.cmp(one));
+    found
 }
 
 /// Makes one text of a whole config, so that SOPS encrypts its comments, too, and gives back every byte.

@@ -90,10 +90,41 @@ fn what_is_left_is_decided_by_the_node_first() {
     for (what, active, disk, want) in cases {
         assert_eq!(left(&begun(what), active, disk), want, "{what:?} {active:?} {disk:?}");
     }
+    // A reboot that was to follow the commit is not forgotten; what is on disk is told until the node boots.
+    let reboots = |more: &[Record]| {
+        let Record::Node { node, file, before, strict, wanted, .. } = node("a", "1") else { unreachable!() };
+        let begun =
+            [Record::Node { node, file, before, strict, wanted, reboots: true }, send(Sending::Commit)];
+        told(&begun.iter().chain(more).cloned().collect::<Vec<_>>())
+    };
+    let asked = Record::Reboot { node: "n1".to_owned() };
+    assert_eq!(left(&reboots(&[]), Wanted, Is(Wanted)), Left::Reboot);
+    assert_eq!(left(&reboots(&[]), Wanted, Hidden), Left::Reboot);
+    assert_eq!(left(&reboots(&[]), Wanted, Is(Old)), Left::Commit);
+    assert_eq!(left(&reboots(&[done("wants-reboot")]), Wanted, Is(Wanted)), Left::Reboot);
+    assert_eq!(left(&reboots(std::slice::from_ref(&asked)), Wanted, Is(Wanted)), Left::Reboot);
+    assert_eq!(left(&reboots(std::slice::from_ref(&asked)), Wanted, Hidden), Left::Commit);
+    assert_eq!(left(&reboots(&[asked]), Wanted, Unset), Left::Commit);
+    assert_eq!(left(&reboots(&[done("updated")]), Wanted, Is(Wanted)), Left::Nothing);
     let done = told(&[node("a", "1"), send(Sending::Commit), done("updated")]);
     assert_eq!(left(&done, Wanted, Unset), Left::Nothing);
     assert_eq!(left(&done, Other, Is(Other)), Left::Nothing);
     assert_eq!(left(&told(&[node("a", "1")]), Other, Unset), Left::Nothing);
+}
+
+#[test]
+fn images_that_were_removed_are_not_forgotten() {
+    let remove = |instance: &str| Record::Remove {
+        node: "n1".to_owned(),
+        image: "a/b:1".to_owned(),
+        instance: instance.to_owned(),
+    };
+    let begun = [node("a", "1"), send(Sending::Try), remove("system"), remove("cri")];
+    let removed = |more: &[Record]| told(&begun.iter().chain(more).cloned().collect::<Vec<_>>()).removed;
+    let both = ["system", "cri"].map(|instance| ("a/b:1".to_owned(), instance.to_owned()));
+    assert_eq!(removed(&[]), both);
+    assert_eq!(removed(&[done("unknown")]), both);
+    assert!(removed(&[done("reverted")]).is_empty());
 }
 
 #[test]

@@ -98,6 +98,8 @@ impl OnDisk {
 /// When rendering and services are looked at.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Watch {
+    /// Before anything is sent, where the original is strict itself.
+    Original,
     /// During the strict trial.
     Strict,
     /// During the trial.
@@ -126,10 +128,10 @@ pub enum Action {
     Check(Sending),
     /// Waits until Talos has rendered the config, and its services are well.
     Watch(Watch),
-    /// Pulls the probe images, on the strict trial or the other.
+    /// Pulls the probe images, on the original or on one of the trials.
     Pull(Watch),
-    /// Reads once more before the old config is put back or the wanted one committed, and after a failure before the old
-    /// one is sent again: what somebody else has applied meanwhile is not overwritten.
+    /// Reads once more before a config is sent, the first one of an untouched node excepted, which was just read: what
+    /// somebody else has applied or staged meanwhile is not overwritten.
     Confirm(Sending),
     /// Asks for a reboot.
     Reboot,
@@ -200,6 +202,8 @@ pub struct Progress {
     commits: u8,
     reverts: u8,
     failure: Option<String>,
+    /// Whether the node was asked to reboot.
+    rebooted: bool,
 }
 
 /// What a node's rollout consists of.
@@ -218,6 +222,8 @@ pub struct Route {
 pub enum Strict {
     /// Mirrors prove themselves on a variant without fallback.
     First,
+    /// The original is that variant: mirrors prove themselves on it, before anything is sent.
+    Original,
     /// There is nothing to prove, or the wanted config has no fallback itself.
     None,
 }
@@ -252,6 +258,7 @@ impl Progress {
             commits: 0,
             reverts: 0,
             failure: None,
+            rebooted: false,
         }
     }
 
@@ -269,6 +276,12 @@ impl Progress {
     pub fn committing(route: Route) -> Self {
         let begun = Self { sent: Some(Sending::Try), trial: true, ..Self::new(route) };
         begun.apply(Sending::Commit)
+    }
+
+    /// Begins with the reboot after the commit, for a node that an earlier run has left before it.
+    pub fn rebooting(route: Route) -> Self {
+        let begun = Self { sent: Some(Sending::Commit), commits: 1, ..Self::new(route) };
+        begun.to(Action::Watch(Watch::Committed))
     }
 
     /// Returns what the node does when nobody does anything any more.
@@ -316,12 +329,13 @@ impl Progress {
         if self.sent.is_none() {
             return self.to(Action::End(Outcome::Untouched { reason }));
         }
-        self.failure.get_or_insert(reason);
-        self.apply(Sending::Revert)
-    }
-
-    /// Looks whose config it is that does not do what it should, before it goes back to the original.
-    fn look_and_fail(mut self, reason: String) -> Self {
+        let reason = if self.rebooted {
+            format!(
+                "{reason}; with its old config, its pods' pulls keep the new credentials until it reboots again"
+            )
+        } else {
+            reason
+        };
         self.failure.get_or_insert(reason);
         self.to(Action::Confirm(Sending::Revert))
     }
@@ -329,45 +343,61 @@ impl Progress {
     /// Applies the original again, or gives up.
     fn revert_again(self, reason: String) -> Self {
         if self.reverts < REVERTS {
-            return self.apply(Sending::Revert);
+            return self.to(Action::Confirm(Sending::Revert));
         }
         let (failure, by_itself) = (self.failure.clone().unwrap_or_default(), self.by_itself());
         let reason = format!("{failure}; the old config was sent again, and cannot be seen to run: {reason}");
         self.to(Action::End(Outcome::Unknown { reason, by_itself }))
     }
 
-    /// Leaves the node to whoever has applied another config.
-    fn foreign(self) -> Self {
+    /// Leaves the node to whoever has applied another config, or staged one.
+    fn foreign(self, active: Which) -> Self {
         let failure = self.failure.clone().map(|failure| format!("{failure}; ")).unwrap_or_default();
-        let reason = format!("{failure}somebody else has applied another config meanwhile; it is left alone");
-        self.to(Action::End(Outcome::Unknown { reason, by_itself: ByItself::Foreign }))
+        let (has, by_itself) = match active {
+            Which::Other => ("applied another config", ByItself::Foreign),
+            // Whatever is staged has stopped a trial's clock.
+            Which::Old | Which::Strict | Which::Wanted => ("staged another config", ByItself::Staged),
+        };
+        let reason = format!("{failure}somebody else has {has} meanwhile; it is left alone");
+        if self.sent.is_none() {
+            return self.to(Action::End(Outcome::Untouched { reason }));
+        }
+        self.to(Action::End(Outcome::Unknown { reason, by_itself }))
+    }
+
+    /// Ends with the config committed and verified, and credentials that pods' pulls lack.
+    fn wants_reboot(self, reason: &str) -> Self {
+        let reason = format!("it has the new config, and still wants a reboot: {reason}");
+        self.to(Action::End(Outcome::WantsReboot { reason }))
     }
 
     /// Goes on after an action.
     #[must_use]
-    pub fn next(self, seen: Seen) -> Self {
+    pub fn next(mut self, seen: Seen) -> Self {
         match self.doing.clone() {
             Action::Inspect => self.after_inspect(seen),
             Action::Apply(send) => self.after_apply(send, seen),
             Action::Check(send) => self.after_check(send, seen),
             Action::Watch(watch) => match seen {
                 Seen::Well => self.after_watch(watch),
-                Seen::Interrupted => self.fail(reason(seen)),
-                other => self.look_and_fail(reason(other)),
+                other => self.fail(reason(other)),
             },
             Action::Pull(watch) => match (seen, watch) {
+                (Seen::Well, Watch::Original) => self.to(Action::Confirm(Sending::Try)),
                 (Seen::Well, Watch::Strict) => self.to(Action::Confirm(Sending::PutBack)),
                 (Seen::Well, Watch::Wanted | Watch::Committed | Watch::Rebooted) => {
                     self.to(Action::Confirm(Sending::Commit))
                 }
-                (Seen::Interrupted, _) => self.fail(reason(Seen::Interrupted)),
-                (other, _) => self.look_and_fail(reason(other)),
+                (other, _) => self.fail(reason(other)),
             },
             Action::Confirm(send) => self.after_confirm(send, seen),
             Action::Reboot => match seen {
-                Seen::Well | Seen::Lost(_) | Seen::Runs(..) => self.to(Action::AwaitBoot),
+                Seen::Well | Seen::Lost(_) | Seen::Runs(..) => {
+                    self.rebooted = true;
+                    self.to(Action::AwaitBoot)
+                }
                 other @ (Seen::Refused(_) | Seen::NotSent(_) | Seen::Failed(_) | Seen::Interrupted) => {
-                    self.fail(format!("it does not reboot: {}", reason(other)))
+                    self.wants_reboot(&reason(other))
                 }
             },
             Action::AwaitBoot => match seen {
@@ -383,7 +413,15 @@ impl Progress {
 
     fn after_confirm(self, send: Sending, seen: Seen) -> Self {
         match (send, seen) {
-            (_, Seen::Runs(Which::Other, _)) => self.foreign(),
+            (_, Seen::Runs(active, OnDisk::Is(Which::Other)) | Seen::Runs(active @ Which::Other, _)) => {
+                self.foreign(active)
+            }
+            (Sending::Try, Seen::Runs(Which::Old, disk)) if disk.may_be(Which::Old) => {
+                self.apply(Sending::Try)
+            }
+            (Sending::Try, Seen::Runs(..)) => {
+                self.fail("its config is another than the one that was planned for")
+            }
             (Sending::Revert, _) => self.apply(Sending::Revert),
             (Sending::PutBack, Seen::Runs(Which::Strict, _)) => self.apply(Sending::PutBack),
             (Sending::Commit, Seen::Runs(Which::Wanted, _)) => self.apply(Sending::Commit),
@@ -398,6 +436,7 @@ impl Progress {
         match seen {
             Seen::Runs(Which::Old, disk) if disk.may_be(Which::Old) => match self.route.strict {
                 Strict::First => self.apply(Sending::TryStrict),
+                Strict::Original => self.to(Action::Pull(Watch::Original)),
                 Strict::None => self.apply(Sending::Try),
             },
             Seen::Runs(Which::Wanted, disk) if disk.may_be(Which::Wanted) => {
@@ -441,8 +480,10 @@ impl Progress {
             let reason = reason(seen);
             return if send == Sending::Revert { self.revert_again(reason) } else { self.fail(reason) };
         };
+        if active == Which::Other || disk == OnDisk::Is(Which::Other) {
+            return self.foreign(active);
+        }
         match (send, active) {
-            (_, Which::Other) => self.foreign(),
             (Sending::TryStrict, Which::Strict) => self.to(Action::Watch(Watch::Strict)),
             (Sending::Try, Which::Wanted) => self.to(Action::Watch(Watch::Wanted)),
             (Sending::TryStrict | Sending::Try, _) => self.fail("the config on trial does not run"),
@@ -457,9 +498,7 @@ impl Progress {
             }
             (Sending::Commit, Which::Wanted) if self.commits < COMMITS => self.apply(Sending::Commit),
             (Sending::Commit, Which::Wanted) => self.fail("the config was committed and is not on disk"),
-            (Sending::Commit, Which::Old | Which::Strict) => {
-                self.fail("the config was committed and does not run")
-            }
+            (Sending::Commit, _) => self.fail("the config was committed and does not run"),
             (Sending::Revert, Which::Old) if disk.may_be(Which::Old) => {
                 let reason = self.failure.clone().unwrap_or_default();
                 self.to(Action::End(Outcome::Reverted { reason }))
@@ -470,6 +509,7 @@ impl Progress {
 
     fn after_watch(self, watch: Watch) -> Self {
         match watch {
+            Watch::Original => self.to(Action::Pull(Watch::Original)),
             Watch::Strict => self.to(Action::Pull(Watch::Strict)),
             Watch::Wanted if self.route.probe == Probe::Pull && self.route.strict == Strict::None => {
                 self.to(Action::Pull(Watch::Wanted))

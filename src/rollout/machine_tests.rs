@@ -7,7 +7,7 @@ use crate::rollout::outcome::Clock;
 
 fn routes() -> Vec<Route> {
     let mut out = Vec::new();
-    for strict in [Strict::First, Strict::None] {
+    for strict in [Strict::First, Strict::Original, Strict::None] {
         for probe in [Probe::Pull, Probe::None] {
             for reboot in [Reboot::After, Reboot::Never] {
                 out.push(Route { strict, probe, reboot });
@@ -36,6 +36,8 @@ fn every_state_with_every_observation() {
             Progress::new(route),
             Progress::reverting(route, "an earlier run"),
             Progress::committing(route),
+            Progress::restoring(route),
+            Progress::rebooting(route),
         ];
         let mut at = 0;
         while let Some(state) = seen.get(at).cloned() {
@@ -80,8 +82,23 @@ fn check(state: &Progress, observation: &Seen, next: &Progress) {
         Action::End(Outcome::Untouched { .. } | Outcome::Unchanged) => {
             assert!(!next.is_touched(), "{context}");
         }
+        // The old config is never sent again without a look at what the node has.
+        Action::Apply(Sending::Revert) => {
+            assert_eq!(state.doing, Action::Confirm(Sending::Revert), "{context}");
+        }
+        Action::End(Outcome::WantsReboot { .. }) => {
+            assert!(state.doing == Action::Reboot && next.failure.is_none() && !next.trial, "{context}");
+        }
         Action::Inspect => panic!("{context}"),
         _ => {}
+    }
+    // What somebody else has applied or staged is never overwritten.
+    let reads = matches!(state.doing, Action::Inspect | Action::Check(_) | Action::Confirm(_));
+    if reads
+        && let Seen::Runs(active, disk) = observation
+        && (*active == Which::Other || *disk == OnDisk::Is(Which::Other))
+    {
+        assert!(matches!(next.doing, Action::End(_)), "{context}");
     }
     // Once something has failed, only the old config is sent.
     if next.failure.is_some() {
@@ -100,7 +117,9 @@ fn check(state: &Progress, observation: &Seen, next: &Progress) {
             next.doing,
             Action::Confirm(Sending::Revert)
                 | Action::Apply(Sending::Revert)
-                | Action::End(Outcome::Untouched { .. } | Outcome::Unknown { .. })
+                | Action::End(
+                    Outcome::Untouched { .. } | Outcome::Unknown { .. } | Outcome::WantsReboot { .. }
+                )
         );
         assert!(reacts, "{context}");
     }
@@ -162,10 +181,10 @@ fn follow(state: Progress, node: Node, faults: u8, ends: &mut HashSet<(&'static 
             later.time_is_up();
             let context = format!("{outcome:?} {node:?}");
             match outcome {
-                Outcome::Updated => {
+                Outcome::Updated | Outcome::WantsReboot { .. } => {
                     assert_eq!((node.active, node.boots, node.clock), (2, 2, None), "{context}");
                 }
-                Outcome::Unchanged => unreachable!("{context}"),
+                Outcome::Unchanged | Outcome::Unproven { .. } => unreachable!("{context}"),
                 Outcome::Untouched { .. } => assert_eq!((node.active, node.boots), (0, 0), "{context}"),
                 Outcome::Reverted { .. } => assert_eq!((node.active, node.boots), (0, 0), "{context}"),
                 Outcome::Unknown { by_itself, .. } => {
@@ -178,7 +197,7 @@ fn follow(state: Progress, node: Node, faults: u8, ends: &mut HashSet<(&'static 
                         | ByItself::OldOrGoesBack(Clock::MayHaveStopped) => node.boots == 0,
                         ByItself::NewOrGoesBack | ByItself::OldOrNew => old || new,
                         ByItself::KeepsNew => new,
-                        ByItself::Foreign => false,
+                        ByItself::Foreign | ByItself::Staged => false,
                     };
                     assert!(kept, "{context} later {later:?}");
                 }
@@ -269,9 +288,30 @@ fn a_run_without_faults() {
          read-back rendered reboot boot rendered updated"
     );
     assert_eq!(
+        walk(Route { strict: Strict::Original, probe: Probe::Pull, reboot: Reboot::Never }),
+        "inspect pull confirm try read-back rendered confirm commit read-back rendered updated"
+    );
+    assert_eq!(
         walk(Route { strict: Strict::None, probe: Probe::Pull, reboot: Reboot::Never }),
         "inspect try read-back rendered pull confirm commit read-back rendered updated"
     );
+}
+
+#[test]
+fn a_config_that_is_staged_during_a_trial_is_left_alone() {
+    let route = Route { strict: Strict::None, probe: Probe::None, reboot: Reboot::Never };
+    let watching = Progress::new(route)
+        .next(Seen::Runs(Which::Old, OnDisk::Unset))
+        .next(Seen::Well)
+        .next(Seen::Runs(Which::Wanted, OnDisk::Unset));
+    assert_eq!(watching.doing, Action::Watch(Watch::Wanted));
+    for seen in [Seen::Well, Seen::Interrupted, Seen::Failed("why".to_owned())] {
+        let ended = watching.clone().next(seen).next(Seen::Runs(Which::Wanted, OnDisk::Is(Which::Other)));
+        let Action::End(Outcome::Unknown { reason, by_itself: ByItself::Staged }) = ended.doing else {
+            panic!("{ended:?}")
+        };
+        assert!(reason.ends_with("somebody else has staged another config meanwhile; it is left alone"));
+    }
 }
 
 #[test]

@@ -104,6 +104,12 @@ pub(super) struct Hand {
     /// Images that were on the node and were removed, so that pulling them proves something.
     pub(super) removed: Vec<(String, Instance)>,
     pub(super) boot: Option<String>,
+    /// Whether mirrors have to prove themselves.
+    requires_hit: bool,
+    /// What is not proven though it was to be.
+    pub(super) unproven: Vec<String>,
+    /// Its role, as long as nobody knows it the more careful one.
+    pub(super) role: Role,
     reverts: usize,
 }
 
@@ -111,13 +117,15 @@ pub(super) struct Hand {
 pub(super) async fn work(crew: Arc<Crew>, subject: Subject) -> Outcome {
     let started = Instant::now();
     let plan = &subject.plan;
-    let hand = Hand::new(
+    let mut hand = Hand::new(
         Arc::clone(&crew),
         &subject.name,
         &subject.node,
         &plan.version,
         Known { before: plan.before.clone(), strict: None, wanted: plan.before.clone() },
     );
+    hand.role = plan.role;
+    (hand.requires_hit, hand.unproven) = (plan.requires_hit, plan.unproven.clone());
     if let Err(reason) = hand.gate(plan.role, plan.route).await {
         return hand.done(Outcome::Untouched { reason }, started);
     }
@@ -143,12 +151,25 @@ impl Hand {
             until: None,
             removed: Vec::new(),
             boot: None,
+            requires_hit: false,
+            unproven: Vec::new(),
+            role: Role::ControlPlane,
             reverts: 0,
         }
     }
 
     /// Waits until the node may be touched.
     pub(super) async fn gate(&self, role: Role, route: Route) -> Result<(), String> {
+        let may = self.wait_until_well(role, route).await;
+        may.map_err(
+            |why| {
+                if *self.crew.stop.borrow() { why } else { format!("it was not touched because {why}") }
+            },
+        )
+    }
+
+    /// Waits until nothing speaks against what is to be done to the node; returns what does when the time is up.
+    pub(super) async fn wait_until_well(&self, role: Role, route: Route) -> Result<(), String> {
         let end = Instant::now() + self.crew.pace.settle;
         let mut control_plane = self.crew.control_plane.clone();
         if control_plane.iter().all(|(name, _)| *name != self.name) {
@@ -177,7 +198,7 @@ impl Hand {
             }
             let why = flaws.join("; ");
             if Instant::now() >= end {
-                return Err(format!("it was not touched because {why}"));
+                return Err(why);
             }
             if why != told {
                 self.crew.tell(&self.name, What::Waits { why: why.clone() });
@@ -196,8 +217,9 @@ impl Hand {
     ) -> Outcome {
         loop {
             if let Action::End(outcome) = progress.doing.clone() {
-                self.give_back_images(&outcome).await;
-                return self.done(outcome, started);
+                let lost = self.give_back_images(&outcome).await;
+                let outcome = if self.requires_hit { outcome.unless_proven(&self.unproven) } else { outcome };
+                return self.done(outcome.with_lost(&lost), started);
             }
             let step = progress.doing.as_str();
             let (by_itself, until) = (progress.by_itself(), self.until);
@@ -252,7 +274,13 @@ impl Hand {
                 None => Seen::Failed("nothing was planned".to_owned()),
             },
             Action::Apply(send) => self.apply(*send).await,
-            Action::Check(_) | Action::Confirm(_) => runs(&self.node, &self.known, &self.version).await,
+            Action::Check(_) | Action::Confirm(_) => {
+                if self.reverts > 0 && *action == Action::Confirm(Sending::Revert) {
+                    // It gets time to come back.
+                    sleep(self.crew.pace.settle / 3).await;
+                }
+                runs(&self.node, &self.known, &self.version).await
+            }
             Action::Watch(watch) => self.watch(*watch).await,
             Action::Pull(_) => self.pull().await,
             Action::Reboot => self.reboot().await,
@@ -327,13 +355,7 @@ impl Hand {
             return Seen::NotSent(chain(&error));
         }
         let mode = if send.is_trial() { Mode::Try { timeout: self.crew.pace.trial } } else { Mode::NoReboot };
-        if send == Sending::Revert {
-            if self.reverts > 0 {
-                // It gets time to come back.
-                sleep(self.crew.pace.settle / 3).await;
-            }
-            self.reverts += 1;
-        }
+        self.reverts += usize::from(send == Sending::Revert);
         let begun = Instant::now();
         let seen = self.send(&text, mode).await;
         let result = match &seen {
@@ -388,7 +410,11 @@ impl Hand {
 
     /// Waits until Talos has rendered the config and its services are well.
     async fn watch(&self, watch: Watch) -> Seen {
-        let which = if watch == Watch::Strict { Which::Strict } else { Which::Wanted };
+        let which = match watch {
+            Watch::Original => Which::Old,
+            Watch::Strict => Which::Strict,
+            Watch::Wanted | Watch::Committed | Watch::Rebooted => Which::Wanted,
+        };
         let (Some(before), Some(now)) = (self.text(Which::Old), self.text(which)) else {
             return Seen::Failed("there is no such config".to_owned());
         };

@@ -9,6 +9,8 @@ pub struct Placed {
     pub name: String,
     /// Its role; a node that does not say is taken for a control plane node, which is the more careful.
     pub role: Role,
+    /// Whether it is rebooted, and is to be the only one meanwhile.
+    pub reboots: bool,
 }
 
 /// Nodes that are worked on at once, after those of earlier waves.
@@ -59,7 +61,7 @@ pub struct Ordering<'a> {
     pub max_parallel: usize,
 }
 
-/// Puts nodes into waves.
+/// Puts nodes into waves; a node that is rebooted has one of its own.
 pub fn waves(nodes: &[Placed], ordering: &Ordering<'_>) -> Vec<Wave> {
     let named: Vec<&Placed> =
         ordering.canary.iter().filter_map(|name| nodes.iter().find(|node| node.name == *name)).collect();
@@ -91,7 +93,11 @@ pub fn waves(nodes: &[Placed], ordering: &Ordering<'_>) -> Vec<Wave> {
             Stage::Workers => (of_role(Role::Worker), ordering.max_parallel.max(1)),
             Stage::ControlPlane => (of_role(Role::ControlPlane), 1),
         };
-        out.extend(names.chunks(at_once).map(|nodes| Wave { stage, nodes: nodes.to_vec() }));
+        let names: Vec<String> = names;
+        let reboots = |name: &String| nodes.iter().any(|node| node.name == *name && node.reboots);
+        for part in names.chunk_by(|one, other| !reboots(one) && !reboots(other)) {
+            out.extend(part.chunks(at_once).map(|nodes| Wave { stage, nodes: nodes.to_vec() }));
+        }
     }
     out
 }
@@ -105,7 +111,7 @@ mod tests {
     use super::*;
 
     fn nodes() -> Vec<Placed> {
-        let node = |name: &str, role| Placed { name: name.to_owned(), role };
+        let node = |name: &str, role| Placed { name: name.to_owned(), role, reboots: false };
         vec![
             node("c1", Role::ControlPlane),
             node("c2", Role::ControlPlane),
@@ -114,6 +120,23 @@ mod tests {
             node("w3", Role::Worker),
             node("w4", Role::Worker),
         ]
+    }
+
+    #[test]
+    fn nodes_that_are_rebooted_go_one_by_one() {
+        let mut nodes = nodes();
+        for node in nodes.iter_mut().filter(|node| matches!(node.name.as_str(), "w3" | "c1")) {
+            node.reboots = true;
+        }
+        let canary = ["w4".to_owned()];
+        let waves = waves(&nodes, &Ordering { stages: &[], canary: &canary, max_parallel: 9 });
+        let names: Vec<String> = waves.iter().map(|wave| wave.nodes.join("+")).collect();
+        assert_eq!(names, ["w4", "w1+w2", "w3", "c1", "c2"]);
+        for node in &mut nodes {
+            node.reboots = true;
+        }
+        let waves = super::waves(&nodes, &Ordering { stages: &[], canary: &canary, max_parallel: 9 });
+        assert!(waves.iter().all(|wave| wave.nodes.len() == 1), "{waves:?}");
     }
 
     fn names(stages: &[&str], canary: &[&str], max_parallel: usize) -> Vec<String> {

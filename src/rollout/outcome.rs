@@ -5,6 +5,16 @@ use std::fmt;
 pub enum Outcome {
     /// It has the wanted config, on disk too.
     Updated,
+    /// It has the wanted config, on disk too, and nothing proves that the mirrors serve it.
+    Unproven {
+        /// What is not proven, and why.
+        reason: String,
+    },
+    /// It has the wanted config, on disk too, and credentials do not reach its pods' pulls before it reboots.
+    WantsReboot {
+        /// Why it was not rebooted.
+        reason: String,
+    },
     /// It had it already.
     Unchanged,
     /// Nothing was sent to it.
@@ -31,6 +41,8 @@ impl Outcome {
     pub fn as_str(&self) -> &'static str {
         match self {
             Self::Updated => "updated",
+            Self::Unproven { .. } => "unproven",
+            Self::WantsReboot { .. } => "wants-reboot",
             Self::Unchanged => "unchanged",
             Self::Untouched { .. } => "untouched",
             Self::Reverted { .. } => "reverted",
@@ -42,15 +54,43 @@ impl Outcome {
     pub fn reason(&self) -> Option<&str> {
         match self {
             Self::Updated | Self::Unchanged => None,
-            Self::Untouched { reason } | Self::Reverted { reason } | Self::Unknown { reason, .. } => {
-                Some(reason)
-            }
+            Self::Unproven { reason }
+            | Self::WantsReboot { reason }
+            | Self::Untouched { reason }
+            | Self::Reverted { reason }
+            | Self::Unknown { reason, .. } => Some(reason),
         }
+    }
+
+    /// Returns the outcome in the light of what is not proven.
+    #[must_use]
+    pub fn unless_proven(self, unproven: &[String]) -> Self {
+        match self {
+            Self::Updated if !unproven.is_empty() => Self::Unproven { reason: unproven.join("; ") },
+            other => other,
+        }
+    }
+
+    /// Returns the outcome in the light of images that were there before and may not be any more.
+    #[must_use]
+    pub fn with_lost(mut self, lost: &[String]) -> Self {
+        let text = || format!("what it had of {} is gone, or may be: pull it again", lost.join(", "));
+        match &mut self {
+            _ if lost.is_empty() => {}
+            Self::Updated => return Self::Unproven { reason: text() },
+            Self::Unchanged => {}
+            Self::Unproven { reason }
+            | Self::WantsReboot { reason }
+            | Self::Untouched { reason }
+            | Self::Reverted { reason }
+            | Self::Unknown { reason, .. } => *reason = format!("{reason}; {}", text()),
+        }
+        self
     }
 
     /// Returns whether it is as it was meant to be.
     pub fn is_well(&self) -> bool {
-        matches!(self, Self::Updated | Self::Unchanged)
+        matches!(self, Self::Updated | Self::Unproven { .. } | Self::Unchanged)
     }
 }
 
@@ -81,6 +121,8 @@ pub enum ByItself {
     KeepsNew,
     /// It keeps what somebody else has applied.
     Foreign,
+    /// It keeps what it runs with until it reboots, and then has what somebody else has staged.
+    Staged,
 }
 
 impl Clock {
@@ -103,6 +145,7 @@ impl ByItself {
             Self::OldOrNew => "old-or-new",
             Self::KeepsNew => "keeps-new",
             Self::Foreign => "foreign",
+            Self::Staged => "staged",
         }
     }
 
@@ -123,6 +166,10 @@ impl ByItself {
             }
             Self::KeepsNew => "it keeps the new config".to_owned(),
             Self::Foreign => "it keeps what somebody else has applied".to_owned(),
+            Self::Staged => {
+                "it keeps what it runs with until it reboots, and boots with what somebody else has staged"
+                    .to_owned()
+            }
         }
     }
 }

@@ -1,8 +1,9 @@
 use std::sync::Arc;
 
 use super::config::{ConfigError, Configs, Digest, Proof, registries_of};
+use super::earlier::{Earlier, may_be_on_trial};
 use super::machine::{Probe, Reboot, Route, Strict};
-use crate::image::Reference;
+use super::proof::{proves, unasked, unproven};
 use crate::inventory::Role;
 use crate::machineconfig::{Change, diff};
 use crate::registries::{Kind, Registries, TalosVersion};
@@ -47,6 +48,10 @@ pub struct NodePlan {
     pub route: Route,
     /// What should be known beside the changes.
     pub notes: Vec<String>,
+    /// Whether mirrors have to prove themselves.
+    pub requires_hit: bool,
+    /// What the pulls of images will not prove, though mirrors have to prove themselves.
+    pub unproven: Vec<String>,
 }
 
 /// Why a node cannot be worked on.
@@ -60,6 +65,14 @@ pub enum Refusal {
         /// What the two configs differ in, as far as registries go.
         changes: Vec<Change>,
     },
+    /// An earlier rollout was cut off there.
+    #[error(
+        "an earlier rollout has not ended on it, and what it runs with may be on trial: its journal is `{0}`"
+    )]
+    Unfinished(String),
+    /// It was given another config since it booted, and does not tell whether it is on trial.
+    #[error("what it runs with was applied since it booted, and is on trial as far as it tells")]
+    Unsure,
     /// It is in maintenance mode.
     #[error("it is in maintenance mode and has no config yet")]
     Maintenance,
@@ -95,6 +108,12 @@ impl Refusal {
             Self::Pending { .. } => {
                 "reboot the node, or apply the config that runs: a rollout would destroy the staged one".to_owned()
             }
+            Self::Unfinished(place) => {
+                format!("`talmirror rollout --resume --journal {place}` brings it to its old or its new config")
+            }
+            Self::Unsure => "apply the config that it is to keep, with `--mode no-reboot`, or reboot it: it boots with \
+                             what is on its disk"
+                .to_owned(),
             Self::Maintenance => "install Talos on it first".to_owned(),
             Self::Version(_) => "is it a release of Talos?".to_owned(),
             Self::BreaksTls(_) => "upgrade to 1.14.0-rc.1 or later".to_owned(),
@@ -115,7 +134,14 @@ impl Refusal {
 
 impl NodePlan {
     /// Makes the plan for a node from what it is and has.
-    pub fn of(seen: &Observation, wanted: &Arc<Registries>, wishes: &Wishes) -> Result<Self, Refusal> {
+    ///
+    /// What runs is taken for the node's own only where it is on disk, or was found there by an earlier rollout.
+    pub fn of(
+        seen: &Observation,
+        wanted: &Arc<Registries>,
+        wishes: &Wishes,
+        earlier: Earlier,
+    ) -> Result<Self, Refusal> {
         let version = seen.talos_version().ok_or_else(|| Refusal::Version(seen.version.tag.clone()))?;
         if seen.status.as_ref().is_some_and(|status| status.stage == "maintenance") {
             return Err(Refusal::Maintenance);
@@ -129,6 +155,13 @@ impl NodePlan {
                 return Err(Refusal::Pending { pending, changes });
             }
         }
+        match earlier {
+            Earlier::Unfinished(place) => return Err(Refusal::Unfinished(place)),
+            Earlier::Nothing if may_be_on_trial(active, seen.persistent.as_ref(), &version) => {
+                return Err(Refusal::Unsure);
+            }
+            Earlier::Nothing | Earlier::Original => {}
+        }
         if version.breaks_tls_paths() && !wanted.tls.is_empty() {
             return Err(Refusal::BreaksTls(seen.version.tag.clone()));
         }
@@ -138,6 +171,19 @@ impl NodePlan {
         let changes = diff(&registries_of(&active.text), wanted);
         let auth = changes.iter().any(|change| change.kind == Kind::Auth);
         let reboots = auth && !version.reloads_auth() && wishes.reboot == RebootPolicy::IfNeeded;
+        let doubts = unproven(&wishes.images, wanted, seen.image_cache.as_deref());
+        let mut notes =
+            if changes.is_empty() { Vec::new() } else { notes(seen, &version, auth, reboots, wishes) };
+        if wishes.require_hit && !changes.is_empty() {
+            notes.extend(doubts.iter().map(|doubt| format!("not proven: {doubt}")));
+        }
+        let unasked = unasked(&wishes.images, wanted, &changes);
+        if !wishes.images.is_empty() && !unasked.is_empty() {
+            let names = unasked.join(", ");
+            notes.push(format!(
+                "no image of verify.images goes through {names}: that they serve is not proven"
+            ));
+        }
         Ok(Self {
             tag: seen.version.tag.clone(),
             role: match seen.role.as_deref() {
@@ -147,11 +193,17 @@ impl NodePlan {
             before: Digest::of(&active.text),
             wanted: Arc::clone(wanted),
             route: Route {
-                strict: if configs.strict.is_some() { Strict::First } else { Strict::None },
+                strict: match configs.strict {
+                    Some(_) => Strict::First,
+                    None if configs.is_strict => Strict::Original,
+                    None => Strict::None,
+                },
                 probe: if wishes.images.is_empty() { Probe::None } else { Probe::Pull },
                 reboot: if reboots { Reboot::After } else { Reboot::Never },
             },
-            notes: if changes.is_empty() { Vec::new() } else { notes(seen, &version, auth, reboots, wishes) },
+            requires_hit: wishes.require_hit,
+            unproven: if wishes.require_hit && !changes.is_empty() { doubts } else { Vec::new() },
+            notes,
             changes,
             version,
         })
@@ -160,7 +212,7 @@ impl NodePlan {
     /// Returns whether mirrors have to prove themselves.
     pub fn proof(&self) -> Proof {
         match self.route.strict {
-            Strict::First => Proof::Strict,
+            Strict::First | Strict::Original => Proof::Strict,
             Strict::None => Proof::None,
         }
     }
@@ -168,10 +220,7 @@ impl NodePlan {
 
 /// Returns whether mirrors have to prove themselves: where one of the images goes through one.
 fn proof(wanted: &Registries, wishes: &Wishes) -> Proof {
-    let mirrored = |image: &String| {
-        image.parse::<Reference>().is_ok_and(|image| wanted.mirror_of(image.registry()).is_some())
-    };
-    if wishes.require_hit && wishes.images.iter().any(mirrored) { Proof::Strict } else { Proof::None }
+    if wishes.require_hit && proves(&wishes.images, wanted) { Proof::Strict } else { Proof::None }
 }
 
 fn notes(
@@ -200,6 +249,10 @@ fn notes(
     }
     if !wishes.images.is_empty() && !version.has_image_service() {
         notes.push("this Talos removes no images: one that is there already proves nothing".to_owned());
+    }
+    if !wishes.images.is_empty() && version.has_image_service() {
+        let images = wishes.images.join(", ");
+        notes.push(format!("removed and pulled again where it is there already: {images}"));
     }
     if !seen.foreign_hosts.is_empty() {
         let hosts = seen.foreign_hosts.join(", ");

@@ -46,8 +46,7 @@ pub async fn boot_config(node: &NodeClient) -> Result<BootConfig, TalosError> {
         let pending = Pending::between(&active, Some(&persistent));
         return Ok(BootConfig { config: persistent, origin: Origin::Disk, pending });
     }
-    let set_again = active.version.parse::<u64>().is_ok_and(|times| times > 1);
-    let unsure = set_again && {
+    let unsure = active.was_set_again() && {
         let version = node.version().await?.tag.parse::<TalosVersion>();
         version.is_ok_and(|version| version.shows_persistent_config())
     };

@@ -1,7 +1,7 @@
 use std::collections::BTreeMap;
 use std::io::IsTerminal;
 use std::num::NonZeroUsize;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -17,15 +17,15 @@ use crate::cli::live::{LiveNode, Selection, Session, chain, tell_errors};
 use crate::cli::load::{Loaded, count, load};
 use crate::cli::plan::{Plan, Planned, Terms, show};
 use crate::cli::roll::{
-    Format, Gear, carry_out, cluster_folder, decrypt, earlier, exit_of, images, lock, sentence, settings,
-    summary_json,
+    Format, Gear, carry_out, cluster_folder, decrypt, earlier, exit_of, images, journals, lock, sentence,
+    settings, summary_json,
 };
 use crate::cli::ui::Ui;
 use crate::inventory::{Role, Target};
 use crate::registries::Registries;
 use crate::rollout::{
-    Address, History, Journal, NodePlan, Ordering, Outcome, Pace, Placed, Policy, RebootPolicy, Record,
-    Refusal, Subject, Summary, Wishes, registries_of, roll, settle, waves,
+    Address, Earlier, History, Journal, NodePlan, Ordering, Outcome, Pace, Placed, Policy, Reboot,
+    RebootPolicy, Record, Refusal, Subject, Summary, Wishes, registries_of, roll, settle, waves,
 };
 use crate::talos::{NodeClient, Observation, TalosError, observe};
 
@@ -156,7 +156,7 @@ pub(crate) fn run(ui: &mut Ui, global: &Global, args: RolloutArgs) -> Result<Exi
         };
         session.nodes.retain(|node| !other(node));
     }
-    let plan = match make_plan(ui, &args, &mut loaded, &session)? {
+    let plan = match make_plan(ui, &args, &mut loaded, &session, &folder)? {
         Ok(plan) => plan,
         Err(exit) => return Ok(exit),
     };
@@ -235,14 +235,19 @@ fn settle_all(
     args: &RolloutArgs,
     loaded: &Loaded,
     session: &Session,
-    folder: &std::path::Path,
+    folder: &Path,
 ) -> Result<Option<Exit>, CliError> {
     let (journal, history) = Journal::open(folder, None)?;
     journal.add(Record::Resume)?;
     let nodes: Vec<(String, NodeClient)> =
         session.nodes.iter().map(|node| (in_journal(&history, loaded, node), session.node(node))).collect();
     let open = decrypt(global);
-    let gear = Gear { journal, pace: pace(args, loaded), images: Vec::new(), control_plane: Vec::new() };
+    let gear = Gear {
+        journal,
+        pace: pace(args, loaded),
+        images: Vec::new(),
+        control_plane: control_plane(loaded, session, &[]),
+    };
     let done = carry_out(ui, session, gear, args.output, |crew| async move {
         let mut summary = Summary::default();
         for (name, node) in nodes {
@@ -255,7 +260,8 @@ fn settle_all(
         Ok::<_, CliError>(summary)
     })?;
     let Some(summary) = done.transpose()? else { return Ok(Some(exit::INTERRUPTED)) };
-    let unknown = summary.named(|outcome| matches!(outcome, Outcome::Unknown { .. }));
+    let open = |outcome: &Outcome| matches!(outcome, Outcome::Unknown { .. } | Outcome::WantsReboot { .. });
+    let unknown = summary.named(open);
     if unknown.is_empty() && summary.interrupted {
         let next = Some("talmirror rollout --resume");
         let what = "stopped: what was left in between has one config or the other";
@@ -265,7 +271,7 @@ fn settle_all(
         return Ok(None);
     }
     let next = format!("look at {}, then: talmirror rollout --resume", unknown.join(", "));
-    end(ui, args.output, &summary, exit::UNKNOWN, &sentence(&summary), Some(&next)).map(Some)
+    end(ui, args.output, &summary, exit_of(&summary), &sentence(&summary), Some(&next)).map(Some)
 }
 
 /// Returns what a node is called in the journal.
@@ -280,9 +286,12 @@ fn make_plan(
     args: &RolloutArgs,
     loaded: &mut Loaded,
     session: &Session,
+    folder: &Path,
 ) -> Result<Result<Plan, Exit>, CliError> {
     let wishes = wishes(args, loaded);
     let seen = session.each(|node| async move { observe(&node).await });
+    // Read after the nodes: what one of them runs with was announced before it was sent.
+    let journals = journals(ui, session, folder)?;
     let mut nodes: Vec<Planned> = Vec::new();
     let mut errors: Vec<(LiveNode, TalosError)> = Vec::new();
     let mut refusals: Vec<(String, Refusal)> = Vec::new();
@@ -301,7 +310,7 @@ fn make_plan(
         }
         let wanted = wanted(ui, loaded, &node, &seen, &mut shared)?;
         let current = seen.active.as_ref().map(|active| registries_of(&active.text)).unwrap_or_default();
-        match NodePlan::of(&seen, &wanted, &wishes) {
+        match NodePlan::of(&seen, &wanted, &wishes, told_of(&journals, &node, &seen)) {
             Ok(plan) => {
                 let drift = Drift::new(current, Registries::clone(&wanted));
                 nodes.push(Planned { node, plan, drift });
@@ -333,13 +342,24 @@ fn make_plan(
         return Err(CliError::usage("no node is of that role"));
     }
     let changed = nodes.iter().filter(|planned| !planned.plan.changes.is_empty());
-    let placed: Vec<Placed> =
-        changed.map(|planned| Placed { name: planned.node.name.clone(), role: planned.plan.role }).collect();
+    let placed = changed.map(|planned| Placed {
+        name: planned.node.name.clone(),
+        role: planned.plan.role,
+        reboots: planned.plan.route.reboot == Reboot::After,
+    });
+    let placed: Vec<Placed> = placed.collect();
     let inventory = &loaded.inventory.rollout;
     let canary = if args.canary.is_empty() { &inventory.canary } else { &args.canary };
     let max_parallel = args.max_parallel.map_or(inventory.max_parallel, NonZeroUsize::get);
     let waves = waves(&placed, &Ordering { stages: &inventory.order, canary, max_parallel });
     Ok(Ok(Plan { nodes, waves }))
+}
+
+/// Returns what journals tell of the config that a node runs with.
+fn told_of(journals: &[(String, History)], node: &LiveNode, seen: &Observation) -> Earlier {
+    let (Ok(active), Some(version)) = (&seen.active, seen.talos_version()) else { return Earlier::Nothing };
+    let configs = (active, seen.persistent.as_ref());
+    Earlier::of(journals, &node.name, &node.target.to_string(), configs, &version)
 }
 
 fn wishes(args: &RolloutArgs, loaded: &Loaded) -> Wishes {
@@ -426,7 +446,7 @@ fn carry(
         journal
     };
     ui.note(&format!("journal: {}", folder.display()));
-    let control_plane = control_plane(loaded, session, &plan);
+    let control_plane = control_plane(loaded, session, &plan.nodes);
     let subjects: BTreeMap<String, Subject> = plan
         .nodes
         .into_iter()
@@ -466,12 +486,12 @@ fn carry(
 }
 
 /// Returns the control plane nodes whose etcd is asked: those that are worked on, and those that the inventory names.
-fn control_plane(loaded: &Loaded, session: &Session, plan: &Plan) -> Vec<(String, NodeClient)> {
-    let own = plan.nodes.iter().filter(|planned| planned.plan.role == Role::ControlPlane);
+fn control_plane(loaded: &Loaded, session: &Session, planned: &[Planned]) -> Vec<(String, NodeClient)> {
+    let own = planned.iter().filter(|planned| planned.plan.role == Role::ControlPlane);
     let mut out: Vec<(String, NodeClient)> =
         own.map(|planned| (planned.node.name.clone(), session.node(&planned.node))).collect();
     for (name, node) in &loaded.inventory.nodes {
-        let asked = plan.nodes.iter().any(|planned| planned.node.name == *name);
+        let asked = planned.iter().any(|planned| planned.node.name == *name);
         if asked || node.role != Some(Role::ControlPlane) {
             continue;
         }

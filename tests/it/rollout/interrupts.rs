@@ -151,3 +151,33 @@ fn two_rollouts_do_not_meet() {
     child.kill().unwrap();
     let _ = end(child);
 }
+
+/// Without --resume, what a killed run has left on trial is neither taken for the node's own config, nor for the wanted one.
+#[test]
+fn killed_during_a_trial_a_plain_rollout_asks_for_the_resume() {
+    for trial in 1..=2 {
+        let site = slow();
+        // The first apply is the strict trial, the third the other.
+        let applies = trial * 2 - 1;
+        site.cluster
+            .fault("w-1", Fault::once(Step::Render, Kind::Slow(Duration::from_secs(2))).after(trial - 1));
+        let mut child = begin(&site);
+        until("the trial", || site.applies("w-1").len() >= applies);
+        until("its answer", || records(&site.place) >= 3 + 2 * applies);
+        child.kill().unwrap();
+        let _ = end(child);
+        site.cluster.clear_faults();
+        if trial == 1 {
+            let plain = site.rollout("");
+            assert_eq!(plain.code, 8, "{plain}");
+            assert!(plain.stderr.contains("an earlier rollout has not ended on it"), "{plain}");
+            assert!(plain.stderr.contains("`talmirror rollout --resume --journal "), "{plain}");
+        } else {
+            assert_eq!(site.rollout("").code, 8);
+        }
+        assert_eq!(site.applies("w-1").len(), applies);
+        let resumed = site.rollout("--resume");
+        assert_eq!(resumed.code, 0, "{resumed}");
+        assert!(site.is_new("w-1") && site.is_new("cp-1"), "{resumed}");
+    }
+}

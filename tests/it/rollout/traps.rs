@@ -91,6 +91,10 @@ fn an_image_that_is_there_already_proves_nothing() {
     let ran = site.rollout("");
     assert_eq!(ran.code, 0, "{ran}");
     assert!(ran.stderr.contains("is there already (cri): its pull proves nothing"), "{ran}");
+    assert!(
+        last(&ran).starts_with("cp-1 updated, not proven. cp-1: registry.k8s.io/pause:3.10 is there"),
+        "{ran}"
+    );
 }
 
 #[test]
@@ -132,6 +136,75 @@ fn one_apply_at_a_time() {
     let ran = site.rollout("");
     assert_eq!(ran.code, 0, "{ran}");
     site.check_applies();
+}
+
+/// A config that is staged during a trial is on disk only, and what we would send would replace it.
+#[test]
+fn a_config_staged_during_a_trial_is_not_destroyed() {
+    for (step, kind) in [(Step::Pull, Kind::Slow(Duration::from_millis(400))), (Step::Render, Kind::Stale)] {
+        let site = Site::new(1, 0, &["v1.13.9"]);
+        site.cluster.fault("cp-1", Fault::new(step, kind.clone()));
+        let staged = site.old["cp-1"].clone() + "# staged\n";
+        let ran = std::thread::scope(|scope| {
+            let ran = scope.spawn(|| site.rollout(""));
+            site.cluster.wait("the trial", |cluster| cluster.node("cp-1").state().trial.is_some());
+            let node = site.cluster.node("cp-1");
+            let mut state = node.state();
+            state.persistent = Some(crate::sim::Text::new(&staged));
+            (state.disk, state.trial) = (staged.clone(), None);
+            drop(state);
+            ran.join().unwrap()
+        });
+        assert_eq!(ran.code, 7, "{kind:?}: {ran}");
+        assert!(ran.stderr.contains("boots with what somebody else has staged"), "{kind:?}: {ran}");
+        assert_eq!(site.has("cp-1").1, staged, "{kind:?}: {ran}");
+    }
+}
+
+/// The strict variant of a config with fallback is, byte for byte, the one without that the node has.
+#[test]
+fn a_fallback_comes_back() {
+    let cluster = Cluster::start(1, 0, &["v1.13.9"], options()).unwrap();
+    let site = Site::of(cluster, "");
+    let inventory = site.place.read("mirrors.yaml");
+    let never = inventory.replace("{via: [mirror]}", "{via: [mirror], fallback: never}");
+    let always = inventory.replace("{via: [mirror]}", "{via: [mirror], fallback: upstream}");
+    site.place.write("mirrors.yaml", never);
+    assert_eq!(site.rollout("").code, 0);
+    let strict = site.has("cp-1").0;
+    assert!(strict.contains("skipFallback: true"), "{strict}");
+    site.place.write("mirrors.yaml", &always);
+    // A mirror that does not serve is found out before anything is sent.
+    let before = site.applies("cp-1").len();
+    site.cluster.mirror.answer(RegistryAnswer::Status(404));
+    let ran = site.rollout("");
+    assert_eq!((ran.code, site.applies("cp-1").len()), (8, before), "{ran}");
+    site.cluster.mirror.answer(RegistryAnswer::All);
+    let ran = site.rollout("");
+    assert_eq!((ran.code, last(&ran)), (0, "cp-1 updated"), "{ran}");
+    assert_eq!(modes(&site, "cp-1")[before..], ["TRY", "NO_REBOOT"]);
+    assert!(!site.has("cp-1").1.contains("skipFallback: true"));
+}
+
+#[test]
+fn what_is_not_proven_is_not_claimed() {
+    // Nothing mirrors the image's registry.
+    let site = Site::new(1, 0, &["v1.13.9"]);
+    let inventory = site.place.read("mirrors.yaml").replace(", registry.k8s.io: {}", "");
+    site.place.write("mirrors.yaml", inventory);
+    let ran = site.rollout("");
+    assert_eq!(ran.code, 0, "{ran}");
+    assert!(
+        last(&ran).starts_with(
+            "cp-1 updated, not proven. cp-1: registry.k8s.io/pause:3.10 comes from its upstream"
+        ),
+        "{ran}"
+    );
+    assert!(
+        ran.stdout.contains("! cp-1: not proven: registry.k8s.io/pause:3.10 comes from its upstream"),
+        "{ran}"
+    );
+    assert!(ran.stdout.contains("no image of verify.images goes through docker.io, ghcr.io"), "{ran}");
 }
 
 /// A node that reboots during a trial has its old config, and the trial must not be committed on top of it.
@@ -185,6 +258,29 @@ fn credentials_before_1_14_want_a_reboot() {
     assert!(ran.stdout.contains("new credentials restart containerd"), "{ran}");
 }
 
+/// A node that does not reboot keeps what was committed and verified, and is not done: the resume sees to it.
+#[test]
+fn a_reboot_that_does_not_come_is_not_forgotten() {
+    let site = Site::new(1, 1, &["v1.13.9"]);
+    let before = site.cluster.node("w-1").state().boots;
+    site.cluster
+        .fault("w-1", Fault::new(Step::Reboot, Kind::Refuse(Code::PermissionDenied, "no".to_owned())));
+    let ran = site.rollout("--reboot if-needed --canary w-1");
+    assert_eq!(ran.code, 8, "{ran}");
+    assert!(
+        last(&ran).starts_with("w-1 updated, not rebooted; cp-1 untouched. w-1: it has the new config"),
+        "{ran}"
+    );
+    assert!(site.is_new("w-1") && site.cluster.node("w-1").state().boots == before);
+    let again = site.rollout("--resume --reboot if-needed");
+    assert_eq!((again.code, last(&again).contains("w-1 updated, not rebooted")), (8, true), "{again}");
+    site.cluster.clear_faults();
+    let resumed = site.rollout("--resume --reboot if-needed");
+    assert_eq!(resumed.code, 0, "{resumed}");
+    assert_eq!(site.cluster.node("w-1").state().boots, before + 1, "{resumed}");
+    assert!(site.is_new("cp-1"), "{resumed}");
+}
+
 #[test]
 fn the_plan_shows_what_is_done_and_to_whom() {
     let site = Site::new(2, 3, &["v1.13.9", "v1.11.6"]);
@@ -204,6 +300,8 @@ fn the_plan_shows_what_is_done_and_to_whom() {
       + registry.k8s.io  endpoints[0] http://MIRROR/v2/registry.k8s.io, endpoints[0].overridePath true
       + auth MIRROR  username robot$talos, password <redacted>
     ! cp-1, cp-2, w-1, w-2, w-3: credentials reach pods' pulls only after a reboot
+    ! cp-1, w-1, w-3: removed and pulled again where it is there already: registry.k8s.io/pause:3.10
+    ! cp-1, cp-2, w-1, w-2, w-3: no image of verify.images goes through docker.io, ghcr.io: that they serve is not proven
     ! cp-2, w-2: this Talos removes no images: one that is there already proves nothing
     --- stderr
     next: talmirror rollout
