@@ -16,7 +16,7 @@ fn the_session_is_as_printed() {
         place.write(name, std::fs::read(repository("tests/data/readme").join(name)).unwrap());
     }
     place.write("keys.txt", std::fs::read(repository("tests/vectors/sops/keys.txt")).unwrap());
-    replay("```console", &place, &mut |remark| panic!("{remark}"), &str::to_owned);
+    replay("```console", &place, None, &str::to_owned);
 }
 
 /// Runs every `console simulated` block in order, against three simulated nodes and a mirror.
@@ -43,7 +43,7 @@ fn the_session_with_nodes_is_as_printed() {
         "Harbor has its proxy project." => cluster.mirror.answer(RegistryAnswer::All),
         other => panic!("nothing is done at `{other}`"),
     };
-    replay("```console simulated", &place, &mut act, &without_times);
+    replay("```console simulated", &place, Some(&mut act), &without_times);
 }
 
 /// Puts fixed times, durations and names of journals in the place of a run's own.
@@ -58,8 +58,9 @@ fn without_times(text: &str) -> String {
     })
 }
 
-/// Runs the blocks that begin with `fence`: a line `$ COMMAND` is run, `# REMARK` is acted on, the rest is what is printed.
-fn replay(fence: &str, place: &Place, act: &mut dyn FnMut(&str), tidy: &dyn Fn(&str) -> String) {
+/// Runs the blocks that begin with `fence`: a line `$ COMMAND` is run, `# REMARK` is acted on where something can be done, the
+/// rest is what is printed.
+fn replay(fence: &str, place: &Place, mut act: Option<&mut dyn FnMut(&str)>, tidy: &dyn Fn(&str) -> String) {
     // Both sessions write the same file back: one after the other.
     static TURN: std::sync::Mutex<()> = std::sync::Mutex::new(());
     let _turn = TURN.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
@@ -72,11 +73,13 @@ fn replay(fence: &str, place: &Place, act: &mut dyn FnMut(&str), tidy: &dyn Fn(&
             "```" => in_block = false,
             _ => {}
         }
-        if in_block && let Some(remark) = line.strip_prefix("# ") {
+        if in_block && let (Some(act), Some(remark)) = (&mut act, line.strip_prefix("# ")) {
             act(remark);
+            writeln!(out, "{line}").unwrap();
+            continue;
         }
         let Some(command) = line.strip_prefix("$ ").filter(|_| in_block) else {
-            if !in_block || line == fence || line.starts_with("# ") {
+            if !in_block || line == fence {
                 writeln!(out, "{line}").unwrap();
             }
             continue;
