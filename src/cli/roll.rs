@@ -15,6 +15,7 @@ use super::exit::{self, Exit};
 use super::live::Session;
 use super::load::{self, Loaded, count};
 use super::progress::Progress;
+use super::signal_source::{Asked, Signals};
 use super::ui::Ui;
 use crate::rollout::{self, Crew, Event, Journal, Lock, Outcome, Pace, StoreError, Summary};
 use crate::secret::Secret;
@@ -125,6 +126,9 @@ pub(super) struct Gear {
 }
 
 /// Carries out work on nodes, and tells what happens meanwhile; [`None`]: the user has left it in the middle.
+///
+/// Where the output cannot be written any more, the nodes in hand are brought to one config or the other all the same,
+/// as when the user wants to stop; that it could not be written is told after that.
 pub(super) fn carry_out<T, F>(
     ui: &mut Ui,
     session: &Session,
@@ -150,28 +154,43 @@ where
         });
         let mut work = pin!(work(crew));
         let mut signals = Signals::new().map_err(|error| CliError::from_error(exit::WRITE, error))?;
+        let mut asked = false;
+        let mut listener = Ok(());
         let done = loop {
             tokio::select! {
                 biased;
-                Some(event) = told.recv() => tell(ui, &mut progress, format, &event)?,
-                () = signals.next() => {
-                    if stop.send_replace(true) {
-                        break None;
+                Some(event) = told.recv() => {
+                    let had = listener.is_ok();
+                    tell(ui, &mut progress, format, &event, &mut listener);
+                    if had && listener.is_err() {
+                        stop.send_replace(true);
+                        ui.warn("the output cannot be written any more; stopping: the node in hand is brought to its old or its new config first", None);
                     }
-                    ui.warn(
-                        "stopping: the node in hand is brought to its old or its new config first",
-                        Some("once more leaves at once"),
-                    );
                 }
+                signal = signals.next() => match signal {
+                    Asked::Once if asked => break None,
+                    Asked::HungUp => drop(stop.send_replace(true)),
+                    Asked::Once => {
+                        asked = true;
+                        stop.send_replace(true);
+                        ui.warn(
+                            "stopping: the node in hand is brought to its old or its new config first",
+                            Some("once more leaves at once"),
+                        );
+                    }
+                },
                 done = &mut work => break Some(done),
             }
         };
         while let Ok(event) = told.try_recv() {
-            tell(ui, &mut progress, format, &event)?;
+            tell(ui, &mut progress, format, &event, &mut listener);
         }
-        Ok::<_, CliError>(done)
+        Ok::<_, CliError>((done, listener))
     });
-    let done = done.transpose()?.flatten();
+    let (done, listener) = match done.transpose()? {
+        Some((done, listener)) => (done, listener),
+        None => (None, Ok(())),
+    };
     if done.is_none() {
         ui.live(&[]);
         let now = Timestamp::now();
@@ -186,13 +205,23 @@ where
             )?,
         }
     }
-    Ok(done)
+    listener.map(|()| done)
 }
 
-fn tell(ui: &mut Ui, progress: &mut Progress, format: Format, event: &Event) -> Result<(), CliError> {
+/// Tells an event, unless nobody has listened to one before.
+fn tell(
+    ui: &mut Ui,
+    progress: &mut Progress,
+    format: Format,
+    event: &Event,
+    listener: &mut Result<(), CliError>,
+) {
     let line = progress.add(event);
     if format == Format::Json {
-        return ui.json_line(&event.to_json());
+        if listener.is_ok() {
+            *listener = ui.json_line(&event.to_json());
+        }
+        return;
     }
     if ui.is_live() {
         let lasting = !matches!(event.what, rollout::What::Begins { .. } | rollout::What::Ends { .. });
@@ -205,38 +234,6 @@ fn tell(ui: &mut Ui, progress: &mut Progress, format: Format, event: &Event) -> 
         for line in line.lines() {
             ui.note(&format!("{at} {line}"));
         }
-    }
-    Ok(())
-}
-
-/// Ctrl-C, and what asks a process to end.
-struct Signals {
-    #[cfg(unix)]
-    terminate: tokio::signal::unix::Signal,
-    #[cfg(unix)]
-    interrupt: tokio::signal::unix::Signal,
-}
-
-impl Signals {
-    fn new() -> std::io::Result<Self> {
-        #[cfg(unix)]
-        {
-            use tokio::signal::unix::{SignalKind, signal};
-            let (terminate, interrupt) = (SignalKind::terminate(), SignalKind::interrupt());
-            Ok(Self { terminate: signal(terminate)?, interrupt: signal(interrupt)? })
-        }
-        #[cfg(not(unix))]
-        Ok(Self {})
-    }
-
-    async fn next(&mut self) {
-        #[cfg(unix)]
-        tokio::select! {
-            _ = self.terminate.recv() => {}
-            _ = self.interrupt.recv() => {}
-        }
-        #[cfg(not(unix))]
-        let _ = tokio::signal::ctrl_c().await;
     }
 }
 

@@ -151,3 +151,40 @@ fn two_rollouts_do_not_meet() {
     child.kill().unwrap();
     let _ = end(child);
 }
+
+/// Whoever reads the events goes away in the middle of a trial: the node in hand is brought back all the same.
+#[cfg(unix)]
+#[test]
+fn a_reader_that_goes_away_leaves_no_node_in_between() {
+    use std::io::{BufRead, BufReader};
+    let site = slow();
+    let mut child = run(&site, &line("-o json"));
+    let mut lines = BufReader::new(child.stdout.take().unwrap());
+    let mut text = String::new();
+    while !text.contains("try-strict") {
+        assert!(lines.read_line(&mut text).unwrap() > 0, "{text}");
+    }
+    drop(lines);
+    let (output, text) = end(child);
+    assert_eq!(output.status.code(), Some(141), "{text}");
+    assert!(text.contains("the output cannot be written any more; stopping"), "{text}");
+    assert!(site.is_old("w-1") && site.applies("cp-1").is_empty(), "{text}");
+    assert!(site.cluster.node("w-1").state().trial.is_none());
+}
+
+/// A terminal that goes away is told twice, by the kernel and by the shell, and never leaves a node in between.
+#[cfg(unix)]
+#[test]
+fn a_lost_terminal_leaves_no_node_in_between() {
+    let site = slow();
+    site.cluster.fault("w-1", Fault::new(Step::Pull, Kind::Hang));
+    let child = begin(&site);
+    until("the pull", || {
+        site.cluster.events_of("w-1").iter().any(|event| format!("{event:?}").contains("Pull"))
+    });
+    signal(&child, "-HUP");
+    signal(&child, "-HUP");
+    let (output, text) = end(child);
+    assert_eq!(output.status.code(), Some(130), "{text}");
+    assert!(site.is_old("w-1") && site.applies("cp-1").is_empty(), "{text}");
+}
