@@ -27,6 +27,9 @@ pub enum Record {
         version: String,
         /// The talosconfig's context.
         context: String,
+        /// The fingerprint of the cluster's authority, which tells it from others; journals of old have none.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        cluster: Option<String>,
         /// The nodes in the order in which they come.
         nodes: Vec<Address>,
     },
@@ -121,6 +124,8 @@ pub struct History {
     pub id: String,
     /// The talosconfig's context.
     pub context: String,
+    /// The fingerprint of the cluster's authority.
+    pub cluster: Option<Digest>,
     /// The nodes in the order in which they came.
     pub nodes: Vec<Address>,
     /// What was done to them, by name.
@@ -195,8 +200,9 @@ impl History {
 
     fn add(&mut self, record: Record) {
         match record {
-            Record::Start { id, context, nodes, .. } => {
+            Record::Start { id, context, cluster, nodes, .. } => {
                 (self.id, self.context, self.nodes) = (id, context, nodes);
+                self.cluster = cluster.as_deref().map(Digest::from_text);
             }
             Record::Resume | Record::Rollback => self.complete = false,
             Record::Node { node, file, before, strict, wanted, reboots } => {
@@ -220,6 +226,24 @@ impl History {
                 self.told.entry(node).or_default().outcome = Some(outcome);
             }
             Record::Finish { complete } => self.complete = complete,
+        }
+    }
+}
+
+impl NodeHistory {
+    /// Returns whether a node was seen to have one config or the other for good, so that it need not be asked.
+    pub fn is_settled(&self) -> bool {
+        self.sent.is_none() || matches!(self.outcome.as_deref(), Some("updated" | "reverted"))
+    }
+
+    /// Finds out whose a config is: the one from before the rollout, one of any of its attempts, or another.
+    pub fn whose(&self, config: &Digest) -> Which {
+        if self.first.as_ref().is_some_and(|(_, first)| first == config) {
+            Which::Old
+        } else if self.ours.contains(config) {
+            Which::Wanted
+        } else {
+            Which::Other
         }
     }
 }

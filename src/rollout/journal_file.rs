@@ -147,15 +147,16 @@ impl Journal {
         let ending = if self.settings.is_some() { "sops.yaml" } else { "yaml" };
         let name = file_name(node, &Digest::of(text), ending);
         let path = self.folder.join(&name);
-        if self.settings.is_some() && path.exists() {
-            return Ok(name); // of an earlier attempt: the name holds the digest
-        }
         let failed = |source| StoreError::Sops { path: path.clone(), source };
         let text = match &self.settings {
-            Some(settings) => Secret::new(
-                sops::encrypt(wrap(text).expose(), settings, Timestamp::now(), &mut os_random)
-                    .map_err(failed)?,
-            ),
+            Some(settings) => {
+                let wrapped = wrap(text);
+                if unwrap(&wrapped).as_ref() != Some(text) {
+                    return Err(StoreError::Changed(path));
+                }
+                let sealed = sops::encrypt(wrapped.expose(), settings, Timestamp::now(), &mut os_random);
+                Secret::new(sealed.map_err(failed)?)
+            }
             None => text.clone(),
         };
         let written = write_atomically(&path, text.expose().as_bytes());
@@ -295,7 +296,7 @@ mod tests {
 
     fn start() -> Record {
         let (id, version) = ("i".to_owned(), "0".to_owned());
-        Record::Start { id, version, context: "c".to_owned(), nodes: Vec::new() }
+        Record::Start { id, version, context: "c".to_owned(), cluster: None, nodes: Vec::new() }
     }
 
     #[test]

@@ -9,6 +9,7 @@ fn start() -> Record {
         id: "i".to_owned(),
         version: "0".to_owned(),
         context: "c".to_owned(),
+        cluster: None,
         nodes: nodes.to_vec(),
     }
 }
@@ -71,7 +72,9 @@ fn half_a_line_in_the_middle_is_passed_over() {
     let line = |record: &Record| text(std::slice::from_ref(record));
     let (begin, half) = (text(&[start(), node("a", "1")]), &line(&done("updated"))[..20]);
     let send = line(&send(Sending::Try));
-    for (broken, unreadable) in [(format!("{begin}{half}\n{send}"), [3]), (format!("{begin}{half}{send}"), [3])] {
+    for (broken, unreadable) in
+        [(format!("{begin}{half}\n{send}"), [3]), (format!("{begin}{half}{send}"), [3])]
+    {
         let history = History::parse(&broken).unwrap();
         assert_eq!(history.unreadable, unreadable);
         assert_eq!(history.told["n1"].sent, Some(Sending::Try));
@@ -92,7 +95,11 @@ fn the_configs_of_every_attempt_are_ours() {
         reboots: false,
     };
     let told = told(&[node("a", "1"), send(Sending::Commit), done("updated"), again]);
-    assert_eq!(told.ours, ["s", "w", "x"].map(Digest::from_text));
+    let whose = |config| told.whose(&Digest::from_text(config));
+    assert_eq!(
+        ["1", "s", "w", "x", "2"].map(whose),
+        [Which::Old, Which::Wanted, Which::Wanted, Which::Wanted, Which::Other]
+    );
 }
 
 #[test]

@@ -23,7 +23,7 @@ mod plan;
 mod verdict;
 
 pub use config::{ConfigError, Configs, Digest, Known, Proof, form, registries_of, strict};
-pub use driver::{Decrypt, Policy, Summary, finished, restore, roll, settle};
+pub use driver::{Decrypt, Policy, Summary, finished, look, restore, roll, settle};
 pub use event::{Event, What};
 pub use gate::{Absence, etcd_flaws, node_flaws};
 pub use journal::{Address, History, JournalError, Left, Line, NodeHistory, Record, file_name, left};
