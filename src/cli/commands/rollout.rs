@@ -170,7 +170,7 @@ pub(crate) fn run(ui: &mut Ui, global: &Global, args: RolloutArgs) -> Result<Exi
         };
         session.nodes.retain(|node| !other(node));
     }
-    let is_whole = !args.resume || session.nodes.len() == earlier.nodes.len();
+    let is_whole = !args.resume || (args.role.is_none() && session.nodes.len() == earlier.nodes.len());
     if args.resume {
         match settle_all(ui, global, &args, &loaded, &session, &folder, &earlier)? {
             Some(exit) => return Ok(exit),

@@ -188,3 +188,42 @@ fn a_lost_terminal_leaves_no_node_in_between() {
     assert_eq!(output.status.code(), Some(130), "{text}");
     assert!(site.is_old("w-1") && site.applies("cp-1").is_empty(), "{text}");
 }
+
+#[test]
+fn nothing_is_sent_before_the_question_of_a_resumed_rollout() {
+    let site = slow();
+    site.cluster.fault("w-1", Fault::new(Step::Pull, Kind::Hang));
+    let mut child = begin(&site);
+    until("the pull", || {
+        site.cluster.events_of("w-1").iter().any(|event| format!("{event:?}").contains("Pull"))
+    });
+    child.kill().unwrap();
+    let _ = end(child);
+    site.cluster.clear_faults();
+    let asks = site.place.run("rollout --resume --try-timeout 8s --settle 2500ms").ends(2);
+    assert!(asks.stdout.contains("w-1 was left in between: its old config is sent again"), "{asks}");
+    assert!(asks.stderr.contains("there is no terminal to ask on; no node was touched"), "{asks}");
+    assert_eq!(site.applies("w-1").len(), 1);
+    assert_eq!(site.rollout("--resume").code, 0);
+}
+
+#[test]
+fn a_dead_node_does_not_end_a_resumed_rollout_for_good() {
+    let site = slow();
+    site.cluster.fault("cp-1", Fault::new(Step::Pull, Kind::Hang));
+    let mut child = begin(&site);
+    until("the pull", || {
+        site.cluster.events_of("cp-1").iter().any(|event| format!("{event:?}").contains("Pull"))
+    });
+    child.kill().unwrap();
+    let _ = end(child);
+    site.cluster.clear_faults();
+    assert!(site.is_new("w-1"));
+    site.cluster.node("w-1").go_down();
+    let all = site.rollout("--resume");
+    assert_eq!(all.code, 5, "{all}");
+    assert!(last(&all).ends_with("go on with the others: talmirror rollout --resume -n cp-1"), "{all}");
+    let others = site.rollout("--resume -n cp-1");
+    assert_eq!((others.code, last(&others)), (0, "cp-1 updated"), "{others}");
+    assert!(site.is_new("cp-1"));
+}
