@@ -46,7 +46,8 @@ after another. They are neither cordoned nor drained: do that first with kubectl
 
 Control plane nodes come last, one by one, each when etcd is well. Ctrl-C brings the node in hand to its old or its new
 config and stops; twice leaves at once and says what the node does by itself. --resume goes on: what the nodes say counts
-more than the journal. Ends with 6, 7 or 8 when something failed: see the README.
+more than the journal, what was left in between is shown and asked for first, and -n or --group leaves nodes out that do
+not answer. Originals are encrypted for whoever may read the inventory, and a key for that must be at hand. Ends with 6, 7 or 8 when something failed: see the README.
 
 Examples:
   talmirror rollout --dry-run
@@ -172,9 +173,9 @@ pub(crate) fn run(ui: &mut Ui, global: &Global, args: RolloutArgs) -> Result<Exi
     }
     let is_whole = !args.resume || (args.role.is_none() && session.nodes.len() == earlier.nodes.len());
     if args.resume {
-        match settle_all(ui, global, &args, &loaded, &session, &folder, &earlier)? {
-            Some(exit) => return Ok(exit),
-            None => {}
+        let settled = settle_all(ui, global, &args, &loaded, &session, &folder, &earlier)?;
+        if let Some(exit) = settled {
+            return Ok(exit);
         }
     }
     let plan = match make_plan(ui, global, &args, &mut loaded, &session)? {
@@ -202,7 +203,9 @@ pub(crate) fn run(ui: &mut Ui, global: &Global, args: RolloutArgs) -> Result<Exi
         return end(ui, args.output, &summary, exit::OK, &last, None);
     }
     if args.dry_run {
-        ui.note("next: talmirror rollout");
+        let own = (!args.nodes.is_empty()).then(|| ("-n", args.nodes.join(",")));
+        let own: Vec<_> = own.into_iter().collect();
+        ui.note(&format!("next: {}", again("rollout", global, &args.talos, args.journal.as_ref(), &own)));
         return Ok(exit::FOUND);
     }
     let settings = settings(ui, global)?;
@@ -211,7 +214,8 @@ pub(crate) fn run(ui: &mut Ui, global: &Global, args: RolloutArgs) -> Result<Exi
     if !args.resume {
         locks = lock(&session, &folder)?;
     }
-    let exit = carry(ui, global, &args, &loaded, &session, plan, &folder, (settings, is_whole));
+    let keeping = Keeping { folder: &folder, settings, is_whole };
+    let exit = carry(ui, global, &args, &loaded, &session, plan, keeping);
     drop(locks);
     exit
 }
@@ -415,7 +419,9 @@ fn make_plan(
 
 /// Returns the command that goes on, with all nodes or with some.
 fn resume(global: &Global, args: &RolloutArgs, nodes: Option<&[&str]>) -> String {
-    let more: Vec<_> = nodes.map(|nodes| ("-n", nodes.join(","))).into_iter().collect();
+    let own = (args.resume && !args.nodes.is_empty()).then(|| args.nodes.join(","));
+    let nodes = nodes.map(|nodes| nodes.join(",")).or(own);
+    let more: Vec<_> = nodes.map(|nodes| ("-n", nodes)).into_iter().collect();
     again("rollout --resume", global, &args.talos, args.journal.as_ref(), &more)
 }
 
@@ -473,6 +479,14 @@ fn confirm(global: &Global, args: &RolloutArgs, question: &str) -> Result<(), Cl
     }
 }
 
+/// How a rollout's journal is kept.
+struct Keeping<'a> {
+    folder: &'a std::path::Path,
+    settings: Option<Settings>,
+    /// Whether all its nodes are meant.
+    is_whole: bool,
+}
+
 /// Carries the plan out.
 fn carry(
     ui: &mut Ui,
@@ -481,9 +495,9 @@ fn carry(
     loaded: &Loaded,
     session: &Session,
     plan: Plan,
-    folder: &std::path::Path,
-    (settings, is_whole): (Option<Settings>, bool),
+    keeping: Keeping<'_>,
 ) -> Result<Exit, CliError> {
+    let Keeping { folder, settings, is_whole } = keeping;
     let journal = if args.resume {
         Journal::open(folder, settings)?.0
     } else {
