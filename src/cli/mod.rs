@@ -13,6 +13,7 @@ mod output;
 mod plan;
 mod progress;
 mod roll;
+mod signal_source;
 
 use std::ffi::OsString;
 use std::process::ExitCode;

@@ -8,13 +8,14 @@ use jiff::Timestamp;
 use serde_json::json;
 use tokio::sync::{mpsc, watch};
 
-use super::args::Global;
+use super::args::{Global, TalosArgs};
 use super::crypt;
 use super::error::CliError;
 use super::exit::{self, Exit};
 use super::live::Session;
 use super::load::{self, Loaded, count};
 use super::progress::Progress;
+use super::signal_source::{Asked, Signals};
 use super::ui::Ui;
 use crate::rollout::{self, Crew, Event, History, Journal, Lock, Outcome, Pace, StoreError, Summary};
 use crate::secret::Secret;
@@ -100,6 +101,63 @@ pub(super) fn journals(
     Ok(found)
 }
 
+/// Reads what the journal of a folder says; that of another cluster is refused.
+pub(super) fn history(ui: &mut Ui, session: &Session, folder: &Path) -> Result<History, CliError> {
+    let history = rollout::history(folder)?;
+    if history.cluster.as_ref().is_some_and(|cluster| *cluster != session.fingerprint()) {
+        let error = format!(
+            "the journal in `{}` is of another cluster, that of context `{}`; context `{}` is of one with another CA",
+            folder.display(),
+            history.context,
+            session.context_name
+        );
+        return Err(
+            CliError::usage(error).help("name its context with --context, or another folder with --journal")
+        );
+    }
+    for line in &history.unreadable {
+        let path = folder.join(rollout::JOURNAL);
+        ui.warn(&format!("{}:{line}: half a record; what it announces was not done", path.display()), None);
+    }
+    Ok(history)
+}
+
+/// Returns a command that goes on with a rollout, as it can be pasted: for the same inventory, cluster and journal.
+pub(super) fn again(
+    command: &str,
+    global: &Global,
+    talos: &TalosArgs,
+    journal: Option<&PathBuf>,
+    more: &[(&str, String)],
+) -> String {
+    let path = |path: &PathBuf| path.display().to_string();
+    let own = (global.inventory != "mirrors.yaml").then(|| global.inventory.clone());
+    let endpoints = (!talos.endpoints.is_empty()).then(|| talos.endpoints.join(","));
+    let flags = [
+        ("-f", own),
+        ("--age-key-file", global.age_key_file.as_ref().map(path)),
+        ("--talosconfig", talos.talosconfig.clone()),
+        ("--context", talos.context.clone()),
+        ("-e", endpoints),
+        ("--journal", journal.map(path)),
+    ];
+    let flags = flags.into_iter().filter_map(|(flag, value)| Some((flag, value?)));
+    let mut out = format!("talmirror {command}");
+    for (flag, value) in flags.chain(more.iter().cloned()) {
+        out.push_str(&format!(" {flag} {}", quoted(&value)));
+    }
+    out
+}
+
+/// Writes a word so that a POSIX shell takes it as one.
+fn quoted(word: &str) -> String {
+    let plain = |c: char| c.is_ascii_alphanumeric() || "-_./:,@%+=".contains(c);
+    if !word.is_empty() && word.chars().all(plain) {
+        return word.to_owned();
+    }
+    format!("'{}'", word.replace('\'', r"'\''"))
+}
+
 /// Takes the cluster's lock, and the journal's, where it lies elsewhere.
 pub(super) fn lock(session: &Session, folder: &Path) -> Result<Vec<Lock>, CliError> {
     let cluster = cluster_folder(session)?;
@@ -134,7 +192,15 @@ pub(super) fn settings(ui: &mut Ui, global: &Global) -> Result<Option<Settings>,
     }
     let rule = Rule::encrypted_regex("^config$");
     let rule = rule.map_err(|error| crypt::failed(SopsError::Rule(error), "the rule"))?;
-    Ok(Some(Settings::new(rule, recipients)))
+    let settings = Settings::new(rule, recipients);
+    // What nobody here can open is no way back.
+    let sample = crypt::seal("config: sample\n", &settings, "a sample")?;
+    if let Err(error) = crypt::open(&sample, global) {
+        return Err(CliError::from_error(exit::SECRET, error)
+            .context("the nodes' old configs are encrypted for whoever may read the inventory, and no key for that is at hand: neither --resume nor rollback could open them; no node was touched")
+            .help("--age-key-file names a key; sops's SOPS_AGE_KEY_FILE and SOPS_AGE_KEY are looked at, too"));
+    }
+    Ok(Some(settings))
 }
 
 /// Decrypts what a journal keeps.
@@ -148,9 +214,14 @@ pub(super) struct Gear {
     pub(super) pace: Pace,
     pub(super) images: Vec<String>,
     pub(super) control_plane: Vec<(String, NodeClient)>,
+    /// The command that goes on where the user has left it in the middle.
+    pub(super) again: String,
 }
 
 /// Carries out work on nodes, and tells what happens meanwhile; [`None`]: the user has left it in the middle.
+///
+/// Where the output cannot be written any more, the nodes in hand are brought to one config or the other all the same,
+/// as when the user wants to stop; that it could not be written is told after that.
 pub(super) fn carry_out<T, F>(
     ui: &mut Ui,
     session: &Session,
@@ -163,6 +234,7 @@ where
 {
     let names = session.nodes.iter().map(|node| node.name.as_str());
     let mut progress = Progress::new(names);
+    let again = gear.again;
     let done = session.wait(async {
         let (events, mut told) = mpsc::unbounded_channel();
         let (stop, stopped) = watch::channel(false);
@@ -176,35 +248,50 @@ where
         });
         let mut work = pin!(work(crew));
         let mut signals = Signals::new().map_err(|error| CliError::from_error(exit::WRITE, error))?;
+        let mut asked = false;
+        let mut listener = Ok(());
         let done = loop {
             tokio::select! {
                 biased;
-                Some(event) = told.recv() => tell(ui, &mut progress, format, &event)?,
-                () = signals.next() => {
-                    if stop.send_replace(true) {
-                        break None;
+                Some(event) = told.recv() => {
+                    let had = listener.is_ok();
+                    tell(ui, &mut progress, format, &event, &mut listener);
+                    if had && listener.is_err() {
+                        stop.send_replace(true);
+                        ui.warn("the output cannot be written any more; stopping: the node in hand is brought to its old or its new config first", None);
                     }
-                    ui.warn(
-                        "stopping: the node in hand is brought to its old or its new config first",
-                        Some("once more leaves at once"),
-                    );
                 }
+                signal = signals.next() => match signal {
+                    Asked::Once if asked => break None,
+                    Asked::HungUp => drop(stop.send_replace(true)),
+                    Asked::Once => {
+                        asked = true;
+                        stop.send_replace(true);
+                        ui.warn(
+                            "stopping: the node in hand is brought to its old or its new config first",
+                            Some("once more leaves at once"),
+                        );
+                    }
+                },
                 done = &mut work => break Some(done),
             }
         };
         while let Ok(event) = told.try_recv() {
-            tell(ui, &mut progress, format, &event)?;
+            tell(ui, &mut progress, format, &event, &mut listener);
         }
-        Ok::<_, CliError>(done)
+        Ok::<_, CliError>((done, listener))
     });
-    let done = done.transpose()?.flatten();
+    let (done, listener) = match done.transpose()? {
+        Some((done, listener)) => (done, listener),
+        None => (None, Ok(())),
+    };
     if done.is_none() {
         ui.live(&[]);
         let now = Timestamp::now();
         for line in progress.abandoned(now) {
             ui.warn(&line, None);
         }
-        let last = "left in the middle; next: talmirror rollout --resume";
+        let last = format!("left in the middle; next: {again}");
         match format {
             Format::Text => ui.result(&format!("{last}\n"))?,
             Format::Json => ui.json_line(
@@ -212,13 +299,23 @@ where
             )?,
         }
     }
-    Ok(done)
+    listener.map(|()| done)
 }
 
-fn tell(ui: &mut Ui, progress: &mut Progress, format: Format, event: &Event) -> Result<(), CliError> {
+/// Tells an event, unless nobody has listened to one before.
+fn tell(
+    ui: &mut Ui,
+    progress: &mut Progress,
+    format: Format,
+    event: &Event,
+    listener: &mut Result<(), CliError>,
+) {
     let line = progress.add(event);
     if format == Format::Json {
-        return ui.json_line(&event.to_json());
+        if listener.is_ok() {
+            *listener = ui.json_line(&event.to_json());
+        }
+        return;
     }
     if ui.is_live() {
         let lasting = !matches!(event.what, rollout::What::Begins { .. } | rollout::What::Ends { .. });
@@ -231,38 +328,6 @@ fn tell(ui: &mut Ui, progress: &mut Progress, format: Format, event: &Event) -> 
         for line in line.lines() {
             ui.note(&format!("{at} {line}"));
         }
-    }
-    Ok(())
-}
-
-/// Ctrl-C, and what asks a process to end.
-struct Signals {
-    #[cfg(unix)]
-    terminate: tokio::signal::unix::Signal,
-    #[cfg(unix)]
-    interrupt: tokio::signal::unix::Signal,
-}
-
-impl Signals {
-    fn new() -> std::io::Result<Self> {
-        #[cfg(unix)]
-        {
-            use tokio::signal::unix::{SignalKind, signal};
-            let (terminate, interrupt) = (SignalKind::terminate(), SignalKind::interrupt());
-            Ok(Self { terminate: signal(terminate)?, interrupt: signal(interrupt)? })
-        }
-        #[cfg(not(unix))]
-        Ok(Self {})
-    }
-
-    async fn next(&mut self) {
-        #[cfg(unix)]
-        tokio::select! {
-            _ = self.terminate.recv() => {}
-            _ = self.interrupt.recv() => {}
-        }
-        #[cfg(not(unix))]
-        let _ = tokio::signal::ctrl_c().await;
     }
 }
 
@@ -330,4 +395,18 @@ pub(super) fn images(loaded: &Loaded) -> Vec<String> {
         if full == bare { format!("{full}:latest") } else { full }
     })
     .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn words_are_quoted_for_a_shell() {
+        for (word, want) in
+            [("a/b-1.yaml", "a/b-1.yaml"), ("a b", "'a b'"), ("it's", r"'it'\''s'"), ("", "''")]
+        {
+            assert_eq!(quoted(word), want);
+        }
+    }
 }

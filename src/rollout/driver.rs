@@ -7,12 +7,12 @@ use std::time::Duration;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep};
 
-use super::config::{Configs, Known};
+use super::config::{Configs, Digest, Known};
 use super::event::What;
 use super::journal::{Left, NodeHistory, Record, left};
 use super::journal_file::StoreError;
-use super::look_client::{chain, runs};
-use super::machine::{OnDisk, Progress, Reboot, Route, Seen, Sending, Which};
+use super::look_client::{chain, health_flaws};
+use super::machine::{Progress, Reboot, Route, Seen, Sending, Which};
 use super::node_driver::{BARE, Crew, Hand, Subject, work};
 use super::order::Wave;
 use super::outcome::{ByItself, Outcome};
@@ -20,7 +20,7 @@ use crate::inventory::Role;
 use crate::registries::TalosVersion;
 use crate::secret::Secret;
 use crate::sops::SopsError;
-use crate::talos::{Instance, MACHINE_TYPE, NodeClient, TalosError};
+use crate::talos::{ConfigResource, Instance, MACHINE_TYPE, NodeClient, TalosError};
 
 /// When a rollout ends before its last node.
 #[derive(Clone, Copy, Debug)]
@@ -29,6 +29,8 @@ pub struct Policy {
     pub max_failures: usize,
     /// How long is waited between waves.
     pub pause: Duration,
+    /// Whether these are all nodes of the journal.
+    pub is_whole: bool,
 }
 
 /// What became of a rollout.
@@ -94,12 +96,12 @@ pub async fn roll(
         stopped |= failures > policy.max_failures;
         summary.interrupted |= *crew.stop.borrow();
     }
-    finish(crew, &summary);
+    finish(crew, policy.is_whole && summary.is_complete());
     summary
 }
 
-fn finish(crew: &Crew, summary: &Summary) {
-    if let Err(error) = crew.journal.add(Record::Finish { complete: summary.is_complete() }) {
+fn finish(crew: &Crew, complete: bool) {
+    if let Err(error) = crew.journal.add(Record::Finish { complete }) {
         crew.tell("", What::Notes { text: chain(&error) });
     }
 }
@@ -112,20 +114,51 @@ struct Found {
     version: TalosVersion,
     role: Role,
     active: Secret<String>,
-    seen: Seen,
+    persistent: Option<ConfigResource>,
 }
 
-async fn find(node: &NodeClient, known: &Known) -> Result<Found, String> {
+async fn find(node: &NodeClient) -> Result<Found, String> {
     let tag = node.version().await.map_err(|error| chain(&error))?.tag;
     let version = tag.parse::<TalosVersion>().map_err(|error| error.to_string())?;
     let found = async {
         let role = node.resource(MACHINE_TYPE).await?.and_then(|role| role.word().ok());
         let role = if role.as_deref() == Some("worker") { Role::Worker } else { Role::ControlPlane };
-        Ok::<_, TalosError>((role, node.active_config().await?.text))
+        let active = node.active_config().await?.text;
+        let persistent = if version.has_persistent_config() { node.persistent_config().await? } else { None };
+        Ok::<_, TalosError>((role, active, persistent))
     };
-    let (role, active) = found.await.map_err(|error| chain(&error))?;
-    let seen = runs(node, known, &version).await;
-    Ok(Found { version, role, active, seen })
+    let (role, active, persistent) = found.await.map_err(|error| chain(&error))?;
+    Ok(Found { version, role, active, persistent })
+}
+
+impl Found {
+    fn left(&self, told: &NodeHistory, known: &Known) -> Left {
+        let disk = known.on_disk(self.persistent.as_ref(), &self.version);
+        left(told, known.which(&self.active), disk)
+    }
+
+    /// Returns a node's original: from the node, if it has it, so that no key is needed; else from the journal.
+    fn original(
+        &self,
+        crew: &Crew,
+        file: &str,
+        before: &Digest,
+        decrypt: &Decrypt<'_>,
+    ) -> Result<Secret<String>, StoreError> {
+        let own = self.persistent.iter().map(|persistent| &persistent.text).chain([&self.active]);
+        match own.into_iter().find(|text| Digest::of(text) == *before) {
+            Some(text) => Ok(text.clone()),
+            None => crew.journal.load(file, before, decrypt),
+        }
+    }
+}
+
+/// Reads what an earlier run has left to do on a node; nothing is sent to it.
+pub async fn look(node: &NodeClient, told: &NodeHistory) -> Result<Left, String> {
+    match &told.known {
+        Some(known) if !told.is_settled() => Ok(find(node).await?.left(told, known)),
+        _ => Ok(Left::Nothing),
+    }
 }
 
 /// Brings a node that an earlier run has left in between to its old or its new config; [`None`]: there is nothing to do.
@@ -138,9 +171,11 @@ pub async fn settle(
     told: &NodeHistory,
     decrypt: &Decrypt<'_>,
 ) -> Result<Option<Outcome>, StoreError> {
-    let (Some(known), Some(file), Some(_)) = (&told.known, &told.file, told.sent) else { return Ok(None) };
+    let (Some(known), Some(file), false) = (&told.known, &told.file, told.is_settled()) else {
+        return Ok(None);
+    };
     let started = Instant::now();
-    let found = match find(node, known).await {
+    let found = match find(node).await {
         Ok(found) => found,
         Err(reason) => {
             let hand = Hand::new(Arc::clone(crew), name, node, &TalosVersion::minor(1, 14), known.clone());
@@ -149,13 +184,7 @@ pub async fn settle(
         }
     };
     let mut hand = Hand::new(Arc::clone(crew), name, node, &found.version, known.clone());
-    let left = match found.seen {
-        Seen::Runs(active, disk) => left(told, active, disk),
-        other => {
-            let reason = format!("it was left in between, and does not say what it runs: {other:?}");
-            return Ok(Some(hand.done(Outcome::Unknown { reason, by_itself: by_itself(told) }, started)));
-        }
-    };
+    let left = found.left(told, known);
     hand.role = found.role;
     hand.removed = removed(told);
     let may_have_booted = matches!(left, Left::Commit | Left::Nothing) && told.rebooted;
@@ -178,7 +207,7 @@ pub async fn settle(
         Left::Commit => Progress::committing(BARE),
         Left::Reboot => Progress::rebooting(Route { reboot: Reboot::After, ..BARE }),
     };
-    let before = crew.journal.load(file, &known.before, decrypt)?;
+    let before = found.original(crew, file, &known.before, decrypt)?;
     // Where it is committed, what runs is what is wanted.
     hand.configs = Some(Configs { before, is_strict: false, strict: None, wanted: found.active });
     Ok(Some(hand.run(progress, None, started).await))
@@ -201,7 +230,9 @@ fn by_itself(told: &NodeHistory) -> ByItself {
     }
 }
 
-/// Puts a node back to what it had before the rollout, if it has what the rollout gave it.
+/// Puts a node back to what it had before the rollout, if it has what the rollout gave it, in whichever attempt.
+///
+/// That a node is not well is no reason to leave it with what may have made it so: it is only told.
 pub async fn restore(
     crew: &Arc<Crew>,
     name: &str,
@@ -213,41 +244,53 @@ pub async fn restore(
     let (Some(known), Some((file, before))) = (&told.known, &told.first) else {
         return Ok(Outcome::Unchanged);
     };
-    let known = Known { before: before.clone(), ..known.clone() };
-    let mut hand = Hand::new(Arc::clone(crew), name, node, &TalosVersion::minor(1, 14), known.clone());
-    let untouched = |reason: String| Outcome::Untouched { reason };
-    let found = match find(node, &known).await {
-        Ok(found) => found,
-        Err(reason) => return Ok(hand.done(untouched(reason), started)),
+    let mut known = Known { before: before.clone(), ..known.clone() };
+    let hand = |version: &TalosVersion, known: &Known| {
+        Hand::new(Arc::clone(crew), name, node, version, known.clone())
     };
-    hand.version = found.version;
-    hand.removed = removed(told);
-    match found.seen {
-        Seen::Runs(Which::Old, OnDisk::Is(Which::Old) | OnDisk::Unset | OnDisk::Hidden) => {
-            return Ok(hand.done(Outcome::Unchanged, started));
+    let untouched = |reason: String| {
+        hand(&TalosVersion::minor(1, 14), &known).done(Outcome::Untouched { reason }, started)
+    };
+    // Before the config is read: between that and the sending there is to be no time.
+    let flaws = health_flaws(node).await;
+    let found = match find(node).await {
+        Ok(found) => found,
+        Err(reason) => return Ok(untouched(reason)),
+    };
+    if *crew.stop.borrow() {
+        return Ok(untouched("interrupted".to_owned()));
+    }
+    let active = Digest::of(&found.active);
+    let disk = found.persistent.as_ref().map(|persistent| Digest::of(&persistent.text));
+    match (told.whose(&active), disk.as_ref().map(|disk| told.whose(disk))) {
+        (Which::Old, Some(Which::Old) | None) => {
+            return Ok(hand(&found.version, &known).done(Outcome::Unchanged, started));
         }
-        Seen::Runs(Which::Other, _) | Seen::Runs(_, OnDisk::Is(Which::Other)) => {
+        (Which::Other, _) | (_, Some(Which::Other)) => {
             let reason = "its config is neither the old nor the new one: it was changed since, and putting the old \
                           one back would undo that, too";
-            return Ok(hand.done(untouched(reason.to_owned()), started));
+            return Ok(untouched(reason.to_owned()));
         }
-        Seen::Runs(..) => {}
-        other => return Ok(hand.done(untouched(format!("{other:?}")), started)),
+        (Which::Old, _) => known.wanted = disk.unwrap_or(active),
+        (Which::Wanted | Which::Strict, _) => known.wanted = active,
     }
-    let before = crew.journal.load(file, before, decrypt)?;
-    if let Err(reason) = hand.gate(found.role, BARE).await {
-        return Ok(hand.done(untouched(reason), started));
+    let original = found.original(crew, file, &known.before, decrypt)?;
+    if !flaws.is_empty() {
+        let text = format!("it is not well ({}); the old config is sent all the same", flaws.join("; "));
+        crew.tell(name, What::Notes { text });
     }
+    let mut hand = hand(&found.version, &known);
+    hand.removed = removed(told);
     hand.configs = Some(Configs {
-        before: before.clone(),
+        before: original.clone(),
         is_strict: false,
         strict: None,
         wanted: found.active.clone(),
     });
-    let looks = Hand::new(Arc::clone(crew), name, node, &hand.version, known);
+    let looks = Hand::new(Arc::clone(crew), name, node, &found.version, known);
     let outcome = hand.run(Progress::restoring(BARE), None, started).await;
     if matches!(outcome, Outcome::Reverted { .. })
-        && let Seen::Failed(why) = looks.rendered(&found.active, &before).await
+        && let Seen::Failed(why) = looks.rendered(&found.active, &original).await
     {
         crew.tell(name, What::Notes { text: format!("Talos has not rendered the old config yet: {why}") });
     }
@@ -256,5 +299,5 @@ pub async fn restore(
 
 /// Ends a rollback: the journal tells that nothing of it is left to do.
 pub fn finished(crew: &Crew, summary: &Summary) {
-    finish(crew, summary);
+    finish(crew, summary.is_complete());
 }

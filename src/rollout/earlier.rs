@@ -87,7 +87,7 @@ mod tests {
         let node = "n1".to_owned();
         let nodes = vec![crate::rollout::Address { name: node.clone(), address: "10.0.0.1".to_owned() }];
         let (id, version, context) = (String::new(), String::new(), String::new());
-        let mut all = vec![Record::Start { id, version, context, nodes }];
+        let mut all = vec![Record::Start { id, version, context, cluster: None, nodes }];
         all.push(Record::Node {
             node: node.clone(),
             file: "f".to_owned(),

@@ -27,6 +27,9 @@ pub enum Record {
         version: String,
         /// The talosconfig's context.
         context: String,
+        /// The fingerprint of the cluster's authority, which tells it from others; journals of old have none.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        cluster: Option<String>,
         /// The nodes in the order in which they come.
         nodes: Vec<Address>,
     },
@@ -130,12 +133,16 @@ pub struct History {
     pub id: String,
     /// The talosconfig's context.
     pub context: String,
+    /// The fingerprint of the cluster's authority.
+    pub cluster: Option<Digest>,
     /// The nodes in the order in which they came.
     pub nodes: Vec<Address>,
     /// What was done to them, by name.
     pub told: BTreeMap<String, NodeHistory>,
     /// Whether every node is as it should be.
     pub complete: bool,
+    /// The numbers of lines that cannot be read: what they were to announce was not done.
+    pub unreadable: Vec<usize>,
 }
 
 /// What a journal says of a node.
@@ -147,6 +154,8 @@ pub struct NodeHistory {
     pub file: Option<String>,
     /// The configs of the last attempt.
     pub known: Option<Known>,
+    /// The configs that any attempt has given it, or was to: all of them are the rollout's own.
+    pub ours: Vec<Digest>,
     /// What was sent last, whatever came of it.
     pub sent: Option<Sending>,
     /// Whether it was to be rebooted after the commit.
@@ -177,23 +186,44 @@ impl Line {
 
 impl History {
     /// Reads a journal. The last line may be cut off: whoever wrote it died meanwhile, before doing what it announces.
+    ///
+    /// So may be one in the middle, where the disk was full for a while: nothing was done that could not be announced.
     pub fn parse(text: &str) -> Result<Self, JournalError> {
         let mut history = Self::default();
         let whole = text.rfind('\n').map_or("", |end| text.get(..end).unwrap_or_default());
         let mut started = false;
-        for (at, line) in whole.lines().enumerate() {
-            let line: Line =
-                serde_json::from_str(line).map_err(|source| JournalError::Line { line: at + 1, source })?;
-            started |= matches!(line.record, Record::Start { .. });
-            history.add(line.record);
+        let mut cut = None;
+        for (at, text) in whole.lines().enumerate() {
+            let line = at + 1;
+            let record = match read(text) {
+                Ok((whole, record)) => {
+                    history.unreadable.extend((!whole).then_some(line));
+                    record
+                }
+                // A record of another version is whole, and may be one that matters.
+                Err(source) if source.is_data() => return Err(JournalError::Line { line, source }),
+                Err(source) => {
+                    cut.get_or_insert(JournalError::Line { line, source });
+                    history.unreadable.push(line);
+                    continue;
+                }
+            };
+            cut = None;
+            started |= matches!(record, Record::Start { .. });
+            history.add(record);
         }
-        if started { Ok(history) } else { Err(JournalError::NoStart) }
+        match cut {
+            Some(error) => Err(error),
+            None if started => Ok(history),
+            None => Err(JournalError::NoStart),
+        }
     }
 
     fn add(&mut self, record: Record) {
         match record {
-            Record::Start { id, context, nodes, .. } => {
+            Record::Start { id, context, cluster, nodes, .. } => {
                 (self.id, self.context, self.nodes) = (id, context, nodes);
+                self.cluster = cluster.as_deref().map(Digest::from_text);
             }
             Record::Resume | Record::Rollback => self.complete = false,
             Record::Node { node, file, before, strict, wanted, reboots } => {
@@ -202,7 +232,9 @@ impl History {
                 told.first.get_or_insert((file.clone(), before.clone()));
                 told.file = Some(file);
                 let wanted = Digest::from_text(&wanted);
-                told.known = Some(Known { before, strict: strict.as_deref().map(Digest::from_text), wanted });
+                let strict = strict.as_deref().map(Digest::from_text);
+                told.ours.extend(strict.iter().chain([&wanted]).cloned());
+                told.known = Some(Known { before, strict, wanted });
                 (told.sent, told.outcome) = (None, None);
                 (told.reboots, told.rebooted) = (reboots, false);
             }
@@ -225,6 +257,38 @@ impl History {
             }
             Record::Finish { complete } => self.complete = complete,
         }
+    }
+}
+
+impl NodeHistory {
+    /// Returns whether a node was seen to have one config or the other for good, so that it need not be asked.
+    pub fn is_settled(&self) -> bool {
+        self.sent.is_none() || matches!(self.outcome.as_deref(), Some("updated" | "unproven" | "reverted"))
+    }
+
+    /// Finds out whose a config is: the one from before the rollout, one of any of its attempts, or another.
+    pub fn whose(&self, config: &Digest) -> Which {
+        if self.first.as_ref().is_some_and(|(_, first)| first == config) {
+            Which::Old
+        } else if self.ours.contains(config) {
+            Which::Wanted
+        } else {
+            Which::Other
+        }
+    }
+}
+
+/// Reads a line's record, and whether that is all of the line: the next line may follow on one that was cut off.
+fn read(text: &str) -> Result<(bool, Record), serde_json::Error> {
+    let error = match serde_json::from_str::<Line>(text) {
+        Ok(line) => return Ok((true, line.record)),
+        Err(error) => error,
+    };
+    // Within a string the quotes would be escaped.
+    let last = text.rfind("{\"at\":").filter(|begin| *begin > 0).and_then(|begin| text.get(begin..));
+    match last.map(serde_json::from_str::<Line>) {
+        Some(Ok(line)) => Ok((false, line.record)),
+        _ => Err(error),
     }
 }
 

@@ -90,7 +90,7 @@ impl Lock {
 #[derive(Debug)]
 pub struct Journal {
     folder: PathBuf,
-    file: Mutex<File>,
+    file: Mutex<Tape<File>>,
     /// How originals are encrypted; [`None`]: they are not, and only their owner may read them.
     settings: Option<Settings>,
 }
@@ -108,7 +108,7 @@ impl Journal {
             }
         })?;
         sync_folder(folder)?;
-        Ok(Self { folder: folder.to_owned(), file: Mutex::new(file), settings })
+        Ok(Self { folder: folder.to_owned(), file: Mutex::new(Tape::new(file)), settings })
     }
 
     /// Takes a journal up again, and returns what it says.
@@ -122,7 +122,7 @@ impl Journal {
         let whole = text.iter().rposition(|byte| *byte == b'\n').map_or(0, |end| end + 1);
         file.set_len(whole as u64).map_err(failed)?;
         file.sync_all().map_err(failed)?;
-        Ok((Self { folder: folder.to_owned(), file: Mutex::new(file), settings }, history))
+        Ok((Self { folder: folder.to_owned(), file: Mutex::new(Tape::new(file)), settings }, history))
     }
 
     /// Returns where it lies.
@@ -139,8 +139,7 @@ impl Journal {
     pub fn add(&self, record: Record) -> Result<(), StoreError> {
         let line = Line { at: Timestamp::now().to_string(), record };
         let mut file = self.file.lock().unwrap_or_else(PoisonError::into_inner);
-        let written = file.write_all(line.to_text().as_bytes()).and_then(|()| file.sync_data());
-        written.map_err(|source| StoreError::Write { path: self.folder.join(NAME), source })
+        file.add(&line.to_text()).map_err(|source| StoreError::Write { path: self.folder.join(NAME), source })
     }
 
     /// Saves a node's original beside the journal; returns the file's name when it is on disk.
@@ -148,15 +147,16 @@ impl Journal {
         let ending = if self.settings.is_some() { "sops.yaml" } else { "yaml" };
         let name = file_name(node, &Digest::of(text), ending);
         let path = self.folder.join(&name);
-        if self.settings.is_some() && path.exists() {
-            return Ok(name); // of an earlier attempt: the name holds the digest
-        }
         let failed = |source| StoreError::Sops { path: path.clone(), source };
         let text = match &self.settings {
-            Some(settings) => Secret::new(
-                sops::encrypt(wrap(text).expose(), settings, Timestamp::now(), &mut os_random)
-                    .map_err(failed)?,
-            ),
+            Some(settings) => {
+                let wrapped = wrap(text);
+                if unwrap(&wrapped).as_ref() != Some(text) {
+                    return Err(StoreError::Changed(path));
+                }
+                let sealed = sops::encrypt(wrapped.expose(), settings, Timestamp::now(), &mut os_random);
+                Secret::new(sealed.map_err(failed)?)
+            }
             None => text.clone(),
         };
         let written = write_atomically(&path, text.expose().as_bytes());
@@ -180,6 +180,54 @@ impl Journal {
             text = unwrap(&plain).ok_or_else(|| StoreError::Changed(path.clone()))?;
         }
         if Digest::of(&text) == *digest { Ok(text) } else { Err(StoreError::Changed(path)) }
+    }
+}
+
+/// What lines are written to.
+trait Appends: Write {
+    /// Returns how long it is.
+    fn length(&self) -> io::Result<u64>;
+    /// Takes off what is beyond a length.
+    fn cut(&self, length: u64) -> io::Result<()>;
+    /// Returns when all that was written is on disk.
+    fn sync(&self) -> io::Result<()>;
+}
+
+impl Appends for File {
+    fn length(&self) -> io::Result<u64> {
+        Ok(self.metadata()?.len())
+    }
+
+    fn cut(&self, length: u64) -> io::Result<()> {
+        self.set_len(length)
+    }
+
+    fn sync(&self) -> io::Result<()> {
+        self.sync_data()
+    }
+}
+
+/// Lines that are written whole or not at all, also where the disk is full for a while.
+#[derive(Debug)]
+struct Tape<F> {
+    file: F,
+    /// Whether half a line may stand at its end.
+    is_torn: bool,
+}
+
+impl<F: Appends> Tape<F> {
+    fn new(file: F) -> Self {
+        Self { file, is_torn: false }
+    }
+
+    fn add(&mut self, line: &str) -> io::Result<()> {
+        let length = self.file.length()?;
+        let line = if self.is_torn { format!("\n{line}") } else { line.to_owned() };
+        let written = self.file.write_all(line.as_bytes()).and_then(|()| self.file.sync());
+        // Nothing is done that this announces: it goes.
+        let is_whole = written.is_ok() || (!self.is_torn && self.file.cut(length).is_ok());
+        self.is_torn = !is_whole;
+        written
     }
 }
 
@@ -226,7 +274,15 @@ fn make_folder(folder: &Path) -> Result<(), StoreError> {
     builder.recursive(true);
     #[cfg(unix)]
     std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
-    builder.create(folder).map_err(|source| StoreError::Write { path: folder.to_owned(), source })
+    let missing: Vec<&Path> =
+        folder.ancestors().take_while(|path| !path.as_os_str().is_empty() && !path.exists()).collect();
+    builder.create(folder).map_err(|source| StoreError::Write { path: folder.to_owned(), source })?;
+    // A folder is on disk when the one that it is in is.
+    for parent in missing.iter().filter_map(|path| path.parent()) {
+        let parent = if parent.as_os_str().is_empty() { Path::new(".") } else { parent };
+        sync_folder(parent)?;
+    }
+    Ok(())
 }
 
 fn sync_folder(folder: &Path) -> Result<(), StoreError> {
@@ -247,7 +303,7 @@ mod tests {
 
     fn start() -> Record {
         let (id, version) = ("i".to_owned(), "0".to_owned());
-        Record::Start { id, version, context: "c".to_owned(), nodes: Vec::new() }
+        Record::Start { id, version, context: "c".to_owned(), cluster: None, nodes: Vec::new() }
     }
 
     #[test]
@@ -278,6 +334,65 @@ mod tests {
         super::history(&folder).unwrap();
         assert_eq!(latest(place.path()), Some(folder));
         assert_eq!(latest(&place.path().join("gone")), None);
+    }
+
+    /// A disk that takes only so much.
+    struct Full {
+        text: std::cell::RefCell<Vec<u8>>,
+        room: usize,
+        can_cut: bool,
+    }
+
+    impl Write for Full {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            let taken = bytes.len().min(self.room);
+            if taken == 0 {
+                return Err(io::ErrorKind::StorageFull.into());
+            }
+            self.room -= taken;
+            self.text.get_mut().extend(&bytes[..taken]);
+            Ok(taken)
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    impl Appends for Full {
+        fn length(&self) -> io::Result<u64> {
+            Ok(self.text.borrow().len() as u64)
+        }
+
+        fn cut(&self, length: u64) -> io::Result<()> {
+            if !self.can_cut {
+                return Err(io::ErrorKind::StorageFull.into());
+            }
+            self.text.borrow_mut().truncate(usize::try_from(length).unwrap());
+            Ok(())
+        }
+
+        fn sync(&self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn a_disk_that_was_full_leaves_a_journal_that_can_be_read() {
+        let line = |record| Line { at: "t".to_owned(), record }.to_text();
+        let (begin, next) = (line(start()), line(Record::Resume));
+        for (can_cut, unreadable) in [(true, vec![]), (false, vec![2])] {
+            let room = begin.len() + next.len() / 2;
+            let mut tape = Tape::new(Full { text: Vec::new().into(), room, can_cut });
+            tape.add(&begin).unwrap();
+            assert!(tape.add(&next).is_err() && tape.add(&next).is_err());
+            tape.file.room = 1000;
+            tape.add(&next).unwrap();
+            tape.add(&next).unwrap();
+            let text = String::from_utf8(tape.file.text.into_inner()).unwrap();
+            let history = History::parse(&text).unwrap();
+            assert_eq!((history.id.as_str(), history.unreadable), ("i", unreadable), "{text}");
+        }
     }
 
     #[test]

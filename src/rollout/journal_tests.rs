@@ -9,6 +9,7 @@ fn start() -> Record {
         id: "i".to_owned(),
         version: "0".to_owned(),
         context: "c".to_owned(),
+        cluster: None,
         nodes: nodes.to_vec(),
     }
 }
@@ -63,6 +64,42 @@ fn what_is_no_journal_is_told() {
     let error = History::parse(&format!("{}nonsense\n", text(&[start()]))).unwrap_err();
     assert_eq!(error.to_string(), "line 2 is no record of a rollout");
     assert!(History::parse(&format!("{}{{\"at\":\"x\",\"rec", text(&[start()]))).is_ok());
+}
+
+/// A line that was written by half, as a full disk does it, announces nothing that was done.
+#[test]
+fn half_a_line_in_the_middle_is_passed_over() {
+    let line = |record: &Record| text(std::slice::from_ref(record));
+    let (begin, half) = (text(&[start(), node("a", "1")]), &line(&done("updated"))[..20]);
+    let send = line(&send(Sending::Try));
+    for (broken, unreadable) in
+        [(format!("{begin}{half}\n{send}"), [3]), (format!("{begin}{half}{send}"), [3])]
+    {
+        let history = History::parse(&broken).unwrap();
+        assert_eq!(history.unreadable, unreadable);
+        assert_eq!(history.told["n1"].sent, Some(Sending::Try));
+    }
+    // What another version has written may matter.
+    let other = format!("{begin}{{\"at\":\"t\",\"record\":\"magic\"}}\n{send}");
+    assert!(matches!(History::parse(&other), Err(JournalError::Line { line: 3, .. })));
+}
+
+#[test]
+fn the_configs_of_every_attempt_are_ours() {
+    let again = Record::Node {
+        node: "n1".to_owned(),
+        file: "b".to_owned(),
+        before: "w".to_owned(),
+        strict: None,
+        wanted: "x".to_owned(),
+        reboots: false,
+    };
+    let told = told(&[node("a", "1"), send(Sending::Commit), done("updated"), again]);
+    let whose = |config| told.whose(&Digest::from_text(config));
+    assert_eq!(
+        ["1", "s", "w", "x", "2"].map(whose),
+        [Which::Old, Which::Wanted, Which::Wanted, Which::Wanted, Which::Other]
+    );
 }
 
 #[test]

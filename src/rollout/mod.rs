@@ -25,7 +25,7 @@ mod proof;
 mod verdict;
 
 pub use config::{ConfigError, Configs, Digest, Known, Proof, form, registries_of, strict};
-pub use driver::{Decrypt, Policy, Summary, finished, restore, roll, settle};
+pub use driver::{Decrypt, Policy, Summary, finished, look, restore, roll, settle};
 pub use earlier::{Earlier, may_be_on_trial};
 pub use event::{Event, What};
 pub use gate::{Absence, etcd_flaws, node_flaws};

@@ -9,9 +9,11 @@ use crate::cli::error::CliError;
 use crate::cli::exit::{self, Exit};
 use crate::cli::live::{Selection, Session, inventory_if_any};
 use crate::cli::load::count;
-use crate::cli::roll::{Format, Gear, carry_out, decrypt, earlier, exit_of, lock, sentence, summary_json};
+use crate::cli::roll::{
+    Format, Gear, again, carry_out, decrypt, earlier, exit_of, history, lock, sentence, summary_json,
+};
 use crate::cli::ui::Ui;
-use crate::rollout::{Journal, Outcome, Pace, Record, StoreError, Summary, finished, history, restore};
+use crate::rollout::{Journal, Outcome, Pace, Record, StoreError, Summary, finished, restore};
 
 /// Arguments of `rollback`.
 #[derive(Debug, Args)]
@@ -49,7 +51,8 @@ pub(crate) fn run(ui: &mut Ui, global: &Global, args: RollbackArgs) -> Result<Ex
     let loaded = inventory_if_any(ui, global)?;
     let mut session = Session::connect(ui, global, &args.talos, loaded.as_ref())?;
     let folder = earlier(&session, args.journal.as_ref())?;
-    let history = history(&folder)?;
+    let _locks = lock(&session, &folder)?;
+    let history = history(ui, &session, &folder)?;
     let mut chosen: Vec<_> =
         history.nodes.iter().filter(|node| history.told.contains_key(&node.name)).cloned().collect();
     for name in &args.nodes {
@@ -74,7 +77,6 @@ pub(crate) fn run(ui: &mut Ui, global: &Global, args: RollbackArgs) -> Result<Ex
     let addresses: Vec<String> = chosen.iter().map(|node| node.address.clone()).collect();
     session.select(loaded.as_ref(), Selection::Nodes(&addresses))?;
     confirm(global, &args, &chosen.iter().map(|node| node.name.as_str()).collect::<Vec<_>>())?;
-    let _locks = lock(&session, &folder)?;
     let (journal, _) = Journal::open(&folder, None)?;
     journal.add(Record::Rollback)?;
     let nodes: Vec<_> = chosen
@@ -85,13 +87,19 @@ pub(crate) fn run(ui: &mut Ui, global: &Global, args: RollbackArgs) -> Result<Ex
         })
         .collect();
     let pace = Pace { trial: Duration::from_mins(5), settle: args.settle, pull: args.settle };
-    let gear = Gear { journal, pace, images: Vec::new(), control_plane: Vec::new() };
+    let go_on = |names: &[&str]| {
+        let more = if names.is_empty() { Vec::new() } else { vec![("-n", names.join(","))] };
+        again("rollback", global, &args.talos, args.journal.as_ref(), &more)
+    };
+    let again = go_on(&args.nodes.iter().map(String::as_str).collect::<Vec<_>>());
+    let gear = Gear { journal, pace, images: Vec::new(), control_plane: Vec::new(), again };
     let open = decrypt(global);
     let done = carry_out(ui, &session, gear, args.output, |crew| async move {
         let mut summary = Summary::default();
         for (name, node) in nodes {
             summary.interrupted |= *crew.stop.borrow();
-            let failed = summary.ended.iter().any(|(_, outcome)| is_failure(outcome));
+            // One that was left alone is no reason to leave the others with what they have.
+            let failed = summary.ended.iter().any(|(_, outcome)| matches!(outcome, Outcome::Unknown { .. }));
             let Some(told) = history.told.get(&name).filter(|_| !failed && !summary.interrupted) else {
                 summary.left.push(name);
                 continue;
@@ -105,7 +113,10 @@ pub(crate) fn run(ui: &mut Ui, global: &Global, args: RollbackArgs) -> Result<Ex
     let Some(summary) = done.transpose()? else { return Ok(exit::INTERRUPTED) };
     let failed = summary.ended.iter().any(|(_, outcome)| is_failure(outcome));
     let exit = if !failed && summary.left.is_empty() { exit::OK } else { exit_after(&summary) };
-    let next = (exit != exit::OK).then_some("mend the cause, then: talmirror rollback");
+    let mut rest = summary.named(is_failure);
+    rest.extend(summary.left.iter().map(String::as_str));
+    let next = (exit != exit::OK).then(|| format!("mend the cause, then: {}", go_on(&rest)));
+    let next = next.as_deref();
     match args.output {
         Format::Json => ui.json_line(&summary_json(&summary, exit, next))?,
         Format::Text => {

@@ -8,6 +8,7 @@ use std::time::Duration;
 use clap::{Args, ValueEnum};
 use jiff::Timestamp;
 use regex::Regex;
+use serde_json::json;
 
 use crate::cli::args::{Global, TalosArgs, TargetArgs, duration, pause};
 use crate::cli::drift::Drift;
@@ -17,16 +18,17 @@ use crate::cli::live::{LiveNode, Selection, Session, chain, tell_errors};
 use crate::cli::load::{Loaded, count, load};
 use crate::cli::plan::{Plan, Planned, Terms, show};
 use crate::cli::roll::{
-    Format, Gear, carry_out, cluster_folder, decrypt, earlier, exit_of, images, journals, lock, sentence,
-    settings, summary_json,
+    Format, Gear, again, carry_out, cluster_folder, decrypt, earlier, exit_of, history, images, journals,
+    lock, sentence, settings, summary_json,
 };
 use crate::cli::ui::Ui;
 use crate::inventory::{Role, Target};
 use crate::registries::Registries;
 use crate::rollout::{
-    Address, Earlier, History, Journal, NodePlan, Ordering, Outcome, Pace, Placed, Policy, Reboot,
-    RebootPolicy, Record, Refusal, Subject, Summary, Wishes, registries_of, roll, settle, waves,
+    Address, Earlier, History, Journal, Left, NodePlan, Ordering, Outcome, Pace, Placed, Policy, Reboot,
+    RebootPolicy, Record, Refusal, Subject, Summary, Wishes, look, registries_of, roll, settle, waves,
 };
+use crate::sops::Settings;
 use crate::talos::{NodeClient, Observation, TalosError, observe};
 
 /// Arguments of `rollout`.
@@ -44,7 +46,8 @@ after another. They are neither cordoned nor drained: do that first with kubectl
 
 Control plane nodes come last, one by one, each when etcd is well. Ctrl-C brings the node in hand to its old or its new
 config and stops; twice leaves at once and says what the node does by itself. --resume goes on: what the nodes say counts
-more than the journal. Ends with 6, 7 or 8 when something failed: see the README.
+more than the journal, what was left in between is shown and asked for first, and -n or --group leaves nodes out that do
+not answer. Originals are encrypted for whoever may read the inventory, and a key for that must be at hand. Ends with 6, 7 or 8 when something failed: see the README.
 
 Examples:
   talmirror rollout --dry-run
@@ -93,7 +96,7 @@ pub(crate) struct RolloutArgs {
     #[arg(long, env = "TALMIRROR_DRY_RUN", value_parser = clap::builder::FalseyValueParser::new())]
     dry_run: bool,
     /// Go on with an earlier rollout: the one of --journal, else the latest of this cluster
-    #[arg(long, env = "TALMIRROR_RESUME", conflicts_with_all = ["nodes", "group", "dry_run"], value_parser = clap::builder::FalseyValueParser::new())]
+    #[arg(long, env = "TALMIRROR_RESUME", conflicts_with = "dry_run", value_parser = clap::builder::FalseyValueParser::new())]
     resume: bool,
     /// The folder of the journal; without it, one of its own below the user's state folder
     #[arg(long, env = "TALMIRROR_JOURNAL", value_name = "DIR")]
@@ -125,21 +128,33 @@ pub(crate) fn run(ui: &mut Ui, global: &Global, args: RolloutArgs) -> Result<Exi
     let mut session = Session::connect(ui, global, &args.talos, Some(&loaded))?;
     let folder = folder(&session, &args)?;
     let mut locks = Vec::new();
+    let group = TargetArgs { node: None, group: args.group.clone() };
+    let selection = match loaded.target(&group)? {
+        Target::Group(group) => Selection::Group(group),
+        Target::Base | Target::Node(_) if args.nodes.is_empty() => Selection::All,
+        Target::Base | Target::Node(_) => Selection::Nodes(&args.nodes),
+    };
+    let mut earlier = History::default();
     if args.resume {
         locks = lock(&session, &folder)?;
-        let history = crate::rollout::history(&folder)?;
-        let names: Vec<String> = history.nodes.iter().map(|node| address(&loaded, node)).collect();
+        earlier = history(ui, &session, &folder)?;
+        let names: Vec<String> = earlier.nodes.iter().map(|node| address(&loaded, node)).collect();
+        let narrow = !matches!(selection, Selection::All);
+        if narrow {
+            session.select(Some(&loaded), selection)?;
+        }
+        let chosen = session.nodes.clone();
         session.select(Some(&loaded), Selection::Nodes(&names))?;
-        if let Some(exit) = settle_all(ui, global, &args, &loaded, &session, &folder)? {
-            return Ok(exit);
+        if narrow {
+            session.nodes.retain(|node| chosen.iter().any(|other| other.target == node.target));
+        }
+        if session.nodes.is_empty() {
+            return Err(CliError::usage(format!(
+                "the rollout of `{}` has none of these nodes",
+                folder.display()
+            )));
         }
     } else {
-        let group = TargetArgs { node: None, group: args.group.clone() };
-        let selection = match loaded.target(&group)? {
-            Target::Group(group) => Selection::Group(group),
-            Target::Base | Target::Node(_) if args.nodes.is_empty() => Selection::All,
-            Target::Base | Target::Node(_) => Selection::Nodes(&args.nodes),
-        };
         session.select(Some(&loaded), selection)?;
     }
     if let Some(pattern) = &args.pattern {
@@ -156,7 +171,14 @@ pub(crate) fn run(ui: &mut Ui, global: &Global, args: RolloutArgs) -> Result<Exi
         };
         session.nodes.retain(|node| !other(node));
     }
-    let plan = match make_plan(ui, &args, &mut loaded, &session, &folder)? {
+    let is_whole = !args.resume || (args.role.is_none() && session.nodes.len() == earlier.nodes.len());
+    if args.resume {
+        let settled = settle_all(ui, global, &args, &loaded, &session, &folder, &earlier)?;
+        if let Some(exit) = settled {
+            return Ok(exit);
+        }
+    }
+    let plan = match make_plan(ui, global, &args, &mut loaded, &session, &folder)? {
         Ok(plan) => plan,
         Err(exit) => return Ok(exit),
     };
@@ -175,20 +197,25 @@ pub(crate) fn run(ui: &mut Ui, global: &Global, args: RolloutArgs) -> Result<Exi
         };
         if args.resume {
             let (journal, _) = Journal::open(&folder, None)?;
-            journal.add(Record::Finish { complete: true })?;
+            journal.add(Record::Finish { complete: is_whole })?;
         }
         let last = format!("nothing to do: {} as the inventory has it", are(plan.nodes.len()));
         return end(ui, args.output, &summary, exit::OK, &last, None);
     }
     if args.dry_run {
-        ui.note("next: talmirror rollout");
+        let own = (!args.nodes.is_empty()).then(|| ("-n", args.nodes.join(",")));
+        let own: Vec<_> = own.into_iter().collect();
+        ui.note(&format!("next: {}", again("rollout", global, &args.talos, args.journal.as_ref(), &own)));
         return Ok(exit::FOUND);
     }
-    confirm(global, &args, plan.waves.iter().map(|wave| wave.nodes.len()).sum())?;
+    let settings = settings(ui, global)?;
+    let nodes = plan.waves.iter().map(|wave| wave.nodes.len()).sum();
+    confirm(global, &args, &format!("Change {}?", count(nodes, "node")))?;
     if !args.resume {
         locks = lock(&session, &folder)?;
     }
-    let exit = carry(ui, global, &args, &loaded, &session, plan, &folder);
+    let keeping = Keeping { folder: &folder, settings, is_whole };
+    let exit = carry(ui, global, &args, &loaded, &session, plan, keeping);
     drop(locks);
     exit
 }
@@ -236,22 +263,51 @@ fn settle_all(
     loaded: &Loaded,
     session: &Session,
     folder: &Path,
+    history: &History,
 ) -> Result<Option<Exit>, CliError> {
-    let (journal, history) = Journal::open(folder, None)?;
+    let told = |node: &LiveNode| {
+        let name = in_journal(history, loaded, node);
+        let told = history.told.get(&name).filter(|told| !told.is_settled())?;
+        Some((name, session.node(node), told))
+    };
+    let nodes: Vec<_> = session.nodes.iter().filter_map(told).collect();
+    let mut left = Vec::new();
+    for (name, node, told) in &nodes {
+        let action = match session.wait(look(node, told)) {
+            Some(Ok(Left::Revert)) => "its old config is sent again",
+            Some(Ok(Left::Commit)) => "its commit is sent again",
+            Some(Ok(Left::Reboot)) => "it is rebooted, as it was to be",
+            // Nothing is sent to it, whatever it may be.
+            _ => continue,
+        };
+        left.push((name.as_str(), action));
+    }
+    if args.output == Format::Text {
+        for (name, action) in &left {
+            ui.result(&format!("{name} was left in between: {action}\n"))?;
+        }
+        ui.flush()?;
+    } else if !left.is_empty() {
+        let nodes = left.iter().map(|(name, action)| json!({"name": name, "action": action}));
+        let at = Timestamp::now().to_string();
+        ui.json_line(&json!({"at": at, "event": "left", "nodes": nodes.collect::<Vec<_>>()}))?;
+    }
+    if !left.is_empty() {
+        confirm(global, args, &format!("Bring {} to one config first?", count(left.len(), "node")))?;
+    }
+    let (journal, _) = Journal::open(folder, None)?;
     journal.add(Record::Resume)?;
-    let nodes: Vec<(String, NodeClient)> =
-        session.nodes.iter().map(|node| (in_journal(&history, loaded, node), session.node(node))).collect();
     let open = decrypt(global);
     let gear = Gear {
         journal,
         pace: pace(args, loaded),
         images: Vec::new(),
         control_plane: control_plane(loaded, session, &[]),
+        again: resume(global, args, None),
     };
     let done = carry_out(ui, session, gear, args.output, |crew| async move {
         let mut summary = Summary::default();
-        for (name, node) in nodes {
-            let Some(told) = history.told.get(&name) else { continue };
+        for (name, node, told) in nodes {
             if let Some(outcome) = settle(&crew, &name, &node, told, &open).await? {
                 summary.ended.push((name, outcome));
             }
@@ -263,14 +319,19 @@ fn settle_all(
     let open = |outcome: &Outcome| matches!(outcome, Outcome::Unknown { .. } | Outcome::WantsReboot { .. });
     let unknown = summary.named(open);
     if unknown.is_empty() && summary.interrupted {
-        let next = Some("talmirror rollout --resume");
+        let next = resume(global, args, None);
         let what = "stopped: what was left in between has one config or the other";
-        return end(ui, args.output, &summary, exit::INTERRUPTED, what, next).map(Some);
+        return end(ui, args.output, &summary, exit::INTERRUPTED, what, Some(&next)).map(Some);
     }
     if unknown.is_empty() {
         return Ok(None);
     }
-    let next = format!("look at {}, then: talmirror rollout --resume", unknown.join(", "));
+    let mut next = format!("look at {}, then: {}", unknown.join(", "), resume(global, args, None));
+    let others: Vec<&str> = history.nodes.iter().map(|node| node.name.as_str()).collect();
+    let others: Vec<&str> = others.into_iter().filter(|name| !unknown.contains(name)).collect();
+    if !others.is_empty() {
+        next += &format!("; or go on with the others: {}", resume(global, args, Some(&others)));
+    }
     end(ui, args.output, &summary, exit_of(&summary), &sentence(&summary), Some(&next)).map(Some)
 }
 
@@ -283,6 +344,7 @@ fn in_journal(history: &History, loaded: &Loaded, node: &LiveNode) -> String {
 /// Asks every node and says what it gets; an exit code where one cannot be worked on.
 fn make_plan(
     ui: &mut Ui,
+    global: &Global,
     args: &RolloutArgs,
     loaded: &mut Loaded,
     session: &Session,
@@ -335,8 +397,17 @@ fn make_plan(
         let last = format!("no node was touched, because of {}", names.join(", "));
         let left = nodes.iter().map(|planned| planned.node.name.clone()).collect();
         let summary = Summary { ended, left, interrupted: false };
-        let next = "mend that, or name the other nodes with -n";
-        return end(ui, args.output, &summary, exit, &last, Some(next)).map(Err);
+        let others: Vec<&str> = summary.left.iter().map(String::as_str).collect();
+        let next = if others.is_empty() {
+            "mend that".to_owned()
+        } else if args.resume {
+            format!("mend that, or go on with the others: {}", resume(global, args, Some(&others)))
+        } else {
+            let more = [("-n", others.join(","))];
+            let others = again("rollout", global, &args.talos, args.journal.as_ref(), &more);
+            format!("mend that, or begin with the others: {others}")
+        };
+        return end(ui, args.output, &summary, exit, &last, Some(&next)).map(Err);
     }
     if nodes.is_empty() {
         return Err(CliError::usage("no node is of that role"));
@@ -360,6 +431,14 @@ fn told_of(journals: &[(String, History)], node: &LiveNode, seen: &Observation) 
     let (Ok(active), Some(version)) = (&seen.active, seen.talos_version()) else { return Earlier::Nothing };
     let configs = (active, seen.persistent.as_ref());
     Earlier::of(journals, &node.name, &node.target.to_string(), configs, &version)
+}
+
+/// Returns the command that goes on, with all nodes or with some.
+fn resume(global: &Global, args: &RolloutArgs, nodes: Option<&[&str]>) -> String {
+    let own = (args.resume && !args.nodes.is_empty()).then(|| args.nodes.join(","));
+    let nodes = nodes.map(|nodes| nodes.join(",")).or(own);
+    let more: Vec<_> = nodes.map(|nodes| ("-n", nodes)).into_iter().collect();
+    again("rollout --resume", global, &args.talos, args.journal.as_ref(), &more)
 }
 
 fn wishes(args: &RolloutArgs, loaded: &Loaded) -> Wishes {
@@ -400,7 +479,7 @@ fn wanted(
     Ok(wanted)
 }
 
-fn confirm(global: &Global, args: &RolloutArgs, nodes: usize) -> Result<(), CliError> {
+fn confirm(global: &Global, args: &RolloutArgs, question: &str) -> Result<(), CliError> {
     if args.yes {
         return Ok(());
     }
@@ -408,13 +487,20 @@ fn confirm(global: &Global, args: &RolloutArgs, nodes: usize) -> Result<(), CliE
         return Err(CliError::usage("there is no terminal to ask on; no node was touched")
             .help("--yes carries the plan out without asking, --dry-run only shows it"));
     }
-    let prompt = format!("Change {}?", count(nodes, "node"));
-    let answer = dialoguer::Confirm::new().with_prompt(prompt).default(false).interact();
+    let answer = dialoguer::Confirm::new().with_prompt(question).default(false).interact();
     match answer {
         Ok(true) => Ok(()),
         Ok(false) => Err(CliError::new(exit::STOPPED, "no node was touched")),
         Err(error) => Err(CliError::new(exit::INTERRUPTED, format!("no node was touched: {error}"))),
     }
+}
+
+/// How a rollout's journal is kept.
+struct Keeping<'a> {
+    folder: &'a std::path::Path,
+    settings: Option<Settings>,
+    /// Whether all its nodes are meant.
+    is_whole: bool,
 }
 
 /// Carries the plan out.
@@ -425,9 +511,9 @@ fn carry(
     loaded: &Loaded,
     session: &Session,
     plan: Plan,
-    folder: &std::path::Path,
+    keeping: Keeping<'_>,
 ) -> Result<Exit, CliError> {
-    let settings = settings(ui, global)?;
+    let Keeping { folder, settings, is_whole } = keeping;
     let journal = if args.resume {
         Journal::open(folder, settings)?.0
     } else {
@@ -441,6 +527,7 @@ fn carry(
             id: folder.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default(),
             version: env!("CARGO_PKG_VERSION").to_owned(),
             context: session.context_name.clone(),
+            cluster: Some(session.fingerprint().as_str().to_owned()),
             nodes: nodes.collect(),
         })?;
         journal
@@ -455,11 +542,18 @@ fn carry(
             (planned.node.name.clone(), Subject { name: planned.node.name, node, plan: planned.plan })
         })
         .collect();
-    let gear = Gear { journal, pace: pace(args, loaded), images: images(loaded), control_plane };
+    let gear = Gear {
+        journal,
+        pace: pace(args, loaded),
+        images: images(loaded),
+        control_plane,
+        again: resume(global, args, None),
+    };
     let inventory = &loaded.inventory.rollout;
     let policy = Policy {
         max_failures: args.max_failures.unwrap_or(inventory.max_failures),
         pause: args.pause.unwrap_or(inventory.pause),
+        is_whole,
     };
     let (waves, output) = (plan.waves, args.output);
     let done =
@@ -472,10 +566,7 @@ fn carry(
         )?;
     let Some(summary) = done else { return Ok(exit::INTERRUPTED) };
     let exit = exit_of(&summary);
-    let resume = match &args.journal {
-        Some(folder) => format!("talmirror rollout --resume --journal {}", folder.display()),
-        None => "talmirror rollout --resume".to_owned(),
-    };
+    let resume = resume(global, args, None);
     let next = match exit {
         exit::OK => None,
         exit::UNKNOWN => Some(format!("see what talmirror nodes says of it, then: {resume}")),

@@ -181,3 +181,79 @@ fn killed_during_a_trial_a_plain_rollout_asks_for_the_resume() {
         assert!(site.is_new("w-1") && site.is_new("cp-1"), "{resumed}");
     }
 }
+
+/// Whoever reads the events goes away in the middle of a trial: the node in hand is brought back all the same.
+#[cfg(unix)]
+#[test]
+fn a_reader_that_goes_away_leaves_no_node_in_between() {
+    use std::io::{BufRead, BufReader};
+    let site = slow();
+    let mut child = run(&site, &line("-o json"));
+    let mut lines = BufReader::new(child.stdout.take().unwrap());
+    let mut text = String::new();
+    while !text.contains("try-strict") {
+        assert!(lines.read_line(&mut text).unwrap() > 0, "{text}");
+    }
+    drop(lines);
+    let (output, text) = end(child);
+    assert_eq!(output.status.code(), Some(141), "{text}");
+    assert!(text.contains("the output cannot be written any more; stopping"), "{text}");
+    assert!(site.is_old("w-1") && site.applies("cp-1").is_empty(), "{text}");
+    assert!(site.cluster.node("w-1").state().trial.is_none());
+}
+
+/// A terminal that goes away is told twice, by the kernel and by the shell, and never leaves a node in between.
+#[cfg(unix)]
+#[test]
+fn a_lost_terminal_leaves_no_node_in_between() {
+    let site = slow();
+    site.cluster.fault("w-1", Fault::new(Step::Pull, Kind::Hang));
+    let child = begin(&site);
+    until("the pull", || {
+        site.cluster.events_of("w-1").iter().any(|event| format!("{event:?}").contains("Pull"))
+    });
+    signal(&child, "-HUP");
+    signal(&child, "-HUP");
+    let (output, text) = end(child);
+    assert_eq!(output.status.code(), Some(130), "{text}");
+    assert!(site.is_old("w-1") && site.applies("cp-1").is_empty(), "{text}");
+}
+
+#[test]
+fn nothing_is_sent_before_the_question_of_a_resumed_rollout() {
+    let site = slow();
+    site.cluster.fault("w-1", Fault::new(Step::Pull, Kind::Hang));
+    let mut child = begin(&site);
+    until("the pull", || {
+        site.cluster.events_of("w-1").iter().any(|event| format!("{event:?}").contains("Pull"))
+    });
+    child.kill().unwrap();
+    let _ = end(child);
+    site.cluster.clear_faults();
+    let asks = site.place.run("rollout --resume --try-timeout 8s --settle 2500ms").ends(2);
+    assert!(asks.stdout.contains("w-1 was left in between: its old config is sent again"), "{asks}");
+    assert!(asks.stderr.contains("there is no terminal to ask on; no node was touched"), "{asks}");
+    assert_eq!(site.applies("w-1").len(), 1);
+    assert_eq!(site.rollout("--resume").code, 0);
+}
+
+#[test]
+fn a_dead_node_does_not_end_a_resumed_rollout_for_good() {
+    let site = slow();
+    site.cluster.fault("cp-1", Fault::new(Step::Pull, Kind::Hang));
+    let mut child = begin(&site);
+    until("the pull", || {
+        site.cluster.events_of("cp-1").iter().any(|event| format!("{event:?}").contains("Pull"))
+    });
+    child.kill().unwrap();
+    let _ = end(child);
+    site.cluster.clear_faults();
+    assert!(site.is_new("w-1"));
+    site.cluster.node("w-1").go_down();
+    let all = site.rollout("--resume");
+    assert_eq!(all.code, 5, "{all}");
+    assert!(last(&all).ends_with("go on with the others: talmirror rollout --resume -n cp-1"), "{all}");
+    let others = site.rollout("--resume -n cp-1");
+    assert_eq!((others.code, last(&others)), (0, "cp-1 updated"), "{others}");
+    assert!(site.is_new("cp-1"));
+}

@@ -355,13 +355,11 @@ fn a_rollback_puts_back_what_a_rollout_changed_and_nothing_else() {
     let all = site.place.run("rollback --yes --settle 1500ms").ran();
     assert_eq!(all.code, 8, "{all}");
     assert!(
-        last(&all).starts_with("cp-3 unchanged; cp-2, cp-1 back to the old config; w-2, w-1 untouched"),
+        last(&all).starts_with("cp-3 unchanged; cp-2, cp-1, w-1 back to the old config; w-2 untouched"),
         "{all}"
     );
+    assert!(last(&all).ends_with("Next: mend the cause, then: talmirror rollback -n w-2"), "{all}");
     assert!(all.stderr.contains("it was changed since"), "{all}");
-    assert!(site.is_new("w-1"));
-    let last_one = site.place.run("rollback --yes --settle 1500ms -n w-1").ran();
-    assert_eq!(last_one.code, 0, "{last_one}");
     assert!(site.is_old("w-1"));
     assert!(site.place.run("rollback --yes -n w-9").ends(2).stderr.contains("did nothing to `w-9`"));
     site.place.run("rollback --yes --journal gone").ends(3);
@@ -374,7 +372,12 @@ fn originals_are_encrypted_for_whoever_may_read_the_inventory() {
     site.place.write("keys.txt", keys);
     let age = "age1g5ysx9zvguw9lnrda3uqewfpufyhae22nge2udx75mfjckejhcvsmsz0fl";
     site.place.write(".sops.yaml", format!("creation_rules: [{{age: {age}}}]\n"));
-    let ran = site.rollout("--journal j");
+    // Without a key there would be no way back.
+    let none = site.rollout("");
+    assert_eq!(none.code, 4, "{none}");
+    assert!(none.stderr.contains("no key for that is at hand"), "{none}");
+    assert!(site.applies("cp-1").is_empty());
+    let ran = site.rollout("--journal j --age-key-file keys.txt");
     assert_eq!(ran.code, 0, "{ran}");
     assert!(!ran.stderr.contains("in clear"), "{ran}");
     for name in site.place.files().iter().filter(|name| name.starts_with("j/")) {
@@ -385,4 +388,55 @@ fn originals_are_encrypted_for_whoever_may_read_the_inventory() {
     assert!(site.is_old("cp-1"));
     let taken = site.place.run("rollout --yes --journal j").ends(2);
     assert!(taken.stderr.contains("holds the journal of another rollout"), "{taken}");
+}
+
+/// That a node is ill may be what its rollback is for.
+#[test]
+fn an_ill_node_is_rolled_back() {
+    let site = Site::new(1, 1, &["v1.13.9"]);
+    assert_eq!(site.rollout("").code, 0);
+    for name in ["w-1", "cp-1"] {
+        site.cluster.fault(name, Fault::new(Step::Resource, Kind::Unhealthy));
+    }
+    let back = site.place.run("rollback --yes --settle 500ms").ran();
+    assert_eq!((back.code, last(&back)), (0, "cp-1, w-1 back to the old config"), "{back}");
+    assert!(back.stderr.contains("the old config is sent all the same"), "{back}");
+    assert!(site.is_old("w-1") && site.is_old("cp-1"));
+}
+
+/// A second attempt that fails leaves the config of the first: the rollout's own, too.
+#[test]
+fn a_rollback_knows_the_configs_of_every_attempt() {
+    let site = Site::new(1, 0, &["v1.13.9"]);
+    assert_eq!(site.rollout("--journal j").code, 0);
+    site.place.write("mirrors.yaml", site.place.read("mirrors.yaml").replace("ghcr.io: {}, ", ""));
+    site.cluster.fault("cp-1", Fault::new(Step::Render, Kind::Stale));
+    let second = site.rollout("--resume --journal j");
+    assert_eq!(second.code, 6, "{second}");
+    assert!(site.is_new("cp-1"));
+    site.cluster.clear_faults();
+    let back = site.place.run("rollback --yes --settle 1500ms --journal j").ran();
+    assert_eq!((back.code, last(&back)), (0, "cp-1 back to the old config"), "{back}");
+    assert!(site.is_old("cp-1"));
+}
+
+#[test]
+fn the_journal_of_another_cluster_is_refused() {
+    let site = Site::new(1, 0, &["v1.13.9"]);
+    site.place.write("other.yaml", site.place.read("mirrors.yaml"));
+    site.cluster.fault("cp-1", Fault::new(Step::Render, Kind::Stale));
+    let ran = site.rollout("-f other.yaml --journal j");
+    assert_eq!(ran.code, 6, "{ran}");
+    assert!(last(&ran).ends_with("talmirror rollout --resume -f other.yaml --journal j"), "{ran}");
+    site.cluster.clear_faults();
+    let applies = site.applies("cp-1").len();
+    let text = site.place.read("j/journal.ndjson");
+    let at = text.find("\"cluster\":\"").unwrap() + 11;
+    let other = format!("{}0123{}", &text[..at], &text[at + 4..]);
+    site.place.write("j/journal.ndjson", other);
+    for line in [super::line("--resume --journal j"), "rollback --yes --journal j".to_owned()] {
+        let refused = site.place.run(&line).ends(2);
+        assert!(refused.stderr.contains("is of another cluster"), "{refused}");
+    }
+    assert_eq!(site.applies("cp-1").len(), applies);
 }
