@@ -156,17 +156,22 @@ fn two_rollouts_do_not_meet() {
 #[test]
 fn killed_during_a_trial_a_plain_rollout_asks_for_the_resume() {
     for trial in 1..=2 {
-        let site = slow();
         // The first apply is the strict trial, the third the other.
         let applies = trial * 2 - 1;
-        site.cluster
-            .fault("w-1", Fault::once(Step::Render, Kind::Slow(Duration::from_secs(2))).after(trial - 1));
-        let mut child = begin(&site);
-        until("the trial", || site.applies("w-1").len() >= applies);
-        until("its answer", || records(&site.place) >= 3 + 2 * applies);
-        child.kill().unwrap();
-        let _ = end(child);
-        site.cluster.clear_faults();
+        let killed = || {
+            let site = slow();
+            // Whatever is rendered takes so long that the run is killed while it waits for it.
+            site.cluster.fault("w-1", Fault::new(Step::Render, Kind::Slow(Duration::from_millis(1500))));
+            let mut child = begin(&site);
+            until("the trial", || site.applies("w-1").len() >= applies);
+            until("its answer", || records(&site.place) >= 3 + 2 * applies);
+            child.kill().unwrap();
+            let _ = end(child);
+            site.cluster.clear_faults();
+            // On a busy machine the run may have gone on before it was killed.
+            (site.applies("w-1").len() == applies).then_some(site)
+        };
+        let site = (0..5).find_map(|_| killed()).expect("a run that is killed during its trial");
         if trial == 1 {
             let plain = site.rollout("");
             assert_eq!(plain.code, 8, "{plain}");
