@@ -4,6 +4,7 @@
 //!
 //! - [`image`]: words of an image reference: registry host, repository, tag, digest, platform; Docker Hub's aliases.
 //! - [`secret`]: a value that nothing prints, and where one comes from.
+//! - [`tls`]: the cryptography behind every TLS connection.
 //! - [`yaml`]: YAML as text: documents with the span of every value, edits that leave every other byte.
 //! - [`sops`]: the SOPS file format: value cipher, MAC, metadata, rules, recipients and identities, rewriting that
 //!   changes only what changed.
@@ -12,8 +13,9 @@
 //! - [`machineconfig`]: a Talos machine config: its registries read, replaced in place, compared.
 //! - [`patch`]: registries as JSON patch, strategic merge patch or documents, against nothing or a machine config.
 //! - [`import`]: foreign files, such as machine configs, patches, k3s' `registries.yaml`, as an inventory.
-//! - [`oci`]: the distribution protocol without sockets: routes, ranges, challenges, tokens, manifests, errors.
+//! - [`oci`]: the distribution protocol: routes, ranges, challenges, tokens, manifests, errors; the client over it.
 //! - [`talos`]: the Talos API: talosconfig, certificates, a connection a node, COSI resources.
+//! - [`rollout`]: registries on live nodes: plan, order, gates, what is done to a node step by step, journal.
 //! - [`ui`]: results, findings, errors with hints, exit codes: what commands of both binaries say.
 //! - [`cache`]: the pull-through cache: upstreams, single flight, store, eviction, HTTP.
 //! - [`template`]: renders what lies in `templates/`.
@@ -21,6 +23,7 @@
 
 pub mod image;
 pub mod secret;
+pub mod tls;
 pub mod yaml;
 
 pub mod sops;
@@ -38,6 +41,8 @@ pub mod import;
 pub mod oci;
 
 pub mod talos;
+
+pub mod rollout;
 
 pub mod ui;
 

@@ -1,6 +1,23 @@
 //! talmirror-cache: a pull-through cache for many upstream registries, one port, one folder.
 
 mod answer;
+pub mod clients;
+mod command;
+pub mod config;
+mod evict;
+mod glob;
+mod piece_file;
+pub mod service;
+
+pub mod store;
+
+pub mod flight;
+
 pub mod server;
 
-pub use answer::{Body, BoxFuture, Handler, Piece, Pieces};
+pub mod upstream;
+
+pub use answer::{Body, BoxFuture, Handler, Pieces};
+pub use command::main;
+pub use glob::{Glob, GlobError};
+pub use piece_file::Piece;

@@ -75,6 +75,12 @@ pub(crate) enum Command {
     Diff(commands::diff::DiffArgs),
     /// Show the nodes: versions, stages, configs that are pending
     Nodes(commands::nodes::NodesArgs),
+    /// Bring live nodes to what the inventory gives, node by node: tried, verified, committed, else reverted
+    Rollout(commands::rollout::RolloutArgs),
+    /// Put nodes back to what they had before a rollout
+    Rollback(commands::rollback::RollbackArgs),
+    /// Keep every node's machine config in an encrypted file
+    Backup(commands::backup::BackupArgs),
     /// Work on machine config files
     #[command(visible_alias = "mc")]
     Machineconfig(commands::machineconfig::MachineconfigArgs),
@@ -133,8 +139,13 @@ pub(crate) struct TalosArgs {
     pub(crate) concurrency: std::num::NonZeroUsize,
 }
 
+/// Reads `20s`, `2m`, `1m30s`, `0s`.
+pub(super) fn pause(text: &str) -> Result<std::time::Duration, String> {
+    if text == "0" || text == "0s" { Ok(std::time::Duration::ZERO) } else { duration(text) }
+}
+
 /// Reads `20s`, `2m`, `1m30s`.
-fn duration(text: &str) -> Result<std::time::Duration, String> {
+pub(super) fn duration(text: &str) -> Result<std::time::Duration, String> {
     let duration: Option<jiff::SignedDuration> = text.parse().ok();
     let duration = duration.and_then(|duration| std::time::Duration::try_from(duration).ok());
     duration.filter(|duration| !duration.is_zero()).ok_or_else(|| "a time looks like 20s or 2m".to_owned())

@@ -7,10 +7,11 @@ use super::error::CliError;
 use super::exit::{self, Exit};
 use super::load;
 use super::ui::Ui;
+use crate::machineconfig::{self, SECRET_RULE};
 use crate::secret::Secret;
 use crate::sops::{
-    Ask, Config, ConfigError, Encrypted, Identities, MacScope, Recipient, Rule, RuleError, Settings,
-    SopsError, Surroundings, encrypt, guard, is_registry_secret, looks_encrypted, os_random,
+    Ask, Config, ConfigError, Encrypted, Identities, IsSecret, MacScope, Recipient, Rule, RuleError,
+    Settings, SopsError, Surroundings, encrypt, guard, is_registry_secret, looks_encrypted, os_random,
 };
 use crate::yaml::Indent;
 
@@ -140,12 +141,8 @@ pub(super) fn seal(plaintext: &str, settings: &Settings, name: &str) -> Result<S
 
 /// Encrypts a text for recipients, by the rule that talmirror's own files have.
 pub(super) fn encrypt_for(recipients: &[String], plaintext: &str) -> Result<String, CliError> {
-    let settings = Settings::new(default_rule()?, parse_recipients(recipients)?);
+    let settings = Settings::new(Holds::Registries.default_rule()?, parse_recipients(recipients)?);
     seal(plaintext, &Settings { is_secret: Some(is_registry_secret), ..settings }, "the inventory")
-}
-
-fn default_rule() -> Result<Rule, CliError> {
-    parse_rule(Rule::encrypted_regex(DEFAULT_RULE))
 }
 
 fn parse_rule(rule: Result<Rule, RuleError>) -> Result<Rule, CliError> {
@@ -178,45 +175,109 @@ pub(super) struct Wishes {
     /// The selection; with one, that of the configuration does not count.
     pub(super) rule: Option<Rule>,
     pub(super) mac_only_encrypted: bool,
+    /// Recipients where nothing else names any.
+    pub(super) age_at_last: Vec<String>,
+    /// What the file holds.
+    pub(super) holds: Holds,
+}
+
+/// What a file holds, and so which secrets there may be.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) enum Holds {
+    /// An inventory, or registries for Talos.
+    #[default]
+    Registries,
+    /// A whole machine config.
+    MachineConfig,
+}
+
+impl Holds {
+    /// Returns the selection where nothing says one.
+    pub(super) fn default_rule(self) -> Result<Rule, CliError> {
+        parse_rule(Rule::encrypted_regex(match self {
+            Self::Registries => DEFAULT_RULE,
+            Self::MachineConfig => SECRET_RULE,
+        }))
+    }
+
+    /// Returns what must not be left in clear.
+    pub(super) fn is_secret(self) -> IsSecret {
+        match self {
+            Self::Registries => is_registry_secret,
+            Self::MachineConfig => machineconfig::is_secret,
+        }
+    }
+}
+
+/// What `.sops.yaml` and the environment say about files.
+#[derive(Debug)]
+pub(super) struct Rules {
+    config: Option<Config>,
+    recipients: Vec<String>,
+}
+
+impl Rules {
+    /// Finds them, and tells what sops would ignore.
+    pub(super) fn load(ui: &mut Ui) -> Result<Self, CliError> {
+        let config = config()?;
+        for warning in config.iter().flat_map(|config| &config.warnings) {
+            ui.warn(&format!(".sops.yaml:{}: {}", warning.line, warning.message), None);
+        }
+        let recipients = load::environment("SOPS_AGE_RECIPIENTS").unwrap_or_default();
+        Ok(Self { config, recipients: recipients.split(',').map(str::to_owned).collect() })
+    }
+
+    /// Returns how a file is to be encrypted; fails where nothing says for whom.
+    pub(super) fn settings(&self, wishes: &Wishes, file: &Path) -> Result<Settings, CliError> {
+        if let Some(settings) = self.settings_if_any(wishes, file)? {
+            return Ok(settings);
+        }
+        Err(match self.config.as_ref().map(|config| config.creation_rule(&absolute(file))) {
+            Some(Err(error)) => error.into(),
+            Some(Ok(_)) | None => {
+                CliError::usage(format!("nothing says for whom `{}` is encrypted", file.display())).help(
+                    "name a recipient with --age, or write a `.sops.yaml`; `talmirror init --age` makes one",
+                )
+            }
+        })
+    }
+
+    /// Returns how a file is to be encrypted; [`None`] where nothing says for whom.
+    pub(super) fn settings_if_any(&self, wishes: &Wishes, file: &Path) -> Result<Option<Settings>, CliError> {
+        let indent = self.config.as_ref().map_or_else(Indent::default, |config| config.indent);
+        let named = if wishes.age.is_empty() { &self.recipients } else { &wishes.age };
+        let recipients = parse_recipients(named)?;
+        let found = self.config.as_ref().and_then(|config| config.creation_rule(&absolute(file)).ok());
+        let mut settings = match (found, recipients.is_empty()) {
+            (Some(rule), true) => rule.settings(indent).map_err(|error| failed(error, ".sops.yaml"))?,
+            (Some(rule), false) => {
+                let selection = rule.rule.clone().map_or_else(|| wishes.holds.default_rule(), Ok)?;
+                Settings { mac_scope: rule.mac_scope, indent, ..Settings::new(selection, recipients) }
+            }
+            (None, true) if wishes.age_at_last.is_empty() => return Ok(None),
+            (None, none) => {
+                let recipients = if none { parse_recipients(&wishes.age_at_last)? } else { recipients };
+                Settings { indent, ..Settings::new(wishes.holds.default_rule()?, recipients) }
+            }
+        };
+        if let Some(rule) = &wishes.rule {
+            settings.rule = rule.clone();
+        }
+        if wishes.mac_only_encrypted {
+            settings.mac_scope = MacScope::Encrypted;
+        }
+        settings.is_secret = Some(wishes.holds.is_secret());
+        Ok(Some(settings))
+    }
+}
+
+fn absolute(file: &Path) -> PathBuf {
+    std::path::absolute(file).unwrap_or_else(|_| PathBuf::from(file))
 }
 
 /// Returns how a file is to be encrypted, and tells what its rule does that may not be meant.
 pub(super) fn settings(ui: &mut Ui, wishes: &Wishes, file: &Path) -> Result<Settings, CliError> {
-    let config = config()?;
-    let absolute = std::path::absolute(file).unwrap_or_else(|_| PathBuf::from(file));
-    for warning in config.iter().flat_map(|config| &config.warnings) {
-        ui.warn(&format!(".sops.yaml:{}: {}", warning.line, warning.message), None);
-    }
-    let indent = config.as_ref().map_or_else(Indent::default, |config| config.indent);
-    let recipients = match load::environment("SOPS_AGE_RECIPIENTS") {
-        Some(names) if wishes.age.is_empty() => {
-            parse_recipients(&names.split(',').map(str::to_owned).collect::<Vec<_>>())?
-        }
-        _ => parse_recipients(&wishes.age)?,
-    };
-    let found = config.as_ref().map(|config| config.creation_rule(&absolute));
-    let mut settings = match (found, recipients.is_empty()) {
-        (Some(Ok(rule)), true) => rule.settings(indent).map_err(|error| failed(error, ".sops.yaml"))?,
-        (Some(Ok(rule)), false) => {
-            let selection = rule.rule.clone().map_or_else(default_rule, Ok)?;
-            Settings { mac_scope: rule.mac_scope, indent, ..Settings::new(selection, recipients) }
-        }
-        (Some(Err(error)), true) => return Err(error.into()),
-        (None, true) => {
-            return Err(CliError::usage(format!("nothing says for whom `{}` is encrypted", file.display()))
-                .help(
-                    "name a recipient with --age, or write a `.sops.yaml`; `talmirror init --age` makes one",
-                ));
-        }
-        (Some(Err(_)) | None, false) => Settings { indent, ..Settings::new(default_rule()?, recipients) },
-    };
-    if let Some(rule) = &wishes.rule {
-        settings.rule = rule.clone();
-    }
-    if wishes.mac_only_encrypted {
-        settings.mac_scope = MacScope::Encrypted;
-    }
-    settings.is_secret = Some(is_registry_secret);
+    let settings = Rules::load(ui)?.settings(wishes, file)?;
     if settings.rule.selects_keys(["credentials", "passwordFrom", "env"])
         && !settings.rule.selects_keys(["registries"])
     {
@@ -229,6 +290,21 @@ pub(super) fn settings(ui: &mut Ui, wishes: &Wishes, file: &Path) -> Result<Sett
         );
     }
     Ok(settings)
+}
+
+/// Returns for whom the inventory is encrypted, or is to be by the rules: age recipients only.
+pub(super) fn inventory_recipients(global: &Global, rules: &Rules) -> Vec<String> {
+    let own = || {
+        let encrypted = Encrypted::parse(&load::read(&global.inventory).ok()?).ok()?;
+        let age = encrypted.recipients().into_iter();
+        let age: Vec<String> = age.filter(|name| name.parse::<Recipient>().is_ok()).collect();
+        (!age.is_empty()).then_some(age)
+    };
+    let ruled = || {
+        let settings = rules.settings_if_any(&Wishes::default(), Path::new(&global.inventory)).ok()??;
+        Some(settings.recipients.iter().map(ToString::to_string).collect())
+    };
+    if global.inventory == "-" { None } else { own().or_else(ruled) }.unwrap_or_default()
 }
 
 /// Returns the step of indentation that `.sops.yaml` asks for, so that sops does not lay a file out anew.

@@ -1,10 +1,8 @@
 use std::future::Future;
 use std::path::Path;
-use std::sync::Arc;
 
 use jiff::Timestamp;
-use tokio::sync::Semaphore;
-use tokio::task::JoinSet;
+use tokio::task::{JoinError, JoinSet};
 
 use super::args::{Global, TalosArgs};
 use super::crypt;
@@ -49,6 +47,11 @@ pub(super) struct Session {
     runtime: Option<tokio::runtime::Runtime>,
     client: Client,
     concurrency: usize,
+    /// The talosconfig's file and its context, which name nodes where nothing else does.
+    file: String,
+    context: Context,
+    /// The context's name.
+    pub(super) context_name: String,
     pub(super) nodes: Vec<LiveNode>,
 }
 
@@ -61,27 +64,42 @@ impl Session {
         loaded: Option<&Loaded>,
         selection: Selection<'_>,
     ) -> Result<Self, CliError> {
+        let mut session = Self::connect(ui, global, args, loaded)?;
+        session.select(loaded, selection)?;
+        Ok(session)
+    }
+
+    /// Finds the nodes that are meant.
+    pub(super) fn select(
+        &mut self,
+        loaded: Option<&Loaded>,
+        selection: Selection<'_>,
+    ) -> Result<(), CliError> {
+        self.nodes = select(&selection, loaded, &self.context, &self.file)?;
+        self.nodes.iter().try_for_each(|node| match &node.target {
+            Target::At(endpoint) => check_proxy(&self.context, endpoint),
+            Target::Through(host) => check_proxy(&self.context, &Endpoint::of_node(host)),
+        })
+    }
+
+    /// Reads the talosconfig; no node is meant yet.
+    pub(super) fn connect(
+        ui: &mut Ui,
+        global: &Global,
+        args: &TalosArgs,
+        loaded: Option<&Loaded>,
+    ) -> Result<Self, CliError> {
         let (file, text) = talosconfig(ui, global, args, loaded)?;
         let config = Config::parse(text.expose()).map_err(|error| unusable(error, &file))?;
         let named = args.context.as_deref();
         let named = named.or_else(|| loaded.and_then(|loaded| loaded.inventory.talos.context.as_deref()));
         let (name, context) = config.select(named).map_err(|error| unusable(error, &file))?;
         check_certificate(ui, name, context)?;
-        let nodes = select(&selection, loaded, context, &file)?;
         let endpoints = if args.endpoints.is_empty() { &context.endpoints } else { &args.endpoints };
         let endpoints = endpoints.iter().map(|endpoint| endpoint.parse::<Endpoint>());
         let endpoints = endpoints.collect::<Result<Vec<_>, _>>();
         let endpoints = endpoints.map_err(|error| CliError::from_error(exit::USAGE, error))?;
-        let own = nodes.iter().map(|node| match &node.target {
-            Target::At(endpoint) => endpoint.clone(),
-            Target::Through(host) => Endpoint::of_node(host),
-        });
-        for endpoint in endpoints.iter().cloned().chain(own) {
-            let proxy = choose_proxy(context.proxy_url.as_deref(), &load::environment, &endpoint);
-            proxy.map_err(|error| {
-                CliError::from_error(exit::USAGE, error).help("NO_PROXY takes an address off the proxy")
-            })?;
-        }
+        endpoints.iter().try_for_each(|endpoint| check_proxy(context, endpoint))?;
         let proxy_url = context.proxy_url.clone();
         let proxy = Box::new(move |endpoint: &Endpoint| {
             choose_proxy(proxy_url.as_deref(), &load::environment, endpoint).ok().flatten()
@@ -91,30 +109,79 @@ impl Session {
         let client = Client::new(name, context, &endpoints, proxy, patience)?;
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
         let runtime = runtime.map_err(|error| CliError::from_error(exit::REMOTE, error))?;
-        Ok(Self { runtime: Some(runtime), client, concurrency: args.concurrency.get(), nodes })
+        Ok(Self {
+            runtime: Some(runtime),
+            client,
+            concurrency: args.concurrency.get(),
+            file,
+            context: context.clone(),
+            context_name: name.to_owned(),
+            nodes: Vec::new(),
+        })
+    }
+
+    /// Returns a node's API.
+    pub(super) fn node(&self, node: &LiveNode) -> NodeClient {
+        self.client.node(&node.target)
+    }
+
+    /// Returns what tells this cluster from others: the digest of its authority.
+    pub(super) fn fingerprint(&self) -> crate::rollout::Digest {
+        crate::rollout::Digest::of(&Secret::from(self.context.ca.as_deref().unwrap_or_default()))
+    }
+
+    /// Waits for work that asks nodes.
+    pub(super) fn wait<T>(&self, work: impl Future<Output = T>) -> Option<T> {
+        Some(self.runtime.as_ref()?.block_on(work))
     }
 
     /// Asks every node, so many at once; the answers are in the order of the nodes.
+    ///
+    /// What `ask` returns is kept until all have answered, so it should hold no whole config.
     pub(super) fn each<T, F>(&self, ask: impl Fn(NodeClient) -> F) -> Vec<(LiveNode, T)>
     where
         T: Send + 'static,
         F: Future<Output = T> + Send + 'static,
     {
-        let Some(runtime) = &self.runtime else { return Vec::new() };
+        let mut answers = Vec::new();
+        self.as_they_come(ask, |at, _, answer| answers.push((at, answer)));
+        answers.sort_by_key(|(at, _)| *at);
+        self.nodes.iter().cloned().zip(answers.into_iter().map(|(_, answer)| answer)).collect()
+    }
+
+    /// Asks every node, so many at once, and takes each answer as it comes: they are never all there together.
+    pub(super) fn as_they_come<T, F>(
+        &self,
+        ask: impl Fn(NodeClient) -> F,
+        mut take: impl FnMut(usize, &LiveNode, T),
+    ) where
+        T: Send + 'static,
+        F: Future<Output = T> + Send + 'static,
+    {
+        let Some(runtime) = &self.runtime else { return };
         runtime.block_on(async {
-            let slots = Arc::new(Semaphore::new(self.concurrency));
             let mut tasks = JoinSet::new();
+            let mut answered = |result: Result<(usize, T), JoinError>| match result {
+                Ok((at, answer)) => {
+                    if let Some(node) = self.nodes.get(at) {
+                        take(at, node, answer);
+                    }
+                }
+                Err(error) => std::panic::resume_unwind(error.into_panic()),
+            };
             for (at, node) in self.nodes.iter().enumerate() {
-                let (slots, answer) = (Arc::clone(&slots), ask(self.client.node(&node.target)));
-                tasks.spawn(async move {
-                    let _slot = slots.acquire_owned().await;
-                    (at, answer.await)
-                });
+                if tasks.len() >= self.concurrency
+                    && let Some(result) = tasks.join_next().await
+                {
+                    answered(result);
+                }
+                let answer = ask(self.client.node(&node.target));
+                tasks.spawn(async move { (at, answer.await) });
             }
-            let mut answers = tasks.join_all().await;
-            answers.sort_by_key(|(at, _)| *at);
-            self.nodes.iter().cloned().zip(answers.into_iter().map(|(_, answer)| answer)).collect()
-        })
+            while let Some(result) = tasks.join_next().await {
+                answered(result);
+            }
+        });
     }
 }
 
@@ -220,6 +287,14 @@ fn check_certificate(ui: &mut Ui, name: &str, context: &Context) -> Result<(), C
         );
     }
     Ok(())
+}
+
+/// Refuses a proxy that cannot be used, before anything is dialled.
+fn check_proxy(context: &Context, endpoint: &Endpoint) -> Result<(), CliError> {
+    let proxy = choose_proxy(context.proxy_url.as_deref(), &load::environment, endpoint);
+    proxy.map(drop).map_err(|error| {
+        CliError::from_error(exit::USAGE, error).help("NO_PROXY takes an address off the proxy")
+    })
 }
 
 /// Finds the nodes that are meant: from flags, else from the inventory, else from the context.

@@ -1,6 +1,7 @@
 //! The command line: arguments, one file a command, tables, prompts, errors with hints, exit codes.
 
 mod args;
+mod backup_file;
 mod commands;
 mod crypt;
 mod current;
@@ -9,6 +10,10 @@ mod files;
 mod live;
 mod load;
 mod output;
+mod plan;
+mod progress;
+mod roll;
+mod signal_source;
 
 use std::ffi::OsString;
 use std::process::ExitCode;
@@ -32,18 +37,7 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
     };
     let mut ui = Ui::new(cli.global.color, cli.global.quiet);
     let result = run(&mut ui, &cli.global, cli.command).and_then(|exit| ui.flush().map(|()| exit));
-    let exit = match result {
-        Ok(exit) => exit,
-        Err(error) => {
-            // What was printed before the error is a result all the same.
-            let _ = ui.flush();
-            if error.exit != exit::CLOSED_PIPE {
-                ui.error(&error);
-            }
-            error.exit
-        }
-    };
-    ExitCode::from(exit.code)
+    ui.exit(result)
 }
 
 fn run(ui: &mut Ui, global: &Global, command: Command) -> Result<exit::Exit, CliError> {
@@ -55,6 +49,9 @@ fn run(ui: &mut Ui, global: &Global, command: Command) -> Result<exit::Exit, Cli
         Command::Generate(args) => commands::generate::run(ui, global, args),
         Command::Diff(args) => commands::diff::run(ui, global, args),
         Command::Nodes(args) => commands::nodes::run(ui, global, args),
+        Command::Rollout(args) => commands::rollout::run(ui, global, args),
+        Command::Rollback(args) => commands::rollback::run(ui, global, args),
+        Command::Backup(args) => commands::backup::run(ui, global, args),
         Command::Machineconfig(args) => commands::machineconfig::run(ui, global, args),
         Command::Encrypt(args) => commands::encrypt::run(ui, global, args),
         Command::Decrypt(args) => commands::decrypt::run(ui, global, args),

@@ -189,6 +189,12 @@ codes! {
     BadName = "E132", Error, "a name that cannot be a directory's",
         "Nodes and groups get a directory of their own below --output-dir: letters, digits, `.`, `_`, `-`, `:`, and not \
          `.` or `..`. A group cannot be named `base`: that is where nodes without a group find theirs.";
+    UnknownUpstream = "E140", Error, "an upstream that is not served",
+        "`default` of a cache's configuration names one of its `upstreams`: the registry that is meant where a request \
+         names none, as Docker's `registry-mirrors` do.";
+    NobodyMayRead = "W240", Warning, "an upstream whose content nobody may read",
+        "Content that takes credentials goes to users of the cache only, so that the cache opens nothing that its \
+         upstream keeps shut. Without users (`htpasswd`) that is nobody; `anonymous: true` says that it may go to anyone.";
     ReplacesAll = "W231", Warning, "a patch that replaces all registries",
         "`add` and `replace` of /machine/registries put this value in place of what is there: other mirrors, credentials \
          and TLS settings are gone.";

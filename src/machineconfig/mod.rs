@@ -10,6 +10,7 @@ mod fields;
 mod place;
 mod read;
 mod replace;
+mod secrets;
 #[cfg(test)]
 mod tests;
 
@@ -18,3 +19,4 @@ pub use diff::{Change, Detail, Shown, What, diff};
 pub use fields::Fields;
 pub use read::{Found, Placed, Reader, Schema};
 pub use replace::{Form, ReplaceError, Replacement, TlsIn, Unlisted};
+pub use secrets::{SECRET_RULE, is_secret};

@@ -70,6 +70,11 @@ impl TokenKey {
             credential: credential.map(str::to_owned),
         }
     }
+
+    /// Returns whether the token is nobody's.
+    pub fn is_anonymous(&self) -> bool {
+        self.credential.is_none()
+    }
 }
 
 /// Who asks for a token.

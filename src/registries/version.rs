@@ -72,6 +72,11 @@ impl TalosVersion {
         (self.major, self.minor) >= (1, 12)
     }
 
+    /// Returns whether a node shows the config on its disk beside the one it runs with (siderolabs/talos d4aacb0d8).
+    pub fn shows_persistent_config(&self) -> bool {
+        (self.major, self.minor) >= (1, 10)
+    }
+
     /// Returns whether `skipFallback` is known: 1.9 (30f8b5a9f); earlier it makes Talos refuse the config.
     pub fn has_skip_fallback(&self) -> bool {
         (self.major, self.minor) >= (1, 9)

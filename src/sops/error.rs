@@ -245,6 +245,24 @@ impl SopsError {
         })
     }
 
+    /// Returns whether it is the text's form that SOPS cannot keep: sealed as one value, it could be kept.
+    pub fn is_of_the_form(&self) -> bool {
+        match self {
+            Self::Refused { refusal, .. } => refusal.is_of_the_form(),
+            Self::Yaml(_) | Self::AlreadyEncrypted(_) | Self::Talm(_) | Self::ReadBack => true,
+            Self::NotEncrypted
+            | Self::Metadata(_)
+            | Self::Rule(_)
+            | Self::NoKey(_)
+            | Self::NoMac
+            | Self::MacMismatch
+            | Self::Value { .. }
+            | Self::Recipient(_)
+            | Self::ClearSecrets(_)
+            | Self::NothingAt(_) => false,
+        }
+    }
+
     /// Returns where it is, if it is in one place.
     pub fn position(&self) -> Option<Position> {
         match self {
@@ -276,6 +294,36 @@ impl Refusal {
     /// Makes the error for a value.
     pub(super) fn at(self, path: &Path, position: Position) -> SopsError {
         SopsError::Refused { refusal: self, path: path.clone(), position: Some(position) }
+    }
+
+    fn is_of_the_form(&self) -> bool {
+        match self {
+            Self::List
+            | Self::NoMapping
+            | Self::FlowRoot
+            | Self::BlockRoot
+            | Self::SopsKey
+            | Self::Alias
+            | Self::Merge
+            | Self::KeyKind(_)
+            | Self::Unsigned
+            | Self::Tag
+            | Self::Timestamp
+            | Self::NegativeZero
+            | Self::Separator
+            | Self::ByteOrderMark
+            | Self::CarriageReturn
+            | Self::LeadingBreak
+            | Self::CommentInList => true,
+            Self::Empty
+            | Self::LooseDocuments
+            | Self::NoRecipient
+            | Self::TwoAlike(_)
+            | Self::Foreign(_)
+            | Self::KeyGroups
+            | Self::NoRoom
+            | Self::NoScalar => false,
+        }
     }
 
     fn help(&self) -> Option<&'static str> {

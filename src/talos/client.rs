@@ -498,6 +498,10 @@ impl NodeClient {
                 // The node's own word, whatever went wrong on the way to it.
                 return Err(error);
             }
+            if repeat == Repeat::No && !again {
+                // It may have been done: no earlier error may hide that.
+                return Err(error);
+            }
             if !again || Instant::now() >= deadline {
                 return Err(worst.unwrap_or(error));
             }
@@ -534,6 +538,7 @@ impl NodeClient {
         }
         match status.code() {
             Code::Unavailable => {
+                let message = without_transport(&message).to_owned();
                 TalosError::NodeUnreachable { through: endpoint, node: self.target.to_string(), message }
             }
             Code::PermissionDenied if message.contains("no request forwarding") => {
@@ -567,9 +572,23 @@ fn without_diff(text: &str) -> &str {
     text.get(..ends.min().unwrap_or(text.len())).unwrap_or_default().trim_end()
 }
 
+/// Takes off what gRPC wraps around the reason for which apid does not reach a node.
+fn without_transport(text: &str) -> &str {
+    let inner = text.strip_prefix("connection error: desc = \"").and_then(|text| text.strip_suffix('"'));
+    let inner = inner.unwrap_or(text);
+    inner.strip_prefix("transport: Error while dialing: ").unwrap_or(inner)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn reasons_are_unwrapped() {
+        let go = "connection error: desc = \"transport: Error while dialing: dial tcp 10.0.0.9:50000: i/o timeout\"";
+        assert_eq!(without_transport(go), "dial tcp 10.0.0.9:50000: i/o timeout");
+        assert_eq!(without_transport("error reading from server: EOF"), "error reading from server: EOF");
+    }
 
     #[test]
     fn diffs_are_cut_off() {

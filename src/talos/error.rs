@@ -247,7 +247,7 @@ impl TalosError {
     }
 
     /// Returns whether the call has certainly not reached the node, so that repeating it does nothing twice.
-    pub(super) fn came_before_the_call(&self) -> bool {
+    pub fn came_before_the_call(&self) -> bool {
         match self {
             Self::Unreachable { .. }
             | Self::Proxy { .. }

@@ -11,7 +11,11 @@ impl NodeClient {
     pub async fn etcd(&self) -> Result<Etcd, TalosError> {
         let status = self.etcd_status().await?;
         let members = self.etcd_members().await?;
-        let alarms = self.etcd_alarms().await?;
+        let alarms = match self.etcd_alarms().await {
+            // A node that answered the rest is a control plane node whose Talos does not tell alarms.
+            Err(TalosError::Unimplemented { .. }) => Vec::new(),
+            answer => answer?,
+        };
         Ok(Etcd { members, alarms, ..status })
     }
 

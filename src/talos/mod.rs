@@ -3,6 +3,7 @@
 //! Calls go to an endpoint, which passes them on to the one node that the call names: errors are then the node's own.
 //! TLS is made here and not by the gRPC library, so that a refused certificate is not a broken pipe.
 
+mod boot_config_client;
 mod certificate;
 mod client;
 mod config;
@@ -24,6 +25,8 @@ mod tests;
 mod tls;
 mod traces;
 
+pub use crate::tls::crypto_provider;
+pub use boot_config_client::{BootConfig, Origin, boot_config};
 pub use certificate::{Certificate, CertificateError, Issuer, check};
 pub use client::{Applied, Client, DryRun, Mode, NodeClient, Patience, ProxyFor, Service, Version};
 pub use config::{Basic, Config, ConfigError, Context};
@@ -39,5 +42,4 @@ pub use resource::{
     ACTIVE_CONFIG, ConfigResource, IMAGE_CACHE, Kind, MACHINE_STATUS, MACHINE_TYPE, MachineStatus,
     PERSISTENT_CONFIG, Pending, REGISTRY_CONFIGS, Resource,
 };
-pub use tls::crypto_provider;
 pub use traces::foreign_hosts;

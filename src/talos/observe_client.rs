@@ -5,6 +5,7 @@ use super::traces::foreign_hosts;
 use crate::inventory::Problems;
 use crate::machineconfig::MachineConfig;
 use crate::registries::TalosVersion;
+use crate::secret::Secret;
 use crate::yaml::Node;
 
 /// What a node is and does.
@@ -22,6 +23,8 @@ pub struct Observation {
     pub persistent: Option<ConfigResource>,
     /// The state of its image cache, where it has one.
     pub image_cache: Option<String>,
+    /// What is under way between both configs; [`None`] where they may not be read.
+    pending: Option<Pending>,
     /// Hosts in containerd's directory that Talos did not put there, such as Spegel's.
     pub foreign_hosts: Vec<String>,
 }
@@ -34,7 +37,17 @@ impl Observation {
 
     /// Returns what is under way between both configs; [`None`] where they may not be read.
     pub fn pending(&self) -> Option<Pending> {
-        self.active.as_ref().ok().map(|active| Pending::between(active, self.persistent.as_ref()))
+        self.pending
+    }
+
+    /// Lets go of both configs' texts, which is what takes memory when there are many nodes.
+    #[must_use]
+    pub fn without_texts(mut self) -> Self {
+        if let Ok(active) = &mut self.active {
+            active.text = Secret::new(String::new());
+        }
+        self.persistent = None;
+        self
     }
 }
 
@@ -55,8 +68,10 @@ pub async fn observe(node: &NodeClient) -> Result<Observation, TalosError> {
         Ok(active) => foreign(node, active).await?,
         Err(_) => Vec::new(),
     };
+    let pending = active.as_ref().ok().map(|active| Pending::between(active, persistent.as_ref()));
     Ok(Observation {
         version,
+        pending,
         role: role.and_then(|role| role.word().ok()),
         status: status.and_then(|status| status.machine_status().ok()),
         active,

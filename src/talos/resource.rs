@@ -82,6 +82,19 @@ pub enum Pending {
     Staged,
 }
 
+impl ConfigResource {
+    /// Returns whether it was set more than once since the node booted, which sets it once.
+    pub fn was_set_again(&self) -> bool {
+        self.version.parse::<u64>().is_ok_and(|times| times > 1)
+    }
+
+    /// Makes one that was set so many times.
+    #[cfg(test)]
+    pub fn set(text: &str, times: u64) -> Self {
+        Self { text: text.into(), version: times.to_string(), updated: i128::from(times) }
+    }
+}
+
 impl Pending {
     /// Compares both configs: the one that was set last tells a trial from a staged config.
     pub fn between(active: &ConfigResource, persistent: Option<&ConfigResource>) -> Self {

@@ -1,5 +1,5 @@
-//! What the unit tests share with `tests/it`.
+//! What the unit tests share with the simulated cluster.
 
-#[path = "../../tests/support/authority.rs"]
-#[allow(dead_code, clippy::format_push_string, reason = "shared with the tests of the binary")]
+#[path = "../../examples/simulated-cluster/sim/authority.rs"]
+#[allow(dead_code, unreachable_pub, clippy::format_push_string, reason = "shared with the simulated cluster")]
 pub(crate) mod authority;

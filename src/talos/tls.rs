@@ -1,17 +1,10 @@
-use std::sync::Arc;
-
-use rustls::crypto::CryptoProvider;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::{ClientConfig, RootCertStore};
 use x509_parser::pem::Pem;
 
 use super::certificate::{CertificateError, read_all};
 use super::config::Context;
-
-/// Returns the cryptography behind every TLS connection: ring, and nothing else.
-pub fn crypto_provider() -> Arc<CryptoProvider> {
-    Arc::new(rustls::crypto::ring::default_provider())
-}
+use crate::tls::crypto_provider;
 
 /// Makes the TLS settings of a context: only its authorities are trusted, and its certificate is shown.
 pub(super) fn config(context: &Context) -> Result<ClientConfig, CertificateError> {

@@ -23,6 +23,14 @@ pub const SECRET: Exit = Exit { code: 4, meaning: "a secret cannot be had, or a 
 /// A node or another server does not answer, or does not admit.
 pub const REMOTE: Exit =
     Exit { code: 5, meaning: "a node or another server cannot be reached or does not admit" };
+/// A rollout failed, and the nodes that it was at have their old config again.
+pub const ROLLED_BACK: Exit =
+    Exit { code: 6, meaning: "a rollout failed; what it was at has its old config again" };
+/// A rollout failed, and nobody knows what a node has.
+pub const UNKNOWN: Exit = Exit { code: 7, meaning: "a rollout failed; what a node has is not known" };
+/// A rollout stopped by its own rules before all nodes were done.
+pub const STOPPED: Exit =
+    Exit { code: 8, meaning: "a rollout stopped by its own rules; some nodes were not touched" };
 /// Somewhere a file cannot be written.
 pub const WRITE: Exit = Exit { code: 9, meaning: "a file cannot be written" };
 /// The user pressed Ctrl-C at a question.
@@ -31,4 +39,17 @@ pub const INTERRUPTED: Exit = Exit { code: 130, meaning: "interrupted" };
 pub const CLOSED_PIPE: Exit = Exit { code: 141, meaning: "whoever read the output has gone" };
 
 /// Every exit code, in order; help and README are checked against it.
-pub const ALL: &[Exit] = &[OK, FOUND, USAGE, INVALID, SECRET, REMOTE, WRITE, INTERRUPTED, CLOSED_PIPE];
+pub const ALL: &[Exit] = &[
+    OK,
+    FOUND,
+    USAGE,
+    INVALID,
+    SECRET,
+    REMOTE,
+    ROLLED_BACK,
+    UNKNOWN,
+    STOPPED,
+    WRITE,
+    INTERRUPTED,
+    CLOSED_PIPE,
+];

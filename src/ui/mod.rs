@@ -4,6 +4,8 @@
 
 pub(crate) mod error;
 pub mod exit;
+mod manual;
 mod terminal;
 
+pub(crate) use manual::manual;
 pub(crate) use terminal::{Color, Ui, table};

@@ -1,8 +1,10 @@
 use std::io::{self, IsTerminal, Write};
+use std::process::ExitCode;
 
 use clap::builder::styling::{AnsiColor, Style};
 
 use super::error::CliError;
+use super::exit::{self, Exit};
 use crate::inventory::{Problem, Severity};
 use crate::patch::{Caution, Weight};
 
@@ -24,6 +26,8 @@ pub(crate) struct Ui {
     stderr: Box<dyn Write>,
     colored: bool,
     quiet: bool,
+    /// How many lines of the story may be overwritten.
+    loose: usize,
 }
 
 impl std::fmt::Debug for Ui {
@@ -54,6 +58,7 @@ impl Ui {
             stderr: Box::new(io::stderr()),
             colored,
             quiet,
+            loose: 0,
         }
     }
 
@@ -69,9 +74,59 @@ impl Ui {
         self.result("\n")
     }
 
+    /// Writes a result as JSON on one line.
+    pub(crate) fn json_line(&mut self, value: &serde_json::Value) -> Result<(), CliError> {
+        self.result(&format!("{value}\n"))?;
+        self.flush()
+    }
+
+    /// Returns whether lines of the story can be overwritten.
+    pub(crate) fn is_live(&self) -> bool {
+        let dumb = std::env::var_os("TERM").is_none_or(|term| term == "dumb");
+        let ci = std::env::var_os("CI").is_some_and(|ci| !ci.is_empty());
+        !self.quiet && !dumb && !ci && io::stderr().is_terminal()
+    }
+
+    /// Tells lines that the next ones overwrite; they are cut to the width of the terminal.
+    pub(crate) fn live(&mut self, lines: &[String]) {
+        let width = std::env::var("COLUMNS").ok().and_then(|text| text.parse().ok()).unwrap_or(80);
+        let mut text = self.erase();
+        for line in lines {
+            text.extend(line.chars().take(width));
+            text.push('\n');
+        }
+        self.loose = lines.len();
+        let _ = self.stderr.write_all(text.as_bytes());
+    }
+
+    /// Returns what takes the lines away that may be overwritten.
+    fn erase(&mut self) -> String {
+        match std::mem::take(&mut self.loose) {
+            0 => String::new(),
+            // Up to the first of them, and all below it away (ECMA-48 CPL, ED).
+            lines => format!("\u{1b}[{lines}F\u{1b}[J"),
+        }
+    }
+
     /// Sends what is still held back.
     pub(crate) fn flush(&mut self) -> Result<(), CliError> {
         Ok(self.stdout.flush()?)
+    }
+
+    /// Ends a command: tells what ended it early, and returns the exit code.
+    pub(crate) fn exit(&mut self, result: Result<Exit, CliError>) -> ExitCode {
+        let exit = match result {
+            Ok(exit) => exit,
+            Err(error) => {
+                // What was printed before the error is a result all the same.
+                let _ = self.flush();
+                if error.exit != exit::CLOSED_PIPE {
+                    self.error(&error);
+                }
+                error.exit
+            }
+        };
+        ExitCode::from(exit.code)
     }
 
     /// Tells what has been done; `--quiet` hides it.
@@ -139,7 +194,8 @@ impl Ui {
 
     /// Writes a line of the story; a closed standard error is nobody's loss.
     fn story(&mut self, line: &str) {
-        let _ = writeln!(self.stderr, "{line}");
+        let erased = self.erase();
+        let _ = writeln!(self.stderr, "{erased}{line}");
     }
 }
 

@@ -3,6 +3,7 @@
     clippy::unwrap_used,
     clippy::expect_used,
     clippy::panic,
+    clippy::print_stderr,
     clippy::indexing_slicing,
     clippy::missing_panics_doc,
     clippy::too_many_lines,
@@ -10,21 +11,28 @@
     missing_docs
 )]
 
-#[path = "../support/authority.rs"]
-mod authority;
+mod backup;
 mod bad_input;
 mod cache;
+#[path = "../support/cache.rs"]
+mod cache_process;
 mod command_line;
 mod examples;
+#[path = "../support/upstream.rs"]
+mod fake_upstream;
 mod generate;
 mod init;
 mod layering;
 mod nodes;
 mod readme;
+mod rollout;
 mod run;
 mod secrets;
+#[path = "../../examples/simulated-cluster/sim/mod.rs"]
+mod sim;
+mod simulated;
 mod talos;
-#[path = "../support/talos_api.rs"]
-mod talos_api;
 mod terminal;
 mod validate;
+
+use sim::authority;

@@ -6,8 +6,8 @@ use std::net::{TcpListener, TcpStream};
 use tonic::Code;
 
 use crate::run::{Place, repository};
-use crate::talos::{Place as Cluster, worker};
-use crate::talos_api::{Api, Node};
+use crate::sim::{State, Step, Text};
+use crate::talos::{Api, Place as Cluster, refuses, worker};
 
 const INVENTORY: &str = "\
 mirrors:
@@ -32,13 +32,13 @@ const HUB: &str = "https://harbor.example/v2/docker.io";
 
 fn start(cluster: &Cluster) -> (Place, Api) {
     let node =
-        |version: &str, password: &str, url: &str| Node::new(version, "worker", &config(password, url));
+        |version: &str, password: &str, url: &str| State::new(version, "worker", &config(password, url));
     let mut staged = node("v1.11.6", "s3cr3t-old", "https://docker.io/v2");
-    staged.persistent = Some((config("s3cr3t-new", HUB), true));
+    staged.persistent = Some(Text::new(&config("s3cr3t-new", HUB)));
     let spegel = "[host.'http://10.0.0.2:30021']\n".to_owned();
     staged.files.insert("/etc/cri/conf.d/hosts/_default/hosts.toml".to_owned(), spegel);
     let api = cluster.start(&[
-        ("10.0.0.1", Node::new("v1.14.1", "controlplane", &config("s3cr3t-new", HUB))),
+        ("10.0.0.1", State::new("v1.14.1", "controlplane", &config("s3cr3t-new", HUB))),
         ("10.0.0.2", staged),
         ("10.0.0.3", node("v1.13.9", "s3cr3t-old", "https://docker.io/v2")),
         ("10.0.0.4", node("v1.13.9", "s3cr3t-older", "https://docker.io/v2")),
@@ -65,9 +65,9 @@ fn nodes_are_shown() {
     4 nodes
     --- exit 0
     ");
-    api.state.lock().unwrap().nodes.remove("10.0.0.3");
+    api.0.remove("10.0.0.3");
     api.change("10.0.0.1", |node| {
-        *node = node.clone().refuses("Read", Code::PermissionDenied, "not authorized");
+        node.faults.push(refuses(Step::Read, Code::PermissionDenied, "not authorized"));
     });
     let ran = place.run("nodes -o json").ends(5);
     let json: serde_json::Value = serde_json::from_str(&ran.stdout).unwrap();
@@ -125,12 +125,12 @@ fn live_nodes_are_compared() {
     // By address it is the same node.
     assert!(place.run("diff -n 10.0.0.1").ok().starts_with("n1 controlplane"));
     // A node that the inventory does not know has the settings that every node starts from.
-    api.state.lock().unwrap().nodes.insert("10.0.0.9".to_owned(), worker());
+    api.0.add("10.0.0.9", "10.0.0.9", worker());
     let unknown = place.run("diff -n 10.0.0.9").ends(1);
     assert!(unknown.stdout.starts_with("10.0.0.9 worker v1.13.9 documents   + 3 added\n"), "{unknown}");
     assert!(unknown.stderr.contains("the inventory does not know this node"), "{unknown}");
     api.change("10.0.0.1", |node| {
-        *node = node.clone().refuses("Get", Code::PermissionDenied, "not authorized");
+        node.faults.push(refuses(Step::Config, Code::PermissionDenied, "not authorized"));
     });
     let denied = place.run("diff").ends(5);
     assert!(denied.stdout.starts_with("n1   unknown: MachineConfigs"), "{denied}");
@@ -198,9 +198,9 @@ fn nodes_that_fail_alike_are_told_once() {
 #[test]
 fn many_nodes_are_asked_at_once() {
     let cluster = Cluster::new();
-    let slow = Node { delay: std::time::Duration::from_millis(20), ..worker() };
+    let slow = State { delay: std::time::Duration::from_millis(20), ..worker() };
     let names: Vec<String> = (0..100).map(|number| format!("10.1.0.{number}")).collect();
-    let nodes: Vec<(&str, Node)> = names.iter().map(|name| (name.as_str(), slow.clone())).collect();
+    let nodes: Vec<(&str, State)> = names.iter().map(|name| (name.as_str(), slow.clone())).collect();
     let api = cluster.start(&nodes);
     let place = Place::new();
     place.write(".talos/config", cluster.authority.talosconfig(&[api.endpoint()], Some(&cluster.admin)));

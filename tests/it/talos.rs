@@ -1,17 +1,19 @@
 //! The client of the Talos API against an API of our own: what goes wrong has a name of its own.
 
 use std::net::{IpAddr, TcpListener};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use talmirror::secret::Secret;
 use talmirror::talos::{
-    ACTIVE_CONFIG, Client, Config, DryRun, Endpoint, Instance, Kind, Mode, NodeClient, Patience, Pending,
-    TalosError, observe,
+    ACTIVE_CONFIG, Client, Config, DryRun, Endpoint, Kind, Mode, NodeClient, Patience, Pending, TalosError,
+    observe,
 };
 use tonic::Code;
 
-use crate::authority::{Authority, Pair};
-use crate::talos_api::{Api, Node, Tls};
+use crate::sim::{
+    Authority, Cluster, Fault, Kind as Wrong, Listeners, Options, Pair, Spec, State, Step, What,
+};
 
 const FAR: u64 = 4_000_000_000;
 const PATIENCE: Patience =
@@ -20,19 +22,32 @@ const CONFIG: &str = "version: v1alpha1\nmachine: {}\n";
 
 /// A cluster of one authority.
 pub struct Place {
-    pub authority: Authority,
+    pub authority: Arc<Authority>,
     pub admin: Pair,
 }
 
+/// One endpoint, and the nodes behind it.
+pub struct Api(pub Cluster);
+
 impl Place {
     pub fn new() -> Self {
-        let authority = Authority::new();
+        let authority = Arc::new(Authority::new());
         let admin = authority.client("os:admin", 0, FAR);
         Self { authority, admin }
     }
 
-    pub fn start(&self, nodes: &[(&str, Node)]) -> Api {
-        Api::start(&Tls::of(&self.authority), nodes)
+    /// Starts an endpoint for nodes, whose names are their addresses.
+    pub fn start(&self, nodes: &[(&str, State)]) -> Api {
+        self.start_at(Options::default(), nodes).unwrap()
+    }
+
+    pub fn start_at(&self, options: Options, nodes: &[(&str, State)]) -> std::io::Result<Api> {
+        let spec = |name: &str, state| Spec { name: name.to_owned(), address: name.to_owned(), state };
+        let endpoint = spec(ENDPOINT, State::new("v1.13.9", "controlplane", CONFIG));
+        let nodes = nodes.iter().map(|(name, state)| spec(name, state.clone()));
+        let specs = std::iter::once(endpoint).chain(nodes).collect();
+        let options = Options { listeners: Listeners::ControlPlanes, ..options };
+        Cluster::of(Arc::clone(&self.authority), specs, options).map(Api)
     }
 
     fn client(&self, endpoints: &[&str]) -> Client {
@@ -44,8 +59,38 @@ impl Place {
     }
 }
 
-pub fn worker() -> Node {
-    Node::new("v1.13.9", "worker", CONFIG)
+impl Api {
+    pub fn endpoint(&self) -> String {
+        self.0.endpoint(ENDPOINT)
+    }
+
+    /// The nodes that calls named, in order.
+    pub fn calls(&self) -> Vec<Option<String>> {
+        let calls = self.0.events().into_iter().filter_map(|event| match event.what {
+            What::Call { named, .. } => Some(named),
+            _ => None,
+        });
+        calls.collect()
+    }
+
+    pub fn change(&self, name: &str, change: impl FnOnce(&mut State)) {
+        change(&mut self.0.node(name).state());
+    }
+}
+
+const ENDPOINT: &str = "endpoint";
+
+pub fn worker() -> State {
+    State::new("v1.13.9", "worker", CONFIG)
+}
+
+/// A node on which something goes wrong always.
+fn wrong(step: Step, kind: Wrong) -> State {
+    State { faults: vec![Fault::new(step, kind)], ..worker() }
+}
+
+pub fn refuses(step: Step, code: Code, message: &str) -> Fault {
+    Fault::new(step, Wrong::Refuse(code, message.to_owned()))
 }
 
 fn client(talosconfig: &str, endpoints: &[&str]) -> Client {
@@ -63,21 +108,21 @@ fn nowhere() -> String {
 #[tokio::test]
 async fn one_call_names_one_node() {
     let place = Place::new();
-    let api = place.start(&[("", worker()), ("n2", Node::new("v1.14.1", "controlplane", CONFIG))]);
+    let api = place.start(&[("n2", State::new("v1.14.1", "controlplane", CONFIG))]);
     let client = place.client(&[&api.endpoint()]);
     let n2 = client.node(&"n2".parse().unwrap());
     assert_eq!(n2.version().await.unwrap().tag, "v1.14.1");
     let services = n2.services().await.unwrap();
-    assert_eq!(services.iter().map(|service| service.healthy).collect::<Vec<_>>(), [Some(true), None]);
+    let healthy = |id: &str| services.iter().find(|service| service.id == id).unwrap().healthy;
+    assert_eq!([healthy("cri"), healthy("udevd")], [Some(true), None]);
     let kind = Kind { namespace: "runtime", kind: "Services.v1alpha1.talos.dev", id: "" };
     let ids: Vec<String> = n2.resources(kind).await.unwrap().into_iter().map(|service| service.id).collect();
-    assert_eq!(ids, ["cri", "kubelet"]);
+    assert_eq!(ids, ["apid", "cri", "kubelet", "udevd", "etcd"]);
     // A node with a port is dialled itself, and asked about itself.
     let itself = client.node(&api.endpoint().parse().unwrap());
     assert_eq!(itself.version().await.unwrap().tag, "v1.13.9");
-    let named: Vec<Option<String>> = api.calls().into_iter().map(|call| call.node).collect();
     let n2 = || Some("n2".to_owned());
-    assert_eq!(named, [n2(), n2(), n2(), None]);
+    assert_eq!(api.calls(), [n2(), n2(), n2(), None]);
 }
 
 #[tokio::test]
@@ -100,7 +145,10 @@ async fn another_endpoint_is_tried_when_one_is_down() {
 #[tokio::test]
 async fn a_call_that_got_lost_is_repeated_once() {
     let place = Place::new();
-    let flaky = |flaky| Node { flaky, ..worker() };
+    let flaky = |times| {
+        let fault = refuses(Step::Any, Code::Unavailable, "the connection is draining");
+        State { faults: vec![Fault { times: Some(times), ..fault }], ..worker() }
+    };
     let api = place.start(&[("once", flaky(1)), ("twice", flaky(2)), ("apply", flaky(1))]);
     let client = place.client(&[&api.endpoint()]);
     let node = |name: &str| client.node(&name.parse().unwrap());
@@ -143,7 +191,7 @@ async fn what_cannot_be_reached_says_why() {
 #[tokio::test]
 async fn a_slow_node_is_not_waited_for() {
     let place = Place::new();
-    let slow = Node { delay: Duration::from_secs(30), ..worker() };
+    let slow = State { delay: Duration::from_secs(30), ..worker() };
     let api = place.start(&[("n1", slow), ("n2", worker())]);
     let client = place.client(&[&api.endpoint()]);
     let start = Instant::now();
@@ -177,8 +225,8 @@ async fn certificates_that_do_not_fit_have_names() {
     let error_of = error(&none).await;
     assert!(matches!(error_of, TalosError::CertificateWanted { .. }), "{error_of:?}");
     // The server's certificate names another address.
-    let tls = Tls { server: place.authority.server("10.0.0.1"), client_ca: place.authority.pem.clone() };
-    let api = Api::start(&tls, &[("n1", worker())]);
+    let options = Options { server: Some(place.authority.server("10.0.0.1")), ..Options::default() };
+    let api = place.start_at(options, &[("n1", worker())]).unwrap();
     let error_of = place.node(&[&api.endpoint()], "n1").version().await.unwrap_err();
     assert!(matches!(error_of, TalosError::Untrusted { .. }), "{error_of:?}");
     assert!(error_of.help().unwrap().contains("certSANs"), "{error_of:?}");
@@ -187,11 +235,13 @@ async fn certificates_that_do_not_fit_have_names() {
 #[tokio::test]
 async fn what_a_node_refuses_has_a_name() {
     let place = Place::new();
+    let refuses =
+        |step, code, message: &str| State { faults: vec![refuses(step, code, message)], ..worker() };
     let api = place.start(&[
-        ("reader", worker().refuses("Get", Code::PermissionDenied, "not authorized")),
-        ("old", worker().refuses("*", Code::Unimplemented, "unknown service")),
-        ("worker", worker().refuses("*", Code::PermissionDenied, "no request forwarding")),
-        ("odd", worker().refuses("*", Code::InvalidArgument, "x\ndiff:\n+ s3cr3t-d")),
+        ("reader", refuses(Step::Config, Code::PermissionDenied, "not authorized")),
+        ("old", refuses(Step::Any, Code::Unimplemented, "unknown service")),
+        ("worker", refuses(Step::Any, Code::PermissionDenied, "no request forwarding")),
+        ("odd", refuses(Step::Any, Code::InvalidArgument, "x\ndiff:\n+ s3cr3t-d")),
         ("n1", worker()),
     ]);
     let client = place.client(&[&api.endpoint()]);
@@ -203,7 +253,7 @@ async fn what_a_node_refuses_has_a_name() {
     let error = node("odd").version().await.unwrap_err();
     assert_eq!(error.to_string(), "Version failed (InvalidArgument): x");
     assert!(node("n1").read("/nothing").await.unwrap().is_none());
-    let kind = Kind { id: "nothing", ..ACTIVE_CONFIG };
+    let kind = Kind { kind: "Nothing.talos.dev", ..ACTIVE_CONFIG };
     assert_eq!(node("n1").resource(kind).await.unwrap_err().as_str(), "denied");
     // A role that may not read configs still sees the rest.
     let seen = observe(&node("n1")).await.unwrap();
@@ -214,7 +264,7 @@ async fn what_a_node_refuses_has_a_name() {
 async fn large_messages_and_files_come_whole() {
     let place = Place::new();
     let config = format!("{CONFIG}# {}\n", "x".repeat(9 << 20));
-    let mut node = Node::new("v1.13.9", "worker", &config);
+    let mut node = State::new("v1.13.9", "worker", &config);
     node.files.insert("/f".to_owned(), "0123456789".repeat(1000));
     let api = place.start(&[("n1", node)]);
     let node = place.node(&[&api.endpoint()], "n1");
@@ -227,8 +277,9 @@ async fn large_messages_and_files_come_whole() {
 #[tokio::test]
 async fn an_apply_has_a_mode_and_is_sent_once() {
     let place = Place::new();
-    let dies = worker().refuses("ApplyConfiguration", Code::Ok, "");
-    let unsure = worker().refuses("ApplyConfiguration", Code::Unavailable, "backend flushed");
+    let dies = wrong(Step::Apply, Wrong::EndpointDies);
+    let unsure =
+        State { faults: vec![refuses(Step::Apply, Code::Unavailable, "backend flushed")], ..worker() };
     let api = place.start(&[("n1", worker()), ("unsure", unsure), ("dies", dies)]);
     let second = place.start(&[("unsure", worker()), ("dies", worker())]);
     let client = place.client(&[&api.endpoint(), &second.endpoint()]);
@@ -236,12 +287,23 @@ async fn an_apply_has_a_mode_and_is_sent_once() {
     let config = Secret::from(CONFIG);
     let timeout = Duration::from_mins(5);
     let applied = node("n1").apply(&config, Mode::Try { timeout }, DryRun::No).await.unwrap();
-    assert_eq!(applied.details, "Applied configuration without a reboot");
-    assert_eq!(applied.warnings, ["a warning"]);
+    assert_eq!(
+        applied.details,
+        "Applied configuration without a reboot\nThe config is applied in 'try' mode and will be automatically reverted \
+         back in 5m0s"
+    );
+    assert!(applied.warnings.is_empty());
     node("n1").apply(&config, Mode::NoReboot, DryRun::No).await.unwrap();
-    node("n1").apply(&config, Mode::Staged, DryRun::Yes).await.unwrap();
-    let sent: Vec<_> = api.calls().into_iter().filter_map(|call| call.apply).collect();
-    assert_eq!(sent, [(4, false, Some(300)), (2, false, None), (3, true, None)]);
+    let dry = node("n1").apply(&config, Mode::Staged, DryRun::Yes).await.unwrap();
+    assert!(dry.details.ends_with("(skipped in dry-run)."), "{}", dry.details);
+    let sent = api.0.events().into_iter().filter_map(|event| match event.what {
+        What::Call { apply: Some(apply), .. } => Some((apply.mode, apply.dry_run, apply.try_seconds)),
+        _ => None,
+    });
+    let mode = str::to_owned;
+    let want =
+        [(mode("TRY"), false, Some(300)), (mode("NO_REBOOT"), false, None), (mode("STAGED"), true, None)];
+    assert_eq!(sent.collect::<Vec<_>>(), want);
     let error = node("unsure").apply(&config, Mode::NoReboot, DryRun::No).await.unwrap_err();
     assert_eq!(error.as_str(), "unreachable");
     let error = node("dies").apply(&config, Mode::NoReboot, DryRun::No).await.unwrap_err();
@@ -256,28 +318,10 @@ async fn an_apply_has_a_mode_and_is_sent_once() {
 }
 
 #[tokio::test]
-async fn calls_of_a_rollout_reach_old_nodes() {
-    let place = Place::new();
-    let api = place.start(&[("n1", worker())]);
-    let node = place.node(&[&api.endpoint()], "n1");
-    // There is no image service: the old calls do.
-    let second = Duration::from_secs(1);
-    let pulled = node.pull("registry.k8s.io/pause:3.10", Instance::Cri, second, &|_| {}).await.unwrap();
-    assert_eq!(pulled.name, None);
-    assert!(node.images(Instance::System).await.unwrap().is_empty());
-    assert_eq!(node.remove_image("x", Instance::Cri).await.unwrap_err().as_str(), "unimplemented");
-    assert_eq!(node.logs("cri", 10).await.unwrap().expose(), b"PullImage\n");
-    node.reboot().await.unwrap();
-    // Not a sign of an old node: etcd is not for workers.
-    let error = node.etcd().await.unwrap_err();
-    assert!(error.to_string().ends_with("etcd status is only available on control plane nodes"), "{error}");
-}
-
-#[tokio::test]
 async fn ipv6_addresses_are_endpoints() {
     let place = Place::new();
-    let tls = Tls { server: place.authority.server("::1"), client_ca: place.authority.pem.clone() };
-    let Ok(api) = Api::start_at(IpAddr::from([0, 0, 0, 0, 0, 0, 0, 1]), &tls, &[("", worker())]) else {
+    let options = Options { ip: IpAddr::from([0, 0, 0, 0, 0, 0, 0, 1]), ..Options::default() };
+    let Ok(api) = place.start_at(options, &[]) else {
         return; // a machine without IPv6
     };
     assert!(place.node(&[], &api.endpoint()).version().await.is_ok());

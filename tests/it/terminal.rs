@@ -69,3 +69,18 @@ fn init_asks_for_what_is_missing() {
     assert!(plain.contains("password: s3cr3t-typed\n"), "{plain}");
     place.run("validate").ok();
 }
+
+/// On a terminal a rollout asks, and a node's line grows in its place.
+#[test]
+fn a_rollout_asks_and_shows_a_line_a_node() {
+    if Command::new("script").arg("--version").output().is_err() {
+        eprintln!("skipped: there is no `script` to lend a terminal");
+        return;
+    }
+    let site = crate::rollout::Site::new(1, 0, &["v1.13.9"]);
+    let said = converse(&site.place, "rollout", &[("Change 1 node?", "y")]);
+    assert!(said.contains("cp-1  inspect ✓ · try-strict ✓ · read-back ✓ · rendered …"), "{said}");
+    assert!(said.contains("\u{1b}[1F\u{1b}[J"), "{said}");
+    assert!(said.trim_end().ends_with("cp-1 updated"), "{said}");
+    assert!(site.is_new("cp-1"));
+}

@@ -6,8 +6,8 @@ use std::task::{Context, Poll};
 
 use bytes::Bytes;
 
-use super::super::answer::{Body, BoxFuture, Piece, Pieces};
 use super::resident_file::{read_resident, warm};
+use crate::cache::{Body, BoxFuture, Piece, Pieces};
 
 /// How much of a body is in memory at once.
 pub(super) const CHUNK: usize = 64 * 1024;

@@ -6,7 +6,7 @@ use bytes::Bytes;
 use http::header::{CACHE_CONTROL, CONTENT_LENGTH, CONTENT_TYPE};
 use http::{HeaderValue, Response, StatusCode};
 
-use super::super::answer::{Body, Piece};
+use crate::cache::{Body, Piece};
 
 /// Whether this process lives (`/livez`) and takes requests (`/readyz`).
 ///

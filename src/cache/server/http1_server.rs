@@ -23,7 +23,6 @@ use bytes::Bytes;
 use http::{Method, Request, Response};
 use tokio::time::Instant;
 
-use super::super::answer::{Body, Handler, Piece, Pieces};
 use super::access_log::{self, Answered, Asked};
 use super::config::{Limits, MAX_HEAD};
 use super::connections::Place;
@@ -35,6 +34,7 @@ use super::request::{Keep, PREFACE, Parsed, Refused, parse};
 use super::resident_file::{is_resident, warm};
 use super::traffic::{End, Kind, Outcome};
 use super::wire_server::{Pace, SendError, Wire};
+use crate::cache::{Body, Handler, Piece, Pieces};
 use crate::oci::Refusal;
 
 /// The largest body that goes out in one write with its head.

@@ -17,7 +17,6 @@ use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::{Instant, Interval, MissedTickBehavior};
 
-use super::super::answer::Handler;
 use super::access_log::{self, Answered, Asked};
 use super::chunks_file::{CHUNK, Chunks};
 use super::config::MAX_HEAD;
@@ -27,6 +26,7 @@ use super::http1_server::Shared;
 use super::reply::{part, refusal};
 use super::traffic::{End, Kind, Outcome};
 use super::wire_server::Wire;
+use crate::cache::Handler;
 use crate::oci::Refusal;
 
 /// How many requests a connection may have open.

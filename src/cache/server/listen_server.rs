@@ -13,7 +13,6 @@ use tokio::task::JoinSet;
 use tokio::time::Instant;
 use tokio_rustls::TlsAcceptor;
 
-use super::super::answer::{Body, Handler, Piece};
 use super::config::{Limits, ServerConfig};
 use super::connections::{Connections, Place};
 use super::error::ServerError;
@@ -23,6 +22,7 @@ use super::metrics::Metrics;
 use super::reply::{Says, part, refusal, render};
 use super::tls_file::Certificate;
 use super::wire_server::Wire;
+use crate::cache::{Body, Handler, Piece};
 use crate::oci::Refusal;
 
 /// How many connections may wait to be accepted: all nodes of a cluster may come at once.

@@ -1,3 +1,5 @@
+use std::io::IsTerminal as _;
+
 use tracing_subscriber::EnvFilter;
 
 /// Sends what is logged to standard error, as lines for people; once a process.
@@ -5,8 +7,10 @@ use tracing_subscriber::EnvFilter;
 /// The filter is of `tracing-subscriber`'s kind (`info`, `info,access=warn`); an error says what is wrong with it.
 pub fn log_text(filter: &str) -> Result<(), String> {
     let filter = parse(filter)?;
+    let colored =
+        std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|no| no.is_empty());
     let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
-    log.try_init().map_err(|error| error.to_string())
+    log.with_ansi(colored).try_init().map_err(|error| error.to_string())
 }
 
 /// Sends what is logged to standard error, as one JSON object a line; once a process.

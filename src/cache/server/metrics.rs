@@ -9,6 +9,8 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::{Registry, Unit};
 
 use super::traffic::{End, Kind, Outcome};
+use crate::cache::flight::Stats as FlightStats;
+use crate::cache::store::Usage;
 
 type Labels<const N: usize> = [(&'static str, String); N];
 
@@ -104,7 +106,7 @@ pub struct Metrics {
     flights_started: Counter,
     flights_failed: Counter,
     flights_resumed: Counter,
-    followers: Gauge,
+    followers: Counter,
     store_used: Gauge,
     store_cap: Gauge,
     store_blobs: Gauge,
@@ -132,6 +134,11 @@ fn counters(
     words: impl IntoIterator<Item = &'static str>,
 ) -> Vec<Counter> {
     words.into_iter().map(|word| family.get_or_create_owned(&[(name, word.to_owned())])).collect()
+}
+
+/// Brings a counter to a total that is counted elsewhere.
+fn advance(counter: &Counter, total: u64) {
+    counter.inc_by(total.saturating_sub(counter.get()));
 }
 
 /// Returns a number for a gauge, which is signed.
@@ -183,7 +190,7 @@ impl Metrics {
             flights_started: Counter::default(),
             flights_failed: Counter::default(),
             flights_resumed: Counter::default(),
-            followers: Gauge::default(),
+            followers: Counter::default(),
             store_used: Gauge::default(),
             store_cap: Gauge::default(),
             store_blobs: Gauge::default(),
@@ -256,7 +263,11 @@ impl Metrics {
             "Times that a broken download was gone on with",
             metrics.flights_resumed.clone(),
         );
-        registry.register("followers", "Clients that read from running downloads", metrics.followers.clone());
+        registry.register(
+            "followers",
+            "Clients that joined a download that was running",
+            metrics.followers.clone(),
+        );
         registry.register_with_unit(
             "store_used",
             "Size of what is stored",
@@ -365,51 +376,23 @@ impl Metrics {
         self.revalidations.get_or_create(&labels).inc();
     }
 
-    /// Counts a download that begins.
-    pub fn flight_started(&self) {
-        self.flights_started.inc();
-        self.flights.inc();
+    /// Notes what downloads have come to since the start.
+    pub fn flights(&self, stats: &FlightStats) {
+        self.flights.set(signed(stats.running as u64));
+        advance(&self.flights_started, stats.begun);
+        advance(&self.flights_failed, stats.failed);
+        advance(&self.flights_resumed, stats.resumed);
+        advance(&self.followers, stats.followers);
+        advance(&self.unstored, stats.diverted);
     }
 
-    /// Counts a download that has ended, well or not.
-    pub fn flight_ended(&self, whole: bool) {
-        self.flights.dec();
-        if !whole {
-            self.flights_failed.inc();
-        }
-    }
-
-    /// Counts a download that is gone on with after it broke.
-    pub fn flight_resumed(&self) {
-        self.flights_resumed.inc();
-    }
-
-    /// Counts a client that reads from a running download.
-    pub fn follower_joined(&self) {
-        self.followers.inc();
-    }
-
-    /// Counts a client that does so no longer.
-    pub fn follower_left(&self) {
-        self.followers.dec();
-    }
-
-    /// Notes how full the store is, in bytes.
-    pub fn store(&self, used: u64, cap: u64, blobs: u64) {
-        self.store_used.set(signed(used));
-        self.store_cap.set(signed(cap));
-        self.store_blobs.set(signed(blobs));
-    }
-
-    /// Counts what was removed to make room.
-    pub fn evicted(&self, blobs: u64, bytes: u64) {
-        self.evicted_blobs.inc_by(blobs);
-        self.evicted_bytes.inc_by(bytes);
-    }
-
-    /// Counts a blob that was not stored for want of room.
-    pub fn unstored(&self) {
-        self.unstored.inc();
+    /// Notes how full the store is, and what it has removed since the start.
+    pub fn usage(&self, usage: &Usage) {
+        self.store_used.set(signed(usage.stored.saturating_add(usage.reserved)));
+        self.store_cap.set(signed(usage.cap));
+        self.store_blobs.set(signed(usage.blobs.saturating_add(usage.manifests)));
+        advance(&self.evicted_blobs, usage.evicted);
+        advance(&self.evicted_bytes, usage.evicted_bytes);
     }
 }
 
@@ -424,9 +407,9 @@ mod tests {
         metrics.upstream("docker.io", UpstreamResult::TooMany, Duration::from_millis(1500));
         metrics.quota("docker.io", 100, 20);
         metrics.circuit("docker.io", Circuit::Open);
-        metrics.flight_started();
-        metrics.flight_ended(false);
-        metrics.store(5, 10, 1);
+        metrics.flights(&FlightStats { begun: 2, failed: 1, ..FlightStats::default() });
+        metrics.flights(&FlightStats { begun: 3, failed: 1, ..FlightStats::default() });
+        metrics.usage(&Usage { stored: 5, cap: 10, ..Usage::default() });
         let text = metrics.encode();
         for line in [
             r#"talmirror_cache_requests_total{kind="blob",outcome="follow"} 1"#,
@@ -439,6 +422,7 @@ mod tests {
             r#"talmirror_cache_upstream_quota_remaining{registry="docker.io"} 20"#,
             r#"talmirror_cache_upstream_circuit{registry="docker.io"} 2"#,
             "talmirror_cache_flights 0",
+            "talmirror_cache_flights_started_total 3",
             "talmirror_cache_flights_failed_total 1",
             "talmirror_cache_store_used_bytes 5",
             "# EOF",

@@ -1,7 +1,7 @@
 use http::header::{CONNECTION, CONTENT_LENGTH, DATE, HeaderMap, TRANSFER_ENCODING};
 use http::{HeaderValue, Response, StatusCode};
 
-use super::super::answer::{Body, Piece};
+use crate::cache::{Body, Piece};
 use crate::oci::Refusal;
 
 /// What an answer says about the connection.

@@ -10,10 +10,11 @@ use crate::cli::exit::{self, Exit};
 use crate::cli::live::{LiveNode, Selection, Session, chain, tell_errors};
 use crate::cli::load::{Loaded, count, default_version, load};
 use crate::cli::ui::{Ui, table};
-use crate::inventory::{Problems, Target};
+use crate::inventory::{Problem, Problems, Target};
 use crate::machineconfig::{Change, MachineConfig, diff};
-use crate::registries::Kind;
+use crate::registries::{Kind, Registries};
 use crate::talos::{Observation, Pending, TalosError, observe};
+use crate::yaml::ParseError;
 
 /// Arguments of `diff`.
 #[derive(Debug, Args)]
@@ -134,12 +135,16 @@ fn against_nodes(ui: &mut Ui, global: &Global, args: &DiffArgs) -> Result<Exit, 
         Target::Base | Target::Node(_) => Selection::Nodes(&args.nodes),
     };
     let session = Session::open(ui, global, &args.talos, Some(&loaded), selection)?;
-    let seen = session.each(|node| async move { observe(&node).await });
+    let seen = session.each(|node| async move {
+        let seen = observe(&node).await?;
+        let current = current(&seen)?;
+        Ok((seen.without_texts(), current))
+    });
     let mut nodes = Vec::new();
     for (node, seen) in seen {
         let result = match seen {
-            Ok(Observation { active: Err(error), .. }) | Err(error) => Err(error),
-            Ok(seen) => Ok(compare(ui, &mut loaded, args, &node, seen)?),
+            Ok((seen, current)) => Ok(compare(ui, &mut loaded, args, &node, seen, current)?),
+            Err(error) => Err(error),
         };
         nodes.push(Compared { node, result });
     }
@@ -169,6 +174,21 @@ fn against_nodes(ui: &mut Ui, global: &Global, args: &DiffArgs) -> Result<Exit, 
     })
 }
 
+/// What a node's config says of registries, and what is wrong with it.
+type Current = Result<(Registries, Vec<Problem>), ParseError>;
+
+/// Reads the registries of the config that a node runs with.
+fn current(seen: &Observation) -> Result<Current, TalosError> {
+    let text = seen.active.as_ref().map_err(Clone::clone)?.text.expose();
+    let config = match MachineConfig::parse(text) {
+        Ok(config) => config,
+        Err(error) => return Ok(Err(error)),
+    };
+    let mut problems = Problems::new("machine config", text);
+    let registries = config.registries(&mut problems);
+    Ok(Ok((registries, problems.into_sorted())))
+}
+
 /// Compares what a node runs with and what the inventory gives it.
 fn compare(
     ui: &mut Ui,
@@ -176,6 +196,7 @@ fn compare(
     args: &DiffArgs,
     node: &LiveNode,
     seen: Observation,
+    current: Current,
 ) -> Result<(Observation, Drift), CliError> {
     let target = if node.known {
         Target::Node(&node.name)
@@ -190,14 +211,12 @@ fn compare(
     let version =
         version.or_else(|| loaded.inventory.version(target).cloned()).unwrap_or_else(default_version);
     let wanted = loaded.inventory.registries(target, &version, &mut loaded.sources)?;
-    let text = seen.active.as_ref().map_or("", |active| active.text.expose());
-    let config = MachineConfig::parse(text).map_err(|error| {
+    let (current, problems) = current.map_err(|error| {
         CliError::from(error).context(format!("{}: the node's machine config cannot be read", node.name))
     })?;
-    let mut problems = Problems::new(format!("{}: machine config", node.name), text);
-    let current = config.registries(&mut problems);
-    for problem in problems.into_sorted() {
-        ui.problem(&problem);
+    for problem in problems {
+        let file = format!("{}: machine config", node.name);
+        ui.problem(&Problem { file, ..problem });
     }
     Ok((seen, Drift::new(current, wanted)))
 }
@@ -247,7 +266,7 @@ fn text(nodes: &[Compared], same: &[Option<usize>]) -> String {
     lines.join("\n")
 }
 
-fn summary(changes: &[Change]) -> String {
+pub(in crate::cli) fn summary(changes: &[Change]) -> String {
     let words = [('-', "removed"), ('~', "changed"), ('+', "added")];
     let number = |word: &str| changes.iter().filter(|change| change.what.as_str() == word).count();
     let parts = words.into_iter().map(|(sign, word)| (sign, number(word), word));

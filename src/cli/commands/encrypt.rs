@@ -75,7 +75,8 @@ pub(crate) fn run(ui: &mut Ui, global: &Global, args: EncryptArgs) -> Result<Exi
         (None, None) => None,
     };
     let rule = rule.transpose().map_err(|error| as_sops(SopsError::Rule(error)))?;
-    let wishes = Wishes { age: args.age, rule, mac_only_encrypted: args.mac_only_encrypted };
+    let wishes =
+        Wishes { age: args.age, rule, mac_only_encrypted: args.mac_only_encrypted, ..Wishes::default() };
     let text = read(&args.file)?;
     let path = args.filename_override.unwrap_or_else(|| PathBuf::from(&args.file));
     let mut settings = crypt::settings(ui, &wishes, &path)?;

@@ -4,8 +4,8 @@ use clap::{Args, CommandFactory};
 
 use crate::cli::args::Cli;
 use crate::cli::error::CliError;
-use crate::cli::exit::{self, Exit};
-use crate::cli::ui::Ui;
+use crate::cli::exit::Exit;
+use crate::cli::ui::{Ui, manual};
 
 /// Arguments of `man`.
 #[derive(Debug, Args)]
@@ -19,21 +19,5 @@ pub(crate) struct ManArgs {
 }
 
 pub(crate) fn run(ui: &mut Ui, args: ManArgs) -> Result<Exit, CliError> {
-    match args.output_dir {
-        None => {
-            let mut page = Vec::new();
-            clap_mangen::Man::new(Cli::command()).render(&mut page)?;
-            ui.result(&String::from_utf8_lossy(&page))?;
-        }
-        Some(dir) => {
-            std::fs::create_dir_all(&dir)
-                .and_then(|()| clap_mangen::generate_to(Cli::command(), &dir))
-                .map_err(|error| {
-                    CliError::from_error(exit::WRITE, error)
-                        .context(format!("cannot write to `{}`", dir.display()))
-                })?;
-            ui.note(&format!("wrote the manual pages to {}", dir.display()));
-        }
-    }
-    Ok(exit::OK)
+    manual(ui, Cli::command(), args.output_dir.as_deref())
 }

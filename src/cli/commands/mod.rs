@@ -1,5 +1,6 @@
 //! One command, one file: its arguments and what it does with the library.
 
+pub(super) mod backup;
 pub(super) mod completion;
 pub(super) mod decrypt;
 pub(super) mod diff;
@@ -12,6 +13,8 @@ pub(super) mod machineconfig;
 pub(super) mod man;
 pub(super) mod nodes;
 pub(super) mod rekey;
+pub(super) mod rollback;
+pub(super) mod rollout;
 pub(super) mod rotate;
 pub(super) mod schema;
 pub(super) mod validate;

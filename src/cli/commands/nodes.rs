@@ -45,7 +45,7 @@ pub(crate) fn run(ui: &mut Ui, global: &Global, args: NodesArgs) -> Result<Exit,
     let loaded = inventory_if_any(ui, global)?;
     let selection = if args.nodes.is_empty() { Selection::All } else { Selection::Nodes(&args.nodes) };
     let session = Session::open(ui, global, &args.talos, loaded.as_ref(), selection)?;
-    let nodes = session.each(|node| async move { observe(&node).await });
+    let nodes = session.each(|node| async move { observe(&node).await.map(Observation::without_texts) });
     match args.output {
         Format::Json => ui.json(&json!({
             "apiVersion": "talmirror/v1",

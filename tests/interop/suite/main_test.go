@@ -5,6 +5,7 @@ package suite
 
 import (
 	"bytes"
+	"context"
 	"errors"
 	"fmt"
 	"os"
@@ -15,6 +16,7 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
+	"time"
 
 	"go.yaml.in/yaml/v3"
 )
@@ -30,8 +32,34 @@ func TestMain(m *testing.M) {
 		return true
 	})
 
+	for _, figure := range figures.sorted() {
+		fmt.Println(figure)
+	}
+
 	fmt.Printf("%d passed, %d failed, %d skipped\n", passed.Load(), failed.Load(), skipped.Load())
 	os.Exit(code)
+}
+
+// noted are figures that a run ends with.
+type noted struct {
+	mu    sync.Mutex
+	lines []string
+}
+
+var figures noted
+
+func (n *noted) add(format string, args ...any) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+
+	n.lines = append(n.lines, fmt.Sprintf(format, args...))
+}
+
+func (n *noted) sorted() []string {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+
+	return slices.Sorted(slices.Values(n.lines))
 }
 
 // check runs a parallel subtest and counts it.
@@ -129,7 +157,11 @@ func (b bed) run(t *testing.T, stdin []byte, command string, args ...string) res
 
 	var stdout, stderr bytes.Buffer
 
-	cmd := exec.Command(command, args...)
+	// A command that hangs is a failure with a name.
+	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Minute)
+	defer cancel()
+
+	cmd := exec.CommandContext(ctx, command, args...)
 	cmd.Dir, cmd.Env, cmd.Stdin, cmd.Stdout, cmd.Stderr = b.dir, b.env, bytes.NewReader(stdin), &stdout, &stderr
 
 	var exit *exec.ExitError

@@ -23,8 +23,17 @@ type fake struct {
 	nodes   []string
 }
 
+const oldMirror = "machine:\n  registries:\n    mirrors:\n      docker.io:\n        endpoints: [https://old.example]\n"
+
 // start starts a talos-node on addresses of its own; names in the inventory are n1, n2, n3.
 func start(t *testing.T, version string, network int) fake {
+	t.Helper()
+
+	return startWith(t, version, network, oldMirror)
+}
+
+// startWith patches the generated configs, which takes their comments, or leaves them as they are.
+func startWith(t *testing.T, version string, network int, patch string) fake {
 	t.Helper()
 
 	b := newBed(t)
@@ -34,9 +43,12 @@ func start(t *testing.T, version string, network int) fake {
 		f.nodes = append(f.nodes, fmt.Sprintf("127.83.%d.%d", network, i+2))
 	}
 
-	patch := "machine:\n  registries:\n    mirrors:\n      docker.io:\n        endpoints: [https://old.example]\n"
-	cmd := exec.Command(oracle(t, "talos-node-"+version), "--nodes", strings.Join(f.nodes, ","), "--dir", b.path("cluster"),
-		"--faults", b.path("faults.json"), "--patch", b.write(t, "old.yaml", []byte(patch)))
+	args := []string{"--nodes", strings.Join(f.nodes, ","), "--dir", b.path("cluster"), "--faults", b.path("faults.json")}
+	if patch != "" {
+		args = append(args, "--patch", b.write(t, "old.yaml", []byte(patch)))
+	}
+
+	cmd := exec.Command(oracle(t, "talos-node-"+version), args...)
 	cmd.Stderr = os.Stderr
 
 	stdout, err := cmd.StdoutPipe()

@@ -1,3 +1,15 @@
-//! The cache, part by part.
+//! The cache, part by part, and whole.
 
+mod acceptance_clients;
+mod acceptance_cold;
+mod acceptance_names;
+mod acceptance_serving;
+mod acceptance_store;
+mod acceptance_tags;
+mod commands;
+mod conformance;
 mod server;
+mod store;
+mod store_crash;
+mod store_full;
+mod upstream;

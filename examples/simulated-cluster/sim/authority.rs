@@ -10,17 +10,17 @@ use rcgen::{
 };
 
 /// An authority of a cluster.
-pub(crate) struct Authority {
+pub struct Authority {
     issuer: Issuer<'static, KeyPair>,
     /// Its certificate.
-    pub(crate) pem: String,
+    pub pem: String,
 }
 
 /// A certificate and its key, as PEM; a client's key has the label that Talos gives it.
 #[derive(Clone)]
-pub(crate) struct Pair {
-    pub(crate) crt: String,
-    pub(crate) key: String,
+pub struct Pair {
+    pub crt: String,
+    pub key: String,
 }
 
 fn params(organization: &str) -> CertificateParams {
@@ -31,7 +31,7 @@ fn params(organization: &str) -> CertificateParams {
 }
 
 impl Authority {
-    pub(crate) fn new() -> Self {
+    pub fn new() -> Self {
         let key = KeyPair::generate_for(&PKCS_ED25519).unwrap();
         let mut params = params("talos");
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
@@ -41,7 +41,7 @@ impl Authority {
     }
 
     /// Makes a client's certificate, valid between two seconds of Unix time.
-    pub(crate) fn client(&self, role: &str, from: u64, to: u64) -> Pair {
+    pub fn client(&self, role: &str, from: u64, to: u64) -> Pair {
         let mut params = params(role);
         let time = |second| rcgen::date_time_ymd(1970, 1, 1) + Duration::from_secs(second);
         (params.not_before, params.not_after) = (time(from), time(to));
@@ -52,7 +52,7 @@ impl Authority {
     }
 
     /// Makes a server's certificate for an address.
-    pub(crate) fn server(&self, address: &str) -> Pair {
+    pub fn server(&self, address: &str) -> Pair {
         let mut params = params("");
         params.subject_alt_names = vec![SanType::IpAddress(address.parse().unwrap())];
         params.extended_key_usages =
@@ -62,7 +62,7 @@ impl Authority {
     }
 
     /// Writes a talosconfig of one context.
-    pub(crate) fn talosconfig(&self, endpoints: &[String], client: Option<&Pair>) -> String {
+    pub fn talosconfig(&self, endpoints: &[String], client: Option<&Pair>) -> String {
         let endpoints: Vec<String> = endpoints.iter().map(|endpoint| format!("'{endpoint}'")).collect();
         let mut text =
             format!("context: c\ncontexts:\n    c:\n        endpoints: [{}]\n", endpoints.join(", "));

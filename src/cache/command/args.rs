@@ -1,0 +1,174 @@
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::builder::FalseyValueParser;
+use clap::{Args, Parser, Subcommand};
+use url::Url;
+
+use super::{check, completion, contents, man, mirror_config, prune, serve, stats};
+use crate::cache::Glob;
+use crate::cache::config::{self, ByteSize, LogFormat, Overlay};
+use crate::image::RegistryHost;
+use crate::ui::Color;
+
+/// A pull-through cache for many container registries: one port, one folder.
+///
+/// Nodes pull through it, and it pulls each thing once. It serves the registries that it is told and dials nothing
+/// else. Without a word of configuration it listens on loopback and serves the well-known registries.
+#[derive(Debug, Parser)]
+#[command(
+    name = "talmirror-cache",
+    version,
+    max_term_width = 100,
+    subcommand_required = true,
+    arg_required_else_help = true
+)]
+#[command(after_help = "Examples:
+  talmirror-cache serve
+  talmirror-cache serve --listen :5000 --root /var/lib/talmirror-cache --size-cap 50GiB
+  talmirror-cache serve --upstream docker.io=https://registry-1.docker.io --upstream ghcr.io=https://ghcr.io
+  talmirror-cache mirror-config --url http://10.0.0.5:5000 | talosctl patch mc -n 10.0.0.1 -p @/dev/stdin")]
+pub(super) struct Cli {
+    /// What all commands share.
+    #[command(flatten)]
+    pub(super) global: Global,
+    /// What to do.
+    #[command(subcommand)]
+    pub(super) command: Command,
+}
+
+/// Flags of every command.
+#[derive(Clone, Debug, Args)]
+pub(super) struct Global {
+    /// When to colour
+    #[arg(long, env = "TALMIRROR_CACHE_COLOR", default_value = "auto", global = true, value_name = "WHEN")]
+    pub(super) color: Color,
+    /// Say nothing but results, warnings and errors
+    #[arg(short, long, env = "TALMIRROR_CACHE_QUIET", global = true, value_parser = FalseyValueParser::new())]
+    pub(super) quiet: bool,
+}
+
+/// The commands, in the order of help.
+#[derive(Debug, Subcommand)]
+pub(super) enum Command {
+    /// Serve registries from the cache
+    Serve(serve::ServeArgs),
+    /// Log in to every upstream; say what fails and why
+    Check(check::CheckArgs),
+    /// List what is stored
+    #[command(visible_alias = "list")]
+    Ls(contents::LsArgs),
+    /// Remove what is stored, by name or by age
+    Prune(prune::PruneArgs),
+    /// Show how full the cache is
+    Stats(stats::StatsArgs),
+    /// Print configuration that points clients at the cache: Talos, containerd, podman
+    MirrorConfig(mirror_config::MirrorConfigArgs),
+    /// Print a completion script for a shell
+    Completion(completion::CompletionArgs),
+    /// Write the manual pages
+    Man(man::ManArgs),
+}
+
+/// The configuration: a file, and flags over it.
+#[derive(Clone, Debug, Default, Args)]
+pub(super) struct ConfigArgs {
+    /// The configuration file; flags count before what it says
+    #[arg(short, long, env = "TALMIRROR_CACHE_CONFIG", value_name = "FILE")]
+    pub(super) config: Option<PathBuf>,
+    /// A registry, and where it is asked; several of one name are tried in order. Without a file, those named here are
+    /// the only ones
+    #[arg(short, long, env = "TALMIRROR_CACHE_UPSTREAM", value_name = "NAME=URL", value_delimiter = ',', value_parser = config::named_url)]
+    pub(super) upstream: Vec<(RegistryHost, Url)>,
+    /// A registry's credentials: a dockerconfigjson, read again when it changes
+    #[arg(long, env = "TALMIRROR_CACHE_CREDENTIALS", value_name = "NAME=FILE", value_delimiter = ',', value_parser = config::named_file)]
+    pub(super) credentials: Vec<(RegistryHost, PathBuf)>,
+    /// A registry whose content goes to anyone, although it takes credentials to get it
+    #[arg(long, env = "TALMIRROR_CACHE_ANONYMOUS", value_name = "NAME", value_delimiter = ',', value_parser = config::registry)]
+    pub(super) anonymous: Vec<RegistryHost>,
+    /// A registry that may lead to addresses of private networks, as one of your own does
+    #[arg(long, env = "TALMIRROR_CACHE_PRIVATE", value_name = "NAME", value_delimiter = ',', value_parser = config::registry)]
+    pub(super) private: Vec<RegistryHost>,
+}
+
+/// Where content lies.
+#[derive(Clone, Debug, Default, Args)]
+pub(super) struct RootArgs {
+    /// The folder that content is kept in
+    #[arg(long, env = "TALMIRROR_CACHE_ROOT", value_name = "DIR")]
+    pub(super) root: Option<PathBuf>,
+}
+
+/// What only the server needs to know.
+#[derive(Clone, Debug, Default, Args)]
+pub(super) struct ServerArgs {
+    /// Where to listen: 127.0.0.1:5000, or :5000 for every address; port 0 takes a free one
+    #[arg(short, long, env = "TALMIRROR_CACHE_LISTEN", value_name = "ADDR", value_delimiter = ',', value_parser = config::address)]
+    listen: Vec<SocketAddr>,
+    /// Where to serve metrics
+    #[arg(long, env = "TALMIRROR_CACHE_METRICS_LISTEN", value_name = "ADDR", value_parser = config::address)]
+    metrics_listen: Option<SocketAddr>,
+    /// The most that content may take up, such as 50GiB; without it, by the free disk
+    #[arg(long, env = "TALMIRROR_CACHE_SIZE_CAP", value_name = "SIZE")]
+    size_cap: Option<ByteSize>,
+    /// What of the disk is left free in any case
+    #[arg(long, env = "TALMIRROR_CACHE_RESERVE", value_name = "SIZE")]
+    reserve: Option<ByteSize>,
+    /// Repositories whose content is never evicted, such as ghcr.io/siderolabs/*
+    #[arg(long, env = "TALMIRROR_CACHE_PIN", value_name = "PATTERN", value_delimiter = ',')]
+    pin: Vec<Glob>,
+    /// How long every tag is believed without asking again; without it, by the look of the tag
+    #[arg(long, env = "TALMIRROR_CACHE_TAG_TTL", value_name = "TIME", value_parser = duration)]
+    tag_ttl: Option<Duration>,
+    /// Users and passwords, as `htpasswd -B` writes them
+    #[arg(long, env = "TALMIRROR_CACHE_HTPASSWD", value_name = "FILE")]
+    htpasswd: Option<PathBuf>,
+    /// A certificate, PEM, read again when it changes
+    #[arg(long, env = "TALMIRROR_CACHE_TLS_CERT", value_name = "FILE", requires = "tls_key")]
+    tls_cert: Option<PathBuf>,
+    /// Its key, PEM
+    #[arg(long, env = "TALMIRROR_CACHE_TLS_KEY", value_name = "FILE", requires = "tls_cert")]
+    tls_key: Option<PathBuf>,
+    /// How the log looks
+    #[arg(long, env = "TALMIRROR_CACHE_LOG_FORMAT", value_name = "FORMAT")]
+    log_format: Option<LogFormat>,
+}
+
+/// Reads `20s`, `5m`, `1h30m`; nothing is `0s`.
+pub(super) fn duration(text: &str) -> Result<Duration, String> {
+    let duration: Option<jiff::SignedDuration> = text.parse().ok();
+    let duration = duration.and_then(|duration| Duration::try_from(duration).ok());
+    duration.ok_or_else(|| "a time looks like 30s or 5m".to_owned())
+}
+
+impl ConfigArgs {
+    /// Returns what these flags say.
+    pub(super) fn overlay(&self) -> Overlay {
+        Overlay {
+            upstreams: self.upstream.clone(),
+            credentials: self.credentials.clone(),
+            anonymous: self.anonymous.clone(),
+            private: self.private.clone(),
+            ..Overlay::default()
+        }
+    }
+}
+
+impl ServerArgs {
+    /// Adds what these flags say.
+    pub(super) fn over(&self, overlay: Overlay) -> Overlay {
+        Overlay {
+            listen: self.listen.clone(),
+            metrics: self.metrics_listen,
+            size_cap: self.size_cap,
+            reserve: self.reserve,
+            pins: self.pin.clone(),
+            tag_ttl: self.tag_ttl,
+            htpasswd: self.htpasswd.clone(),
+            tls: self.tls_cert.clone().zip(self.tls_key.clone()),
+            log_format: self.log_format,
+            ..overlay
+        }
+    }
+}

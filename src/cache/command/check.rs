@@ -1,0 +1,106 @@
+use clap::Args;
+use serde_json::{Value, json};
+
+use super::args::ConfigArgs;
+use super::load::load;
+use super::serve::http;
+use super::{Format, runtime};
+use crate::cache::server::Metrics;
+use crate::cache::service::World;
+use crate::cache::upstream::Checked;
+use crate::image::RegistryHost;
+use crate::ui::error::CliError;
+use crate::ui::exit::{self, Exit};
+use crate::ui::{Ui, table};
+
+/// Arguments of `check`.
+#[derive(Debug, Args)]
+#[command(
+    after_help = "Ends with 0 when every upstream answers and takes the credentials, with 5 when one does not.
+
+Examples:
+  talmirror-cache check
+  talmirror-cache check --config /etc/talmirror-cache.yaml -o json"
+)]
+pub(super) struct CheckArgs {
+    #[command(flatten)]
+    config: ConfigArgs,
+    /// How it is printed
+    #[arg(short, long, env = "TALMIRROR_CACHE_CHECK_OUTPUT", default_value = "table", value_name = "FORMAT")]
+    output: Format,
+}
+
+/// What came of logging in to one endpoint of one registry.
+struct Row {
+    registry: RegistryHost,
+    checked: Checked,
+}
+
+impl Row {
+    /// Returns as whom we were let in, or would have been.
+    fn login(&self) -> &'static str {
+        match &self.checked.outcome {
+            Ok(login) => login.as_str(),
+            Err(_) if self.checked.has_credentials => "credentials",
+            Err(_) => "anonymous",
+        }
+    }
+
+    fn failure(&self) -> Option<(String, Option<&'static str>)> {
+        let error = self.checked.outcome.as_ref().err()?;
+        Some((error.fault.to_string(), error.help()))
+    }
+
+    fn json(&self) -> Value {
+        let failure = self.failure();
+        json!({
+            "registry": self.registry.as_str(),
+            "endpoint": self.checked.endpoint,
+            "login": self.login(),
+            "ok": failure.is_none(),
+            "error": failure.as_ref().map(|(what, _)| what),
+            "help": failure.and_then(|(_, help)| help),
+        })
+    }
+}
+
+pub(super) fn run(ui: &mut Ui, args: &CheckArgs) -> Result<Exit, CliError> {
+    let loaded = load(args.config.config.as_deref(), &args.config.overlay())?;
+    for problem in &loaded.problems {
+        ui.problem(problem);
+    }
+    let runtime = runtime()?;
+    let world = World::new(loaded.config, None, &http()?, &std::sync::Arc::new(Metrics::new()))
+        .map_err(|error| CliError::from_error(exit::INVALID, error))?;
+    let rows: Vec<Row> = runtime.block_on(async {
+        let checks = world.upstreams().map(async |(registry, upstream)| {
+            let checked = upstream.check().await.into_iter();
+            checked.map(|checked| Row { registry: registry.clone(), checked }).collect::<Vec<_>>()
+        });
+        futures_util::future::join_all(checks).await.into_iter().flatten().collect()
+    });
+    let failed = rows.iter().any(|row| row.failure().is_some());
+    match args.output {
+        Format::Json => ui.json(&json!({
+            "apiVersion": "talmirror/v1",
+            "kind": "CacheCheck",
+            "ok": !failed,
+            "items": rows.iter().map(Row::json).collect::<Vec<_>>(),
+        }))?,
+        Format::Table => {
+            let header = ["REGISTRY", "ENDPOINT", "LOGIN", "RESULT"].map(str::to_owned).to_vec();
+            let line = |row: &Row| {
+                let result = row.failure().map_or_else(|| "ok".to_owned(), |(what, _)| what);
+                vec![row.registry.to_string(), row.checked.endpoint.clone(), row.login().to_owned(), result]
+            };
+            let lines: Vec<Vec<String>> = std::iter::once(header).chain(rows.iter().map(line)).collect();
+            ui.result(&table(&lines))?;
+            for row in &rows {
+                if let Some((_, Some(help))) = row.failure() {
+                    ui.warn(&format!("{} fails", row.registry), Some(help));
+                }
+            }
+        }
+    }
+    Ok(if failed { exit::REMOTE } else { exit::OK })
+}

@@ -1,0 +1,358 @@
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use clap::Args;
+use tokio::signal::unix::{SignalKind, signal};
+
+use super::args::{ConfigArgs, RootArgs, ServerArgs};
+use super::control::Control;
+use super::load::{Loaded, load, root};
+use crate::cache::config::{Authenticate, Config, LogFormat, Overlay};
+use crate::cache::flight::{Flights, Rules};
+use crate::cache::server::{
+    Access, Certificate, Drained, Front, Health, Limits, Metrics, Numbers, Server, ServerConfig, ServerError,
+    Strangers, TlsFiles, log_json, log_text, notify_ready, notify_reloading, notify_stopping,
+};
+use crate::cache::service::{Service, World};
+use crate::cache::store::{FsConfig, FsStore, Origin, Pins, Store};
+use crate::oci::{Http, HttpSettings};
+use crate::ui::Ui;
+use crate::ui::error::CliError;
+use crate::ui::exit::{self, Exit};
+
+/// How often numbers are taken, and the file of the configuration is looked at.
+const LOOK: Duration = Duration::from_secs(2);
+
+/// Arguments of `serve`.
+#[derive(Clone, Debug, Args)]
+#[command(
+    after_help = "Once it accepts connections it says so in one line on standard error. SIGHUP, or a change of the \
+file, reads the configuration again without cutting a transfer. SIGTERM and SIGINT let transfers end first; a second one \
+does not wait.
+
+Examples:
+  talmirror-cache serve
+  talmirror-cache serve --listen :5000 --root /var/lib/talmirror-cache --size-cap 50GiB
+  talmirror-cache serve --upstream docker.io=https://registry-1.docker.io --credentials docker.io=hub.json --anonymous docker.io
+  talmirror-cache serve --config /etc/talmirror-cache.yaml --metrics-listen :9090"
+)]
+pub(super) struct ServeArgs {
+    #[command(flatten)]
+    config: ConfigArgs,
+    #[command(flatten)]
+    root: RootArgs,
+    #[command(flatten)]
+    server: ServerArgs,
+}
+
+impl ServeArgs {
+    fn overlay(&self) -> Overlay {
+        Overlay { root: self.root.root.clone(), ..self.server.over(self.config.overlay()) }
+    }
+
+    fn load(&self) -> Result<Loaded, CliError> {
+        load(self.config.config.as_deref(), &self.overlay())
+    }
+}
+
+pub(super) fn run(ui: &mut Ui, args: &ServeArgs) -> Result<Exit, CliError> {
+    let Loaded { config, problems } = args.load()?;
+    for problem in &problems {
+        ui.problem(problem);
+    }
+    if args.config.config.is_none() {
+        for host in config.unreadable() {
+            ui.warn(
+                &format!(
+                    "nobody may read what comes from {host}: it takes credentials, and there are no users"
+                ),
+                Some(&format!("--htpasswd FILE, or --anonymous {host} if it may go to anyone")),
+            );
+        }
+    }
+    let filter = config.log.filter.clone().unwrap_or_else(|| "info".to_owned());
+    match config.log.format {
+        LogFormat::Text => log_text(&filter),
+        LogFormat::Json => log_json(&filter),
+    }
+    .map_err(|message| CliError::new(exit::INVALID, message))?;
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .map_err(|error| CliError::from_error(exit::REMOTE, error).context("cannot start"))?;
+    let exit = runtime.block_on(serve(ui, args, config))?;
+    // What is still being fetched for nobody is not waited for.
+    runtime.shutdown_background();
+    Ok(exit)
+}
+
+impl From<ServerError> for CliError {
+    fn from(error: ServerError) -> Self {
+        Self::from_error(exit::INVALID, error)
+    }
+}
+
+/// Returns what content stays, whatever else comes: that of repositories by their names.
+fn pins(config: &Config) -> Option<Pins> {
+    let globs = config.pins.clone();
+    let pinned = move |origin: &Origin| {
+        let name = format!("{}/{}", origin.registry, origin.repository);
+        globs.iter().any(|glob| glob.matches(&name))
+    };
+    if config.pins.is_empty() { None } else { Some(Arc::new(pinned)) }
+}
+
+async fn serve(ui: &mut Ui, args: &ServeArgs, config: Config) -> Result<Exit, CliError> {
+    let folder = root(config.root.as_deref())?;
+    let store = Arc::new(open(&folder, &config).await?);
+    let (metrics, health) = (Arc::new(Metrics::new()), Arc::new(Health::default()));
+    let rules = Rules { fills: config.limits.fills, ..Rules::default() };
+    let flights = Flights::new(Arc::clone(&store) as Arc<dyn Store>, rules);
+    let http = http()?;
+    let world = World::new(config.clone(), None, &http, &metrics)
+        .map_err(|error| CliError::from_error(exit::INVALID, error))?;
+    let service =
+        Service::new(Arc::clone(&store) as Arc<dyn Store>, flights.clone(), Arc::clone(&metrics), world);
+    let access = config.htpasswd.clone().map(Access::read).transpose()?.map(Arc::new);
+    let strangers = match config.authenticate {
+        Authenticate::All => Strangers::Refused,
+        Authenticate::Private => Strangers::Pass,
+    };
+    let guard = access.clone().map(|access| (access, strangers));
+    let front = Arc::new(Front::new(service.clone(), Arc::clone(&health), guard));
+    let server = Server::bind_or_take(server_config(&config), Arc::clone(&metrics))?;
+    let control = Control::listen(&folder, Arc::clone(&store) as Arc<dyn Store>, service.clone());
+    let _control = control.inspect_err(|error| {
+        tracing::warn!(%error, "ls, prune and stats cannot ask this server");
+    });
+    let mut tasks = tokio::task::JoinSet::new();
+    if let Some(address) = config.metrics {
+        let numbers = Arc::new(Numbers::new(Arc::clone(&metrics), Arc::clone(&health)));
+        // Whoever reads the numbers is not counted among them.
+        let server = Server::bind(ServerConfig::new(vec![address]), Arc::default())?;
+        ui.note(&format!("metrics on http://{}/metrics", join(server.addresses())));
+        tasks.spawn(async move {
+            server.run(numbers, std::future::pending()).await;
+        });
+    }
+    if let Some(access) = access.clone() {
+        tasks.spawn(access.watch());
+    }
+    let reload = Reload {
+        args: args.clone(),
+        service,
+        store: Arc::clone(&store),
+        metrics: Arc::clone(&metrics),
+        http,
+        access,
+        certificate: server.certificate(),
+        started: config.clone(),
+    };
+    tasks.spawn(reload.watch());
+    tasks.spawn(numbers(store.clone(), flights, metrics, Arc::clone(&health)));
+    let scheme = if config.tls.is_some() { "https" } else { "http" };
+    health.set_ready(true);
+    notify_ready();
+    ui.note(&format!("listening on {scheme}://{}", join(server.addresses())));
+    let stop = Stop::new()?;
+    let drained = server.run(front, stop.wait(Arc::clone(&health))).await;
+    if let Drained::Without(cut) = drained {
+        tracing::warn!(cut, "transfers took too long to end and were cut");
+    }
+    tasks.abort_all();
+    store.close().await.map_err(|error| {
+        CliError::from_error(exit::WRITE, error).context(format!("cannot close `{}`", folder.display()))
+    })?;
+    Ok(exit::OK)
+}
+
+fn join(addresses: &[std::net::SocketAddr]) -> String {
+    addresses.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
+}
+
+async fn open(folder: &Path, config: &Config) -> Result<FsStore, CliError> {
+    let settings = FsConfig {
+        cap: config.size_cap.map(|size| size.0),
+        reserve: config.reserve.map(|size| size.0),
+        pins: pins(config),
+        ..FsConfig::new(folder.to_owned())
+    };
+    FsStore::open(settings).await.map_err(|error| {
+        CliError::from_error(exit::WRITE, error)
+            .context(format!("cannot keep anything in `{}`", folder.display()))
+            .help("name a folder that this user may write to, and that no other talmirror-cache uses: --root DIR")
+    })
+}
+
+/// Returns the connections to registries that all of them share.
+pub(super) fn http() -> Result<Http, CliError> {
+    Http::new(&HttpSettings::default()).map_err(|error| CliError::from_error(exit::REMOTE, error))
+}
+
+fn server_config(config: &Config) -> ServerConfig {
+    let tls = config.tls.clone().map(|tls| TlsFiles {
+        certificate: tls.cert,
+        key: tls.key,
+        client_ca: tls.client_ca,
+    });
+    let limits = Limits {
+        connections: config.limits.connections,
+        per_address: config.limits.per_client,
+        ..Limits::default()
+    };
+    ServerConfig { listen: config.listen.clone(), tls, limits }
+}
+
+/// The signals that end the server.
+struct Stop {
+    term: tokio::signal::unix::Signal,
+    interrupt: tokio::signal::unix::Signal,
+}
+
+impl Stop {
+    fn new() -> std::io::Result<Self> {
+        Ok(Self { term: signal(SignalKind::terminate())?, interrupt: signal(SignalKind::interrupt())? })
+    }
+
+    async fn next(&mut self) {
+        tokio::select! {
+            _ = self.term.recv() => {}
+            _ = self.interrupt.recv() => {}
+        }
+    }
+
+    /// Waits for the first; a second one ends the process at once.
+    async fn wait(mut self, health: Arc<Health>) {
+        self.next().await;
+        health.set_ready(false);
+        notify_stopping();
+        tracing::info!("stopping; transfers end first");
+        tokio::spawn(async move {
+            self.next().await;
+            tracing::warn!("stopped before transfers had ended");
+            std::process::exit(i32::from(exit::INTERRUPTED.code));
+        });
+    }
+}
+
+/// What is read again when the configuration changes.
+struct Reload {
+    args: ServeArgs,
+    service: Service,
+    store: Arc<FsStore>,
+    metrics: Arc<Metrics>,
+    http: Http,
+    access: Option<Arc<Access>>,
+    certificate: Option<Arc<Certificate>>,
+    /// What holds until the next start, whatever the file says meanwhile.
+    started: Config,
+}
+
+impl Reload {
+    /// Waits for SIGHUP, or for another file of the configuration.
+    async fn watch(self) {
+        let Ok(mut hangup) = signal(SignalKind::hangup()) else { return };
+        let file = self.args.config.config.clone();
+        let mut seen = stamp(file.as_deref());
+        let mut ticks = tokio::time::interval(LOOK);
+        loop {
+            tokio::select! {
+                _ = hangup.recv() => {}
+                _ = ticks.tick() => {
+                    let now = stamp(file.as_deref());
+                    if now == seen {
+                        continue;
+                    }
+                    seen = now;
+                }
+            }
+            notify_reloading();
+            self.reload();
+            notify_ready();
+        }
+    }
+
+    fn reload(&self) {
+        let told = |part: &str, read: Result<bool, ServerError>| match read {
+            Ok(true) => tracing::info!("{part} read again"),
+            Ok(false) => {}
+            Err(error) => tracing::error!(%error, "the {part} stays as it was"),
+        };
+        if let Some(certificate) = &self.certificate {
+            told("certificate", certificate.reload());
+        }
+        if let Some(access) = &self.access {
+            told("users", access.reload());
+        }
+        let loaded = match self.args.load() {
+            Ok(loaded) => loaded,
+            Err(error) => {
+                for problem in &error.problems {
+                    tracing::error!("{problem}");
+                }
+                tracing::error!("the configuration stays as it was: {}", error.render());
+                return;
+            }
+        };
+        for problem in &loaded.problems {
+            tracing::warn!("{problem}");
+        }
+        for what in fixed(&self.started, &loaded.config) {
+            tracing::warn!("a change of `{what}` counts from the next start on");
+        }
+        let before = self.service.world();
+        let pins = pins(&loaded.config);
+        match World::new(loaded.config, Some(&before), &self.http, &self.metrics) {
+            Ok(world) => {
+                self.store.set_pins(pins);
+                self.service.replace(world);
+                tracing::info!("configuration read again");
+            }
+            Err(error) => tracing::error!(%error, "the configuration stays as it was"),
+        }
+    }
+}
+
+/// Returns what of a configuration cannot change while the server runs, and has.
+fn fixed(started: &Config, now: &Config) -> Vec<&'static str> {
+    [
+        ("listen", started.listen != now.listen),
+        ("metricsListen", started.metrics != now.metrics),
+        ("root", started.root != now.root),
+        ("sizeCap", started.size_cap != now.size_cap),
+        ("reserve", started.reserve != now.reserve),
+        ("tls", started.tls != now.tls),
+        ("htpasswd", started.htpasswd != now.htpasswd),
+        ("authenticate", started.authenticate != now.authenticate),
+        ("log", started.log != now.log),
+        ("limits", started.limits != now.limits),
+    ]
+    .into_iter()
+    .filter_map(|(name, changed)| changed.then_some(name))
+    .collect()
+}
+
+/// Returns what tells one state of a file from another.
+fn stamp(file: Option<&Path>) -> Option<(PathBuf, SystemTime, u64)> {
+    // Kubernetes replaces a link, not the file.
+    let file = file?.canonicalize().ok()?;
+    let metadata = file.metadata().ok()?;
+    Some((file, metadata.modified().ok()?, metadata.len()))
+}
+
+/// Takes the numbers that nobody reports by themselves.
+async fn numbers(store: Arc<FsStore>, flights: Flights, metrics: Arc<Metrics>, health: Arc<Health>) {
+    let mut ticks = tokio::time::interval(LOOK);
+    loop {
+        ticks.tick().await;
+        metrics.flights(&flights.stats());
+        let Ok(usage) = store.usage().await else { continue };
+        metrics.usage(&usage);
+        if usage.full {
+            health.degraded("store", "there is no room: what is fetched is passed on without being kept");
+        } else {
+            health.well("store");
+        }
+    }
+}

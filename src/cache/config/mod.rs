@@ -1,0 +1,15 @@
+//! What the cache is told: a file with findings at their lines, flags and variables over it, and what holds without.
+
+mod model;
+mod overlay;
+mod read;
+mod size;
+mod tag_policy;
+mod value;
+
+pub use model::{Authenticate, BUILTIN, Config, Limits, Log, LogFormat, TlsFiles, UpstreamConfig, builtin};
+pub use overlay::{Overlay, OverlayError, named_file, named_url, registry};
+pub use read::{Parsed, parse};
+pub use size::{ByteSize, SizeError};
+pub use tag_policy::{TagPolicy, by_look};
+pub use value::{address, upstream_url};

@@ -1,0 +1,201 @@
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use indexmap::IndexMap;
+use url::Url;
+
+use super::size::ByteSize;
+use super::tag_policy::TagPolicy;
+use crate::cache::glob::Glob;
+use crate::image::{DOCKER_HUB, RegistryHost, api_host};
+
+/// The registries that are served where the configuration names none.
+pub const BUILTIN: &[&str] = &[
+    "docker.io",
+    "ghcr.io",
+    "quay.io",
+    "registry.k8s.io",
+    "gcr.io",
+    "public.ecr.aws",
+    "mcr.microsoft.com",
+    "lscr.io",
+    "codeberg.org",
+    "registry.gitlab.com",
+    "nvcr.io",
+    "factory.talos.dev",
+];
+
+/// All that the cache is told.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Config {
+    /// Where it listens.
+    pub listen: Vec<SocketAddr>,
+    /// Where metrics are served; [`None`] is nowhere.
+    pub metrics: Option<SocketAddr>,
+    /// The folder that content is kept in; [`None`] is that of the user's data.
+    pub root: Option<PathBuf>,
+    /// The most that content may take up; [`None`] is by the free disk.
+    pub size_cap: Option<ByteSize>,
+    /// What of the disk is left free in any case; [`None`] is by the size of the disk.
+    pub reserve: Option<ByteSize>,
+    /// Repositories, with their registry in front, whose content is never evicted.
+    pub pins: Vec<Glob>,
+    /// The registry that is meant where a request names none.
+    pub default: Option<RegistryHost>,
+    /// The registries that are served; nothing else is ever dialled.
+    pub upstreams: IndexMap<RegistryHost, UpstreamConfig>,
+    /// How long tags are believed.
+    pub tags: TagPolicy,
+    /// Certificate and key; without them it speaks plain HTTP.
+    pub tls: Option<TlsFiles>,
+    /// A file of users and passwords, as `htpasswd -B` writes it.
+    pub htpasswd: Option<PathBuf>,
+    /// Who has to say who they are, where there are users.
+    pub authenticate: Authenticate,
+    /// How requests are logged.
+    pub log: Log,
+    /// What is limited.
+    pub limits: Limits,
+}
+
+/// A registry that is served.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct UpstreamConfig {
+    /// Where it is asked, in this order.
+    pub endpoints: Vec<Url>,
+    /// A file of credentials, a dockerconfigjson.
+    pub credentials: Option<PathBuf>,
+    /// Whether its content goes to anyone although it takes credentials to get it.
+    pub anonymous: bool,
+    /// Whether it may lead to addresses that are not of the internet.
+    pub private: bool,
+    /// The repositories that are served; none means all.
+    pub allow: Vec<Glob>,
+    /// The repositories that are not served.
+    pub deny: Vec<Glob>,
+    /// How long its tags are believed, before what holds for all.
+    pub tag_ttl: Option<Duration>,
+}
+
+impl UpstreamConfig {
+    /// Returns a registry as its name says: at its own API, without credentials.
+    pub fn named(name: &RegistryHost) -> Self {
+        let url = format!("https://{}", api_host(name.as_str()));
+        Self { endpoints: Url::parse(&url).into_iter().collect(), ..Self::default() }
+    }
+
+    /// Returns whether its content is for those only who may have it.
+    pub fn is_private(&self) -> bool {
+        self.credentials.is_some() && !self.anonymous
+    }
+}
+
+/// The files of a certificate.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TlsFiles {
+    /// The certificate and those that lead to its authority, PEM.
+    pub cert: PathBuf,
+    /// Its key, PEM.
+    pub key: PathBuf,
+    /// The authorities that clients' certificates have to be of; [`None`]: clients need none.
+    pub client_ca: Option<PathBuf>,
+}
+
+/// Who has to say who they are.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Authenticate {
+    /// Whoever wants content of an upstream with credentials.
+    #[default]
+    Private,
+    /// Everyone.
+    All,
+}
+
+/// How requests are logged.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Log {
+    /// Text or JSON.
+    pub format: LogFormat,
+    /// Which events, as `RUST_LOG` would say it; [`None`] is `info`.
+    pub filter: Option<String>,
+}
+
+/// How a line of the log looks.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
+pub enum LogFormat {
+    /// For people.
+    #[default]
+    Text,
+    /// One object a line.
+    Json,
+}
+
+/// What is limited.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// How many connections there may be.
+    pub connections: usize,
+    /// How many of them from one address; [`None`] is any number: nodes behind one NAT share theirs.
+    pub per_client: Option<usize>,
+    /// How many blobs are downloaded at once.
+    pub fills: usize,
+    /// How many of them from one upstream.
+    pub per_upstream: usize,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self { connections: 1024, per_client: None, fills: 256, per_upstream: 8 }
+    }
+}
+
+impl Default for Config {
+    /// Returns what holds without a word of configuration: loopback, the well-known registries.
+    fn default() -> Self {
+        Self {
+            listen: vec![SocketAddr::from(([127, 0, 0, 1], 5000))],
+            metrics: None,
+            root: None,
+            size_cap: None,
+            reserve: None,
+            pins: Vec::new(),
+            default: DOCKER_HUB.parse().ok(),
+            upstreams: builtin(),
+            tags: TagPolicy::default(),
+            tls: None,
+            htpasswd: None,
+            authenticate: Authenticate::default(),
+            log: Log::default(),
+            limits: Limits::default(),
+        }
+    }
+}
+
+/// Returns the well-known registries.
+pub fn builtin() -> IndexMap<RegistryHost, UpstreamConfig> {
+    let hosts = BUILTIN.iter().filter_map(|name| name.parse::<RegistryHost>().ok());
+    hosts.map(|host| (host.clone(), UpstreamConfig::named(&host))).collect()
+}
+
+impl Config {
+    /// Returns the registry that is meant where a request names none, if it is served.
+    pub fn default_registry(&self) -> Option<&RegistryHost> {
+        self.default.as_ref().filter(|default| self.upstreams.contains_key(*default))
+    }
+
+    /// Returns how long a registry's tag is believed.
+    pub fn tag_ttl(&self, registry: &RegistryHost, tag: &str) -> Duration {
+        let own = self.upstreams.get(registry).and_then(|upstream| upstream.tag_ttl);
+        own.unwrap_or_else(|| self.tags.ttl(tag))
+    }
+
+    /// Returns the registries whose content nobody may read: it takes credentials, and there are no users here.
+    pub fn unreadable(&self) -> impl Iterator<Item = &RegistryHost> {
+        let users = self.htpasswd.is_some();
+        self.upstreams
+            .iter()
+            .filter(move |(_, upstream)| !users && upstream.is_private())
+            .map(|(host, _)| host)
+    }
+}

@@ -1,0 +1,214 @@
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use indexmap::IndexMap;
+use url::Url;
+
+use super::model::{Config, LogFormat, TlsFiles, UpstreamConfig};
+use super::size::ByteSize;
+use super::value::upstream_url;
+use crate::cache::glob::Glob;
+use crate::image::{RegistryHost, is_docker_hub_alias};
+use crate::inventory::did_you_mean;
+
+/// What flags and variables say, which counts before what the file says.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Overlay {
+    /// Where it listens, in place of what the file says.
+    pub listen: Vec<SocketAddr>,
+    /// Where metrics are served.
+    pub metrics: Option<SocketAddr>,
+    /// The folder that content is kept in.
+    pub root: Option<PathBuf>,
+    /// The most that content may take up.
+    pub size_cap: Option<ByteSize>,
+    /// What of the disk is left free.
+    pub reserve: Option<ByteSize>,
+    /// Repositories whose content is never evicted, besides those of the file.
+    pub pins: Vec<Glob>,
+    /// How long every tag is believed, before any rule.
+    pub tag_ttl: Option<Duration>,
+    /// Registries and where they are asked; several of one name are tried in order.
+    pub upstreams: Vec<(RegistryHost, Url)>,
+    /// Files of credentials.
+    pub credentials: Vec<(RegistryHost, PathBuf)>,
+    /// Registries whose content goes to anyone although it takes credentials to get it.
+    pub anonymous: Vec<RegistryHost>,
+    /// Registries that may lead to addresses that are not of the internet.
+    pub private: Vec<RegistryHost>,
+    /// A file of users and passwords.
+    pub htpasswd: Option<PathBuf>,
+    /// Certificate and key.
+    pub tls: Option<(PathBuf, PathBuf)>,
+    /// How requests are logged.
+    pub log_format: Option<LogFormat>,
+}
+
+/// A flag that does not fit the rest.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{flag} names `{name}`, which is not served")]
+pub struct OverlayError {
+    /// The flag.
+    pub flag: &'static str,
+    /// What it names.
+    pub name: RegistryHost,
+    /// What to do about it.
+    pub help: String,
+}
+
+impl Overlay {
+    /// Returns the configuration that holds: that of a file, or what holds without one, and this over it.
+    ///
+    /// Without a file, upstreams that are named here are the only ones: nothing else is to be dialled.
+    pub fn over(&self, file: Option<Config>) -> Result<Config, OverlayError> {
+        let has_file = file.is_some();
+        let mut config = file.unwrap_or_default();
+        if !has_file && !self.upstreams.is_empty() {
+            config.upstreams = IndexMap::new();
+        }
+        if !self.listen.is_empty() {
+            config.listen.clone_from(&self.listen);
+        }
+        config.metrics = self.metrics.or(config.metrics);
+        config.root = self.root.clone().or(config.root);
+        config.size_cap = self.size_cap.or(config.size_cap);
+        config.reserve = self.reserve.or(config.reserve);
+        config.pins.extend(self.pins.iter().cloned());
+        config.htpasswd = self.htpasswd.clone().or(config.htpasswd);
+        config.log.format = self.log_format.unwrap_or(config.log.format);
+        if let Some((cert, key)) = self.tls.clone() {
+            let client_ca = config.tls.and_then(|tls| tls.client_ca);
+            config.tls = Some(TlsFiles { cert, key, client_ca });
+        }
+        for (name, _) in &self.upstreams {
+            config.upstreams.entry(name.clone()).or_default().endpoints.clear();
+        }
+        for (name, url) in &self.upstreams {
+            if let Some(upstream) = config.upstreams.get_mut(name) {
+                upstream.endpoints.push(url.clone());
+            }
+        }
+        for (name, file) in &self.credentials {
+            named(&mut config, "--credentials", name)?.credentials = Some(file.clone());
+        }
+        for name in &self.anonymous {
+            named(&mut config, "--anonymous", name)?.anonymous = true;
+        }
+        for name in &self.private {
+            named(&mut config, "--private", name)?.private = true;
+        }
+        if let Some(ttl) = self.tag_ttl {
+            config.tags.rules.clear();
+            config.tags.ttl = Some(ttl);
+            for upstream in config.upstreams.values_mut() {
+                upstream.tag_ttl = None;
+            }
+        }
+        Ok(config)
+    }
+}
+
+fn named<'a>(
+    config: &'a mut Config,
+    flag: &'static str,
+    name: &RegistryHost,
+) -> Result<&'a mut UpstreamConfig, OverlayError> {
+    if !config.upstreams.contains_key(name) {
+        let near = did_you_mean(name.as_str(), config.upstreams.keys().map(RegistryHost::as_str));
+        let help = near.map_or_else(
+            || format!("serve it: --upstream {name}=URL"),
+            |near| format!("did you mean `{near}`?"),
+        );
+        return Err(OverlayError { flag, name: name.clone(), help });
+    }
+    // The entry is there.
+    Ok(config.upstreams.entry(name.clone()).or_default())
+}
+
+/// Reads the name of a registry as image references have it.
+pub fn registry(text: &str) -> Result<RegistryHost, String> {
+    if text == "*" {
+        return Err("what is not named is never dialled: name each registry".to_owned());
+    }
+    if is_docker_hub_alias(text) {
+        return Err("Docker Hub is named docker.io, as image references name it".to_owned());
+    }
+    text.parse().map_err(|error| format!("`{text}` is no registry: {error}"))
+}
+
+/// Reads `NAME=URL`.
+pub fn named_url(text: &str) -> Result<(RegistryHost, Url), String> {
+    let (name, url) =
+        text.split_once('=').ok_or("it is written NAME=URL, such as ghcr.io=https://ghcr.io")?;
+    Ok((registry(name)?, upstream_url(url)?))
+}
+
+/// Reads `NAME=FILE`.
+pub fn named_file(text: &str) -> Result<(RegistryHost, PathBuf), String> {
+    let (name, file) = text.split_once('=').ok_or("it is written NAME=FILE, such as ghcr.io=ghcr.json")?;
+    if file.is_empty() {
+        return Err(format!("no file is named for {name}"));
+    }
+    Ok((registry(name)?, file.into()))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::*;
+
+    fn names(config: &Config) -> Vec<String> {
+        config.upstreams.iter().map(|(name, up)| format!("{name} {}", up.endpoints.len())).collect()
+    }
+
+    #[test]
+    fn named_upstreams_are_the_only_ones() {
+        let upstreams: Vec<_> = ["docker.io=http://127.0.0.1:1", "a.example=http://h", "docker.io=https://m"]
+            .iter()
+            .map(|text| named_url(text).unwrap())
+            .collect();
+        let overlay = Overlay { upstreams, ..Overlay::default() };
+        assert_eq!(names(&overlay.over(None).unwrap()), ["docker.io 2", "a.example 1"]);
+        let file = super::super::parse(
+            "apiVersion: talmirror/v1\nkind: Cache\nupstreams: {docker.io: {anonymous: true}, quay.io: {}}\n",
+            "f",
+            Path::new("."),
+        );
+        let config = overlay.over(file.config).unwrap();
+        assert_eq!(names(&config), ["docker.io 2", "quay.io 1", "a.example 1"]);
+        assert!(config.upstreams[0].anonymous);
+        assert_eq!(Overlay::default().over(None).unwrap(), Config::default());
+    }
+
+    #[test]
+    fn flags_name_what_is_served() {
+        let credentials = vec![named_file("ghrc.io=f").unwrap()];
+        let error = Overlay { credentials, ..Overlay::default() }.over(None).unwrap_err();
+        assert_eq!(
+            (error.to_string().as_str(), error.help.as_str()),
+            ("--credentials names `ghrc.io`, which is not served", "did you mean `ghcr.io`?")
+        );
+        let credentials = vec![named_file("ghcr.io=f").unwrap()];
+        let config = Overlay { credentials, ..Overlay::default() }.over(None).unwrap();
+        assert_eq!(config.unreadable().map(RegistryHost::as_str).collect::<Vec<_>>(), ["ghcr.io"]);
+    }
+
+    #[test]
+    fn one_ttl_for_all() {
+        let overlay = Overlay { tag_ttl: Some(Duration::from_secs(1)), ..Overlay::default() };
+        let config = overlay.over(None).unwrap();
+        assert_eq!(config.tag_ttl(&"ghcr.io".parse().unwrap(), "v1.2.3"), Duration::from_secs(1));
+    }
+
+    #[test]
+    fn what_is_no_upstream() {
+        for bad in
+            ["*=http://h", "docker.io", "index.docker.io=https://h", "A=https://h", "a=ftp://h", "=http://h"]
+        {
+            assert!(named_url(bad).is_err(), "{bad}");
+        }
+        assert!(named_file("a.example=").is_err());
+    }
+}

@@ -1,0 +1,102 @@
+use std::fmt;
+use std::str::FromStr;
+
+/// A pattern of names: `*` stands for any text, slashes included, `?` for one character, the rest for itself.
+///
+/// A slash is no border because repositories of one owner lie at different depths: `siderolabs/*` means all of them.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Glob(String);
+
+/// A text is no pattern.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("`{0}` is no pattern: the characters of names, `*` and `?`")]
+pub struct GlobError(pub String);
+
+impl Glob {
+    /// Returns whether a whole name fits.
+    pub fn matches(&self, name: &str) -> bool {
+        let (pattern, name) = (self.0.as_bytes(), name.as_bytes());
+        let (mut p, mut n) = (0, 0);
+        // Where to go on when what follows the last `*` does not fit: the star takes one character more.
+        let mut star: Option<(usize, usize)> = None;
+        while n < name.len() {
+            match (pattern.get(p), name.get(n)) {
+                (Some(b'*'), _) => {
+                    star = Some((p, n));
+                    p += 1;
+                }
+                (Some(b'?'), _) => (p, n) = (p + 1, n + 1),
+                (Some(want), Some(byte)) if want == byte => (p, n) = (p + 1, n + 1),
+                _ => match star {
+                    Some((at, taken)) => {
+                        star = Some((at, taken + 1));
+                        (p, n) = (at + 1, taken + 1);
+                    }
+                    None => return false,
+                },
+            }
+        }
+        pattern.get(p..).unwrap_or_default().iter().all(|byte| *byte == b'*')
+    }
+
+    /// Returns the text.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl FromStr for Glob {
+    type Err = GlobError;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let allowed = |c: char| c.is_ascii_alphanumeric() || "*?/._-:".contains(c);
+        let good = !text.is_empty() && text.len() <= 512 && text.chars().all(allowed);
+        if good { Ok(Self(text.to_owned())) } else { Err(GlobError(text.to_owned())) }
+    }
+}
+
+impl fmt::Display for Glob {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn stars_cross_slashes() {
+        for (pattern, name, fits) in [
+            ("*", "library/alpine", true),
+            ("siderolabs/*", "siderolabs/talos", true),
+            ("siderolabs/*", "siderolabs/a/b", true),
+            ("siderolabs/*", "siderolabs", false),
+            ("*/alpine", "library/alpine", true),
+            ("v?.*", "v1.2.3", true),
+            ("v?.*", "v10.2", false),
+            ("a*b*c", "axxbyyc", true),
+            ("a*b*c", "axxbyy", false),
+            ("latest", "latest", true),
+            ("latest", "latest2", false),
+        ] {
+            assert_eq!(pattern.parse::<Glob>().unwrap().matches(name), fits, "{pattern} {name}");
+        }
+        for bad in ["", "a b", "[ab]", "é", "{a,b}"] {
+            assert_eq!(bad.parse::<Glob>(), Err(GlobError(bad.to_owned())));
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn agrees_with_a_regular_expression(pattern in "[ab*?/]{1,8}", name in "[ab/]{0,10}") {
+            let regex = format!("^{}$", pattern.replace('*', ".*").replace('?', "."));
+            prop_assert_eq!(
+                pattern.parse::<Glob>().unwrap().matches(&name),
+                regex::Regex::new(&regex).unwrap().is_match(&name)
+            );
+        }
+    }
+}

@@ -1,0 +1,201 @@
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, BufRead as _, BufReader, BufWriter, Write as _};
+use std::path::{Path, PathBuf};
+
+use super::index::Index;
+use super::interface::Object;
+use super::journal::Line;
+
+/// The journal, open for writing at its end.
+#[derive(Debug)]
+pub(super) struct JournalFile {
+    path: PathBuf,
+    file: File,
+    lines: usize,
+    /// The last line may have no end: somebody was killed in the middle of it, or the disk was full.
+    torn: bool,
+}
+
+/// What a journal said.
+#[derive(Debug, Default)]
+pub(super) struct Replayed {
+    /// What there is.
+    pub(super) index: Index,
+    /// The boot in which it was last written, where that was known.
+    pub(super) boot: Option<String>,
+    /// What became of its last writer.
+    pub(super) ending: Ending,
+    /// What was to be stored when it was cut: the one thing that may not have come into being.
+    pub(super) unfinished: Option<Object>,
+    lines: usize,
+    torn: bool,
+}
+
+/// What became of the last writer of a journal.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) enum Ending {
+    /// There was none, or it left nothing readable.
+    #[default]
+    Never,
+    /// It ended in order.
+    Clean,
+    /// It was killed, or the machine went down.
+    Cut,
+}
+
+/// Below this many lines a journal is not worth rewriting.
+const FEW: usize = 4096;
+
+impl Replayed {
+    /// Reads a journal, line by line; lines that are none are passed over.
+    pub(super) fn read(path: &Path) -> io::Result<Self> {
+        let file = match File::open(path) {
+            Ok(file) => file,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Self::default()),
+            Err(error) => return Err(error),
+        };
+        let mut out = Self::default();
+        let mut reader = BufReader::with_capacity(64 << 10, file);
+        let mut bytes = Vec::new();
+        loop {
+            bytes.clear();
+            if reader.read_until(b'\n', &mut bytes)? == 0 {
+                return Ok(out);
+            }
+            out.lines += 1;
+            out.torn = bytes.pop() != Some(b'\n');
+            if out.torn {
+                return Ok(out);
+            }
+            let Some(line) = str::from_utf8(&bytes).ok().and_then(|text| text.parse().ok()) else { continue };
+            match &line {
+                Line::Start(boot) => out.boot.clone_from(boot),
+                Line::End | Line::Put { .. } | Line::Gone(_) | Line::Used { .. } => {}
+            }
+            out.ending = if line == Line::End { Ending::Clean } else { Ending::Cut };
+            out.unfinished = match &line {
+                Line::Put { object, .. } => Some(*object),
+                Line::Start(_) | Line::End | Line::Gone(_) | Line::Used { .. } => None,
+            };
+            out.index.apply(line);
+        }
+    }
+}
+
+impl JournalFile {
+    /// Opens a journal that has just been read.
+    pub(super) fn open(path: PathBuf, replayed: &Replayed) -> io::Result<Self> {
+        let file = OpenOptions::new().create(true).append(true).open(&path)?;
+        Ok(Self { path, file, lines: replayed.lines, torn: replayed.torn })
+    }
+
+    /// Writes lines at the end, with one call.
+    pub(super) fn append(&mut self, lines: &[Line]) -> io::Result<()> {
+        let mut text = String::new();
+        if self.torn {
+            text.push_str(" ~\n"); // a word too many: what is torn must not become a line
+        }
+        for line in lines {
+            text.push_str(&format!("{line}\n"));
+        }
+        self.torn = true;
+        self.file.write_all(text.as_bytes())?;
+        self.torn = false;
+        self.lines += lines.len();
+        Ok(())
+    }
+
+    /// Returns whether most lines say what later ones unsay.
+    pub(super) fn is_long(&self, entries: usize) -> bool {
+        self.lines > entries.saturating_mul(2).saturating_add(FEW)
+    }
+
+    /// Puts another journal in its place: these lines, and room for more.
+    pub(super) fn rewrite(&mut self, lines: impl Iterator<Item = Line>) -> io::Result<()> {
+        let new = self.path.with_extension("new");
+        let written = write_all(&new, lines).and_then(|(file, count)| {
+            fs::rename(&new, &self.path)?;
+            Ok((file, count))
+        });
+        match written {
+            Ok((file, count)) => {
+                *self = Self { path: std::mem::take(&mut self.path), file, lines: count, torn: false };
+                self.path.parent().map_or(Ok(()), |folder| File::open(folder)?.sync_all())
+            }
+            Err(error) => {
+                // What was written of it takes room that is missing elsewhere; that it cannot be removed changes nothing.
+                drop(fs::remove_file(&new));
+                Err(error)
+            }
+        }
+    }
+
+    /// Waits until all of it is on the disk.
+    pub(super) fn sync(&self) -> io::Result<()> {
+        self.file.sync_data()
+    }
+}
+
+fn write_all(path: &Path, lines: impl Iterator<Item = Line>) -> io::Result<(File, usize)> {
+    drop(fs::remove_file(path)); // a new one must be empty, and appending is how it is opened
+    let file = OpenOptions::new().create(true).append(true).open(path)?;
+    let mut writer = BufWriter::with_capacity(64 << 10, file);
+    let mut count = 0;
+    for line in lines {
+        writeln!(writer, "{line}")?;
+        count += 1;
+    }
+    let file = writer.into_inner().map_err(io::IntoInnerError::into_error)?;
+    file.sync_data()?;
+    Ok((file, count))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cache::store::{Object, journal::Trust};
+    use crate::image::Algorithm;
+    use crate::oci::digest_of;
+
+    fn put(n: u8) -> Line {
+        let object = Object::blob(digest_of(Algorithm::Sha256, &[n]));
+        Line::Put { object, size: 10, used_at: 5, hits: 0, trust: Trust::Written }
+    }
+
+    #[test]
+    fn a_torn_end_costs_that_line_only() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("index");
+        let mut journal = JournalFile::open(path.clone(), &Replayed::read(&path).unwrap()).unwrap();
+        journal.append(&[Line::Start(Some("b".to_owned())), put(1), put(2)]).unwrap();
+        let whole = fs::read(&path).unwrap();
+        for end in 0..=whole.len() {
+            fs::write(&path, &whole[..end]).unwrap();
+            let replayed = Replayed::read(&path).unwrap();
+            let lines = str::from_utf8(&whole[..end]).unwrap().matches('\n').count();
+            assert_eq!(replayed.index.len(), lines.saturating_sub(1), "{end}");
+            let mut journal = JournalFile::open(path.clone(), &replayed).unwrap();
+            journal.append(&[put(3)]).unwrap();
+            let replayed = Replayed::read(&path).unwrap();
+            assert_eq!(replayed.index.len(), lines.saturating_sub(1) + 1, "{end}");
+            assert_eq!(replayed.ending, Ending::Cut);
+        }
+    }
+
+    #[test]
+    fn rewriting_keeps_what_there_is() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("index");
+        let mut journal = JournalFile::open(path.clone(), &Replayed::default()).unwrap();
+        for _ in 0..FEW {
+            journal.append(&[put(1), put(2)]).unwrap();
+        }
+        assert!(journal.is_long(2));
+        let index = Replayed::read(&path).unwrap().index;
+        journal.rewrite(std::iter::once(Line::Start(None)).chain(index.lines())).unwrap();
+        assert!(!journal.is_long(2));
+        journal.append(&[put(3), Line::End]).unwrap();
+        let replayed = Replayed::read(&path).unwrap();
+        assert_eq!((replayed.index.len(), replayed.lines, replayed.ending), (3, 5, Ending::Clean));
+    }
+}

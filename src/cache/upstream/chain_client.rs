@@ -1,0 +1,352 @@
+use std::hash::{BuildHasher as _, Hasher as _, RandomState};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use http::header::{HeaderMap, HeaderName};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+
+use super::budget::Budget;
+use super::circuit::{Admission, Circuit, Pause, Sign};
+use super::error::{Failed, UpstreamError, together};
+use crate::cache::server::{self, Metrics, UpstreamResult};
+use crate::image::RegistryHost;
+use crate::oci::{Answer, Ask, Fault, FaultKind, Quota, RegistryClient};
+
+/// How many requests of an upstream may be under way that are no blobs.
+const REQUESTS: usize = 64;
+/// How long a request waits for others to end; containerd gives up after 30 s.
+const QUEUE: Duration = Duration::from_secs(20);
+/// After what time a request that nobody waits for any more says that the endpoint is slow.
+const SLOW: Duration = Duration::from_millis(1500);
+
+/// The endpoints of one registry, in the order in which they are asked, and how they are.
+#[derive(Debug)]
+pub(super) struct Chain {
+    pub(super) registry: RegistryHost,
+    endpoints: Vec<Member>,
+    metrics: Arc<Metrics>,
+    requests: Semaphore,
+    bodies: Arc<Semaphore>,
+}
+
+#[derive(Debug)]
+struct Member {
+    client: RegistryClient,
+    circuit: Mutex<Circuit>,
+    budget: Mutex<Budget>,
+}
+
+/// How an endpoint is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct EndpointHealth {
+    /// Where it is.
+    pub endpoint: String,
+    /// Why it is not asked now, and for how long.
+    pub paused: Option<(Pause, Duration)>,
+    /// What it said last about how much may be pulled.
+    pub quota: Option<Quota>,
+}
+
+/// Whether a request is one that a registry counts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Counted {
+    /// It is: GET of a manifest.
+    Yes,
+    /// It is not.
+    No,
+}
+
+/// An answer that was read whole.
+#[derive(Clone, Debug)]
+pub(super) struct Reply {
+    pub(super) endpoint: usize,
+    headers: HeaderMap,
+    pub(super) body: Bytes,
+}
+
+impl Reply {
+    pub(super) fn header(&self, name: HeaderName) -> Option<&str> {
+        self.headers.get(name)?.to_str().ok()
+    }
+}
+
+/// Why a reply will not do.
+#[derive(Clone, Debug)]
+pub(super) enum Unfit {
+    /// Its bytes are others than they should be.
+    Mismatch(String),
+    /// It makes no sense.
+    Nonsense(String),
+}
+
+impl Chain {
+    pub(super) fn new(
+        registry: RegistryHost,
+        clients: Vec<RegistryClient>,
+        metrics: Arc<Metrics>,
+        bodies: usize,
+    ) -> Self {
+        let member = |client| Member { client, circuit: Mutex::default(), budget: Mutex::default() };
+        Self {
+            registry,
+            endpoints: clients.into_iter().map(member).collect(),
+            metrics,
+            requests: Semaphore::new(REQUESTS),
+            bodies: Arc::new(Semaphore::new(bodies.max(1))),
+        }
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.endpoints.len()
+    }
+
+    pub(super) fn clients(&self) -> impl Iterator<Item = &RegistryClient> {
+        self.endpoints.iter().map(|member| &member.client)
+    }
+
+    /// Asks one endpoint after the other until one answers with what passes `check`, and reads the answer whole.
+    pub(super) async fn ask(
+        &self,
+        ask: &Ask<'_>,
+        counted: Counted,
+        limit: usize,
+        check: &(dyn Fn(&Reply) -> Result<(), Unfit> + Send + Sync),
+    ) -> Result<Reply, Vec<Failed>> {
+        let mut failed = Vec::new();
+        for endpoint in 0..self.endpoints.len() {
+            match self.ask_one(endpoint, ask, counted, limit, check).await {
+                Ok(reply) => return Ok(reply),
+                Err(error) => failed.push(error),
+            }
+        }
+        Err(failed)
+    }
+
+    /// Asks one endpoint.
+    pub(super) async fn ask_one(
+        &self,
+        endpoint: usize,
+        ask: &Ask<'_>,
+        counted: Counted,
+        limit: usize,
+        check: &(dyn Fn(&Reply) -> Result<(), Unfit> + Send + Sync),
+    ) -> Result<Reply, Failed> {
+        let waited = tokio::time::timeout(QUEUE, self.requests.acquire()).await;
+        let Ok(Ok(_permit)) = waited else { return Err(Failed::Busy) };
+        let answer = self.answer(endpoint, ask, counted).await?;
+        let fit = |reply: &Reply| {
+            check(reply).map_err(|unfit| match unfit {
+                Unfit::Mismatch(what) => Failed::Mismatch(what),
+                Unfit::Nonsense(what) => Failed::Asked(self.said_at(endpoint, Fault::Answer(what))),
+            })
+        };
+        let headers = answer.headers().clone();
+        let body = answer.bytes(limit).await;
+        let reply = body.map_err(Failed::from).map(|body| Reply { endpoint, headers, body });
+        let result = reply.and_then(|reply| fit(&reply).map(|()| reply));
+        if let Err(error) = &result {
+            if matches!(error, Failed::Mismatch(_)) {
+                self.metrics.upstream(self.registry.as_str(), UpstreamResult::Mismatch, Duration::ZERO);
+            }
+            self.log(endpoint, error);
+        }
+        result
+    }
+
+    fn said_at(&self, endpoint: usize, fault: Fault) -> crate::oci::ClientError {
+        let url = self.endpoints.get(endpoint).map(|member| member.client.endpoint().to_string());
+        crate::oci::ClientError { url: url.unwrap_or_default(), fault }
+    }
+
+    /// Sends a request to an endpoint that is well, and waits for the header of its answer.
+    pub(super) async fn answer(
+        &self,
+        endpoint: usize,
+        ask: &Ask<'_>,
+        counted: Counted,
+    ) -> Result<Answer, Failed> {
+        let Some(member) = self.endpoints.get(endpoint) else { return Err(Failed::Busy) };
+        if counted == Counted::Yes
+            && let Some(left) = locked(&member.budget).spent(Instant::now())
+        {
+            return Err(Failed::Paused(Pause::TooMany, left));
+        }
+        let admission = locked(&member.circuit).admit(Instant::now());
+        match admission {
+            Admission::Wait(why, left) => return Err(Failed::Paused(why, left)),
+            Admission::Go | Admission::Probe => self.show_circuit(),
+        }
+        let attempt = Attempt { chain: self, member, begun: Instant::now(), noted: false };
+        let answer = member.client.send(ask).await;
+        let result = answer.as_ref().map_or_else(|error| result(error.fault.kind()), |_| UpstreamResult::Ok);
+        self.metrics.upstream(self.registry.as_str(), result, attempt.begun.elapsed());
+        attempt.note(answer.as_ref().map_or_else(|error| sign(&error.fault), |_| Sign::Good));
+        match answer {
+            Ok(answer) => {
+                self.note_quota(member, &answer);
+                Ok(answer)
+            }
+            Err(error) => {
+                let failed = Failed::from(error);
+                self.log(endpoint, &failed);
+                Err(failed)
+            }
+        }
+    }
+
+    fn note_quota(&self, member: &Member, answer: &Answer) {
+        let header = |name| answer.header(HeaderName::from_static(name));
+        if let Some(quota) = Quota::parse(header("ratelimit-limit"), header("ratelimit-remaining")) {
+            locked(&member.budget).note(quota, Instant::now());
+            self.metrics.quota(self.registry.as_str(), quota.limit, quota.remaining);
+        }
+    }
+
+    /// Waits for the right to transfer a body.
+    pub(super) async fn body_permit(&self) -> Result<OwnedSemaphorePermit, Failed> {
+        match tokio::time::timeout(QUEUE, Arc::clone(&self.bodies).acquire_owned()).await {
+            Ok(Ok(permit)) => Ok(permit),
+            Ok(Err(_)) | Err(_) => Err(Failed::Busy),
+        }
+    }
+
+    pub(super) fn received(&self, bytes: usize) {
+        self.metrics.upstream_received(self.registry.as_str(), bytes as u64);
+    }
+
+    pub(super) fn mismatch(&self) {
+        self.metrics.upstream(self.registry.as_str(), UpstreamResult::Mismatch, Duration::ZERO);
+    }
+
+    /// Returns why nothing is asked now, and for how long at least; [`None`] where an endpoint is.
+    pub(super) fn pause(&self) -> Option<(Pause, Duration)> {
+        let now = Instant::now();
+        let mut least = None;
+        for member in &self.endpoints {
+            let (why, left) = locked(&member.circuit).paused(now)?;
+            least = least.filter(|(_, other)| *other <= left).or(Some((why, left)));
+        }
+        least
+    }
+
+    pub(super) fn health(&self) -> Vec<EndpointHealth> {
+        let now = Instant::now();
+        let health = |member: &Member| EndpointHealth {
+            endpoint: member.client.endpoint().to_string(),
+            paused: locked(&member.circuit).paused(now),
+            quota: locked(&member.budget).quota(),
+        };
+        self.endpoints.iter().map(health).collect()
+    }
+
+    /// Returns what was said last about how much may be pulled, by the first endpoint that says so.
+    pub(super) fn budget(&self) -> Option<Budget> {
+        self.endpoints.iter().map(|member| *locked(&member.budget)).find(|budget| budget.quota().is_some())
+    }
+
+    fn show_circuit(&self) {
+        let circuits = self.endpoints.iter().map(|member| *locked(&member.circuit));
+        let best = circuits
+            .map(|circuit| match (circuit.is_closed(), circuit.is_probing()) {
+                (true, _) => (0, server::Circuit::Closed),
+                (_, true) => (1, server::Circuit::HalfOpen),
+                _ => (2, server::Circuit::Open),
+            })
+            .min_by_key(|(order, _)| *order);
+        if let Some((_, circuit)) = best {
+            self.metrics.circuit(self.registry.as_str(), circuit);
+        }
+    }
+
+    /// Says what happened. What anybody can bring about by asking for nonsense is not worth a line by default.
+    pub(super) fn log(&self, endpoint: usize, failed: &Failed) {
+        let registry = &self.registry;
+        match failed {
+            Failed::Asked(error) => match error.fault.kind() {
+                FaultKind::NotFound | FaultKind::Denied => {
+                    tracing::debug!(%registry, %error, "upstream does not give it");
+                }
+                FaultKind::TooMany | FaultKind::Down | FaultKind::Failing | FaultKind::Setup => {
+                    let help = error.help().unwrap_or_default();
+                    tracing::warn!(%registry, %error, help, "upstream failed");
+                }
+            },
+            Failed::Mismatch(what) => {
+                let endpoint =
+                    self.endpoints.get(endpoint).map(|member| member.client.endpoint().to_string());
+                tracing::warn!(%registry, ?endpoint, what, "upstream sent something else");
+            }
+            Failed::Paused(..) | Failed::Busy => {}
+        }
+    }
+
+    pub(super) fn failed(failed: &[Failed]) -> UpstreamError {
+        together(failed)
+    }
+}
+
+/// A request that is under way: what becomes of it is noted, even if nobody waits for it any more.
+struct Attempt<'a> {
+    chain: &'a Chain,
+    member: &'a Member,
+    begun: Instant,
+    noted: bool,
+}
+
+impl Attempt<'_> {
+    fn note(mut self, sign: Sign) {
+        self.noted = true;
+        self.tell(sign);
+    }
+
+    fn tell(&self, sign: Sign) {
+        locked(&self.member.circuit).note(Instant::now(), sign, chance());
+        self.chain.show_circuit();
+    }
+}
+
+impl Drop for Attempt<'_> {
+    fn drop(&mut self) {
+        if !self.noted {
+            self.tell(if self.begun.elapsed() >= SLOW { Sign::Down } else { Sign::None });
+        }
+    }
+}
+
+fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Returns a number between 0 and 1.
+fn chance() -> f64 {
+    // Every state is keyed by the system's randomness, which is all that is wanted here.
+    let bits = RandomState::new().build_hasher().finish();
+    f64::from(u32::try_from(bits >> 32).unwrap_or_default()) / f64::from(u32::MAX)
+}
+
+/// Returns what a fault says about the endpoint.
+fn sign(fault: &Fault) -> Sign {
+    match fault {
+        Fault::TooMany(pause) => Sign::TooMany(*pause),
+        Fault::Status { status: 500.., .. } | Fault::Broken(_) => Sign::Failing,
+        Fault::Status { .. } | Fault::NotFound(_) | Fault::Denied { .. } => Sign::Good,
+        Fault::Resolve { .. } | Fault::Connect(_) | Fault::Tls(_) | Fault::TimedOut { .. } => Sign::Down,
+        Fault::PrivateAddress(_)
+        | Fault::Redirect(_)
+        | Fault::Realm(_)
+        | Fault::Token(_)
+        | Fault::Answer(_)
+        | Fault::TooLarge(_)
+        | Fault::Credentials { .. } => Sign::None,
+    }
+}
+
+fn result(kind: FaultKind) -> UpstreamResult {
+    match kind {
+        FaultKind::NotFound => UpstreamResult::NotFound,
+        FaultKind::Denied => UpstreamResult::Denied,
+        FaultKind::TooMany => UpstreamResult::TooMany,
+        FaultKind::Down | FaultKind::Failing | FaultKind::Setup => UpstreamResult::Unavailable,
+    }
+}

@@ -1,0 +1,174 @@
+use std::io::IsTerminal;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::Args;
+
+use crate::cli::args::{Global, TalosArgs, duration};
+use crate::cli::error::CliError;
+use crate::cli::exit::{self, Exit};
+use crate::cli::live::{Selection, Session, inventory_if_any};
+use crate::cli::load::count;
+use crate::cli::roll::{
+    Format, Gear, again, carry_out, decrypt, earlier, exit_of, history, lock, sentence, summary_json,
+};
+use crate::cli::ui::Ui;
+use crate::rollout::{Journal, Outcome, Pace, Record, StoreError, Summary, finished, restore};
+
+/// Arguments of `rollback`.
+#[derive(Debug, Args)]
+#[command(
+    after_help = "Each node gets the config back that it had before the rollout of the journal, byte by byte, the last one first. A node
+whose config was changed since is left alone: putting the old one back would undo that, too. Credentials reach pods' pulls
+before Talos 1.14 only after a reboot, on the way back as well.
+
+Examples:
+  talmirror rollback
+  talmirror rollback -n w1,w2 --yes
+  talmirror rollback --journal ~/.local/state/talmirror/home-1a2b3c4d/20260102T030405.678Z"
+)]
+pub(crate) struct RollbackArgs {
+    /// Of the rollout's nodes, these; all, if left out
+    #[arg(short, long, env = "TALMIRROR_NODES", value_name = "NODE", value_delimiter = ',')]
+    nodes: Vec<String>,
+    /// The folder of the rollout's journal; without it, the latest of this cluster
+    #[arg(long, env = "TALMIRROR_JOURNAL", value_name = "DIR")]
+    journal: Option<PathBuf>,
+    /// How long a node may take to be well
+    #[arg(long, env = "TALMIRROR_SETTLE", value_name = "TIME", default_value = "1m", value_parser = duration)]
+    settle: Duration,
+    /// Do not ask
+    #[arg(short, long, env = "TALMIRROR_YES", value_parser = clap::builder::FalseyValueParser::new())]
+    yes: bool,
+    #[command(flatten)]
+    talos: TalosArgs,
+    /// How it is told
+    #[arg(short, long, env = "TALMIRROR_ROLLOUT_OUTPUT", default_value = "text", value_name = "FORMAT")]
+    output: Format,
+}
+
+pub(crate) fn run(ui: &mut Ui, global: &Global, args: RollbackArgs) -> Result<Exit, CliError> {
+    let loaded = inventory_if_any(ui, global)?;
+    let mut session = Session::connect(ui, global, &args.talos, loaded.as_ref())?;
+    let folder = earlier(&session, args.journal.as_ref())?;
+    let _locks = lock(&session, &folder)?;
+    let history = history(ui, &session, &folder)?;
+    let mut chosen: Vec<_> =
+        history.nodes.iter().filter(|node| history.told.contains_key(&node.name)).cloned().collect();
+    for name in &args.nodes {
+        if !chosen.iter().any(|node| node.name == *name || node.address == *name) {
+            return Err(CliError::usage(format!(
+                "the rollout of `{}` did nothing to `{name}`",
+                folder.display()
+            )));
+        }
+    }
+    if !args.nodes.is_empty() {
+        chosen.retain(|node| args.nodes.iter().any(|name| node.name == *name || node.address == *name));
+    }
+    if chosen.is_empty() {
+        return Err(CliError::new(
+            exit::INVALID,
+            format!("the rollout of `{}` touched no node", folder.display()),
+        ));
+    }
+    // The last that was changed is the first that goes back.
+    chosen.reverse();
+    let addresses: Vec<String> = chosen.iter().map(|node| node.address.clone()).collect();
+    session.select(loaded.as_ref(), Selection::Nodes(&addresses))?;
+    confirm(global, &args, &chosen.iter().map(|node| node.name.as_str()).collect::<Vec<_>>())?;
+    let (journal, _) = Journal::open(&folder, None)?;
+    journal.add(Record::Rollback)?;
+    let nodes: Vec<_> = chosen
+        .iter()
+        .filter_map(|told| {
+            let node = session.nodes.iter().find(|node| node.target.to_string() == told.address)?;
+            Some((told.name.clone(), session.node(node)))
+        })
+        .collect();
+    let pace = Pace { trial: Duration::from_mins(5), settle: args.settle, pull: args.settle };
+    let go_on = |names: &[&str]| {
+        let more = if names.is_empty() { Vec::new() } else { vec![("-n", names.join(","))] };
+        again("rollback", global, &args.talos, args.journal.as_ref(), &more)
+    };
+    let again = go_on(&args.nodes.iter().map(String::as_str).collect::<Vec<_>>());
+    let gear = Gear { journal, pace, images: Vec::new(), control_plane: Vec::new(), again };
+    let open = decrypt(global);
+    let done = carry_out(ui, &session, gear, args.output, |crew| async move {
+        let mut summary = Summary::default();
+        for (name, node) in nodes {
+            summary.interrupted |= *crew.stop.borrow();
+            // One that was left alone is no reason to leave the others with what they have.
+            let failed = summary.ended.iter().any(|(_, outcome)| matches!(outcome, Outcome::Unknown { .. }));
+            let Some(told) = history.told.get(&name).filter(|_| !failed && !summary.interrupted) else {
+                summary.left.push(name);
+                continue;
+            };
+            let outcome = restore(&crew, &name, &node, told, &open).await?;
+            summary.ended.push((name, outcome));
+        }
+        finished(&crew, &summary);
+        Ok::<_, StoreError>(summary)
+    })?;
+    let Some(summary) = done.transpose()? else { return Ok(exit::INTERRUPTED) };
+    let failed = summary.ended.iter().any(|(_, outcome)| is_failure(outcome));
+    let exit = if !failed && summary.left.is_empty() { exit::OK } else { exit_after(&summary) };
+    let mut rest = summary.named(is_failure);
+    rest.extend(summary.left.iter().map(String::as_str));
+    let next = (exit != exit::OK).then(|| format!("mend the cause, then: {}", go_on(&rest)));
+    let next = next.as_deref();
+    match args.output {
+        Format::Json => ui.json_line(&summary_json(&summary, exit, next))?,
+        Format::Text => {
+            let next = next.map(|next| format!(". Next: {next}")).unwrap_or_default();
+            ui.live(&[]);
+            ui.result(&format!("{}{next}\n", text(&summary)))?;
+        }
+    }
+    Ok(exit)
+}
+
+/// What a rollback is for is no failure.
+fn is_failure(outcome: &Outcome) -> bool {
+    matches!(outcome, Outcome::Untouched { .. } | Outcome::Unknown { .. })
+}
+
+fn exit_after(summary: &Summary) -> Exit {
+    match exit_of(summary) {
+        exit::ROLLED_BACK | exit::OK => exit::STOPPED,
+        exit => exit,
+    }
+}
+
+fn text(summary: &Summary) -> String {
+    let clean = summary.ended.iter().map(|(name, outcome)| {
+        let outcome = match outcome {
+            Outcome::Reverted { .. } => Outcome::Reverted { reason: String::new() },
+            other => other.clone(),
+        };
+        (name.clone(), outcome)
+    });
+    let text = sentence(&Summary { ended: clean.collect(), ..summary.clone() });
+    // Nothing went wrong with a node that went back: it is the purpose.
+    match text.split_once(". ") {
+        Some((text, cause)) if cause.ends_with(": ") => text.to_owned(),
+        _ => text,
+    }
+}
+
+fn confirm(global: &Global, args: &RollbackArgs, names: &[&str]) -> Result<(), CliError> {
+    if args.yes {
+        return Ok(());
+    }
+    if global.no_input || !std::io::stdin().is_terminal() {
+        return Err(
+            CliError::usage("there is no terminal to ask on; no node was touched").help("--yes does not ask")
+        );
+    }
+    let prompt = format!("Put {} back ({})?", count(names.len(), "node"), names.join(", "));
+    match dialoguer::Confirm::new().with_prompt(prompt).default(false).interact() {
+        Ok(true) => Ok(()),
+        Ok(false) => Err(CliError::new(exit::STOPPED, "no node was touched")),
+        Err(error) => Err(CliError::new(exit::INTERRUPTED, format!("no node was touched: {error}"))),
+    }
+}

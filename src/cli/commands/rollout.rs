@@ -1,0 +1,614 @@
+use std::collections::BTreeMap;
+use std::io::IsTerminal;
+use std::num::NonZeroUsize;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use clap::{Args, ValueEnum};
+use jiff::Timestamp;
+use regex::Regex;
+use serde_json::json;
+
+use crate::cli::args::{Global, TalosArgs, TargetArgs, duration, pause};
+use crate::cli::drift::Drift;
+use crate::cli::error::CliError;
+use crate::cli::exit::{self, Exit};
+use crate::cli::live::{LiveNode, Selection, Session, chain, tell_errors};
+use crate::cli::load::{Loaded, count, load};
+use crate::cli::plan::{Plan, Planned, Terms, show};
+use crate::cli::roll::{
+    Format, Gear, again, carry_out, cluster_folder, decrypt, earlier, exit_of, history, images, journals,
+    lock, sentence, settings, summary_json,
+};
+use crate::cli::ui::Ui;
+use crate::inventory::{Role, Target};
+use crate::registries::Registries;
+use crate::rollout::{
+    Address, Earlier, History, Journal, Left, NodePlan, Ordering, Outcome, Pace, Placed, Policy, Reboot,
+    RebootPolicy, Record, Refusal, Subject, Summary, Wishes, look, registries_of, roll, settle, waves,
+};
+use crate::sops::Settings;
+use crate::talos::{NodeClient, Observation, TalosError, observe};
+
+/// Arguments of `rollout`.
+#[derive(Debug, Args)]
+#[command(
+    after_help = "The plan comes first, and is carried out when it is confirmed. Then node by node: the config is read and saved,
+registries are replaced in it and every other byte stays; it goes on trial (Talos takes it back by itself when
+--try-timeout is over); Talos must have rendered it, and the images of verify.images must come from the mirrors: first on a
+variant without fallback, then the old config is put back, then the wanted one is tried, so that whenever a node is left
+alone it goes back to exactly what it had. Then it is committed and read back. Any failure: the old config again at once.
+
+Images of verify.images that are on a node already are removed from it first (Talos 1.13 and later): name some that nothing
+needs. Changed credentials reach pods' pulls before Talos 1.14 only after a reboot; --reboot if-needed reboots such nodes one
+after another. They are neither cordoned nor drained: do that first with kubectl; a kubeconfig is not read.
+
+Control plane nodes come last, one by one, each when etcd is well. Ctrl-C brings the node in hand to its old or its new
+config and stops; twice leaves at once and says what the node does by itself. --resume goes on: what the nodes say counts
+more than the journal, what was left in between is shown and asked for first, and -n or --group leaves nodes out that do
+not answer. Originals are encrypted for whoever may read the inventory, and a key for that must be at hand. Ends with 6, 7 or 8 when something failed: see the README.
+
+Examples:
+  talmirror rollout --dry-run
+  talmirror rollout
+  talmirror rollout --role worker --max-parallel 3 --canary w1 --yes
+  talmirror rollout --resume --yes -o json"
+)]
+pub(crate) struct RolloutArgs {
+    /// The nodes, by name in the inventory or by address; HOST:PORT is dialled itself
+    #[arg(short, long, env = "TALMIRROR_NODES", value_name = "NODE", value_delimiter = ',')]
+    nodes: Vec<String>,
+    /// The nodes of a group
+    #[arg(short, long, env = "TALMIRROR_GROUP", value_name = "GROUP", conflicts_with = "nodes")]
+    group: Option<String>,
+    /// Of these, the nodes of a role
+    #[arg(long, env = "TALMIRROR_ROLE", value_name = "ROLE")]
+    role: Option<RoleName>,
+    /// Of these, the nodes whose names fit
+    #[arg(long = "match", env = "TALMIRROR_MATCH", value_name = "REGEX")]
+    pattern: Option<Regex>,
+    /// The nodes that go first, before the inventory's
+    #[arg(long, env = "TALMIRROR_CANARY", value_name = "NODE", value_delimiter = ',')]
+    canary: Vec<String>,
+    /// How many workers at once, before the inventory's
+    #[arg(long, env = "TALMIRROR_MAX_PARALLEL", value_name = "NUMBER")]
+    max_parallel: Option<NonZeroUsize>,
+    /// How many nodes may fail before the rest is left alone, before the inventory's
+    #[arg(long, env = "TALMIRROR_MAX_FAILURES", value_name = "NUMBER")]
+    max_failures: Option<usize>,
+    /// How long to wait between waves, before the inventory's
+    #[arg(long, env = "TALMIRROR_PAUSE", value_name = "TIME", value_parser = pause)]
+    pause: Option<Duration>,
+    /// How long a node tries a config before it takes it back, before the inventory's
+    #[arg(long, env = "TALMIRROR_TRY_TIMEOUT", value_name = "TIME", value_parser = duration)]
+    try_timeout: Option<Duration>,
+    /// How long a node may take to be well, and to render a config
+    #[arg(long, env = "TALMIRROR_SETTLE", value_name = "TIME", default_value = "1m", value_parser = duration)]
+    settle: Duration,
+    /// Whether nodes are rebooted for credentials to reach pods' pulls, before the inventory's
+    #[arg(long, env = "TALMIRROR_REBOOT", value_name = "WHEN", value_parser = ["never", "if-needed"])]
+    reboot: Option<String>,
+    /// Do not ask
+    #[arg(short, long, env = "TALMIRROR_YES", value_parser = clap::builder::FalseyValueParser::new())]
+    yes: bool,
+    /// Show the plan and end: with 1 when there is something to do
+    #[arg(long, env = "TALMIRROR_DRY_RUN", value_parser = clap::builder::FalseyValueParser::new())]
+    dry_run: bool,
+    /// Go on with an earlier rollout: the one of --journal, else the latest of this cluster
+    #[arg(long, env = "TALMIRROR_RESUME", conflicts_with = "dry_run", value_parser = clap::builder::FalseyValueParser::new())]
+    resume: bool,
+    /// The folder of the journal; without it, one of its own below the user's state folder
+    #[arg(long, env = "TALMIRROR_JOURNAL", value_name = "DIR")]
+    journal: Option<PathBuf>,
+    #[command(flatten)]
+    talos: TalosArgs,
+    /// How it is told
+    #[arg(short, long, env = "TALMIRROR_ROLLOUT_OUTPUT", default_value = "text", value_name = "FORMAT")]
+    output: Format,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum RoleName {
+    Controlplane,
+    Worker,
+}
+
+impl RoleName {
+    fn role(self) -> Role {
+        match self {
+            Self::Controlplane => Role::ControlPlane,
+            Self::Worker => Role::Worker,
+        }
+    }
+}
+
+pub(crate) fn run(ui: &mut Ui, global: &Global, args: RolloutArgs) -> Result<Exit, CliError> {
+    let mut loaded = load(ui, global)?;
+    let mut session = Session::connect(ui, global, &args.talos, Some(&loaded))?;
+    let folder = folder(&session, &args)?;
+    let mut locks = Vec::new();
+    let group = TargetArgs { node: None, group: args.group.clone() };
+    let selection = match loaded.target(&group)? {
+        Target::Group(group) => Selection::Group(group),
+        Target::Base | Target::Node(_) if args.nodes.is_empty() => Selection::All,
+        Target::Base | Target::Node(_) => Selection::Nodes(&args.nodes),
+    };
+    let mut earlier = History::default();
+    if args.resume {
+        locks = lock(&session, &folder)?;
+        earlier = history(ui, &session, &folder)?;
+        let names: Vec<String> = earlier.nodes.iter().map(|node| address(&loaded, node)).collect();
+        let narrow = !matches!(selection, Selection::All);
+        if narrow {
+            session.select(Some(&loaded), selection)?;
+        }
+        let chosen = session.nodes.clone();
+        session.select(Some(&loaded), Selection::Nodes(&names))?;
+        if narrow {
+            session.nodes.retain(|node| chosen.iter().any(|other| other.target == node.target));
+        }
+        if session.nodes.is_empty() {
+            return Err(CliError::usage(format!(
+                "the rollout of `{}` has none of these nodes",
+                folder.display()
+            )));
+        }
+    } else {
+        session.select(Some(&loaded), selection)?;
+    }
+    if let Some(pattern) = &args.pattern {
+        session.nodes.retain(|node| pattern.is_match(&node.name));
+        if session.nodes.is_empty() {
+            return Err(CliError::usage(format!("no node's name fits `{pattern}`")));
+        }
+    }
+    if let Some(role) = args.role {
+        // What the inventory knows need not be asked.
+        let nodes = &loaded.inventory.nodes;
+        let other = |node: &LiveNode| {
+            nodes.get(&node.name).and_then(|node| node.role).is_some_and(|own| own != role.role())
+        };
+        session.nodes.retain(|node| !other(node));
+    }
+    let is_whole = !args.resume || (args.role.is_none() && session.nodes.len() == earlier.nodes.len());
+    if args.resume {
+        let settled = settle_all(ui, global, &args, &loaded, &session, &folder, &earlier)?;
+        if let Some(exit) = settled {
+            return Ok(exit);
+        }
+    }
+    let plan = match make_plan(ui, global, &args, &mut loaded, &session, &folder)? {
+        Ok(plan) => plan,
+        Err(exit) => return Ok(exit),
+    };
+    let terms = Terms {
+        context: &session.context_name,
+        max_failures: args.max_failures.unwrap_or(loaded.inventory.rollout.max_failures),
+        trial: pace(&args, &loaded).trial,
+        images: &images(&loaded),
+    };
+    show(ui, args.output, &terms, &plan)?;
+    ui.flush()?;
+    if plan.waves.is_empty() {
+        let summary = Summary {
+            ended: plan.nodes.iter().map(|node| (node.node.name.clone(), Outcome::Unchanged)).collect(),
+            ..Summary::default()
+        };
+        if args.resume {
+            let (journal, _) = Journal::open(&folder, None)?;
+            journal.add(Record::Finish { complete: is_whole })?;
+        }
+        let last = format!("nothing to do: {} as the inventory has it", are(plan.nodes.len()));
+        return end(ui, args.output, &summary, exit::OK, &last, None);
+    }
+    if args.dry_run {
+        let own = (!args.nodes.is_empty()).then(|| ("-n", args.nodes.join(",")));
+        let own: Vec<_> = own.into_iter().collect();
+        ui.note(&format!("next: {}", again("rollout", global, &args.talos, args.journal.as_ref(), &own)));
+        return Ok(exit::FOUND);
+    }
+    let settings = settings(ui, global)?;
+    let nodes = plan.waves.iter().map(|wave| wave.nodes.len()).sum();
+    confirm(global, &args, &format!("Change {}?", count(nodes, "node")))?;
+    if !args.resume {
+        locks = lock(&session, &folder)?;
+    }
+    let keeping = Keeping { folder: &folder, settings, is_whole };
+    let exit = carry(ui, global, &args, &loaded, &session, plan, keeping);
+    drop(locks);
+    exit
+}
+
+/// Returns the folder of the journal: the one that is named, the latest, or a new one.
+fn folder(session: &Session, args: &RolloutArgs) -> Result<PathBuf, CliError> {
+    if args.resume {
+        return earlier(session, args.journal.as_ref());
+    }
+    match &args.journal {
+        Some(folder) if folder.join(crate::rollout::JOURNAL).exists() => {
+            Err(crate::rollout::StoreError::Taken(folder.clone()).into())
+        }
+        Some(folder) => Ok(folder.clone()),
+        None => {
+            let id = Timestamp::now().strftime("%Y%m%dT%H%M%S.%3fZ").to_string();
+            Ok(cluster_folder(session)?.join(id))
+        }
+    }
+}
+
+/// Returns what a node of an earlier rollout is found by: its name, if the inventory still knows it.
+fn address(loaded: &Loaded, node: &Address) -> String {
+    let known = loaded.inventory.nodes.contains_key(&node.name);
+    if known { node.name.clone() } else { node.address.clone() }
+}
+
+fn are(nodes: usize) -> String {
+    if nodes == 1 { "the node is".to_owned() } else { format!("all {nodes} nodes are") }
+}
+
+fn pace(args: &RolloutArgs, loaded: &Loaded) -> Pace {
+    Pace {
+        trial: args.try_timeout.unwrap_or(loaded.inventory.rollout.try_timeout),
+        settle: args.settle,
+        pull: loaded.inventory.verify.timeout,
+    }
+}
+
+/// Brings nodes that an earlier run has left in between to one config or the other; an exit code where one cannot be.
+fn settle_all(
+    ui: &mut Ui,
+    global: &Global,
+    args: &RolloutArgs,
+    loaded: &Loaded,
+    session: &Session,
+    folder: &Path,
+    history: &History,
+) -> Result<Option<Exit>, CliError> {
+    let told = |node: &LiveNode| {
+        let name = in_journal(history, loaded, node);
+        let told = history.told.get(&name).filter(|told| !told.is_settled())?;
+        Some((name, session.node(node), told))
+    };
+    let nodes: Vec<_> = session.nodes.iter().filter_map(told).collect();
+    let mut left = Vec::new();
+    for (name, node, told) in &nodes {
+        let action = match session.wait(look(node, told)) {
+            Some(Ok(Left::Revert)) => "its old config is sent again",
+            Some(Ok(Left::Commit)) => "its commit is sent again",
+            Some(Ok(Left::Reboot)) => "it is rebooted, as it was to be",
+            // Nothing is sent to it, whatever it may be.
+            _ => continue,
+        };
+        left.push((name.as_str(), action));
+    }
+    if args.output == Format::Text {
+        for (name, action) in &left {
+            ui.result(&format!("{name} was left in between: {action}\n"))?;
+        }
+        ui.flush()?;
+    } else if !left.is_empty() {
+        let nodes = left.iter().map(|(name, action)| json!({"name": name, "action": action}));
+        let at = Timestamp::now().to_string();
+        ui.json_line(&json!({"at": at, "event": "left", "nodes": nodes.collect::<Vec<_>>()}))?;
+    }
+    if !left.is_empty() {
+        confirm(global, args, &format!("Bring {} to one config first?", count(left.len(), "node")))?;
+    }
+    let (journal, _) = Journal::open(folder, None)?;
+    journal.add(Record::Resume)?;
+    let open = decrypt(global);
+    let gear = Gear {
+        journal,
+        pace: pace(args, loaded),
+        images: Vec::new(),
+        control_plane: control_plane(loaded, session, &[]),
+        again: resume(global, args, None),
+    };
+    let done = carry_out(ui, session, gear, args.output, |crew| async move {
+        let mut summary = Summary::default();
+        for (name, node, told) in nodes {
+            if let Some(outcome) = settle(&crew, &name, &node, told, &open).await? {
+                summary.ended.push((name, outcome));
+            }
+        }
+        summary.interrupted = *crew.stop.borrow();
+        Ok::<_, CliError>(summary)
+    })?;
+    let Some(summary) = done.transpose()? else { return Ok(Some(exit::INTERRUPTED)) };
+    let open = |outcome: &Outcome| matches!(outcome, Outcome::Unknown { .. } | Outcome::WantsReboot { .. });
+    let unknown = summary.named(open);
+    if unknown.is_empty() && summary.interrupted {
+        let next = resume(global, args, None);
+        let what = "stopped: what was left in between has one config or the other";
+        return end(ui, args.output, &summary, exit::INTERRUPTED, what, Some(&next)).map(Some);
+    }
+    if unknown.is_empty() {
+        return Ok(None);
+    }
+    let mut next = format!("look at {}, then: {}", unknown.join(", "), resume(global, args, None));
+    let others: Vec<&str> = history.nodes.iter().map(|node| node.name.as_str()).collect();
+    let others: Vec<&str> = others.into_iter().filter(|name| !unknown.contains(name)).collect();
+    if !others.is_empty() {
+        next += &format!("; or go on with the others: {}", resume(global, args, Some(&others)));
+    }
+    end(ui, args.output, &summary, exit_of(&summary), &sentence(&summary), Some(&next)).map(Some)
+}
+
+/// Returns what a node is called in the journal.
+fn in_journal(history: &History, loaded: &Loaded, node: &LiveNode) -> String {
+    let found = history.nodes.iter().find(|told| address(loaded, told) == node.name);
+    found.map_or_else(|| node.name.clone(), |told| told.name.clone())
+}
+
+/// Asks every node and says what it gets; an exit code where one cannot be worked on.
+fn make_plan(
+    ui: &mut Ui,
+    global: &Global,
+    args: &RolloutArgs,
+    loaded: &mut Loaded,
+    session: &Session,
+    folder: &Path,
+) -> Result<Result<Plan, Exit>, CliError> {
+    let wishes = wishes(args, loaded);
+    let seen = session.each(|node| async move { observe(&node).await });
+    // Read after the nodes: what one of them runs with was announced before it was sent.
+    let journals = journals(ui, session, folder)?;
+    let mut nodes: Vec<Planned> = Vec::new();
+    let mut errors: Vec<(LiveNode, TalosError)> = Vec::new();
+    let mut refusals: Vec<(String, Refusal)> = Vec::new();
+    let mut shared: Vec<Arc<Registries>> = Vec::new();
+    for (node, seen) in seen {
+        let seen = match seen {
+            Ok(Observation { active: Err(error), .. }) | Err(error) => {
+                errors.push((node, error));
+                continue;
+            }
+            Ok(seen) => seen,
+        };
+        let other = |role: RoleName| seen.role.as_deref() != Some(role.role().as_str());
+        if args.role.is_some_and(other) {
+            continue;
+        }
+        let wanted = wanted(ui, loaded, &node, &seen, &mut shared)?;
+        let current = seen.active.as_ref().map(|active| registries_of(&active.text)).unwrap_or_default();
+        match NodePlan::of(&seen, &wanted, &wishes, told_of(&journals, &node, &seen)) {
+            Ok(plan) => {
+                let drift = Drift::new(current, Registries::clone(&wanted));
+                nodes.push(Planned { node, plan, drift });
+            }
+            Err(refusal) => refusals.push((node.name, refusal)),
+        }
+    }
+    tell_errors(ui, errors.iter().map(|(node, error)| (node, error)));
+    for (name, refusal) in &refusals {
+        ui.warn(&format!("{name}: {refusal}"), Some(&refusal.help()));
+        for change in refusal.changes() {
+            ui.warn(&format!("{name}: the config on disk and the one that runs differ: {change}"), None);
+        }
+    }
+    if !errors.is_empty() || !refusals.is_empty() {
+        let exit = if errors.is_empty() { exit::STOPPED } else { exit::REMOTE };
+        let reason = |text: String| Outcome::Untouched { reason: text };
+        let errors = errors.iter().map(|(node, error)| (node.name.clone(), reason(chain(error))));
+        let refused = refusals.iter().map(|(name, refusal)| (name.clone(), reason(refusal.to_string())));
+        let ended: Vec<_> = errors.chain(refused).collect();
+        let names: Vec<&str> = ended.iter().map(|(name, _)| name.as_str()).collect();
+        let last = format!("no node was touched, because of {}", names.join(", "));
+        let left = nodes.iter().map(|planned| planned.node.name.clone()).collect();
+        let summary = Summary { ended, left, interrupted: false };
+        let others: Vec<&str> = summary.left.iter().map(String::as_str).collect();
+        let next = if others.is_empty() {
+            "mend that".to_owned()
+        } else if args.resume {
+            format!("mend that, or go on with the others: {}", resume(global, args, Some(&others)))
+        } else {
+            let more = [("-n", others.join(","))];
+            let others = again("rollout", global, &args.talos, args.journal.as_ref(), &more);
+            format!("mend that, or begin with the others: {others}")
+        };
+        return end(ui, args.output, &summary, exit, &last, Some(&next)).map(Err);
+    }
+    if nodes.is_empty() {
+        return Err(CliError::usage("no node is of that role"));
+    }
+    let changed = nodes.iter().filter(|planned| !planned.plan.changes.is_empty());
+    let placed = changed.map(|planned| Placed {
+        name: planned.node.name.clone(),
+        role: planned.plan.role,
+        reboots: planned.plan.route.reboot == Reboot::After,
+    });
+    let placed: Vec<Placed> = placed.collect();
+    let inventory = &loaded.inventory.rollout;
+    let canary = if args.canary.is_empty() { &inventory.canary } else { &args.canary };
+    let max_parallel = args.max_parallel.map_or(inventory.max_parallel, NonZeroUsize::get);
+    let waves = waves(&placed, &Ordering { stages: &inventory.order, canary, max_parallel });
+    Ok(Ok(Plan { nodes, waves }))
+}
+
+/// Returns what journals tell of the config that a node runs with.
+fn told_of(journals: &[(String, History)], node: &LiveNode, seen: &Observation) -> Earlier {
+    let (Ok(active), Some(version)) = (&seen.active, seen.talos_version()) else { return Earlier::Nothing };
+    let configs = (active, seen.persistent.as_ref());
+    Earlier::of(journals, &node.name, &node.target.to_string(), configs, &version)
+}
+
+/// Returns the command that goes on, with all nodes or with some.
+fn resume(global: &Global, args: &RolloutArgs, nodes: Option<&[&str]>) -> String {
+    let own = (args.resume && !args.nodes.is_empty()).then(|| args.nodes.join(","));
+    let nodes = nodes.map(|nodes| nodes.join(",")).or(own);
+    let more: Vec<_> = nodes.map(|nodes| ("-n", nodes)).into_iter().collect();
+    again("rollout --resume", global, &args.talos, args.journal.as_ref(), &more)
+}
+
+fn wishes(args: &RolloutArgs, loaded: &Loaded) -> Wishes {
+    let reboot = args.reboot.as_deref().unwrap_or(&loaded.inventory.rollout.reboot);
+    Wishes {
+        images: images(loaded),
+        require_hit: loaded.inventory.verify.require_mirror_hit,
+        reboot: if reboot == "if-needed" { RebootPolicy::IfNeeded } else { RebootPolicy::Never },
+    }
+}
+
+/// Returns what a node is to have; nodes that are to have the same share it.
+fn wanted(
+    ui: &mut Ui,
+    loaded: &mut Loaded,
+    node: &LiveNode,
+    seen: &Observation,
+    shared: &mut Vec<Arc<Registries>>,
+) -> Result<Arc<Registries>, CliError> {
+    let target = if node.known {
+        Target::Node(&node.name)
+    } else {
+        ui.warn(
+            &format!("{}: the inventory does not know this node", node.name),
+            Some("it gets the settings that every node starts from"),
+        );
+        Target::Base
+    };
+    let version = seen.talos_version().or_else(|| loaded.inventory.version(target).cloned());
+    let version = version.unwrap_or_else(crate::cli::load::default_version);
+    loaded.check_version(target, &version).map_err(|error| error.context(node.name.clone()))?;
+    let wanted = loaded.inventory.registries(target, &version, &mut loaded.sources)?;
+    if let Some(same) = shared.iter().find(|other| ***other == wanted) {
+        return Ok(Arc::clone(same));
+    }
+    let wanted = Arc::new(wanted);
+    shared.push(Arc::clone(&wanted));
+    Ok(wanted)
+}
+
+fn confirm(global: &Global, args: &RolloutArgs, question: &str) -> Result<(), CliError> {
+    if args.yes {
+        return Ok(());
+    }
+    if global.no_input || !std::io::stdin().is_terminal() {
+        return Err(CliError::usage("there is no terminal to ask on; no node was touched")
+            .help("--yes carries the plan out without asking, --dry-run only shows it"));
+    }
+    let answer = dialoguer::Confirm::new().with_prompt(question).default(false).interact();
+    match answer {
+        Ok(true) => Ok(()),
+        Ok(false) => Err(CliError::new(exit::STOPPED, "no node was touched")),
+        Err(error) => Err(CliError::new(exit::INTERRUPTED, format!("no node was touched: {error}"))),
+    }
+}
+
+/// How a rollout's journal is kept.
+struct Keeping<'a> {
+    folder: &'a std::path::Path,
+    settings: Option<Settings>,
+    /// Whether all its nodes are meant.
+    is_whole: bool,
+}
+
+/// Carries the plan out.
+fn carry(
+    ui: &mut Ui,
+    global: &Global,
+    args: &RolloutArgs,
+    loaded: &Loaded,
+    session: &Session,
+    plan: Plan,
+    keeping: Keeping<'_>,
+) -> Result<Exit, CliError> {
+    let Keeping { folder, settings, is_whole } = keeping;
+    let journal = if args.resume {
+        Journal::open(folder, settings)?.0
+    } else {
+        let journal = Journal::create(folder, settings)?;
+        let order = plan.waves.iter().flat_map(|wave| &wave.nodes);
+        let nodes = order.filter_map(|name| {
+            let node = session.nodes.iter().find(|node| node.name == *name)?;
+            Some(Address { name: name.clone(), address: node.target.to_string() })
+        });
+        journal.add(Record::Start {
+            id: folder.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default(),
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            context: session.context_name.clone(),
+            cluster: Some(session.fingerprint().as_str().to_owned()),
+            nodes: nodes.collect(),
+        })?;
+        journal
+    };
+    ui.note(&format!("journal: {}", folder.display()));
+    let control_plane = control_plane(loaded, session, &plan.nodes);
+    let subjects: BTreeMap<String, Subject> = plan
+        .nodes
+        .into_iter()
+        .map(|planned| {
+            let node = session.node(&planned.node);
+            (planned.node.name.clone(), Subject { name: planned.node.name, node, plan: planned.plan })
+        })
+        .collect();
+    let gear = Gear {
+        journal,
+        pace: pace(args, loaded),
+        images: images(loaded),
+        control_plane,
+        again: resume(global, args, None),
+    };
+    let inventory = &loaded.inventory.rollout;
+    let policy = Policy {
+        max_failures: args.max_failures.unwrap_or(inventory.max_failures),
+        pause: args.pause.unwrap_or(inventory.pause),
+        is_whole,
+    };
+    let (waves, output) = (plan.waves, args.output);
+    let done =
+        carry_out(
+            ui,
+            session,
+            gear,
+            output,
+            |crew| async move { roll(&crew, &waves, subjects, policy).await },
+        )?;
+    let Some(summary) = done else { return Ok(exit::INTERRUPTED) };
+    let exit = exit_of(&summary);
+    let resume = resume(global, args, None);
+    let next = match exit {
+        exit::OK => None,
+        exit::UNKNOWN => Some(format!("see what talmirror nodes says of it, then: {resume}")),
+        exit::INTERRUPTED => Some(resume),
+        _ => Some(format!("mend the cause, then: {resume}")),
+    };
+    end(ui, output, &summary, exit, &sentence(&summary), next.as_deref())
+}
+
+/// Returns the control plane nodes whose etcd is asked: those that are worked on, and those that the inventory names.
+fn control_plane(loaded: &Loaded, session: &Session, planned: &[Planned]) -> Vec<(String, NodeClient)> {
+    let own = planned.iter().filter(|planned| planned.plan.role == Role::ControlPlane);
+    let mut out: Vec<(String, NodeClient)> =
+        own.map(|planned| (planned.node.name.clone(), session.node(&planned.node))).collect();
+    for (name, node) in &loaded.inventory.nodes {
+        let asked = planned.iter().any(|planned| planned.node.name == *name);
+        if asked || node.role != Some(Role::ControlPlane) {
+            continue;
+        }
+        if let Ok(target) = node.address.as_deref().unwrap_or(name).parse() {
+            out.push((name.clone(), session.node(&LiveNode { name: name.clone(), target, known: true })));
+        }
+    }
+    out
+}
+
+/// Says what happened and what to do next, last of all.
+fn end(
+    ui: &mut Ui,
+    output: Format,
+    summary: &Summary,
+    exit: Exit,
+    what: &str,
+    next: Option<&str>,
+) -> Result<Exit, CliError> {
+    match output {
+        Format::Json => ui.json_line(&summary_json(summary, exit, next))?,
+        Format::Text => {
+            let next = next.map(|next| format!(". Next: {next}")).unwrap_or_default();
+            ui.live(&[]);
+            ui.result(&format!("{what}{next}\n"))?;
+        }
+    }
+    Ok(exit)
+}

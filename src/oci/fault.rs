@@ -1,0 +1,332 @@
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use url::Url;
+
+use super::credentials::CredentialsError;
+use super::error::RemoteError;
+use super::realm::RealmRefused;
+use super::redirect::RedirectRefused;
+
+/// A request to a registry that did not give what was asked for.
+#[derive(Clone, Debug, thiserror::Error)]
+#[error("{url}: {fault}")]
+pub struct ClientError {
+    /// What was asked, without query and credentials.
+    pub url: String,
+    /// What happened.
+    pub fault: Fault,
+}
+
+/// What can happen to a request.
+#[derive(Clone, Debug, thiserror::Error)]
+pub enum Fault {
+    /// 404.
+    #[error("it is not there{}", told(.0))]
+    NotFound(Vec<RemoteError>),
+    /// 401 or 403.
+    #[error("{} ({status}){}", .who.as_str(), told(.said))]
+    Denied {
+        /// As whom we asked.
+        who: Who,
+        /// Which of the two.
+        status: u16,
+        /// What the registry says about it.
+        said: Vec<RemoteError>,
+    },
+    /// 429.
+    #[error("it wants fewer requests (429){}", .0.map(|pause| format!(", and none for {} s", pause.as_secs())).unwrap_or_default())]
+    TooMany(Option<Duration>),
+    /// Another status that is no success.
+    #[error("it answered {status}{}", told(.said))]
+    Status {
+        /// Which.
+        status: u16,
+        /// What the registry says about it.
+        said: Vec<RemoteError>,
+    },
+    /// The name has no address.
+    #[error("the name `{host}` cannot be resolved: {why}")]
+    Resolve {
+        /// The name.
+        host: String,
+        /// What the system says.
+        why: String,
+    },
+    /// It is at an address that is none of the internet.
+    #[error("`{0}` is a private address, and is not dialled")]
+    PrivateAddress(String),
+    /// No connection.
+    #[error("cannot connect: {0}")]
+    Connect(String),
+    /// No agreement about TLS.
+    #[error("TLS failed: {0}")]
+    Tls(String),
+    /// No connection, no header or no further byte in time.
+    #[error("{waited} took longer than {} s", .after.as_secs_f64())]
+    TimedOut {
+        /// What was waited for.
+        waited: Wait,
+        /// For how long.
+        after: Duration,
+    },
+    /// The connection went away.
+    #[error("the connection broke: {0}")]
+    Broken(String),
+    /// It leads somewhere where we do not follow.
+    #[error(transparent)]
+    Redirect(#[from] RedirectRefused),
+    /// It wants a token from somewhere where we do not ask.
+    #[error(transparent)]
+    Realm(#[from] RealmRefused),
+    /// The token server gives no token, and not because of who asks.
+    #[error("its token server: {0}")]
+    Token(String),
+    /// What came is not what it should be.
+    #[error("{0}")]
+    Answer(String),
+    /// More came than is read.
+    #[error("the answer is larger than {0} bytes")]
+    TooLarge(usize),
+    /// Our own credentials cannot be read.
+    #[error("credentials of `{}`: {why}", path.display())]
+    Credentials {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        why: CredentialFault,
+    },
+}
+
+/// What is wrong with a file of credentials.
+#[derive(Clone, Debug, thiserror::Error)]
+pub enum CredentialFault {
+    /// It cannot be read.
+    #[error("{0}")]
+    Unreadable(Arc<std::io::Error>),
+    /// It is read, and makes no sense.
+    #[error(transparent)]
+    Content(#[from] CredentialsError),
+    /// It has none for this registry.
+    #[error("it has none for {wanted}, only for {found}")]
+    Missing {
+        /// The hosts that were looked for.
+        wanted: String,
+        /// Those that are there.
+        found: String,
+    },
+}
+
+/// As whom a registry was asked that did not let us.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Who {
+    /// Nobody.
+    Anonymous,
+    /// With credentials, which are not taken.
+    Unknown,
+    /// With credentials that are taken, and do not suffice.
+    Known,
+}
+
+impl Who {
+    /// Returns the words.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Anonymous => "it is not for everybody, or not there",
+            Self::Unknown => "it does not take the credentials",
+            Self::Known => "the credentials do not allow it, or it is not there",
+        }
+    }
+}
+
+/// What was waited for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Wait {
+    /// A connection.
+    Connection,
+    /// The header of an answer.
+    Header,
+    /// The next byte of a body.
+    Body,
+}
+
+impl Wait {
+    /// Returns the words.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Connection => "connecting",
+            Self::Header => "the answer",
+            Self::Body => "the next byte",
+        }
+    }
+}
+
+impl std::fmt::Display for Wait {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// What a fault means for whoever asked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum FaultKind {
+    /// The registry does not have it.
+    NotFound,
+    /// The registry does not let us.
+    Denied,
+    /// The registry wants fewer requests.
+    TooMany,
+    /// The registry cannot be reached, or is too slow.
+    Down,
+    /// The registry is there, and fails.
+    Failing,
+    /// It is for the operator to put right: our configuration, or what the registry leads to.
+    Setup,
+}
+
+impl FaultKind {
+    /// Returns the word for logs and JSON.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::NotFound => "not-found",
+            Self::Denied => "denied",
+            Self::TooMany => "too-many",
+            Self::Down => "down",
+            Self::Failing => "failing",
+            Self::Setup => "setup",
+        }
+    }
+}
+
+impl Fault {
+    /// Returns the fault together with what was asked.
+    pub(super) fn at(self, url: &Url) -> ClientError {
+        ClientError { url: shown(url), fault: self }
+    }
+
+    /// Returns what it means.
+    pub const fn kind(&self) -> FaultKind {
+        match self {
+            Self::NotFound(_) => FaultKind::NotFound,
+            Self::Denied { .. } => FaultKind::Denied,
+            Self::TooMany(_) => FaultKind::TooMany,
+            Self::Resolve { .. } | Self::Connect(_) | Self::Tls(_) | Self::TimedOut { .. } => FaultKind::Down,
+            Self::Status { .. } | Self::Broken(_) | Self::Token(_) | Self::Answer(_) | Self::TooLarge(_) => {
+                FaultKind::Failing
+            }
+            Self::PrivateAddress(_) | Self::Redirect(_) | Self::Realm(_) | Self::Credentials { .. } => {
+                FaultKind::Setup
+            }
+        }
+    }
+
+    /// Returns what happened in words that name no address, as an answer to a client may have them.
+    pub fn reason(&self) -> &'static str {
+        match self {
+            Self::NotFound(_) => "not found",
+            Self::Denied { .. } => "access denied",
+            Self::TooMany(_) => "too many requests",
+            Self::Status { .. } => "it answers with an error",
+            Self::Resolve { .. } => "its name cannot be resolved",
+            Self::PrivateAddress(_) => "it leads to a private address",
+            Self::Connect(_) => "no connection",
+            Self::Tls(_) => "TLS failed",
+            Self::TimedOut { .. } => "timed out",
+            Self::Broken(_) => "the connection broke",
+            Self::Redirect(_) => "its redirect is refused",
+            Self::Realm(_) => "its token server is refused",
+            Self::Token(_) => "its token server fails",
+            Self::Answer(_) | Self::TooLarge(_) => "its answer makes no sense",
+            Self::Credentials { .. } => "our credentials cannot be read",
+        }
+    }
+
+    /// Returns what the operator can do about it.
+    pub fn help(&self) -> Option<&'static str> {
+        Some(match self {
+            Self::NotFound(_) | Self::Token(_) | Self::Answer(_) | Self::TooLarge(_) | Self::Broken(_) => {
+                return None;
+            }
+            Self::Denied { who: Who::Anonymous, .. } => "check the name; a private one takes `credentials`",
+            Self::Denied { who: Who::Unknown, .. } => "log in again and renew the file of credentials",
+            Self::Denied { who: Who::Known, .. } => "check the name, and what the account may pull",
+            Self::TooMany(_) => "wait, or give `credentials`: most registries allow more then",
+            Self::Status { status: 500.., .. } => "wait, or name a second endpoint",
+            Self::Status { .. } => "check the URL: is it a registry's?",
+            Self::Resolve { .. } => "check the name and the DNS of this machine",
+            Self::PrivateAddress(_)
+            | Self::Redirect(RedirectRefused::Private(_))
+            | Self::Realm(RealmRefused::Address(_)) => {
+                "if it is in your own network, mark it `private: true`"
+            }
+            Self::Connect(_) | Self::TimedOut { .. } => "check the URL, firewalls and proxies",
+            Self::Tls(_) => "check the certificate; SSL_CERT_FILE names authorities besides the system's",
+            Self::Redirect(_) | Self::Realm(_) => "check the URL: is it the registry that you mean?",
+            Self::Credentials { .. } => {
+                "name a dockerconfigjson, as `docker login` writes it, with an entry for the host"
+            }
+        })
+    }
+
+    /// Returns whether the same request may go well in a moment.
+    pub const fn is_passing(&self) -> bool {
+        match self.kind() {
+            FaultKind::TooMany | FaultKind::Down | FaultKind::Failing => true,
+            FaultKind::NotFound | FaultKind::Denied | FaultKind::Setup => false,
+        }
+    }
+}
+
+impl ClientError {
+    /// Returns what the operator can do about it.
+    pub fn help(&self) -> Option<&'static str> {
+        self.fault.help()
+    }
+}
+
+/// Returns a URL as it may be logged: without credentials, query (which may hold a signature) and fragment.
+pub(super) fn shown(url: &Url) -> String {
+    let mut url = url.clone();
+    url.set_query(None);
+    url.set_fragment(None);
+    // Both fail only for URLs that cannot have either.
+    let _ = (url.set_username(""), url.set_password(None));
+    url.to_string()
+}
+
+/// Returns what another registry says, after a colon.
+fn told(said: &[RemoteError]) -> String {
+    match said.first() {
+        None => String::new(),
+        Some(RemoteError { code, message }) if message.is_empty() => format!(": {code}"),
+        Some(RemoteError { code, message }) if code.is_empty() => format!(": {message}"),
+        Some(RemoteError { code, message }) => format!(": {code} {message}"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn errors_say_what_and_why() {
+        let url: Url = "https://u:hunter2@h.example/v2/a/blobs/x?sig=hunter2#f".parse().unwrap();
+        let said = vec![RemoteError { code: "DENIED".into(), message: "no".into() }];
+        for (fault, want) in [
+            (Fault::NotFound(vec![]), "it is not there"),
+            (
+                Fault::Denied { who: Who::Anonymous, status: 401, said },
+                "it is not for everybody, or not there (401): DENIED no",
+            ),
+            (Fault::TooMany(Some(Duration::from_secs(7))), "it wants fewer requests (429), and none for 7 s"),
+            (
+                Fault::TimedOut { waited: Wait::Header, after: Duration::from_millis(1500) },
+                "the answer took longer than 1.5 s",
+            ),
+            (RedirectRefused::TooMany.into(), "too many redirects"),
+        ] {
+            assert_eq!(fault.at(&url).to_string(), format!("https://h.example/v2/a/blobs/x: {want}"));
+        }
+    }
+}

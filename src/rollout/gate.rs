@@ -1,0 +1,128 @@
+use crate::talos::{Etcd, MachineStatus, Service};
+
+/// Services without which no image is pulled and no pod runs.
+const SERVICES: [&str; 2] = ["cri", "kubelet"];
+
+/// Returns what speaks against a node: its stage, and services that are not well. Nothing: it is well.
+pub fn node_flaws(status: Option<&MachineStatus>, services: &[Service]) -> Vec<String> {
+    let mut flaws = Vec::new();
+    match status {
+        None => flaws.push("it does not say what it is doing".to_owned()),
+        Some(status) if status.stage != "running" => flaws.push(format!("it is {}", status.stage)),
+        Some(status) if !status.ready => {
+            let unmet = status.unmet.iter().map(|(name, reason)| format!("{name}: {reason}"));
+            let unmet = unmet.collect::<Vec<_>>().join(", ");
+            flaws.push(if unmet.is_empty() {
+                "it is not ready".to_owned()
+            } else {
+                format!("it is not ready ({unmet})")
+            });
+        }
+        Some(_) => {}
+    }
+    for id in SERVICES {
+        match services.iter().find(|service| service.id == id) {
+            None => flaws.push(format!("it has no service {id}")),
+            Some(service) if service.state != "Running" => {
+                flaws.push(format!("its service {id} is {}", service.state));
+            }
+            Some(Service { healthy: Some(false), .. }) => {
+                flaws.push(format!("its service {id} is not healthy"));
+            }
+            Some(_) => {}
+        }
+    }
+    flaws
+}
+
+/// Whether a control plane node is about to be without etcd for a while.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Absence {
+    /// It reboots.
+    Reboots,
+    /// It stays.
+    Stays,
+}
+
+/// Returns what speaks against touching a control plane node; each answer is a control plane node's.
+///
+/// A node that reboots must leave a quorum of well members behind it; a cluster of one member has none to lose.
+pub fn etcd_flaws(answers: &[(String, Result<Etcd, String>)], absence: Absence) -> Vec<String> {
+    let mut flaws = Vec::new();
+    let (mut well, mut members) = (0, 0);
+    for (name, answer) in answers {
+        match answer {
+            Err(error) => flaws.push(format!("etcd on {name} does not answer: {error}")),
+            Ok(etcd) => {
+                let own = etcd.flaws();
+                well += usize::from(own.is_empty());
+                members = members.max(etcd.members.iter().filter(|member| !member.learner).count());
+                flaws.extend(own.into_iter().map(|flaw| format!("{name}: {flaw}")));
+            }
+        }
+    }
+    let leaders = answers.iter().filter_map(|(_, answer)| Some(answer.as_ref().ok()?.leader));
+    let mut leaders: Vec<u64> = leaders.filter(|leader| *leader != 0).collect();
+    leaders.sort_unstable();
+    leaders.dedup();
+    if leaders.len() > 1 {
+        flaws.push("etcd's members do not agree on their leader".to_owned());
+    }
+    let quorum = members / 2 + 1;
+    if absence == Absence::Reboots && members > 1 && well.saturating_sub(1) < quorum {
+        flaws.push(format!("etcd would lose its quorum: {well} of {members} members are known to be well"));
+    }
+    flaws
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::talos::EtcdMember;
+
+    fn service(id: &str, state: &str, healthy: Option<bool>) -> Service {
+        Service { id: id.to_owned(), state: state.to_owned(), healthy }
+    }
+
+    #[test]
+    fn a_node_is_well_when_it_runs_and_its_services_do() {
+        let status = |stage: &str, ready| MachineStatus { stage: stage.to_owned(), ready, unmet: Vec::new() };
+        let services = [service("cri", "Running", Some(true)), service("kubelet", "Running", None)];
+        assert!(node_flaws(Some(&status("running", true)), &services).is_empty());
+        assert_eq!(node_flaws(Some(&status("booting", true)), &services), ["it is booting"]);
+        assert_eq!(node_flaws(None, &services[..1]).len(), 2);
+        let unmet = vec![("services".to_owned(), "kubelet".to_owned())];
+        let unready = MachineStatus { unmet, ..status("running", false) };
+        let ill = [service("cri", "Running", Some(false)), service("kubelet", "Waiting", None)];
+        assert_eq!(
+            node_flaws(Some(&unready), &ill),
+            [
+                "it is not ready (services: kubelet)",
+                "its service cri is not healthy",
+                "its service kubelet is Waiting"
+            ]
+        );
+    }
+
+    #[test]
+    fn control_plane_nodes_go_when_etcd_is_well() {
+        let members = [1, 2, 3].map(|id| EtcdMember { id, hostname: format!("c{id}"), learner: false });
+        let etcd = |member| Etcd { member, leader: 1, members: members.to_vec(), ..Etcd::default() };
+        let all = [1, 2, 3].map(|id| (format!("c{id}"), Ok(etcd(id))));
+        assert!(etcd_flaws(&all, Absence::Reboots).is_empty());
+        assert!(etcd_flaws(&all[..2], Absence::Stays).is_empty());
+        assert_eq!(
+            etcd_flaws(&all[..2], Absence::Reboots),
+            ["etcd would lose its quorum: 2 of 3 members are known to be well"]
+        );
+        let mut split = all.clone();
+        split[1].1 = Ok(Etcd { leader: 2, ..etcd(2) });
+        split[2].1 = Err("no answer".to_owned());
+        assert_eq!(
+            etcd_flaws(&split, Absence::Stays),
+            ["etcd on c3 does not answer: no answer", "etcd's members do not agree on their leader"]
+        );
+        let one = [("c1".to_owned(), Ok(Etcd { members: members[..1].to_vec(), ..etcd(1) }))];
+        assert!(etcd_flaws(&one, Absence::Reboots).is_empty());
+    }
+}

@@ -1,0 +1,429 @@
+use std::fs::{self, File, OpenOptions, TryLockError};
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
+
+use jiff::Timestamp;
+
+use super::config::Digest;
+use super::journal::{History, JournalError, Line, Record, file_name};
+use crate::secret::Secret;
+use crate::sops::{self, Settings, SopsError, os_random, write_atomically};
+
+/// The journal's name in its folder.
+pub const NAME: &str = "journal.ndjson";
+/// The key under which an encrypted original stands.
+const KEY: &str = "config";
+
+/// Why a journal cannot be kept or read.
+#[derive(Debug, thiserror::Error)]
+pub enum StoreError {
+    /// The file system says no.
+    #[error("cannot write `{}`", path.display())]
+    Write {
+        /// Which file.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: io::Error,
+    },
+    /// A file cannot be read.
+    #[error("cannot read `{}`", path.display())]
+    Read {
+        /// Which file.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: io::Error,
+    },
+    /// The journal makes no sense.
+    #[error("`{}` cannot be used", path.display())]
+    Journal {
+        /// Which file.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: JournalError,
+    },
+    /// There is a journal already.
+    #[error("`{}` holds the journal of another rollout", .0.display())]
+    Taken(PathBuf),
+    /// Another rollout is under way.
+    #[error("another talmirror works on this cluster: `{}` is locked", .0.display())]
+    Locked(PathBuf),
+    /// An original cannot be encrypted, or decrypted.
+    #[error("`{}`", path.display())]
+    Sops {
+        /// Which file.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: SopsError,
+    },
+    /// An original is another than the one that was saved.
+    #[error("`{}` is not what was saved there", .0.display())]
+    Changed(PathBuf),
+}
+
+/// Keeps a second rollout away from a cluster until it is dropped, or its process ends.
+#[derive(Debug)]
+pub struct Lock {
+    _file: File,
+}
+
+impl Lock {
+    /// Takes the lock of a folder, which is made where it is not there.
+    pub fn take(folder: &Path) -> Result<Self, StoreError> {
+        make_folder(folder)?;
+        let path = folder.join("lock");
+        let failed = |source| StoreError::Write { path: path.clone(), source };
+        let file = OpenOptions::new().create(true).truncate(false).write(true).open(&path).map_err(failed)?;
+        match file.try_lock() {
+            Ok(()) => Ok(Self { _file: file }),
+            Err(TryLockError::WouldBlock) => Err(StoreError::Locked(path)),
+            Err(TryLockError::Error(source)) => Err(failed(source)),
+        }
+    }
+}
+
+/// A journal that is written: every record is on disk before what it announces is done.
+#[derive(Debug)]
+pub struct Journal {
+    folder: PathBuf,
+    file: Mutex<Tape<File>>,
+    /// How originals are encrypted; [`None`]: they are not, and only their owner may read them.
+    settings: Option<Settings>,
+}
+
+impl Journal {
+    /// Begins a journal in a folder that has none.
+    pub fn create(folder: &Path, settings: Option<Settings>) -> Result<Self, StoreError> {
+        make_folder(folder)?;
+        let path = folder.join(NAME);
+        let file = options().create_new(true).open(&path).map_err(|source| {
+            if source.kind() == io::ErrorKind::AlreadyExists {
+                StoreError::Taken(folder.to_owned())
+            } else {
+                StoreError::Write { path, source }
+            }
+        })?;
+        sync_folder(folder)?;
+        Ok(Self { folder: folder.to_owned(), file: Mutex::new(Tape::new(file)), settings })
+    }
+
+    /// Takes a journal up again, and returns what it says.
+    pub fn open(folder: &Path, settings: Option<Settings>) -> Result<(Self, History), StoreError> {
+        let history = history(folder)?;
+        let path = folder.join(NAME);
+        let failed = |source| StoreError::Write { path: path.clone(), source };
+        let text = fs::read(&path).map_err(failed)?;
+        let file = options().open(&path).map_err(failed)?;
+        // A line that was cut off announces nothing that was done: it goes.
+        let whole = text.iter().rposition(|byte| *byte == b'\n').map_or(0, |end| end + 1);
+        file.set_len(whole as u64).map_err(failed)?;
+        file.sync_all().map_err(failed)?;
+        Ok((Self { folder: folder.to_owned(), file: Mutex::new(Tape::new(file)), settings }, history))
+    }
+
+    /// Returns where it lies.
+    pub fn folder(&self) -> &Path {
+        &self.folder
+    }
+
+    /// Returns whether originals are encrypted.
+    pub fn encrypts(&self) -> bool {
+        self.settings.is_some()
+    }
+
+    /// Adds a record, and returns when it is on disk.
+    pub fn add(&self, record: Record) -> Result<(), StoreError> {
+        let line = Line { at: Timestamp::now().to_string(), record };
+        let mut file = self.file.lock().unwrap_or_else(PoisonError::into_inner);
+        file.add(&line.to_text()).map_err(|source| StoreError::Write { path: self.folder.join(NAME), source })
+    }
+
+    /// Saves a node's original beside the journal; returns the file's name when it is on disk.
+    pub fn save(&self, node: &str, text: &Secret<String>) -> Result<String, StoreError> {
+        let ending = if self.settings.is_some() { "sops.yaml" } else { "yaml" };
+        let name = file_name(node, &Digest::of(text), ending);
+        let path = self.folder.join(&name);
+        let failed = |source| StoreError::Sops { path: path.clone(), source };
+        let text = match &self.settings {
+            Some(settings) => {
+                let wrapped = wrap(text);
+                if unwrap(&wrapped).as_ref() != Some(text) {
+                    return Err(StoreError::Changed(path));
+                }
+                let sealed = sops::encrypt(wrapped.expose(), settings, Timestamp::now(), &mut os_random);
+                Secret::new(sealed.map_err(failed)?)
+            }
+            None => text.clone(),
+        };
+        let written = write_atomically(&path, text.expose().as_bytes());
+        written.map_err(|source| StoreError::Write { path, source })?;
+        Ok(name)
+    }
+
+    /// Reads an original back; `decrypt` opens those that are encrypted.
+    pub fn load(
+        &self,
+        name: &str,
+        digest: &Digest,
+        decrypt: &dyn Fn(&str) -> Result<Secret<String>, SopsError>,
+    ) -> Result<Secret<String>, StoreError> {
+        let path = self.folder.join(name);
+        let text = fs::read_to_string(&path).map(Secret::new);
+        let mut text = text.map_err(|source| StoreError::Read { path: path.clone(), source })?;
+        if name.ends_with(".sops.yaml") {
+            let plain =
+                decrypt(text.expose()).map_err(|source| StoreError::Sops { path: path.clone(), source })?;
+            text = unwrap(&plain).ok_or_else(|| StoreError::Changed(path.clone()))?;
+        }
+        if Digest::of(&text) == *digest { Ok(text) } else { Err(StoreError::Changed(path)) }
+    }
+}
+
+/// What lines are written to.
+trait Appends: Write {
+    /// Returns how long it is.
+    fn length(&self) -> io::Result<u64>;
+    /// Takes off what is beyond a length.
+    fn cut(&self, length: u64) -> io::Result<()>;
+    /// Returns when all that was written is on disk.
+    fn sync(&self) -> io::Result<()>;
+}
+
+impl Appends for File {
+    fn length(&self) -> io::Result<u64> {
+        Ok(self.metadata()?.len())
+    }
+
+    fn cut(&self, length: u64) -> io::Result<()> {
+        self.set_len(length)
+    }
+
+    fn sync(&self) -> io::Result<()> {
+        self.sync_data()
+    }
+}
+
+/// Lines that are written whole or not at all, also where the disk is full for a while.
+#[derive(Debug)]
+struct Tape<F> {
+    file: F,
+    /// Whether half a line may stand at its end.
+    is_torn: bool,
+}
+
+impl<F: Appends> Tape<F> {
+    fn new(file: F) -> Self {
+        Self { file, is_torn: false }
+    }
+
+    fn add(&mut self, line: &str) -> io::Result<()> {
+        let length = self.file.length()?;
+        let line = if self.is_torn { format!("\n{line}") } else { line.to_owned() };
+        let written = self.file.write_all(line.as_bytes()).and_then(|()| self.file.sync());
+        // Nothing is done that this announces: it goes.
+        let is_whole = written.is_ok() || (!self.is_torn && self.file.cut(length).is_ok());
+        self.is_torn = !is_whole;
+        written
+    }
+}
+
+/// Reads what the journal of a folder says.
+pub fn history(folder: &Path) -> Result<History, StoreError> {
+    let path = folder.join(NAME);
+    let text = fs::read_to_string(&path).map_err(|source| StoreError::Read { path: path.clone(), source })?;
+    History::parse(&text).map_err(|source| StoreError::Journal { path, source })
+}
+
+/// Returns the folder of the latest rollout among those of a cluster; names sort by time.
+pub fn latest(folder: &Path) -> Option<PathBuf> {
+    newest(folder).into_iter().next()
+}
+
+/// Returns the folders of all rollouts among those of a cluster, the newest first.
+pub fn newest(folder: &Path) -> Vec<PathBuf> {
+    let entries = fs::read_dir(folder).into_iter().flatten().filter_map(|entry| Some(entry.ok()?.path()));
+    let mut found: Vec<PathBuf> = entries.filter(|path| path.join(NAME).is_file()).collect();
+    found.sort_unstable_by(|one, other| other.cmp(one));
+    found
+}
+
+/// Makes one text of a whole config, so that SOPS encrypts its comments, too, and gives back every byte.
+fn wrap(text: &Secret<String>) -> Secret<String> {
+    Secret::new(format!("{KEY}: {}\n", serde_json::Value::from(text.expose().as_str())))
+}
+
+fn unwrap(text: &Secret<String>) -> Option<Secret<String>> {
+    let document = crate::yaml::parse_one(text.expose()).ok()?;
+    Some(Secret::from(document.root.get(KEY)?.as_str()?))
+}
+
+fn options() -> OpenOptions {
+    let mut options = OpenOptions::new();
+    options.append(true);
+    #[cfg(unix)]
+    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+    options
+}
+
+fn make_folder(folder: &Path) -> Result<(), StoreError> {
+    let mut builder = fs::DirBuilder::new();
+    builder.recursive(true);
+    #[cfg(unix)]
+    std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
+    let missing: Vec<&Path> =
+        folder.ancestors().take_while(|path| !path.as_os_str().is_empty() && !path.exists()).collect();
+    builder.create(folder).map_err(|source| StoreError::Write { path: folder.to_owned(), source })?;
+    // A folder is on disk when the one that it is in is.
+    for parent in missing.iter().filter_map(|path| path.parent()) {
+        let parent = if parent.as_os_str().is_empty() { Path::new(".") } else { parent };
+        sync_folder(parent)?;
+    }
+    Ok(())
+}
+
+fn sync_folder(folder: &Path) -> Result<(), StoreError> {
+    #[cfg(unix)]
+    File::open(folder)
+        .and_then(|folder| folder.sync_all())
+        .map_err(|source| StoreError::Write { path: folder.to_owned(), source })?;
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::sops::{Encrypted, Identities, Rule};
+
+    const CONFIG: &str =
+        "# s3cr3t-comment\nmachine:\n\ttoken: \"s3cr3t-a\\n\" # ü\n---\nx: |-\n  s3cr3t-b\n\n";
+
+    fn start() -> Record {
+        let (id, version) = ("i".to_owned(), "0".to_owned());
+        Record::Start { id, version, context: "c".to_owned(), cluster: None, nodes: Vec::new() }
+    }
+
+    #[test]
+    fn a_cluster_has_one_rollout_at_a_time() {
+        let place = tempfile::tempdir().unwrap();
+        let folder = place.path().join("a/b");
+        let lock = Lock::take(&folder).unwrap();
+        assert!(matches!(Lock::take(&folder), Err(StoreError::Locked(_))));
+        drop(lock);
+        Lock::take(&folder).unwrap();
+    }
+
+    #[test]
+    fn a_journal_is_taken_up_where_it_was_cut_off() {
+        let place = tempfile::tempdir().unwrap();
+        let folder = place.path().join("one");
+        let journal = Journal::create(&folder, None).unwrap();
+        journal.add(start()).unwrap();
+        assert!(matches!(Journal::create(&folder, None), Err(StoreError::Taken(_))));
+        drop(journal);
+        let path = folder.join(NAME);
+        let whole = fs::read_to_string(&path).unwrap();
+        fs::write(&path, format!("{whole}{{\"at\":")).unwrap();
+        let (journal, history) = Journal::open(&folder, None).unwrap();
+        journal.add(Record::Resume).unwrap();
+        assert_eq!(history.id, "i");
+        assert_eq!(fs::read_to_string(&path).unwrap().lines().count(), 2);
+        super::history(&folder).unwrap();
+        assert_eq!(latest(place.path()), Some(folder));
+        assert_eq!(latest(&place.path().join("gone")), None);
+    }
+
+    /// A disk that takes only so much.
+    struct Full {
+        text: std::cell::RefCell<Vec<u8>>,
+        room: usize,
+        can_cut: bool,
+    }
+
+    impl Write for Full {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            let taken = bytes.len().min(self.room);
+            if taken == 0 {
+                return Err(io::ErrorKind::StorageFull.into());
+            }
+            self.room -= taken;
+            self.text.get_mut().extend(&bytes[..taken]);
+            Ok(taken)
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    impl Appends for Full {
+        fn length(&self) -> io::Result<u64> {
+            Ok(self.text.borrow().len() as u64)
+        }
+
+        fn cut(&self, length: u64) -> io::Result<()> {
+            if !self.can_cut {
+                return Err(io::ErrorKind::StorageFull.into());
+            }
+            self.text.borrow_mut().truncate(usize::try_from(length).unwrap());
+            Ok(())
+        }
+
+        fn sync(&self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn a_disk_that_was_full_leaves_a_journal_that_can_be_read() {
+        let line = |record| Line { at: "t".to_owned(), record }.to_text();
+        let (begin, next) = (line(start()), line(Record::Resume));
+        for (can_cut, unreadable) in [(true, vec![]), (false, vec![2])] {
+            let room = begin.len() + next.len() / 2;
+            let mut tape = Tape::new(Full { text: Vec::new().into(), room, can_cut });
+            tape.add(&begin).unwrap();
+            assert!(tape.add(&next).is_err() && tape.add(&next).is_err());
+            tape.file.room = 1000;
+            tape.add(&next).unwrap();
+            tape.add(&next).unwrap();
+            let text = String::from_utf8(tape.file.text.into_inner()).unwrap();
+            let history = History::parse(&text).unwrap();
+            assert_eq!((history.id.as_str(), history.unreadable), ("i", unreadable), "{text}");
+        }
+    }
+
+    #[test]
+    fn originals_come_back_byte_by_byte() {
+        let place = tempfile::tempdir().unwrap();
+        let text = Secret::from(CONFIG);
+        let identity = age::x25519::Identity::generate();
+        let settings = Settings::new(
+            Rule::encrypted_regex("^config$").unwrap(),
+            vec![identity.to_public().to_string().parse().unwrap()],
+        );
+        let mut identities = Identities::default();
+        identities.add(age::secrecy::ExposeSecret::expose_secret(&identity.to_string()), "a test");
+        let decrypt = |text: &str| Ok(Encrypted::parse(text)?.open(&identities)?.plaintext());
+        for (folder, settings) in [("clear", None), ("sealed", Some(settings))] {
+            let sealed = settings.is_some();
+            let journal = Journal::create(&place.path().join(folder), settings).unwrap();
+            let name = journal.save("n1", &text).unwrap();
+            let path = journal.folder().join(&name);
+            let on_disk = fs::read_to_string(&path).unwrap();
+            assert_eq!(on_disk.contains("s3cr3t-"), !sealed, "{on_disk}");
+            #[cfg(unix)]
+            {
+                use std::os::unix::fs::PermissionsExt;
+                assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
+            }
+            let digest = Digest::of(&text);
+            assert_eq!(journal.load(&name, &digest, &decrypt).unwrap(), text);
+            let other = Digest::from_text("other");
+            assert!(matches!(journal.load(&name, &other, &decrypt), Err(StoreError::Changed(_))));
+            assert_eq!(journal.save("n1", &text).unwrap(), name);
+        }
+    }
+}

@@ -1,0 +1,265 @@
+use std::sync::Arc;
+
+use super::config::{ConfigError, Configs, Digest, Proof, registries_of};
+use super::earlier::{Earlier, may_be_on_trial};
+use super::machine::{Probe, Reboot, Route, Strict};
+use super::proof::{proves, unasked, unproven};
+use crate::inventory::Role;
+use crate::machineconfig::{Change, diff};
+use crate::registries::{Kind, Registries, TalosVersion};
+use crate::talos::{Observation, Pending};
+
+/// What a rollout is to do, beside the registries.
+#[derive(Clone, Debug)]
+pub struct Wishes {
+    /// The images that are pulled, each written out.
+    pub images: Vec<String>,
+    /// Whether mirrors have to prove themselves.
+    pub require_hit: bool,
+    /// Whether a node is rebooted for credentials to reach its pods' pulls.
+    pub reboot: RebootPolicy,
+}
+
+/// Whether a node is rebooted for credentials to reach its pods' pulls.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RebootPolicy {
+    /// Never.
+    Never,
+    /// Where they reach them no other way.
+    IfNeeded,
+}
+
+/// What a rollout does to one node.
+#[derive(Clone, Debug)]
+pub struct NodePlan {
+    /// Its version, as it says it.
+    pub tag: String,
+    /// Its version, as rules know it.
+    pub version: TalosVersion,
+    /// Its role; one that does not say is taken for a control plane node.
+    pub role: Role,
+    /// The config that it had when the plan was made.
+    pub before: Digest,
+    /// What it is to have.
+    pub wanted: Arc<Registries>,
+    /// What changes; nothing: the node is left alone.
+    pub changes: Vec<Change>,
+    /// The way it takes.
+    pub route: Route,
+    /// What should be known beside the changes.
+    pub notes: Vec<String>,
+    /// Whether mirrors have to prove themselves.
+    pub requires_hit: bool,
+    /// What the pulls of images will not prove, though mirrors have to prove themselves.
+    pub unproven: Vec<String>,
+}
+
+/// Why a node cannot be worked on.
+#[derive(Debug, thiserror::Error)]
+pub enum Refusal {
+    /// A config is on trial, or staged.
+    #[error("{}", pending_text(*.pending))]
+    Pending {
+        /// Which of them.
+        pending: Pending,
+        /// What the two configs differ in, as far as registries go.
+        changes: Vec<Change>,
+    },
+    /// An earlier rollout was cut off there.
+    #[error(
+        "an earlier rollout has not ended on it, and what it runs with may be on trial: its journal is `{0}`"
+    )]
+    Unfinished(String),
+    /// It was given another config since it booted, and does not tell whether it is on trial.
+    #[error("what it runs with was applied since it booted, and is on trial as far as it tells")]
+    Unsure,
+    /// It is in maintenance mode.
+    #[error("it is in maintenance mode and has no config yet")]
+    Maintenance,
+    /// Nobody knows what its version takes.
+    #[error("its version `{0}` is not known")]
+    Version(String),
+    /// Its version breaks TLS settings.
+    #[error("Talos {0} writes TLS settings so that no pull works")]
+    BreaksTls(String),
+    /// Its config may not be read.
+    #[error("its config cannot be read: {0}")]
+    Unreadable(String),
+    /// Its config cannot be edited.
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+}
+
+fn pending_text(pending: Pending) -> &'static str {
+    match pending {
+        Pending::Trial => "a config is on trial, which the node takes back by itself",
+        Pending::Staged | Pending::Nothing => "another config is staged for the next boot",
+    }
+}
+
+impl Refusal {
+    /// Returns what to do about it.
+    pub fn help(&self) -> String {
+        match self {
+            Self::Pending { pending: Pending::Trial, .. } => {
+                "wait until its time is up; `talmirror rollout --resume` puts an end to a trial of an earlier run"
+                    .to_owned()
+            }
+            Self::Pending { .. } => {
+                "reboot the node, or apply the config that runs: a rollout would destroy the staged one".to_owned()
+            }
+            Self::Unfinished(place) => {
+                format!("`talmirror rollout --resume --journal {place}` brings it to its old or its new config")
+            }
+            Self::Unsure => "apply the config that it is to keep, with `--mode no-reboot`, or reboot it: it boots with \
+                             what is on its disk"
+                .to_owned(),
+            Self::Maintenance => "install Talos on it first".to_owned(),
+            Self::Version(_) => "is it a release of Talos?".to_owned(),
+            Self::BreaksTls(_) => "upgrade to 1.14.0-rc.1 or later".to_owned(),
+            Self::Unreadable(_) => "a rollout is for the role os:admin".to_owned(),
+            Self::Config(ConfigError::Replace(error)) => error.help().to_owned(),
+            Self::Config(ConfigError::Parse(_)) => "correct it first".to_owned(),
+        }
+    }
+
+    /// Returns what two configs differ in, where that is the reason.
+    pub fn changes(&self) -> &[Change] {
+        match self {
+            Self::Pending { changes, .. } => changes,
+            _ => &[],
+        }
+    }
+}
+
+impl NodePlan {
+    /// Makes the plan for a node from what it is and has.
+    ///
+    /// What runs is taken for the node's own only where it is on disk, or was found there by an earlier rollout.
+    pub fn of(
+        seen: &Observation,
+        wanted: &Arc<Registries>,
+        wishes: &Wishes,
+        earlier: Earlier,
+    ) -> Result<Self, Refusal> {
+        let version = seen.talos_version().ok_or_else(|| Refusal::Version(seen.version.tag.clone()))?;
+        if seen.status.as_ref().is_some_and(|status| status.stage == "maintenance") {
+            return Err(Refusal::Maintenance);
+        }
+        let active = seen.active.as_ref().map_err(|error| Refusal::Unreadable(error.to_string()))?;
+        match Pending::between(active, seen.persistent.as_ref()) {
+            Pending::Nothing => {}
+            pending @ (Pending::Trial | Pending::Staged) => {
+                let persistent = seen.persistent.as_ref().map(|config| registries_of(&config.text));
+                let changes = diff(&persistent.unwrap_or_default(), &registries_of(&active.text));
+                return Err(Refusal::Pending { pending, changes });
+            }
+        }
+        match earlier {
+            Earlier::Unfinished(place) => return Err(Refusal::Unfinished(place)),
+            Earlier::Nothing if may_be_on_trial(active, seen.persistent.as_ref(), &version) => {
+                return Err(Refusal::Unsure);
+            }
+            Earlier::Nothing | Earlier::Original => {}
+        }
+        if version.breaks_tls_paths() && !wanted.tls.is_empty() {
+            return Err(Refusal::BreaksTls(seen.version.tag.clone()));
+        }
+        let proof = proof(wanted, wishes);
+        // The edit is tried now, so that what refuses it does so before any node is touched.
+        let configs = Configs::of(&active.text, wanted, &version, proof)?;
+        let changes = diff(&registries_of(&active.text), wanted);
+        let auth = changes.iter().any(|change| change.kind == Kind::Auth);
+        let reboots = auth && !version.reloads_auth() && wishes.reboot == RebootPolicy::IfNeeded;
+        let doubts = unproven(&wishes.images, wanted, seen.image_cache.as_deref());
+        let mut notes =
+            if changes.is_empty() { Vec::new() } else { notes(seen, &version, auth, reboots, wishes) };
+        if wishes.require_hit && !changes.is_empty() {
+            notes.extend(doubts.iter().map(|doubt| format!("not proven: {doubt}")));
+        }
+        let unasked = unasked(&wishes.images, wanted, &changes);
+        if !wishes.images.is_empty() && !unasked.is_empty() {
+            let names = unasked.join(", ");
+            notes.push(format!(
+                "no image of verify.images goes through {names}: that they serve is not proven"
+            ));
+        }
+        Ok(Self {
+            tag: seen.version.tag.clone(),
+            role: match seen.role.as_deref() {
+                Some("worker") => Role::Worker,
+                Some(_) | None => Role::ControlPlane,
+            },
+            before: Digest::of(&active.text),
+            wanted: Arc::clone(wanted),
+            route: Route {
+                strict: match configs.strict {
+                    Some(_) => Strict::First,
+                    None if configs.is_strict => Strict::Original,
+                    None => Strict::None,
+                },
+                probe: if wishes.images.is_empty() { Probe::None } else { Probe::Pull },
+                reboot: if reboots { Reboot::After } else { Reboot::Never },
+            },
+            requires_hit: wishes.require_hit,
+            unproven: if wishes.require_hit && !changes.is_empty() { doubts } else { Vec::new() },
+            notes,
+            changes,
+            version,
+        })
+    }
+
+    /// Returns whether mirrors have to prove themselves.
+    pub fn proof(&self) -> Proof {
+        match self.route.strict {
+            Strict::First | Strict::Original => Proof::Strict,
+            Strict::None => Proof::None,
+        }
+    }
+}
+
+/// Returns whether mirrors have to prove themselves: where one of the images goes through one.
+fn proof(wanted: &Registries, wishes: &Wishes) -> Proof {
+    if wishes.require_hit && proves(&wishes.images, wanted) { Proof::Strict } else { Proof::None }
+}
+
+fn notes(
+    seen: &Observation,
+    version: &TalosVersion,
+    auth: bool,
+    reboots: bool,
+    wishes: &Wishes,
+) -> Vec<String> {
+    let mut notes = Vec::new();
+    if auth {
+        notes.push(if reboots {
+            "credentials reach pods' pulls only after a reboot: the node is rebooted after the commit; cordon and \
+             drain it first"
+                .to_owned()
+        } else if version.reloads_auth() {
+            "new credentials restart containerd, at the trial and at each way back: pulls fail for seconds, \
+             containers run on"
+                .to_owned()
+        } else {
+            "credentials reach pods' pulls only after a reboot".to_owned()
+        });
+    }
+    if !version.has_persistent_config() {
+        notes.push("this Talos does not tell whether another config is staged: none must be".to_owned());
+    }
+    if !wishes.images.is_empty() && !version.has_image_service() {
+        notes.push("this Talos removes no images: one that is there already proves nothing".to_owned());
+    }
+    if !wishes.images.is_empty() && version.has_image_service() {
+        let images = wishes.images.join(", ");
+        notes.push(format!("removed and pulled again where it is there already: {images}"));
+    }
+    if !seen.foreign_hosts.is_empty() {
+        let hosts = seen.foreign_hosts.join(", ");
+        notes.push(format!("Talos did not write {hosts} on the node: whoever did will change it again"));
+    }
+    if let Some(status) = seen.status.as_ref().filter(|status| status.stage != "running" || !status.ready) {
+        notes.push(format!("it is {} and not ready: its turn comes when it is", status.stage));
+    }
+    notes
+}

@@ -1,0 +1,259 @@
+//! A rollout that is killed or interrupted.
+
+use std::path::PathBuf;
+use std::process::{Child, Output, Stdio};
+use std::time::{Duration, Instant};
+
+use super::{Site, last, line, options};
+use crate::run::{Place, SECRET};
+use crate::sim::{Cluster, Fault, Kind, Step};
+
+/// Two nodes that take their time, so that a kill strikes where it should.
+fn slow() -> Site {
+    let site = Site::of(Cluster::start(1, 1, &["v1.13.9"], options()).unwrap(), "");
+    for name in site.cluster.names() {
+        site.cluster.node(&name).state().delay = Duration::from_millis(12);
+    }
+    site
+}
+
+fn begin(site: &Site) -> Child {
+    run(site, &line(""))
+}
+
+fn run(site: &Site, line: &str) -> Child {
+    let mut command = site.place.run(line).command();
+    command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap()
+}
+
+fn end(child: Child) -> (Output, String) {
+    let output = child.wait_with_output().unwrap();
+    let text =
+        String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr);
+    assert!(!text.contains(SECRET) && !text.contains("panicked"), "{text}");
+    (output, text)
+}
+
+fn journal(place: &Place) -> Option<PathBuf> {
+    let name = place.files().into_iter().find(|name| name.ends_with("journal.ndjson"))?;
+    Some(place.path(&name))
+}
+
+/// How many records there are.
+fn records(place: &Place) -> usize {
+    let text = journal(place).and_then(|path| std::fs::read_to_string(path).ok()).unwrap_or_default();
+    text.matches('\n').count()
+}
+
+fn until(what: &str, is: impl Fn() -> bool) {
+    let start = Instant::now();
+    while !is() {
+        assert!(start.elapsed() < Duration::from_secs(30), "waited for {what}");
+        std::thread::sleep(Duration::from_millis(1));
+    }
+}
+
+#[test]
+fn killed_at_any_record_a_rollout_is_taken_up_again() {
+    let whole = slow();
+    assert_eq!(whole.rollout("").code, 0);
+    let lines = records(&whole.place);
+    assert!(lines > 20, "{lines}");
+    std::thread::scope(|scope| {
+        for part in 0..6 {
+            scope.spawn(move || {
+                for line in (1..=lines).filter(|line| line % 6 == part) {
+                    let site = slow();
+                    let mut child = begin(&site);
+                    until("the record", || records(&site.place) >= line);
+                    child.kill().unwrap();
+                    let _ = end(child);
+                    let resumed = site.rollout("--resume");
+                    assert_eq!(resumed.code, 0, "record {line}: {resumed}");
+                    for name in site.cluster.names() {
+                        assert!(site.is_new(&name), "record {line}, {name}: {resumed}");
+                    }
+                    site.check_applies();
+                    let text = std::fs::read_to_string(journal(&site.place).unwrap()).unwrap();
+                    assert!(!text.contains(SECRET), "{text}");
+                }
+            });
+        }
+    });
+}
+
+#[cfg(unix)]
+fn signal(child: &Child, name: &str) {
+    let status = std::process::Command::new("kill").args([name, &child.id().to_string()]).status().unwrap();
+    assert!(status.success());
+}
+
+#[cfg(unix)]
+#[test]
+fn interrupted_once_the_node_in_hand_is_brought_back() {
+    let site = slow();
+    site.cluster.fault("w-1", Fault::new(Step::Pull, Kind::Hang));
+    let child = begin(&site);
+    until("the pull", || {
+        site.cluster.events_of("w-1").iter().any(|event| format!("{event:?}").contains("Pull"))
+    });
+    signal(&child, "-INT");
+    let (output, text) = end(child);
+    assert_eq!(output.status.code(), Some(130), "{text}");
+    assert!(text.contains("stopping: the node in hand is brought"), "{text}");
+    assert!(
+        text.contains(
+            "w-1 back to the old config; cp-1 untouched. w-1: interrupted. Next: talmirror rollout --resume"
+        ),
+        "{text}"
+    );
+    assert!(site.is_old("w-1") && site.applies("cp-1").is_empty());
+    site.cluster.clear_faults();
+    assert_eq!(site.rollout("--resume").code, 0);
+}
+
+#[cfg(unix)]
+#[test]
+fn interrupted_twice_it_says_what_the_node_does_by_itself() {
+    let site = slow();
+    // Neither the pull nor the way back comes to an end.
+    site.cluster.fault("w-1", Fault::new(Step::Pull, Kind::Hang));
+    site.cluster.fault("w-1", Fault::new(Step::Commit, Kind::Hang));
+    let child = run(&site, "rollout --yes --try-timeout 6s --settle 1500ms --timeout 20s");
+    until("the pull", || {
+        site.cluster.events_of("w-1").iter().any(|event| format!("{event:?}").contains("Pull"))
+    });
+    signal(&child, "-TERM");
+    until("the way back", || site.applies("w-1").len() == 2);
+    signal(&child, "-INT");
+    let (output, text) = end(child);
+    assert_eq!(output.status.code(), Some(130), "{text}");
+    assert!(text.contains("warning: w-1: it has its old config, or goes back to it by itself by "), "{text}");
+    assert!(text.contains("left in the middle; next: talmirror rollout --resume"), "{text}");
+    site.cluster.clear_faults();
+    site.cluster.wait("the trial's end", |cluster| cluster.node("w-1").state().trial.is_none());
+    assert!(site.is_old("w-1"));
+    let resumed = site.rollout("--resume");
+    assert_eq!((resumed.code, last(&resumed)), (0, "w-1, cp-1 updated"), "{resumed}");
+}
+
+#[test]
+fn two_rollouts_do_not_meet() {
+    let site = slow();
+    site.cluster.fault("w-1", Fault::new(Step::Pull, Kind::Hang));
+    let mut child = begin(&site);
+    until("the pull", || {
+        site.cluster.events_of("w-1").iter().any(|event| format!("{event:?}").contains("Pull"))
+    });
+    // A trial that runs is told before the lock is.
+    let second = site.place.run(&line("-n cp-1 --journal other")).ends(8);
+    assert!(second.stderr.contains("another talmirror works on this cluster"), "{second}");
+    child.kill().unwrap();
+    let _ = end(child);
+}
+
+/// Without --resume, what a killed run has left on trial is neither taken for the node's own config, nor for the wanted one.
+#[test]
+fn killed_during_a_trial_a_plain_rollout_asks_for_the_resume() {
+    for trial in 1..=2 {
+        let site = slow();
+        // The first apply is the strict trial, the third the other.
+        let applies = trial * 2 - 1;
+        site.cluster
+            .fault("w-1", Fault::once(Step::Render, Kind::Slow(Duration::from_secs(2))).after(trial - 1));
+        let mut child = begin(&site);
+        until("the trial", || site.applies("w-1").len() >= applies);
+        until("its answer", || records(&site.place) >= 3 + 2 * applies);
+        child.kill().unwrap();
+        let _ = end(child);
+        site.cluster.clear_faults();
+        if trial == 1 {
+            let plain = site.rollout("");
+            assert_eq!(plain.code, 8, "{plain}");
+            assert!(plain.stderr.contains("an earlier rollout has not ended on it"), "{plain}");
+            assert!(plain.stderr.contains("`talmirror rollout --resume --journal "), "{plain}");
+        } else {
+            assert_eq!(site.rollout("").code, 8);
+        }
+        assert_eq!(site.applies("w-1").len(), applies);
+        let resumed = site.rollout("--resume");
+        assert_eq!(resumed.code, 0, "{resumed}");
+        assert!(site.is_new("w-1") && site.is_new("cp-1"), "{resumed}");
+    }
+}
+
+/// Whoever reads the events goes away in the middle of a trial: the node in hand is brought back all the same.
+#[cfg(unix)]
+#[test]
+fn a_reader_that_goes_away_leaves_no_node_in_between() {
+    use std::io::{BufRead, BufReader};
+    let site = slow();
+    let mut child = run(&site, &line("-o json"));
+    let mut lines = BufReader::new(child.stdout.take().unwrap());
+    let mut text = String::new();
+    while !text.contains("try-strict") {
+        assert!(lines.read_line(&mut text).unwrap() > 0, "{text}");
+    }
+    drop(lines);
+    let (output, text) = end(child);
+    assert_eq!(output.status.code(), Some(141), "{text}");
+    assert!(text.contains("the output cannot be written any more; stopping"), "{text}");
+    assert!(site.is_old("w-1") && site.applies("cp-1").is_empty(), "{text}");
+    assert!(site.cluster.node("w-1").state().trial.is_none());
+}
+
+/// A terminal that goes away is told twice, by the kernel and by the shell, and never leaves a node in between.
+#[cfg(unix)]
+#[test]
+fn a_lost_terminal_leaves_no_node_in_between() {
+    let site = slow();
+    site.cluster.fault("w-1", Fault::new(Step::Pull, Kind::Hang));
+    let child = begin(&site);
+    until("the pull", || {
+        site.cluster.events_of("w-1").iter().any(|event| format!("{event:?}").contains("Pull"))
+    });
+    signal(&child, "-HUP");
+    signal(&child, "-HUP");
+    let (output, text) = end(child);
+    assert_eq!(output.status.code(), Some(130), "{text}");
+    assert!(site.is_old("w-1") && site.applies("cp-1").is_empty(), "{text}");
+}
+
+#[test]
+fn nothing_is_sent_before_the_question_of_a_resumed_rollout() {
+    let site = slow();
+    site.cluster.fault("w-1", Fault::new(Step::Pull, Kind::Hang));
+    let mut child = begin(&site);
+    until("the pull", || {
+        site.cluster.events_of("w-1").iter().any(|event| format!("{event:?}").contains("Pull"))
+    });
+    child.kill().unwrap();
+    let _ = end(child);
+    site.cluster.clear_faults();
+    let asks = site.place.run("rollout --resume --try-timeout 8s --settle 2500ms").ends(2);
+    assert!(asks.stdout.contains("w-1 was left in between: its old config is sent again"), "{asks}");
+    assert!(asks.stderr.contains("there is no terminal to ask on; no node was touched"), "{asks}");
+    assert_eq!(site.applies("w-1").len(), 1);
+    assert_eq!(site.rollout("--resume").code, 0);
+}
+
+#[test]
+fn a_dead_node_does_not_end_a_resumed_rollout_for_good() {
+    let site = slow();
+    site.cluster.fault("cp-1", Fault::new(Step::Pull, Kind::Hang));
+    let mut child = begin(&site);
+    until("the pull", || {
+        site.cluster.events_of("cp-1").iter().any(|event| format!("{event:?}").contains("Pull"))
+    });
+    child.kill().unwrap();
+    let _ = end(child);
+    site.cluster.clear_faults();
+    assert!(site.is_new("w-1"));
+    site.cluster.node("w-1").go_down();
+    let all = site.rollout("--resume");
+    assert_eq!(all.code, 5, "{all}");
+    assert!(last(&all).ends_with("go on with the others: talmirror rollout --resume -n cp-1"), "{all}");
+    let others = site.rollout("--resume -n cp-1");
+    assert_eq!((others.code, last(&others)), (0, "cp-1 updated"), "{others}");
+    assert!(site.is_new("cp-1"));
+}
