@@ -25,11 +25,15 @@ pub fn get(address: SocketAddr, path: &str) -> Got {
     );
     tcp.write_all(request.as_bytes()).unwrap();
     let mut buffer = vec![0; 256 * 1024];
-    let (mut have, mut first, mut bytes) = (Vec::new(), None, 0_u64);
-    while let Ok(read @ 1..) = tcp.read(&mut buffer) {
+    let (mut have, mut first, mut bytes, mut len) = (Vec::new(), None, 0_u64, u64::MAX);
+    while bytes < len {
+        let Ok(read @ 1..) = tcp.read(&mut buffer) else { break };
         if first.is_none() {
             have.extend_from_slice(&buffer[..read]);
             let Some(end) = have.windows(4).position(|four| four == b"\r\n\r\n") else { continue };
+            let head = String::from_utf8_lossy(&have[..end]).to_ascii_lowercase();
+            let value = head.lines().find_map(|line| line.strip_prefix("content-length: "));
+            len = value.and_then(|value| value.parse().ok()).unwrap_or(u64::MAX);
             bytes = (have.len() - end - 4) as u64;
             if bytes == 0 {
                 continue;

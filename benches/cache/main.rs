@@ -111,14 +111,17 @@ fn pin_self(processors: &str) {
     assert!(status.unwrap().success());
 }
 
-fn wrk(peer: &Peer, path: &str) -> Option<[f64; 1]> {
+/// Returns requests a second, and microseconds of the server's processor time for each.
+fn wrk(peer: &Peer, path: &str) -> Option<[f64; 2]> {
     let accept = "Accept: application/vnd.oci.image.manifest.v1+json";
     let url = format!("http://{}{path}", peer.address);
+    let before = peer.cpu();
     let run = Command::new("wrk").args(["-t2", "-c64", "-d4s", "-H", accept, &url]).output().unwrap();
     let text = String::from_utf8_lossy(&run.stdout);
     assert!(!text.contains("Non-2xx"), "{}: {text}", peer.name);
-    let line = text.lines().find_map(|line| line.strip_prefix("Requests/sec:"))?;
-    Some([line.trim().parse().unwrap()])
+    let rate = text.lines().find_map(|line| line.strip_prefix("Requests/sec:"))?;
+    let count: f64 = text.lines().find_map(|line| line.split_once(" requests in "))?.0.trim().parse().ok()?;
+    Some([rate.trim().parse().ok()?, (peer.cpu() - before) * 1e6 / count])
 }
 
 fn main() {
@@ -148,17 +151,28 @@ fn main() {
     thread::sleep(Duration::from_secs(1));
     let idle: Vec<_> = peers.iter().map(|peer| Some(peer.memory())).collect();
     table.line("idle, MiB", &idle);
-    warm_cases(count, &table, &peers, &warm);
-    for (case, reference) in [("by digest", upstream.manifest_digest()), ("by tag", "t")] {
-        let [figures] = rounds(count, &peers, |peer| {
-            let path = peer.manifest(reference);
-            whole(&[get(peer.address, &path)], 1024, peer.name);
-            wrk(peer, &path)
-        });
-        table.line(&format!("manifests {case}, a second"), &figures);
+    let only = std::env::var("ONLY").ok();
+    let wanted = |case: &str| only.as_deref().is_none_or(|only| only == case);
+    if wanted("warm") {
+        warm_cases(count, &table, &peers, &warm);
     }
-    memory_case(&table, &peers, &many);
-    cold_cases(count, &table, &peers, &upstream);
+    if wanted("manifests") {
+        for (case, reference) in [("by digest", upstream.manifest_digest()), ("by tag", "t")] {
+            let [rate, cpu] = rounds(count, &peers, |peer| {
+                let path = peer.manifest(reference);
+                whole(&[get(peer.address, &path)], 1024, peer.name);
+                wrk(peer, &path)
+            });
+            table.line(&format!("manifests {case}, a second"), &rate);
+            table.line(&format!("manifests {case}: server CPU-us each"), &cpu);
+        }
+    }
+    if wanted("memory") {
+        memory_case(&table, &peers, &many);
+    }
+    if wanted("cold") {
+        cold_cases(count, &table, &peers, &upstream);
+    }
     if std::env::var_os("STARTUP").is_some() {
         startup_case(dir.path(), &upstream, peers);
     }

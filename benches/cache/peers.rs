@@ -27,12 +27,12 @@ fn free_port() -> u16 {
 impl Peer {
     fn start(name: &'static str, base: &'static str, port: u16, command: &mut Command) -> Self {
         let start = Instant::now();
-        let log = fs::File::create(std::env::temp_dir().join(format!("bench-{name}-{port}.log"))).unwrap();
-        let child = command.stdout(log.try_clone().unwrap()).stderr(log).stdin(Stdio::null()).spawn();
-        let child = child.unwrap_or_else(|error| panic!("{name} does not start: {error}"));
+        let child = command.stdout(Stdio::null()).stdin(Stdio::null()).spawn();
+        let mut child = child.unwrap_or_else(|error| panic!("{name} does not start: {error}"));
         let address = SocketAddr::from(([127, 0, 0, 1], port));
         while TcpStream::connect(address).is_err() {
             assert!(start.elapsed() < Duration::from_mins(2), "{name} does not listen");
+            assert!(child.try_wait().unwrap().is_none(), "{name} ended");
             thread::sleep(Duration::from_millis(1));
         }
         Self { name, address, base, started: start.elapsed(), child }
@@ -59,7 +59,7 @@ impl Peer {
     pub fn nginx(dir: &Path, upstream: Option<&Upstream>) -> Self {
         let port = free_port();
         let name = if upstream.is_some() { "nginx proxy_cache" } else { "nginx static" };
-        let dir = dir.join(name);
+        let dir = dir.join(name.replace(' ', "-"));
         fs::create_dir_all(dir.join("files/v2/a/manifests")).unwrap();
         fs::create_dir_all(dir.join("files/v2/a/blobs")).unwrap();
         let location = upstream.map_or_else(
@@ -73,13 +73,13 @@ impl Peer {
             },
         );
         let text = format!(
-            "daemon off; master_process on; worker_processes 2; pid {0}/pid; error_log {0}/error.log;\n\
+            "user root; daemon off; master_process on; worker_processes 2; pid {0}/pid; error_log {0}/error.log;\n\
              events {{ worker_connections 4096; }}\n\
              http {{ access_log off; sendfile on; tcp_nopush on; keepalive_requests 100000000; open_file_cache max=1000;\n\
              client_body_temp_path {0}/t1; proxy_temp_path {0}/t2; fastcgi_temp_path {0}/t3; uwsgi_temp_path {0}/t4; scgi_temp_path {0}/t5;\n\
              proxy_cache_path {0}/cache levels=1:2 keys_zone=z:10m max_size=40g use_temp_path=off; proxy_max_temp_file_size 0;\n\
              server {{ listen 127.0.0.1:{port} backlog=4096; location / {{ {location} }} }} }}\n",
-            format!("\"{}\"", dir.display()).trim_matches('"').replace(' ', "\\ "),
+            dir.display()
         );
         let config = dir.join("nginx.conf");
         fs::write(&config, text).unwrap();
@@ -104,7 +104,7 @@ impl Peer {
 
     /// Folder of the files that the static nginx serves.
     pub fn files(dir: &Path) -> PathBuf {
-        dir.join("nginx static/files/v2/a")
+        dir.join("nginx-static/files/v2/a")
     }
 
     pub fn blob(&self, digest: &str) -> String {
