@@ -1,7 +1,6 @@
 use std::collections::HashSet;
 use std::fs::File;
 use std::io;
-use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::SystemTime;
 
@@ -46,6 +45,14 @@ pub(super) struct Account {
     pub(super) written: u64,
     /// What is counted since the start.
     pub(super) usage: Usage,
+}
+
+impl Account {
+    /// Gives room back that was set aside, and what of it was written.
+    pub(super) fn release(&mut self, reserved: u64, written: u64) {
+        self.reserved = self.reserved.saturating_sub(reserved);
+        self.written = self.written.saturating_sub(written);
+    }
 }
 
 /// What a look into the index says of a blob.
@@ -210,7 +217,13 @@ impl Keeper {
         self.files().remove(&object);
         self.folder.unlink(&self.folder.path(&object))?;
         self.folder.link(&mut spool, &object)?;
-        self.account().index.put(&object, size, used_at, trust);
+        {
+            // At one moment, so that nobody counts it twice.
+            let mut account = self.account();
+            account.index.put(&object, size, used_at, trust);
+            let (reserved, written) = spool.take_room();
+            account.release(reserved, written);
+        }
         if self.durability == Durability::Full {
             journal.sync()?;
             drop(journal);
@@ -242,17 +255,16 @@ impl Keeper {
         self.make_room(blocks(size))?;
         let used_at = now();
         let put = Line::Put { object, size, used_at, hits: 0, trust: Trust::Written };
-        let written = self.write_manifest(&put, &self.folder.path(&object), &bytes);
-        self.release(blocks(size), 0);
-        written
-    }
-
-    fn write_manifest(&self, put: &Line, path: &Path, bytes: &[u8]) -> io::Result<()> {
         let mut journal = self.journal();
-        journal.append(std::slice::from_ref(put))?;
-        self.folder.replace(path, bytes)?;
-        self.account().index.apply(put.clone());
-        Ok(())
+        let written = journal
+            .append(std::slice::from_ref(&put))
+            .and_then(|()| self.folder.replace(&self.folder.path(&object), &bytes));
+        let mut account = self.account();
+        if written.is_ok() {
+            account.index.apply(put);
+        }
+        account.release(blocks(size), 0);
+        written
     }
 
     pub(super) fn touch(&self, object: &Object) {

@@ -144,8 +144,6 @@ impl Room for Keeper {
     }
 
     fn release(&self, reserved: u64, written: u64) {
-        let mut account = self.account();
-        account.reserved = account.reserved.saturating_sub(reserved);
-        account.written = account.written.saturating_sub(written);
+        self.account().release(reserved, written);
     }
 }

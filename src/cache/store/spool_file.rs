@@ -91,6 +91,11 @@ impl Spool {
         Ok(())
     }
 
+    /// Hands over the room that was set aside, and how much of it is written: whoever takes it gives it back.
+    pub(super) fn take_room(&mut self) -> (u64, u64) {
+        (std::mem::take(&mut self.reserved), std::mem::take(&mut self.written))
+    }
+
     /// Takes away the file's name, where it has one.
     pub(super) fn take_name(&mut self) -> Option<tempfile::TempPath> {
         self.named.take()
