@@ -2,7 +2,7 @@
 //!
 //! 1. What a rollout of 200 simulated nodes begins with, each answering after 20 ms: at once as many as the default of
 //!    `--concurrency` allows, and one after another. Medians of five and of three, and their ratio.
-//! 2. Peak memory of `nodes` and `diff` for 1,000 nodes whose configs are 22 KiB each (Linux: the high-water mark of the
+//! 2. Peak memory of `nodes`, `diff` and a plan for 1,000 nodes whose configs are 22 KiB each (Linux: the high-water mark of the
 //!    process). `cargo bench --bench cluster -- memory` measures this only.
 
 #![allow(
@@ -21,6 +21,9 @@ use std::time::{Duration, Instant};
 mod sim;
 
 use sim::{Cluster, Listeners, Options};
+
+/// What asks every node: what they are, what differs, and the plan of a rollout.
+const COMMANDS: [&[&str]; 3] = [&["nodes", "-o", "json"], &["diff", "-o", "json"], &["rollout", "--dry-run"]];
 
 /// Three control plane nodes and workers, each answering after a while; its files lie in a folder.
 fn cluster(nodes: usize, delay: Duration) -> (Cluster, tempfile::TempDir) {
@@ -46,6 +49,7 @@ fn run(dir: &Path, args: &[&str]) -> (Duration, u64) {
         .args(args)
         .current_dir(dir)
         .env("TALOSCONFIG", dir.join("talosconfig"))
+        .env("XDG_STATE_HOME", dir.join("state"))
         .stdout(Stdio::null())
         .stderr(Stdio::null())
         .spawn()
@@ -82,9 +86,9 @@ fn main() {
 
 fn time() {
     let (_cluster, dir) = cluster(200, Duration::from_millis(20));
-    for args in [["nodes", "-o", "json"], ["diff", "-o", "json"]] {
-        let many = median(5, dir.path(), &args);
-        let one = median(3, dir.path(), &[&args[..], &["--concurrency", "1"]].concat());
+    for args in COMMANDS {
+        let many = median(5, dir.path(), args);
+        let one = median(3, dir.path(), &[args, &["--concurrency", "1"]].concat());
         let ratio = one.as_secs_f64() / many.as_secs_f64();
         println!("{} of 200 nodes: {many:?} at once, {one:?} one after another: {ratio:.1} x", args[0]);
     }
@@ -92,8 +96,8 @@ fn time() {
 
 fn memory() {
     let (_cluster, dir) = cluster(1000, Duration::ZERO);
-    for args in [["nodes", "-o", "json"], ["diff", "-o", "json"]] {
-        let (time, peak) = run(dir.path(), &args);
+    for args in COMMANDS {
+        let (time, peak) = run(dir.path(), args);
         println!("{} of 1,000 nodes: {time:?}, {} MiB at most", args[0], peak.div_ceil(1024));
     }
 }
