@@ -118,4 +118,7 @@ fn ci_runs_the_test_command() {
         )
     );
     assert!(ci.contains("\nstep cargo test --locked\n"));
+    // Of the two binaries, `cargo run` takes this one.
+    let manifest = std::fs::read_to_string(repository("Cargo.toml")).unwrap();
+    assert!(manifest.contains("\ndefault-run = \"talmirror\"\n"));
 }
