@@ -302,7 +302,13 @@ func TestNodesRolloutFault(t *testing.T) {
 				}
 
 				got = outcomes(t, f.talmirror(t, nil, "rollout", "--resume", "--yes", "-o", "json").exits(t, 0))
-				if fmt.Sprint(got) != "map[n1:updated n2:updated n3:updated]" {
+				resumed := []string{"map[n1:updated n2:updated n3:updated]"}
+				if version < "1.13" {
+					// An image that the first attempt has pulled stays there, where none can be removed, and proves nothing more.
+					resumed = append(resumed, "map[n1:updated n2:unproven n3:updated]")
+				}
+
+				if !slices.Contains(resumed, fmt.Sprint(got)) {
 					t.Errorf("resumed: %v", got)
 				}
 
