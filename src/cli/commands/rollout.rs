@@ -2,34 +2,35 @@ use std::collections::BTreeMap;
 use std::io::IsTerminal;
 use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::time::Duration;
 
 use clap::{Args, ValueEnum};
 use jiff::Timestamp;
 use regex::Regex;
-use serde_json::json;
 
 use crate::cli::args::{Global, TalosArgs, TargetArgs, duration, pause};
-use crate::cli::drift::Drift;
 use crate::cli::error::CliError;
 use crate::cli::exit::{self, Exit};
-use crate::cli::live::{LiveNode, Selection, Session, chain, tell_errors};
+use crate::cli::live::{LiveNode, Selection, Session};
 use crate::cli::load::{Loaded, count, load};
 use crate::cli::plan::{Plan, Planned, Terms, show};
 use crate::cli::roll::{
-    Format, Gear, again, carry_out, cluster_folder, decrypt, earlier, exit_of, history, images, journals,
-    lock, sentence, settings, summary_json,
+    Format, Gear, again, carry_out, cluster_folder, earlier, exit_of, history, images, lock, sentence,
+    settings, summary_json,
 };
 use crate::cli::ui::Ui;
 use crate::inventory::{Role, Target};
-use crate::registries::Registries;
 use crate::rollout::{
-    Address, Earlier, History, Journal, Left, NodePlan, Ordering, Outcome, Pace, Placed, Policy, Reboot,
-    RebootPolicy, Record, Refusal, Subject, Summary, Wishes, look, registries_of, roll, settle, waves,
+    Address, History, Journal, Lock, Outcome, Pace, Policy, Record, Subject, Summary, roll,
 };
 use crate::sops::Settings;
-use crate::talos::{NodeClient, Observation, TalosError, observe};
+use crate::talos::NodeClient;
+
+mod planning;
+mod resuming;
+
+use planning::make_plan;
+use resuming::{address, settle_all};
 
 /// Arguments of `rollout`.
 #[derive(Debug, Args)]
@@ -125,52 +126,18 @@ impl RoleName {
 
 pub(crate) fn run(ui: &mut Ui, global: &Global, args: RolloutArgs) -> Result<Exit, CliError> {
     let mut loaded = load(ui, global)?;
+    let Pace { trial, settle, .. } = pace(&args, &loaded);
+    if trial <= settle {
+        return Err(CliError::usage(format!(
+            "a trial of {} s ends before a node has had its {} s to render the config",
+            trial.as_secs(),
+            settle.as_secs()
+        ))
+        .help("a longer --try-timeout or rollout.tryTimeout, or a shorter --settle"));
+    }
     let mut session = Session::connect(ui, global, &args.talos, Some(&loaded))?;
     let folder = folder(&session, &args)?;
-    let mut locks = Vec::new();
-    let group = TargetArgs { node: None, group: args.group.clone() };
-    let selection = match loaded.target(&group)? {
-        Target::Group(group) => Selection::Group(group),
-        Target::Base | Target::Node(_) if args.nodes.is_empty() => Selection::All,
-        Target::Base | Target::Node(_) => Selection::Nodes(&args.nodes),
-    };
-    let mut earlier = History::default();
-    if args.resume {
-        locks = lock(&session, &folder)?;
-        earlier = history(ui, &session, &folder)?;
-        let names: Vec<String> = earlier.nodes.iter().map(|node| address(&loaded, node)).collect();
-        let narrow = !matches!(selection, Selection::All);
-        if narrow {
-            session.select(Some(&loaded), selection)?;
-        }
-        let chosen = session.nodes.clone();
-        session.select(Some(&loaded), Selection::Nodes(&names))?;
-        if narrow {
-            session.nodes.retain(|node| chosen.iter().any(|other| other.target == node.target));
-        }
-        if session.nodes.is_empty() {
-            return Err(CliError::usage(format!(
-                "the rollout of `{}` has none of these nodes",
-                folder.display()
-            )));
-        }
-    } else {
-        session.select(Some(&loaded), selection)?;
-    }
-    if let Some(pattern) = &args.pattern {
-        session.nodes.retain(|node| pattern.is_match(&node.name));
-        if session.nodes.is_empty() {
-            return Err(CliError::usage(format!("no node's name fits `{pattern}`")));
-        }
-    }
-    if let Some(role) = args.role {
-        // What the inventory knows need not be asked.
-        let nodes = &loaded.inventory.nodes;
-        let other = |node: &LiveNode| {
-            nodes.get(&node.name).and_then(|node| node.role).is_some_and(|own| own != role.role())
-        };
-        session.nodes.retain(|node| !other(node));
-    }
+    let Chosen { mut locks, earlier } = choose(ui, &args, &loaded, &mut session, &folder)?;
     let is_whole = !args.resume || (args.role.is_none() && session.nodes.len() == earlier.nodes.len());
     if args.resume {
         let settled = settle_all(ui, global, &args, &loaded, &session, &folder, &earlier)?;
@@ -220,6 +187,68 @@ pub(crate) fn run(ui: &mut Ui, global: &Global, args: RolloutArgs) -> Result<Exi
     exit
 }
 
+/// What choosing nodes brings along.
+struct Chosen {
+    /// Held until the end; a rollout that begins takes them after its question.
+    locks: Vec<Lock>,
+    earlier: History,
+}
+
+/// Chooses the nodes that are meant: of an earlier rollout, where it is to go on.
+fn choose(
+    ui: &mut Ui,
+    args: &RolloutArgs,
+    loaded: &Loaded,
+    session: &mut Session,
+    folder: &Path,
+) -> Result<Chosen, CliError> {
+    let mut locks = Vec::new();
+    let group = TargetArgs { node: None, group: args.group.clone() };
+    let selection = match loaded.target(&group)? {
+        Target::Group(group) => Selection::Group(group),
+        Target::Base | Target::Node(_) if args.nodes.is_empty() => Selection::All,
+        Target::Base | Target::Node(_) => Selection::Nodes(&args.nodes),
+    };
+    let mut earlier = History::default();
+    if args.resume {
+        locks = lock(session, folder)?;
+        earlier = history(ui, session, folder)?;
+        let names: Vec<String> = earlier.nodes.iter().map(|node| address(loaded, node)).collect();
+        let narrow = !matches!(selection, Selection::All);
+        if narrow {
+            session.select(Some(loaded), selection)?;
+        }
+        let chosen = session.nodes.clone();
+        session.select(Some(loaded), Selection::Nodes(&names))?;
+        if narrow {
+            session.nodes.retain(|node| chosen.iter().any(|other| other.target == node.target));
+        }
+        if session.nodes.is_empty() {
+            return Err(CliError::usage(format!(
+                "the rollout of `{}` has none of these nodes",
+                folder.display()
+            )));
+        }
+    } else {
+        session.select(Some(loaded), selection)?;
+    }
+    if let Some(pattern) = &args.pattern {
+        session.nodes.retain(|node| pattern.is_match(&node.name));
+        if session.nodes.is_empty() {
+            return Err(CliError::usage(format!("no node's name fits `{pattern}`")));
+        }
+    }
+    if let Some(role) = args.role {
+        // What the inventory knows need not be asked.
+        let nodes = &loaded.inventory.nodes;
+        let other = |node: &LiveNode| {
+            nodes.get(&node.name).and_then(|node| node.role).is_some_and(|own| own != role.role())
+        };
+        session.nodes.retain(|node| !other(node));
+    }
+    Ok(Chosen { locks, earlier })
+}
+
 /// Returns the folder of the journal: the one that is named, the latest, or a new one.
 fn folder(session: &Session, args: &RolloutArgs) -> Result<PathBuf, CliError> {
     if args.resume {
@@ -237,12 +266,6 @@ fn folder(session: &Session, args: &RolloutArgs) -> Result<PathBuf, CliError> {
     }
 }
 
-/// Returns what a node of an earlier rollout is found by: its name, if the inventory still knows it.
-fn address(loaded: &Loaded, node: &Address) -> String {
-    let known = loaded.inventory.nodes.contains_key(&node.name);
-    if known { node.name.clone() } else { node.address.clone() }
-}
-
 fn are(nodes: usize) -> String {
     if nodes == 1 { "the node is".to_owned() } else { format!("all {nodes} nodes are") }
 }
@@ -255,228 +278,12 @@ fn pace(args: &RolloutArgs, loaded: &Loaded) -> Pace {
     }
 }
 
-/// Brings nodes that an earlier run has left in between to one config or the other; an exit code where one cannot be.
-fn settle_all(
-    ui: &mut Ui,
-    global: &Global,
-    args: &RolloutArgs,
-    loaded: &Loaded,
-    session: &Session,
-    folder: &Path,
-    history: &History,
-) -> Result<Option<Exit>, CliError> {
-    let told = |node: &LiveNode| {
-        let name = in_journal(history, loaded, node);
-        let told = history.told.get(&name).filter(|told| !told.is_settled())?;
-        Some((name, session.node(node), told))
-    };
-    let nodes: Vec<_> = session.nodes.iter().filter_map(told).collect();
-    let mut left = Vec::new();
-    for (name, node, told) in &nodes {
-        let action = match session.wait(look(node, told)) {
-            Some(Ok(Left::Revert)) => "its old config is sent again",
-            Some(Ok(Left::Commit)) => "its commit is sent again",
-            Some(Ok(Left::Reboot)) => "it is rebooted, as it was to be",
-            // Nothing is sent to it, whatever it may be.
-            _ => continue,
-        };
-        left.push((name.as_str(), action));
-    }
-    if args.output == Format::Text {
-        for (name, action) in &left {
-            ui.result(&format!("{name} was left in between: {action}\n"))?;
-        }
-        ui.flush()?;
-    } else if !left.is_empty() {
-        let nodes = left.iter().map(|(name, action)| json!({"name": name, "action": action}));
-        let at = Timestamp::now().to_string();
-        ui.json_line(&json!({"at": at, "event": "left", "nodes": nodes.collect::<Vec<_>>()}))?;
-    }
-    if !left.is_empty() {
-        confirm(global, args, &format!("Bring {} to one config first?", count(left.len(), "node")))?;
-    }
-    let (journal, _) = Journal::open(folder, None)?;
-    journal.add(Record::Resume)?;
-    let open = decrypt(global);
-    let gear = Gear {
-        journal,
-        pace: pace(args, loaded),
-        images: Vec::new(),
-        control_plane: control_plane(loaded, session, &[]),
-        again: resume(global, args, None),
-    };
-    let done = carry_out(ui, session, gear, args.output, |crew| async move {
-        let mut summary = Summary::default();
-        for (name, node, told) in nodes {
-            if let Some(outcome) = settle(&crew, &name, &node, told, &open).await? {
-                summary.ended.push((name, outcome));
-            }
-        }
-        summary.interrupted = *crew.stop.borrow();
-        Ok::<_, CliError>(summary)
-    })?;
-    let Some(summary) = done.transpose()? else { return Ok(Some(exit::INTERRUPTED)) };
-    let open = |outcome: &Outcome| matches!(outcome, Outcome::Unknown { .. } | Outcome::WantsReboot { .. });
-    let unknown = summary.named(open);
-    if unknown.is_empty() && summary.interrupted {
-        let next = resume(global, args, None);
-        let what = "stopped: what was left in between has one config or the other";
-        return end(ui, args.output, &summary, exit::INTERRUPTED, what, Some(&next)).map(Some);
-    }
-    if unknown.is_empty() {
-        return Ok(None);
-    }
-    let mut next = format!("look at {}, then: {}", unknown.join(", "), resume(global, args, None));
-    let others: Vec<&str> = history.nodes.iter().map(|node| node.name.as_str()).collect();
-    let others: Vec<&str> = others.into_iter().filter(|name| !unknown.contains(name)).collect();
-    if !others.is_empty() {
-        next += &format!("; or go on with the others: {}", resume(global, args, Some(&others)));
-    }
-    end(ui, args.output, &summary, exit_of(&summary), &sentence(&summary), Some(&next)).map(Some)
-}
-
-/// Returns what a node is called in the journal.
-fn in_journal(history: &History, loaded: &Loaded, node: &LiveNode) -> String {
-    let found = history.nodes.iter().find(|told| address(loaded, told) == node.name);
-    found.map_or_else(|| node.name.clone(), |told| told.name.clone())
-}
-
-/// Asks every node and says what it gets; an exit code where one cannot be worked on.
-fn make_plan(
-    ui: &mut Ui,
-    global: &Global,
-    args: &RolloutArgs,
-    loaded: &mut Loaded,
-    session: &Session,
-    folder: &Path,
-) -> Result<Result<Plan, Exit>, CliError> {
-    let wishes = wishes(args, loaded);
-    let seen = session.each(|node| async move { observe(&node).await });
-    // Read after the nodes: what one of them runs with was announced before it was sent.
-    let journals = journals(ui, session, folder)?;
-    let mut nodes: Vec<Planned> = Vec::new();
-    let mut errors: Vec<(LiveNode, TalosError)> = Vec::new();
-    let mut refusals: Vec<(String, Refusal)> = Vec::new();
-    let mut shared: Vec<Arc<Registries>> = Vec::new();
-    for (node, seen) in seen {
-        let seen = match seen {
-            Ok(Observation { active: Err(error), .. }) | Err(error) => {
-                errors.push((node, error));
-                continue;
-            }
-            Ok(seen) => seen,
-        };
-        let other = |role: RoleName| seen.role.as_deref() != Some(role.role().as_str());
-        if args.role.is_some_and(other) {
-            continue;
-        }
-        let wanted = wanted(ui, loaded, &node, &seen, &mut shared)?;
-        let current = seen.active.as_ref().map(|active| registries_of(&active.text)).unwrap_or_default();
-        match NodePlan::of(&seen, &wanted, &wishes, told_of(&journals, &node, &seen)) {
-            Ok(plan) => {
-                let drift = Drift::new(current, Registries::clone(&wanted));
-                nodes.push(Planned { node, plan, drift });
-            }
-            Err(refusal) => refusals.push((node.name, refusal)),
-        }
-    }
-    tell_errors(ui, errors.iter().map(|(node, error)| (node, error)));
-    for (name, refusal) in &refusals {
-        ui.warn(&format!("{name}: {refusal}"), Some(&refusal.help()));
-        for change in refusal.changes() {
-            ui.warn(&format!("{name}: the config on disk and the one that runs differ: {change}"), None);
-        }
-    }
-    if !errors.is_empty() || !refusals.is_empty() {
-        let exit = if errors.is_empty() { exit::STOPPED } else { exit::REMOTE };
-        let reason = |text: String| Outcome::Untouched { reason: text };
-        let errors = errors.iter().map(|(node, error)| (node.name.clone(), reason(chain(error))));
-        let refused = refusals.iter().map(|(name, refusal)| (name.clone(), reason(refusal.to_string())));
-        let ended: Vec<_> = errors.chain(refused).collect();
-        let names: Vec<&str> = ended.iter().map(|(name, _)| name.as_str()).collect();
-        let last = format!("no node was touched, because of {}", names.join(", "));
-        let left = nodes.iter().map(|planned| planned.node.name.clone()).collect();
-        let summary = Summary { ended, left, interrupted: false };
-        let others: Vec<&str> = summary.left.iter().map(String::as_str).collect();
-        let next = if others.is_empty() {
-            "mend that".to_owned()
-        } else if args.resume {
-            format!("mend that, or go on with the others: {}", resume(global, args, Some(&others)))
-        } else {
-            let more = [("-n", others.join(","))];
-            let others = again("rollout", global, &args.talos, args.journal.as_ref(), &more);
-            format!("mend that, or begin with the others: {others}")
-        };
-        return end(ui, args.output, &summary, exit, &last, Some(&next)).map(Err);
-    }
-    if nodes.is_empty() {
-        return Err(CliError::usage("no node is of that role"));
-    }
-    let changed = nodes.iter().filter(|planned| !planned.plan.changes.is_empty());
-    let placed = changed.map(|planned| Placed {
-        name: planned.node.name.clone(),
-        role: planned.plan.role,
-        reboots: planned.plan.route.reboot == Reboot::After,
-    });
-    let placed: Vec<Placed> = placed.collect();
-    let inventory = &loaded.inventory.rollout;
-    let canary = if args.canary.is_empty() { &inventory.canary } else { &args.canary };
-    let max_parallel = args.max_parallel.map_or(inventory.max_parallel, NonZeroUsize::get);
-    let waves = waves(&placed, &Ordering { stages: &inventory.order, canary, max_parallel });
-    Ok(Ok(Plan { nodes, waves }))
-}
-
-/// Returns what journals tell of the config that a node runs with.
-fn told_of(journals: &[(String, History)], node: &LiveNode, seen: &Observation) -> Earlier {
-    let (Ok(active), Some(version)) = (&seen.active, seen.talos_version()) else { return Earlier::Nothing };
-    let configs = (active, seen.persistent.as_ref());
-    Earlier::of(journals, &node.name, &node.target.to_string(), configs, &version)
-}
-
 /// Returns the command that goes on, with all nodes or with some.
 fn resume(global: &Global, args: &RolloutArgs, nodes: Option<&[&str]>) -> String {
     let own = (args.resume && !args.nodes.is_empty()).then(|| args.nodes.join(","));
     let nodes = nodes.map(|nodes| nodes.join(",")).or(own);
     let more: Vec<_> = nodes.map(|nodes| ("-n", nodes)).into_iter().collect();
     again("rollout --resume", global, &args.talos, args.journal.as_ref(), &more)
-}
-
-fn wishes(args: &RolloutArgs, loaded: &Loaded) -> Wishes {
-    let reboot = args.reboot.as_deref().unwrap_or(&loaded.inventory.rollout.reboot);
-    Wishes {
-        images: images(loaded),
-        require_hit: loaded.inventory.verify.require_mirror_hit,
-        reboot: if reboot == "if-needed" { RebootPolicy::IfNeeded } else { RebootPolicy::Never },
-    }
-}
-
-/// Returns what a node is to have; nodes that are to have the same share it.
-fn wanted(
-    ui: &mut Ui,
-    loaded: &mut Loaded,
-    node: &LiveNode,
-    seen: &Observation,
-    shared: &mut Vec<Arc<Registries>>,
-) -> Result<Arc<Registries>, CliError> {
-    let target = if node.known {
-        Target::Node(&node.name)
-    } else {
-        ui.warn(
-            &format!("{}: the inventory does not know this node", node.name),
-            Some("it gets the settings that every node starts from"),
-        );
-        Target::Base
-    };
-    let version = seen.talos_version().or_else(|| loaded.inventory.version(target).cloned());
-    let version = version.unwrap_or_else(crate::cli::load::default_version);
-    loaded.check_version(target, &version).map_err(|error| error.context(node.name.clone()))?;
-    let wanted = loaded.inventory.registries(target, &version, &mut loaded.sources)?;
-    if let Some(same) = shared.iter().find(|other| ***other == wanted) {
-        return Ok(Arc::clone(same));
-    }
-    let wanted = Arc::new(wanted);
-    shared.push(Arc::clone(&wanted));
-    Ok(wanted)
 }
 
 fn confirm(global: &Global, args: &RolloutArgs, question: &str) -> Result<(), CliError> {

@@ -321,32 +321,3 @@ async fn the_cap_holds_at_every_moment_and_what_is_popular_stays() {
     assert!(peak > cap / 2 && usage.evicted > 0 && objects > usage.blobs, "{peak} {usage:?}");
     assert!(hits * 2 > pulls, "{hits} hits of {pulls}");
 }
-
-/// Start-up with many blobs; prints figures. `cargo test --release --test it many_blobs -- --ignored --nocapture`.
-#[tokio::test]
-#[ignore = "takes a minute; a measurement"]
-async fn starting_with_many_blobs() {
-    let dir = tempfile::tempdir().unwrap();
-    drop(open(dir.path(), 1 << 40).await);
-    for n in 0..100_000_u32 {
-        let digest = talmirror::oci::digest_of(talmirror::image::Algorithm::Sha256, &n.to_le_bytes());
-        let path = blob_path(dir.path(), &digest);
-        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
-        std::fs::write(path, n.to_le_bytes()).unwrap();
-    }
-    std::fs::remove_file(dir.path().join("index")).unwrap();
-    for what in ["without an index", "with one", "with one, after a kill"] {
-        let begun = Instant::now();
-        let store = open(dir.path(), 1 << 40).await;
-        eprintln!("start with 100,000 blobs {what}: {:?}, {}", begun.elapsed(), memory());
-        assert_eq!(store.usage().await.unwrap().blobs, 100_000);
-        if what == "without an index" {
-            store.close().await.unwrap();
-        }
-    }
-}
-
-fn memory() -> String {
-    let status = std::fs::read_to_string("/proc/self/status").unwrap();
-    status.lines().find(|line| line.starts_with("VmRSS")).unwrap().to_owned()
-}

@@ -440,3 +440,13 @@ fn the_journal_of_another_cluster_is_refused() {
     }
     assert_eq!(site.applies("cp-1").len(), applies);
 }
+
+/// A trial that is over before the node may have rendered could only fail.
+#[test]
+fn a_trial_is_longer_than_what_a_node_may_take() {
+    let site = Site::standard();
+    let short = site.place.run("rollout --yes --try-timeout 30s").ends(2);
+    assert!(short.stderr.contains("a trial of 30 s ends before a node has had its 60 s"), "{short}");
+    assert!(short.stderr.contains("help: a longer --try-timeout"), "{short}");
+    assert!(site.applies("w-1").is_empty());
+}
