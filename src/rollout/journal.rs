@@ -1,5 +1,6 @@
 use std::collections::BTreeMap;
 
+use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use super::config::{Digest, Known};
@@ -148,16 +149,19 @@ pub struct History {
 /// What a journal says of a node.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct NodeHistory {
-    /// The file of the first original, to which a rollback goes, and its digest.
+    /// The file of the original to which a rollback goes, and its digest: the first one, or the first since another hand
+    /// has changed it between two attempts.
     pub first: Option<(String, Digest)>,
     /// The file of the original of the last attempt.
     pub file: Option<String>,
     /// The configs of the last attempt.
     pub known: Option<Known>,
-    /// The configs that any attempt has given it, or was to: all of them are the rollout's own.
+    /// The configs that any attempt since that original has given it, or was to: all of them are the rollout's own.
     pub ours: Vec<Digest>,
     /// What was sent last, whatever came of it.
     pub sent: Option<Sending>,
+    /// When, where the journal's time can be read.
+    pub sent_at: Option<Timestamp>,
     /// Whether it was to be rebooted after the commit.
     pub reboots: bool,
     /// Whether it was asked to reboot since.
@@ -195,10 +199,10 @@ impl History {
         let mut cut = None;
         for (at, text) in whole.lines().enumerate() {
             let line = at + 1;
-            let record = match read(text) {
-                Ok((whole, record)) => {
+            let Line { at, record } = match read(text) {
+                Ok((whole, found)) => {
                     history.unreadable.extend((!whole).then_some(line));
-                    record
+                    found
                 }
                 // A record of another version is whole, and may be one that matters.
                 Err(source) if source.is_data() => return Err(JournalError::Line { line, source }),
@@ -210,7 +214,7 @@ impl History {
             };
             cut = None;
             started |= matches!(record, Record::Start { .. });
-            history.add(record);
+            history.add(&at, record);
         }
         match cut {
             Some(error) => Err(error),
@@ -219,7 +223,7 @@ impl History {
         }
     }
 
-    fn add(&mut self, record: Record) {
+    fn add(&mut self, at: &str, record: Record) {
         match record {
             Record::Start { id, context, cluster, nodes, .. } => {
                 (self.id, self.context, self.nodes) = (id, context, nodes);
@@ -229,7 +233,13 @@ impl History {
             Record::Node { node, file, before, strict, wanted, reboots } => {
                 let told = self.told.entry(node).or_default();
                 let before = Digest::from_text(&before);
-                told.first.get_or_insert((file.clone(), before.clone()));
+                let is_ours = told.first.as_ref().is_some_and(|(_, first)| *first == before)
+                    || told.ours.contains(&before);
+                if !is_ours {
+                    // Somebody else's change is not undone with ours.
+                    told.first = Some((file.clone(), before.clone()));
+                    told.ours.clear();
+                }
                 told.file = Some(file);
                 let wanted = Digest::from_text(&wanted);
                 let strict = strict.as_deref().map(Digest::from_text);
@@ -240,7 +250,7 @@ impl History {
             }
             Record::Send { node, what } => {
                 let told = self.told.entry(node).or_default();
-                told.sent = Sending::find(&what);
+                (told.sent, told.sent_at) = (Sending::find(&what), at.parse().ok());
                 told.outcome = None;
             }
             Record::Reboot { node } => self.told.entry(node).or_default().rebooted = true,
@@ -250,6 +260,10 @@ impl History {
             }
             Record::Done { node, outcome, .. } => {
                 let told = self.told.entry(node).or_default();
+                if outcome == "untouched" && told.outcome.is_some() {
+                    // Nothing was sent: what became of it before still holds.
+                    return;
+                }
                 if outcome != "unknown" {
                     told.removed.clear();
                 }
@@ -278,16 +292,16 @@ impl NodeHistory {
     }
 }
 
-/// Reads a line's record, and whether that is all of the line: the next line may follow on one that was cut off.
-fn read(text: &str) -> Result<(bool, Record), serde_json::Error> {
+/// Reads a line, and whether that is all of the line: the next line may follow on one that was cut off.
+fn read(text: &str) -> Result<(bool, Line), serde_json::Error> {
     let error = match serde_json::from_str::<Line>(text) {
-        Ok(line) => return Ok((true, line.record)),
+        Ok(line) => return Ok((true, line)),
         Err(error) => error,
     };
     // Within a string the quotes would be escaped.
     let last = text.rfind("{\"at\":").filter(|begin| *begin > 0).and_then(|begin| text.get(begin..));
     match last.map(serde_json::from_str::<Line>) {
-        Some(Ok(line)) => Ok((false, line.record)),
+        Some(Ok(line)) => Ok((false, line)),
         _ => Err(error),
     }
 }
@@ -305,6 +319,13 @@ pub enum Left {
     Reboot,
     /// Nobody knows what a config is that came in the middle of it.
     Foreign,
+}
+
+impl Left {
+    /// Returns whether something is sent to the node for it.
+    pub fn sends(self) -> bool {
+        matches!(self, Self::Revert | Self::Commit | Self::Reboot)
+    }
 }
 
 /// Decides what is left to do on a node: by what it runs with first, and by the journal where that leaves it open.

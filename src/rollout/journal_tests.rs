@@ -53,9 +53,37 @@ fn a_line_is_an_object() {
 
 #[test]
 fn the_first_original_is_what_a_rollback_goes_to() {
-    let told = told(&[node("a", "1"), send(Sending::Commit), done("updated"), node("b", "2")]);
+    let told = told(&[node("a", "1"), send(Sending::Commit), done("updated"), node("b", "w")]);
     assert_eq!(told.first, Some(("a".to_owned(), Digest::from_text("1"))));
     assert_eq!((told.file.as_deref(), told.sent, told.outcome), (Some("b"), None, None));
+}
+
+/// What another hand has applied between two attempts is what a rollback of the second goes back to.
+#[test]
+fn a_change_between_two_attempts_is_not_rolled_back() {
+    let committed = [node("a", "1"), send(Sending::Commit), done("updated")];
+    let told = |more: &[Record]| told(&committed.iter().chain(more).cloned().collect::<Vec<_>>());
+    let changed = told(&[node("b", "2")]);
+    assert_eq!(changed.first, Some(("b".to_owned(), Digest::from_text("2"))));
+    assert_eq!(changed.ours, ["s", "w"].map(Digest::from_text));
+    let whose = ["1", "2", "w"].map(|config| changed.whose(&Digest::from_text(config)));
+    assert_eq!(whose, [Which::Other, Which::Old, Which::Wanted]);
+    let original = ("a".to_owned(), Digest::from_text("1"));
+    assert_eq!(told(&[node("c", "1")]).first, Some(original.clone()));
+    assert_eq!(told(&[node("c", "s")]).first, Some(original));
+}
+
+#[test]
+fn a_node_that_was_left_alone_keeps_what_became_of_it() {
+    let told = |more: &[Record]| {
+        let begun = [node("a", "1"), send(Sending::Commit)];
+        told(&begun.iter().chain(more).cloned().collect::<Vec<_>>()).outcome
+    };
+    for outcome in ["updated", "wants-reboot", "unknown"] {
+        assert_eq!(told(&[done(outcome), done("untouched")]).as_deref(), Some(outcome));
+    }
+    assert_eq!(told(&[done("untouched")]).as_deref(), Some("untouched"));
+    assert_eq!(told(&[done("updated"), done("reverted")]).as_deref(), Some("reverted"));
 }
 
 #[test]
