@@ -2,7 +2,7 @@
 
 use super::config::{Known, registries_of};
 use super::gate::{Absence, etcd_flaws, node_flaws};
-use super::machine::Seen;
+use super::machine::{OnDisk, Seen, Which};
 use super::verdict::{Rendered, hosts_to_read, rendering_flaws};
 use crate::registries::{CRI_TOML, IMAGE_CACHE_ENDPOINT, TalosVersion, hosts_path};
 use crate::secret::Secret;
@@ -26,8 +26,12 @@ pub(super) fn chain(error: &dyn std::error::Error) -> String {
 /// Reads which config a node runs with, and which it has on disk.
 pub(super) async fn runs(node: &NodeClient, known: &Known, version: &TalosVersion) -> Seen {
     let configs = async {
-        let active = node.active_config().await?;
+        let mut active = node.active_config().await?;
         let persistent = if version.has_persistent_config() { node.persistent_config().await? } else { None };
+        if known.on_disk(persistent.as_ref(), version) == OnDisk::Is(Which::Other) {
+            // What somebody has applied between the two answers is not only staged.
+            active = node.active_config().await?;
+        }
         Ok::<_, TalosError>((active, persistent))
     };
     match configs.await {
