@@ -1,5 +1,7 @@
 //! What earlier rollouts tell of the config that a node runs with, before another is planned for it.
 
+use std::cmp::Reverse;
+
 use super::config::{Digest, Known};
 use super::journal::{History, Left, NodeHistory, left};
 use super::machine::OnDisk;
@@ -15,10 +17,14 @@ pub enum Earlier {
     Original,
     /// One of them has not ended there: the config is on trial, or nobody knows. The text says where its journal is.
     Unfinished(String),
+    /// One of them has committed what it runs with, and the reboot that was to follow has not come. The text says where
+    /// its journal is.
+    WantsReboot(String),
 }
 
 impl Earlier {
-    /// Finds out what journals tell, the newest first, each with the place where it is.
+    /// Finds out what journals tell, each with the place where it is: that one first which has sent something to the
+    /// node last, and the first given where the times do not say.
     pub fn of(
         journals: &[(String, History)],
         name: &str,
@@ -30,17 +36,32 @@ impl Earlier {
         let digest = Digest::of(&active.text);
         let mut newest = true;
         let mut found = Self::Nothing;
-        for (place, history) in journals {
-            let Some((told, known)) = told(history, name, address) else { continue };
+        let of_node =
+            |(place, history)| told(history, name, address).map(|(told, known)| (place, told, known));
+        let mut all: Vec<(&String, &NodeHistory, &Known)> =
+            journals.iter().map(|(place, history)| (place, history)).filter_map(of_node).collect();
+        all.sort_by_key(|(_, told, _)| Reverse(told.sent_at));
+        for (place, told, known) in all {
             let disk = known.on_disk(persistent, version);
             let is = known.which(&active.text);
             let on_disk = disk == OnDisk::Is(is) || is_booted(active, persistent, version);
             // What a later rollout has settled is no concern of an earlier one, nor is what the node has booted with.
-            let open = !on_disk && newest && matches!(left(told, is, disk), Left::Revert | Left::Commit);
+            let left = left(told, is, disk);
+            // A commit of which nobody knows whether it has arrived is more than a reboot that is to come.
+            let is_committed = on_disk || told.outcome.as_deref() == Some("wants-reboot");
+            let is_open = match left {
+                Left::Revert | Left::Commit => !on_disk,
+                Left::Reboot => !is_committed,
+                Left::Nothing | Left::Foreign => false,
+            };
+            let open = newest && is_open;
             // The strict variant is its node's own only where it is seen on disk.
             let strict = known.strict.as_ref() == Some(&digest) && known.before != digest;
             if open || (!on_disk && newest && strict) {
                 return Self::Unfinished(place.clone());
+            }
+            if newest && left == Left::Reboot {
+                return Self::WantsReboot(place.clone());
             }
             if known.before == digest {
                 found = Self::Original;
@@ -84,6 +105,10 @@ mod tests {
     }
 
     fn journal(place: &str, records: &[(&str, &str)]) -> (String, History) {
+        journal_at(place, "t", false, records)
+    }
+
+    fn journal_at(place: &str, at: &str, reboots: bool, records: &[(&str, &str)]) -> (String, History) {
         let node = "n1".to_owned();
         let nodes = vec![crate::rollout::Address { name: node.clone(), address: "10.0.0.1".to_owned() }];
         let (id, version, context) = (String::new(), String::new(), String::new());
@@ -94,7 +119,7 @@ mod tests {
             before: digest("old"),
             strict: Some(digest("strict")),
             wanted: digest("wanted"),
-            reboots: false,
+            reboots,
         });
         for (record, word) in records {
             let (node, word) = (node.clone(), (*word).to_owned());
@@ -103,7 +128,7 @@ mod tests {
                 _ => Record::Done { node, outcome: word, reason: None },
             });
         }
-        let lines = all.into_iter().map(|record| Line { at: "t".to_owned(), record }.to_text());
+        let lines = all.into_iter().map(|record| Line { at: at.to_owned(), record }.to_text());
         (place.to_owned(), History::parse(&lines.collect::<String>()).unwrap())
     }
 
@@ -140,6 +165,46 @@ mod tests {
         }
         let later = [journal("d", &[("send", "commit"), ("done", "updated")])];
         assert_eq!(ask(&later, "strict", 1, &shows), Earlier::Nothing, "it was booted with");
+    }
+
+    /// Where the folders lie says nothing of which rollout was there last.
+    #[test]
+    fn the_journal_that_has_sent_last_counts() {
+        let shows = TalosVersion::minor(1, 10);
+        let active = ConfigResource::set("wanted", 2);
+        let ask =
+            |journals: &[(String, History)]| Earlier::of(journals, "n1", "10.0.0.1", (&active, None), &shows);
+        let updated =
+            journal_at("a", "2026-01-02T03:04:05Z", false, &[("send", "commit"), ("done", "updated")]);
+        let killed = journal_at("b", "2026-01-02T03:04:05.5Z", false, &[("send", "try")]);
+        for journals in [[updated.clone(), killed.clone()], [killed, updated.clone()]] {
+            assert_eq!(ask(&journals), Earlier::Unfinished("b".to_owned()));
+        }
+        let before = journal_at("b", "2026-01-02T03:04:04.5Z", false, &[("send", "try")]);
+        assert_eq!(ask(&[before, updated]), Earlier::Nothing);
+    }
+
+    #[test]
+    fn a_reboot_that_has_not_come_is_not_forgotten() {
+        let wanted = |records: &[(&str, &str)]| [journal_at("a", "t", true, records)];
+        let ask = |journals: &[(String, History)], disk: Option<&str>, version: TalosVersion| {
+            let (active, disk) =
+                (ConfigResource::set("wanted", 1), disk.map(|disk| ConfigResource::set(disk, 1)));
+            Earlier::of(journals, "n1", "10.0.0.1", (&active, disk.as_ref()), &version)
+        };
+        let wants = Earlier::WantsReboot("a".to_owned());
+        let left = wanted(&[("send", "commit"), ("done", "wants-reboot")]);
+        let (shows, hides) = (TalosVersion::minor(1, 10), TalosVersion::minor(1, 9));
+        assert_eq!(ask(&left, Some("wanted"), shows.clone()), wants);
+        assert_eq!(ask(&left, None, hides.clone()), wants);
+        // It has booted since, or a later rollout has seen to it.
+        assert_eq!(ask(&left, None, shows.clone()), Earlier::Nothing);
+        let done = [journal("b", &[("send", "commit"), ("done", "updated")]), left[0].clone()];
+        assert_eq!(ask(&done, Some("wanted"), shows.clone()), Earlier::Nothing);
+        // Killed before the commit was seen to be on disk.
+        let killed = wanted(&[("send", "commit")]);
+        assert_eq!(ask(&killed, Some("wanted"), shows), wants);
+        assert_eq!(ask(&killed, None, hides), Earlier::Unfinished("a".to_owned()));
     }
 
     #[test]

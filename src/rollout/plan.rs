@@ -52,6 +52,8 @@ pub struct NodePlan {
     pub requires_hit: bool,
     /// What the pulls of images will not prove, though mirrors have to prove themselves.
     pub unproven: Vec<String>,
+    /// The place of the journal of an earlier rollout, whose commit was to be followed by a reboot that has not come.
+    pub owes_reboot: Option<String>,
 }
 
 /// Why a node cannot be worked on.
@@ -155,13 +157,14 @@ impl NodePlan {
                 return Err(Refusal::Pending { pending, changes });
             }
         }
-        match earlier {
+        let owes_reboot = match earlier {
             Earlier::Unfinished(place) => return Err(Refusal::Unfinished(place)),
+            Earlier::WantsReboot(place) => Some(place),
             Earlier::Nothing if may_be_on_trial(active, seen.persistent.as_ref(), &version) => {
                 return Err(Refusal::Unsure);
             }
-            Earlier::Nothing | Earlier::Original => {}
-        }
+            Earlier::Nothing | Earlier::Original => None,
+        };
         if version.breaks_tls_paths() && !wanted.tls.is_empty() {
             return Err(Refusal::BreaksTls(seen.version.tag.clone()));
         }
@@ -170,10 +173,18 @@ impl NodePlan {
         let configs = Configs::of(&active.text, wanted, &version, proof)?;
         let changes = diff(&registries_of(&active.text), wanted);
         let auth = changes.iter().any(|change| change.kind == Kind::Auth);
-        let reboots = auth && !version.reloads_auth() && wishes.reboot == RebootPolicy::IfNeeded;
+        // What an earlier rollout still owes comes with this one's.
+        let needed = !changes.is_empty() && (auth || owes_reboot.is_some());
+        let reboots = needed && !version.reloads_auth() && wishes.reboot == RebootPolicy::IfNeeded;
         let doubts = unproven(&wishes.images, wanted, seen.image_cache.as_deref());
         let mut notes =
             if changes.is_empty() { Vec::new() } else { notes(seen, &version, auth, reboots, wishes) };
+        if let Some(place) = &owes_reboot {
+            notes.push(format!(
+                "an earlier rollout was to reboot it after its commit, and has not: `talmirror rollout --resume \
+                 --journal {place}` does"
+            ));
+        }
         if wishes.require_hit && !changes.is_empty() {
             notes.extend(doubts.iter().map(|doubt| format!("not proven: {doubt}")));
         }
@@ -206,6 +217,7 @@ impl NodePlan {
             notes,
             changes,
             version,
+            owes_reboot,
         })
     }
 
