@@ -12,6 +12,8 @@ use crate::sops::{self, Settings, SopsError, os_random, write_atomically};
 
 /// The journal's name in its folder.
 pub const NAME: &str = "journal.ndjson";
+/// The file in a cluster's folder that says where its other journals are.
+pub const ELSEWHERE: &str = "journals.txt";
 /// The key under which an encrypted original stands.
 const KEY: &str = "config";
 
@@ -251,6 +253,45 @@ pub fn newest(folder: &Path) -> Vec<PathBuf> {
     found
 }
 
+/// Writes into a cluster's folder where a journal of it lies, if it lies elsewhere; returns when that is on disk.
+///
+/// Whoever calls it holds the cluster's lock.
+pub fn remember(cluster: &Path, folder: &Path) -> Result<(), StoreError> {
+    let path = cluster.join(ELSEWHERE);
+    let failed = |source| StoreError::Write { path: path.clone(), source };
+    let (own, folder) =
+        (std::path::absolute(cluster).map_err(failed)?, std::path::absolute(folder).map_err(failed)?);
+    if folder.starts_with(&own) {
+        return Ok(());
+    }
+    let mut all = elsewhere(cluster)?;
+    if all.contains(&folder) {
+        return Ok(());
+    }
+    all.push(folder);
+    let mut text = String::new();
+    for folder in &all {
+        let line = folder.to_str().filter(|line| !line.contains('\n')).ok_or_else(|| {
+            let why = format!("`{}` is no line of text", folder.display());
+            failed(io::Error::new(io::ErrorKind::InvalidInput, why))
+        })?;
+        text.push_str(line);
+        text.push('\n');
+    }
+    make_folder(cluster)?;
+    write_atomically(&path, text.as_bytes()).map(drop).map_err(failed)
+}
+
+/// Returns the folders of a cluster's journals that lie elsewhere, the one first that was written down first.
+pub fn elsewhere(cluster: &Path) -> Result<Vec<PathBuf>, StoreError> {
+    let path = cluster.join(ELSEWHERE);
+    match fs::read_to_string(&path) {
+        Ok(text) => Ok(text.lines().filter(|line| !line.is_empty()).map(PathBuf::from).collect()),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Vec::new()),
+        Err(source) => Err(StoreError::Read { path, source }),
+    }
+}
+
 /// Makes one text of a whole config, so that SOPS encrypts its comments, too, and gives back every byte.
 fn wrap(text: &Secret<String>) -> Secret<String> {
     Secret::new(format!("{KEY}: {}\n", serde_json::Value::from(text.expose().as_str())))
@@ -334,6 +375,18 @@ mod tests {
         super::history(&folder).unwrap();
         assert_eq!(latest(place.path()), Some(folder));
         assert_eq!(latest(&place.path().join("gone")), None);
+    }
+
+    #[test]
+    fn journals_that_lie_elsewhere_are_remembered_once() {
+        let place = tempfile::tempdir().unwrap();
+        let (cluster, other) = (place.path().join("c"), place.path().join("other place"));
+        assert!(elsewhere(&cluster).unwrap().is_empty());
+        for folder in [&cluster.join("own"), &other, &place.path().join("more"), &other] {
+            remember(&cluster, folder).unwrap();
+        }
+        assert_eq!(elsewhere(&cluster).unwrap(), [other, place.path().join("more")]);
+        assert!(matches!(remember(&cluster, Path::new("/a\nb")), Err(StoreError::Write { .. })));
     }
 
     /// A disk that takes only so much.
