@@ -163,28 +163,37 @@ pub async fn look(node: &NodeClient, told: &NodeHistory) -> Result<Left, String>
 
 /// Brings a node that an earlier run has left in between to its old or its new config; [`None`]: there is nothing to do.
 ///
-/// The node is believed more than the journal.
+/// The node is believed more than the journal. `shown` is what [`look`] has found, and the user was asked about: nothing
+/// else is sent. What cannot be found out, or has no original that can be read, is [`Outcome::Unknown`].
 pub async fn settle(
     crew: &Arc<Crew>,
     name: &str,
     node: &NodeClient,
     told: &NodeHistory,
+    shown: Result<Left, String>,
     decrypt: &Decrypt<'_>,
-) -> Result<Option<Outcome>, StoreError> {
+) -> Option<Outcome> {
     let (Some(known), Some(file), false) = (&told.known, &told.file, told.is_settled()) else {
-        return Ok(None);
+        return None;
     };
     let started = Instant::now();
+    let unknown = |reason: String| {
+        let hand = Hand::new(Arc::clone(crew), name, node, &TalosVersion::minor(1, 14), known.clone());
+        Some(hand.done(Outcome::Unknown { reason, by_itself: by_itself(told) }, started))
+    };
+    let shown = match shown {
+        Ok(shown) => shown,
+        Err(reason) => return unknown(reason),
+    };
     let found = match find(node).await {
         Ok(found) => found,
-        Err(reason) => {
-            let hand = Hand::new(Arc::clone(crew), name, node, &TalosVersion::minor(1, 14), known.clone());
-            let by_itself = by_itself(told);
-            return Ok(Some(hand.done(Outcome::Unknown { reason, by_itself }, started)));
-        }
+        Err(reason) => return unknown(reason),
     };
     let mut hand = Hand::new(Arc::clone(crew), name, node, &found.version, known.clone());
     let left = found.left(told, known);
+    if left.sends() && !shown.sends() {
+        return unknown("it has changed since it was looked at, and nobody was asked about that".to_owned());
+    }
     hand.role = found.role;
     hand.removed = removed(told);
     let may_have_booted = matches!(left, Left::Commit | Left::Nothing) && told.rebooted;
@@ -196,21 +205,24 @@ pub async fn settle(
     let progress = match left {
         Left::Nothing => {
             hand.give_back_images(&Outcome::Unchanged).await;
-            return Ok(None);
+            return None;
         }
         Left::Foreign => {
             let reason = "somebody else has applied another config in the middle of it".to_owned();
             let outcome = Outcome::Unknown { reason, by_itself: ByItself::Foreign };
-            return Ok(Some(hand.done(outcome, started)));
+            return Some(hand.done(outcome, started));
         }
         Left::Revert => Progress::reverting(BARE, "an earlier run was cut off"),
         Left::Commit => Progress::committing(BARE),
         Left::Reboot => Progress::rebooting(Route { reboot: Reboot::After, ..BARE }),
     };
-    let before = found.original(crew, file, &known.before, decrypt)?;
+    let before = match found.original(crew, file, &known.before, decrypt) {
+        Ok(before) => before,
+        Err(error) => return unknown(chain(&error)),
+    };
     // Where it is committed, what runs is what is wanted.
     hand.configs = Some(Configs { before, is_strict: false, strict: None, wanted: found.active });
-    Ok(Some(hand.run(progress, None, started).await))
+    Some(hand.run(progress, None, started).await)
 }
 
 /// Returns the images that an earlier run has removed and may not have pulled again.
@@ -232,49 +244,58 @@ fn by_itself(told: &NodeHistory) -> ByItself {
 
 /// Puts a node back to what it had before the rollout, if it has what the rollout gave it, in whichever attempt.
 ///
-/// That a node is not well is no reason to leave it with what may have made it so: it is only told.
+/// That a node is not well is no reason to leave it with what may have made it so: it is only told. One that does not
+/// answer, or whose original cannot be read, is left alone, and so is what the journal knows of it.
 pub async fn restore(
     crew: &Arc<Crew>,
     name: &str,
     node: &NodeClient,
     told: &NodeHistory,
     decrypt: &Decrypt<'_>,
-) -> Result<Outcome, StoreError> {
+) -> Outcome {
     let started = Instant::now();
     let (Some(known), Some((file, before))) = (&told.known, &told.first) else {
-        return Ok(Outcome::Unchanged);
+        return Outcome::Unchanged;
     };
     let mut known = Known { before: before.clone(), ..known.clone() };
+    let first = known.clone();
     let hand = |version: &TalosVersion, known: &Known| {
         Hand::new(Arc::clone(crew), name, node, version, known.clone())
     };
     let untouched = |reason: String| {
-        hand(&TalosVersion::minor(1, 14), &known).done(Outcome::Untouched { reason }, started)
+        hand(&TalosVersion::minor(1, 14), &first).told(Outcome::Untouched { reason }, started)
     };
     // Before the config is read: between that and the sending there is to be no time.
     let flaws = health_flaws(node).await;
     let found = match find(node).await {
         Ok(found) => found,
-        Err(reason) => return Ok(untouched(reason)),
+        Err(reason) => return untouched(reason),
     };
     if *crew.stop.borrow() {
-        return Ok(untouched("interrupted".to_owned()));
+        return untouched("interrupted".to_owned());
     }
     let active = Digest::of(&found.active);
     let disk = found.persistent.as_ref().map(|persistent| Digest::of(&persistent.text));
     match (told.whose(&active), disk.as_ref().map(|disk| told.whose(disk))) {
         (Which::Old, Some(Which::Old) | None) => {
-            return Ok(hand(&found.version, &known).done(Outcome::Unchanged, started));
+            return hand(&found.version, &known).done(Outcome::Unchanged, started);
         }
         (Which::Other, _) | (_, Some(Which::Other)) => {
             let reason = "its config is neither the old nor the new one: it was changed since, and putting the old \
                           one back would undo that, too";
-            return Ok(untouched(reason.to_owned()));
+            return untouched(reason.to_owned());
         }
         (Which::Old, _) => known.wanted = disk.unwrap_or(active),
-        (Which::Wanted | Which::Strict, _) => known.wanted = active,
+        (Which::Wanted | Which::Strict, _) => {
+            // On disk there may be another of ours than the one that runs.
+            known.strict = disk.filter(|disk| *disk != active && *disk != known.before);
+            known.wanted = active;
+        }
     }
-    let original = found.original(crew, file, &known.before, decrypt)?;
+    let original = match found.original(crew, file, &known.before, decrypt) {
+        Ok(original) => original,
+        Err(error) => return untouched(chain(&error)),
+    };
     if !flaws.is_empty() {
         let text = format!("it is not well ({}); the old config is sent all the same", flaws.join("; "));
         crew.tell(name, What::Notes { text });
@@ -294,7 +315,7 @@ pub async fn restore(
     {
         crew.tell(name, What::Notes { text: format!("Talos has not rendered the old config yet: {why}") });
     }
-    Ok(outcome)
+    outcome
 }
 
 /// Ends a rollback: the journal tells that nothing of it is left to do.

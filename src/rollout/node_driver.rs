@@ -450,6 +450,11 @@ impl Hand {
         if let Err(error) = written {
             self.crew.tell(&self.name, What::Notes { text: chain(&error) });
         }
+        self.told(outcome, started)
+    }
+
+    /// Tells what became of the node, and leaves the journal as it is: what it knows of the node still holds.
+    pub(super) fn told(&self, outcome: Outcome, started: Instant) -> Outcome {
         let (until, took) = (self.until, started.elapsed());
         self.crew.tell(&self.name, What::Done { outcome: outcome.clone(), until, took });
         outcome

@@ -13,7 +13,7 @@ use crate::cli::roll::{
     Format, Gear, again, carry_out, decrypt, earlier, exit_of, history, lock, sentence, summary_json,
 };
 use crate::cli::ui::Ui;
-use crate::rollout::{Journal, Outcome, Pace, Record, StoreError, Summary, finished, restore};
+use crate::rollout::{Journal, Outcome, Pace, Record, Summary, finished, restore};
 
 /// Arguments of `rollback`.
 #[derive(Debug, Args)]
@@ -104,13 +104,14 @@ pub(crate) fn run(ui: &mut Ui, global: &Global, args: RollbackArgs) -> Result<Ex
                 summary.left.push(name);
                 continue;
             };
-            let outcome = restore(&crew, &name, &node, told, &open).await?;
+            let outcome = restore(&crew, &name, &node, told, &open).await;
             summary.ended.push((name, outcome));
         }
+        summary.interrupted |= *crew.stop.borrow();
         finished(&crew, &summary);
-        Ok::<_, StoreError>(summary)
+        summary
     })?;
-    let Some(summary) = done.transpose()? else { return Ok(exit::INTERRUPTED) };
+    let Some(summary) = done else { return Ok(exit::INTERRUPTED) };
     let failed = summary.ended.iter().any(|(_, outcome)| is_failure(outcome));
     let exit = if !failed && summary.left.is_empty() { exit::OK } else { exit_after(&summary) };
     let mut rest = summary.named(is_failure);

@@ -28,17 +28,19 @@ pub(super) fn settle_all(
     let told = |node: &LiveNode| {
         let name = in_journal(history, loaded, node);
         let told = history.told.get(&name).filter(|told| !told.is_settled())?;
-        Some((name, session.node(node), told))
+        let node = session.node(node);
+        let shown = session.wait(look(&node, told))?;
+        Some((name, node, told, shown))
     };
     let nodes: Vec<_> = session.nodes.iter().filter_map(told).collect();
     let mut left = Vec::new();
-    for (name, node, told) in &nodes {
-        let action = match session.wait(look(node, told)) {
-            Some(Ok(Left::Revert)) => "its old config is sent again",
-            Some(Ok(Left::Commit)) => "its commit is sent again",
-            Some(Ok(Left::Reboot)) => "it is rebooted, as it was to be",
+    for (name, _, _, shown) in &nodes {
+        let action = match shown {
+            Ok(Left::Revert) => "its old config is sent again",
+            Ok(Left::Commit) => "its commit is sent again",
+            Ok(Left::Reboot) => "it is rebooted, as it was to be",
             // Nothing is sent to it, whatever it may be.
-            _ => continue,
+            Ok(Left::Nothing | Left::Foreign) | Err(_) => continue,
         };
         left.push((name.as_str(), action));
     }
@@ -67,15 +69,15 @@ pub(super) fn settle_all(
     };
     let done = carry_out(ui, session, gear, args.output, |crew| async move {
         let mut summary = Summary::default();
-        for (name, node, told) in nodes {
-            if let Some(outcome) = settle(&crew, &name, &node, told, &open).await? {
+        for (name, node, told, shown) in nodes {
+            if let Some(outcome) = settle(&crew, &name, &node, told, shown, &open).await {
                 summary.ended.push((name, outcome));
             }
         }
         summary.interrupted = *crew.stop.borrow();
-        Ok::<_, CliError>(summary)
+        summary
     })?;
-    let Some(summary) = done.transpose()? else { return Ok(Some(exit::INTERRUPTED)) };
+    let Some(summary) = done else { return Ok(Some(exit::INTERRUPTED)) };
     let open = |outcome: &Outcome| matches!(outcome, Outcome::Unknown { .. } | Outcome::WantsReboot { .. });
     let unknown = summary.named(open);
     if unknown.is_empty() && summary.interrupted {
