@@ -6,6 +6,7 @@ mod commands;
 mod crypt;
 mod current;
 mod drift;
+mod ending;
 mod files;
 mod live;
 mod load;

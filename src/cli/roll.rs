@@ -11,13 +11,13 @@ use tokio::sync::{mpsc, watch};
 use super::args::{Global, TalosArgs};
 use super::crypt;
 use super::error::CliError;
-use super::exit::{self, Exit};
+use super::exit;
 use super::live::Session;
-use super::load::{self, Loaded, count};
+use super::load::{self, Loaded};
 use super::progress::Progress;
 use super::signal_source::{Asked, Signals};
 use super::ui::Ui;
-use crate::rollout::{self, Crew, Event, History, Journal, Lock, Outcome, Pace, StoreError, Summary};
+use crate::rollout::{self, Crew, Event, History, Journal, Lock, Pace, StoreError};
 use crate::secret::Secret;
 use crate::sops::{Encrypted, Recipient, Rule, Settings, SopsError, looks_encrypted};
 use crate::talos::NodeClient;
@@ -78,19 +78,46 @@ pub(super) fn earlier(session: &Session, named: Option<&PathBuf>) -> Result<Path
     })
 }
 
-/// Reads the journals of a cluster's rollouts, the newest first, that of `folder` among them wherever it lies.
+/// Writes down where the journal of a rollout lies, so that a later rollout without `--journal` reads it, too.
+pub(super) fn remember(session: &Session, folder: &Path) -> Result<(), CliError> {
+    Ok(rollout::remember(&cluster_folder(session)?, folder)?)
+}
+
+/// Reads the journals of a cluster's rollouts, the newest first, those that lie elsewhere among them.
 pub(super) fn journals(
     ui: &mut Ui,
     session: &Session,
     folder: &Path,
 ) -> Result<Vec<(String, History)>, CliError> {
-    let mut folders = rollout::newest(&cluster_folder(session)?);
-    if !folders.iter().any(|found| found == folder) && folder.join(rollout::JOURNAL).is_file() {
-        folders.insert(0, folder.to_owned());
+    let cluster = cluster_folder(session)?;
+    let mut folders: Vec<PathBuf> = rollout::newest(&cluster).into_iter().take(JOURNALS).collect();
+    let known = rollout::elsewhere(&cluster)?;
+    for other in known.into_iter().rev().take(JOURNALS) {
+        if other.join(rollout::JOURNAL).is_file() {
+            folders.push(other);
+            continue;
+        }
+        ui.warn(
+            &format!(
+                "the journal of an earlier rollout in `{}` is gone: nobody knows what that has left",
+                other.display()
+            ),
+            Some(&format!(
+                "see what `talmirror nodes` says of the nodes; then take its line out of `{}`",
+                cluster.join(rollout::ELSEWHERE).display()
+            )),
+        );
+    }
+    let folder = std::path::absolute(folder).unwrap_or_else(|_| folder.to_owned());
+    if !folders.contains(&folder) && folder.join(rollout::JOURNAL).is_file() {
+        folders.insert(0, folder);
     }
     let mut found = Vec::new();
-    for folder in folders.into_iter().take(JOURNALS) {
+    for folder in folders {
         match rollout::history(&folder) {
+            // Its folder may have been given to another cluster since.
+            Ok(history)
+                if history.cluster.as_ref().is_some_and(|cluster| *cluster != session.fingerprint()) => {}
             Ok(history) => found.push((folder.display().to_string(), history)),
             Err(error) => ui.warn(
                 &format!("what an earlier rollout has left cannot be read: {error}"),
@@ -144,7 +171,9 @@ pub(super) fn again(
     let flags = flags.into_iter().filter_map(|(flag, value)| Some((flag, value?)));
     let mut out = format!("talmirror {command}");
     for (flag, value) in flags.chain(more.iter().cloned()) {
-        out.push_str(&format!(" {flag} {}", quoted(&value)));
+        // What begins with a dash would be taken for a flag.
+        let between = if value.starts_with('-') { '=' } else { ' ' };
+        out.push_str(&format!(" {flag}{between}{}", quoted(&value)));
     }
     out
 }
@@ -329,60 +358,6 @@ fn tell(
             ui.note(&format!("{at} {line}"));
         }
     }
-}
-
-/// Returns the exit code that a summary ends with.
-pub(super) fn exit_of(summary: &Summary) -> Exit {
-    let any = |is: fn(&Outcome) -> bool| !summary.named(is).is_empty();
-    if any(|outcome| matches!(outcome, Outcome::Unknown { .. })) {
-        exit::UNKNOWN
-    } else if summary.interrupted && !summary.is_complete() {
-        exit::INTERRUPTED
-    } else if any(|outcome| matches!(outcome, Outcome::Reverted { .. })) {
-        exit::ROLLED_BACK
-    } else if summary.is_complete() {
-        exit::OK
-    } else {
-        exit::STOPPED
-    }
-}
-
-/// Returns the sentence that says what happened.
-pub(super) fn sentence(summary: &Summary) -> String {
-    let mut parts = Vec::new();
-    let mut add = |names: Vec<&str>, word: &str| match names.as_slice() {
-        [] => {}
-        [one] => parts.push(format!("{one} {word}")),
-        few if few.len() < 4 => parts.push(format!("{} {word}", few.join(", "))),
-        many => parts.push(format!("{} {word}", count(many.len(), "node"))),
-    };
-    add(summary.named(|outcome| matches!(outcome, Outcome::Updated)), "updated");
-    add(summary.named(|outcome| matches!(outcome, Outcome::Unproven { .. })), "updated, not proven");
-    add(summary.named(|outcome| matches!(outcome, Outcome::WantsReboot { .. })), "updated, not rebooted");
-    add(summary.named(|outcome| matches!(outcome, Outcome::Unchanged)), "unchanged");
-    add(summary.named(|outcome| matches!(outcome, Outcome::Reverted { .. })), "back to the old config");
-    add(summary.named(|outcome| matches!(outcome, Outcome::Unknown { .. })), "UNKNOWN");
-    let untouched = summary.named(|outcome| matches!(outcome, Outcome::Untouched { .. }));
-    add(untouched.into_iter().chain(summary.left.iter().map(String::as_str)).collect(), "untouched");
-    let cause = summary.ended.iter().find_map(|(name, outcome)| Some((name, outcome.reason()?)));
-    let cause = cause.map(|(name, reason)| format!(". {name}: {reason}")).unwrap_or_default();
-    format!("{}{cause}", parts.join("; "))
-}
-
-/// Returns the summary as an object for scripts.
-pub(super) fn summary_json(summary: &Summary, exit: Exit, next: Option<&str>) -> serde_json::Value {
-    let nodes = summary.ended.iter().map(
-        |(name, outcome)| json!({"name": name, "outcome": outcome.as_str(), "reason": outcome.reason()}),
-    );
-    let left = summary.left.iter().map(|name| json!({"name": name, "outcome": "untouched", "reason": null}));
-    json!({
-        "at": Timestamp::now().to_string(),
-        "event": "end",
-        "exitCode": exit.code,
-        "nodes": nodes.chain(left).collect::<Vec<_>>(),
-        "summary": sentence(summary),
-        "next": next,
-    })
 }
 
 /// Returns the images that prove something, each written out.

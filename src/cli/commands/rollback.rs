@@ -5,13 +5,12 @@ use std::time::Duration;
 use clap::Args;
 
 use crate::cli::args::{Global, TalosArgs, duration};
+use crate::cli::ending::{exit_of, sentence, summary_json};
 use crate::cli::error::CliError;
 use crate::cli::exit::{self, Exit};
 use crate::cli::live::{Selection, Session, inventory_if_any};
 use crate::cli::load::count;
-use crate::cli::roll::{
-    Format, Gear, again, carry_out, decrypt, earlier, exit_of, history, lock, sentence, summary_json,
-};
+use crate::cli::roll::{Format, Gear, again, carry_out, decrypt, earlier, history, lock, remember};
 use crate::cli::ui::Ui;
 use crate::rollout::{Journal, Outcome, Pace, Record, Summary, finished, restore};
 
@@ -77,6 +76,7 @@ pub(crate) fn run(ui: &mut Ui, global: &Global, args: RollbackArgs) -> Result<Ex
     let addresses: Vec<String> = chosen.iter().map(|node| node.address.clone()).collect();
     session.select(loaded.as_ref(), Selection::Nodes(&addresses))?;
     confirm(global, &args, &chosen.iter().map(|node| node.name.as_str()).collect::<Vec<_>>())?;
+    remember(&session, &folder)?;
     let (journal, _) = Journal::open(&folder, None)?;
     journal.add(Record::Rollback)?;
     let nodes: Vec<_> = chosen
@@ -119,11 +119,11 @@ pub(crate) fn run(ui: &mut Ui, global: &Global, args: RollbackArgs) -> Result<Ex
     let next = (exit != exit::OK).then(|| format!("mend the cause, then: {}", go_on(&rest)));
     let next = next.as_deref();
     match args.output {
-        Format::Json => ui.json_line(&summary_json(&summary, exit, next))?,
+        Format::Json => ui.json_line(&summary_json(&clean(summary), exit, next))?,
         Format::Text => {
             let next = next.map(|next| format!(". Next: {next}")).unwrap_or_default();
             ui.live(&[]);
-            ui.result(&format!("{}{next}\n", text(&summary)))?;
+            ui.result(&format!("{}{next}\n", sentence(&clean(summary))))?;
         }
     }
     Ok(exit)
@@ -141,20 +141,14 @@ fn exit_after(summary: &Summary) -> Exit {
     }
 }
 
-fn text(summary: &Summary) -> String {
-    let clean = summary.ended.iter().map(|(name, outcome)| {
-        let outcome = match outcome {
-            Outcome::Reverted { .. } => Outcome::Reverted { reason: String::new() },
-            other => other.clone(),
-        };
-        (name.clone(), outcome)
-    });
-    let text = sentence(&Summary { ended: clean.collect(), ..summary.clone() });
-    // Nothing went wrong with a node that went back: it is the purpose.
-    match text.split_once(". ") {
-        Some((text, cause)) if cause.ends_with(": ") => text.to_owned(),
-        _ => text,
+/// Takes the reason off nodes that went back: it is the purpose, and nothing went wrong with them.
+fn clean(mut summary: Summary) -> Summary {
+    for (_, outcome) in &mut summary.ended {
+        if let Outcome::Reverted { reason } = outcome {
+            reason.clear();
+        }
     }
+    summary
 }
 
 fn confirm(global: &Global, args: &RollbackArgs, names: &[&str]) -> Result<(), CliError> {

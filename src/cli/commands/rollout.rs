@@ -9,14 +9,14 @@ use jiff::Timestamp;
 use regex::Regex;
 
 use crate::cli::args::{Global, TalosArgs, TargetArgs, duration, pause};
+use crate::cli::ending::{exit_of, sentence, summary_json};
 use crate::cli::error::CliError;
 use crate::cli::exit::{self, Exit};
 use crate::cli::live::{LiveNode, Selection, Session};
 use crate::cli::load::{Loaded, count, load};
 use crate::cli::plan::{Plan, Planned, Terms, show};
 use crate::cli::roll::{
-    Format, Gear, again, carry_out, cluster_folder, earlier, exit_of, history, images, lock, sentence,
-    settings, summary_json,
+    Format, Gear, carry_out, cluster_folder, earlier, history, images, lock, remember, settings,
 };
 use crate::cli::ui::Ui;
 use crate::inventory::{Role, Target};
@@ -26,9 +26,11 @@ use crate::rollout::{
 use crate::sops::Settings;
 use crate::talos::NodeClient;
 
+mod next;
 mod planning;
 mod resuming;
 
+use next::{begin, owing, reboots, resume};
 use planning::make_plan;
 use resuming::{address, settle_all};
 
@@ -138,7 +140,6 @@ pub(crate) fn run(ui: &mut Ui, global: &Global, args: RolloutArgs) -> Result<Exi
     let mut session = Session::connect(ui, global, &args.talos, Some(&loaded))?;
     let folder = folder(&session, &args)?;
     let Chosen { mut locks, earlier } = choose(ui, &args, &loaded, &mut session, &folder)?;
-    let is_whole = !args.resume || (args.role.is_none() && session.nodes.len() == earlier.nodes.len());
     if args.resume {
         let settled = settle_all(ui, global, &args, &loaded, &session, &folder, &earlier)?;
         if let Some(exit) = settled {
@@ -149,6 +150,7 @@ pub(crate) fn run(ui: &mut Ui, global: &Global, args: RolloutArgs) -> Result<Exi
         Ok(plan) => plan,
         Err(exit) => return Ok(exit),
     };
+    let is_whole = !args.resume || plan.nodes.len() == earlier.nodes.len();
     let terms = Terms {
         context: &session.context_name,
         max_failures: args.max_failures.unwrap_or(loaded.inventory.rollout.max_failures),
@@ -158,21 +160,26 @@ pub(crate) fn run(ui: &mut Ui, global: &Global, args: RolloutArgs) -> Result<Exi
     show(ui, args.output, &terms, &plan)?;
     ui.flush()?;
     if plan.waves.is_empty() {
-        let summary = Summary {
-            ended: plan.nodes.iter().map(|node| (node.node.name.clone(), Outcome::Unchanged)).collect(),
-            ..Summary::default()
-        };
+        let mut ended = owing(&plan);
+        let rebooted = |name: &String| ended.iter().all(|(owing, _)| owing != name);
+        let others = plan.nodes.iter().map(|planned| planned.node.name.clone()).filter(rebooted);
+        let others: Vec<_> = others.map(|name| (name, Outcome::Unchanged)).collect();
+        let owes = (!ended.is_empty()).then(|| reboots(global, &args, &plan));
+        ended.extend(others);
+        let summary = Summary { ended, ..Summary::default() };
         if args.resume {
             let (journal, _) = Journal::open(&folder, None)?;
             journal.add(Record::Finish { complete: is_whole })?;
+        }
+        if let Some(next) = owes {
+            let what = sentence(&summary);
+            return end(ui, args.output, &summary, exit_of(&summary), &what, Some(&next));
         }
         let last = format!("nothing to do: {} as the inventory has it", are(plan.nodes.len()));
         return end(ui, args.output, &summary, exit::OK, &last, None);
     }
     if args.dry_run {
-        let own = (!args.nodes.is_empty()).then(|| ("-n", args.nodes.join(",")));
-        let own: Vec<_> = own.into_iter().collect();
-        ui.note(&format!("next: {}", again("rollout", global, &args.talos, args.journal.as_ref(), &own)));
+        ui.note(&format!("next: {}", begin(global, &args, None)));
         return Ok(exit::FOUND);
     }
     let settings = settings(ui, global)?;
@@ -213,6 +220,7 @@ fn choose(
     if args.resume {
         locks = lock(session, folder)?;
         earlier = history(ui, session, folder)?;
+        remember(session, folder)?;
         let names: Vec<String> = earlier.nodes.iter().map(|node| address(loaded, node)).collect();
         let narrow = !matches!(selection, Selection::All);
         if narrow {
@@ -278,14 +286,6 @@ fn pace(args: &RolloutArgs, loaded: &Loaded) -> Pace {
     }
 }
 
-/// Returns the command that goes on, with all nodes or with some.
-fn resume(global: &Global, args: &RolloutArgs, nodes: Option<&[&str]>) -> String {
-    let own = (args.resume && !args.nodes.is_empty()).then(|| args.nodes.join(","));
-    let nodes = nodes.map(|nodes| nodes.join(",")).or(own);
-    let more: Vec<_> = nodes.map(|nodes| ("-n", nodes)).into_iter().collect();
-    again("rollout --resume", global, &args.talos, args.journal.as_ref(), &more)
-}
-
 fn confirm(global: &Global, args: &RolloutArgs, question: &str) -> Result<(), CliError> {
     if args.yes {
         return Ok(());
@@ -325,6 +325,7 @@ fn carry(
         Journal::open(folder, settings)?.0
     } else {
         let journal = Journal::create(folder, settings)?;
+        remember(session, folder)?;
         let order = plan.waves.iter().flat_map(|wave| &wave.nodes);
         let nodes = order.filter_map(|name| {
             let node = session.nodes.iter().find(|node| node.name == *name)?;
@@ -341,6 +342,7 @@ fn carry(
     };
     ui.note(&format!("journal: {}", folder.display()));
     let control_plane = control_plane(loaded, session, &plan.nodes);
+    let (owing, owed) = (owing(&plan), reboots(global, args, &plan));
     let subjects: BTreeMap<String, Subject> = plan
         .nodes
         .into_iter()
@@ -371,11 +373,14 @@ fn carry(
             output,
             |crew| async move { roll(&crew, &waves, subjects, policy).await },
         )?;
-    let Some(summary) = done else { return Ok(exit::INTERRUPTED) };
+    let Some(mut summary) = done else { return Ok(exit::INTERRUPTED) };
+    let only_owing = summary.is_complete() && !owing.is_empty();
+    summary.ended.extend(owing);
     let exit = exit_of(&summary);
     let resume = resume(global, args, None);
     let next = match exit {
         exit::OK => None,
+        _ if only_owing => Some(owed),
         exit::UNKNOWN => Some(format!("see what talmirror nodes says of it, then: {resume}")),
         exit::INTERRUPTED => Some(resume),
         _ => Some(format!("mend the cause, then: {resume}")),

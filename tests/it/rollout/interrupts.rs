@@ -9,7 +9,7 @@ use crate::run::{Place, SECRET};
 use crate::sim::{Cluster, Fault, Kind, Step};
 
 /// Two nodes that take their time, so that a kill strikes where it should.
-fn slow() -> Site {
+pub(super) fn slow() -> Site {
     let site = Site::of(Cluster::start(1, 1, &["v1.13.9"], options()).unwrap(), "");
     for name in site.cluster.names() {
         site.cluster.node(&name).state().delay = Duration::from_millis(12);
@@ -21,12 +21,12 @@ fn begin(site: &Site) -> Child {
     run(site, &line(""))
 }
 
-fn run(site: &Site, line: &str) -> Child {
+pub(super) fn run(site: &Site, line: &str) -> Child {
     let mut command = site.place.run(line).command();
     command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap()
 }
 
-fn end(child: Child) -> (Output, String) {
+pub(super) fn end(child: Child) -> (Output, String) {
     let output = child.wait_with_output().unwrap();
     let text =
         String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr);
@@ -34,18 +34,18 @@ fn end(child: Child) -> (Output, String) {
     (output, text)
 }
 
-fn journal(place: &Place) -> Option<PathBuf> {
+pub(super) fn journal(place: &Place) -> Option<PathBuf> {
     let name = place.files().into_iter().find(|name| name.ends_with("journal.ndjson"))?;
     Some(place.path(&name))
 }
 
 /// How many records there are.
-fn records(place: &Place) -> usize {
+pub(super) fn records(place: &Place) -> usize {
     let text = journal(place).and_then(|path| std::fs::read_to_string(path).ok()).unwrap_or_default();
     text.matches('\n').count()
 }
 
-fn until(what: &str, is: impl Fn() -> bool) {
+pub(super) fn until(what: &str, is: impl Fn() -> bool) {
     let start = Instant::now();
     while !is() {
         assert!(start.elapsed() < Duration::from_secs(30), "waited for {what}");
@@ -83,7 +83,7 @@ fn killed_at_any_record_a_rollout_is_taken_up_again() {
 }
 
 #[cfg(unix)]
-fn signal(child: &Child, name: &str) {
+pub(super) fn signal(child: &Child, name: &str) {
     let status = std::process::Command::new("kill").args([name, &child.id().to_string()]).status().unwrap();
     assert!(status.success());
 }

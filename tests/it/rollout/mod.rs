@@ -2,6 +2,7 @@
 
 mod faults;
 mod interrupts;
+mod later;
 mod traps;
 
 use std::collections::BTreeMap;

@@ -4,7 +4,8 @@ use std::num::NonZeroUsize;
 use std::path::Path;
 use std::sync::Arc;
 
-use super::{RoleName, RolloutArgs, end, resume};
+use super::next::{begin, resume};
+use super::{RoleName, RolloutArgs, end};
 use crate::cli::args::Global;
 use crate::cli::drift::Drift;
 use crate::cli::error::CliError;
@@ -12,7 +13,7 @@ use crate::cli::exit::{self, Exit};
 use crate::cli::live::{LiveNode, Session, chain, tell_errors};
 use crate::cli::load::Loaded;
 use crate::cli::plan::{Plan, Planned};
-use crate::cli::roll::{again, images, journals};
+use crate::cli::roll::{images, journals};
 use crate::cli::ui::Ui;
 use crate::inventory::Target;
 use crate::registries::Registries;
@@ -84,9 +85,7 @@ pub(super) fn make_plan(
         } else if args.resume {
             format!("mend that, or go on with the others: {}", resume(global, args, Some(&others)))
         } else {
-            let more = [("-n", others.join(","))];
-            let others = again("rollout", global, &args.talos, args.journal.as_ref(), &more);
-            format!("mend that, or begin with the others: {others}")
+            format!("mend that, or begin with the others: {}", begin(global, args, Some(&others)))
         };
         return end(ui, args.output, &summary, exit, &last, Some(&next)).map(Err);
     }

@@ -5,13 +5,15 @@ use std::path::Path;
 use jiff::Timestamp;
 use serde_json::json;
 
-use super::{RolloutArgs, confirm, control_plane, end, pace, resume};
+use super::next::resume;
+use super::{RolloutArgs, confirm, control_plane, end, pace};
 use crate::cli::args::Global;
+use crate::cli::ending::{exit_of, sentence};
 use crate::cli::error::CliError;
 use crate::cli::exit::{self, Exit};
 use crate::cli::live::{LiveNode, Session};
 use crate::cli::load::{Loaded, count};
-use crate::cli::roll::{Format, Gear, carry_out, decrypt, exit_of, sentence};
+use crate::cli::roll::{Format, Gear, carry_out, decrypt};
 use crate::cli::ui::Ui;
 use crate::rollout::{Address, History, Journal, Left, Outcome, Record, Summary, look, settle};
 

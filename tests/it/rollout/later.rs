@@ -1,0 +1,193 @@
+//! What a later run makes of what an earlier one has left.
+
+use std::time::Duration;
+
+use tonic::Code;
+
+use super::interrupts::{end, journal, records, run, slow, until};
+use super::{Site, last, line, options};
+use crate::sim::{Cluster, Fault, Kind, Step, Text};
+
+/// A run that was killed while the strict variant of `w-1`'s config was on trial.
+fn killed_during_the_strict_trial(site: &Site, more: &str) {
+    site.cluster.fault("w-1", Fault::new(Step::Pull, Kind::Hang));
+    let mut child = run(site, &line(more));
+    until("the pull", || {
+        site.cluster.events_of("w-1").iter().any(|event| format!("{event:?}").contains("Pull"))
+    });
+    child.kill().unwrap();
+    let _ = end(child);
+    site.cluster.clear_faults();
+    assert_eq!(site.applies("w-1").len(), 1);
+}
+
+/// Before Talos 1.10 only the journal tells the strict variant from the node's own config.
+#[test]
+fn a_journal_that_lies_elsewhere_is_read_by_a_later_rollout() {
+    let site = Site::of(Cluster::start(1, 1, &["v1.9.5"], options()).unwrap(), "");
+    killed_during_the_strict_trial(&site, "--journal j");
+    let place = journal(&site.place).unwrap();
+    let place = place.parent().unwrap();
+    let plain = site.rollout("");
+    assert_eq!((plain.code, site.applies("w-1").len()), (8, 1), "{plain}");
+    let help = format!("rollout --resume --journal {}`", place.display());
+    assert!(plain.stderr.contains(&help), "{help}: {plain}");
+    let resumed = site.rollout("--resume --journal j");
+    assert_eq!(resumed.code, 0, "{resumed}");
+    assert!(site.is_new("w-1") && site.is_new("cp-1"));
+    // It is written down once, and missed when it is gone.
+    let known = site.place.files().into_iter().find(|name| name.ends_with("/journals.txt")).unwrap();
+    assert_eq!(site.place.read(&known), format!("{}\n", place.display()));
+    std::fs::remove_dir_all(place).unwrap();
+    let plain = site.rollout("");
+    assert_eq!(plain.code, 0, "{plain}");
+    assert!(plain.stderr.contains("is gone: nobody knows what that has left"), "{plain}");
+    assert!(plain.stderr.contains("take its line out of `"), "{plain}");
+}
+
+/// One attempt's config runs, another's is on disk: both are the rollout's own.
+#[test]
+fn a_rollback_knows_another_of_its_configs_on_disk() {
+    let site = Site::new(1, 0, &["v1.13.9"]);
+    assert_eq!(site.rollout("--journal j").code, 0);
+    let first = site.has("cp-1").1;
+    site.place.write("mirrors.yaml", site.place.read("mirrors.yaml").replace("ghcr.io: {}, ", ""));
+    assert_eq!(site.rollout("--resume --journal j").code, 0);
+    {
+        let node = site.cluster.node("cp-1");
+        let mut state = node.state();
+        assert_ne!(state.disk, first);
+        (state.persistent, state.disk) = (Some(Text::new(&first)), first);
+    }
+    let back = site.place.run("rollback --yes --settle 1500ms --journal j").ran();
+    assert_eq!((back.code, last(&back)), (0, "cp-1 back to the old config"), "{back}");
+    assert!(site.is_old("cp-1"));
+}
+
+/// What another hand has applied between two attempts is not undone with them.
+#[test]
+fn a_rollback_goes_back_to_a_change_between_two_attempts() {
+    let site = Site::new(1, 0, &["v1.13.9"]);
+    assert_eq!(site.rollout("--journal j").code, 0);
+    let other = site.old["cp-1"].clone() + "# somebody else's\n";
+    site.set("cp-1", &other);
+    let second = site.rollout("--resume --journal j");
+    assert_eq!(second.code, 0, "{second}");
+    assert_ne!(site.has("cp-1").0, other);
+    let back = site.place.run("rollback --yes --settle 1500ms --journal j").ran();
+    assert_eq!(back.code, 0, "{back}");
+    assert_eq!(site.has("cp-1"), (other.clone(), other));
+}
+
+fn remove_original(site: &Site, name: &str) {
+    let original = |file: &String| file.starts_with(&format!("j/{name}-"));
+    let file = site.place.files().into_iter().find(original).unwrap();
+    std::fs::remove_file(site.place.path(&file)).unwrap();
+}
+
+#[test]
+fn an_original_that_cannot_be_read_is_one_nodes_trouble() {
+    let site = Site::new(1, 1, &["v1.13.9"]);
+    assert_eq!(site.rollout("--journal j").code, 0);
+    remove_original(&site, "cp-1");
+    let back = site.place.run("rollback --yes --settle 1500ms --journal j").ran();
+    assert_eq!(back.code, 8, "{back}");
+    assert!(
+        last(&back).starts_with("w-1 back to the old config; cp-1 untouched. cp-1: cannot read `"),
+        "{back}"
+    );
+    assert!(last(&back).ends_with("then: talmirror rollback --journal j -n cp-1"), "{back}");
+    assert!(site.is_old("w-1") && site.is_new("cp-1"));
+    // The same where a trial is to be ended.
+    let site = slow();
+    killed_during_the_strict_trial(&site, "--journal j");
+    remove_original(&site, "w-1");
+    let resumed = site.rollout("--resume --journal j");
+    assert_eq!(resumed.code, 7, "{resumed}");
+    assert!(last(&resumed).starts_with("w-1 UNKNOWN. w-1: cannot read `"), "{resumed}");
+    assert_eq!(site.applies("w-1").len(), 1);
+}
+
+/// A node that could not be looked at was not asked about: nothing is sent to it, though it answers again.
+#[test]
+fn what_was_not_shown_is_not_sent() {
+    let site = slow();
+    killed_during_the_strict_trial(&site, "");
+    let refuse = Kind::Refuse(Code::Internal, "no".to_owned());
+    site.cluster.fault("w-1", Fault::once(Step::Version, refuse));
+    let resumed = site.rollout("--resume");
+    assert_eq!((resumed.code, site.applies("w-1").len()), (7, 1), "{resumed}");
+    assert!(last(&resumed).starts_with("w-1 UNKNOWN. w-1: "), "{resumed}");
+    assert_eq!(site.rollout("--resume").code, 0);
+}
+
+#[test]
+fn the_next_command_means_the_same_nodes() {
+    let site = Site::new(1, 2, &["v1.13.9"]);
+    let more = "--role worker --match=-[1]$ --reboot if-needed --max-failures 2";
+    let want = "--role worker --match='-[1]$' --reboot if-needed --max-failures 2";
+    let plan = site.place.run(&format!("rollout --dry-run {more}")).ends(1);
+    assert!(plan.stderr.contains(&format!("next: talmirror rollout {want}\n")), "{plan}");
+    site.cluster.fault("w-1", Fault::new(Step::Render, Kind::Stale));
+    let ran = site.rollout(more);
+    assert_eq!(ran.code, 6, "{ran}");
+    assert!(last(&ran).ends_with(&format!("talmirror rollout --resume {want}")), "{ran}");
+    let again = site.rollout(&format!("--resume {more}"));
+    assert_eq!(again.code, 6, "{again}");
+    assert!(last(&again).ends_with(&format!("talmirror rollout --resume {want}")), "{again}");
+    // Where a list names them, it alone does.
+    let listed = site.rollout("--resume -n w-1");
+    assert!(last(&listed).ends_with("talmirror rollout --resume -n w-1"), "{listed}");
+}
+
+/// A reboot that has not come is told by a later rollout, whatever else looked at the node meanwhile.
+#[test]
+fn a_later_rollout_tells_of_the_reboot_that_has_not_come() {
+    let site = Site::new(1, 1, &["v1.13.9"]);
+    let boots = site.cluster.node("w-1").state().boots;
+    let denied = Kind::Refuse(Code::PermissionDenied, "no".to_owned());
+    site.cluster.fault("w-1", Fault::new(Step::Reboot, denied));
+    assert_eq!(site.rollout("--reboot if-needed -n w-1").code, 8);
+    site.cluster.clear_faults();
+    // A rollback that does not reach it changes nothing about that.
+    let refuse = Kind::Refuse(Code::Internal, "no".to_owned());
+    site.cluster.fault("w-1", Fault::new(Step::Version, refuse));
+    assert_eq!(site.place.run("rollback --yes --settle 500ms").ran().code, 8);
+    site.cluster.clear_faults();
+    let place = journal(&site.place).unwrap();
+    let next = format!("Next: talmirror rollout --resume --journal {}", place.parent().unwrap().display());
+    let wants =
+        "w-1: it has the new config, and still wants the reboot that an earlier rollout was to bring. ";
+    let plain = site.rollout("-n w-1");
+    assert_eq!(plain.code, 8, "{plain}");
+    assert_eq!(last(&plain), format!("w-1 updated, not rebooted. {wants}{next}"), "{plain}");
+    // With others to change, it is told as well.
+    let both = site.rollout("");
+    assert_eq!(both.code, 8, "{both}");
+    assert!(both.stdout.contains("! w-1: an earlier rollout was to reboot it after its commit"), "{both}");
+    assert_eq!(last(&both), format!("cp-1 updated; w-1 updated, not rebooted. {wants}{next}"), "{both}");
+    assert_eq!(site.cluster.node("w-1").state().boots, boots);
+    let flags = next.strip_prefix("Next: talmirror rollout ").unwrap();
+    let resumed = site.rollout(flags);
+    assert_eq!((resumed.code, site.cluster.node("w-1").state().boots), (0, boots + 1), "{resumed}");
+    assert_eq!(site.rollout("").code, 0);
+}
+
+#[cfg(unix)]
+#[test]
+fn a_rollback_that_is_interrupted_at_its_last_node_says_so() {
+    let site = Site::new(1, 0, &["v1.13.9"]);
+    assert_eq!(site.rollout("").code, 0);
+    let lines = records(&site.place);
+    site.cluster.fault("cp-1", Fault::once(Step::Version, Kind::Slow(Duration::from_secs(1))));
+    let child = run(&site, "rollback --yes --settle 1500ms");
+    until("the rollback", || records(&site.place) > lines);
+    until("the node", || {
+        site.cluster.events_of("cp-1").iter().any(|event| format!("{event:?}").contains("Slow"))
+    });
+    super::interrupts::signal(&child, "-INT");
+    let (output, text) = end(child);
+    assert_eq!(output.status.code(), Some(130), "{text}");
+    assert!(text.contains("cp-1 untouched. cp-1: interrupted. Next: "), "{text}");
+    assert!(site.is_new("cp-1"));
+}
