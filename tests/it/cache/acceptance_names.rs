@@ -217,6 +217,23 @@ fn a_url_that_is_not_taken_is_shown_without_its_password() {
     }
 }
 
+/// What a file's findings say is said of flags, too, and before the first pull.
+#[test]
+fn what_is_doubtful_about_flags_is_said() {
+    let place = Place::new();
+    place.write("cache.yaml", "apiVersion: talmirror/v1\nkind: Cache\n");
+    let file = place.path("cache.yaml");
+    let args = ["--config", file.to_str().unwrap(), "--credentials", "private.example=/nowhere/secret"];
+    let cache = Start::new().upstream("private.example", "http://192.0.2.1").args(&args).run();
+    for doubt in [
+        "nobody may read what comes from private.example",
+        "the credentials of private.example go over plain http",
+        "the credentials of private.example cannot be read: `/nowhere/secret`",
+    ] {
+        assert!(cache.log().contains(doubt), "{doubt}: {}", cache.log());
+    }
+}
+
 #[test]
 fn t15_tokens_stay_at_the_registry() {
     let (upstream, elsewhere) = (Upstream::start(), Upstream::start());
