@@ -30,11 +30,7 @@ use crate::ui::{self, Ui, error, error::CliError};
 pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
     let cli = match Cli::try_parse_from(arguments) {
         Ok(cli) => cli,
-        Err(error) => {
-            // clap prints help and versions to standard output, anything else to standard error.
-            let _ = error.print();
-            return ExitCode::from(if error.use_stderr() { exit::USAGE.code } else { exit::OK.code });
-        }
+        Err(error) => return ui::usage(error),
     };
     let mut ui = Ui::new(cli.global.color, cli.global.quiet);
     let result = run(&mut ui, &cli.global, cli.command).and_then(|exit| ui.flush().map(|()| exit));

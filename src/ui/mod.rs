@@ -6,6 +6,8 @@ pub(crate) mod error;
 pub mod exit;
 mod manual;
 mod terminal;
+mod usage;
 
 pub(crate) use manual::manual;
 pub(crate) use terminal::{Color, Ui, table};
+pub(crate) use usage::usage;

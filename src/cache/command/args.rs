@@ -28,7 +28,7 @@ use crate::ui::Color;
   talmirror-cache serve
   talmirror-cache serve --listen :5000 --root /var/lib/talmirror-cache --size-cap 50GiB
   talmirror-cache serve --upstream docker.io=https://registry-1.docker.io --upstream ghcr.io=https://ghcr.io
-  talmirror-cache mirror-config --url http://10.0.0.5:5000 | talosctl patch mc -n 10.0.0.1 -p @/dev/stdin")]
+  talmirror-cache mirror-config talos --url http://10.0.0.5:5000 | talosctl patch mc -n 10.0.0.1 -p @/dev/stdin")]
 pub(super) struct Cli {
     /// What all commands share.
     #[command(flatten)]

@@ -1,5 +1,5 @@
-use std::io::{BufRead as _, BufReader, Read as _, Write as _};
-use std::os::unix::fs::PermissionsExt as _;
+use std::io::{BufRead as _, BufReader, ErrorKind, Read as _, Write as _};
+use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -68,19 +68,37 @@ pub(super) fn ask(folder: Option<&Path>, verb: &Verb) -> Result<Value, CliError>
     let failed = |error: std::io::Error| {
         CliError::from_error(exit::INVALID, error).context(format!("cannot read `{}`", folder.display()))
     };
-    if let Ok(stream) = UnixStream::connect(folder.join(SOCKET)) {
-        return ask_server(stream, verb).map_err(failed);
+    let denied = |error| failed(error).help("run it as the user that the server runs as");
+    match UnixStream::connect(folder.join(SOCKET)) {
+        Ok(stream) => return ask_server(stream, verb).map_err(failed),
+        Err(error) if error.kind() == ErrorKind::PermissionDenied => return Err(denied(error)),
+        // No server, or one that ended without a word.
+        Err(_) => {}
     }
-    if !folder.join("index").exists() {
+    if !folder.join("index").try_exists().map_err(denied)? {
         return Err(CliError::new(exit::INVALID, format!("there is no cache in `{}`", folder.display()))
             .help("name its folder: --root DIR"));
     }
-    runtime()?.block_on(async {
-        let store = FsStore::open(FsConfig::new(folder.clone())).await.map_err(failed)?;
+    // What another user writes there, the server could not write any more.
+    let owner = std::fs::metadata(&folder).map_err(failed)?.uid();
+    if owner != rustix::process::geteuid().as_raw() {
+        return Err(denied(std::io::Error::new(
+            ErrorKind::PermissionDenied,
+            format!("no server has it open, and it belongs to the user with the number {owner}"),
+        )));
+    }
+    let mut answer = runtime()?.block_on(async {
+        let config = FsConfig { tended: false, ..FsConfig::new(folder.clone()) };
+        let store = FsStore::open(config).await.map_err(failed)?;
         let answer = verb.run(&store).await.map_err(failed);
         store.close().await.map_err(failed)?;
         answer
-    })
+    })?;
+    // What the server's cap is, only the server knows.
+    if let Some(cap) = answer.get_mut("capBytes") {
+        *cap = Value::Null;
+    }
+    Ok(answer)
 }
 
 fn ask_server(mut stream: UnixStream, verb: &Verb) -> std::io::Result<Value> {

@@ -19,19 +19,15 @@ use clap::Parser as _;
 
 use args::{Cli, Command};
 
-use crate::ui::Ui;
 use crate::ui::error::CliError;
 use crate::ui::exit::{self, Exit};
+use crate::ui::{self, Ui};
 
 /// Runs the command that the arguments name, and returns its exit code.
 pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
     let cli = match Cli::try_parse_from(arguments) {
         Ok(cli) => cli,
-        Err(error) => {
-            // clap prints help and versions to standard output, anything else to standard error.
-            let _ = error.print();
-            return ExitCode::from(if error.use_stderr() { exit::USAGE.code } else { exit::OK.code });
-        }
+        Err(error) => return ui::usage(error),
     };
     let mut ui = Ui::new(cli.global.color, cli.global.quiet);
     let result = run(&mut ui, cli.command).and_then(|exit| ui.flush().map(|()| exit));

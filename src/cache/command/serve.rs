@@ -16,6 +16,7 @@ use crate::cache::server::{
 };
 use crate::cache::service::{Service, World};
 use crate::cache::store::{FsConfig, FsStore, Origin, Pins, Store};
+use crate::inventory::{Code, Problem};
 use crate::oci::{Http, HttpSettings};
 use crate::ui::Ui;
 use crate::ui::error::CliError;
@@ -61,15 +62,8 @@ pub(super) fn run(ui: &mut Ui, args: &ServeArgs) -> Result<Exit, CliError> {
     for problem in &problems {
         ui.problem(problem);
     }
-    if args.config.config.is_none() {
-        for host in config.unreadable() {
-            ui.warn(
-                &format!(
-                    "nobody may read what comes from {host}: it takes credentials, and there are no users"
-                ),
-                Some(&format!("--htpasswd FILE, or --anonymous {host} if it may go to anyone")),
-            );
-        }
+    for (doubt, help) in doubts(&config, &problems) {
+        ui.warn(&doubt, Some(&help));
     }
     let filter = config.log.filter.clone().unwrap_or_else(|| "info".to_owned());
     match config.log.format {
@@ -91,6 +85,42 @@ impl From<ServerError> for CliError {
     fn from(error: ServerError) -> Self {
         Self::from_error(exit::INVALID, error)
     }
+}
+
+/// Returns what is doubtful about a configuration, flags included, that its file's findings do not say yet; and a way out.
+fn doubts(config: &Config, said: &[Problem]) -> Vec<(String, String)> {
+    let new = |code: Code, about: &str| {
+        !said.iter().any(|problem| problem.code == code && problem.message.contains(about))
+    };
+    let mut out = Vec::new();
+    for host in config.unreadable().filter(|host| new(Code::NobodyMayRead, host.as_str())) {
+        out.push((
+            format!("nobody may read what comes from {host}: it takes credentials, and there are no users"),
+            format!("--htpasswd FILE, or --anonymous {host} if it may go to anyone"),
+        ));
+    }
+    for (host, upstream) in &config.upstreams {
+        let Some(file) = &upstream.credentials else { continue };
+        let plain = upstream.endpoints.iter().any(|url| url.scheme() == "http");
+        if plain && new(Code::PlainHttpCredentials, host.as_str()) {
+            let doubt = format!("the credentials of {host} go over plain http");
+            out.push((doubt, "an https:// endpoint, if there is one".to_owned()));
+        }
+        if let Err(error) = std::fs::File::open(file) {
+            let doubt = format!("the credentials of {host} cannot be read: `{}`: {error}", file.display());
+            out.push((doubt, "pulls from there fail until they can; no restart is needed".to_owned()));
+        }
+    }
+    let open = config.listen.iter().any(|address| !address.ip().is_loopback());
+    if config.htpasswd.is_some()
+        && config.tls.is_none()
+        && open
+        && new(Code::PlainHttpCredentials, "users send")
+    {
+        let doubt = "users send their passwords over plain http".to_owned();
+        out.push((doubt, "--tls-cert FILE --tls-key FILE".to_owned()));
+    }
+    out
 }
 
 /// Returns what content stays, whatever else comes: that of repositories by their names.

@@ -395,7 +395,7 @@ async fn another_length_or_too_many_bytes_end_it() {
     let flight = flights.get(&digest(&content), None, source.clone()).unwrap();
     let (_, end) = read(flight.body(None, flight.headers().await.unwrap())).await;
     assert!(end.unwrap_err().to_string().contains("99999"));
-    assert_eq!(*source.mismatches.lock().unwrap(), [[7]]);
+    assert!(source.mismatches.lock().unwrap().is_empty(), "a length does not say who is right");
     settle(&flights).await;
 
     let source = Script::new(&content, [], Answer { lies: Some(99_990), pace, ..GOOD });

@@ -13,7 +13,7 @@ use zeroize::Zeroizing;
 use super::error::ServerError;
 use super::front::Identity;
 use super::htpasswd::Users;
-use super::stamp_file::{LOOK, Stamp, stamp};
+use super::stamp_file::{LOOK, Stamp, once, stamp};
 use crate::oci::{Challenge, Refusal};
 use crate::secret::Secret;
 use crate::sops::os_random;
@@ -66,21 +66,23 @@ impl Access {
         if *stamp == now {
             return Ok(false);
         }
-        *stamp = now;
         let known = Arc::new(read(&self.file)?);
         *self.known.write().unwrap_or_else(PoisonError::into_inner) = known;
+        // Only what was read is not read again: a file may become readable without being written.
+        *stamp = now;
         Ok(true)
     }
 
     /// Reads the file again whenever it changes; never ends.
     pub async fn watch(self: Arc<Self>) {
+        let mut said = String::new();
         loop {
             tokio::time::sleep(LOOK).await;
             let this = Arc::clone(&self);
             match tokio::task::spawn_blocking(move || this.reload()).await {
                 Ok(Ok(true)) => tracing::info!(file = %self.file.display(), "read the users again"),
-                Ok(Err(error)) => tracing::warn!(%error, "the users stay as they were"),
-                Ok(Ok(false)) | Err(_) => {}
+                Ok(Err(error)) => once(&mut said, &error, "the users stay as they were"),
+                Ok(Ok(false)) | Err(_) => said.clear(),
             }
         }
     }
@@ -197,9 +199,10 @@ mod tests {
             "{error}"
         );
         assert_eq!(access.identify(&headers("ada:s3cr3t-ada:x")).await, ada);
-        assert!(!access.reload().unwrap(), "nothing has changed since");
+        assert!(access.reload().is_err(), "what could not be read is tried again");
         fs::write(&file, format!("bob:{}\n", hash("s3cr3t-bob"))).unwrap();
         assert!(access.reload().unwrap());
+        assert!(!access.reload().unwrap(), "nothing has changed since");
         assert_eq!(access.identify(&headers("ada:s3cr3t-ada:x")).await, refused);
         assert_eq!(access.identify(&headers("bob:s3cr3t-bob")).await, Ok(Some(Identity::new("bob"))));
         assert!(!format!("{access:?}").contains("s3cr3t"));

@@ -20,3 +20,12 @@ pub(super) fn stamp(path: &Path) -> Option<Stamp> {
     let metadata = fs::metadata(&path).ok()?;
     Some(Stamp { path, modified: metadata.modified().ok(), len: metadata.len() })
 }
+
+/// Warns of what cannot be read again, once while it stays the same.
+pub(super) fn once(said: &mut String, error: &dyn std::error::Error, what: &str) {
+    let text = error.to_string();
+    if *said != text {
+        tracing::warn!(error = text, "{what}");
+        *said = text;
+    }
+}

@@ -10,7 +10,7 @@ use rustls::{RootCertStore, ServerConfig};
 
 use super::config::TlsFiles;
 use super::error::ServerError;
-use super::stamp_file::{LOOK, Stamp, stamp};
+use super::stamp_file::{LOOK, Stamp, once, stamp};
 use crate::talos::crypto_provider;
 
 /// The certificate that is shown to clients: that of the files, as they last made sense.
@@ -43,14 +43,16 @@ impl Certificate {
         if *stamps == now {
             return Ok(false);
         }
-        *stamps = now;
         let config = config(&self.files)?;
         *self.config.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(config);
+        // Only what was read is not read again: a file may become readable without being written.
+        *stamps = now;
         Ok(true)
     }
 
     /// Reads the files again whenever they change, until it is dropped.
     pub(super) async fn watch(self: Arc<Self>) {
+        let mut said = String::new();
         loop {
             tokio::time::sleep(LOOK).await;
             let this = Arc::clone(&self);
@@ -58,8 +60,8 @@ impl Certificate {
                 Ok(Ok(true)) => {
                     tracing::info!(file = %self.files.certificate.display(), "read a new certificate");
                 }
-                Ok(Err(error)) => tracing::warn!(%error, "the certificate stays as it was"),
-                Ok(Ok(false)) | Err(_) => {}
+                Ok(Err(error)) => once(&mut said, &error, "the certificate stays as it was"),
+                Ok(Ok(false)) | Err(_) => said.clear(),
             }
         }
     }

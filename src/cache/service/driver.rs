@@ -193,6 +193,7 @@ fn asked<'a>(
 ) -> Result<Asked<'a>, Refusal> {
     let place = world.namespaces.place(name)?;
     *frame = Frame::new(frame.method, place.oci_namespace());
+    frame.is_private = world.is_private(place.registry);
     world.may_read(&place, is_user)?;
     let origin = Origin { registry: place.registry.clone(), repository: place.repository };
     Ok(Asked { world, origin, frame: frame.clone(), headers })

@@ -19,6 +19,8 @@ const NAMESPACE: HeaderName = HeaderName::from_static("oci-namespace");
 const X_CACHE: HeaderName = HeaderName::from_static("x-cache");
 
 const IMMUTABLE: HeaderValue = HeaderValue::from_static("public, max-age=31536000, immutable");
+/// `public` would let caches in between keep what was answered to somebody who showed who he is (RFC 9111, 3.5).
+const IMMUTABLE_PRIVATE: HeaderValue = HeaderValue::from_static("private, max-age=31536000, immutable");
 const NO_CACHE: HeaderValue = HeaderValue::from_static("no-cache");
 const JSON: HeaderValue = HeaderValue::from_static("application/json");
 
@@ -29,6 +31,8 @@ pub(super) struct Frame {
     pub(super) method: Method,
     /// The registry's name, where the request's `ns` chose it (OCI distribution-spec, "Registry Proxying").
     pub(super) namespace: Option<HeaderValue>,
+    /// Whether the content is for authorised clients only.
+    pub(super) is_private: bool,
 }
 
 /// How a manifest was asked for.
@@ -96,7 +100,7 @@ impl Ready {
         headers.insert(CONTENT_DIGEST, self.content_digest.clone());
         headers.insert(ETAG, self.etag.clone());
         match by {
-            By::Digest => headers.insert(CACHE_CONTROL, IMMUTABLE),
+            By::Digest => headers.insert(CACHE_CONTROL, frame.immutable()),
             By::Tag => {
                 headers.insert(VARY, HeaderValue::from_static("Accept"));
                 headers.insert(CACHE_CONTROL, NO_CACHE)
@@ -129,7 +133,11 @@ fn value(text: &str) -> HeaderValue {
 impl Frame {
     /// Makes the frame of an answer.
     pub(super) fn new(method: Method, namespace: Option<&str>) -> Self {
-        Self { method, namespace: namespace.map(value) }
+        Self { method, namespace: namespace.map(value), is_private: false }
+    }
+
+    fn immutable(&self) -> HeaderValue {
+        if self.is_private { IMMUTABLE_PRIVATE } else { IMMUTABLE }
     }
 
     fn response(&self, status: StatusCode, outcome: Option<Outcome>) -> Response<Body> {
@@ -198,7 +206,7 @@ impl Frame {
         body: impl FnOnce(Option<Span>) -> Body,
     ) -> Response<Body> {
         let mut response = self.response(StatusCode::OK, Some(outcome));
-        blob_headers(response.headers_mut(), digest);
+        blob_headers(response.headers_mut(), digest, self.immutable());
         let (status, len, span) = match selection {
             Selection::Whole => (StatusCode::OK, total, None),
             Selection::Part(span) => {
@@ -225,7 +233,7 @@ impl Frame {
     /// Answers that the client has the blob already.
     pub(super) fn unchanged_blob(&self, digest: &Digest, outcome: Outcome) -> Response<Body> {
         let mut response = self.response(StatusCode::NOT_MODIFIED, Some(outcome));
-        blob_headers(response.headers_mut(), digest);
+        blob_headers(response.headers_mut(), digest, self.immutable());
         response
     }
 
@@ -268,12 +276,12 @@ fn common(headers: &mut HeaderMap) {
     headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
 }
 
-fn blob_headers(headers: &mut HeaderMap, digest: &Digest) {
+fn blob_headers(headers: &mut HeaderMap, digest: &Digest, immutable: HeaderValue) {
     headers.insert(CONTENT_TYPE, HeaderValue::from_static(OCTET_STREAM));
     headers.insert(ACCEPT_RANGES, HeaderValue::from_static("bytes"));
     headers.insert(CONTENT_DIGEST, value(&digest.to_string()));
     headers.insert(ETAG, value(&etag(digest)));
-    headers.insert(CACHE_CONTROL, IMMUTABLE);
+    headers.insert(CACHE_CONTROL, immutable);
 }
 
 fn header_of(outcome: Outcome) -> Option<HeaderValue> {

@@ -6,13 +6,14 @@ use http::Response;
 use jiff::Timestamp;
 
 use super::driver::{Asked, Inner};
+use super::freshness::bearable;
 use super::refusals::of_upstream;
 use crate::cache::Body;
 use crate::cache::server::Outcome;
 use crate::cache::store::ReferrersRecord;
 use crate::cache::upstream::UpstreamError;
 use crate::image::Digest;
-use crate::oci::{self, Refusal};
+use crate::oci::{self, Manifest, Refusal};
 
 /// For how long a list of referrers is believed: signatures come after what they sign.
 const REFERRERS_TTL: Duration = Duration::from_mins(5);
@@ -74,15 +75,22 @@ impl Inner {
                     index: index.clone(),
                     checked_at: Timestamp::now(),
                 };
-                if let Err(error) = self.store.put_referrers(&record).await {
+                // An empty list is not kept: anybody can ask about digests that nobody has.
+                let is_empty = Manifest::parse(&index, None).is_ok_and(|index| index.children().is_empty());
+                if !is_empty && let Err(error) = self.store.put_referrers(&record).await {
                     tracing::warn!(%error, "cannot keep a list of referrers");
                 }
                 Ok((index, Outcome::Miss))
             }
             // A registry without this API: clients then look for a tag, so that it must not look like an empty list.
             (Err(UpstreamError::NotFound), _) => Err(Refusal::ManifestUnknown(subject.to_string())),
-            (Err(_), Some(known)) => Ok((known.index, Outcome::Stale)),
-            (Err(error), None) => {
+            (Err(error), Some(known))
+                if !matches!(error, UpstreamError::Denied { .. })
+                    && bearable(known.checked_at, Timestamp::now(), asked.world.config.tags.stale) =>
+            {
+                Ok((known.index, Outcome::Stale))
+            }
+            (Err(error), _) => {
                 Err(of_upstream(registry, &error, || Refusal::ManifestUnknown(subject.to_string())))
             }
         }

@@ -6,7 +6,7 @@ use jiff::Timestamp;
 use tokio::time::{Instant, timeout};
 
 use super::driver::{Asked, Inner, locked};
-use super::freshness::{BUDGET, Freshness, freshness};
+use super::freshness::{BUDGET, Freshness, bearable, freshness};
 use super::headers::{By, Ready, Staleness};
 use super::manifest_driver::Got;
 use super::refusals::{of_upstream, overloaded, staleness};
@@ -93,14 +93,17 @@ impl Inner {
             Freshness::TooOld => Ok(None),
             Freshness::Ask => {
                 let run = self.check(asked, &record);
-                let checked = match self.patience(registry) {
-                    Some(patience) => timeout(patience, run).await,
-                    None => timeout(Duration::ZERO, run).await,
-                };
-                let Ok(checked) = checked else {
-                    locked(&self.slow).insert(registry.clone(), Instant::now());
-                    self.metrics.revalidated(registry.as_str(), Revalidation::Stale);
-                    return Ok(stale("does not answer in time"));
+                let bearable = bearable(record.checked_at, Timestamp::now(), world.config.tags.stale);
+                let checked = if bearable {
+                    let patience = self.patience(registry).unwrap_or(Duration::ZERO);
+                    let Ok(checked) = timeout(patience, run).await else {
+                        locked(&self.slow).insert(registry.clone(), Instant::now());
+                        self.metrics.revalidated(registry.as_str(), Revalidation::Stale);
+                        return Ok(stale("does not answer in time"));
+                    };
+                    checked
+                } else {
+                    run.await
                 };
                 match checked.ok_or_else(overloaded)? {
                     Checked::Same => Ok(Some((ready, Outcome::Revalidated, None))),
@@ -109,10 +112,13 @@ impl Inner {
                     Checked::Moved(Got::Passing(_)) => Ok(None),
                     Checked::Gone => Err(Refusal::ManifestUnknown(tag.to_string())),
                     Checked::Failed(why, refusal) => {
-                        let age = Timestamp::now().duration_since(record.checked_at);
-                        let bearable =
-                            Duration::try_from(age).is_ok_and(|age| age <= world.config.tags.stale);
-                        if bearable { Ok(stale(why)) } else { Err(refusal) }
+                        // Access that was taken away is gone; credentials that have run out take no public image away.
+                        let denies = matches!(refusal, Refusal::UpstreamDenied { .. });
+                        if bearable && !(denies && world.is_private(registry)) {
+                            Ok(stale(why))
+                        } else {
+                            Err(refusal)
+                        }
                     }
                 }
             }

@@ -33,6 +33,8 @@ pub struct FsConfig {
     pub naming: Option<Naming>,
     /// How many files of blobs are kept open between requests.
     pub open_files: usize,
+    /// Whether the level is lowered and what nobody renews is swept out; not by who only looks.
+    pub tended: bool,
 }
 
 /// When a store waits for the disk. None of these can make it serve wrong bytes after a power failure: what may not
@@ -53,7 +55,7 @@ pub struct FsStore {
     keeper: Arc<Keeper>,
     /// Held while something doubtful is hashed: after a crash everybody may want the same large blob at once.
     doubt: tokio::sync::Mutex<()>,
-    tending: tokio::task::JoinHandle<()>,
+    tending: Option<tokio::task::JoinHandle<()>>,
 }
 
 /// How often uses are written down, in ticks of a second.
@@ -74,17 +76,20 @@ impl FsConfig {
             pins: None,
             naming: None,
             open_files: 128,
+            tended: true,
         }
     }
 }
 
 impl FsStore {
-    /// Opens a store, and begins to tend it: every second names are written to the disk and the level is lowered.
+    /// Opens a store, and begins to tend it, if so configured: every second names are written to the disk and the level is
+    /// lowered.
     ///
     /// Fails where another process has it open, or where the folder cannot be written.
     pub async fn open(config: FsConfig) -> io::Result<Self> {
+        let tended = config.tended;
         let keeper = Arc::new(blocking(move || Keeper::open(config)).await?);
-        let tending = tokio::spawn(tend(Arc::downgrade(&keeper)));
+        let tending = tended.then(|| tokio::spawn(tend(Arc::downgrade(&keeper))));
         Ok(Self { keeper, doubt: tokio::sync::Mutex::new(()), tending })
     }
 
@@ -95,7 +100,9 @@ impl FsStore {
 
     /// Ends in order, so that the next start need not look at anything.
     pub async fn close(&self) -> io::Result<()> {
-        self.tending.abort();
+        if let Some(tending) = &self.tending {
+            tending.abort();
+        }
         self.run(|keeper| keeper.close()).await
     }
 
@@ -110,7 +117,9 @@ impl FsStore {
 
 impl Drop for FsStore {
     fn drop(&mut self) {
-        self.tending.abort();
+        if let Some(tending) = &self.tending {
+            tending.abort();
+        }
     }
 }
 

@@ -42,6 +42,8 @@ impl Keeper {
     pub(super) fn make_room(&self, wanted: u64) -> io::Result<()> {
         let _turn = self.turn.lock().unwrap_or_else(PoisonError::into_inner);
         if wanted > self.levels.cap {
+            // One that can keep nothing at all is as good as full.
+            self.account().usage.full |= self.levels.cap == 0;
             return Err(io::Error::new(
                 io::ErrorKind::StorageFull,
                 format!("{wanted} bytes are more than the store may hold in all"),

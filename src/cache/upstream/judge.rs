@@ -38,7 +38,9 @@ pub(super) fn judge(
 ) -> Result<Fetched, Wrong> {
     let parsed = Manifest::parse(&bytes, content_type);
     let header = content_type.and_then(passable);
-    if matches!(parsed, Err(ManifestError::Schema1)) {
+    // Signed ones hash to their payload, not to their bytes: by digest, those cannot be told from others.
+    let is_schema1 = matches!(parsed, Err(ManifestError::Schema1));
+    if is_schema1 && wanted.is_none_or(|wanted| digest_of(wanted.algorithm(), &bytes) == *wanted) {
         let media_type = header.unwrap_or(ManifestKind::DockerSchema1.media_type()).to_owned();
         return Ok(Fetched { bytes, media_type, digest: None });
     }
@@ -89,6 +91,10 @@ mod tests {
             (IMAGE, None, announced(&digest), Some(&other), wrong(&other)),
             (schema1, None, announced(&other), None, Ok((ManifestKind::DockerSchema1.media_type(), None))),
             (schema1, Some("text/plain; charset=utf-8"), None, None, Ok(("text/plain", None))),
+            (schema1, None, None, Some(&other), {
+                let found = digest_of(Algorithm::Sha256, schema1.as_bytes());
+                Err(format!("the manifest has the digest {found}, not {other}"))
+            }),
             (odd, Some("x/y"), None, Some(&odd_digest), Ok(("x/y", Some(odd_digest)))),
             (odd, Some("x/y"), announced(&odd_digest), None, Ok(("x/y", Some(odd_digest)))),
             (

@@ -143,6 +143,20 @@ fn t04_wrong_bytes_never_make_a_whole_body() {
     assert!(last.unwrap().body == right);
 }
 
+/// A page of apology is no blob, and says nothing against the endpoint that has it.
+#[test]
+fn t04_a_body_of_another_length_does_not_accuse_the_next_endpoint() {
+    let (liar, honest) = (Upstream::start(), Upstream::start());
+    let right = noise(MIB, 70);
+    let name = honest.blob(right.clone());
+    liar.blob_as(&name, "down for maintenance".as_bytes());
+    let cache = Start::new().upstream("docker.io", &liar.url()).upstream("docker.io", &honest.url()).run();
+    let first = cache.get(&blob(&name));
+    assert!(first.status != 200 || !first.whole || first.body == right);
+    let second = cache.get(&blob(&name));
+    assert!(second.status == 200 && second.body == right, "{} {}", second.status, cache.log());
+}
+
 #[test]
 fn t05_headers_do_not_wait_for_bodies() {
     let upstream = Upstream::start();

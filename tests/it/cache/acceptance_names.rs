@@ -167,6 +167,9 @@ fn t15_private_content_is_for_users() {
     let challenge = cache.get(manifest);
     assert_eq!(challenge.header("www-authenticate"), r#"Basic realm="talmirror-cache""#);
     assert_eq!(ask(&blob("private.example/a"), Some(&ada)), 200);
+    // Caches in between do not keep it for others.
+    let layer = cache.ask("GET", &blob("private.example/a"), &[("Authorization", &ada)]);
+    assert_eq!(layer.header("cache-control"), "private, max-age=31536000, immutable");
     // It is here now, and still nobody gets it who may not: not a stranger, not through another repository that does
     // not have it, not through a registry that is open.
     assert_eq!(ask(&blob("private.example/a"), None), 401);
@@ -183,11 +186,52 @@ fn t15_private_content_is_for_users() {
     assert!(private.upstream.seen().iter().all(|seen| !seen.headers.values().any(|value| *value == ada)));
     assert!(hub.seen().iter().all(|seen| !seen.authorized()));
 
+    // Who may no longer have it upstream, may not have here what is older.
+    let strict = start.clone().args(&["--htpasswd", users.to_str().unwrap(), "--tag-ttl", "0s"]).run();
+    assert_eq!(strict.ask("GET", manifest, &[("Authorization", &ada)]).status, 200);
+    private.upstream.always("/v2/a/manifests/", Act::error(403, "DENIED"));
+    assert_eq!(strict.ask("GET", manifest, &[("Authorization", &ada)]).status, 403);
+    private.upstream.heal();
+
     // Without users nobody may have it, unless the operator says that anybody may.
     let closed = start.clone().run();
     assert_eq!(closed.get(manifest).status, 403);
     let open = start.args(&["--anonymous", "private.example"]).run();
     assert_eq!(open.get(manifest).status, 200);
+}
+
+#[test]
+fn a_url_that_is_not_taken_is_shown_without_its_password() {
+    for (variable, command) in
+        [("TALMIRROR_CACHE_UPSTREAM", "check"), ("TALMIRROR_CACHE_URL", "mirror-config")]
+    {
+        let url = if command == "check" { "x=http://u:s3cr3t-url@h" } else { "http://u:s3cr3t-url@h:5000" };
+        let run = std::process::Command::new(env!("CARGO_BIN_EXE_talmirror-cache"))
+            .arg(command)
+            .env(variable, url)
+            .output()
+            .unwrap();
+        let said = String::from_utf8_lossy(&run.stderr).into_owned() + &String::from_utf8_lossy(&run.stdout);
+        assert_eq!(run.status.code(), Some(2), "{said}");
+        assert!(said.contains("credentials") && !said.contains("s3cr3t"), "{said}");
+    }
+}
+
+/// What a file's findings say is said of flags, too, and before the first pull.
+#[test]
+fn what_is_doubtful_about_flags_is_said() {
+    let place = Place::new();
+    place.write("cache.yaml", "apiVersion: talmirror/v1\nkind: Cache\n");
+    let file = place.path("cache.yaml");
+    let args = ["--config", file.to_str().unwrap(), "--credentials", "private.example=/nowhere/secret"];
+    let cache = Start::new().upstream("private.example", "http://192.0.2.1").args(&args).run();
+    for doubt in [
+        "nobody may read what comes from private.example",
+        "the credentials of private.example go over plain http",
+        "the credentials of private.example cannot be read: `/nowhere/secret`",
+    ] {
+        assert!(cache.log().contains(doubt), "{doubt}: {}", cache.log());
+    }
 }
 
 #[test]

@@ -161,10 +161,21 @@ fn t17_referrers() {
     let image = upstream.image("library/x", "1", &[b"layer".to_vec()]);
     let referrer = upstream.referrer("library/x", &image.digest, "application/vnd.sig");
     upstream.referrer("library/x", &image.digest, "application/vnd.sbom");
-    let cache = hub(&upstream, LONG);
+    let dir = tempfile::tempdir().unwrap();
+    let root = dir.path().join("root");
+    let cache =
+        Start::new().upstream("docker.io", &upstream.url()).args(&["--tag-ttl", LONG]).root(&root).run();
     let path = format!("/v2/docker.io/library/x/referrers/{}", image.digest);
+    // What anybody can ask about, and nobody has, leaves nothing on the disk.
+    for hex in ["0", "1", "2"] {
+        let nothing = format!("/v2/docker.io/library/x/referrers/sha256:{}", hex.repeat(64));
+        assert_eq!(cache.get(&nothing).status, 200);
+    }
+    let files = |place: &std::path::Path| std::fs::read_dir(place).map_or(0, Iterator::count);
+    assert_eq!(files(&root.join("referrers")), 0);
     let all = cache.get(&path);
     assert_eq!((all.outcome(), all.header("content-type")), ((200, "MISS"), OCI_INDEX));
+    assert!(files(&root.join("referrers")) > 0);
     let index: serde_json::Value = serde_json::from_slice(&all.body).unwrap();
     assert_eq!(index["manifests"].as_array().unwrap().len(), 2);
     assert_eq!(index["manifests"][0]["annotations"]["made.by"], "test");

@@ -321,3 +321,29 @@ async fn the_cap_holds_at_every_moment_and_what_is_popular_stays() {
     assert!(peak > cap / 2 && usage.evicted > 0 && objects > usage.blobs, "{peak} {usage:?}");
     assert!(hits * 2 > pulls, "{hits} hits of {pulls}");
 }
+
+/// Whoever only looks into a store lowers no level: his cap is not the server's.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn looking_evicts_nothing() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(dir.path(), 64 * MIB).await;
+    for n in 0..8 {
+        put(&store, &content(n, 1 << 20)).await.unwrap();
+    }
+    store.close().await.unwrap();
+    drop(store);
+    let blobs = async |tended: bool| {
+        let config = FsConfig { tended, ..config(dir.path(), 4 * MIB) };
+        let store = FsStore::open(config).await.unwrap();
+        // Tending begins at once; for this long it had time to evict.
+        let until = Instant::now() + Duration::from_secs(if tended { 10 } else { 1 });
+        while Instant::now() < until && store.usage().await.unwrap().blobs == 8 {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        let found = store.usage().await.unwrap().blobs;
+        store.close().await.unwrap();
+        found
+    };
+    assert_eq!(blobs(false).await, 8);
+    assert!(blobs(true).await < 8);
+}
