@@ -18,7 +18,8 @@ use std::time::{Duration, Instant};
 use talmirror::inventory::{self, Target};
 use talmirror::patch::{Format, Versions, plain, split};
 use talmirror::secret::Sources;
-use talmirror::sops::{Encrypted, Identities, Rule, Settings, encrypt, os_random};
+use talmirror::secret::os_random;
+use talmirror::sops::{Encrypted, Identities, Rule, Settings, encrypt};
 use talmirror::yaml::{Indent, emit_stream};
 
 const RECIPIENT: &str = "age1g5ysx9zvguw9lnrda3uqewfpufyhae22nge2udx75mfjckejhcvsmsz0fl";

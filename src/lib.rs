@@ -4,11 +4,13 @@
 //!
 //! - [`image`]: words of an image reference: registry host, repository, tag, digest, platform; Docker Hub's aliases.
 //! - [`secret`]: a value that nothing prints, and where one comes from.
+//! - [`file`]: files written whole or not at all, locks, logs of lines, private folders, files watched for a change.
 //! - [`tls`]: the cryptography behind every TLS connection.
 //! - [`yaml`]: YAML as text: documents with the span of every value, edits that leave every other byte.
 //! - [`sops`]: the SOPS file format: value cipher, MAC, metadata, rules, recipients and identities, rewriting that
 //!   changes only what changed.
 //! - [`registries`]: Talos' registry model, its two schemas, and which version understands what.
+//! - [`finding`]: what is wrong with a file: code, place, reason, fix; reading that collects all of it.
 //! - [`inventory`]: the user's file: schema, parse, findings with codes and places, what each node gets.
 //! - [`machineconfig`]: a Talos machine config: its registries read, replaced in place, compared.
 //! - [`patch`]: registries as JSON patch, strategic merge patch or documents, against nothing or a machine config.
@@ -21,6 +23,9 @@
 //! - [`template`]: renders what lies in `templates/`.
 //! - [`cli`]: arguments, one file a command, tables, prompts, errors with hints, exit codes.
 
+#![cfg_attr(not(test), warn(clippy::disallowed_methods))]
+
+pub mod file;
 pub mod image;
 pub mod secret;
 pub mod tls;
@@ -29,6 +34,8 @@ pub mod yaml;
 pub mod sops;
 
 pub mod registries;
+
+pub mod finding;
 
 pub mod inventory;
 

@@ -2,7 +2,7 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use talmirror::inventory::Problems;
+use talmirror::finding::Problems;
 use talmirror::machineconfig::{Form, MachineConfig, TlsIn, Unlisted};
 use talmirror::registries::{Endpoint, Mirror, Registries};
 

@@ -1,3 +1,5 @@
+#![expect(clippy::disallowed_methods, reason = "looks at the backup that is there")]
+
 use std::collections::HashMap;
 use std::path::Path;
 
@@ -9,9 +11,10 @@ use super::error::CliError;
 use super::exit;
 use super::load;
 use crate::machineconfig::SECRET_RULE;
+use crate::secret::os_random;
 use crate::sops::{
     Encrypted, Identities, MacScope, NoKey, Opened, Recipient, Refusal, Rule, Settings, SopsError, encrypt,
-    guard, looks_encrypted, os_random,
+    guard, looks_encrypted,
 };
 use crate::yaml::emit;
 

@@ -1,3 +1,5 @@
+#![expect(clippy::disallowed_methods, reason = "finds keys and rules, and dates what it encrypts")]
+
 use std::io::IsTerminal;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -7,11 +9,13 @@ use super::error::CliError;
 use super::exit::{self, Exit};
 use super::load;
 use super::ui::Ui;
+use crate::file::{self, Privacy};
 use crate::machineconfig::{self, SECRET_RULE};
 use crate::secret::Secret;
+use crate::secret::os_random;
 use crate::sops::{
     Ask, Config, ConfigError, Encrypted, Identities, IsSecret, MacScope, Recipient, Rule, RuleError,
-    Settings, SopsError, Surroundings, encrypt, guard, is_registry_secret, looks_encrypted, os_random,
+    Settings, SopsError, Surroundings, encrypt, guard, is_registry_secret, looks_encrypted,
 };
 use crate::yaml::Indent;
 
@@ -117,9 +121,7 @@ pub(super) fn change(
     let identities = identities(global, &encrypted.recipients())?;
     let opened = encrypted.open(&identities).map_err(|error| failed_as_sops(error, &name))?;
     match change(&opened, jiff::Timestamp::now()).map_err(|error| failed_as_sops(error, &name))? {
-        Some(text) => {
-            super::files::replace(path, text.as_bytes(), super::files::Privacy::Private).map(|()| true)
-        }
+        Some(text) => Ok(file::replace(path, text.as_bytes(), Privacy::Private).map(|()| true)?),
         None => Ok(false),
     }
 }

@@ -3,7 +3,7 @@ use super::crypt;
 use super::error::CliError;
 use super::exit;
 use super::load::display_name;
-use crate::inventory::{Problem, Problems};
+use crate::finding::{Problem, Problems};
 use crate::machineconfig::MachineConfig;
 use crate::patch::Current;
 use crate::registries::Registries;

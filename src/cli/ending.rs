@@ -1,5 +1,7 @@
 //! How a rollout or a rollback ends: the exit code, and the sentence that says what happened.
 
+#![expect(clippy::disallowed_methods, reason = "dates the end")]
+
 use jiff::Timestamp;
 use serde_json::json;
 

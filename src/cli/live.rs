@@ -1,3 +1,5 @@
+#![expect(clippy::disallowed_methods, reason = "finds the talosconfig")]
+
 use std::future::Future;
 use std::path::Path;
 

@@ -1,3 +1,5 @@
+#![expect(clippy::disallowed_methods, reason = "reads files and the environment")]
+
 use std::path::{Path, PathBuf};
 
 use super::args::{Global, TargetArgs, VersionArgs};
@@ -5,7 +7,8 @@ use super::crypt;
 use super::error::CliError;
 use super::exit;
 use super::ui::Ui;
-use crate::inventory::{self, Inventory, Layer, Node, Problem, Problems, Severity, Target, did_you_mean};
+use crate::finding::{Problem, Problems, Severity, did_you_mean};
+use crate::inventory::{self, Inventory, Layer, Node, Target};
 use crate::registries::TalosVersion;
 use crate::secret::{Sources, read_limited, read_stdin};
 use crate::sops::{SopsError, looks_encrypted};

@@ -7,7 +7,6 @@ mod crypt;
 mod current;
 mod drift;
 mod ending;
-mod files;
 mod live;
 mod load;
 mod output;

@@ -1,3 +1,5 @@
+#![expect(clippy::disallowed_methods, reason = "looks at what is in the output directory")]
+
 use std::path::{Path, PathBuf};
 
 use clap::Args;
@@ -6,11 +8,12 @@ use super::args::Global;
 use super::crypt::{self, Wishes};
 use super::error::CliError;
 use super::exit::{self, Exit};
-use super::files::{self, Privacy};
 use super::load::{Loaded, read};
 use super::ui::Ui;
+use crate::file::{self, Privacy};
 use crate::secret::Secret;
-use crate::sops::{Encrypted, NoKey, Settings, SopsError, looks_encrypted, os_random};
+use crate::secret::os_random;
+use crate::sops::{Encrypted, NoKey, Settings, SopsError, looks_encrypted};
 
 /// How the secrets in the output are kept.
 #[derive(Clone, Debug, Default, Args)]
@@ -111,7 +114,7 @@ pub(super) fn write(
             (Step::Put { text, .. }, Mode::Write) => {
                 changed += 1;
                 let privacy = if artifact.seal == Seal::Clear { Privacy::Private } else { Privacy::Open };
-                files::replace(&artifact.path, text.as_bytes(), privacy)?;
+                file::replace(&artifact.path, text.as_bytes(), privacy)?;
                 ui.note(&format!("wrote      {name}"));
             }
         }
@@ -165,7 +168,7 @@ fn is_clear(path: &Path) -> bool {
 fn refuse_plaintext(artifacts: &[Artifact]) -> Result<(), CliError> {
     let clear = artifacts.iter().filter(|artifact| artifact.seal == Seal::Clear);
     for artifact in clear {
-        if let Some(tree) = files::git_work_tree(&artifact.path) {
+        if let Some(tree) = file::git_work_tree(&artifact.path) {
             let message = format!(
                 "`{}` would hold plaintext secrets in the git work tree `{}` [E119]",
                 artifact.path.display(),

@@ -1,3 +1,5 @@
+#![expect(clippy::disallowed_methods, reason = "finds the folders of journals")]
+
 use std::future::Future;
 use std::path::{Path, PathBuf};
 use std::pin::pin;
@@ -17,7 +19,8 @@ use super::load::{self, Loaded};
 use super::progress::Progress;
 use super::signal_source::{Asked, Signals};
 use super::ui::Ui;
-use crate::rollout::{self, Crew, Event, History, Journal, Lock, Pace, StoreError};
+use crate::file::Lock;
+use crate::rollout::{self, Crew, Event, History, Journal, Pace, StoreError};
 use crate::secret::Secret;
 use crate::sops::{Encrypted, Recipient, Rule, Settings, SopsError, looks_encrypted};
 use crate::talos::NodeClient;
@@ -190,9 +193,9 @@ fn quoted(word: &str) -> String {
 /// Takes the cluster's lock, and the journal's, where it lies elsewhere.
 pub(super) fn lock(session: &Session, folder: &Path) -> Result<Vec<Lock>, CliError> {
     let cluster = cluster_folder(session)?;
-    let mut locks = vec![Lock::take(&cluster)?];
+    let mut locks = vec![rollout::lock(&cluster)?];
     if !folder.starts_with(&cluster) {
-        locks.push(Lock::take(folder)?);
+        locks.push(rollout::lock(folder)?);
     }
     Ok(locks)
 }

@@ -1,5 +1,7 @@
 //! What asks a command to end: Ctrl-C, a service manager, a terminal that has gone.
 
+#![expect(clippy::disallowed_methods, reason = "hears signals")]
+
 /// Who wants a command to end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Asked {

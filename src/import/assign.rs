@@ -4,8 +4,8 @@ use super::factor::Mirrors;
 use super::page::Findings;
 use super::reading::{Reading, is_host};
 use super::sheet::{Credentials, Located, Tls};
+use crate::finding::{Code, did_you_mean};
 use crate::image::{DOCKER_HUB, DOCKER_HUB_API, api_host, is_docker_hub_alias};
-use crate::inventory::{Code, did_you_mean};
 use crate::registries::Endpoint;
 use crate::secret::without_userinfo;
 

@@ -6,8 +6,8 @@ use toml::de::{DeString, DeTable, DeValue};
 use super::page::Page;
 use super::reading::{Reading, Scope};
 use super::sheet::{At, Given, Listed, Located, Sheet, Tls};
+use crate::finding::{Code, did_you_mean};
 use crate::image::api_host;
-use crate::inventory::{Code, did_you_mean};
 use crate::registries::Endpoint;
 
 /// The keys of a host that have a meaning for pulls.

@@ -1,6 +1,6 @@
 use super::kind::is_patch_list;
 use super::page::{Findings, Page};
-use crate::inventory::Code;
+use crate::finding::Code;
 use crate::yaml::{Entry, Node, Value};
 
 /// The parts of the longest path into registries: `/machine/registries/config/H/tls/clientIdentity/key`, and one more.

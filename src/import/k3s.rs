@@ -1,8 +1,8 @@
 use super::page::Page;
 use super::reading::{Reading, Scope};
 use super::sheet::{Given, Listed, Located, Sheet, Tls, credentials};
+use crate::finding::Code;
 use crate::image::{DOCKER_HUB, DOCKER_HUB_API, api_host};
-use crate::inventory::Code;
 use crate::machineconfig::Fields;
 use crate::registries::{Auth, Endpoint};
 use crate::secret::Secret;

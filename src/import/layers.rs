@@ -3,7 +3,7 @@ use std::collections::BTreeMap;
 use super::page::Findings;
 use super::reading::{NodeInfo, Role, Scope};
 use super::tidy::Way;
-use crate::inventory::Code;
+use crate::finding::Code;
 
 /// The ways of all registries, as one set of nodes has them.
 pub(super) type Ways = BTreeMap<String, Way>;

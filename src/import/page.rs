@@ -1,7 +1,7 @@
 use std::ops::Range;
 
 use super::sheet::At;
-use crate::inventory::{Code, Problem, Problems};
+use crate::finding::{Code, Problem, Problems};
 use crate::secret::without_userinfo;
 use crate::yaml::{LineIndex, Node, ParseError, Position, Style, Value};
 

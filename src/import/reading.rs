@@ -1,7 +1,7 @@
 use super::page::{Findings, Page};
 use super::sheet::Sheet;
+use crate::finding::Code;
 use crate::image::RegistryHost;
-use crate::inventory::Code;
 use crate::machineconfig::{Found, Reader, Role as Document};
 use crate::yaml::Node;
 

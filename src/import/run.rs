@@ -11,8 +11,9 @@ use super::sheet::At;
 use super::tidy::{Hop, ways};
 use super::write::{Draft, in_order};
 use super::{hosts, k3s, talhelper, talos};
+use crate::finding::{Code, Problem, Severity};
 use crate::image::api_host;
-use crate::inventory::{Code, Problem, Severity, engine_of, hidden_in};
+use crate::inventory::{engine_of, hidden_in};
 use crate::registries::TalosVersion;
 use crate::yaml::{Stream, parse};
 

@@ -1,7 +1,7 @@
 use std::collections::BTreeMap;
 
 use super::page::{Findings, Page};
-use crate::inventory::Code;
+use crate::finding::Code;
 use crate::machineconfig::{Found, Schema};
 use crate::registries::{Auth, Endpoint, Kind};
 use crate::secret::Secret;
@@ -186,7 +186,7 @@ pub(super) fn reference(what: &str, text: &str, at: &At, findings: &mut Findings
         Some("it is kept as it is: write the value, for talmirror fills in no variables".to_owned());
 }
 
-fn encrypted<'f>(field: &str, at: &At, findings: &'f mut Findings) -> &'f mut crate::inventory::Problem {
+fn encrypted<'f>(field: &str, at: &At, findings: &'f mut Findings) -> &'f mut crate::finding::Problem {
     let problem = findings.add(Code::CannotDecrypt, at, format!("`{field}` is still encrypted"));
     problem.help = Some(format!("decrypt the file first; `{field}` is left out"));
     problem

@@ -1,7 +1,7 @@
 use super::page::Page;
 use super::reading::{NodeInfo, Purpose, Reading, Role, Scope};
 use super::talos;
-use crate::inventory::Code;
+use crate::finding::Code;
 use crate::yaml::{Node, Value};
 
 /// Reads a talhelper `talconfig.yaml`: the patches for all, for each role, for each node.

@@ -2,7 +2,7 @@ use super::jsonpatch;
 use super::kind::{SourceKind, is_patch_list, is_resource};
 use super::page::Page;
 use super::reading::{NodeInfo, Purpose, Reading, Scope};
-use crate::inventory::Code;
+use crate::finding::Code;
 use crate::yaml::{Node, Stream, parse};
 
 /// Reads one of Talos' own files: a config, a resource, a patch, documents.

@@ -3,10 +3,10 @@ use std::collections::btree_map::Entry;
 
 use super::page::Findings;
 use super::sheet::{At, Listed, Located, Sheet, is_reference, reference};
+use crate::finding::{Code, did_you_mean};
 use crate::image::{
     DOCKER_HUB, DOCKER_HUB_API, RegistryHost, RegistryHostError, api_host, is_docker_hub_alias,
 };
-use crate::inventory::{Code, did_you_mean};
 use crate::registries::{Endpoint, EndpointFlaw};
 use crate::secret::without_userinfo;
 

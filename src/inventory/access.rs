@@ -1,7 +1,7 @@
-use super::code::Code;
-use super::decode::{Decoder, Fields};
 use super::fields::{CLIENT_IDENTITY, CREDENTIALS, REFERENCE, TLS};
 use super::model::{Credentials, Set, Text, Tls};
+use crate::finding::Code;
+use crate::finding::{Decoder, Fields};
 use crate::secret::{Secret, SecretRef};
 use crate::yaml::Node;
 

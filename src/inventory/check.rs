@@ -3,11 +3,11 @@ use std::ops::Range;
 
 use indexmap::IndexMap;
 
-use super::code::Code;
 use super::model::{Credentials, Fallback, Inventory, Layer, Mirror, MirrorKind, Text, Tls, Via};
 use super::pem;
-use super::problem::{Problems, did_you_mean};
 use super::resolve::{Route, Target, upstream_endpoint};
+use crate::finding::Code;
+use crate::finding::{Problems, did_you_mean};
 use crate::image::{RegistryHost, RegistryHostError, is_docker_hub_alias};
 use crate::registries::{Endpoint, EndpointFlaw, TalosVersion};
 use crate::secret::without_userinfo;

@@ -2,27 +2,23 @@
 
 mod access;
 mod check;
-mod code;
-pub(crate) mod decode;
 mod fields;
 mod model;
 mod pem;
-mod problem;
 mod resolve;
 mod sections;
 mod settings;
 mod unrendered;
 
 pub use check::check_version;
-pub use code::{Code, Severity};
 pub use model::{
     Credentials, Fallback, Group, Inventory, Layer, Mirror, MirrorKind, Node, Output, Placed, Registry, Role,
     Rollout, Set, Talos, Text, Tls, Upstream, Verify, Via,
 };
-pub use problem::{Problem, Problems, did_you_mean};
 pub use resolve::{Origin, Part, ResolveError, Route, Target};
 pub(crate) use unrendered::{Engine, engine_of, hidden_in};
 
+use crate::finding::{Code, Decoder, Problem, Problems, Severity};
 use crate::yaml;
 
 /// An inventory, if it holds no error, and everything that was found.
@@ -47,7 +43,7 @@ pub fn parse(text: &str, file: &str, env: &dyn Fn(&str) -> Option<String>) -> Pa
             return Parsed { inventory: None, problems: problems.into_sorted() };
         }
     };
-    let mut decoder = decode::Decoder { problems, env, mirrors: Vec::new(), noun: "the inventory" };
+    let mut decoder = Decoder { problems, env, names: Vec::new(), noun: "the inventory" };
     let inventory = decoder.inventory(&document.root);
     let mut problems = decoder.problems;
     check::check(&inventory, &mut problems);

@@ -2,14 +2,14 @@ use std::ops::Range;
 
 use indexmap::IndexMap;
 
-use super::code::Code;
-use super::decode::{Decoder, Fields, join};
 use super::fields::{DEFAULTS, GROUP, LINT, MIRROR, NODE, ONE_MIRROR, REGISTRY, ROOT, UPSTREAM};
 use super::model::{
     Fallback, Group, Inventory, Layer, Mirror, MirrorKind, Node as NodeEntry, Placed, Registry, Role, Set,
     Upstream, Via,
 };
-use super::problem::did_you_mean;
+use crate::finding::Code;
+use crate::finding::did_you_mean;
+use crate::finding::{Decoder, Fields, join};
 use crate::yaml::{Entry, Node};
 
 /// Returns the name of the short form's mirror: that of its kind.
@@ -24,7 +24,7 @@ impl Decoder<'_, '_> {
     /// Reads a whole inventory, in its full form or in the short one with `mirror:`.
     pub(super) fn inventory(&mut self, root: &Node) -> Inventory {
         let fields = self.fields(root, "", ROOT);
-        self.mirrors = fields
+        self.names = fields
             .get("mirrors")
             .map(Node::entries)
             .unwrap_or_default()
@@ -32,7 +32,7 @@ impl Decoder<'_, '_> {
             .map(|e| e.key.clone())
             .collect();
         if fields.get("mirror").is_some() {
-            self.mirrors.push(one_mirror_name(&fields));
+            self.names.push(one_mirror_name(&fields));
         }
         let mut inventory = Inventory {
             cluster: self.string(&fields, "cluster"),
@@ -41,7 +41,7 @@ impl Decoder<'_, '_> {
             ..Inventory::default()
         };
         self.version(&fields);
-        let mirrors = self.section(&fields, "mirrors", super::decode::Decoder::mirror);
+        let mirrors = self.section(&fields, "mirrors", Decoder::mirror);
         inventory.mirrors = mirrors.into_iter().filter_map(|(name, mirror)| Some((name, mirror?))).collect();
         for entry in fields.get("mirrors").map(Node::entries).unwrap_or_default() {
             if entry.key == "upstream" {
@@ -303,7 +303,7 @@ impl Decoder<'_, '_> {
                     hops.push(Via::Upstream);
                     continue;
                 }
-                if !decoder.mirrors.contains(&name) {
+                if !decoder.names.contains(&name) {
                     let path = format!("{}[{at}]", fields.at(key));
                     let problem = decoder.problems.add(
                         Code::UnknownMirror,
@@ -311,11 +311,11 @@ impl Decoder<'_, '_> {
                         path,
                         format!("no mirror is named `{name}`"),
                     );
-                    let known = decoder.mirrors.iter().map(String::as_str);
+                    let known = decoder.names.iter().map(String::as_str);
                     problem.help = Some(match did_you_mean(&name, known.chain(["upstream"])) {
                         Some(near) => format!("did you mean `{near}`?"),
-                        None if decoder.mirrors.is_empty() => "define it in `mirrors`".to_owned(),
-                        None => format!("known: {}, and `upstream`", decoder.mirrors.join(", ")),
+                        None if decoder.names.is_empty() => "define it in `mirrors`".to_owned(),
+                        None => format!("known: {}, and `upstream`", decoder.names.join(", ")),
                     });
                 }
                 hops.push(Via::Mirror(name));

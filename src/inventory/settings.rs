@@ -1,9 +1,9 @@
 use std::path::PathBuf;
 
-use super::code::Code;
-use super::decode::{Decoder, Fields};
 use super::fields::{OUTPUT, ROLLOUT, TALOS, VERIFY};
 use super::model::{Output, Rollout, Talos, Verify};
+use crate::finding::Code;
+use crate::finding::{Decoder, Fields};
 use crate::registries::TalosVersion;
 use crate::yaml::Node;
 

@@ -6,7 +6,7 @@ use serde_json::Value;
 
 use super::read::{Found, Reader};
 use super::replace::{Form, ReplaceError, Replacement, Unlisted, replace};
-use crate::inventory::{Code, Problems};
+use crate::finding::{Code, Problems};
 use crate::registries::{Kind, Registries};
 use crate::yaml::{Document, Node, ParseError, Stream, parse};
 

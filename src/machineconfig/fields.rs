@@ -1,4 +1,4 @@
-use crate::inventory::{Code, Problems, did_you_mean};
+use crate::finding::{Code, Problems, did_you_mean};
 use crate::yaml::{Node, Resolved, Value};
 
 /// Takes typed values out of a tree as Talos' decoder does, and reports what it would refuse.

@@ -5,7 +5,7 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD as BASE64;
 
 use super::fields::Fields;
-use crate::inventory::{Code, Problems};
+use crate::finding::{Code, Problems};
 use crate::registries::{Auth, ClientIdentity, Endpoint, Kind, Mirror, Registries, Tls};
 use crate::secret::{Secret, without_userinfo};
 use crate::yaml::{Entry, Node};

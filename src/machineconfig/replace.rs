@@ -6,7 +6,7 @@ use serde_json::Value;
 use super::config::{MachineConfig, Role};
 use super::place::{Page, is_block_scalar, last_leaf};
 use super::read::{Found, Reader};
-use crate::inventory::Problems;
+use crate::finding::Problems;
 use crate::registries::{Auth, Kind, Mirror, Registries, RegistryDocument, documents, legacy};
 use crate::secret::without_userinfo;
 use crate::yaml::{Document, Edit, apply};

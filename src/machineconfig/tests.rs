@@ -3,7 +3,7 @@ use std::collections::BTreeMap;
 use proptest::prelude::*;
 
 use super::*;
-use crate::inventory::Problems;
+use crate::finding::Problems;
 use crate::registries::{Auth, ClientIdentity, Endpoint, Mirror, Registries, Tls};
 use crate::yaml::{Indent, emit, emit_stream};
 

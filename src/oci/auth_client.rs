@@ -1,3 +1,5 @@
+#![expect(clippy::disallowed_methods, reason = "compares tokens with the clock")]
+
 use std::sync::PoisonError;
 
 use http::header::{ACCEPT_ENCODING, CONTENT_TYPE, HeaderMap, HeaderValue, WWW_AUTHENTICATE};

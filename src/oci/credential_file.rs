@@ -1,10 +1,12 @@
+#![expect(clippy::disallowed_methods, reason = "reads credentials again")]
+
 use std::fs::File;
-use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use super::credentials::{Credential, Credentials};
 use super::fault::{CredentialFault, Fault};
+use crate::file::Stamp;
 use crate::secret::{Secret, read_limited};
 
 /// The largest file that is read.
@@ -22,15 +24,6 @@ struct Read {
     known: Option<(Stamp, Arc<Credentials>)>,
     /// Whether it was said that the file cannot be read again: once is enough.
     complained: bool,
-}
-
-/// What is another one when a file is another one: a secret that Kubernetes mounts changes by its link.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Stamp {
-    device: u64,
-    inode: u64,
-    size: u64,
-    modified: (i64, i64),
 }
 
 impl CredentialFile {
@@ -85,13 +78,7 @@ impl CredentialFile {
     ) -> Result<Option<(Stamp, Arc<Credentials>)>, CredentialFault> {
         let unreadable = |error| CredentialFault::Unreadable(Arc::new(error));
         let file = File::open(&self.path).map_err(unreadable)?;
-        let data = file.metadata().map_err(unreadable)?;
-        let stamp = Stamp {
-            device: data.dev(),
-            inode: data.ino(),
-            size: data.size(),
-            modified: (data.mtime(), data.mtime_nsec()),
-        };
+        let stamp = Stamp::of_file(&file).map_err(unreadable)?;
         if known.is_some_and(|(known, _)| *known == stamp) {
             return Ok(None);
         }

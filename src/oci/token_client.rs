@@ -1,3 +1,5 @@
+#![expect(clippy::disallowed_methods, reason = "dates tokens")]
+
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;

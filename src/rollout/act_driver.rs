@@ -1,5 +1,7 @@
 //! What is done to a node beside its config: images, reboots.
 
+#![expect(clippy::disallowed_methods, reason = "waits for nodes")]
+
 use std::sync::Arc;
 
 use tokio::time::{Instant, sleep};

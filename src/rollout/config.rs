@@ -3,8 +3,8 @@ use std::fmt::Write as _;
 use sha2::{Digest as _, Sha256};
 
 use super::machine::{OnDisk, Which};
+use crate::finding::Problems;
 use crate::image::api_host;
-use crate::inventory::Problems;
 use crate::machineconfig::{Form, MachineConfig, ReplaceError, TlsIn, Unlisted};
 use crate::registries::{Registries, TalosVersion};
 use crate::secret::Secret;

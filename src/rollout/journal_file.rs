@@ -1,5 +1,7 @@
-use std::fs::{self, File, OpenOptions, TryLockError};
-use std::io::{self, Write};
+#![expect(clippy::disallowed_methods, reason = "keeps journals on disk")]
+
+use std::fs::{self, File, OpenOptions};
+use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 
@@ -7,8 +9,10 @@ use jiff::Timestamp;
 
 use super::config::Digest;
 use super::journal::{History, JournalError, Line, Record, file_name};
+use crate::file::{AppendLog, Lock, LockError, make_private_dir_durably, sync_dir, write_atomically};
 use crate::secret::Secret;
-use crate::sops::{self, Settings, SopsError, os_random, write_atomically};
+use crate::secret::os_random;
+use crate::sops::{self, Settings, SopsError};
 
 /// The journal's name in its folder.
 pub const NAME: &str = "journal.ndjson";
@@ -67,32 +71,20 @@ pub enum StoreError {
     Changed(PathBuf),
 }
 
-/// Keeps a second rollout away from a cluster until it is dropped, or its process ends.
-#[derive(Debug)]
-pub struct Lock {
-    _file: File,
-}
-
-impl Lock {
-    /// Takes the lock of a folder, which is made where it is not there.
-    pub fn take(folder: &Path) -> Result<Self, StoreError> {
-        make_folder(folder)?;
-        let path = folder.join("lock");
-        let failed = |source| StoreError::Write { path: path.clone(), source };
-        let file = OpenOptions::new().create(true).truncate(false).write(true).open(&path).map_err(failed)?;
-        match file.try_lock() {
-            Ok(()) => Ok(Self { _file: file }),
-            Err(TryLockError::WouldBlock) => Err(StoreError::Locked(path)),
-            Err(TryLockError::Error(source)) => Err(failed(source)),
-        }
-    }
+/// Takes the lock of a cluster's folder, which is made where it is not there: one rollout at a time.
+pub fn lock(folder: &Path) -> Result<Lock, StoreError> {
+    make_folder(folder)?;
+    Lock::take(&folder.join("lock")).map_err(|error| match error {
+        LockError::Held { path, .. } => StoreError::Locked(path),
+        LockError::Io { path, source } => StoreError::Write { path, source },
+    })
 }
 
 /// A journal that is written: every record is on disk before what it announces is done.
 #[derive(Debug)]
 pub struct Journal {
     folder: PathBuf,
-    file: Mutex<Tape<File>>,
+    file: Mutex<AppendLog>,
     /// How originals are encrypted; [`None`]: they are not, and only their owner may read them.
     settings: Option<Settings>,
 }
@@ -109,8 +101,8 @@ impl Journal {
                 StoreError::Write { path, source }
             }
         })?;
-        sync_folder(folder)?;
-        Ok(Self { folder: folder.to_owned(), file: Mutex::new(Tape::new(file)), settings })
+        sync_dir(folder).map_err(|source| StoreError::Write { path: folder.to_owned(), source })?;
+        Ok(Self { folder: folder.to_owned(), file: Mutex::new(log(file)), settings })
     }
 
     /// Takes a journal up again, and returns what it says.
@@ -124,7 +116,7 @@ impl Journal {
         let whole = text.iter().rposition(|byte| *byte == b'\n').map_or(0, |end| end + 1);
         file.set_len(whole as u64).map_err(failed)?;
         file.sync_all().map_err(failed)?;
-        Ok((Self { folder: folder.to_owned(), file: Mutex::new(Tape::new(file)), settings }, history))
+        Ok((Self { folder: folder.to_owned(), file: Mutex::new(log(file)), settings }, history))
     }
 
     /// Returns where it lies.
@@ -141,7 +133,8 @@ impl Journal {
     pub fn add(&self, record: Record) -> Result<(), StoreError> {
         let line = Line { at: Timestamp::now().to_string(), record };
         let mut file = self.file.lock().unwrap_or_else(PoisonError::into_inner);
-        file.add(&line.to_text()).map_err(|source| StoreError::Write { path: self.folder.join(NAME), source })
+        file.append_durably(&line.to_text())
+            .map_err(|source| StoreError::Write { path: self.folder.join(NAME), source })
     }
 
     /// Saves a node's original beside the journal; returns the file's name when it is on disk.
@@ -182,54 +175,6 @@ impl Journal {
             text = unwrap(&plain).ok_or_else(|| StoreError::Changed(path.clone()))?;
         }
         if Digest::of(&text) == *digest { Ok(text) } else { Err(StoreError::Changed(path)) }
-    }
-}
-
-/// What lines are written to.
-trait Appends: Write {
-    /// Returns how long it is.
-    fn length(&self) -> io::Result<u64>;
-    /// Takes off what is beyond a length.
-    fn cut(&self, length: u64) -> io::Result<()>;
-    /// Returns when all that was written is on disk.
-    fn sync(&self) -> io::Result<()>;
-}
-
-impl Appends for File {
-    fn length(&self) -> io::Result<u64> {
-        Ok(self.metadata()?.len())
-    }
-
-    fn cut(&self, length: u64) -> io::Result<()> {
-        self.set_len(length)
-    }
-
-    fn sync(&self) -> io::Result<()> {
-        self.sync_data()
-    }
-}
-
-/// Lines that are written whole or not at all, also where the disk is full for a while.
-#[derive(Debug)]
-struct Tape<F> {
-    file: F,
-    /// Whether half a line may stand at its end.
-    is_torn: bool,
-}
-
-impl<F: Appends> Tape<F> {
-    fn new(file: F) -> Self {
-        Self { file, is_torn: false }
-    }
-
-    fn add(&mut self, line: &str) -> io::Result<()> {
-        let length = self.file.length()?;
-        let line = if self.is_torn { format!("\n{line}") } else { line.to_owned() };
-        let written = self.file.write_all(line.as_bytes()).and_then(|()| self.file.sync());
-        // Nothing is done that this announces: it goes.
-        let is_whole = written.is_ok() || (!self.is_torn && self.file.cut(length).is_ok());
-        self.is_torn = !is_whole;
-        written
     }
 }
 
@@ -302,6 +247,11 @@ fn unwrap(text: &Secret<String>) -> Option<Secret<String>> {
     Some(Secret::from(document.root.get(KEY)?.as_str()?))
 }
 
+/// Lines that are written whole or not at all; what is left of one becomes a line that readers pass over.
+fn log(file: File) -> AppendLog {
+    AppendLog::new(file, "\n", false)
+}
+
 fn options() -> OpenOptions {
     let mut options = OpenOptions::new();
     options.append(true);
@@ -311,27 +261,7 @@ fn options() -> OpenOptions {
 }
 
 fn make_folder(folder: &Path) -> Result<(), StoreError> {
-    let mut builder = fs::DirBuilder::new();
-    builder.recursive(true);
-    #[cfg(unix)]
-    std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
-    let missing: Vec<&Path> =
-        folder.ancestors().take_while(|path| !path.as_os_str().is_empty() && !path.exists()).collect();
-    builder.create(folder).map_err(|source| StoreError::Write { path: folder.to_owned(), source })?;
-    // A folder is on disk when the one that it is in is.
-    for parent in missing.iter().filter_map(|path| path.parent()) {
-        let parent = if parent.as_os_str().is_empty() { Path::new(".") } else { parent };
-        sync_folder(parent)?;
-    }
-    Ok(())
-}
-
-fn sync_folder(folder: &Path) -> Result<(), StoreError> {
-    #[cfg(unix)]
-    File::open(folder)
-        .and_then(|folder| folder.sync_all())
-        .map_err(|source| StoreError::Write { path: folder.to_owned(), source })?;
-    Ok(())
+    make_private_dir_durably(folder).map_err(|source| StoreError::Write { path: folder.to_owned(), source })
 }
 
 #[cfg(test)]
@@ -351,10 +281,10 @@ mod tests {
     fn a_cluster_has_one_rollout_at_a_time() {
         let place = tempfile::tempdir().unwrap();
         let folder = place.path().join("a/b");
-        let lock = Lock::take(&folder).unwrap();
-        assert!(matches!(Lock::take(&folder), Err(StoreError::Locked(_))));
-        drop(lock);
-        Lock::take(&folder).unwrap();
+        let held = lock(&folder).unwrap();
+        assert!(matches!(lock(&folder), Err(StoreError::Locked(_))));
+        drop(held);
+        lock(&folder).unwrap();
     }
 
     #[test]
@@ -389,63 +319,13 @@ mod tests {
         assert!(matches!(remember(&cluster, Path::new("/a\nb")), Err(StoreError::Write { .. })));
     }
 
-    /// A disk that takes only so much.
-    struct Full {
-        text: std::cell::RefCell<Vec<u8>>,
-        room: usize,
-        can_cut: bool,
-    }
-
-    impl Write for Full {
-        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-            let taken = bytes.len().min(self.room);
-            if taken == 0 {
-                return Err(io::ErrorKind::StorageFull.into());
-            }
-            self.room -= taken;
-            self.text.get_mut().extend(&bytes[..taken]);
-            Ok(taken)
-        }
-
-        fn flush(&mut self) -> io::Result<()> {
-            Ok(())
-        }
-    }
-
-    impl Appends for Full {
-        fn length(&self) -> io::Result<u64> {
-            Ok(self.text.borrow().len() as u64)
-        }
-
-        fn cut(&self, length: u64) -> io::Result<()> {
-            if !self.can_cut {
-                return Err(io::ErrorKind::StorageFull.into());
-            }
-            self.text.borrow_mut().truncate(usize::try_from(length).unwrap());
-            Ok(())
-        }
-
-        fn sync(&self) -> io::Result<()> {
-            Ok(())
-        }
-    }
-
     #[test]
-    fn a_disk_that_was_full_leaves_a_journal_that_can_be_read() {
+    fn what_is_left_of_a_line_is_passed_over_and_told() {
         let line = |record| Line { at: "t".to_owned(), record }.to_text();
         let (begin, next) = (line(start()), line(Record::Resume));
-        for (can_cut, unreadable) in [(true, vec![]), (false, vec![2])] {
-            let room = begin.len() + next.len() / 2;
-            let mut tape = Tape::new(Full { text: Vec::new().into(), room, can_cut });
-            tape.add(&begin).unwrap();
-            assert!(tape.add(&next).is_err() && tape.add(&next).is_err());
-            tape.file.room = 1000;
-            tape.add(&next).unwrap();
-            tape.add(&next).unwrap();
-            let text = String::from_utf8(tape.file.text.into_inner()).unwrap();
-            let history = History::parse(&text).unwrap();
-            assert_eq!((history.id.as_str(), history.unreadable), ("i", unreadable), "{text}");
-        }
+        let half = &next[..next.len() / 2];
+        let history = History::parse(&format!("{begin}{half}\n{next}{next}")).unwrap();
+        assert_eq!((history.id.as_str(), history.unreadable), ("i", vec![2]));
     }
 
     #[test]

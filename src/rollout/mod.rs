@@ -31,7 +31,7 @@ pub use event::{Event, What};
 pub use gate::{Absence, etcd_flaws, node_flaws};
 pub use journal::{Address, History, JournalError, Left, Line, NodeHistory, Record, file_name, left};
 pub use journal_file::{
-    ELSEWHERE, Journal, Lock, NAME as JOURNAL, StoreError, elsewhere, history, latest, newest, remember,
+    ELSEWHERE, Journal, NAME as JOURNAL, StoreError, elsewhere, history, latest, lock, newest, remember,
 };
 pub use machine::{Action, OnDisk, Probe, Progress, Reboot, Route, Seen, Sending, Strict, Watch, Which};
 pub use node_driver::{Crew, Pace, Subject};

@@ -1,5 +1,7 @@
 //! Carries out the steps of one node.
 
+#![expect(clippy::disallowed_methods, reason = "waits for a node, and dates what is done to it")]
+
 use std::sync::Arc;
 use std::time::Duration;
 

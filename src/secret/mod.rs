@@ -1,10 +1,12 @@
 //! Secrets: a value that nothing prints, where one comes from, and hiding those that reach a text all the same.
 
+mod random;
 mod redact;
 mod reference;
 mod source;
 mod value;
 
+pub use random::{Random, os_random};
 pub use redact::{Redactor, without_userinfo};
 pub use reference::SecretRef;
 pub use source::{Hidden, SourceError, Sources, Values, read_limited, read_stdin};

@@ -1,3 +1,5 @@
+#![expect(clippy::disallowed_methods, reason = "reads .sops.yaml")]
+
 use std::path::Path;
 
 use super::config::{Config, ConfigError, Warning};

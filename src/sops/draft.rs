@@ -6,11 +6,11 @@ use super::error::{Refusal, SopsError};
 use super::mac::{Mac, MacScope};
 use super::path::Path;
 use super::plain::Plain;
-use super::random::Random;
 use super::rule::Rule;
 use super::stash::Stash;
 use super::value::{Content, Kind, Unfit, Value};
 use super::walk::{Leaf, METADATA, Remark, Walk, walk};
+use crate::secret::Random;
 use crate::yaml::{Edit, Indent, Node, Resolved, Style, Value as Yaml, apply, line_start, resolve};
 
 /// A plaintext that SOPS can hold, ready to be sealed.

@@ -10,9 +10,9 @@ use super::mac::MacScope;
 use super::metadata::{Group, Metadata, Wrapped, format_time};
 use super::opened::{read_back, seal_mac};
 use super::plain::Plain;
-use super::random::Random;
 use super::recipient::Recipient;
 use super::rule::Rule;
+use crate::secret::Random;
 use crate::secret::Secret;
 use crate::yaml::Indent;
 

@@ -1,3 +1,5 @@
+#![expect(clippy::disallowed_methods, reason = "reads identities from files and commands")]
+
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::Arc;

@@ -22,8 +22,7 @@
 //! # Pure and not
 //!
 //! Time and randomness are arguments. Files, variables and commands are touched by `identity_source.rs`,
-//! `config_source.rs`, `random_source.rs` and `store.rs` alone; age takes randomness of its own when it wraps a key, and
-//! starts plugins.
+//! `config_source.rs` alone; age takes randomness of its own when it wraps a key, and starts plugins.
 
 mod bech32;
 mod block;
@@ -43,14 +42,11 @@ mod opened;
 mod path;
 mod pattern;
 mod plain;
-mod random;
-mod random_source;
 mod recipient;
 mod rekey;
 mod rule;
 mod shamir;
 mod stash;
-mod store;
 #[cfg(test)]
 mod tests;
 mod value;
@@ -68,10 +64,7 @@ pub use metadata::MetadataError;
 pub use opened::Opened;
 pub use path::{Path, PathError, Step};
 pub use pattern::{Pattern, PatternError};
-pub use random::Random;
-pub use random_source::os_random;
 pub use recipient::{Recipient, RecipientError};
 pub use rekey::{KeyChange, Rekeyed};
 pub use rule::{Rule, RuleError};
-pub use store::{Written, write_atomically};
 pub use value::{Kind, Value};

@@ -13,10 +13,10 @@ use super::mac::{Mac, MacScope};
 use super::metadata::format_time;
 use super::path::{Path, Step};
 use super::plain::Plain;
-use super::random::Random;
 use super::stash::Stash;
 use super::value::{Content, Kind, Value};
 use super::walk::{Leaf, Walk, column, walk};
+use crate::secret::Random;
 use crate::secret::Secret;
 use crate::yaml::{Edit, Value as Yaml, apply, block_end, emit};
 

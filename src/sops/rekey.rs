@@ -7,8 +7,8 @@ use super::error::{Refusal, SopsError};
 use super::metadata::Wrapped;
 use super::opened::Opened;
 use super::plain::Plain;
-use super::random::Random;
 use super::recipient::Recipient;
+use crate::secret::Random;
 use crate::yaml::{Edit, apply, emit};
 
 /// A file for other recipients.

@@ -1,3 +1,5 @@
+#![expect(clippy::disallowed_methods, reason = "finds the talosconfig")]
+
 use std::path::{Path, PathBuf};
 
 /// Where a service account's talosconfig lies in a pod.

@@ -2,7 +2,7 @@ use super::client::{NodeClient, Version};
 use super::error::TalosError;
 use super::resource::{self, ConfigResource, MachineStatus, Pending, Resource};
 use super::traces::foreign_hosts;
-use crate::inventory::Problems;
+use crate::finding::Problems;
 use crate::machineconfig::MachineConfig;
 use crate::registries::TalosVersion;
 use crate::secret::Secret;

@@ -1,7 +1,9 @@
 use std::fmt::Write as _;
 
 use super::exit::{self, Exit};
-use crate::inventory::{Problem, ResolveError};
+use crate::file::WriteError;
+use crate::finding::Problem;
+use crate::inventory::ResolveError;
 use crate::patch::{AgainstError, FormatError};
 use crate::talos::{SetupError, TalosError};
 use crate::yaml::ParseError;
@@ -63,6 +65,13 @@ impl CliError {
             let _ = write!(out, "\nhelp: {help}");
         }
         out
+    }
+}
+
+impl From<WriteError> for CliError {
+    fn from(error: WriteError) -> Self {
+        let help = error.help();
+        Self::from_error(exit::WRITE, error).help(help)
     }
 }
 

@@ -1,3 +1,5 @@
+#![expect(clippy::disallowed_methods, reason = "writes man pages")]
+
 use std::path::Path;
 
 use super::error::CliError;

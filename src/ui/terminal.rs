@@ -1,3 +1,5 @@
+#![expect(clippy::disallowed_methods, reason = "owns standard output, standard error and the terminal")]
+
 use std::io::{self, IsTerminal, Write};
 use std::process::ExitCode;
 
@@ -5,7 +7,7 @@ use clap::builder::styling::{AnsiColor, Style};
 
 use super::error::CliError;
 use super::exit::{self, Exit};
-use crate::inventory::{Problem, Severity};
+use crate::finding::{Problem, Severity};
 use crate::patch::{Caution, Weight};
 
 /// When to colour.

@@ -171,7 +171,7 @@ async fn what_is_rendered_is_what_we_would_render() {
             cluster.events().iter().any(|event| event.what == What::Rendered { wrong: false })
         });
         let parsed = MachineConfig::parse(new.expose()).unwrap();
-        let wanted = parsed.registries(&mut talmirror::inventory::Problems::new("", new.expose()));
+        let wanted = parsed.registries(&mut talmirror::finding::Problems::new("", new.expose()));
         assert_eq!(node.registry_configs().await.unwrap().unwrap(), wanted, "{version}");
         let version: TalosVersion = version.parse().unwrap();
         let read = async |path: &str| {

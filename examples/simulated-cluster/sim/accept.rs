@@ -3,7 +3,7 @@
 //! Texts are those of Talos' `configloader`, `v1alpha1_validation.go` and `types/cri`.
 
 use serde_json::Value;
-use talmirror::inventory::Problems;
+use talmirror::finding::Problems;
 use talmirror::machineconfig::{MachineConfig, Role};
 use talmirror::registries::{Kind, Registries};
 use talmirror::yaml::{self, Node};

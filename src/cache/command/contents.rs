@@ -1,3 +1,5 @@
+#![expect(clippy::disallowed_methods, reason = "says how long ago a thing was used")]
+
 use std::collections::{HashMap, HashSet};
 
 use clap::Args;

@@ -1,3 +1,5 @@
+#![expect(clippy::disallowed_methods, reason = "serves and calls the control socket")]
+
 use std::io::{BufRead as _, BufReader, ErrorKind, Read as _, Write as _};
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
 use std::os::unix::net::UnixStream;

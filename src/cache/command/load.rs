@@ -1,7 +1,9 @@
+#![expect(clippy::disallowed_methods, reason = "reads the configuration and the environment")]
+
 use std::path::{Path, PathBuf};
 
 use crate::cache::config::{self, Config, Overlay};
-use crate::inventory::{Problem, Severity};
+use crate::finding::{Problem, Severity};
 use crate::secret::read_limited;
 use crate::ui::{error::CliError, exit};
 

@@ -1,3 +1,5 @@
+#![expect(clippy::disallowed_methods, reason = "reads CA certificates")]
+
 use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};

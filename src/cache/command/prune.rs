@@ -1,3 +1,5 @@
+#![expect(clippy::disallowed_methods, reason = "says how old a thing is")]
+
 use std::time::Duration;
 
 use clap::Args;

@@ -1,6 +1,8 @@
-use std::path::{Path, PathBuf};
+#![expect(clippy::disallowed_methods, reason = "runs the server: files, signals, the process' end")]
+
+use std::path::Path;
 use std::sync::Arc;
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use clap::Args;
 use tokio::signal::unix::{SignalKind, signal};
@@ -16,7 +18,8 @@ use crate::cache::server::{
 };
 use crate::cache::service::{Service, World};
 use crate::cache::store::{FsConfig, FsStore, Origin, Pins, Store};
-use crate::inventory::{Code, Problem};
+use crate::file::Stamp;
+use crate::finding::{Code, Problem};
 use crate::oci::{Http, HttpSettings};
 use crate::ui::Ui;
 use crate::ui::error::CliError;
@@ -284,13 +287,13 @@ impl Reload {
     async fn watch(self) {
         let Ok(mut hangup) = signal(SignalKind::hangup()) else { return };
         let file = self.args.config.config.clone();
-        let mut seen = stamp(file.as_deref());
+        let mut seen = file.as_deref().and_then(Stamp::of);
         let mut ticks = tokio::time::interval(LOOK);
         loop {
             tokio::select! {
                 _ = hangup.recv() => {}
                 _ = ticks.tick() => {
-                    let now = stamp(file.as_deref());
+                    let now = file.as_deref().and_then(Stamp::of);
                     if now == seen {
                         continue;
                     }
@@ -361,14 +364,6 @@ fn fixed(started: &Config, now: &Config) -> Vec<&'static str> {
     .into_iter()
     .filter_map(|(name, changed)| changed.then_some(name))
     .collect()
-}
-
-/// Returns what tells one state of a file from another.
-fn stamp(file: Option<&Path>) -> Option<(PathBuf, SystemTime, u64)> {
-    // Kubernetes replaces a link, not the file.
-    let file = file?.canonicalize().ok()?;
-    let metadata = file.metadata().ok()?;
-    Some((file, metadata.modified().ok()?, metadata.len()))
 }
 
 /// Takes the numbers that nobody reports by themselves.

@@ -9,8 +9,8 @@ use super::model::{Config, LogFormat, TlsFiles, UpstreamConfig};
 use super::size::ByteSize;
 use super::value::upstream_url;
 use crate::cache::glob::Glob;
+use crate::finding::did_you_mean;
 use crate::image::{RegistryHost, is_docker_hub_alias};
-use crate::inventory::did_you_mean;
 
 /// What flags and variables say, which counts before what the file says.
 #[derive(Clone, Debug, Default, PartialEq)]

@@ -9,9 +9,9 @@ use super::model::{Authenticate, Config, Limits, Log, LogFormat, TlsFiles, Upstr
 use super::tag_policy::TagPolicy;
 use super::value;
 use crate::cache::glob::Glob;
+use crate::finding::{Code, Problem, Problems, did_you_mean};
+use crate::finding::{Decoder, Fields, join};
 use crate::image::RegistryHost;
-use crate::inventory::decode::{Decoder, Fields, join};
-use crate::inventory::{Code, Problem, Problems, did_you_mean};
 use crate::yaml::{self, Entry, Node};
 
 const ROOT: &[&str] = &[
@@ -60,7 +60,7 @@ pub fn parse(text: &str, file: &str, base: &Path) -> Parsed {
             return Parsed { config: None, problems: problems.into_sorted() };
         }
     };
-    let decoder = Decoder { problems, env: &|_| None, mirrors: Vec::new(), noun: "the configuration" };
+    let decoder = Decoder { problems, env: &|_| None, names: Vec::new(), noun: "the configuration" };
     let mut reader = Reader { decoder, base };
     let config = reader.config(&document.root);
     let problems = reader.decoder.problems;

@@ -1,3 +1,5 @@
+#![expect(clippy::disallowed_methods, reason = "waits for upstream")]
+
 use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;

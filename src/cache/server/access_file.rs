@@ -1,3 +1,5 @@
+#![expect(clippy::disallowed_methods, reason = "reads the password file again")]
+
 use std::collections::HashMap;
 use std::fs;
 use std::path::PathBuf;
@@ -13,10 +15,11 @@ use zeroize::Zeroizing;
 use super::error::ServerError;
 use super::front::Identity;
 use super::htpasswd::Users;
-use super::stamp_file::{LOOK, Stamp, once, stamp};
+use super::stamp_file::{LOOK, once};
+use crate::file::Stamp;
 use crate::oci::{Challenge, Refusal};
 use crate::secret::Secret;
-use crate::sops::os_random;
+use crate::secret::os_random;
 
 /// What the challenge says it is for.
 const REALM: &str = "talmirror-cache";
@@ -50,7 +53,7 @@ struct Known {
 impl Access {
     /// Reads the file.
     pub fn read(file: PathBuf) -> Result<Self, ServerError> {
-        let stamp = Mutex::new(stamp(&file));
+        let stamp = Mutex::new(Stamp::of(&file));
         let known = RwLock::new(Arc::new(read(&file)?));
         let mut key = [0; 32];
         os_random(&mut key);
@@ -61,7 +64,7 @@ impl Access {
 
     /// Reads the file again if it has changed; whether it had. If it makes no sense now, users stay as they were.
     pub fn reload(&self) -> Result<bool, ServerError> {
-        let now = stamp(&self.file);
+        let now = Stamp::of(&self.file);
         let mut stamp = self.stamp.lock().unwrap_or_else(PoisonError::into_inner);
         if *stamp == now {
             return Ok(false);

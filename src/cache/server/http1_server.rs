@@ -10,6 +10,8 @@
 //! thread, so that there is no need for a runtime and a socket (`SO_REUSEPORT`) for each, which would leave threads
 //! idle whose share of the connections is small.
 
+#![expect(clippy::disallowed_methods, reason = "measures requests")]
+
 use std::cell::{Cell, RefCell};
 use std::future::Future as _;
 use std::io;

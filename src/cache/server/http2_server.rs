@@ -1,5 +1,7 @@
 //! HTTP/2, for the clients that ask for it; hyper speaks it, bodies pass through memory.
 
+#![expect(clippy::disallowed_methods, reason = "measures requests")]
+
 use std::convert::Infallible;
 use std::future::Future as _;
 use std::io;

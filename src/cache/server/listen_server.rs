@@ -1,3 +1,5 @@
+#![expect(clippy::disallowed_methods, reason = "accepts connections, within time limits")]
+
 use std::future::Future;
 use std::io;
 use std::net::SocketAddr;

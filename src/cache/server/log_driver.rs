@@ -1,3 +1,5 @@
+#![expect(clippy::disallowed_methods, reason = "writes the log")]
+
 use std::io::IsTerminal as _;
 
 use tracing_subscriber::EnvFilter;

@@ -1,3 +1,5 @@
+#![expect(clippy::disallowed_methods, reason = "reads certificates again")]
+
 use std::fs;
 use std::io;
 use std::path::Path;
@@ -10,7 +12,8 @@ use rustls::{RootCertStore, ServerConfig};
 
 use super::config::TlsFiles;
 use super::error::ServerError;
-use super::stamp_file::{LOOK, Stamp, once, stamp};
+use super::stamp_file::{LOOK, once};
+use crate::file::Stamp;
 use crate::talos::crypto_provider;
 
 /// The certificate that is shown to clients: that of the files, as they last made sense.
@@ -69,7 +72,7 @@ impl Certificate {
 
 fn stamps(files: &TlsFiles) -> Vec<Option<Stamp>> {
     let all = [Some(&files.certificate), Some(&files.key), files.client_ca.as_ref()];
-    all.into_iter().flatten().map(|path| stamp(path)).collect()
+    all.into_iter().flatten().map(|path| Stamp::of(path)).collect()
 }
 
 fn config(files: &TlsFiles) -> Result<ServerConfig, ServerError> {

@@ -1,3 +1,5 @@
+#![expect(clippy::disallowed_methods, reason = "dates lists")]
+
 use std::sync::Arc;
 use std::time::Duration;
 

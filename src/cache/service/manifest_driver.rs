@@ -1,3 +1,5 @@
+#![expect(clippy::disallowed_methods, reason = "dates manifests")]
+
 use std::sync::Arc;
 
 use http::Response;

@@ -1,8 +1,10 @@
+#![expect(clippy::disallowed_methods, reason = "keeps the store's files")]
+
 use std::collections::HashSet;
-use std::fs::{self, File, OpenOptions, TryLockError};
+use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read as _, Write as _};
 use std::os::fd::AsRawFd as _;
-use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
+use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 use std::time::UNIX_EPOCH;
@@ -13,6 +15,7 @@ use tempfile::TempPath;
 use super::interface::{Kind, Object};
 use super::record::{RecordKey, RecordKind};
 use super::spool_file::Spool;
+use crate::file::{Lock, LockError, make_private_dir};
 use crate::image::Algorithm;
 
 /// The folder of a store: what its files are called, and how they come and go. Locked for one process.
@@ -23,7 +26,7 @@ pub(super) struct Folder {
     /// Folders that got or lost names which may not be on the disk yet.
     unsynced: Mutex<HashSet<PathBuf>>,
     /// Held until the process ends, however it ends.
-    _lock: File,
+    _lock: Lock,
 }
 
 /// How a file that is being written is kept apart.
@@ -338,36 +341,15 @@ const fn tree(kind: Kind) -> &'static str {
     }
 }
 
-/// Locks the folder; the lock ends with the process, and nothing needs to be cleaned up.
-fn lock(path: &Path) -> io::Result<File> {
-    let mut file = OpenOptions::new()
-        .read(true)
-        .write(true)
-        .create(true)
-        .truncate(false)
-        .mode(0o600)
-        .open(path)
-        .map_err(|error| at("open", path, error))?;
-    match file.try_lock() {
-        Ok(()) => {
-            file.set_len(0)?;
-            file.write_all(std::process::id().to_string().as_bytes())?;
-            Ok(file)
-        }
-        Err(TryLockError::WouldBlock) => {
-            let mut holder = String::new();
-            // Only for the message: whoever holds the lock may not have written its number yet.
-            drop(file.read_to_string(&mut holder));
-            Err(io::Error::new(
-                io::ErrorKind::ResourceBusy,
-                format!(
-                    "`{}` is locked by process {holder}: one folder serves one process; stop it, or choose another folder",
-                    path.display()
-                ),
-            ))
-        }
-        Err(TryLockError::Error(error)) => Err(at("lock", path, error)),
-    }
+/// Locks the folder for one process.
+fn lock(path: &Path) -> io::Result<Lock> {
+    Lock::take(path).map_err(|error| match error {
+        LockError::Held { .. } => io::Error::new(
+            io::ErrorKind::ResourceBusy,
+            format!("{error}: one folder serves one process; stop it, or choose another folder"),
+        ),
+        LockError::Io { path, source } => at("lock", &path, source),
+    })
 }
 
 fn unnamed(folder: &Path) -> io::Result<File> {
@@ -387,7 +369,7 @@ fn link_unnamed(file: &File, to: &Path) -> io::Result<()> {
 }
 
 fn make_folder(path: &Path) -> io::Result<()> {
-    fs::DirBuilder::new().recursive(true).mode(0o700).create(path).map_err(|error| at("make", path, error))
+    make_private_dir(path).map_err(|error| at("make", path, error))
 }
 
 /// Calls for every file in the folders of a folder.

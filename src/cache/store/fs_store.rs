@@ -1,3 +1,5 @@
+#![expect(clippy::disallowed_methods, reason = "dates uses, and works at intervals")]
+
 use std::fmt;
 use std::io;
 use std::path::PathBuf;

@@ -1,3 +1,5 @@
+#![expect(clippy::disallowed_methods, reason = "keeps the index on disk")]
+
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, BufRead as _, BufReader, BufWriter, Write as _};
 use std::path::{Path, PathBuf};
@@ -5,16 +7,18 @@ use std::path::{Path, PathBuf};
 use super::index::Index;
 use super::interface::Object;
 use super::journal::Line;
+use crate::file::AppendLog;
 
 /// The journal, open for writing at its end.
 #[derive(Debug)]
 pub(super) struct JournalFile {
     path: PathBuf,
-    file: File,
+    log: AppendLog,
     lines: usize,
-    /// The last line may have no end: somebody was killed in the middle of it, or the disk was full.
-    torn: bool,
 }
+
+/// A word too many: what is left of a line must not become one.
+const SEPARATOR: &str = " ~\n";
 
 /// What a journal said.
 #[derive(Debug, Default)]
@@ -86,21 +90,16 @@ impl JournalFile {
     /// Opens a journal that has just been read.
     pub(super) fn open(path: PathBuf, replayed: &Replayed) -> io::Result<Self> {
         let file = OpenOptions::new().create(true).append(true).open(&path)?;
-        Ok(Self { path, file, lines: replayed.lines, torn: replayed.torn })
+        Ok(Self { path, log: AppendLog::new(file, SEPARATOR, replayed.torn), lines: replayed.lines })
     }
 
     /// Writes lines at the end, with one call.
     pub(super) fn append(&mut self, lines: &[Line]) -> io::Result<()> {
         let mut text = String::new();
-        if self.torn {
-            text.push_str(" ~\n"); // a word too many: what is torn must not become a line
-        }
         for line in lines {
             text.push_str(&format!("{line}\n"));
         }
-        self.torn = true;
-        self.file.write_all(text.as_bytes())?;
-        self.torn = false;
+        self.log.append(&text)?;
         self.lines += lines.len();
         Ok(())
     }
@@ -119,7 +118,8 @@ impl JournalFile {
         });
         match written {
             Ok((file, count)) => {
-                *self = Self { path: std::mem::take(&mut self.path), file, lines: count, torn: false };
+                let log = AppendLog::new(file, SEPARATOR, false);
+                *self = Self { path: std::mem::take(&mut self.path), log, lines: count };
                 self.path.parent().map_or(Ok(()), |folder| File::open(folder)?.sync_all())
             }
             Err(error) => {
@@ -132,7 +132,7 @@ impl JournalFile {
 
     /// Waits until all of it is on the disk.
     pub(super) fn sync(&self) -> io::Result<()> {
-        self.file.sync_data()
+        self.log.sync()
     }
 }
 

@@ -1,3 +1,5 @@
+#![expect(clippy::disallowed_methods, reason = "measures upstream, and waits before a retry")]
+
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};

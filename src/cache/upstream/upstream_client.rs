@@ -1,3 +1,5 @@
+#![expect(clippy::disallowed_methods, reason = "measures upstream")]
+
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 

@@ -8,10 +8,10 @@ use crate::cli::backup_file::{Sealer, check_place, file_name};
 use crate::cli::crypt::{self, Holds, Rules, Wishes};
 use crate::cli::error::CliError;
 use crate::cli::exit::{self, Exit};
-use crate::cli::files::{self, Privacy};
 use crate::cli::live::{LiveNode, Selection, Session, chain, inventory_if_any, tell_errors};
 use crate::cli::load::count;
 use crate::cli::ui::{Ui, table};
+use crate::file::{self, Privacy};
 use crate::talos::{BootConfig, Origin, Pending, TalosError, boot_config};
 
 /// Arguments of `backup`.
@@ -195,7 +195,7 @@ fn keep(
         (Some(_), true, true) => State::Differs,
         (Some(_), false, true) => State::Missing,
         (Some(text), exists, false) => {
-            files::replace(path, text.as_bytes(), Privacy::Private)?;
+            file::replace(path, text.as_bytes(), Privacy::Private)?;
             if exists { State::Updated } else { State::Created }
         }
     };

@@ -1,3 +1,5 @@
+#![expect(clippy::disallowed_methods, reason = "reads the inventory that completes")]
+
 use clap::{Args, CommandFactory};
 use clap_complete::Shell;
 

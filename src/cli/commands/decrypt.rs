@@ -6,9 +6,9 @@ use crate::cli::args::Global;
 use crate::cli::crypt;
 use crate::cli::error::CliError;
 use crate::cli::exit::{self, Exit};
-use crate::cli::files::{self, Privacy};
 use crate::cli::load::{display_name, read};
 use crate::cli::ui::Ui;
+use crate::file::{self, Privacy};
 use crate::sops::{Encrypted, Path as Place, SopsError};
 
 /// Arguments of `decrypt`.
@@ -55,7 +55,7 @@ pub(crate) fn run(ui: &mut Ui, global: &Global, args: DecryptArgs) -> Result<Exi
         None => opened.plaintext(),
     };
     if args.in_place {
-        files::replace(Path::new(&args.file), plaintext.expose().as_bytes(), Privacy::Private)?;
+        file::replace(Path::new(&args.file), plaintext.expose().as_bytes(), Privacy::Private)?;
         ui.note(&format!("decrypted {name}"));
     } else {
         ui.result(plaintext.expose())?;

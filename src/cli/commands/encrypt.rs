@@ -1,3 +1,5 @@
+#![expect(clippy::disallowed_methods, reason = "dates what it encrypts")]
+
 use std::path::{Path, PathBuf};
 
 use clap::Args;
@@ -6,10 +8,11 @@ use crate::cli::args::Global;
 use crate::cli::crypt::{self, Wishes};
 use crate::cli::error::CliError;
 use crate::cli::exit::{self, Exit};
-use crate::cli::files::{self, Privacy};
 use crate::cli::load::{display_name, read};
 use crate::cli::ui::Ui;
-use crate::sops::{Rule, SopsError, encrypt, os_random};
+use crate::file::{self, Privacy};
+use crate::secret::os_random;
+use crate::sops::{Rule, SopsError, encrypt};
 
 /// Arguments of `encrypt`.
 #[derive(Debug, Args)]
@@ -85,7 +88,7 @@ pub(crate) fn run(ui: &mut Ui, global: &Global, args: EncryptArgs) -> Result<Exi
     }
     let sealed = encrypt(&text, &settings, jiff::Timestamp::now(), &mut os_random).map_err(as_sops)?;
     if args.in_place {
-        files::replace(Path::new(&args.file), sealed.as_bytes(), Privacy::Private)?;
+        file::replace(Path::new(&args.file), sealed.as_bytes(), Privacy::Private)?;
         ui.note(&format!("encrypted {name}"));
     } else {
         ui.result(&sealed)?;

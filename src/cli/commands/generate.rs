@@ -1,3 +1,5 @@
+#![expect(clippy::disallowed_methods, reason = "asks whether output is a terminal")]
+
 use std::io::IsTerminal;
 use std::path::{Path, PathBuf};
 

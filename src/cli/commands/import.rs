@@ -1,3 +1,5 @@
+#![expect(clippy::disallowed_methods, reason = "looks at what the arguments name")]
+
 use std::path::Path;
 
 use clap::{Args, ValueEnum};
@@ -9,8 +11,8 @@ use crate::cli::error::CliError;
 use crate::cli::exit::{self, Exit};
 use crate::cli::load::{display_name, problems_json, summary};
 use crate::cli::ui::Ui;
+use crate::finding::Severity;
 use crate::import::{Imported, Options, Source, SourceKind, import};
-use crate::inventory::Severity;
 
 /// Arguments of `import`.
 #[derive(Debug, Args)]

@@ -1,3 +1,8 @@
+#![expect(
+    clippy::disallowed_methods,
+    reason = "looks at what is there, and asks whether there is a terminal"
+)]
+
 use std::io::IsTerminal;
 use std::path::{Path, PathBuf};
 
@@ -8,10 +13,11 @@ use crate::cli::args::Global;
 use crate::cli::crypt;
 use crate::cli::error::CliError;
 use crate::cli::exit::{self, Exit};
-use crate::cli::files;
 use crate::cli::load;
 use crate::cli::ui::Ui;
-use crate::inventory::{self, MirrorKind, Severity};
+use crate::file;
+use crate::finding::Severity;
+use crate::inventory::{self, MirrorKind};
 use crate::registries::TalosVersion;
 use crate::secret::Secret;
 use crate::template;
@@ -164,7 +170,7 @@ pub(crate) fn run(ui: &mut Ui, global: &Global, mut args: InitArgs) -> Result<Ex
         ));
     }
     for (path, text) in &files {
-        files::create(path, text.expose().as_bytes())?;
+        file::create(path, text.expose().as_bytes())?;
         ui.note(&format!("wrote {}", path.display()));
     }
     if sops_exists && !answers.age.is_empty() {

@@ -7,9 +7,9 @@ use crate::cli::crypt;
 use crate::cli::current::ConfigFile;
 use crate::cli::error::CliError;
 use crate::cli::exit::{self, Exit};
-use crate::cli::files::{self, Privacy};
 use crate::cli::load::{default_version, load};
 use crate::cli::ui::Ui;
+use crate::file::{self, Privacy};
 use crate::machineconfig::{Form, TlsIn, Unlisted};
 use crate::registries::TalosVersion;
 
@@ -99,7 +99,7 @@ fn patch(ui: &mut Ui, global: &Global, args: PatchArgs) -> Result<Exit, CliError
     if file.encrypted {
         crypt::update(global, path, &replaced.text)?;
     } else {
-        files::replace(path, replaced.text.as_bytes(), Privacy::Private)?;
+        file::replace(path, replaced.text.as_bytes(), Privacy::Private)?;
     }
     ui.note(&format!("wrote {}", file.name));
     Ok(exit::OK)

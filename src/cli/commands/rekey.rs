@@ -7,7 +7,8 @@ use crate::cli::crypt::{self, Wishes};
 use crate::cli::error::CliError;
 use crate::cli::exit::{self, Exit};
 use crate::cli::ui::Ui;
-use crate::sops::{KeyChange, os_random};
+use crate::secret::os_random;
+use crate::sops::KeyChange;
 
 /// Arguments of `rekey`.
 #[derive(Debug, Args)]

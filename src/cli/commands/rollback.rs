@@ -1,3 +1,5 @@
+#![expect(clippy::disallowed_methods, reason = "asks whether there is a terminal")]
+
 use std::io::IsTerminal;
 use std::path::PathBuf;
 use std::time::Duration;

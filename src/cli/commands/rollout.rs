@@ -1,3 +1,5 @@
+#![expect(clippy::disallowed_methods, reason = "looks for journals, and asks whether there is a terminal")]
+
 use std::collections::BTreeMap;
 use std::io::IsTerminal;
 use std::num::NonZeroUsize;
@@ -19,10 +21,9 @@ use crate::cli::roll::{
     Format, Gear, carry_out, cluster_folder, earlier, history, images, lock, remember, settings,
 };
 use crate::cli::ui::Ui;
+use crate::file::Lock;
 use crate::inventory::{Role, Target};
-use crate::rollout::{
-    Address, History, Journal, Lock, Outcome, Pace, Policy, Record, Subject, Summary, roll,
-};
+use crate::rollout::{Address, History, Journal, Outcome, Pace, Policy, Record, Subject, Summary, roll};
 use crate::sops::Settings;
 use crate::talos::NodeClient;
 

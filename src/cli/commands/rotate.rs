@@ -1,3 +1,5 @@
+#![expect(clippy::disallowed_methods, reason = "asks whether input is a terminal")]
+
 use std::io::IsTerminal;
 use std::path::Path;
 
@@ -9,9 +11,11 @@ use crate::cli::error::CliError;
 use crate::cli::exit::{self, Exit};
 use crate::cli::load::{load, read, read_inventory};
 use crate::cli::ui::Ui;
-use crate::inventory::{Credentials, did_you_mean};
+use crate::finding::did_you_mean;
+use crate::inventory::Credentials;
+use crate::secret::os_random;
 use crate::secret::{Secret, SecretRef};
-use crate::sops::{Path as Place, Value, looks_encrypted, os_random};
+use crate::sops::{Path as Place, Value, looks_encrypted};
 
 /// Arguments of `rotate`.
 #[derive(Debug, Args)]

@@ -1,3 +1,5 @@
+#![expect(clippy::disallowed_methods, reason = "names files by their full paths")]
+
 use clap::{Args, ValueEnum};
 use serde_json::json;
 
@@ -7,7 +9,8 @@ use crate::cli::error::CliError;
 use crate::cli::exit::{self, Exit};
 use crate::cli::load::{display_name, environment, problems_json, read_inventory, summary};
 use crate::cli::ui::Ui;
-use crate::inventory::{self, Code, Problem, Problems, Severity};
+use crate::finding::{Code, Problem, Problems, Severity};
+use crate::inventory;
 use crate::sops::{SopsError, looks_encrypted};
 
 /// Arguments of `validate`.

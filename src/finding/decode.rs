@@ -10,8 +10,8 @@ pub(crate) struct Decoder<'a, 'e> {
     pub(crate) problems: Problems<'a>,
     /// Looks up environment variables that the file names for values that are no secrets.
     pub(crate) env: &'e dyn Fn(&str) -> Option<String>,
-    /// The names of the mirrors, which `via` may use.
-    pub(crate) mirrors: Vec<String>,
+    /// Names that the file defines and may use in other places; an inventory's mirrors.
+    pub(crate) names: Vec<String>,
     /// What the file is called where a message means all of it.
     pub(crate) noun: &'static str,
 }

@@ -1,25 +1,39 @@
+#![expect(clippy::disallowed_methods, reason = "writes files, and asks git about them")]
+
+use std::io;
 use std::path::{Path, PathBuf};
 
-use super::error::CliError;
-use super::exit;
-use crate::sops::{Written, write_atomically};
+use super::atomic::{Written, write_atomically};
 
 /// Who may read a new file; one that exists keeps its mode.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Privacy {
+pub enum Privacy {
     /// Everyone: it holds no secret.
     Open,
     /// Its owner.
     Private,
 }
 
-fn failed(path: &Path, error: std::io::Error) -> CliError {
-    let hint = match error.kind() {
-        std::io::ErrorKind::PermissionDenied => "may this user write there?",
-        std::io::ErrorKind::StorageFull => "the disk is full",
-        _ => "does the directory exist, and is it one?",
-    };
-    CliError::from_error(exit::WRITE, error).context(format!("cannot write `{}`", path.display())).help(hint)
+/// Why a file cannot be written.
+#[derive(Debug, thiserror::Error)]
+#[error("cannot write `{}`", path.display())]
+pub struct WriteError {
+    /// The file.
+    pub path: PathBuf,
+    /// What the file system says.
+    #[source]
+    pub source: io::Error,
+}
+
+impl WriteError {
+    /// Returns what to do about it.
+    pub fn help(&self) -> &'static str {
+        match self.source.kind() {
+            io::ErrorKind::PermissionDenied => "may this user write there?",
+            io::ErrorKind::StorageFull => "the disk is full",
+            _ => "does the directory exist, and is it one?",
+        }
+    }
 }
 
 fn parent(path: &Path) -> &Path {
@@ -27,8 +41,8 @@ fn parent(path: &Path) -> &Path {
 }
 
 /// Writes a new file whole or not at all; one that exists is left alone.
-pub(super) fn create(path: &Path, bytes: &[u8]) -> Result<(), CliError> {
-    let failed = |error| failed(path, error);
+pub fn create(path: &Path, bytes: &[u8]) -> Result<(), WriteError> {
+    let failed = |source| WriteError { path: path.to_owned(), source };
     std::fs::create_dir_all(parent(path)).map_err(failed)?;
     let mut file = tempfile::NamedTempFile::new_in(parent(path)).map_err(failed)?;
     std::io::Write::write_all(&mut file, bytes).map_err(failed)?;
@@ -38,8 +52,8 @@ pub(super) fn create(path: &Path, bytes: &[u8]) -> Result<(), CliError> {
 }
 
 /// Replaces a file in one step, or makes it.
-pub(super) fn replace(path: &Path, bytes: &[u8], privacy: Privacy) -> Result<(), CliError> {
-    let failed = |error| failed(path, error);
+pub fn replace(path: &Path, bytes: &[u8], privacy: Privacy) -> Result<(), WriteError> {
+    let failed = |source| WriteError { path: path.to_owned(), source };
     std::fs::create_dir_all(parent(path)).map_err(failed)?;
     let written = write_atomically(path, bytes).map_err(failed)?;
     #[cfg(unix)]
@@ -61,7 +75,7 @@ fn real(path: &Path) -> PathBuf {
 }
 
 /// Returns the git work tree that a path lies in, unless git ignores the path.
-pub(super) fn git_work_tree(path: &Path) -> Option<PathBuf> {
+pub fn git_work_tree(path: &Path) -> Option<PathBuf> {
     let absolute = real(&std::path::absolute(path).ok()?);
     let tree = absolute.ancestors().skip(1).find(|dir| dir.join(".git").exists())?.to_owned();
     let git = std::process::Command::new("git")

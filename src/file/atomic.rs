@@ -1,3 +1,5 @@
+#![expect(clippy::disallowed_methods, reason = "writes files")]
+
 use std::fs;
 use std::io::{self, Write};
 use std::path::Path;

@@ -1,0 +1,9 @@
+//! Findings: what is wrong with a file, where, why, and what to do; reading that collects all of them.
+
+mod code;
+mod decode;
+mod problem;
+
+pub use code::{Code, Severity};
+pub(crate) use decode::{Decoder, Fields, join};
+pub use problem::{Problem, Problems, did_you_mean};
