@@ -70,7 +70,7 @@ fn a_key_file_reads_as_age_keygen_writes_it() {
         assert!(lines[2].starts_with(prefix) && lines.len() == 3, "{}", lines[1]);
         let mut identities = Identities::default();
         identities.add(text, "key.txt");
-        assert_eq!(identities.names(), [key.recipient.clone()]);
+        assert_eq!(identities.names(), std::slice::from_ref(&key.recipient));
         assert!(key.recipient.parse::<Recipient>().is_ok());
     }
 }

@@ -1,0 +1,402 @@
+#![expect(clippy::disallowed_methods, reason = "finds the talosconfig")]
+
+use std::future::Future;
+use std::path::Path;
+
+use jiff::Timestamp;
+use tokio::task::{JoinError, JoinSet};
+
+use super::args::{Global, NodeSelection, RoleName, TalosArgs, TargetArgs};
+use super::encryption;
+use super::input;
+use super::input::directory_of;
+use super::inventory::{self, Loaded};
+use crate::secret::Secret;
+use crate::talos::{
+    Client, Config, Context, Endpoint, Issuer, NodeClient, Patience, SetupError, TalosError, Target, check,
+    choose_proxy, find,
+};
+use crate::ui::{CliError, Ui, count, exit};
+
+/// A certificate that ends within this many hours is worth a warning.
+const SOON_HOURS: i64 = 7 * 24;
+
+/// A node that is asked.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct LiveNode {
+    /// What it is called: its name in the inventory, or what the user called it.
+    pub(super) name: String,
+    /// How it is reached.
+    pub(super) target: Target,
+    /// Whether the inventory knows it, by that name.
+    pub(super) known: bool,
+}
+
+/// Which nodes are meant.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Selection<'a> {
+    /// All that the inventory or the context names.
+    All,
+    /// These, by name in the inventory or by address.
+    Nodes(&'a [String]),
+    /// Those of a group of the inventory.
+    Group(&'a str),
+}
+
+/// A cluster that can be asked.
+#[derive(Debug)]
+pub(super) struct Session {
+    runtime: Option<tokio::runtime::Runtime>,
+    client: Client,
+    concurrency: usize,
+    /// The talosconfig's file and its context, which name nodes where nothing else does.
+    file: String,
+    context: Context,
+    /// The context's name.
+    pub(super) context_name: String,
+    pub(super) nodes: Vec<LiveNode>,
+}
+
+impl Session {
+    /// Reads the talosconfig and finds the nodes that are meant; nothing is dialled yet.
+    pub(super) fn open(
+        ui: &mut Ui,
+        global: &Global,
+        args: &TalosArgs,
+        loaded: Option<&Loaded>,
+        selection: Selection<'_>,
+    ) -> Result<Self, CliError> {
+        let mut session = Self::connect(ui, global, args, loaded)?;
+        session.select(loaded, selection)?;
+        Ok(session)
+    }
+
+    /// Reads the talosconfig and finds the nodes that flags name.
+    pub(super) fn of(
+        ui: &mut Ui,
+        global: &Global,
+        args: &TalosArgs,
+        loaded: Option<&Loaded>,
+        which: &NodeSelection,
+    ) -> Result<Self, CliError> {
+        let mut session = Self::open(ui, global, args, loaded, selection(which, loaded)?)?;
+        session.narrow(loaded, which)?;
+        Ok(session)
+    }
+
+    /// Leaves out the nodes of another role, as far as the inventory says it, and those whose names do not fit.
+    fn narrow(&mut self, loaded: Option<&Loaded>, which: &NodeSelection) -> Result<(), CliError> {
+        if let Some(pattern) = &which.pattern {
+            self.nodes.retain(|node| pattern.is_match(&node.name));
+            if self.nodes.is_empty() {
+                return Err(CliError::usage(format!("no node's name fits `{pattern}`")));
+            }
+        }
+        let Some(role) = which.role.map(RoleName::role) else { return Ok(()) };
+        let known = |node: &LiveNode| loaded?.inventory.nodes.get(&node.name)?.role;
+        if let Some(node) = self.nodes.iter().find(|node| known(node).is_none()) {
+            return Err(CliError::usage(format!("the inventory does not say the role of `{}`", node.name))
+                .help(format!("write it down: nodes: {{{}: {{role: {}}}}}", node.name, role.as_str())));
+        }
+        self.nodes.retain(|node| known(node) == Some(role));
+        if self.nodes.is_empty() {
+            return Err(CliError::usage(format!("none of the nodes has the role {}", role.as_str())));
+        }
+        Ok(())
+    }
+
+    /// Finds the nodes that are meant.
+    pub(super) fn select(
+        &mut self,
+        loaded: Option<&Loaded>,
+        selection: Selection<'_>,
+    ) -> Result<(), CliError> {
+        self.nodes = select(&selection, loaded, &self.context, &self.file)?;
+        self.nodes.iter().try_for_each(|node| match &node.target {
+            Target::At(endpoint) => check_proxy(&self.context, endpoint),
+            Target::Through(host) => check_proxy(&self.context, &Endpoint::of_node(host)),
+        })
+    }
+
+    /// Reads the talosconfig; no node is meant yet.
+    pub(super) fn connect(
+        ui: &mut Ui,
+        global: &Global,
+        args: &TalosArgs,
+        loaded: Option<&Loaded>,
+    ) -> Result<Self, CliError> {
+        let (file, text) = talosconfig(ui, global, args, loaded)?;
+        let config = Config::parse(text.expose()).map_err(|error| unusable(error, &file))?;
+        let named = args.context.as_deref();
+        let named = named.or_else(|| loaded.and_then(|loaded| loaded.inventory.talos.context.as_deref()));
+        let (name, context) = config.select(named).map_err(|error| unusable(error, &file))?;
+        check_certificate(ui, name, context)?;
+        let endpoints = if args.endpoints.is_empty() { &context.endpoints } else { &args.endpoints };
+        let endpoints = endpoints.iter().map(|endpoint| endpoint.parse::<Endpoint>());
+        let endpoints = endpoints.collect::<Result<Vec<_>, _>>();
+        let endpoints = endpoints.map_err(|error| CliError::from_error(exit::USAGE, error))?;
+        endpoints.iter().try_for_each(|endpoint| check_proxy(context, endpoint))?;
+        let proxy_url = context.proxy_url.clone();
+        let proxy = Box::new(move |endpoint: &Endpoint| {
+            choose_proxy(proxy_url.as_deref(), &input::environment, endpoint).ok().flatten()
+        });
+        let patience =
+            Patience { call: args.timeout, connect: args.timeout.min(Patience::default().connect) };
+        let client = Client::new(name, context, &endpoints, proxy, patience)?;
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+        let runtime = runtime.map_err(|error| CliError::from_error(exit::REMOTE, error))?;
+        Ok(Self {
+            runtime: Some(runtime),
+            client,
+            concurrency: args.concurrency.get(),
+            file,
+            context: context.clone(),
+            context_name: name.to_owned(),
+            nodes: Vec::new(),
+        })
+    }
+
+    /// Returns a node's API.
+    pub(super) fn node(&self, node: &LiveNode) -> NodeClient {
+        self.client.node(&node.target)
+    }
+
+    /// Returns what tells this cluster from others: the digest of its authority.
+    pub(super) fn fingerprint(&self) -> crate::rollout::Digest {
+        crate::rollout::Digest::of(&Secret::from(self.context.ca.as_deref().unwrap_or_default()))
+    }
+
+    /// Waits for work that asks nodes.
+    pub(super) fn wait<T>(&self, work: impl Future<Output = T>) -> Option<T> {
+        Some(self.runtime.as_ref()?.block_on(work))
+    }
+
+    /// Asks every node, so many at once; the answers are in the order of the nodes.
+    ///
+    /// What `ask` returns is kept until all have answered, so it should hold no whole config.
+    pub(super) fn each<T, F>(&self, ask: impl Fn(NodeClient) -> F) -> Vec<(LiveNode, T)>
+    where
+        T: Send + 'static,
+        F: Future<Output = T> + Send + 'static,
+    {
+        let mut answers = Vec::new();
+        self.as_they_come(ask, |at, _, answer| answers.push((at, answer)));
+        answers.sort_by_key(|(at, _)| *at);
+        self.nodes.iter().cloned().zip(answers.into_iter().map(|(_, answer)| answer)).collect()
+    }
+
+    /// Asks every node, so many at once, and takes each answer as it comes: they are never all there together.
+    pub(super) fn as_they_come<T, F>(
+        &self,
+        ask: impl Fn(NodeClient) -> F,
+        mut take: impl FnMut(usize, &LiveNode, T),
+    ) where
+        T: Send + 'static,
+        F: Future<Output = T> + Send + 'static,
+    {
+        let Some(runtime) = &self.runtime else { return };
+        runtime.block_on(async {
+            let mut tasks = JoinSet::new();
+            let mut answered = |result: Result<(usize, T), JoinError>| match result {
+                Ok((at, answer)) => {
+                    if let Some(node) = self.nodes.get(at) {
+                        take(at, node, answer);
+                    }
+                }
+                Err(error) => std::panic::resume_unwind(error.into_panic()),
+            };
+            for (at, node) in self.nodes.iter().enumerate() {
+                if tasks.len() >= self.concurrency
+                    && let Some(result) = tasks.join_next().await
+                {
+                    answered(result);
+                }
+                let answer = ask(self.client.node(&node.target));
+                tasks.spawn(async move { (at, answer.await) });
+            }
+            while let Some(result) = tasks.join_next().await {
+                answered(result);
+            }
+        });
+    }
+}
+
+/// Returns which nodes flags mean; a group has to be one of the inventory.
+fn selection<'a>(which: &'a NodeSelection, loaded: Option<&Loaded>) -> Result<Selection<'a>, CliError> {
+    let Some(group) = which.group.as_deref().filter(|group| !group.is_empty()) else {
+        return Ok(if which.nodes.is_empty() { Selection::All } else { Selection::Nodes(&which.nodes) });
+    };
+    let Some(loaded) = loaded else {
+        return Err(CliError::usage(format!("there is no inventory, and so no group `{group}`"))
+            .help("name the inventory with -f"));
+    };
+    loaded.target(&TargetArgs { node: None, group: Some(group.to_owned()) })?;
+    Ok(Selection::Group(group))
+}
+
+impl Drop for Session {
+    /// Leaves a name that is still being looked up alone: the lookup has no deadline, and nothing waits for it any more.
+    fn drop(&mut self) {
+        if let Some(runtime) = self.runtime.take() {
+            runtime.shutdown_background();
+        }
+    }
+}
+
+/// Tells why nodes do not answer, once for all that fail alike.
+pub(super) fn tell_errors<'a>(ui: &mut Ui, errors: impl Iterator<Item = (&'a LiveNode, &'a TalosError)>) {
+    let mut groups: Vec<(String, Option<&str>, Vec<&str>)> = Vec::new();
+    for (node, error) in errors {
+        let text = chain(error);
+        match groups.iter_mut().find(|(other, ..)| *other == text) {
+            Some((.., names)) => names.push(&node.name),
+            None => groups.push((text, error.help(), vec![&node.name])),
+        }
+    }
+    for (text, help, names) in groups {
+        ui.warn(&format!("{}: {text}", names.join(", ")), help);
+    }
+}
+
+/// Returns an error and its causes on one line.
+pub(super) fn chain(error: &TalosError) -> String {
+    let mut text = error.to_string();
+    let mut cause = std::error::Error::source(error);
+    while let Some(error) = cause {
+        text.push_str(": ");
+        text.push_str(&error.to_string());
+        cause = error.source();
+    }
+    text
+}
+
+/// Reads the inventory where there is one; only a default that does not exist may be missing.
+pub(super) fn inventory_if_any(ui: &mut Ui, global: &Global) -> Result<Option<Loaded>, CliError> {
+    if global.inventory == "mirrors.yaml" && !Path::new(&global.inventory).exists() {
+        return Ok(None);
+    }
+    inventory::load_structure(ui, global).map(Some)
+}
+
+/// Finds and reads the talosconfig, decrypted where it is encrypted; returns its name and text.
+fn talosconfig(
+    ui: &mut Ui,
+    global: &Global,
+    args: &TalosArgs,
+    loaded: Option<&Loaded>,
+) -> Result<(String, Secret<String>), CliError> {
+    let file = if let Some(file) = &args.talosconfig {
+        file.clone()
+    } else {
+        let project = loaded.and_then(|loaded| loaded.inventory.talos.talosconfig.as_deref());
+        let project = project.map(|path| directory_of(&global.inventory).join(path));
+        let found = find(&input::environment, std::env::home_dir().as_deref(), project.as_deref());
+        let found = found.map_err(|error| {
+            CliError::from_error(exit::INVALID, error).help("name one with --talosconfig or TALOSCONFIG")
+        })?;
+        if let Some(missing) = found.passed_over {
+            let (missing, path) = (missing.display(), found.path.display());
+            ui.warn(&format!("TALOSCONFIG names `{missing}`, which does not exist: `{path}` is used"), None);
+        }
+        found.path.display().to_string()
+    };
+    let (text, _) = encryption::read(&file, global)?;
+    Ok((input::display_name(&file).to_owned(), text))
+}
+
+fn unusable(error: crate::talos::ConfigError, file: &str) -> CliError {
+    let help = error.help();
+    let error =
+        CliError::from_error(exit::INVALID, error).context(format!("cannot use the talosconfig `{file}`"));
+    match help {
+        Some(help) => error.help(help),
+        None => error,
+    }
+}
+
+/// Checks the client certificate before anything is dialled, and tells what may not be meant.
+fn check_certificate(ui: &mut Ui, name: &str, context: &Context) -> Result<(), CliError> {
+    let now = Timestamp::now();
+    let checked = check(context, now);
+    let checked = checked.map_err(|source| SetupError::Certificate { context: name.to_owned(), source })?;
+    let Some(certificate) = checked else { return Ok(()) };
+    if certificate.issuer == Issuer::Other {
+        ui.warn(
+            &format!("the client certificate of context `{name}` is not signed by its `ca`"),
+            Some("if the nodes refuse it, it belongs to another cluster"),
+        );
+    }
+    let hours = certificate.expires.duration_since(now).as_hours();
+    if hours < SOON_HOURS {
+        let (number, noun) = if hours < 48 { (hours, "hour") } else { (hours / 24, "day") };
+        let left = count(usize::try_from(number).unwrap_or_default(), noun);
+        ui.warn(
+            &format!("the client certificate of context `{name}` expires in {left}"),
+            Some("`talosctl config new` makes another"),
+        );
+    }
+    Ok(())
+}
+
+/// Refuses a proxy that cannot be used, before anything is dialled.
+fn check_proxy(context: &Context, endpoint: &Endpoint) -> Result<(), CliError> {
+    let proxy = choose_proxy(context.proxy_url.as_deref(), &input::environment, endpoint);
+    proxy.map(drop).map_err(|error| {
+        CliError::from_error(exit::USAGE, error).help("NO_PROXY takes an address off the proxy")
+    })
+}
+
+/// Finds the nodes that are meant: from flags, else from the inventory, else from the context.
+fn select(
+    selection: &Selection<'_>,
+    loaded: Option<&Loaded>,
+    context: &Context,
+    file: &str,
+) -> Result<Vec<LiveNode>, CliError> {
+    let inventory = loaded.map(|loaded| &loaded.inventory);
+    let known = |name: &str| -> Result<Option<LiveNode>, CliError> {
+        let Some(node) = inventory.and_then(|inventory| inventory.nodes.get(name)) else { return Ok(None) };
+        let target = parse(node.address.as_deref().unwrap_or(name))?;
+        Ok(Some(LiveNode { name: name.to_owned(), target, known: true }))
+    };
+    let all = || inventory.into_iter().flat_map(|inventory| inventory.nodes.keys());
+    let find = |text: &String| -> Result<LiveNode, CliError> {
+        if let Some(node) = known(text)? {
+            return Ok(node);
+        }
+        let target = parse(text)?;
+        let by_address = all().map(|name| known(name)).filter_map(Result::transpose);
+        let by_address = by_address.collect::<Result<Vec<_>, _>>()?;
+        let found = by_address.into_iter().find(|node| node.target == target);
+        Ok(found.unwrap_or_else(|| LiveNode { name: text.clone(), target, known: false }))
+    };
+    let mut nodes: Vec<LiveNode> = match selection {
+        Selection::Nodes(names) => names.iter().map(find).collect::<Result<_, _>>()?,
+        Selection::Group(group) => {
+            let inventory = inventory.into_iter().flat_map(|inventory| {
+                inventory.nodes.iter().filter(|(name, node)| inventory.groups_of(name, node).contains(group))
+            });
+            inventory.map(|(name, _)| find(name)).collect::<Result<_, _>>()?
+        }
+        Selection::All => {
+            let nodes = all().map(find).collect::<Result<Vec<_>, _>>()?;
+            if nodes.is_empty() { context.nodes.iter().map(find).collect::<Result<_, _>>()? } else { nodes }
+        }
+    };
+    let mut seen = Vec::new();
+    nodes.retain(|node| {
+        let new = !seen.contains(&node.target);
+        seen.push(node.target.clone());
+        new
+    });
+    if nodes.is_empty() {
+        return Err(CliError::usage("no node is named").help(format!(
+            "name some with -n, under `nodes` in the inventory, or in the context of `{file}`"
+        )));
+    }
+    Ok(nodes)
+}
+
+fn parse(text: &str) -> Result<Target, CliError> {
+    text.parse().map_err(|error: crate::talos::EndpointError| CliError::from_error(exit::USAGE, error))
+}

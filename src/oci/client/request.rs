@@ -1,0 +1,66 @@
+use crate::image::Repository;
+use crate::oci::protocol::Method;
+use crate::oci::protocol::Range;
+
+/// What is asked of a registry.
+#[derive(Clone, Debug)]
+pub struct RegistryRequest<'a> {
+    /// GET or HEAD.
+    pub method: Method,
+    /// What of it; [`None`] is whether it is there.
+    pub object: Option<(&'a Repository, &'a str)>,
+    /// The query of the URL.
+    pub query: Vec<(String, String)>,
+    /// Media types that will do.
+    pub accept: Option<&'a str>,
+    /// A part of it.
+    pub part: Option<(Range, Option<String>)>,
+}
+
+impl<'a> RegistryRequest<'a> {
+    /// Asks for something in a repository, such as `manifests/latest`.
+    pub fn new(method: Method, repository: &'a Repository, what: &'a str) -> Self {
+        Self { method, object: Some((repository, what)), query: Vec::new(), accept: None, part: None }
+    }
+
+    /// Asks whether a registry is there, and admits us.
+    pub fn ping() -> Self {
+        Self { method: Method::Get, object: None, query: Vec::new(), accept: None, part: None }
+    }
+
+    /// Says which media types will do.
+    #[must_use]
+    pub fn accepting(mut self, accept: &'a str) -> Self {
+        self.accept = Some(accept);
+        self
+    }
+
+    /// Asks for a part, if the object still has this entity tag.
+    #[must_use]
+    pub fn part(mut self, range: Range, etag: Option<String>) -> Self {
+        self.part = Some((range, etag));
+        self
+    }
+}
+
+/// How a registry gave access.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Login {
+    /// It asked for nothing.
+    Open,
+    /// It gives tokens to anyone.
+    Anonymous,
+    /// It took the credentials.
+    Credentials,
+}
+
+impl Login {
+    /// Returns the word for tables and JSON.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Open => "open",
+            Self::Anonymous => "anonymous",
+            Self::Credentials => "credentials",
+        }
+    }
+}
