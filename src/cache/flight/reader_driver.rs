@@ -10,8 +10,9 @@ use super::intake_driver::Intake;
 use super::rules::readable;
 use super::shared::{Diversion, Rest, State};
 use super::source::SourceError;
-use crate::cache::{BoxFuture, Piece, Pieces};
+use crate::http::{Piece, Pieces};
 use crate::oci::Verifier;
+use futures_util::future::BoxFuture;
 
 /// One reader of a flight: some part of the object, in pieces as they come.
 pub struct Reader {

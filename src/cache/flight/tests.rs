@@ -16,9 +16,10 @@ use tokio::time::{Instant, sleep};
 use super::rules::TAIL;
 use super::*;
 use crate::cache::store::*;
-use crate::cache::{Body, BoxFuture, Piece};
+use crate::http::{Body, Piece};
 use crate::image::{Algorithm, Digest};
 use crate::oci::{Span, digest_of};
+use futures_util::future::BoxFuture;
 
 /// What one answer of the source is like.
 #[derive(Clone, Debug)]

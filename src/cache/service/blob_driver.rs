@@ -8,11 +8,12 @@ use super::grants::listed_suffices;
 use super::refusals::{of_source, of_upstream};
 use super::world::World;
 use crate::cache::flight::{Flight, Opened, Role, Source, SourceError};
-use crate::cache::server::Outcome;
+use crate::cache::observe::Outcome;
 use crate::cache::store::{Kind, Object, Origin};
-use crate::cache::{Body, BoxFuture};
+use crate::http::Body;
 use crate::image::{Digest, RegistryHost};
 use crate::oci::{self, Manifest, Method, Refusal, Selection, select};
+use futures_util::future::BoxFuture;
 
 /// A blob's bytes from upstream; that they come through a repository is noted as soon as they begin to.
 struct Noting {

@@ -12,8 +12,8 @@ use super::interface::{Listed, Object, Store, Usage};
 use super::keeper_store::{Keeper, Look};
 use super::record::{Document, Origin, RecordKey, RecordKind};
 use super::spool_file::Spool;
-use crate::cache::BoxFuture;
 use crate::image::Digest;
+use futures_util::future::BoxFuture;
 
 /// Says whether what an origin has must never be evicted.
 pub type Pins = Arc<dyn Fn(&Origin) -> bool + Send + Sync>;

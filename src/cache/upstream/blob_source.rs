@@ -11,10 +11,10 @@ use super::chain_client::{Chain, Counted};
 use super::error::Failed;
 use super::recent::Recent;
 use super::upstream_client::locked;
-use crate::cache::BoxFuture;
 use crate::cache::flight::{Opened, Source, SourceError};
 use crate::image::{Digest, Repository};
 use crate::oci::{Answer, Ask, ContentRange, Fault, Method, Range};
+use futures_util::future::BoxFuture;
 
 /// For how long an endpoint is not asked for a digest under which it gave other bytes.
 const QUARANTINE: Duration = Duration::from_mins(1);
