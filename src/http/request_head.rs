@@ -223,7 +223,7 @@ mod tests {
                 KeepAlive::Close,
             ),
             ("GET / HTTP/1.0\r\n\r\n", KeepAlive::Close),
-            ("GET / HTTP/1.0\r\nConnection: KeepAlive-Alive\r\n\r\n", KeepAlive::AliveIfSaid),
+            ("GET / HTTP/1.0\r\nConnection: Keep-Alive\r\n\r\n", KeepAlive::AliveIfSaid),
             ("GET / HTTP/1.0\r\nConnection: keep-alive, close\r\n\r\n", KeepAlive::Close),
             ("GET http://h/v2/ HTTP/1.1\r\nHost: other\r\n\r\n", KeepAlive::Alive),
             ("POST /v2/a/blobs/uploads/ HTTP/1.1\r\nHost: h\r\nContent-Length: 0\r\n\r\n", KeepAlive::Alive),
