@@ -3,6 +3,7 @@ use std::io;
 use std::sync::{Arc, PoisonError};
 
 use bytes::Bytes;
+use futures_util::future::BoxFuture;
 use tokio::sync::watch;
 
 use super::driver::Flight;
@@ -12,7 +13,6 @@ use super::shared::{Diversion, Rest, State};
 use super::source::SourceError;
 use crate::http::{Piece, Pieces};
 use crate::oci::Verifier;
-use futures_util::future::BoxFuture;
 
 /// One reader of a flight: some part of the object, in pieces as they come.
 pub struct Reader {

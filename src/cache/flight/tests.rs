@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::StreamExt as _;
+use futures_util::future::BoxFuture;
 use futures_util::stream;
 use proptest::prelude::*;
 use tokio::time::{Instant, sleep};
@@ -19,7 +20,6 @@ use crate::cache::store::*;
 use crate::http::{Body, Piece};
 use crate::image::{Algorithm, Digest};
 use crate::oci::{Span, digest_of};
-use futures_util::future::BoxFuture;
 
 /// What one answer of the source is like.
 #[derive(Clone, Debug)]

@@ -1,5 +1,6 @@
 use std::sync::Arc;
 
+use futures_util::future::BoxFuture;
 use http::Response;
 use http::header::{IF_RANGE, RANGE};
 
@@ -13,7 +14,6 @@ use crate::cache::store::{Kind, Object, Origin};
 use crate::http::Body;
 use crate::image::{Digest, RegistryHost};
 use crate::oci::{self, Manifest, Method, Refusal, Selection, select};
-use futures_util::future::BoxFuture;
 
 /// A blob's bytes from upstream; that they come through a repository is noted as soon as they begin to.
 struct Noting {

@@ -6,6 +6,8 @@ use std::path::PathBuf;
 use std::sync::{Arc, Weak};
 use std::time::{Duration, SystemTime};
 
+use futures_util::future::BoxFuture;
+
 use super::blob_file::Blob;
 use super::folder_file::{Folder, Naming};
 use super::interface::{Listed, Object, Store, Usage};
@@ -13,7 +15,6 @@ use super::keeper_store::{Keeper, Look};
 use super::record::{Document, Origin, RecordKey, RecordKind};
 use super::spool_file::Spool;
 use crate::image::Digest;
-use futures_util::future::BoxFuture;
 
 /// Says whether what an origin has must never be evicted.
 pub type Pins = Arc<dyn Fn(&Origin) -> bool + Send + Sync>;

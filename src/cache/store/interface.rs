@@ -1,10 +1,11 @@
 use std::io;
 
+use futures_util::future::BoxFuture;
+
 use super::blob_file::Blob;
 use super::record::{Document, Origin, RecordKey, RecordKind, ReferrersRecord, TagRecord};
 use super::spool_file::Spool;
 use crate::image::{Digest, Tag};
-use futures_util::future::BoxFuture;
 
 /// What a digest is the digest of. A manifest has a media type, which is served with it; a blob has none.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
