@@ -150,7 +150,7 @@ proptest! {
         for kind in [None, Some(SourceKind::MachineConfig), Some(SourceKind::Resource), Some(SourceKind::JsonPatch),
             Some(SourceKind::StrategicPatch), Some(SourceKind::Talhelper), Some(SourceKind::K3s), Some(SourceKind::Containerd)] {
             let source = Source { name: "docker.io/hosts.toml".into(), text: text.clone() };
-            let imported = import(&[source], &Options { kind, talos: None });
+            let imported = import(&[source], &Options { kind, ..Options::default() });
             if let Some(inventory) = imported.inventory {
                 prop_assert!(parse_one(&inventory).is_ok(), "{}", inventory);
             }
