@@ -143,6 +143,10 @@ impl Draft<'_> {
                 }
                 None if !defaults.via.is_empty() && defaults.via != wild => {
                     out.insert("via".to_owned(), json!(wild));
+                    let never = self.layers.base.get("*").is_some_and(|route| route.never);
+                    if never != defaults.never {
+                        out.insert("fallback".to_owned(), json!(if never { "never" } else { "upstream" }));
+                    }
                 }
                 Some(_) | None => {}
             }

@@ -3,7 +3,7 @@ use super::place::Located;
 use super::readers::{Reading, Scope};
 use super::source_file::SourceFile;
 use crate::finding::{Code, did_you_mean};
-use crate::image::{DOCKER_HUB, DOCKER_HUB_API};
+use crate::image::{DOCKER_HUB, DOCKER_HUB_API, api_host};
 use crate::machineconfig::Fields;
 use crate::registries::{Auth, Endpoint};
 use crate::secret::Secret;
@@ -119,11 +119,14 @@ fn mirror(
     }
     let list_path = format!("{path}.endpoint");
     let mut endpoints: Vec<Located<Endpoint>> = Vec::new();
-    for (at, item) in
-        node.get("endpoint").map_or(&[][..], |node| fields.list(node, &list_path)).iter().enumerate()
-    {
+    let list = node.get("endpoint").map_or(&[][..], |node| {
+        // One text is told to be no list, and read as what was meant.
+        let items = fields.list(node, &list_path);
+        if node.as_str().is_some() { std::slice::from_ref(node) } else { items }
+    });
+    for (at, item) in list.iter().enumerate() {
         let Some(text) = fields.text(item, &format!("{list_path}[{at}]")) else { continue };
-        let value = endpoint(&text, prefix.as_deref());
+        let value = endpoint(&entry.key, &text, prefix.as_deref());
         // k3s drops a URL that is there already.
         if !endpoints.iter().any(|known| known.value.means_the_same(&value)) {
             endpoints.push(Located { value, at: file.at(&item.span, format!("{list_path}[{at}]")) });
@@ -132,12 +135,22 @@ fn mirror(
     if endpoints.is_empty() {
         return;
     }
+    if prefix.is_some() && endpoints.iter().all(|known| is_own(&entry.key, &known.value)) {
+        let at = file.at(&entry.key_span, format!("{path}.rewrite"));
+        let message = format!("the rewrite of `{}` is for its own host alone, and is left out", entry.key);
+        reading.findings.lose(Code::Rewrite, &at, message).reason =
+            Some("k3s applies rewrites to mirrors, and Talos has none".to_owned());
+    }
     let value = Listed { endpoints, never: false, one_override: false };
     declared.mirrors.insert(entry.key.clone(), Located { value, at: file.at(&entry.key_span, path) });
 }
 
-/// Returns the endpoint that k3s makes of a text.
-fn endpoint(text: &str, prefix: Option<&str>) -> Endpoint {
+fn is_own(registry: &str, endpoint: &Endpoint) -> bool {
+    endpoint.host() == api_host(registry)
+}
+
+/// Returns the endpoint that k3s makes of a text; a registry's own host gets no rewrite.
+fn endpoint(registry: &str, text: &str, prefix: Option<&str>) -> Endpoint {
     let local = ["localhost", "127.", "[::1]"].iter().any(|name| text.starts_with(name));
     let url = match text.contains("://") {
         true => text.to_owned(),
@@ -152,8 +165,10 @@ fn endpoint(text: &str, prefix: Option<&str>) -> Endpoint {
     let bare = endpoint.prefix() == "/v2";
     let endpoint = Endpoint::new(url, !bare);
     match prefix {
-        Some(prefix) => Endpoint::new(format!("{}/{prefix}", endpoint.with_override().url), true),
-        None => endpoint,
+        Some(prefix) if !is_own(registry, &endpoint) => {
+            Endpoint::new(format!("{}/{prefix}", endpoint.with_override().url), true)
+        }
+        Some(_) | None => endpoint,
     }
 }
 

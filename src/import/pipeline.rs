@@ -2,6 +2,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
 use super::corrections::{Step, routes};
+use super::declared::Declared;
 use super::hosts_settings::{Hosts, Upstream};
 use super::inventory_text::{Draft, in_order};
 use super::kind::{SourceKind, detect, of_stream};
@@ -210,6 +211,11 @@ fn inventory(reading: &mut Reading, options: &Options, sources: &[Source]) -> Op
         .collect();
     let mut layers = Layers::new(corrected, &reading.nodes, &mut reading.findings);
     without_detours(&mut layers, reading);
+    let settings = |declared: &Declared| !declared.credentials.is_empty() || !declared.tls.is_empty();
+    let said = reading.declared.iter().any(|(_, declared)| settings(declared));
+    if !said && !reading.findings.lost && layers.all().all(BTreeMap::is_empty) {
+        return None;
+    }
 
     let (mut uses, mut upstreams) = (Vec::new(), BTreeMap::<String, Upstream>::new());
     let (mut https, mut http) = (BTreeSet::new(), BTreeSet::new());
@@ -243,6 +249,10 @@ fn inventory(reading: &mut Reading, options: &Options, sources: &[Source]) -> Op
     let top = At::top(sources.first().map_or("", |source| &source.name));
     let parsed = parse_inventory(&text, &top.file, &|_| None);
     for problem in parsed.problems.iter().filter(|problem| problem.code.severity() == Severity::Error) {
+        if reading.findings.list.iter().any(|known| known.code == problem.code) {
+            reading.findings.lost = true; // it is told where it stands
+            continue;
+        }
         let message = format!("the inventory made of it does not hold: {}", problem.message);
         let added = reading.findings.lose(problem.code, &top, message);
         added.help.clone_from(&problem.help);

@@ -5,6 +5,7 @@
 //! Whoever wrote the file also wrote comments into it, so an edit touches registries and leaves every other byte.
 
 mod config;
+mod contents;
 mod diff;
 mod error;
 mod fields;
@@ -15,6 +16,7 @@ mod replace;
 mod tests;
 
 pub use config::{MachineConfig, Role};
+pub use contents::{holds_registries_only, is_inventory};
 pub use diff::{Change, Detail, Shown, What, diff};
 pub use error::ReplaceError;
 pub use fields::Fields;
