@@ -572,9 +572,8 @@ fn an_editor_that_is_killed_leaves_no_plaintext() {
     let old = place.read("mirrors.yaml");
     let seen = place.path("seen");
     place.write("editor.sh", format!("#!/bin/sh\necho \"$1\" > {}\nexec sleep 60\n", seen.display()));
-    let mut command = place.command();
-    command.args(["edit", "mirrors.yaml"]).env(KEY.0, KEY.1);
-    command.env("EDITOR", format!("sh {}", place.path("editor.sh").display()));
+    let editor = format!("sh {}", place.path("editor.sh").display());
+    let mut command = place.run("edit mirrors.yaml").env(KEY.0, KEY.1).env("EDITOR", editor).command();
     command
         .stdin(std::process::Stdio::null())
         .stdout(std::process::Stdio::null())
