@@ -142,6 +142,17 @@ pub enum TalosError {
     },
 }
 
+/// What is known of a call that changes something, and that failed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Delivery {
+    /// The node has refused it.
+    Refused,
+    /// It has certainly not reached the node, so that repeating it does nothing twice.
+    NotSent,
+    /// It may have been carried out.
+    Lost,
+}
+
 /// Why no client can be made of a context.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum SetupError {
@@ -246,8 +257,8 @@ impl TalosError {
         }
     }
 
-    /// Returns whether the call has certainly not reached the node, so that repeating it does nothing twice.
-    pub fn came_before_the_call(&self) -> bool {
+    /// Returns whether a call that changes something has reached the node.
+    pub fn delivery(&self) -> Delivery {
         match self {
             Self::Unreachable { .. }
             | Self::Proxy { .. }
@@ -256,15 +267,15 @@ impl TalosError {
             | Self::CertificateWanted { .. }
             | Self::CertificateRefused { .. }
             | Self::Tls { .. }
-            | Self::NoForwarding { .. } => true,
+            | Self::NoForwarding { .. } => Delivery::NotSent,
+            Self::Denied { .. }
+            | Self::NotFound { .. }
+            | Self::Unimplemented { .. }
+            | Self::Failed { .. } => Delivery::Refused,
             Self::TimedOut { .. }
             | Self::NodeUnreachable { .. }
             | Self::Lost { .. }
-            | Self::Denied { .. }
-            | Self::NotFound { .. }
-            | Self::Unimplemented { .. }
-            | Self::Failed { .. }
-            | Self::Answer { .. } => false,
+            | Self::Answer { .. } => Delivery::Lost,
         }
     }
 }

@@ -1,7 +1,7 @@
 use super::client::{NodeClient, Version};
 use super::error::TalosError;
+use super::foreign_hosts::foreign_hosts;
 use super::resource::{self, ConfigResource, MachineStatus, Pending, Resource};
-use super::traces::foreign_hosts;
 use crate::finding::Problems;
 use crate::machineconfig::MachineConfig;
 use crate::registries::TalosVersion;

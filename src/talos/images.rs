@@ -1,5 +1,6 @@
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
 use tonic::transport::Channel;
 
 use super::client::{MAX_MESSAGE, NodeClient, Repeat, machine};
@@ -14,7 +15,8 @@ use super::proto::machine::{
 };
 
 /// Whose images a call is about; each has a store of its own, so that one's image is pulled again for the other.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
 pub enum Instance {
     /// Talos' own images, such as the kubelet and etcd.
     System,

@@ -3,7 +3,7 @@
 use std::collections::HashSet;
 
 use super::*;
-use crate::rollout::outcome::Clock;
+use crate::rollout::if_abandoned::TrialTimer;
 
 fn routes() -> Vec<Route> {
     let mut out = Vec::new();
@@ -17,14 +17,19 @@ fn routes() -> Vec<Route> {
     out
 }
 
-fn observations() -> Vec<Seen> {
-    let mut out = vec![Seen::Well, Seen::Interrupted];
+fn observations() -> Vec<StepResult> {
+    let mut out = vec![StepResult::Well, StepResult::Interrupted];
     let why = || "why".to_owned();
-    out.extend([Seen::Refused(why()), Seen::NotSent(why()), Seen::Lost(why()), Seen::Failed(why())]);
-    let all = [Which::Old, Which::Strict, Which::Wanted, Which::Other];
+    out.extend([
+        StepResult::Refused(why()),
+        StepResult::NotSent(why()),
+        StepResult::Lost(why()),
+        StepResult::Failed(why()),
+    ]);
+    let all = [Variant::Original, Variant::Strict, Variant::Desired, Variant::Foreign];
     for active in all {
-        let disks = all.into_iter().map(OnDisk::Is).chain([OnDisk::Unset, OnDisk::Hidden]);
-        out.extend(disks.map(|disk| Seen::Runs(active, disk)));
+        let disks = all.into_iter().map(Persisted::Is).chain([Persisted::Unset, Persisted::Hidden]);
+        out.extend(disks.map(|disk| StepResult::Runs(active, disk)));
     }
     out
 }
@@ -32,18 +37,18 @@ fn observations() -> Vec<Seen> {
 #[test]
 fn every_state_with_every_observation() {
     for route in routes() {
-        let mut seen: Vec<Progress> = vec![
-            Progress::new(route),
-            Progress::reverting(route, "an earlier run"),
-            Progress::committing(route),
-            Progress::restoring(route),
-            Progress::rebooting(route),
+        let mut seen: Vec<NodeState> = vec![
+            NodeState::new(route),
+            NodeState::reverting(route, "an earlier run"),
+            NodeState::committing(route),
+            NodeState::restoring(route),
+            NodeState::rebooting(route),
         ];
         let mut at = 0;
         while let Some(state) = seen.get(at).cloned() {
             at += 1;
             if matches!(state.doing, Action::End(_)) {
-                assert_eq!(state.clone().next(Seen::Well), state, "an end is an end");
+                assert_eq!(state.clone().next(StepResult::Well), state, "an end is an end");
                 continue;
             }
             for observation in observations() {
@@ -59,23 +64,24 @@ fn every_state_with_every_observation() {
 }
 
 /// What holds for every step.
-fn check(state: &Progress, observation: &Seen, next: &Progress) {
+fn check(state: &NodeState, observation: &StepResult, next: &NodeState) {
     let context = format!("{state:#?}\n{observation:?}\n{next:#?}");
     match &next.doing {
         // A trial never begins on top of another.
-        Action::Apply(Sending::TryStrict | Sending::Try) => assert!(!next.trial, "{context}"),
-        Action::Apply(Sending::Commit) => {
+        Action::Apply(ApplyStep::TryStrict | ApplyStep::Try) => assert!(!next.sent.in_trial(), "{context}"),
+        Action::Apply(ApplyStep::Commit) => {
             let read =
-                matches!(state.doing, Action::Confirm(Sending::Commit) | Action::Check(Sending::Commit));
-            assert!(read && matches!(observation, Seen::Runs(Which::Wanted, _)), "{context}");
+                matches!(state.doing, Action::Confirm(ApplyStep::Commit) | Action::Check(ApplyStep::Commit));
+            assert!(read && matches!(observation, StepResult::Runs(Variant::Desired, _)), "{context}");
         }
         Action::End(Outcome::Updated) => {
-            let last = matches!(state.doing, Action::Watch(Watch::Committed | Watch::Rebooted));
-            assert!(last && next.failure.is_none() && !next.trial, "{context}");
+            let last =
+                matches!(state.doing, Action::AwaitRendered(Checkpoint::Committed | Checkpoint::Rebooted));
+            assert!(last && next.failure.is_none() && !next.sent.in_trial(), "{context}");
         }
         Action::End(Outcome::Reverted { .. }) => {
             assert!(
-                matches!(observation, Seen::Runs(Which::Old, disk) if disk.may_be(Which::Old)),
+                matches!(observation, StepResult::Runs(Variant::Original, disk) if disk.may_be(Variant::Original)),
                 "{context}"
             );
         }
@@ -83,20 +89,23 @@ fn check(state: &Progress, observation: &Seen, next: &Progress) {
             assert!(!next.is_touched(), "{context}");
         }
         // The old config is never sent again without a look at what the node has.
-        Action::Apply(Sending::Revert) => {
-            assert_eq!(state.doing, Action::Confirm(Sending::Revert), "{context}");
+        Action::Apply(ApplyStep::Revert) => {
+            assert_eq!(state.doing, Action::Confirm(ApplyStep::Revert), "{context}");
         }
         Action::End(Outcome::WantsReboot { .. }) => {
-            assert!(state.doing == Action::Reboot && next.failure.is_none() && !next.trial, "{context}");
+            assert!(
+                state.doing == Action::Reboot && next.failure.is_none() && !next.sent.in_trial(),
+                "{context}"
+            );
         }
         Action::Inspect => panic!("{context}"),
         _ => {}
     }
-    // What somebody else has applied or staged is never overwritten.
+    // What another operator or tool has applied or staged is never overwritten.
     let reads = matches!(state.doing, Action::Inspect | Action::Check(_) | Action::Confirm(_));
     if reads
-        && let Seen::Runs(active, disk) = observation
-        && (*active == Which::Other || *disk == OnDisk::Is(Which::Other))
+        && let StepResult::Runs(active, disk) = observation
+        && (*active == Variant::Foreign || *disk == Persisted::Is(Variant::Foreign))
     {
         assert!(matches!(next.doing, Action::End(_)), "{context}");
     }
@@ -104,19 +113,20 @@ fn check(state: &Progress, observation: &Seen, next: &Progress) {
     if next.failure.is_some() {
         let revert = matches!(
             next.doing,
-            Action::Confirm(Sending::Revert)
-                | Action::Apply(Sending::Revert)
-                | Action::Check(Sending::Revert)
+            Action::Confirm(ApplyStep::Revert)
+                | Action::Apply(ApplyStep::Revert)
+                | Action::Check(ApplyStep::Revert)
                 | Action::End(_)
         );
         assert!(revert, "{context}");
     }
-    let failed = matches!(observation, Seen::Refused(_) | Seen::Failed(_) | Seen::Interrupted);
+    let failed =
+        matches!(observation, StepResult::Refused(_) | StepResult::Failed(_) | StepResult::Interrupted);
     if failed && state.failure.is_none() && state.doing != Action::AwaitBoot {
         let reacts = matches!(
             next.doing,
-            Action::Confirm(Sending::Revert)
-                | Action::Apply(Sending::Revert)
+            Action::Confirm(ApplyStep::Revert)
+                | Action::Apply(ApplyStep::Revert)
                 | Action::End(
                     Outcome::Untouched { .. } | Outcome::Unknown { .. } | Outcome::WantsReboot { .. }
                 )
@@ -136,18 +146,18 @@ struct Node {
     clock: Option<u8>,
 }
 
-const KNOWN: [Which; 3] = [Which::Old, Which::Strict, Which::Wanted];
+const KNOWN: [Variant; 3] = [Variant::Original, Variant::Strict, Variant::Desired];
 
-fn number(which: Which) -> u8 {
+fn number(which: Variant) -> u8 {
     u8::try_from(KNOWN.iter().position(|known| *known == which).unwrap()).unwrap()
 }
 
 impl Node {
-    fn apply(&mut self, send: Sending) {
+    fn apply(&mut self, send: ApplyStep) {
         let config = number(match send {
-            Sending::TryStrict => Which::Strict,
-            Sending::Try | Sending::Commit => Which::Wanted,
-            Sending::PutBack | Sending::Revert => Which::Old,
+            ApplyStep::TryStrict => Variant::Strict,
+            ApplyStep::Try | ApplyStep::Commit => Variant::Desired,
+            ApplyStep::PutBack | ApplyStep::Revert => Variant::Original,
         });
         if send.is_trial() {
             self.clock = Some(self.active);
@@ -157,9 +167,12 @@ impl Node {
         self.active = config;
     }
 
-    fn reads(&self) -> Seen {
+    fn reads(&self) -> StepResult {
         let which = |number: u8| KNOWN[number as usize];
-        Seen::Runs(which(self.active), self.disk.map_or(OnDisk::Unset, |disk| OnDisk::Is(which(disk))))
+        StepResult::Runs(
+            which(self.active),
+            self.disk.map_or(Persisted::Unset, |disk| Persisted::Is(which(disk))),
+        )
     }
 
     fn time_is_up(&mut self) {
@@ -170,10 +183,10 @@ impl Node {
 }
 
 /// Follows every run in which up to `faults` things go wrong, at every place, in every way.
-fn follow(state: Progress, node: Node, faults: u8, ends: &mut HashSet<(&'static str, u8)>, depth: u8) {
+fn follow(state: NodeState, node: Node, faults: u8, ends: &mut HashSet<(&'static str, u8)>, depth: u8) {
     assert!(depth < 60, "it does not end: {state:?}");
     let why = || "why".to_owned();
-    let mut branches: Vec<(Seen, Node)> = Vec::new();
+    let mut branches: Vec<(StepResult, Node)> = Vec::new();
     match &state.doing {
         Action::End(outcome) => {
             ends.insert((outcome.as_str(), faults));
@@ -187,17 +200,17 @@ fn follow(state: Progress, node: Node, faults: u8, ends: &mut HashSet<(&'static 
                 Outcome::Unchanged | Outcome::Unproven { .. } => unreachable!("{context}"),
                 Outcome::Untouched { .. } => assert_eq!((node.active, node.boots), (0, 0), "{context}"),
                 Outcome::Reverted { .. } => assert_eq!((node.active, node.boots), (0, 0), "{context}"),
-                Outcome::Unknown { by_itself, .. } => {
+                Outcome::Unknown { if_abandoned, .. } => {
                     let (old, new) =
                         (later.active == 0 && later.boots == 0, later.active == 2 && later.boots == 2);
-                    let kept = match by_itself {
-                        ByItself::KeepsOld | ByItself::GoesBack(Clock::Runs) => old,
-                        ByItself::OldOrGoesBack(Clock::Runs) => old,
-                        ByItself::GoesBack(Clock::MayHaveStopped)
-                        | ByItself::OldOrGoesBack(Clock::MayHaveStopped) => node.boots == 0,
-                        ByItself::NewOrGoesBack | ByItself::OldOrNew => old || new,
-                        ByItself::KeepsNew => new,
-                        ByItself::Foreign | ByItself::Staged => false,
+                    let kept = match if_abandoned {
+                        IfAbandoned::KeepsOld | IfAbandoned::GoesBack(TrialTimer::Runs) => old,
+                        IfAbandoned::OldOrGoesBack(TrialTimer::Runs) => old,
+                        IfAbandoned::GoesBack(TrialTimer::MayHaveStopped)
+                        | IfAbandoned::OldOrGoesBack(TrialTimer::MayHaveStopped) => node.boots == 0,
+                        IfAbandoned::NewOrGoesBack | IfAbandoned::OldOrNew => old || new,
+                        IfAbandoned::KeepsNew => new,
+                        IfAbandoned::Foreign | IfAbandoned::Staged => false,
                     };
                     assert!(kept, "{context} later {later:?}");
                 }
@@ -207,31 +220,31 @@ fn follow(state: Progress, node: Node, faults: u8, ends: &mut HashSet<(&'static 
         Action::Apply(send) => {
             let mut after = node.clone();
             after.apply(*send);
-            branches.push((Seen::Well, after.clone()));
+            branches.push((StepResult::Well, after.clone()));
             if faults > 0 {
-                branches.push((Seen::Lost(why()), after));
-                branches.push((Seen::Lost(why()), node.clone()));
-                branches.push((Seen::NotSent(why()), node.clone()));
+                branches.push((StepResult::Lost(why()), after));
+                branches.push((StepResult::Lost(why()), node.clone()));
+                branches.push((StepResult::NotSent(why()), node.clone()));
                 let mut refused = node.clone();
                 if !send.is_trial() {
                     refused.clock = None;
                 }
-                branches.push((Seen::Refused(why()), refused));
+                branches.push((StepResult::Refused(why()), refused));
             }
         }
         Action::Inspect | Action::Check(_) | Action::Confirm(_) => {
             branches.push((node.reads(), node.clone()));
             if faults > 0 {
-                branches.push((Seen::Failed(why()), node.clone()));
+                branches.push((StepResult::Failed(why()), node.clone()));
                 if state.doing.is_interruptible() {
-                    branches.push((Seen::Interrupted, node.clone()));
+                    branches.push((StepResult::Interrupted, node.clone()));
                 }
             }
         }
-        Action::Watch(_) | Action::Pull(_) | Action::Reboot | Action::AwaitBoot => {
-            branches.push((Seen::Well, node.clone()));
+        Action::AwaitRendered(_) | Action::Pull(_) | Action::Reboot | Action::AwaitBoot => {
+            branches.push((StepResult::Well, node.clone()));
             if faults > 0 {
-                branches.push((Seen::Failed(why()), node.clone()));
+                branches.push((StepResult::Failed(why()), node.clone()));
             }
         }
     }
@@ -254,7 +267,7 @@ fn whatever_goes_wrong_a_node_has_its_old_or_its_new_config() {
     for route in routes() {
         let node = Node { active: 0, disk: None, boots: 0, clock: None };
         let mut ends = HashSet::new();
-        follow(Progress::new(route), node, 4, &mut ends, 0);
+        follow(NodeState::new(route), node, 4, &mut ends, 0);
         assert!(ends.contains(&("updated", 4)) && !ends.contains(&("reverted", 4)));
         for end in ["updated", "reverted", "untouched"] {
             assert!(ends.contains(&(end, 3)), "{end}");
@@ -267,17 +280,20 @@ fn whatever_goes_wrong_a_node_has_its_old_or_its_new_config() {
 fn a_run_without_faults() {
     let walk = |route| {
         let mut node = Node { active: 0, disk: None, boots: 0, clock: None };
-        let (mut state, mut words) = (Progress::new(route), Vec::new());
+        let (mut state, mut words) = (NodeState::new(route), Vec::new());
         loop {
-            words.push(state.doing.as_str());
+            words.push(match &state.doing {
+                Action::End(outcome) => outcome.as_str(),
+                doing => doing.step().unwrap().as_str(),
+            });
             let seen = match &state.doing {
                 Action::End(_) => return words.join(" "),
                 Action::Apply(send) => {
                     node.apply(*send);
-                    Seen::Well
+                    StepResult::Well
                 }
                 Action::Inspect | Action::Check(_) | Action::Confirm(_) => node.reads(),
-                _ => Seen::Well,
+                _ => StepResult::Well,
             };
             state = state.next(seen);
         }
@@ -300,24 +316,22 @@ fn a_run_without_faults() {
 #[test]
 fn a_config_that_is_staged_during_a_trial_is_left_alone() {
     let route = Route { strict: Strict::None, probe: Probe::None, reboot: Reboot::Never };
-    let watching = Progress::new(route)
-        .next(Seen::Runs(Which::Old, OnDisk::Unset))
-        .next(Seen::Well)
-        .next(Seen::Runs(Which::Wanted, OnDisk::Unset));
-    assert_eq!(watching.doing, Action::Watch(Watch::Wanted));
-    for seen in [Seen::Well, Seen::Interrupted, Seen::Failed("why".to_owned())] {
-        let ended = watching.clone().next(seen).next(Seen::Runs(Which::Wanted, OnDisk::Is(Which::Other)));
-        let Action::End(Outcome::Unknown { reason, by_itself: ByItself::Staged }) = ended.doing else {
+    let watching = NodeState::new(route)
+        .next(StepResult::Runs(Variant::Original, Persisted::Unset))
+        .next(StepResult::Well)
+        .next(StepResult::Runs(Variant::Desired, Persisted::Unset));
+    assert_eq!(watching.doing, Action::AwaitRendered(Checkpoint::Desired));
+    for seen in [StepResult::Well, StepResult::Interrupted, StepResult::Failed("why".to_owned())] {
+        let ended = watching
+            .clone()
+            .next(seen)
+            .next(StepResult::Runs(Variant::Desired, Persisted::Is(Variant::Foreign)));
+        let Action::End(Outcome::Unknown { reason, if_abandoned: IfAbandoned::Staged }) = ended.doing else {
             panic!("{ended:?}")
         };
-        assert!(reason.ends_with("somebody else has staged another config meanwhile; it is left alone"));
+        assert!(
+            reason
+                .ends_with("another operator or tool has staged another config meanwhile; it is left alone")
+        );
     }
-}
-
-#[test]
-fn words_stand_for_what_is_sent() {
-    for send in Sending::ALL {
-        assert_eq!(Sending::find(send.as_str()), Some(send));
-    }
-    assert_eq!(Sending::find("reboot"), None);
 }

@@ -1,4 +1,4 @@
-#![expect(clippy::disallowed_methods, reason = "keeps journals on disk")]
+#![expect(clippy::disallowed_methods, reason = "keeps journals on disk, and dates their records")]
 
 use std::fs::{self, File, OpenOptions};
 use std::io;
@@ -7,78 +7,18 @@ use std::sync::{Mutex, PoisonError};
 
 use jiff::Timestamp;
 
-use super::config::Digest;
-use super::journal::{History, JournalError, Line, Record, file_name};
-use crate::file::{AppendLog, Lock, LockError, make_private_dir_durably, sync_dir, write_atomically};
+use super::error::StoreError;
+use super::folder::{NAME, file_name, make_folder, read_history};
+use super::format::{Entry, Record};
+use super::replay::History;
+use crate::file::{AppendLog, sync_dir, write_atomically};
+use crate::rollout::variants::ConfigDigest;
 use crate::secret::Secret;
 use crate::secret::os_random;
 use crate::sops::{self, Settings, SopsError};
 
-/// The journal's name in its folder.
-pub const NAME: &str = "journal.ndjson";
-/// The file in a cluster's folder that says where its other journals are.
-pub const ELSEWHERE: &str = "journals.txt";
 /// The key under which an encrypted original stands.
 const KEY: &str = "config";
-
-/// Why a journal cannot be kept or read.
-#[derive(Debug, thiserror::Error)]
-pub enum StoreError {
-    /// The file system says no.
-    #[error("cannot write `{}`", path.display())]
-    Write {
-        /// Which file.
-        path: PathBuf,
-        /// Why.
-        #[source]
-        source: io::Error,
-    },
-    /// A file cannot be read.
-    #[error("cannot read `{}`", path.display())]
-    Read {
-        /// Which file.
-        path: PathBuf,
-        /// Why.
-        #[source]
-        source: io::Error,
-    },
-    /// The journal makes no sense.
-    #[error("`{}` cannot be used", path.display())]
-    Journal {
-        /// Which file.
-        path: PathBuf,
-        /// Why.
-        #[source]
-        source: JournalError,
-    },
-    /// There is a journal already.
-    #[error("`{}` holds the journal of another rollout", .0.display())]
-    Taken(PathBuf),
-    /// Another rollout is under way.
-    #[error("another talmirror works on this cluster: `{}` is locked", .0.display())]
-    Locked(PathBuf),
-    /// An original cannot be encrypted, or decrypted.
-    #[error("`{}`", path.display())]
-    Sops {
-        /// Which file.
-        path: PathBuf,
-        /// Why.
-        #[source]
-        source: SopsError,
-    },
-    /// An original is another than the one that was saved.
-    #[error("`{}` is not what was saved there", .0.display())]
-    Changed(PathBuf),
-}
-
-/// Takes the lock of a cluster's folder, which is made where it is not there: one rollout at a time.
-pub fn lock(folder: &Path) -> Result<Lock, StoreError> {
-    make_folder(folder)?;
-    Lock::take(&folder.join("lock")).map_err(|error| match error {
-        LockError::Held { path, .. } => StoreError::Locked(path),
-        LockError::Io { path, source } => StoreError::Write { path, source },
-    })
-}
 
 /// A journal that is written: every record is on disk before what it announces is done.
 #[derive(Debug)]
@@ -105,9 +45,9 @@ impl Journal {
         Ok(Self { folder: folder.to_owned(), file: Mutex::new(log(file)), settings })
     }
 
-    /// Takes a journal up again, and returns what it says.
+    /// Opens a journal to be resumed, and returns what it says.
     pub fn open(folder: &Path, settings: Option<Settings>) -> Result<(Self, History), StoreError> {
-        let history = history(folder)?;
+        let history = read_history(folder)?;
         let path = folder.join(NAME);
         let failed = |source| StoreError::Write { path: path.clone(), source };
         let text = fs::read(&path).map_err(failed)?;
@@ -131,7 +71,7 @@ impl Journal {
 
     /// Adds a record, and returns when it is on disk.
     pub fn add(&self, record: Record) -> Result<(), StoreError> {
-        let line = Line { at: Timestamp::now().to_string(), record };
+        let line = Entry { at: Timestamp::now().to_string(), record };
         let mut file = self.file.lock().unwrap_or_else(PoisonError::into_inner);
         file.append_durably(&line.to_text())
             .map_err(|source| StoreError::Write { path: self.folder.join(NAME), source })
@@ -140,7 +80,7 @@ impl Journal {
     /// Saves a node's original beside the journal; returns the file's name when it is on disk.
     pub fn save(&self, node: &str, text: &Secret<String>) -> Result<String, StoreError> {
         let ending = if self.settings.is_some() { "sops.yaml" } else { "yaml" };
-        let name = file_name(node, &Digest::of(text), ending);
+        let name = file_name(node, &ConfigDigest::of(text), ending);
         let path = self.folder.join(&name);
         let failed = |source| StoreError::Sops { path: path.clone(), source };
         let text = match &self.settings {
@@ -163,7 +103,7 @@ impl Journal {
     pub fn load(
         &self,
         name: &str,
-        digest: &Digest,
+        digest: &ConfigDigest,
         decrypt: &dyn Fn(&str) -> Result<Secret<String>, SopsError>,
     ) -> Result<Secret<String>, StoreError> {
         let path = self.folder.join(name);
@@ -174,66 +114,7 @@ impl Journal {
                 decrypt(text.expose()).map_err(|source| StoreError::Sops { path: path.clone(), source })?;
             text = unwrap(&plain).ok_or_else(|| StoreError::Changed(path.clone()))?;
         }
-        if Digest::of(&text) == *digest { Ok(text) } else { Err(StoreError::Changed(path)) }
-    }
-}
-
-/// Reads what the journal of a folder says.
-pub fn history(folder: &Path) -> Result<History, StoreError> {
-    let path = folder.join(NAME);
-    let text = fs::read_to_string(&path).map_err(|source| StoreError::Read { path: path.clone(), source })?;
-    History::parse(&text).map_err(|source| StoreError::Journal { path, source })
-}
-
-/// Returns the folder of the latest rollout among those of a cluster; names sort by time.
-pub fn latest(folder: &Path) -> Option<PathBuf> {
-    newest(folder).into_iter().next()
-}
-
-/// Returns the folders of all rollouts among those of a cluster, the newest first.
-pub fn newest(folder: &Path) -> Vec<PathBuf> {
-    let entries = fs::read_dir(folder).into_iter().flatten().filter_map(|entry| Some(entry.ok()?.path()));
-    let mut found: Vec<PathBuf> = entries.filter(|path| path.join(NAME).is_file()).collect();
-    found.sort_unstable_by(|one, other| other.cmp(one));
-    found
-}
-
-/// Writes into a cluster's folder where a journal of it lies, if it lies elsewhere; returns when that is on disk.
-///
-/// Whoever calls it holds the cluster's lock.
-pub fn remember(cluster: &Path, folder: &Path) -> Result<(), StoreError> {
-    let path = cluster.join(ELSEWHERE);
-    let failed = |source| StoreError::Write { path: path.clone(), source };
-    let (own, folder) =
-        (std::path::absolute(cluster).map_err(failed)?, std::path::absolute(folder).map_err(failed)?);
-    if folder.starts_with(&own) {
-        return Ok(());
-    }
-    let mut all = elsewhere(cluster)?;
-    if all.contains(&folder) {
-        return Ok(());
-    }
-    all.push(folder);
-    let mut text = String::new();
-    for folder in &all {
-        let line = folder.to_str().filter(|line| !line.contains('\n')).ok_or_else(|| {
-            let why = format!("`{}` is no line of text", folder.display());
-            failed(io::Error::new(io::ErrorKind::InvalidInput, why))
-        })?;
-        text.push_str(line);
-        text.push('\n');
-    }
-    make_folder(cluster)?;
-    write_atomically(&path, text.as_bytes()).map(drop).map_err(failed)
-}
-
-/// Returns the folders of a cluster's journals that lie elsewhere, the one first that was written down first.
-pub fn elsewhere(cluster: &Path) -> Result<Vec<PathBuf>, StoreError> {
-    let path = cluster.join(ELSEWHERE);
-    match fs::read_to_string(&path) {
-        Ok(text) => Ok(text.lines().filter(|line| !line.is_empty()).map(PathBuf::from).collect()),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Vec::new()),
-        Err(source) => Err(StoreError::Read { path, source }),
+        if ConfigDigest::of(&text) == *digest { Ok(text) } else { Err(StoreError::Changed(path)) }
     }
 }
 
@@ -260,13 +141,10 @@ fn options() -> OpenOptions {
     options
 }
 
-fn make_folder(folder: &Path) -> Result<(), StoreError> {
-    make_private_dir_durably(folder).map_err(|source| StoreError::Write { path: folder.to_owned(), source })
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::rollout::journal::folder::{elsewhere, latest, lock, remember};
     use crate::sops::{Encrypted, Identities, Rule};
 
     const CONFIG: &str =
@@ -288,7 +166,7 @@ mod tests {
     }
 
     #[test]
-    fn a_journal_is_taken_up_where_it_was_cut_off() {
+    fn a_journal_is_resumed_where_it_was_cut_off() {
         let place = tempfile::tempdir().unwrap();
         let folder = place.path().join("one");
         let journal = Journal::create(&folder, None).unwrap();
@@ -302,7 +180,7 @@ mod tests {
         journal.add(Record::Resume).unwrap();
         assert_eq!(history.id, "i");
         assert_eq!(fs::read_to_string(&path).unwrap().lines().count(), 2);
-        super::history(&folder).unwrap();
+        read_history(&folder).unwrap();
         assert_eq!(latest(place.path()), Some(folder));
         assert_eq!(latest(&place.path().join("gone")), None);
     }
@@ -321,7 +199,7 @@ mod tests {
 
     #[test]
     fn what_is_left_of_a_line_is_passed_over_and_told() {
-        let line = |record| Line { at: "t".to_owned(), record }.to_text();
+        let line = |record| Entry { at: "t".to_owned(), record }.to_text();
         let (begin, next) = (line(start()), line(Record::Resume));
         let half = &next[..next.len() / 2];
         let history = History::parse(&format!("{begin}{half}\n{next}{next}")).unwrap();
@@ -352,9 +230,9 @@ mod tests {
                 use std::os::unix::fs::PermissionsExt;
                 assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
             }
-            let digest = Digest::of(&text);
+            let digest = ConfigDigest::of(&text);
             assert_eq!(journal.load(&name, &digest, &decrypt).unwrap(), text);
-            let other = Digest::from_text("other");
+            let other = ConfigDigest::from_text("other");
             assert!(matches!(journal.load(&name, &other, &decrypt), Err(StoreError::Changed(_))));
             assert_eq!(journal.save("n1", &text).unwrap(), name);
         }

@@ -1,8 +1,9 @@
 use std::fmt::Write as _;
 
+use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
-use super::machine::{OnDisk, Which};
+use super::state_machine::{Persisted, Variant};
 use crate::finding::Problems;
 use crate::image::api_host;
 use crate::machineconfig::{Form, MachineConfig, ReplaceError, TlsIn, Unlisted};
@@ -13,10 +14,11 @@ use crate::talos::ConfigResource;
 /// The SHA-256 of a machine config, in hexadecimal.
 ///
 /// A machine config holds keys of its own making, so that its digest tells nothing about it.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub struct Digest(String);
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct ConfigDigest(String);
 
-impl Digest {
+impl ConfigDigest {
     /// Takes the digest of a text.
     pub fn of(text: &Secret<String>) -> Self {
         let mut out = String::with_capacity(64);
@@ -39,51 +41,51 @@ impl Digest {
 
 /// The configs that a node may have while it is worked on, by their digests.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Known {
+pub struct VariantDigests {
     /// The original.
-    pub before: Digest,
+    pub original: ConfigDigest,
     /// The strict variant, where there is one.
-    pub strict: Option<Digest>,
-    /// The wanted one.
-    pub wanted: Digest,
+    pub strict: Option<ConfigDigest>,
+    /// The one that the inventory gives.
+    pub desired: ConfigDigest,
 }
 
-impl Known {
+impl VariantDigests {
     /// Finds out which of them a text is.
-    pub fn which(&self, text: &Secret<String>) -> Which {
-        let digest = Digest::of(text);
-        if digest == self.before {
-            Which::Old
-        } else if digest == self.wanted {
-            Which::Wanted
+    pub fn which(&self, text: &Secret<String>) -> Variant {
+        let digest = ConfigDigest::of(text);
+        if digest == self.original {
+            Variant::Original
+        } else if digest == self.desired {
+            Variant::Desired
         } else if self.strict.as_ref() == Some(&digest) {
-            Which::Strict
+            Variant::Strict
         } else {
-            Which::Other
+            Variant::Foreign
         }
     }
 
     /// Finds out which of them a node has on disk: before Talos 1.10 it does not say.
-    pub fn on_disk(&self, persistent: Option<&ConfigResource>, version: &TalosVersion) -> OnDisk {
+    pub fn on_disk(&self, persistent: Option<&ConfigResource>, version: &TalosVersion) -> Persisted {
         match persistent {
-            Some(persistent) => OnDisk::Is(self.which(&persistent.text)),
-            None if version.has_persistent_config() => OnDisk::Unset,
-            None => OnDisk::Hidden,
+            Some(persistent) => Persisted::Is(self.which(&persistent.text)),
+            None if version.has_persistent_config() => Persisted::Unset,
+            None => Persisted::Hidden,
         }
     }
 }
 
 /// The configs of a node, whole.
 #[derive(Clone, Debug)]
-pub struct Configs {
+pub struct Variants {
     /// The original.
-    pub before: Secret<String>,
-    /// Whether the original is the strict variant of the wanted one.
+    pub original: Secret<String>,
+    /// Whether the original is the strict variant of the desired one.
     pub is_strict: bool,
-    /// The strict variant, where it is another than the original and the wanted one.
+    /// The strict variant, where it is another than the original and the desired one.
     pub strict: Option<Secret<String>>,
-    /// The wanted one.
-    pub wanted: Secret<String>,
+    /// The one that the inventory gives.
+    pub desired: Secret<String>,
 }
 
 /// Whether mirrors have to prove themselves.
@@ -98,7 +100,7 @@ pub enum Proof {
 /// Why a node's config cannot be made.
 #[derive(Debug, thiserror::Error)]
 pub enum ConfigError {
-    /// It is no YAML.
+    /// It is not valid YAML.
     #[error("its machine config cannot be read: {0}")]
     Parse(String),
     /// Its registries cannot be replaced in place.
@@ -106,15 +108,15 @@ pub enum ConfigError {
     Replace(#[from] ReplaceError),
 }
 
-impl Configs {
+impl Variants {
     /// Writes wanted registries into a node's config; every other byte stays.
     pub fn of(
-        before: &Secret<String>,
+        original: &Secret<String>,
         wanted: &Registries,
         version: &TalosVersion,
         proof: Proof,
     ) -> Result<Self, ConfigError> {
-        let config = MachineConfig::parse(before.expose());
+        let config = MachineConfig::parse(original.expose());
         let config = config.map_err(|error| ConfigError::Parse(error.to_string()))?;
         let write = |registries: &Registries| -> Result<Secret<String>, ConfigError> {
             Ok(Secret::new(config.replace(registries, form(version), Unlisted::Drop)?.text))
@@ -125,17 +127,17 @@ impl Configs {
             Proof::None => None,
         };
         // Each has a digest of its own, by which it is known again.
-        let is_strict = strict.as_ref() == Some(before);
+        let is_strict = strict.as_ref() == Some(original);
         let strict = strict.filter(|_| !is_strict);
-        Ok(Self { before: before.clone(), is_strict, strict, wanted: written })
+        Ok(Self { original: original.clone(), is_strict, strict, desired: written })
     }
 
     /// Returns the digests.
-    pub fn known(&self) -> Known {
-        Known {
-            before: Digest::of(&self.before),
-            strict: self.strict.as_ref().map(Digest::of),
-            wanted: Digest::of(&self.wanted),
+    pub fn known(&self) -> VariantDigests {
+        VariantDigests {
+            original: ConfigDigest::of(&self.original),
+            strict: self.strict.as_ref().map(ConfigDigest::of),
+            desired: ConfigDigest::of(&self.desired),
         }
     }
 }
@@ -207,25 +209,25 @@ mod tests {
     fn a_config_is_known_by_its_bytes() {
         let before = Secret::from("version: v1alpha1\nmachine:\n    type: worker # a comment\n");
         let version = TalosVersion::minor(1, 13);
-        let configs = Configs::of(&before, &wanted(false), &version, Proof::Strict).unwrap();
+        let configs = Variants::of(&before, &wanted(false), &version, Proof::Strict).unwrap();
         let known = configs.known();
-        assert_eq!(known.which(&before), Which::Old);
-        assert_eq!(known.which(&configs.wanted), Which::Wanted);
-        assert_eq!(known.which(configs.strict.as_ref().unwrap()), Which::Strict);
-        assert_eq!(known.which(&"machine: {}\n".into()), Which::Other);
-        assert!(configs.wanted.expose().contains("# a comment\n---\n"));
-        assert_eq!(known.on_disk(None, &version), OnDisk::Unset);
-        assert_eq!(known.on_disk(None, &TalosVersion::minor(1, 9)), OnDisk::Hidden);
+        assert_eq!(known.which(&before), Variant::Original);
+        assert_eq!(known.which(&configs.desired), Variant::Desired);
+        assert_eq!(known.which(configs.strict.as_ref().unwrap()), Variant::Strict);
+        assert_eq!(known.which(&"machine: {}\n".into()), Variant::Foreign);
+        assert!(configs.desired.expose().contains("# a comment\n---\n"));
+        assert_eq!(known.on_disk(None, &version), Persisted::Unset);
+        assert_eq!(known.on_disk(None, &TalosVersion::minor(1, 9)), Persisted::Hidden);
         // Back from no fallback to one: the original is the strict variant, and known as the original.
         let back =
-            Configs::of(configs.strict.as_ref().unwrap(), &wanted(false), &version, Proof::Strict).unwrap();
+            Variants::of(configs.strict.as_ref().unwrap(), &wanted(false), &version, Proof::Strict).unwrap();
         assert!(back.is_strict && back.strict.is_none() && !configs.is_strict);
         let known = back.known();
-        assert_eq!(known.which(&back.before), Which::Old);
-        assert_eq!(known.which(&back.wanted), Which::Wanted);
+        assert_eq!(known.which(&back.original), Variant::Original);
+        assert_eq!(known.which(&back.desired), Variant::Desired);
         // Where nothing is left to take away, one trial is enough.
         let mut own = wanted(true);
         own.mirrors.remove("docker.io");
-        assert!(Configs::of(&before, &own, &version, Proof::Strict).unwrap().strict.is_none());
+        assert!(Variants::of(&before, &own, &version, Proof::Strict).unwrap().strict.is_none());
     }
 }

@@ -1,61 +1,50 @@
 //! What is read of a node while it is worked on.
 
-use super::config::{Known, registries_of};
-use super::gate::{Absence, etcd_flaws, node_flaws};
-use super::machine::{OnDisk, Seen, Which};
-use super::verdict::{Rendered, hosts_to_read, rendering_flaws};
+use crate::finding::one_line;
 use crate::registries::{CRI_TOML, IMAGE_CACHE_ENDPOINT, TalosVersion, hosts_path};
+use crate::rollout::health::{Absence, etcd_flaws, node_flaws};
+use crate::rollout::rendered::{Rendered, hosts_to_read, rendering_flaws};
+use crate::rollout::state_machine::{Persisted, StepResult, Variant};
+use crate::rollout::variants::{VariantDigests, registries_of};
 use crate::secret::Secret;
 use crate::talos::{MACHINE_STATUS, NodeClient, TalosError};
 
 /// The file that is another after each boot (Linux `Documentation/admin-guide/sysctl/kernel.rst`).
 const BOOT_ID: &str = "/proc/sys/kernel/random/boot_id";
 
-/// Returns an error and its causes on one line: Talos lists what is wrong with a config on several.
-pub(super) fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        text.push_str(": ");
-        text.push_str(&error.to_string());
-        cause = error.source();
-    }
-    text.split_whitespace().collect::<Vec<_>>().join(" ")
-}
-
 /// Reads which config a node runs with, and which it has on disk.
-pub(super) async fn runs(node: &NodeClient, known: &Known, version: &TalosVersion) -> Seen {
+pub(super) async fn runs(node: &NodeClient, known: &VariantDigests, version: &TalosVersion) -> StepResult {
     let configs = async {
         let mut active = node.active_config().await?;
         let persistent = if version.has_persistent_config() { node.persistent_config().await? } else { None };
-        if known.on_disk(persistent.as_ref(), version) == OnDisk::Is(Which::Other) {
-            // What somebody has applied between the two answers is not only staged.
+        if known.on_disk(persistent.as_ref(), version) == Persisted::Is(Variant::Foreign) {
+            // What was applied between the two answers is not only staged.
             active = node.active_config().await?;
         }
         Ok::<_, TalosError>((active, persistent))
     };
     match configs.await {
         Ok((active, persistent)) => {
-            Seen::Runs(known.which(&active.text), known.on_disk(persistent.as_ref(), version))
+            StepResult::Runs(known.which(&active.text), known.on_disk(persistent.as_ref(), version))
         }
-        Err(error) => Seen::Failed(chain(&error)),
+        Err(error) => StepResult::Failed(one_line(&error)),
     }
 }
 
 /// Returns what speaks against a node: its stage and its services.
-pub(super) async fn health_flaws(node: &NodeClient) -> Vec<String> {
+pub(in crate::rollout) async fn health_flaws(node: &NodeClient) -> Vec<String> {
     let health = async {
         let status = node.resource(MACHINE_STATUS).await?.and_then(|status| status.machine_status().ok());
         Ok::<_, TalosError>(node_flaws(status.as_ref(), &node.services().await?))
     };
-    health.await.unwrap_or_else(|error| vec![chain(&error)])
+    health.await.unwrap_or_else(|error| vec![one_line(&error)])
 }
 
 /// Returns what speaks against touching a control plane node.
 pub(super) async fn quorum_flaws(control_plane: &[(String, NodeClient)], absence: Absence) -> Vec<String> {
     let mut answers = Vec::new();
     for (name, node) in control_plane {
-        answers.push((name.clone(), node.etcd().await.map_err(|error| chain(&error))));
+        answers.push((name.clone(), node.etcd().await.map_err(|error| one_line(&error))));
     }
     etcd_flaws(&answers, absence)
 }
