@@ -285,5 +285,16 @@ fn a_journal_of_an_earlier_talmirror_reads_back() {
             );
         }
     }
-    insta::assert_snapshot!(told, @"");
+    insta::assert_snapshot!(told, @r#"
+    20261126T072806.534Z c false
+    w-1: sent Some("revert"), Some("reverted"), reboots false, rebooted false, first Some("w-1-d351a49b.sops.yaml"), ours 2, removed []
+    w-2: sent Some("commit"), Some("updated"), reboots false, rebooted false, first Some("w-2-0fd6e629.sops.yaml"), ours 4, removed []
+    cp-1: sent Some("commit"), Some("updated"), reboots false, rebooted false, first Some("cp-1-978359e5.sops.yaml"), ours 2, removed []
+    cp-2: sent Some("commit"), Some("updated"), reboots false, rebooted false, first Some("cp-2-f0e26aba.sops.yaml"), ours 2, removed []
+    20261126T072823.330Z c false
+    w-1: sent Some("commit"), Some("updated"), reboots false, rebooted false, first Some("w-1-d351a49b.sops.yaml"), ours 6, removed []
+    w-2: sent Some("commit"), Some("updated"), reboots false, rebooted false, first Some("w-2-0fd6e629.sops.yaml"), ours 6, removed []
+    cp-1: sent Some("revert"), Some("reverted"), reboots false, rebooted false, first Some("cp-1-978359e5.sops.yaml"), ours 2, removed []
+    cp-2: sent None, Some("untouched"), reboots false, rebooted false, first None, ours 0, removed []
+    "#);
 }

@@ -1,3 +1,5 @@
+#![expect(clippy::disallowed_methods, reason = "dates events")]
+
 use std::sync::Arc;
 use std::time::Duration;
 

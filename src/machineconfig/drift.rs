@@ -1,19 +1,22 @@
 use std::collections::BTreeSet;
 
-use crate::machineconfig::{Change, diff};
+use super::diff::{Change, diff};
 use crate::registries::{Kind, Registries};
 
 /// What a node has, what it should have, and what differs.
 #[derive(Clone, Debug)]
-pub(super) struct Drift {
-    pub(super) current: Registries,
-    pub(super) wanted: Registries,
-    pub(super) changes: Vec<Change>,
+pub struct Drift {
+    /// What it has.
+    pub current: Registries,
+    /// What it should have.
+    pub wanted: Registries,
+    /// What differs.
+    pub changes: Vec<Change>,
 }
 
 impl Drift {
     /// Compares what a node has with what it should have.
-    pub(super) fn new(current: Registries, wanted: Registries) -> Self {
+    pub fn new(current: Registries, wanted: Registries) -> Self {
         let changes = diff(&current, &wanted);
         Self { current, wanted, changes }
     }
@@ -45,7 +48,7 @@ fn has(registries: &Registries, kind: Kind, name: &str) -> bool {
 }
 
 /// Returns for each node the first one before it whose change is the same; nodes without changes have none.
-pub(super) fn same_as(drifts: &[Option<&Drift>]) -> Vec<Option<usize>> {
+pub fn same_as(drifts: &[Option<&Drift>]) -> Vec<Option<usize>> {
     let first = |at: usize| -> Option<usize> {
         let own = drifts.get(at).copied().flatten().filter(|drift| !drift.changes.is_empty())?;
         drifts.iter().take(at).position(|other| other.is_some_and(|other| own.is_same_change(other)))
@@ -55,15 +58,18 @@ pub(super) fn same_as(drifts: &[Option<&Drift>]) -> Vec<Option<usize>> {
 
 /// One entry of the registries on every node.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Row {
-    pub(super) kind: Kind,
-    pub(super) name: String,
-    pub(super) cells: Vec<Cell>,
+pub struct Row {
+    /// What kind of entry it is.
+    pub kind: Kind,
+    /// What it is called.
+    pub name: String,
+    /// What each node has of it, in the order of the nodes.
+    pub cells: Vec<Cell>,
 }
 
 /// One entry of the registries on one node.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Cell {
+pub enum Cell {
     /// It is neither there nor wanted.
     Absent,
     /// It is as the inventory has it.
@@ -80,7 +86,7 @@ pub(super) enum Cell {
 
 impl Cell {
     /// Returns the sign for it.
-    pub(super) fn sign(self) -> String {
+    pub fn sign(self) -> String {
         match self {
             Self::Absent => ".".to_owned(),
             Self::Same => "=".to_owned(),
@@ -92,7 +98,7 @@ impl Cell {
     }
 
     /// Returns the word for it.
-    pub(super) fn as_str(self) -> &'static str {
+    pub fn as_str(self) -> &'static str {
         match self {
             Self::Absent => "absent",
             Self::Same => "same",
@@ -105,7 +111,7 @@ impl Cell {
 }
 
 /// Lays entries and nodes out against each other; a node that does not answer has no drift.
-pub(super) fn matrix(drifts: &[Option<&Drift>]) -> Vec<Row> {
+pub fn matrix(drifts: &[Option<&Drift>]) -> Vec<Row> {
     let mut rows = Vec::new();
     for kind in [Kind::Mirror, Kind::Auth, Kind::Tls] {
         let both = drifts.iter().flatten().flat_map(|drift| [&drift.current, &drift.wanted]);

@@ -1,11 +1,10 @@
-//! The commands that a rollout names last: to begin, to go on, or to make up for what an earlier one owes.
+//! The commands that a rollout names last: to begin, to resume, or to make up for what an earlier one owes.
 
 use std::path::PathBuf;
 
-use super::RolloutArgs;
-use crate::cli::args::Global;
-use crate::cli::plan::Plan;
-use crate::cli::roll::again;
+use super::args::RolloutArgs;
+use super::plan_view::Plan;
+use crate::cli::args::{Global, TalosArgs};
 use crate::rollout::Outcome;
 
 impl RolloutArgs {
@@ -28,7 +27,7 @@ impl RolloutArgs {
     }
 }
 
-/// Returns the command that goes on, with all nodes that were meant or with some.
+/// Returns the command that resumes, with all nodes that were meant or with some.
 pub(super) fn resume(global: &Global, args: &RolloutArgs, nodes: Option<&[&str]>) -> String {
     // The journal of a rollout that has begun names its nodes.
     let own = if args.resume { args.nodes.as_slice() } else { &[] };
@@ -59,4 +58,56 @@ pub(super) fn owing(plan: &Plan) -> Vec<(String, Outcome)> {
     let owing = alone.filter(|node| node.plan.owes_reboot.is_some());
     let reason = "it has the new config, and still wants the reboot that an earlier rollout was to bring";
     owing.map(|node| (node.node.name.clone(), Outcome::WantsReboot { reason: reason.to_owned() })).collect()
+}
+
+/// Returns a command that resumes a rollout, or rolls it back, as it can be pasted: for the same inventory, cluster and journal.
+pub(super) fn again(
+    command: &str,
+    global: &Global,
+    talos: &TalosArgs,
+    journal: Option<&PathBuf>,
+    more: &[(&str, String)],
+) -> String {
+    let path = |path: &PathBuf| path.display().to_string();
+    let own = (global.inventory != "mirrors.yaml").then(|| global.inventory.clone());
+    let endpoints = (!talos.endpoints.is_empty()).then(|| talos.endpoints.join(","));
+    let flags = [
+        ("-f", own),
+        ("--age-key-file", global.age_key_file.as_ref().map(path)),
+        ("--talosconfig", talos.talosconfig.clone()),
+        ("--context", talos.context.clone()),
+        ("-e", endpoints),
+        ("--journal", journal.map(path)),
+    ];
+    let flags = flags.into_iter().filter_map(|(flag, value)| Some((flag, value?)));
+    let mut out = format!("talmirror {command}");
+    for (flag, value) in flags.chain(more.iter().cloned()) {
+        // What begins with a dash would be taken for a flag.
+        let between = if value.starts_with('-') { '=' } else { ' ' };
+        out.push_str(&format!(" {flag}{between}{}", quoted(&value)));
+    }
+    out
+}
+
+/// Writes a word so that a POSIX shell takes it as one.
+fn quoted(word: &str) -> String {
+    let plain = |c: char| c.is_ascii_alphanumeric() || "-_./:,@%+=".contains(c);
+    if !word.is_empty() && word.chars().all(plain) {
+        return word.to_owned();
+    }
+    format!("'{}'", word.replace('\'', r"'\''"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn words_are_quoted_for_a_shell() {
+        for (word, want) in
+            [("a/b-1.yaml", "a/b-1.yaml"), ("a b", "'a b'"), ("it's", r"'it'\''s'"), ("", "''")]
+        {
+            assert_eq!(quoted(word), want);
+        }
+    }
 }

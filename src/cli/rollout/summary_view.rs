@@ -5,9 +5,10 @@
 use jiff::Timestamp;
 use serde_json::json;
 
+use super::args::Format;
 use crate::rollout::{Outcome, Summary};
-use crate::ui::count;
 use crate::ui::exit::{self, Exit};
+use crate::ui::{CliError, Ui, count};
 
 /// Returns the exit code that a summary ends with.
 pub(super) fn exit_of(summary: &Summary) -> Exit {
@@ -79,6 +80,26 @@ pub(super) fn summary_json(summary: &Summary, exit: Exit, next: Option<&str>) ->
     })
 }
 
+/// Says what happened and what to do next, last of all.
+pub(super) fn end(
+    ui: &mut Ui,
+    output: Format,
+    summary: &Summary,
+    exit: Exit,
+    what: &str,
+    next: Option<&str>,
+) -> Result<Exit, CliError> {
+    match output {
+        Format::Json => ui.json_line(&summary_json(summary, exit, next))?,
+        Format::Text => {
+            let next = next.map(|next| format!(". Next: {next}")).unwrap_or_default();
+            ui.live(&[]);
+            ui.result(&format!("{what}{next}\n"))?;
+        }
+    }
+    Ok(exit)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -100,7 +121,7 @@ mod tests {
         );
         assert_eq!(summary(vec![reverted("")]), "w-2 back to the old config");
         let unknown =
-            Outcome::Unknown { reason: reason("gone"), by_itself: crate::rollout::ByItself::KeepsOld };
+            Outcome::Unknown { reason: reason("gone"), if_abandoned: crate::rollout::IfAbandoned::KeepsOld };
         let untouched = (name("w-3"), Outcome::Untouched { reason: reason("ill") });
         let text = summary(vec![untouched, reverted("not found"), (name("w-4"), unknown)]);
         assert!(text.ends_with(". w-4: gone"), "{text}");

@@ -7,14 +7,19 @@ use std::path::Path;
 use jiff::Timestamp;
 use serde_json::json;
 
-use super::next::resume;
-use super::{RolloutArgs, ask, control_plane, end, pace};
+use super::args::{Format, RolloutArgs, pace};
+use super::before::{ask, control_plane};
+use super::carry_out::{Telling, carry_out};
+use super::journals::decrypt;
+use super::next_command::resume;
+use super::summary_view::{end, exit_of, sentence};
 use crate::cli::args::Global;
-use crate::cli::ending::{exit_of, sentence};
 use crate::cli::inventory::Loaded;
-use crate::cli::roll::{Format, Gear, carry_out, decrypt};
 use crate::cli::session::{LiveNode, Session};
-use crate::rollout::{Address, History, Journal, Left, Outcome, Record, Summary, look, settle};
+use crate::rollout::{
+    Address, History, Journal, Leftover, Outcome, Record, RolloutContext, Summary, inspect_leftover,
+    resume_node,
+};
 use crate::ui::exit::{self, Exit};
 use crate::ui::{CliError, Ui, count};
 
@@ -28,22 +33,22 @@ pub(super) fn settle_all(
     folder: &Path,
     history: &History,
 ) -> Result<Option<Exit>, CliError> {
-    let told = |node: &LiveNode| {
+    let unsettled = |node: &LiveNode| {
         let name = in_journal(history, loaded, node);
-        let told = history.told.get(&name).filter(|told| !told.is_settled())?;
+        let node_history = history.by_node.get(&name).filter(|history| !history.is_settled())?;
         let node = session.node(node);
-        let shown = session.wait(look(&node, told))?;
-        Some((name, node, told, shown))
+        let shown = session.wait(inspect_leftover(&node, node_history))?;
+        Some((name, node, node_history, shown))
     };
-    let nodes: Vec<_> = session.nodes.iter().filter_map(told).collect();
+    let nodes: Vec<_> = session.nodes.iter().filter_map(unsettled).collect();
     let mut left = Vec::new();
     for (name, _, _, shown) in &nodes {
         let action = match shown {
-            Ok(Left::Revert) => "its old config is sent again",
-            Ok(Left::Commit) => "its commit is sent again",
-            Ok(Left::Reboot) => "it is rebooted, as it was to be",
+            Ok(Leftover::Revert) => "its old config is sent again",
+            Ok(Leftover::Commit) => "its commit is sent again",
+            Ok(Leftover::Reboot) => "it is rebooted, as it was to be",
             // Nothing is sent to it, whatever it may be.
-            Ok(Left::Nothing | Left::Foreign) | Err(_) => continue,
+            Ok(Leftover::Nothing | Leftover::Foreign) | Err(_) => continue,
         };
         left.push((name.as_str(), action));
     }
@@ -63,21 +68,17 @@ pub(super) fn settle_all(
     let (journal, _) = Journal::open(folder, None)?;
     journal.add(Record::Resume)?;
     let open = decrypt(global);
-    let gear = Gear {
-        journal,
-        pace: pace(args, loaded),
-        images: Vec::new(),
-        control_plane: control_plane(loaded, session, &[]),
-        again: resume(global, args, None),
-    };
-    let done = carry_out(ui, session, gear, args.output, |crew| async move {
+    let planes = control_plane(loaded, session, &[]);
+    let (context, handle) = RolloutContext::new(journal, pace(args, loaded), Vec::new(), planes);
+    let telling = Telling { format: args.output, again: resume(global, args, None) };
+    let done = carry_out(ui, session, handle, telling, async move {
         let mut summary = Summary::default();
-        for (name, node, told, shown) in nodes {
-            if let Some(outcome) = settle(&crew, &name, &node, told, shown, &open).await {
+        for (name, node, history, shown) in nodes {
+            if let Some(outcome) = resume_node(&context, &name, &node, history, shown, &open).await {
                 summary.ended.push((name, outcome));
             }
         }
-        summary.interrupted = *crew.stop.borrow();
+        summary.interrupted = context.is_stopping();
         summary
     })?;
     let Some(summary) = done else { return Ok(Some(exit::INTERRUPTED)) };
@@ -95,7 +96,7 @@ pub(super) fn settle_all(
     let others: Vec<&str> = history.nodes.iter().map(|node| node.name.as_str()).collect();
     let others: Vec<&str> = others.into_iter().filter(|name| !unknown.contains(name)).collect();
     if !others.is_empty() {
-        next += &format!("; or go on with the others: {}", resume(global, args, Some(&others)));
+        next += &format!("; or resume the others: {}", resume(global, args, Some(&others)));
     }
     end(ui, args.output, &summary, exit_of(&summary), &sentence(&summary), Some(&next)).map(Some)
 }

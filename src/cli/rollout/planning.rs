@@ -4,19 +4,21 @@ use std::num::NonZeroUsize;
 use std::path::Path;
 use std::sync::Arc;
 
-use super::next::{begin, resume};
-use super::{RoleName, RolloutArgs, end};
-use crate::cli::args::Global;
-use crate::cli::drift::Drift;
+use super::args::{RolloutArgs, images};
+use super::journals::journals;
+use super::next_command::{begin, resume};
+use super::plan_view::{Plan, PlannedNode};
+use super::summary_view::end;
+use crate::cli::args::{Global, RoleName};
 use crate::cli::inventory::Loaded;
-use crate::cli::plan::{Plan, Planned};
-use crate::cli::roll::{images, journals};
-use crate::cli::session::{LiveNode, Session, chain, tell_errors};
+use crate::cli::session::{LiveNode, Session, tell_errors};
+use crate::finding::one_line;
 use crate::inventory::Target;
+use crate::machineconfig::Drift;
 use crate::registries::Registries;
 use crate::rollout::{
-    Earlier, History, NodePlan, Ordering, Outcome, Placed, Reboot, RebootPolicy, Refusal, Summary, Wishes,
-    registries_of, waves,
+    History, NodePlan, Ordering, Outcome, Placed, PlanOptions, PreviousRollout, Reboot, RebootPolicy,
+    Refusal, Summary, registries_of, waves,
 };
 use crate::talos::{Observation, TalosError, observe};
 use crate::ui::exit::{self, Exit};
@@ -31,11 +33,11 @@ pub(super) fn make_plan(
     session: &Session,
     folder: &Path,
 ) -> Result<Result<Plan, Exit>, CliError> {
-    let wishes = wishes(args, loaded);
+    let options = plan_options(args, loaded);
     let seen = session.each(|node| async move { observe(&node).await });
     // Read after the nodes: what one of them runs with was announced before it was sent.
     let journals = journals(ui, session, folder)?;
-    let mut nodes: Vec<Planned> = Vec::new();
+    let mut nodes: Vec<PlannedNode> = Vec::new();
     let mut errors: Vec<(LiveNode, TalosError)> = Vec::new();
     let mut refusals: Vec<(String, Refusal)> = Vec::new();
     let mut shared: Vec<Arc<Registries>> = Vec::new();
@@ -53,10 +55,10 @@ pub(super) fn make_plan(
         }
         let wanted = wanted(ui, loaded, &node, &seen, &mut shared)?;
         let current = seen.active.as_ref().map(|active| registries_of(&active.text)).unwrap_or_default();
-        match NodePlan::of(&seen, &wanted, &wishes, told_of(&journals, &node, &seen)) {
+        match NodePlan::of(&seen, &wanted, &options, previous_of(&journals, &node, &seen)) {
             Ok(plan) => {
                 let drift = Drift::new(current, Registries::clone(&wanted));
-                nodes.push(Planned { node, plan, drift });
+                nodes.push(PlannedNode { node, plan, drift });
             }
             Err(refusal) => refusals.push((node.name, refusal)),
         }
@@ -71,7 +73,7 @@ pub(super) fn make_plan(
     if !errors.is_empty() || !refusals.is_empty() {
         let exit = if errors.is_empty() { exit::STOPPED } else { exit::REMOTE };
         let reason = |text: String| Outcome::Untouched { reason: text };
-        let errors = errors.iter().map(|(node, error)| (node.name.clone(), reason(chain(error))));
+        let errors = errors.iter().map(|(node, error)| (node.name.clone(), reason(one_line(error))));
         let refused = refusals.iter().map(|(name, refusal)| (name.clone(), reason(refusal.to_string())));
         let ended: Vec<_> = errors.chain(refused).collect();
         let names: Vec<&str> = ended.iter().map(|(name, _)| name.as_str()).collect();
@@ -80,11 +82,11 @@ pub(super) fn make_plan(
         let summary = Summary { ended, left, interrupted: false };
         let others: Vec<&str> = summary.left.iter().map(String::as_str).collect();
         let next = if others.is_empty() {
-            "mend that".to_owned()
+            "fix that".to_owned()
         } else if args.resume {
-            format!("mend that, or go on with the others: {}", resume(global, args, Some(&others)))
+            format!("fix that, or resume the others: {}", resume(global, args, Some(&others)))
         } else {
-            format!("mend that, or begin with the others: {}", begin(global, args, Some(&others)))
+            format!("fix that, or begin with the others: {}", begin(global, args, Some(&others)))
         };
         return end(ui, args.output, &summary, exit, &last, Some(&next)).map(Err);
     }
@@ -106,15 +108,17 @@ pub(super) fn make_plan(
 }
 
 /// Returns what journals tell of the config that a node runs with.
-fn told_of(journals: &[(String, History)], node: &LiveNode, seen: &Observation) -> Earlier {
-    let (Ok(active), Some(version)) = (&seen.active, seen.talos_version()) else { return Earlier::Nothing };
+fn previous_of(journals: &[(String, History)], node: &LiveNode, seen: &Observation) -> PreviousRollout {
+    let (Ok(active), Some(version)) = (&seen.active, seen.talos_version()) else {
+        return PreviousRollout::Nothing;
+    };
     let configs = (active, seen.persistent.as_ref());
-    Earlier::of(journals, &node.name, &node.target.to_string(), configs, &version)
+    PreviousRollout::of(journals, &node.name, &node.target.to_string(), configs, &version)
 }
 
-fn wishes(args: &RolloutArgs, loaded: &Loaded) -> Wishes {
+fn plan_options(args: &RolloutArgs, loaded: &Loaded) -> PlanOptions {
     let reboot = args.reboot.as_deref().unwrap_or(&loaded.inventory.rollout.reboot);
-    Wishes {
+    PlanOptions {
         images: images(loaded),
         require_hit: loaded.inventory.verify.require_mirror_hit,
         reboot: if reboot == "if-needed" { RebootPolicy::IfNeeded } else { RebootPolicy::Never },

@@ -3,11 +3,16 @@ use std::time::Duration;
 
 use clap::Args;
 
+use super::args::Format;
+use super::carry_out::{Telling, carry_out};
+use super::journals::{decrypt, earlier, history, lock, remember};
+use super::next_command::again;
+use super::summary_view::{end, exit_of, sentence};
 use crate::cli::args::{Global, TalosArgs};
-use crate::cli::ending::{exit_of, sentence, summary_json};
-use crate::cli::roll::{Format, Gear, again, carry_out, decrypt, earlier, history, lock, remember};
 use crate::cli::session::{Selection, Session, inventory_if_any};
-use crate::rollout::{Journal, Outcome, Pace, Record, Summary, finished, restore};
+use crate::rollout::{
+    Journal, Outcome, Pace, Record, RolloutContext, Summary, finish_rollback, roll_back_node,
+};
 use crate::ui::exit::{self, Exit};
 use crate::ui::{CliError, Ui, confirm, count, positive_duration};
 
@@ -50,7 +55,7 @@ pub(crate) fn run(ui: &mut Ui, global: &Global, args: RollbackArgs) -> Result<Ex
     let _locks = lock(&session, &folder)?;
     let history = history(ui, &session, &folder)?;
     let mut chosen: Vec<_> =
-        history.nodes.iter().filter(|node| history.told.contains_key(&node.name)).cloned().collect();
+        history.nodes.iter().filter(|node| history.by_node.contains_key(&node.name)).cloned().collect();
     for name in &args.nodes {
         if !chosen.iter().any(|node| node.name == *name || node.address == *name) {
             return Err(CliError::usage(format!(
@@ -89,23 +94,25 @@ pub(crate) fn run(ui: &mut Ui, global: &Global, args: RollbackArgs) -> Result<Ex
         again("rollback", global, &args.talos, args.journal.as_ref(), &more)
     };
     let again = go_on(&args.nodes.iter().map(String::as_str).collect::<Vec<_>>());
-    let gear = Gear { journal, pace, images: Vec::new(), control_plane: Vec::new(), again };
+    let (context, handle) = RolloutContext::new(journal, pace, Vec::new(), Vec::new());
+    let telling = Telling { format: args.output, again };
     let open = decrypt(global);
-    let done = carry_out(ui, &session, gear, args.output, |crew| async move {
+    let done = carry_out(ui, &session, handle, telling, async move {
         let mut summary = Summary::default();
         for (name, node) in nodes {
-            summary.interrupted |= *crew.stop.borrow();
+            summary.interrupted |= context.is_stopping();
             // One that was left alone is no reason to leave the others with what they have.
             let failed = summary.ended.iter().any(|(_, outcome)| matches!(outcome, Outcome::Unknown { .. }));
-            let Some(told) = history.told.get(&name).filter(|_| !failed && !summary.interrupted) else {
+            let Some(node_history) = history.by_node.get(&name).filter(|_| !failed && !summary.interrupted)
+            else {
                 summary.left.push(name);
                 continue;
             };
-            let outcome = restore(&crew, &name, &node, told, &open).await;
+            let outcome = roll_back_node(&context, &name, &node, node_history, &open).await;
             summary.ended.push((name, outcome));
         }
-        summary.interrupted |= *crew.stop.borrow();
-        finished(&crew, &summary);
+        summary.interrupted |= context.is_stopping();
+        finish_rollback(&context, &summary);
         summary
     })?;
     let Some(summary) = done else { return Ok(exit::INTERRUPTED) };
@@ -113,20 +120,12 @@ pub(crate) fn run(ui: &mut Ui, global: &Global, args: RollbackArgs) -> Result<Ex
     let exit = if !failed && summary.left.is_empty() { exit::OK } else { exit_after(&summary) };
     let mut rest = summary.named(is_failure);
     rest.extend(summary.left.iter().map(String::as_str));
-    let next = (exit != exit::OK).then(|| format!("mend the cause, then: {}", go_on(&rest)));
-    let next = next.as_deref();
-    match args.output {
-        Format::Json => ui.json_line(&summary_json(&clean(summary), exit, next))?,
-        Format::Text => {
-            let next = next.map(|next| format!(". Next: {next}")).unwrap_or_default();
-            ui.live(&[]);
-            ui.result(&format!("{}{next}\n", sentence(&clean(summary))))?;
-        }
-    }
-    Ok(exit)
+    let next = (exit != exit::OK).then(|| format!("fix the cause, then: {}", go_on(&rest)));
+    let summary = clean(summary);
+    end(ui, args.output, &summary, exit, &sentence(&summary), next.as_deref())
 }
 
-/// What a rollback is for is no failure.
+/// What a rollback is for is not a failure.
 fn is_failure(outcome: &Outcome) -> bool {
     matches!(outcome, Outcome::Untouched { .. } | Outcome::Unknown { .. })
 }

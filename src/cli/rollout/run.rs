@@ -1,129 +1,30 @@
-#![expect(clippy::disallowed_methods, reason = "looks for journals, and asks whether there is a terminal")]
+#![expect(clippy::disallowed_methods, reason = "looks for journals, and names new ones for the time")]
 
 use std::collections::BTreeMap;
-use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 
-use clap::{Args, ValueEnum};
 use jiff::Timestamp;
-use regex::Regex;
 
-use crate::cli::args::{Global, TalosArgs, TargetArgs};
-use crate::cli::ending::{exit_of, sentence, summary_json};
+use super::args::{RolloutArgs, images, pace};
+use super::before::{ask, control_plane};
+use super::carry_out::{Telling, carry_out};
+use super::journals::{cluster_folder, earlier, history, lock, remember, settings};
+use super::next_command::{begin, owing, reboots, resume};
+use super::plan_view::{Plan, RolloutTerms, show};
+use super::planning::make_plan;
+use super::resuming::{address, settle_all};
+use super::summary_view::{end, exit_of, sentence};
+use crate::cli::args::{Global, TargetArgs};
 use crate::cli::inventory::{Loaded, load};
-use crate::cli::plan::{Plan, Planned, Terms, show};
-use crate::cli::roll::{
-    Format, Gear, carry_out, cluster_folder, earlier, history, images, lock, remember, settings,
-};
 use crate::cli::session::{LiveNode, Selection, Session};
 use crate::file::Lock;
-use crate::inventory::{Role, Target};
-use crate::rollout::{Address, History, Journal, Outcome, Pace, Policy, Record, Subject, Summary, roll};
+use crate::inventory::Target;
+use crate::rollout::{
+    Address, History, Journal, NodeJob, Outcome, Pace, Policy, Record, RolloutContext, Summary, run_waves,
+};
 use crate::sops::Settings;
-use crate::talos::NodeClient;
 use crate::ui::exit::{self, Exit};
-use crate::ui::{CliError, Ui, confirm, count, duration, positive_duration};
-
-mod next;
-mod planning;
-mod resuming;
-
-use next::{begin, owing, reboots, resume};
-use planning::make_plan;
-use resuming::{address, settle_all};
-
-/// Arguments of `rollout`.
-#[derive(Debug, Args)]
-#[command(
-    after_help = "The plan comes first, and is carried out when it is confirmed. Then node by node: the config is read and saved,
-registries are replaced in it and every other byte stays; it goes on trial (Talos takes it back by itself when
---try-timeout is over); Talos must have rendered it, and the images of verify.images must come from the mirrors: first on a
-variant without fallback, then the old config is put back, then the wanted one is tried, so that whenever a node is left
-alone it goes back to exactly what it had. Then it is committed and read back. Any failure: the old config again at once.
-
-Images of verify.images that are on a node already are removed from it first (Talos 1.13 and later): name some that nothing
-needs. Changed credentials reach pods' pulls before Talos 1.14 only after a reboot; --reboot if-needed reboots such nodes one
-after another. They are neither cordoned nor drained: do that first with kubectl; a kubeconfig is not read.
-
-Control plane nodes come last, one by one, each when etcd is well. Ctrl-C brings the node in hand to its old or its new
-config and stops; twice leaves at once and says what the node does by itself. --resume goes on: what the nodes say counts
-more than the journal, what was left in between is shown and asked for first, and -n or --group leaves nodes out that do
-not answer. Originals are encrypted for whoever may read the inventory, and a key for that must be at hand. Ends with 6, 7 or 8 when something failed: see the README.
-
-Examples:
-  talmirror rollout --dry-run
-  talmirror rollout
-  talmirror rollout --role worker --max-parallel 3 --canary w1 --yes
-  talmirror rollout --resume --yes -o json"
-)]
-pub(crate) struct RolloutArgs {
-    /// The nodes, by name in the inventory or by address; HOST:PORT is dialled itself
-    #[arg(short, long, env = "TALMIRROR_NODES", value_name = "NODE", value_delimiter = ',')]
-    nodes: Vec<String>,
-    /// The nodes of a group
-    #[arg(short, long, env = "TALMIRROR_GROUP", value_name = "GROUP", conflicts_with = "nodes")]
-    group: Option<String>,
-    /// Of these, the nodes of a role
-    #[arg(long, env = "TALMIRROR_ROLE", value_name = "ROLE")]
-    role: Option<RoleName>,
-    /// Of these, the nodes whose names fit
-    #[arg(long = "match", env = "TALMIRROR_MATCH", value_name = "REGEX")]
-    pattern: Option<Regex>,
-    /// The nodes that go first, before the inventory's
-    #[arg(long, env = "TALMIRROR_CANARY", value_name = "NODE", value_delimiter = ',')]
-    canary: Vec<String>,
-    /// How many workers at once, before the inventory's
-    #[arg(long, env = "TALMIRROR_MAX_PARALLEL", value_name = "NUMBER")]
-    max_parallel: Option<NonZeroUsize>,
-    /// How many nodes may fail before the rest is left alone, before the inventory's
-    #[arg(long, env = "TALMIRROR_MAX_FAILURES", value_name = "NUMBER")]
-    max_failures: Option<usize>,
-    /// How long to wait between waves, before the inventory's
-    #[arg(long, env = "TALMIRROR_PAUSE", value_name = "TIME", value_parser = duration)]
-    pause: Option<Duration>,
-    /// How long a node tries a config before it takes it back, before the inventory's
-    #[arg(long, env = "TALMIRROR_TRY_TIMEOUT", value_name = "TIME", value_parser = positive_duration)]
-    try_timeout: Option<Duration>,
-    /// How long a node may take to be well, and to render a config
-    #[arg(long, env = "TALMIRROR_SETTLE", value_name = "TIME", default_value = "1m", value_parser = positive_duration)]
-    settle: Duration,
-    /// Whether nodes are rebooted for credentials to reach pods' pulls, before the inventory's
-    #[arg(long, env = "TALMIRROR_REBOOT", value_name = "WHEN", value_parser = ["never", "if-needed"])]
-    reboot: Option<String>,
-    /// Do not ask
-    #[arg(short, long, env = "TALMIRROR_YES", value_parser = clap::builder::FalseyValueParser::new())]
-    yes: bool,
-    /// Show the plan and end: with 1 when there is something to do
-    #[arg(long, env = "TALMIRROR_DRY_RUN", value_parser = clap::builder::FalseyValueParser::new())]
-    dry_run: bool,
-    /// Go on with an earlier rollout: the one of --journal, else the latest of this cluster
-    #[arg(long, env = "TALMIRROR_RESUME", conflicts_with = "dry_run", value_parser = clap::builder::FalseyValueParser::new())]
-    resume: bool,
-    /// The folder of the journal; without it, one of its own below the user's state folder
-    #[arg(long, env = "TALMIRROR_JOURNAL", value_name = "DIR")]
-    journal: Option<PathBuf>,
-    #[command(flatten)]
-    talos: TalosArgs,
-    /// How it is told
-    #[arg(short, long, env = "TALMIRROR_ROLLOUT_OUTPUT", default_value = "text", value_name = "FORMAT")]
-    output: Format,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-enum RoleName {
-    Controlplane,
-    Worker,
-}
-
-impl RoleName {
-    fn role(self) -> Role {
-        match self {
-            Self::Controlplane => Role::ControlPlane,
-            Self::Worker => Role::Worker,
-        }
-    }
-}
+use crate::ui::{CliError, Ui, count};
 
 pub(crate) fn run(ui: &mut Ui, global: &Global, args: RolloutArgs) -> Result<Exit, CliError> {
     let mut loaded = load(ui, global)?;
@@ -150,7 +51,7 @@ pub(crate) fn run(ui: &mut Ui, global: &Global, args: RolloutArgs) -> Result<Exi
         Err(exit) => return Ok(exit),
     };
     let is_whole = !args.resume || plan.nodes.len() == earlier.nodes.len();
-    let terms = Terms {
+    let terms = RolloutTerms {
         context: &session.context_name,
         max_failures: args.max_failures.unwrap_or(loaded.inventory.rollout.max_failures),
         trial: pace(&args, &loaded).trial,
@@ -277,19 +178,6 @@ fn are(nodes: usize) -> String {
     if nodes == 1 { "the node is".to_owned() } else { format!("all {nodes} nodes are") }
 }
 
-fn pace(args: &RolloutArgs, loaded: &Loaded) -> Pace {
-    Pace {
-        trial: args.try_timeout.unwrap_or(loaded.inventory.rollout.try_timeout),
-        settle: args.settle,
-        pull: loaded.inventory.verify.timeout,
-    }
-}
-
-fn ask(global: &Global, args: &RolloutArgs, question: &str) -> Result<(), CliError> {
-    let help = "--yes carries the plan out without asking, --dry-run only shows it";
-    if args.yes { Ok(()) } else { confirm(global.asking(), question, "no node was touched", help) }
-}
-
 /// How a rollout's journal is kept.
 struct Keeping<'a> {
     folder: &'a std::path::Path,
@@ -323,7 +211,7 @@ fn carry(
             id: folder.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default(),
             version: env!("CARGO_PKG_VERSION").to_owned(),
             context: session.context_name.clone(),
-            cluster: Some(session.fingerprint().as_str().to_owned()),
+            cluster: Some(session.fingerprint()),
             nodes: nodes.collect(),
         })?;
         journal
@@ -331,21 +219,16 @@ fn carry(
     ui.note(&format!("journal: {}", folder.display()));
     let control_plane = control_plane(loaded, session, &plan.nodes);
     let (owing, owed) = (owing(&plan), reboots(global, args, &plan));
-    let subjects: BTreeMap<String, Subject> = plan
+    let jobs: BTreeMap<String, NodeJob> = plan
         .nodes
         .into_iter()
         .map(|planned| {
             let node = session.node(&planned.node);
-            (planned.node.name.clone(), Subject { name: planned.node.name, node, plan: planned.plan })
+            (planned.node.name.clone(), NodeJob { name: planned.node.name, node, plan: planned.plan })
         })
         .collect();
-    let gear = Gear {
-        journal,
-        pace: pace(args, loaded),
-        images: images(loaded),
-        control_plane,
-        again: resume(global, args, None),
-    };
+    let (context, handle) = RolloutContext::new(journal, pace(args, loaded), images(loaded), control_plane);
+    let telling = Telling { format: args.output, again: resume(global, args, None) };
     let inventory = &loaded.inventory.rollout;
     let policy = Policy {
         max_failures: args.max_failures.unwrap_or(inventory.max_failures),
@@ -353,14 +236,8 @@ fn carry(
         is_whole,
     };
     let (waves, output) = (plan.waves, args.output);
-    let done =
-        carry_out(
-            ui,
-            session,
-            gear,
-            output,
-            |crew| async move { roll(&crew, &waves, subjects, policy).await },
-        )?;
+    let work = async move { run_waves(&context, &waves, jobs, policy).await };
+    let done = carry_out(ui, session, handle, telling, work)?;
     let Some(mut summary) = done else { return Ok(exit::INTERRUPTED) };
     let only_owing = summary.is_complete() && !owing.is_empty();
     summary.ended.extend(owing);
@@ -371,44 +248,7 @@ fn carry(
         _ if only_owing => Some(owed),
         exit::UNKNOWN => Some(format!("see what talmirror nodes says of it, then: {resume}")),
         exit::INTERRUPTED => Some(resume),
-        _ => Some(format!("mend the cause, then: {resume}")),
+        _ => Some(format!("fix the cause, then: {resume}")),
     };
     end(ui, output, &summary, exit, &sentence(&summary), next.as_deref())
-}
-
-/// Returns the control plane nodes whose etcd is asked: those that are worked on, and those that the inventory names.
-fn control_plane(loaded: &Loaded, session: &Session, planned: &[Planned]) -> Vec<(String, NodeClient)> {
-    let own = planned.iter().filter(|planned| planned.plan.role == Role::ControlPlane);
-    let mut out: Vec<(String, NodeClient)> =
-        own.map(|planned| (planned.node.name.clone(), session.node(&planned.node))).collect();
-    for (name, node) in &loaded.inventory.nodes {
-        let asked = planned.iter().any(|planned| planned.node.name == *name);
-        if asked || node.role != Some(Role::ControlPlane) {
-            continue;
-        }
-        if let Ok(target) = node.address.as_deref().unwrap_or(name).parse() {
-            out.push((name.clone(), session.node(&LiveNode { name: name.clone(), target, known: true })));
-        }
-    }
-    out
-}
-
-/// Says what happened and what to do next, last of all.
-fn end(
-    ui: &mut Ui,
-    output: Format,
-    summary: &Summary,
-    exit: Exit,
-    what: &str,
-    next: Option<&str>,
-) -> Result<Exit, CliError> {
-    match output {
-        Format::Json => ui.json_line(&summary_json(summary, exit, next))?,
-        Format::Text => {
-            let next = next.map(|next| format!(". Next: {next}")).unwrap_or_default();
-            ui.live(&[]);
-            ui.result(&format!("{what}{next}\n"))?;
-        }
-    }
-    Ok(exit)
 }

@@ -2,16 +2,15 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use super::commands::diff::summary as changes_summary;
-use super::drift::{Drift, same_as};
-use super::roll::Format;
-use super::session::LiveNode;
-use crate::machineconfig::Change;
+use super::args::Format;
+use crate::cli::commands::diff::summary as changes_summary;
+use crate::cli::session::LiveNode;
+use crate::machineconfig::{Change, Drift, same_as};
 use crate::rollout::{NodePlan, Wave};
 use crate::ui::{CliError, Ui, count, table};
 
 /// A node, and what is to be done to it.
-pub(super) struct Planned {
+pub(super) struct PlannedNode {
     pub(super) node: LiveNode,
     pub(super) plan: NodePlan,
     pub(super) drift: Drift,
@@ -19,12 +18,12 @@ pub(super) struct Planned {
 
 /// The plan for all nodes.
 pub(super) struct Plan {
-    pub(super) nodes: Vec<Planned>,
+    pub(super) nodes: Vec<PlannedNode>,
     pub(super) waves: Vec<Wave>,
 }
 
 /// What a rollout goes by, beside the plan.
-pub(super) struct Terms<'a> {
+pub(super) struct RolloutTerms<'a> {
     pub(super) context: &'a str,
     pub(super) max_failures: usize,
     pub(super) trial: Duration,
@@ -32,7 +31,12 @@ pub(super) struct Terms<'a> {
 }
 
 /// Shows the plan.
-pub(super) fn show(ui: &mut Ui, output: Format, terms: &Terms<'_>, plan: &Plan) -> Result<(), CliError> {
+pub(super) fn show(
+    ui: &mut Ui,
+    output: Format,
+    terms: &RolloutTerms<'_>,
+    plan: &Plan,
+) -> Result<(), CliError> {
     if output == Format::Json {
         return ui.json_line(&to_json(terms, plan));
     }
@@ -89,7 +93,7 @@ pub(super) fn show(ui: &mut Ui, output: Format, terms: &Terms<'_>, plan: &Plan) 
 }
 
 /// Groups nodes whose changes are the same, secrets included.
-fn groups(nodes: &[Planned]) -> Vec<(String, &[Change])> {
+fn groups(nodes: &[PlannedNode]) -> Vec<(String, &[Change])> {
     let drifts: Vec<Option<&Drift>> = nodes.iter().map(|planned| Some(&planned.drift)).collect();
     let same = same_as(&drifts);
     let mut out = Vec::new();
@@ -105,7 +109,7 @@ fn groups(nodes: &[Planned]) -> Vec<(String, &[Change])> {
     out
 }
 
-fn to_json(terms: &Terms<'_>, plan: &Plan) -> Value {
+fn to_json(terms: &RolloutTerms<'_>, plan: &Plan) -> Value {
     let waves = plan.waves.iter().map(|wave| json!({"stage": wave.stage.as_str(), "nodes": wave.nodes}));
     let nodes = plan.nodes.iter().map(|planned| {
         json!({

@@ -2,10 +2,10 @@
 
 #![expect(clippy::disallowed_methods, reason = "hears signals")]
 
-/// Who wants a command to end.
+/// What wants a command to end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Asked {
-    /// Somebody who may ask once more: Ctrl-C, SIGTERM.
+    /// A user or a service manager that may ask once more: Ctrl-C, SIGTERM.
     Once,
     /// The terminal has gone; the kernel and the shell may both say so.
     HungUp,
@@ -17,7 +17,7 @@ pub(super) struct Signals {
     terminate: tokio::signal::unix::Signal,
     #[cfg(unix)]
     interrupt: tokio::signal::unix::Signal,
-    /// [`None`]: whoever has started the process wants it to outlive its terminal.
+    /// [`None`]: the process was started so that it outlives its terminal, as by `nohup`.
     #[cfg(unix)]
     hangup: Option<tokio::signal::unix::Signal>,
 }
