@@ -48,7 +48,7 @@ mod tests {
         assert_eq!(drawn(&["one", "two"], 24, 80), "one\r\ntwo\u{1b}[1A\r");
         assert_eq!(drawn(&["one two"], 24, 5), "one…\r");
         assert_eq!(drawn(&["a", "b", "c"], 3, 80), "a\r\n… and 2 more\u{1b}[1A\r");
-        assert_eq!(drawn(&["a", "b"], 0, 0), "…\r".replace('…', ""), "no room at all");
+        assert_eq!(drawn(&["a", "b"], 0, 0), "…\r", "no room at all");
     }
 
     #[test]

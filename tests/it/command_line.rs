@@ -8,11 +8,11 @@ fn every_flag_has_an_environment_variable() {
         "backup", "mc patch", "encrypt", "decrypt", "rekey", "rotate",
     ] {
         let help = help(command);
-        let flags = help.split("Options:").nth(1).unwrap();
+        let flags = help.split("Options:").nth(1).unwrap().split("Examples:").next().unwrap();
         for (at, _) in flags.match_indices("\n      --").chain(flags.match_indices("\n  -")) {
             let rest = &flags[at..];
-            let end =
-                rest[1..].find("\n  -").or(rest[1..].find("\n      --")).map_or(rest.len(), |end| end + 1);
+            let end = ["\n  -", "\n      --", "\n\n"].iter().filter_map(|end| rest[1..].find(end)).min();
+            let end = end.map_or(rest.len(), |end| end + 1);
             let flag = &rest[..end];
             assert!(
                 flag.contains("[env: ") || flag.contains("--help") || flag.contains("--version"),
