@@ -184,7 +184,10 @@ impl IfAbandoned {
 mod tests {
     use super::*;
 
-    fn after(sent: &[(ApplyStep, Option<ApplyResult>)]) -> IfAbandoned {
+    /// A config that was sent, and what came of it, where that is known.
+    type Sent = (ApplyStep, Option<ApplyResult>);
+
+    fn after(sent: &[Sent]) -> IfAbandoned {
         let mut all = SentConfigs::default();
         for (step, result) in sent {
             all.send(*step);
@@ -200,7 +203,7 @@ mod tests {
         use ApplyResult::{Lost, NotSent, Refused, Taken};
         use ApplyStep::{Commit, PutBack, Revert, Try, TryStrict};
         let runs = TrialTimer::Runs;
-        let cases: [(&[(ApplyStep, Option<ApplyResult>)], IfAbandoned); 13] = [
+        let cases: [(&[Sent], IfAbandoned); 13] = [
             (&[], IfAbandoned::KeepsOld),
             (&[(TryStrict, None)], IfAbandoned::OldOrGoesBack(runs)),
             (&[(Try, Some(NotSent))], IfAbandoned::KeepsOld),

@@ -46,7 +46,7 @@ impl PreviousRollout {
             let disk = known.on_disk(persistent, version);
             let is = known.which(&active.text);
             let on_disk = disk == Persisted::Is(is) || is_booted(active, persistent, version);
-            // What a later rollout has settled is no concern of an earlier one, nor is what the node has booted with.
+            // What a later rollout has settled is not a concern of an earlier one, nor is what the node has booted with.
             let left = leftover(history, is, disk);
             // A commit that may have arrived or not is more than a reboot that is to come.
             let is_committed = on_disk || history.outcome == Some(OutcomeKind::WantsReboot);
@@ -172,7 +172,7 @@ mod tests {
             // A later rollout has ended well.
             let later = [journal("d", &[COMMITTED, Done(Updated)]), killed[0].clone()];
             assert_eq!(ask(&later, "wanted", 1, version), PreviousRollout::Nothing);
-            // The strict variant is no node's own, whichever rollout has sent it.
+            // The strict variant is never a node's own, whichever rollout has sent it.
             assert_eq!(ask(&later, "strict", 2, version), unfinished("d"));
             assert_eq!(ask(&[], "strict", 2, version), PreviousRollout::Nothing);
         }

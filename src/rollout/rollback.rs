@@ -20,7 +20,7 @@ use crate::talos::NodeClient;
 
 /// Puts a node back to what it had before the rollout, if it has what the rollout gave it, in whichever attempt.
 ///
-/// That a node is not well is no reason to leave it with what may have made it so: it is only told. One that does not
+/// That a node is not well is not a reason to leave it with what may have made it so: it is only told. One that does not
 /// answer, or whose original cannot be read, is left alone, and so is what the journal knows of it.
 pub async fn roll_back_node(
     context: &Arc<RolloutContext>,

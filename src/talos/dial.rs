@@ -21,7 +21,7 @@ use super::endpoint::Endpoint;
 use super::error::{TalosError, from_tls};
 use super::proxy::Proxy;
 
-/// How long a server may take to speak first. One that never does is used all the same.
+/// How long a server may take to speak first. One that never does is used anyway.
 const FIRST_WORDS: Duration = Duration::from_secs(3);
 /// The longest answer of a proxy that is read.
 const PROXY_ANSWER: usize = 16 * 1024;

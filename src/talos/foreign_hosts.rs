@@ -4,7 +4,7 @@ use crate::registries::{IMAGE_CACHE_ENDPOINT, Mirror};
 ///
 /// `registry` is whose file it is (`*`: `_default`), `mirror` what the node's config says about it.
 pub fn foreign_hosts(text: &str, registry: &str, mirror: Option<&Mirror>) -> Vec<String> {
-    let Ok(table) = text.parse::<toml::Table>() else { return vec!["(no TOML)".to_owned()] };
+    let Ok(table) = text.parse::<toml::Table>() else { return vec!["(not TOML)".to_owned()] };
     let hosts = table.get("host").and_then(toml::Value::as_table);
     let hosts = hosts.into_iter().flat_map(|hosts| hosts.keys().map(String::as_str));
     let server = table.get("server").and_then(toml::Value::as_str);
@@ -34,6 +34,6 @@ mod tests {
         assert_eq!(foreign_hosts(text, "docker.io", None), ["https://h.example/v2/hub"]);
         let spegel = "server = 'https://registry-1.docker.io'\n[host.'http://10.0.0.1:30021']\n";
         assert_eq!(foreign_hosts(spegel, "docker.io", Some(&mirror)), ["http://10.0.0.1:30021"]);
-        assert_eq!(foreign_hosts("[host.a]\n[host.a]\n", "*", None), ["(no TOML)"]);
+        assert_eq!(foreign_hosts("[host.a]\n[host.a]\n", "*", None), ["(not TOML)"]);
     }
 }

@@ -33,9 +33,9 @@ needs. Changed credentials reach pods' pulls before Talos 1.14 only after a rebo
 after another. They are neither cordoned nor drained: do that first with kubectl; a kubeconfig is not read.
 
 Control plane nodes come last, one by one, each when etcd is well. Ctrl-C brings the node in hand to its old or its new
-config and stops; twice leaves at once and says what the node does by itself. --resume goes on: what the nodes say counts
+config and stops; twice leaves at once and says what the node does by itself. --resume finishes an earlier rollout: what the nodes say counts
 more than the journal, what was left in between is shown and asked for first, and -n or --group leaves nodes out that do
-not answer. Originals are encrypted for whoever may read the inventory, and a key for that must be at hand. Ends with 6, 7 or 8 when something failed: see the README.
+not answer. Originals are encrypted for those who may read the inventory, and a key for that must be at hand. Ends with 6, 7 or 8 when something failed: see the README.
 
 Examples:
   talmirror rollout --dry-run
@@ -83,7 +83,7 @@ pub(crate) struct RolloutArgs {
     /// Show the plan and end: with 1 when there is something to do
     #[arg(long, env = "TALMIRROR_DRY_RUN", value_parser = clap::builder::FalseyValueParser::new())]
     pub(super) dry_run: bool,
-    /// Go on with an earlier rollout: the one of --journal, else the latest of this cluster
+    /// Resume an earlier rollout: the one of --journal, else the latest of this cluster
     #[arg(long, env = "TALMIRROR_RESUME", conflicts_with = "dry_run", value_parser = clap::builder::FalseyValueParser::new())]
     pub(super) resume: bool,
     /// The folder of the journal; without it, one of its own below the user's state folder

@@ -101,7 +101,7 @@ pub(crate) fn run(ui: &mut Ui, global: &Global, args: RollbackArgs) -> Result<Ex
         let mut summary = Summary::default();
         for (name, node) in nodes {
             summary.interrupted |= context.is_stopping();
-            // One that was left alone is no reason to leave the others with what they have.
+            // One that was left alone is not a reason to leave the others with what they have.
             let failed = summary.ended.iter().any(|(_, outcome)| matches!(outcome, Outcome::Unknown { .. }));
             let Some(node_history) = history.by_node.get(&name).filter(|_| !failed && !summary.interrupted)
             else {

@@ -93,7 +93,7 @@ impl RolloutContext {
         }
     }
 
-    /// Tells what happens; a face that is gone is no reason to stop.
+    /// Tells what happens; that nothing listens is not a reason to stop.
     pub(in crate::rollout) fn tell(&self, node: &str, kind: EventKind) {
         let _ = self.events.send(Event { at: Timestamp::now(), node: node.to_owned(), kind });
     }
