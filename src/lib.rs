@@ -20,7 +20,8 @@
 //! - [`backup`]: the encrypted file of a node's machine config.
 //! - [`rollout`]: registries on live nodes: plan, waves, what is done to a node step by step, its journal.
 //! - [`ui`]: results, findings, errors with hints, exit codes: what commands of both binaries say.
-//! - [`cache`]: the pull-through cache: upstreams, single flight, store, eviction, HTTP.
+//! - [`mod@http`]: the transport: HTTP/1.1 and HTTP/2, TLS, limits, drain; it knows no registry and no cache.
+//! - [`cache`]: the pull-through cache: upstreams, single flight, store, eviction, users, metrics.
 //! - [`template`]: renders what lies in `templates/`.
 //! - [`cli`]: arguments, one file a command, tables, prompts, errors with hints, exit codes.
 
@@ -55,6 +56,8 @@ pub mod backup;
 pub mod rollout;
 
 pub mod ui;
+
+pub mod http;
 
 pub mod cache;
 
