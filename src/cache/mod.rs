@@ -1,17 +1,18 @@
 //! talmirror-cache: a pull-through cache for many upstream registries, one port, one folder.
 
 mod answer;
+mod backoff;
 pub mod clients;
 mod command;
 pub mod config;
-mod evict;
 mod glob;
+mod memory;
 mod piece_file;
 pub mod service;
 
 pub mod store;
 
-pub mod flight;
+pub mod download;
 
 pub mod server;
 

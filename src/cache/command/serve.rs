@@ -11,12 +11,12 @@ use super::args::{ConfigArgs, RootArgs, ServerArgs};
 use super::control::Control;
 use super::load::{Loaded, load, root};
 use crate::cache::config::{Authenticate, Config, LogFormat, Overlay};
-use crate::cache::flight::{Flights, Rules};
+use crate::cache::download::{Downloads, Policy};
 use crate::cache::server::{
     Access, Certificate, Drained, Front, Health, Limits, Metrics, Numbers, Server, ServerConfig, ServerError,
     Strangers, TlsFiles, log_json, log_text, notify_ready, notify_reloading, notify_stopping,
 };
-use crate::cache::service::{Service, World};
+use crate::cache::service::{Service, Snapshot};
 use crate::cache::store::{FsConfig, FsStore, Origin, Pins, Store};
 use crate::file::Stamp;
 use crate::finding::{Code, Problem};
@@ -140,13 +140,13 @@ async fn serve(ui: &mut Ui, args: &ServeArgs, config: Config) -> Result<Exit, Cl
     let folder = root(config.root.as_deref())?;
     let store = Arc::new(open(&folder, &config).await?);
     let (metrics, health) = (Arc::new(Metrics::new()), Arc::new(Health::default()));
-    let rules = Rules { fills: config.limits.fills, ..Rules::default() };
-    let flights = Flights::new(Arc::clone(&store) as Arc<dyn Store>, rules);
+    let policy = Policy { fills: config.limits.fills, ..Policy::default() };
+    let downloads = Downloads::new(Arc::clone(&store) as Arc<dyn Store>, policy);
     let http = http()?;
-    let world = World::new(config.clone(), None, &http, &metrics)
+    let snapshot = Snapshot::new(config.clone(), None, &http, &metrics)
         .map_err(|error| CliError::from_error(exit::INVALID, error))?;
     let service =
-        Service::new(Arc::clone(&store) as Arc<dyn Store>, flights.clone(), Arc::clone(&metrics), world);
+        Service::new(Arc::clone(&store) as Arc<dyn Store>, downloads.clone(), Arc::clone(&metrics), snapshot);
     let access = config.htpasswd.clone().map(Access::read).transpose()?.map(Arc::new);
     let strangers = match config.authenticate {
         Authenticate::All => Strangers::Refused,
@@ -183,7 +183,7 @@ async fn serve(ui: &mut Ui, args: &ServeArgs, config: Config) -> Result<Exit, Cl
         started: config.clone(),
     };
     tasks.spawn(reload.watch());
-    tasks.spawn(numbers(store.clone(), flights, metrics, Arc::clone(&health)));
+    tasks.spawn(numbers(store.clone(), downloads, metrics, Arc::clone(&health)));
     let scheme = if config.tls.is_some() { "https" } else { "http" };
     health.set_ready(true);
     notify_ready();
@@ -334,12 +334,12 @@ impl Reload {
         for what in fixed(&self.started, &loaded.config) {
             tracing::warn!("a change of `{what}` counts from the next start on");
         }
-        let before = self.service.world();
+        let before = self.service.snapshot();
         let pins = pins(&loaded.config);
-        match World::new(loaded.config, Some(&before), &self.http, &self.metrics) {
-            Ok(world) => {
+        match Snapshot::new(loaded.config, Some(&before), &self.http, &self.metrics) {
+            Ok(snapshot) => {
                 self.store.set_pins(pins);
-                self.service.replace(world);
+                self.service.replace(snapshot);
                 tracing::info!("configuration read again");
             }
             Err(error) => tracing::error!(%error, "the configuration stays as it was"),
@@ -367,11 +367,11 @@ fn fixed(started: &Config, now: &Config) -> Vec<&'static str> {
 }
 
 /// Takes the numbers that nobody reports by themselves.
-async fn numbers(store: Arc<FsStore>, flights: Flights, metrics: Arc<Metrics>, health: Arc<Health>) {
+async fn numbers(store: Arc<FsStore>, downloads: Downloads, metrics: Arc<Metrics>, health: Arc<Health>) {
     let mut ticks = tokio::time::interval(LOOK);
     loop {
         ticks.tick().await;
-        metrics.flights(&flights.stats());
+        metrics.flights(&downloads.stats());
         let Ok(usage) = store.usage().await else { continue };
         metrics.usage(&usage);
         if usage.full {
