@@ -46,7 +46,7 @@ fn image(upstream: &Upstream) -> Image {
 }
 
 #[test]
-fn skopeo() {
+fn skopeo_pulls() {
     if !has("skopeo") {
         return;
     }
@@ -219,7 +219,7 @@ impl Drop for Containerd {
 }
 
 #[test]
-fn containerd() {
+fn containerd_pulls() {
     let Some(containerd) = Containerd::start() else { return };
     let (upstream, server) = (Upstream::start(), Upstream::start());
     image(&upstream);
