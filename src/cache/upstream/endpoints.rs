@@ -16,7 +16,7 @@ use crate::cache::memory::locked;
 
 use crate::cache::server::{self, Metrics, UpstreamResult};
 use crate::image::RegistryHost;
-use crate::oci::{Answer, Ask, Fault, FaultKind, Quota, RegistryClient};
+use crate::oci::{Answer, Quota, RegistryClient, RegistryRequest, RequestError, RequestErrorKind};
 
 /// How many requests of an upstream may be under way that are no blobs.
 const REQUESTS: usize = 64;
@@ -113,7 +113,7 @@ impl Endpoints {
     /// Asks one endpoint after the other until one answers with what passes `check`, and reads the answer whole.
     pub(super) async fn ask(
         &self,
-        ask: &Ask<'_>,
+        ask: &RegistryRequest<'_>,
         counted: CountsAgainstQuota,
         limit: usize,
         check: &(dyn Fn(&Reply) -> Result<(), InvalidReply> + Send + Sync),
@@ -132,7 +132,7 @@ impl Endpoints {
     pub(super) async fn ask_one(
         &self,
         endpoint: usize,
-        ask: &Ask<'_>,
+        ask: &RegistryRequest<'_>,
         counted: CountsAgainstQuota,
         limit: usize,
         check: &(dyn Fn(&Reply) -> Result<(), InvalidReply> + Send + Sync),
@@ -144,7 +144,7 @@ impl Endpoints {
             check(reply).map_err(|unfit| match unfit {
                 InvalidReply::Mismatch(what) => EndpointError::Mismatch(what),
                 InvalidReply::Malformed(what) => {
-                    EndpointError::Asked(self.error_at(endpoint, Fault::Answer(what)))
+                    EndpointError::Asked(self.error_at(endpoint, RequestError::Answer(what)))
                 }
             })
         };
@@ -161,16 +161,16 @@ impl Endpoints {
         result
     }
 
-    fn error_at(&self, endpoint: usize, fault: Fault) -> crate::oci::ClientError {
+    fn error_at(&self, endpoint: usize, cause: RequestError) -> crate::oci::ClientError {
         let url = self.all.get(endpoint).map(|endpoint| endpoint.client.endpoint().to_string());
-        crate::oci::ClientError { url: url.unwrap_or_default(), fault }
+        crate::oci::ClientError { url: url.unwrap_or_default(), cause }
     }
 
     /// Sends a request to an endpoint that is well, and waits for the header of its answer.
     pub(super) async fn answer(
         &self,
         endpoint: usize,
-        ask: &Ask<'_>,
+        ask: &RegistryRequest<'_>,
         counted: CountsAgainstQuota,
     ) -> Result<Answer, EndpointError> {
         let Some(asked) = self.all.get(endpoint) else { return Err(EndpointError::Busy) };
@@ -186,9 +186,9 @@ impl Endpoints {
         }
         let attempt = Attempt { endpoints: self, endpoint: asked, begun: Instant::now(), noted: false };
         let answer = asked.client.send(ask).await;
-        let result = answer.as_ref().map_or_else(|error| result(error.fault.kind()), |_| UpstreamResult::Ok);
+        let result = answer.as_ref().map_or_else(|error| result(error.cause.kind()), |_| UpstreamResult::Ok);
         self.metrics.upstream(self.registry.as_str(), result, attempt.begun.elapsed());
-        attempt.note(answer.as_ref().map_or_else(|error| signal(&error.fault), |_| Signal::Good));
+        attempt.note(answer.as_ref().map_or_else(|error| signal(&error.cause), |_| Signal::Good));
         match answer {
             Ok(answer) => {
                 self.note_quota(asked, &answer);
@@ -270,11 +270,14 @@ impl Endpoints {
     pub(super) fn log(&self, endpoint: usize, failed: &EndpointError) {
         let registry = &self.registry;
         match failed {
-            EndpointError::Asked(error) => match error.fault.kind() {
-                FaultKind::NotFound | FaultKind::Denied => {
+            EndpointError::Asked(error) => match error.cause.kind() {
+                RequestErrorKind::NotFound | RequestErrorKind::Denied => {
                     tracing::debug!(%registry, %error, "upstream does not give it");
                 }
-                FaultKind::TooMany | FaultKind::Down | FaultKind::Failing | FaultKind::Setup => {
+                RequestErrorKind::TooMany
+                | RequestErrorKind::Down
+                | RequestErrorKind::Failing
+                | RequestErrorKind::Setup => {
                     let help = error.help().unwrap_or_default();
                     tracing::warn!(%registry, %error, help, "upstream failed");
                 }
@@ -327,28 +330,33 @@ fn chance() -> f64 {
     f64::from(u32::try_from(bits >> 32).unwrap_or_default()) / f64::from(u32::MAX)
 }
 
-/// Returns what a fault says about the endpoint.
-fn signal(fault: &Fault) -> Signal {
-    match fault {
-        Fault::TooMany(pause) => Signal::TooMany(*pause),
-        Fault::Status { status: 500.., .. } | Fault::Broken(_) => Signal::Failing,
-        Fault::Status { .. } | Fault::NotFound(_) | Fault::Denied { .. } => Signal::Good,
-        Fault::Resolve { .. } | Fault::Connect(_) | Fault::Tls(_) | Fault::TimedOut { .. } => Signal::Down,
-        Fault::PrivateAddress(_)
-        | Fault::Redirect(_)
-        | Fault::Realm(_)
-        | Fault::Token(_)
-        | Fault::Answer(_)
-        | Fault::TooLarge(_)
-        | Fault::Credentials { .. } => Signal::None,
+/// Returns what a cause says about the endpoint.
+fn signal(cause: &RequestError) -> Signal {
+    match cause {
+        RequestError::TooMany(pause) => Signal::TooMany(*pause),
+        RequestError::Status { status: 500.., .. } | RequestError::Broken(_) => Signal::Failing,
+        RequestError::Status { .. } | RequestError::NotFound(_) | RequestError::Denied { .. } => Signal::Good,
+        RequestError::Resolve { .. }
+        | RequestError::Connect(_)
+        | RequestError::Tls(_)
+        | RequestError::TimedOut { .. } => Signal::Down,
+        RequestError::PrivateAddress(_)
+        | RequestError::Redirect(_)
+        | RequestError::Realm(_)
+        | RequestError::Token(_)
+        | RequestError::Answer(_)
+        | RequestError::TooLarge(_)
+        | RequestError::Credentials { .. } => Signal::None,
     }
 }
 
-fn result(kind: FaultKind) -> UpstreamResult {
+fn result(kind: RequestErrorKind) -> UpstreamResult {
     match kind {
-        FaultKind::NotFound => UpstreamResult::NotFound,
-        FaultKind::Denied => UpstreamResult::Denied,
-        FaultKind::TooMany => UpstreamResult::TooMany,
-        FaultKind::Down | FaultKind::Failing | FaultKind::Setup => UpstreamResult::Unavailable,
+        RequestErrorKind::NotFound => UpstreamResult::NotFound,
+        RequestErrorKind::Denied => UpstreamResult::Denied,
+        RequestErrorKind::TooMany => UpstreamResult::TooMany,
+        RequestErrorKind::Down | RequestErrorKind::Failing | RequestErrorKind::Setup => {
+            UpstreamResult::Unavailable
+        }
     }
 }

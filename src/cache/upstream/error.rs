@@ -2,7 +2,7 @@ use std::time::Duration;
 
 use super::circuit_breaker::PauseReason;
 use crate::cache::download::FetchError;
-use crate::oci::{ClientError, Fault, FaultKind};
+use crate::oci::{ClientError, RequestError, RequestErrorKind};
 
 /// Why one endpoint did not give it.
 #[derive(Clone, Debug)]
@@ -36,12 +36,14 @@ pub(super) fn together(failed: &[EndpointError]) -> FetchError {
             FetchError::TooMany { retry_after: soonest(failed) }
         }
         Some(EndpointError::Paused(pause, _)) => FetchError::Unavailable { what: pause.as_str().to_owned() },
-        Some(EndpointError::Asked(error)) => match error.fault.kind() {
-            FaultKind::NotFound => FetchError::NotFound,
-            FaultKind::Denied => FetchError::Denied { hint: error.help().unwrap_or_default().to_owned() },
-            FaultKind::TooMany => FetchError::TooMany { retry_after: soonest(failed) },
-            FaultKind::Down | FaultKind::Failing | FaultKind::Setup => {
-                FetchError::Unavailable { what: error.fault.reason().to_owned() }
+        Some(EndpointError::Asked(error)) => match error.cause.kind() {
+            RequestErrorKind::NotFound => FetchError::NotFound,
+            RequestErrorKind::Denied => {
+                FetchError::Denied { hint: error.help().unwrap_or_default().to_owned() }
+            }
+            RequestErrorKind::TooMany => FetchError::TooMany { retry_after: soonest(failed) },
+            RequestErrorKind::Down | RequestErrorKind::Failing | RequestErrorKind::Setup => {
+                FetchError::Unavailable { what: error.cause.reason().to_owned() }
             }
         },
     }
@@ -49,12 +51,12 @@ pub(super) fn together(failed: &[EndpointError]) -> FetchError {
 
 fn rank(failed: &EndpointError) -> u8 {
     match failed {
-        EndpointError::Asked(error) => match error.fault.kind() {
-            FaultKind::NotFound => 0,
-            FaultKind::Denied => 1,
-            FaultKind::Setup => 3,
-            FaultKind::Down | FaultKind::Failing => 4,
-            FaultKind::TooMany => 5,
+        EndpointError::Asked(error) => match error.cause.kind() {
+            RequestErrorKind::NotFound => 0,
+            RequestErrorKind::Denied => 1,
+            RequestErrorKind::Setup => 3,
+            RequestErrorKind::Down | RequestErrorKind::Failing => 4,
+            RequestErrorKind::TooMany => 5,
         },
         EndpointError::Mismatch(_) => 2,
         EndpointError::Busy => 4,
@@ -67,7 +69,7 @@ fn rank(failed: &EndpointError) -> u8 {
 fn soonest(failed: &[EndpointError]) -> Option<Duration> {
     let pauses = failed.iter().filter_map(|failed| match failed {
         EndpointError::Paused(PauseReason::TooMany, left) => Some(*left),
-        EndpointError::Asked(ClientError { fault: Fault::TooMany(pause), .. }) => *pause,
+        EndpointError::Asked(ClientError { cause: RequestError::TooMany(pause), .. }) => *pause,
         EndpointError::Asked(_)
         | EndpointError::Mismatch(_)
         | EndpointError::Paused(..)
@@ -79,18 +81,20 @@ fn soonest(failed: &[EndpointError]) -> Option<Duration> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::oci::Who;
+    use crate::oci::AskedAs;
 
-    fn asked(fault: Fault) -> EndpointError {
-        EndpointError::Asked(ClientError { url: "https://h.example/v2/".into(), fault })
+    fn asked(cause: RequestError) -> EndpointError {
+        EndpointError::Asked(ClientError { url: "https://h.example/v2/".into(), cause })
     }
 
     #[test]
     fn nothing_is_missing_unless_every_endpoint_says_so() {
-        let gone = || asked(Fault::NotFound(vec![]));
-        let denied = || asked(Fault::Denied { who: Who::Anonymous, status: 401, said: vec![] });
-        let down = || asked(Fault::Connect("refused".into()));
-        let busy = |seconds| asked(Fault::TooMany(Some(Duration::from_secs(seconds))));
+        let gone = || asked(RequestError::NotFound(vec![]));
+        let denied = || {
+            asked(RequestError::Denied { asked_as: AskedAs::Anonymous, status: 401, remote_errors: vec![] })
+        };
+        let down = || asked(RequestError::Connect("refused".into()));
+        let busy = |seconds| asked(RequestError::TooMany(Some(Duration::from_secs(seconds))));
         let paused = |pause| EndpointError::Paused(pause, Duration::from_secs(3));
         for (failed, want) in [
             (vec![gone(), gone()], "it is not there"),

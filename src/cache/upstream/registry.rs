@@ -17,8 +17,8 @@ use crate::cache::memory::{BoundedMap, locked};
 use crate::cache::server::Metrics;
 use crate::image::{Digest, RegistryHost, Repository, Tag, TagOrDigest};
 use crate::oci::{
-    self, ACCEPT_MANIFESTS, Answer, Ask, ClientError, ContentRange, CredentialFile, Endpoint, Fault,
-    FaultKind, Http, Login, MAX_MANIFEST_SIZE, Method, Range, Reach, RegistryClient,
+    self, ACCEPT_MANIFESTS, AddressPolicy, Answer, ClientError, ContentRange, CredentialFile, Endpoint, Http,
+    Login, MAX_MANIFEST_SIZE, Method, Range, RegistryClient, RegistryRequest, RequestError, RequestErrorKind,
 };
 
 /// The digest that a registry says that its answer has.
@@ -60,7 +60,7 @@ impl Upstream {
         metrics: Arc<Metrics>,
         bodies: usize,
     ) -> Result<Self, oci::EndpointError> {
-        let reach = if config.private { Reach::Anywhere } else { Reach::Public };
+        let reach = if config.private { AddressPolicy::Anywhere } else { AddressPolicy::Public };
         let credentials = config.credentials.as_ref().map(|path| Arc::new(CredentialFile::new(path)));
         let only = config.endpoints.len() == 1;
         let clients = config.endpoints.iter().map(|url| {
@@ -101,7 +101,7 @@ impl Upstream {
     /// A registry that does not say it with HEAD is asked for the manifest, whose digest is computed.
     pub async fn resolve(&self, repository: &Repository, tag: &Tag) -> Result<Digest, FetchError> {
         let what = format!("manifests/{tag}");
-        let ask = Ask::new(Method::Head, repository, &what).accepting(ACCEPT_MANIFESTS);
+        let ask = RegistryRequest::new(Method::Head, repository, &what).accepting(ACCEPT_MANIFESTS);
         let digest =
             match self.endpoints.ask(&ask, CountsAgainstQuota::No, MAX_MANIFEST_SIZE, &|_| Ok(())).await {
                 Ok(reply) => announced(&reply),
@@ -124,7 +124,7 @@ impl Upstream {
     /// Returns whether a repository has a manifest, as an error if it has not.
     pub async fn has_manifest(&self, repository: &Repository, digest: &Digest) -> Result<(), FetchError> {
         let what = format!("manifests/{digest}");
-        let ask = Ask::new(Method::Head, repository, &what).accepting(ACCEPT_MANIFESTS);
+        let ask = RegistryRequest::new(Method::Head, repository, &what).accepting(ACCEPT_MANIFESTS);
         match self.endpoints.ask(&ask, CountsAgainstQuota::No, MAX_MANIFEST_SIZE, &|_| Ok(())).await {
             Ok(_) => Ok(()),
             // Another region may have it under the tag that it came from.
@@ -189,7 +189,7 @@ impl Upstream {
             Err(wrong @ InvalidManifest::Digest(_)) => Err(InvalidReply::Mismatch(wrong.to_string())),
             Err(wrong @ InvalidManifest::Content(_)) => Err(InvalidReply::Malformed(wrong.to_string())),
         };
-        let ask = Ask::new(Method::Get, repository, &what).accepting(accept);
+        let ask = RegistryRequest::new(Method::Get, repository, &what).accepting(accept);
         let reply = self.endpoints.ask(&ask, CountsAgainstQuota::Yes, MAX_MANIFEST_SIZE, &check).await?;
         let fetched = verified(&reply).map_err(|wrong| vec![EndpointError::Mismatch(wrong.to_string())])?;
         if let (TagOrDigest::Tag(tag), Some(digest)) = (reference, fetched.digest) {
@@ -204,8 +204,8 @@ impl Upstream {
     /// those are asked for the first byte.
     pub async fn blob_size(&self, repository: &Repository, digest: &Digest) -> Result<u64, FetchError> {
         let what = format!("blobs/{digest}");
-        let head = Ask::new(Method::Head, repository, &what);
-        let byte = Ask::new(Method::Get, repository, &what).part(Range::Between(0, 0), None);
+        let head = RegistryRequest::new(Method::Head, repository, &what);
+        let byte = RegistryRequest::new(Method::Get, repository, &what).part(Range::Between(0, 0), None);
         let mut failed = Vec::new();
         for endpoint in 0..self.endpoints.len() {
             match self.endpoints.answer(endpoint, &head, CountsAgainstQuota::No).await {
@@ -224,7 +224,7 @@ impl Upstream {
                 Ok(answer) => match size_of(&answer) {
                     Some(size) => return Ok(size),
                     None => failed.push(EndpointError::Asked(
-                        answer.fault(Fault::Answer("it does not say how large it is".to_owned())),
+                        answer.failed(RequestError::Answer("it does not say how large it is".to_owned())),
                     )),
                 },
                 Err(error) => failed.push(error),
@@ -277,12 +277,12 @@ fn size_of(answer: &Answer) -> Option<u64> {
 fn head_refused(failed: &EndpointError) -> bool {
     matches!(
         failed,
-        EndpointError::Asked(ClientError { fault: Fault::Status { status: 400..=499 | 501, .. }, .. })
+        EndpointError::Asked(ClientError { cause: RequestError::Status { status: 400..=499 | 501, .. }, .. })
     )
 }
 
 fn is_absent(failed: &EndpointError) -> bool {
-    matches!(failed, EndpointError::Asked(error) if error.fault.kind() == FaultKind::NotFound)
+    matches!(failed, EndpointError::Asked(error) if error.cause.kind() == RequestErrorKind::NotFound)
 }
 
 /// Returns whether every endpoint was asked and does not have it.
