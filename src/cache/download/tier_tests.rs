@@ -110,7 +110,7 @@ async fn a_tier_that_fails_or_breaks_off_is_passed_over() {
     let content = content(300_000);
     for (fails, gives, asked) in [(true, None, 0), (false, Some(100_000), 100_000)] {
         let bucket = Bucket::of([(digest(&content), content.clone())]);
-        let bucket = Arc::new(Bucket { fails, gives, ..bucket });
+        let bucket = Arc::new(Bucket { gives, fails, ..bucket });
         let (_store, downloads) = downloads(&bucket).await;
         let source = Script::new(&content, [], GOOD);
         let download = downloads.get(&digest(&content), None, source.clone()).unwrap();
