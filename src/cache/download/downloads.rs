@@ -12,9 +12,9 @@ use super::source::{FetchError, Source};
 use super::state::{Attached, Shared, State};
 use super::task::{DownloadTask, Finished, Outcome};
 use super::tiered::TieredSource;
-use crate::cache::Body;
 use crate::cache::memory::locked;
 use crate::cache::store::{Store, Tier};
+use crate::http::Body;
 use crate::image::Digest;
 use crate::oci::Span;
 

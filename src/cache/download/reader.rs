@@ -6,7 +6,8 @@ use tokio::sync::watch;
 use super::passthrough::PassthroughReader;
 use super::source::FetchError;
 use super::state::{Attached, State};
-use crate::cache::{BoxFuture, Piece, Pieces};
+use crate::http::{Piece, Pieces};
+use futures_util::future::BoxFuture;
 
 /// One reader of a download: some part of the object, in pieces as they come.
 pub struct Reader {

@@ -11,7 +11,7 @@ use tokio::time::{Sleep, sleep, timeout};
 
 use super::policy::{Policy, RESUME};
 use super::source::{FetchError, Opened, Source};
-use crate::cache::BoxFuture;
+use futures_util::future::BoxFuture;
 
 /// The bytes of an object, one after the other from some position on, whatever happens to the transfers they come by.
 ///

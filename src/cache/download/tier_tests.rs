@@ -11,9 +11,9 @@ use futures_util::stream;
 
 use super::tests::{GOOD, Script, Tight, content, digest, settle, whole};
 use super::*;
-use crate::cache::BoxFuture;
 use crate::cache::store::{Blob, Store as _, Tier, TierBody};
 use crate::image::Digest;
+use futures_util::future::BoxFuture;
 
 /// A tier in memory, which does what it is told to do wrong.
 #[derive(Default)]

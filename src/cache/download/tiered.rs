@@ -4,9 +4,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use futures_util::StreamExt as _;
 
 use super::source::{FetchError, Opened, Source};
-use crate::cache::BoxFuture;
 use crate::cache::store::Tier;
 use crate::image::Digest;
+use futures_util::future::BoxFuture;
 
 /// The number of the tier among a source's endpoints.
 const TIER: usize = usize::MAX;

@@ -7,11 +7,12 @@ use super::authorize::Authorizer;
 use super::errors::refusal;
 use super::request::RepositoryRequest;
 use crate::cache::download::{Download, Downloads, FetchError, Joined, Opened, Source};
-use crate::cache::server::Outcome;
+use crate::cache::observe::Outcome;
 use crate::cache::store::{Object, Origin, Store};
-use crate::cache::{Body, BoxFuture};
+use crate::http::Body;
 use crate::image::{Digest, RegistryHost};
 use crate::oci::{Method, Refusal};
+use futures_util::future::BoxFuture;
 
 /// A blob's bytes from upstream; that they come through a repository is noted as soon as they begin to.
 struct GrantingSource {

@@ -12,10 +12,12 @@ use super::request::RepositoryRequest;
 use super::response::{RequestedBy, ResponseContext};
 use super::snapshot::Snapshot;
 use super::tag::Tags;
+use crate::cache::auth::Identity;
 use crate::cache::download::Downloads;
-use crate::cache::server::{Identity, Metrics, Outcome};
+use crate::cache::observe::{Kind, Metrics, Outcome};
+use crate::cache::refusal::rejection;
 use crate::cache::store::{Object, Origin, Store};
-use crate::cache::{Body, Handler};
+use crate::http::{Body, Handler, Rejected};
 use crate::image::{Digest, TagOrDigest};
 use crate::oci::{self, Method, Place, Refusal, Route};
 
@@ -88,25 +90,33 @@ impl Handler for Service {
     async fn handle(&self, request: Request<()>, _peer: SocketAddr) -> Response<Body> {
         let snapshot = self.snapshot();
         let method = if request.method() == http::Method::HEAD { Method::Head } else { Method::Get };
-        let context = ResponseContext::new(method, None);
+        let mut context = ResponseContext::new(method, None);
         let uri = request.uri();
         let is_user = request.extensions().get::<Identity>().is_some();
-        let (name, object) = match oci::parse_route(request.method().as_str(), uri.path(), uri.query()) {
-            Ok(Route::Object { name, object, .. }) => (name, object),
-            Ok(Route::Ping { registry, .. }) => {
+        let route = match oci::parse_route(request.method().as_str(), uri.path(), uri.query()) {
+            Ok(route) => route,
+            Err(refusal) => return context.refused(&refusal),
+        };
+        context.kind = Kind::of_route(&route);
+        let (name, object) = match route {
+            Route::Object { name, object, .. } => (name, object),
+            Route::Ping { registry, .. } => {
                 let answer = ping(&snapshot, registry, is_user).map(|()| context.pong());
                 return answer.unwrap_or_else(|refusal| context.refused(&refusal));
             }
-            Err(refusal) => return context.refused(&refusal),
         };
         let place = match snapshot.namespaces.place(&name) {
             Ok(place) => place,
             Err(refusal) => return context.refused(&refusal),
         };
-        let mut context = ResponseContext::new(method, place.oci_namespace());
+        context.set_namespace(place.oci_namespace());
         context.is_private = snapshot.is_private(place.registry);
         let answer = self.0.answer(&snapshot, &request, &context, place, is_user, object).await;
         answer.unwrap_or_else(|refusal| context.refused(&refusal))
+    }
+
+    fn reject(&self, rejected: Rejected) -> Response<Body> {
+        rejection(rejected)
     }
 }
 

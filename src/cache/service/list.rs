@@ -10,10 +10,10 @@ use jiff::Timestamp;
 use super::errors::refusal;
 use super::freshness::servable_stale;
 use super::request::RepositoryRequest;
-use crate::cache::Body;
 use crate::cache::download::FetchError;
-use crate::cache::server::Outcome;
+use crate::cache::observe::Outcome;
 use crate::cache::store::{ReferrersRecord, Store};
+use crate::http::Body;
 use crate::image::Digest;
 use crate::oci::{self, Manifest, Refusal};
 

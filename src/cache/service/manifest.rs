@@ -8,12 +8,12 @@ use super::request::RepositoryRequest;
 use super::response::{PreparedManifest, RequestedBy};
 use super::single_flight::SingleFlight;
 use super::snapshot::Snapshot;
-use crate::cache::Body;
 use crate::cache::download::FetchError;
 use crate::cache::memory::{BoundedMap, locked};
-use crate::cache::server::Outcome;
+use crate::cache::observe::Outcome;
 use crate::cache::store::{Document, Object, Origin, Store};
 use crate::cache::upstream::FetchedManifest;
+use crate::http::Body;
 use crate::image::{Digest, TagOrDigest};
 use crate::oci::Refusal;
 

@@ -7,9 +7,9 @@ use http::header::{ACCEPT, HeaderMap, HeaderName, IF_NONE_MATCH, IF_RANGE, RANGE
 
 use super::response::{PreparedManifest, RequestedBy, ResponseContext, Staleness};
 use super::snapshot::Snapshot;
-use crate::cache::Body;
-use crate::cache::server::Outcome;
+use crate::cache::observe::Outcome;
 use crate::cache::store::Origin;
+use crate::http::Body;
 use crate::image::Digest;
 use crate::oci::{self, Accept, Method, Selection, if_none_match, select};
 

@@ -6,7 +6,7 @@ use futures_util::FutureExt;
 use futures_util::future::{BoxFuture, Shared};
 
 use crate::cache::memory::locked;
-use crate::cache::server::Outcome;
+use crate::cache::observe::Outcome;
 
 /// A run that any number of callers wait for.
 type Run<V> = Shared<BoxFuture<'static, Option<V>>>;

@@ -16,11 +16,11 @@ use super::request::RepositoryRequest;
 use super::response::{PreparedManifest, RequestedBy, Staleness};
 use super::single_flight::SingleFlight;
 use super::snapshot::Snapshot;
-use crate::cache::Body;
 use crate::cache::download::FetchError;
 use crate::cache::memory::{BoundedMap, locked};
-use crate::cache::server::{Metrics, Outcome, Revalidation};
+use crate::cache::observe::{Metrics, Outcome, Revalidation};
 use crate::cache::store::{Object, Origin, Store, TagRecord};
+use crate::http::Body;
 use crate::image::{RegistryHost, Tag, TagOrDigest};
 use crate::oci::Refusal;
 

@@ -3,8 +3,8 @@ use std::io;
 use super::blob::Blob;
 use super::record::{Document, Origin, RecordKey, RecordKind, ReferrersRecord, TagRecord};
 use super::spool::Spool;
-use crate::cache::BoxFuture;
 use crate::image::{Digest, Tag};
+use futures_util::future::BoxFuture;
 
 /// What a digest is the digest of. A manifest has a media type, which is served with it; a blob has none.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]

@@ -4,8 +4,8 @@ use bytes::Bytes;
 use futures_util::stream::BoxStream;
 
 use super::blob::Blob;
-use crate::cache::BoxFuture;
 use crate::image::Digest;
+use futures_util::future::BoxFuture;
 
 /// A second place for blobs behind the local store, such as a bucket that several caches share.
 ///

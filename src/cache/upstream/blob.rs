@@ -9,11 +9,11 @@ use http::header::{CONTENT_RANGE, ETAG};
 
 use super::endpoints::{CountsAgainstQuota, Endpoints};
 use super::error::EndpointError;
-use crate::cache::BoxFuture;
 use crate::cache::download::{FetchError, Opened, Source};
 use crate::cache::memory::{BoundedMap, locked};
 use crate::image::{Digest, Repository};
 use crate::oci::{Answer, ContentRange, Method, Range, RegistryRequest, RequestError};
+use futures_util::future::BoxFuture;
 
 /// For how long an endpoint is not asked for a digest under which it gave other bytes.
 const QUARANTINE: Duration = Duration::from_mins(1);

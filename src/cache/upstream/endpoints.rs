@@ -14,7 +14,7 @@ use super::pull_quota::PullQuota;
 use crate::cache::download::FetchError;
 use crate::cache::memory::locked;
 
-use crate::cache::server::{self, Metrics, UpstreamResult};
+use crate::cache::observe::{self, Metrics, UpstreamResult};
 use crate::image::RegistryHost;
 use crate::oci::{Answer, Quota, RegistryClient, RegistryRequest, RequestError, RequestErrorKind};
 
@@ -256,9 +256,9 @@ impl Endpoints {
         let circuits = self.all.iter().map(|endpoint| *locked(&endpoint.circuit));
         let best = circuits
             .map(|circuit| match (circuit.is_closed(), circuit.is_probing()) {
-                (true, _) => (0, server::Circuit::Closed),
-                (_, true) => (1, server::Circuit::HalfOpen),
-                _ => (2, server::Circuit::Open),
+                (true, _) => (0, observe::Circuit::Closed),
+                (_, true) => (1, observe::Circuit::HalfOpen),
+                _ => (2, observe::Circuit::Open),
             })
             .min_by_key(|(order, _)| *order);
         if let Some((_, circuit)) = best {

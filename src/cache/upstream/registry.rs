@@ -14,7 +14,7 @@ use super::verify::{FetchedManifest, InvalidManifest, verify};
 use crate::cache::config::UpstreamConfig;
 use crate::cache::download::{FetchError, Source};
 use crate::cache::memory::{BoundedMap, locked};
-use crate::cache::server::Metrics;
+use crate::cache::observe::Metrics;
 use crate::image::{Digest, RegistryHost, Repository, Tag, TagOrDigest};
 use crate::oci::{
     self, ACCEPT_MANIFESTS, AddressPolicy, Answer, ClientError, ContentRange, CredentialFile, Endpoint, Http,

@@ -9,12 +9,12 @@ use super::config::{FsConfig, Pins};
 use super::layout::Folder;
 use super::line::Trust;
 use super::state::{Lookup, State};
-use crate::cache::BoxFuture;
 use crate::cache::store::blob::Blob;
 use crate::cache::store::local::{Listed, Object, Store, Usage};
 use crate::cache::store::record::{Document, Origin, RecordKey, RecordKind};
 use crate::cache::store::spool::Spool;
 use crate::image::Digest;
+use futures_util::future::BoxFuture;
 
 /// A store in a folder of the local file system.
 pub struct FsStore {
