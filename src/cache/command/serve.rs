@@ -102,7 +102,7 @@ fn doubts(config: &Config, said: &[Problem]) -> Vec<(String, String)> {
         !said.iter().any(|problem| problem.code == code && problem.message.contains(about))
     };
     let mut out = Vec::new();
-    for host in config.unreadable().filter(|host| new(Code::NobodyMayRead, host.as_str())) {
+    for host in config.unreadable().filter(|host| new(Code::NoClientMayRead, host.as_str())) {
         out.push((
             format!("nobody may read what comes from {host}: it takes credentials, and there are no users"),
             format!("--htpasswd FILE, or --anonymous {host} if it may go to anyone"),
