@@ -90,7 +90,7 @@ fn attempt(
     let changed = opened.reencrypt(text, now, random)?;
     let current = changed.as_deref().unwrap_or(file.text());
     if let Some(is_secret) = settings.is_secret {
-        guard(current, &is_secret)?;
+        guard(current, is_secret)?;
     }
     if recipients == Recipients::Kept {
         return Ok(changed);

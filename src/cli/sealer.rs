@@ -9,9 +9,10 @@ use super::args::Global;
 use super::encryption::{self, Rules, Wishes};
 use super::input;
 use crate::backup::{Old, Recipients, Sealed, own_settings, seal};
-use crate::machineconfig::SECRET_RULE;
 use crate::secret::os_random;
-use crate::sops::{Encrypted, Identities, NoKey, Settings, SopsError, looks_encrypted};
+use crate::sops::{
+    Encrypted, Identities, NoKey, SECRET_RULE, Settings, SopsError, is_secret, looks_encrypted,
+};
 use crate::ui::{CliError, exit};
 
 /// What has to happen to a node's file.
@@ -98,7 +99,7 @@ impl<'a> Sealer<'a> {
         let recipients = if settings.is_some() { Recipients::OfSettings } else { Recipients::Kept };
         let settings = match settings {
             Some(settings) => settings,
-            None => own_settings(&file, &holds.default_rule()?, holds.is_secret()),
+            None => own_settings(&file, &holds.default_rule()?, is_secret),
         };
         let old = opened.as_ref().ok().map(|opened| Old { file: &file, opened, identities, recipients });
         let Sealed { text, as_one_value: whole } =

@@ -21,7 +21,8 @@ pub(super) fn cluster_folder(session: &Session) -> Result<PathBuf, CliError> {
     let state = input::environment("XDG_STATE_HOME").filter(|folder| !folder.is_empty()).map(PathBuf::from);
     let state = state.or_else(|| Some(std::env::home_dir()?.join(".local/state")));
     let state = state.ok_or_else(|| {
-        CliError::usage("there is no home directory to keep a journal in").help("name a folder with --journal")
+        CliError::usage("there is no home directory to keep a journal in")
+            .help("name a folder with --journal")
     })?;
     let name = rollout::file_name(&session.context_name, &session.fingerprint(), "d");
     Ok(state.join("talmirror").join(name.trim_end_matches(".d")))

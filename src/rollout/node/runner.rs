@@ -326,7 +326,9 @@ impl NodeRunner {
             };
             match &error {
                 // Since Talos 1.12.9 and 1.13.3 there is one apply at a time, and this one was not looked at.
-                TalosError::Failed { message, .. } if message.contains("already in progress") && busy < BUSY => {
+                TalosError::Failed { message, .. }
+                    if message.contains("already in progress") && busy < BUSY =>
+                {
                     busy += 1;
                     sleep(self.context.pace.poll() * 2).await;
                 }

@@ -156,7 +156,10 @@ fn a_config_staged_during_a_trial_is_not_destroyed() {
             ran.join().unwrap()
         });
         assert_eq!(ran.code, 7, "{kind:?}: {ran}");
-        assert!(ran.stderr.contains("boots with what another operator or tool has staged"), "{kind:?}: {ran}");
+        assert!(
+            ran.stderr.contains("boots with what another operator or tool has staged"),
+            "{kind:?}: {ran}"
+        );
         assert_eq!(site.has("cp-1").1, staged, "{kind:?}: {ran}");
     }
 }
