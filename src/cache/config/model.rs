@@ -8,6 +8,7 @@ use url::Url;
 use super::size::ByteSize;
 use super::tag_policy::TagPolicy;
 use crate::cache::glob::Glob;
+use crate::http::{self, TlsFiles};
 use crate::image::{DOCKER_HUB, RegistryHost, api_host};
 
 /// The registries that are served where the configuration names none.
@@ -55,7 +56,9 @@ pub struct Config {
     pub authenticate: Authenticate,
     /// How requests are logged.
     pub log: Log,
-    /// What is limited.
+    /// What clients may use up.
+    pub clients: http::Limits,
+    /// What downloads may use up.
     pub limits: Limits,
 }
 
@@ -91,17 +94,6 @@ impl UpstreamConfig {
     }
 }
 
-/// The files of a certificate.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct TlsFiles {
-    /// The certificate and those that lead to its authority, PEM.
-    pub cert: PathBuf,
-    /// Its key, PEM.
-    pub key: PathBuf,
-    /// The authorities that clients' certificates have to be of; [`None`]: clients need none.
-    pub client_ca: Option<PathBuf>,
-}
-
 /// Who has to say who they are.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Authenticate {
@@ -131,13 +123,9 @@ pub enum LogFormat {
     Json,
 }
 
-/// What is limited.
+/// What downloads may use up.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limits {
-    /// How many connections there may be.
-    pub connections: usize,
-    /// How many of them from one address; [`None`] is any number: nodes behind one NAT share theirs.
-    pub per_client: Option<usize>,
     /// How many blobs are downloaded at once.
     pub fills: usize,
     /// How many of them from one upstream.
@@ -146,7 +134,7 @@ pub struct Limits {
 
 impl Default for Limits {
     fn default() -> Self {
-        Self { connections: 1024, per_client: None, fills: 256, per_upstream: 8 }
+        Self { fills: 256, per_upstream: 8 }
     }
 }
 
@@ -167,6 +155,7 @@ impl Default for Config {
             htpasswd: None,
             authenticate: Authenticate::default(),
             log: Log::default(),
+            clients: http::Limits::default(),
             limits: Limits::default(),
         }
     }

@@ -5,12 +5,13 @@ use std::time::Duration;
 
 use indexmap::IndexMap;
 
-use super::model::{Authenticate, Config, Limits, Log, LogFormat, TlsFiles, UpstreamConfig, builtin};
+use super::model::{Authenticate, Config, Limits, Log, LogFormat, UpstreamConfig, builtin};
 use super::tag_policy::TagPolicy;
 use super::value;
 use crate::cache::glob::Glob;
 use crate::finding::{Code, Problem, Problems, did_you_mean};
 use crate::finding::{Decoder, Fields, join};
+use crate::http::{self, TlsFiles};
 use crate::image::RegistryHost;
 use crate::yaml::{self, Entry, Node};
 
@@ -81,6 +82,7 @@ impl Reader<'_, '_> {
         let upstreams = self.upstreams(&fields);
         let default = self.default(&fields, &upstreams, defaults.default);
         let listen = self.listen(&fields).unwrap_or(defaults.listen);
+        let (clients, limits) = self.limits(&fields);
         let config = Config {
             metrics: self.parsed(&fields, "metricsListen", value::address),
             root: self.path(&fields, "root"),
@@ -97,7 +99,8 @@ impl Reader<'_, '_> {
                 _ => Authenticate::Private,
             },
             log: self.log(&fields),
-            limits: self.limits(&fields),
+            clients,
+            limits,
             listen,
         };
         self.check(&config, &fields);
@@ -319,7 +322,7 @@ impl Reader<'_, '_> {
             }
         }
         Some(TlsFiles {
-            cert: self.path(&fields, "cert")?,
+            certificate: self.path(&fields, "cert")?,
             key: self.path(&fields, "key")?,
             client_ca: self.path(&fields, "clientCa"),
         })
@@ -335,9 +338,9 @@ impl Reader<'_, '_> {
         Log { format, filter: self.decoder.string(&fields, "filter") }
     }
 
-    fn limits(&mut self, fields: &Fields<'_>) -> Limits {
-        let defaults = Limits::default();
-        let Some(node) = fields.get("limits") else { return defaults };
+    fn limits(&mut self, fields: &Fields<'_>) -> (http::Limits, Limits) {
+        let (clients, downloads) = (http::Limits::default(), Limits::default());
+        let Some(node) = fields.get("limits") else { return (clients, downloads) };
         let fields = self.decoder.fields(node, "limits", LIMITS);
         let mut count = |key: &str| {
             let value = self.decoder.count(&fields, key);
@@ -348,12 +351,16 @@ impl Reader<'_, '_> {
             }
             value.filter(|value| *value > 0)
         };
-        Limits {
-            connections: count("connections").unwrap_or(defaults.connections),
-            per_client: count("perClient"),
-            fills: count("fills").unwrap_or(defaults.fills),
-            per_upstream: count("perUpstream").unwrap_or(defaults.per_upstream),
-        }
+        let clients = http::Limits {
+            connections: count("connections").unwrap_or(clients.connections),
+            per_address: count("perClient"),
+            ..clients
+        };
+        let downloads = Limits {
+            fills: count("fills").unwrap_or(downloads.fills),
+            per_upstream: count("perUpstream").unwrap_or(downloads.per_upstream),
+        };
+        (clients, downloads)
     }
 
     /// Finds what each part alone does not show.
@@ -459,7 +466,8 @@ limits: {connections: 10, perClient: 5, fills: 4, perUpstream: 3}
         assert_eq!(config.listen[0].to_string(), "[::]:5000");
         assert_eq!(config.root.as_deref(), Some(Path::new("/etc/cache/data")));
         assert_eq!(config.default, None);
-        assert_eq!(config.limits, Limits { connections: 10, per_client: Some(5), fills: 4, per_upstream: 3 });
+        assert_eq!((config.clients.connections, config.clients.per_address), (10, Some(5)));
+        assert_eq!(config.limits, Limits { fills: 4, per_upstream: 3 });
         assert_eq!(config.tag_ttl(config.upstreams.keys().next().unwrap(), "v1"), Duration::from_mins(1));
         assert_eq!(
             config.tag_ttl(config.upstreams.keys().next_back().unwrap(), "v1"),
