@@ -192,7 +192,7 @@ codes! {
     UnknownUpstream = "E140", Error, "an upstream that is not served",
         "`default` of a cache's configuration names one of its `upstreams`: the registry that is meant where a request \
          names none, as Docker's `registry-mirrors` do.";
-    NobodyMayRead = "W240", Warning, "an upstream whose content nobody may read",
+    NobodyMayRead = "W240", Warning, "an upstream whose content no client may read",
         "Content that takes credentials goes to users of the cache only, so that the cache opens nothing that its \
          upstream keeps shut. Without users (`htpasswd`) that is nobody; `anonymous: true` says that it may go to anyone.";
     ReplacesAll = "W231", Warning, "a patch that replaces all registries",

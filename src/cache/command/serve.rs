@@ -93,7 +93,9 @@ fn doubts(config: &Config, said: &[Problem]) -> Vec<(String, String)> {
     let mut out = Vec::new();
     for host in config.unreadable().filter(|host| new(Code::NobodyMayRead, host.as_str())) {
         out.push((
-            format!("nobody may read what comes from {host}: it takes credentials, and there are no users"),
+            format!(
+                "no client may read what comes from {host}: it takes credentials, and there are no users"
+            ),
             format!("--htpasswd FILE, or --anonymous {host} if it may go to anyone"),
         ));
     }

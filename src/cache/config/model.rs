@@ -77,7 +77,7 @@ pub struct UpstreamConfig {
     pub allow: Vec<Glob>,
     /// The repositories that are not served.
     pub deny: Vec<Glob>,
-    /// How long its tags are believed, before what holds for all.
+    /// How long its tags are believed; it overrides what holds for all.
     pub tag_ttl: Option<Duration>,
 }
 
@@ -97,7 +97,7 @@ impl UpstreamConfig {
 /// Who has to say who they are.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Authenticate {
-    /// Whoever wants content of an upstream with credentials.
+    /// Clients that ask for content of an upstream with credentials.
     #[default]
     Private,
     /// Everyone.
@@ -179,7 +179,7 @@ impl Config {
         own.unwrap_or_else(|| self.tags.ttl(tag))
     }
 
-    /// Returns the registries whose content nobody may read: it takes credentials, and there are no users here.
+    /// Returns the registries whose content no client may read: it takes credentials, and there are no users here.
     pub fn unreadable(&self) -> impl Iterator<Item = &RegistryHost> {
         let users = self.htpasswd.is_some();
         self.upstreams

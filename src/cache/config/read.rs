@@ -217,7 +217,7 @@ impl Reader<'_, '_> {
                     Code::RegistryName,
                     &entry.key_span,
                     path,
-                    format!("`{}` is no registry: {error}", entry.key),
+                    format!("`{}` is not a valid registry: {error}", entry.key),
                 );
                 if entry.key == "*" {
                     problem.help = Some("what is not named is never dialled: name each registry".to_owned());
@@ -368,7 +368,7 @@ impl Reader<'_, '_> {
         for host in config.unreadable() {
             let entry = fields.get("upstreams").and_then(|upstreams| upstreams.entry(host.as_str()));
             let span = entry.map_or_else(|| fields.span.clone(), |entry| entry.key_span.clone());
-            let message = format!("nobody may read what comes from {host}");
+            let message = format!("no client may read what comes from {host}");
             let path = join("upstreams", host.as_str());
             let problem = self.decoder.problems.add(Code::NobodyMayRead, &span, path, message);
             problem.reason = Some("it takes credentials to get it, and there are no users here".to_owned());
@@ -496,7 +496,7 @@ limits: {connections: 10, perClient: 5, fills: 4, perUpstream: 3}
             ),
             (
                 "upstreams: {'*': {}}",
-                "E113 3:13 `*` is no registry: `*` cannot stand in a registry name (what is not named is never dialled: name each registry)",
+                "E113 3:13 `*` is not a valid registry: `*` cannot stand in a registry name (what is not named is never dialled: name each registry)",
             ),
             (
                 "upstreams: {index.docker.io: {}}",
@@ -504,11 +504,11 @@ limits: {connections: 10, perClient: 5, fills: 4, perUpstream: 3}
             ),
             (
                 "sizeCap: 10 Gigs",
-                "E128 3:10 `10 Gigs` is no size: a number of bytes, or one with KiB, MiB, GiB, TiB, kB, MB, GB or TB",
+                "E128 3:10 `10 Gigs` is not a valid size: a number of bytes, or one with KiB, MiB, GiB, TiB, kB, MB, GB or TB",
             ),
             (
                 "listen: nowhere",
-                "E128 3:9 `nowhere` is no address to listen on, such as 127.0.0.1:5000 or :5000",
+                "E128 3:9 `nowhere` is not a valid address to listen on, such as 127.0.0.1:5000 or :5000",
             ),
             ("default: dockre.io", "E140 3:10 no upstream is named `dockre.io` (did you mean `docker.io`?)"),
             ("limits: {fills: 0}", "E128 3:17 `limits.fills` takes a number above 0, not a number"),
@@ -523,7 +523,7 @@ limits: {connections: 10, perClient: 5, fills: 4, perUpstream: 3}
             ),
             (
                 "upstreams: {ghcr.io: {credentials: f}}",
-                "W240 3:13 nobody may read what comes from ghcr.io (write `htpasswd: FILE`, or `anonymous: true` if it may go to anyone)",
+                "W240 3:13 no client may read what comes from ghcr.io (write `htpasswd: FILE`, or `anonymous: true` if it may go to anyone)",
             ),
             (
                 "htpasswd: f\nlisten: ':1'",
