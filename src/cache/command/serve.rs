@@ -91,7 +91,7 @@ fn doubts(config: &Config, said: &[Problem]) -> Vec<(String, String)> {
         !said.iter().any(|problem| problem.code == code && problem.message.contains(about))
     };
     let mut out = Vec::new();
-    for host in config.unreadable().filter(|host| new(Code::NobodyMayRead, host.as_str())) {
+    for host in config.unreadable().filter(|host| new(Code::NoClientMayRead, host.as_str())) {
         out.push((
             format!(
                 "no client may read what comes from {host}: it takes credentials, and there are no users"

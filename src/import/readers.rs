@@ -1,5 +1,5 @@
-use super::page::{Findings, Page};
-use super::sheet::Sheet;
+use super::declared::Declared;
+use super::source_file::{Findings, SourceFile};
 use crate::finding::Code;
 use crate::image::RegistryHost;
 use crate::machineconfig::{Found, Reader, Role as Document};
@@ -43,7 +43,7 @@ pub(super) struct NodeInfo {
 /// All that the sources say.
 #[derive(Debug, Default)]
 pub(super) struct Reading {
-    pub(super) sheets: Vec<(Scope, Sheet)>,
+    pub(super) declared: Vec<(Scope, Declared)>,
     pub(super) nodes: Vec<NodeInfo>,
     /// The Talos version, as some file gives it.
     pub(super) version: Option<String>,
@@ -63,8 +63,13 @@ pub(super) enum Purpose {
 
 impl Reading {
     /// Reads Talos' own documents: the v1alpha1 one and those of registries.
-    pub(super) fn talos(&mut self, page: &Page<'_>, roots: &[&Node], purpose: Purpose) -> (Sheet, NodeInfo) {
-        let mut problems = page.problems();
+    pub(super) fn talos(
+        &mut self,
+        file: &SourceFile<'_>,
+        roots: &[&Node],
+        purpose: Purpose,
+    ) -> (Declared, NodeInfo) {
+        let mut problems = file.problems();
         let (mut legacy, mut documents) = (Reader::new(&mut problems), Found::default());
         let mut node = NodeInfo::default();
         for root in roots {
@@ -84,9 +89,9 @@ impl Reading {
         }
         documents.overlay(reader.finish());
         found.overlay(documents);
-        page.keep(problems, &mut self.findings);
+        file.keep(problems, &mut self.findings);
         if purpose == Purpose::Patch {
-            self.others(page, roots);
+            self.others(file, roots);
         }
         for (path, span) in &found.deleted {
             let replaced = match path.rsplit_once('.') {
@@ -94,13 +99,13 @@ impl Reading {
                 _ => found.mirrors.keys().chain(found.auth.keys()).any(|name| path.ends_with(name.as_str())),
             };
             if !replaced {
-                let at = page.at(span, path.clone());
+                let at = file.at(span, path.clone());
                 let message = format!("the deletion of `{path}` is left out");
                 self.findings.add(Code::Dropped, &at, message).reason =
                     Some("an inventory says what is there".to_owned());
             }
         }
-        (Sheet::from_found(&found, page, &mut self.findings), node)
+        (Declared::from_found(&found, file, &mut self.findings), node)
     }
 
     /// Takes the name, role and version out of a v1alpha1 document.
@@ -121,7 +126,7 @@ impl Reading {
     }
 
     /// Says which parts of a patch are not about registries.
-    fn others(&mut self, page: &Page<'_>, roots: &[&Node]) {
+    fn others(&mut self, file: &SourceFile<'_>, roots: &[&Node]) {
         let mut others = Vec::new();
         for root in roots {
             match Document::of(root) {
@@ -146,7 +151,7 @@ impl Reading {
         }
         if let Some((_, span)) = others.first() {
             let names: Vec<String> = others.iter().map(|(name, _)| format!("`{name}`")).collect();
-            let at = page.at(span, "");
+            let at = file.at(span, "");
             let verb = if names.len() == 1 { "is" } else { "are" };
             let message = format!("{} {verb} not about registries, and {verb} left out", names.join(", "));
             self.findings.add(Code::Dropped, &at, message);
@@ -156,5 +161,5 @@ impl Reading {
 
 /// Tells whether a text can be the key of credentials: a host, perhaps with a port, or a variable in its place.
 pub(super) fn is_host(text: &str) -> bool {
-    text.parse::<RegistryHost>().is_ok() || super::sheet::is_reference(text)
+    text.parse::<RegistryHost>().is_ok() || super::declared::is_reference(text)
 }

@@ -1,37 +1,15 @@
 use std::collections::BTreeMap;
 
-use super::page::{Findings, Page};
+use super::place::{At, Located};
+use super::source_file::{Findings, SourceFile};
 use crate::finding::Code;
 use crate::machineconfig::{Found, Schema};
 use crate::registries::{Auth, Endpoint, Kind};
 use crate::secret::Secret;
-use crate::yaml::Position;
-
-/// A place in a source.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct At {
-    pub(super) file: String,
-    pub(super) position: Position,
-    pub(super) path: String,
-}
-
-impl At {
-    /// The beginning of a file.
-    pub(super) fn top(file: &str) -> Self {
-        Self { file: file.to_owned(), position: Position { line: 1, column: 1 }, path: String::new() }
-    }
-}
-
-/// A value and where it was read.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Located<T> {
-    pub(super) value: T,
-    pub(super) at: At,
-}
 
 /// A secret or a file as a source gives it.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Given {
+pub(super) enum SecretSource {
     Inline(Secret<String>),
     Env(String),
     File(String),
@@ -42,16 +20,16 @@ pub(super) enum Given {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Credentials {
     pub(super) username: Option<String>,
-    pub(super) password: Option<Given>,
-    pub(super) identity_token: Option<Given>,
+    pub(super) password: Option<SecretSource>,
+    pub(super) identity_token: Option<SecretSource>,
 }
 
 /// TLS settings as a source gives them.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Tls {
-    pub(super) ca: Option<Given>,
-    pub(super) cert: Option<Given>,
-    pub(super) key: Option<Given>,
+    pub(super) ca: Option<SecretSource>,
+    pub(super) cert: Option<SecretSource>,
+    pub(super) key: Option<SecretSource>,
     pub(super) insecure: bool,
 }
 
@@ -66,7 +44,7 @@ pub(super) struct Listed {
 
 /// What one source says about registries, whatever its format.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Sheet {
+pub(super) struct Declared {
     pub(super) mirrors: BTreeMap<String, Located<Listed>>,
     pub(super) credentials: BTreeMap<String, Located<Credentials>>,
     pub(super) tls: BTreeMap<String, Located<Tls>>,
@@ -74,10 +52,10 @@ pub(super) struct Sheet {
     pub(super) replaces: bool,
 }
 
-impl Sheet {
+impl Declared {
     /// Takes over what was found in Talos' own schemas.
-    pub(super) fn from_found(found: &Found, page: &Page<'_>, findings: &mut Findings) -> Self {
-        let mut sheet = Self::default();
+    pub(super) fn from_found(found: &Found, file: &SourceFile<'_>, findings: &mut Findings) -> Self {
+        let mut declared = Self::default();
         for (name, placed) in &found.mirrors {
             let path = match placed.schema {
                 Schema::Legacy => format!("machine.registries.mirrors.{name}"),
@@ -86,23 +64,23 @@ impl Sheet {
             let endpoints = placed.value.endpoints.iter().zip(&placed.parts).enumerate();
             let endpoints = endpoints.map(|(at, (endpoint, span))| Located {
                 value: endpoint.clone(),
-                at: page.at(span, format!("{path}.endpoints[{at}]")),
+                at: file.at(span, format!("{path}.endpoints[{at}]")),
             });
             let value = Listed {
                 endpoints: endpoints.collect(),
                 never: placed.value.skip_fallback,
                 one_override: placed.schema == Schema::Legacy,
             };
-            sheet.mirrors.insert(name.clone(), Located { value, at: page.at(&placed.span, path) });
+            declared.mirrors.insert(name.clone(), Located { value, at: file.at(&placed.span, path) });
         }
         for (name, placed) in &found.auth {
             let path = match placed.schema {
                 Schema::Legacy => format!("machine.registries.config.{name}.auth"),
                 Schema::Document => format!("{}/{name}", Kind::Auth),
             };
-            let at = page.at(&placed.span, path);
+            let at = file.at(&placed.span, path);
             if let Some(value) = credentials(placed.value.clone(), &at, findings) {
-                sheet.credentials.insert(name.clone(), Located { value, at });
+                declared.credentials.insert(name.clone(), Located { value, at });
             }
         }
         for (name, placed) in &found.tls {
@@ -110,17 +88,17 @@ impl Sheet {
                 Schema::Legacy => format!("machine.registries.config.{name}.tls"),
                 Schema::Document => format!("{}/{name}", Kind::Tls),
             };
-            let at = page.at(&placed.span, path);
+            let at = file.at(&placed.span, path);
             let identity = placed.value.client_identity.as_ref();
             let value = Tls {
-                ca: placed.value.ca.as_deref().and_then(|text| given(text, "ca", &at, findings)),
-                cert: identity.and_then(|identity| given(&identity.cert, "cert", &at, findings)),
-                key: identity.and_then(|identity| given(identity.key.expose(), "key", &at, findings)),
+                ca: placed.value.ca.as_deref().and_then(|text| secret_source(text, "ca", &at, findings)),
+                cert: identity.and_then(|identity| secret_source(&identity.cert, "cert", &at, findings)),
+                key: identity.and_then(|identity| secret_source(identity.key.expose(), "key", &at, findings)),
                 insecure: placed.value.insecure_skip_verify,
             };
-            sheet.tls.insert(name.clone(), Located { value, at });
+            declared.tls.insert(name.clone(), Located { value, at });
         }
-        sheet
+        declared
     }
 
     /// Returns whether nothing is there.
@@ -146,7 +124,7 @@ pub(super) fn credentials(auth: Auth, at: &At, findings: &mut Findings) -> Optio
         !is_encrypted(name)
     });
     let mut secret = |value: Option<Secret<String>>, field| {
-        value.and_then(|value| given(value.expose(), field, at, findings))
+        value.and_then(|value| secret_source(value.expose(), field, at, findings))
     };
     let password = secret(auth.password, "password");
     let identity_token = secret(auth.identity_token, "identityToken");
@@ -155,7 +133,12 @@ pub(super) fn credentials(auth: Auth, at: &At, findings: &mut Findings) -> Optio
 }
 
 /// Returns a value as it stands, or the variable or item that it names.
-pub(super) fn given(text: &str, field: &str, at: &At, findings: &mut Findings) -> Option<Given> {
+pub(super) fn secret_source(
+    text: &str,
+    field: &str,
+    at: &At,
+    findings: &mut Findings,
+) -> Option<SecretSource> {
     if is_encrypted(text) {
         encrypted(field, at, findings);
         return None;
@@ -165,17 +148,17 @@ pub(super) fn given(text: &str, field: &str, at: &At, findings: &mut Findings) -
     if let Some(name) = name {
         let problem = findings.add(Code::Reference, at, format!("`{field}` is the variable `{name}`"));
         problem.help = Some(format!("it is kept as `{field}From: {{env: {name}}}`"));
-        return Some(Given::Env(name.to_owned()));
+        return Some(SecretSource::Env(name.to_owned()));
     }
     if text.starts_with("op://") {
         let problem = findings.add(Code::Reference, at, format!("`{field}` is a 1Password reference"));
         problem.help = Some(format!("it is kept as `{field}From: {{command: [op, read, …]}}`"));
-        return Some(Given::Command(vec!["op".to_owned(), "read".to_owned(), text.to_owned()]));
+        return Some(SecretSource::Command(vec!["op".to_owned(), "read".to_owned(), text.to_owned()]));
     }
     if text.contains("${") || text.contains("{{") {
         reference(&format!("`{field}`"), "", at, findings);
     }
-    Some(Given::Inline(Secret::from(text)))
+    Some(SecretSource::Inline(Secret::from(text)))
 }
 
 /// Reports a variable that stays as it is.

@@ -1,9 +1,10 @@
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::factor::Mirrors;
-use super::page::Findings;
-use super::reading::{Reading, is_host};
-use super::sheet::{Credentials, Located, Tls};
+use super::declared::{Credentials, Tls};
+use super::mirrors::Mirrors;
+use super::place::Located;
+use super::readers::{Reading, is_host};
+use super::source_file::Findings;
 use crate::finding::{Code, did_you_mean};
 use crate::image::{DOCKER_HUB, DOCKER_HUB_API, api_host, is_docker_hub_alias};
 use crate::registries::Endpoint;
@@ -38,21 +39,21 @@ enum Owner {
 impl Hosts<'_> {
     /// Gives credentials and TLS settings to the mirrors and registries whose hosts they are for.
     pub(super) fn assign(&mut self, reading: &mut Reading) {
-        let sheets = std::mem::take(&mut reading.sheets);
+        let declared = std::mem::take(&mut reading.declared);
         let (either, findings) = (reading.either_hub_name, &mut reading.findings);
         // The key that is looked up comes before the one that is not.
         let exact = |key: &str| key != DOCKER_HUB && !key.contains("://");
         for exactly in [true, false] {
-            for (_, sheet) in &sheets {
-                for (key, value) in sheet.credentials.iter().filter(|(key, _)| exact(key) == exactly) {
+            for (_, declared) in &declared {
+                for (key, value) in declared.credentials.iter().filter(|(key, _)| exact(key) == exactly) {
                     self.credentials(key, value, either, findings);
                 }
-                for (key, value) in sheet.tls.iter().filter(|(key, _)| exact(key) == exactly) {
+                for (key, value) in declared.tls.iter().filter(|(key, _)| exact(key) == exactly) {
                     self.tls(key, value, either, findings);
                 }
             }
         }
-        reading.sheets = sheets;
+        reading.declared = declared;
     }
 
     fn credentials(
@@ -171,7 +172,7 @@ impl Hosts<'_> {
             return Some(Owner::Registry(bare));
         }
         if !is_host(&bare) {
-            let message = format!("{what} under `{bare}`, which is no host, are left out");
+            let message = format!("{what} under `{bare}`, which is not a valid host, are left out");
             findings.add(Code::UnusedKey, &value.at, message);
             return None;
         }

@@ -2,12 +2,13 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::{Map, Value, json};
 
-use super::assign::Upstream;
-use super::factor::{Mirror, Mirrors, Paths, Shape};
-use super::layers::{Layers, Ways};
-use super::reading::{NodeInfo, Role};
-use super::sheet::{Credentials, Given, Tls};
-use super::tidy::{Hop, Way};
+use super::corrections::{PullRoute, Step};
+use super::declared::{Credentials, SecretSource, Tls};
+use super::hosts_settings::Upstream;
+use super::layers::{Layers, Routes};
+use super::mirror::{Mirror, Paths, Shape};
+use super::mirrors::Mirrors;
+use super::readers::{NodeInfo, Role};
 use crate::yaml::{Indent, emit};
 
 const SCHEMA: &str = "# yaml-language-server: $schema=https://talmirror.dev/schema/v1/mirrors.json\n";
@@ -70,8 +71,10 @@ impl Draft<'_> {
         let [mirror] = self.mirrors.list.as_slice() else { return None };
         let plain =
             Shape::Harbor(Paths { template: Some("{registry}".to_owned()), by_registry: BTreeMap::new() });
-        let only = |way: &Way| {
-            !way.never && self.via("", way).len() == 1 && matches!(way.hops.as_slice(), [Hop::Mirror(_)])
+        let only = |route: &PullRoute| {
+            !route.never
+                && self.via("", route).len() == 1
+                && matches!(route.steps.as_slice(), [Step::Mirror(_)])
         };
         let simple = mirror.shape == plain
             && mirror.tls.is_none()
@@ -93,11 +96,11 @@ impl Draft<'_> {
         Some(Value::Object(out))
     }
 
-    fn via(&self, registry: &str, way: &Way) -> Vec<String> {
-        let names = way.hops.iter().filter_map(|hop| match hop {
-            Hop::Upstream(_) => Some("upstream".to_owned()),
-            Hop::Mirror(_) if registry.is_empty() => Some(String::new()),
-            Hop::Mirror(listed) => Some(self.mirrors.of(registry, &listed.value)?.name.clone()),
+    fn via(&self, registry: &str, route: &PullRoute) -> Vec<String> {
+        let names = route.steps.iter().filter_map(|step| match step {
+            Step::Upstream(_) => Some("upstream".to_owned()),
+            Step::Mirror(_) if registry.is_empty() => Some(String::new()),
+            Step::Mirror(listed) => Some(self.mirrors.of(registry, &listed.value)?.name.clone()),
         });
         let mut via: Vec<String> = Vec::new();
         for name in names {
@@ -110,16 +113,16 @@ impl Draft<'_> {
 
     /// Returns what most registries have; what a single one has stands with it.
     fn defaults(&self) -> Defaults {
-        let ways: Vec<(Vec<String>, bool)> = in_order(&self.layers.base)
-            .map(|(registry, way)| (self.via(registry, way), way.never))
+        let routes: Vec<(Vec<String>, bool)> = in_order(&self.layers.base)
+            .map(|(registry, route)| (self.via(registry, route), route.never))
             .filter(|(via, _)| !via.is_empty() && via.as_slice() != ["upstream"])
             .collect();
-        let count = |via: &Vec<String>| ways.iter().filter(|(other, _)| other == via).count();
+        let count = |via: &Vec<String>| routes.iter().filter(|(other, _)| other == via).count();
         let most =
-            ways.iter().rev().map(|(via, _)| via).max_by_key(|via| count(via)).filter(|via| count(via) > 1);
+            routes.iter().rev().map(|(via, _)| via).max_by_key(|via| count(via)).filter(|via| count(via) > 1);
         Defaults {
             via: most.cloned().unwrap_or_default(),
-            never: ways.len() > 1 && ways.iter().all(|(_, never)| *never),
+            never: routes.len() > 1 && routes.iter().all(|(_, never)| *never),
         }
     }
 
@@ -129,9 +132,9 @@ impl Draft<'_> {
         names.retain(|name| *name != "*");
         let entries = names.into_iter().chain(wild).map(|name| {
             let mut out = Map::new();
-            let way = self.layers.base.get(name);
-            let via = way.map(|way| self.via(name, way)).unwrap_or_default();
-            let never = way.is_some_and(|way| way.never);
+            let route = self.layers.base.get(name);
+            let via = route.map(|route| self.via(name, route)).unwrap_or_default();
+            let never = route.is_some_and(|route| route.never);
             if via != defaults.via || via.is_empty() {
                 out.insert("via".to_owned(), json!(via));
             }
@@ -147,10 +150,10 @@ impl Draft<'_> {
     }
 
     fn groups(&self) -> Map<String, Value> {
-        let groups = self.layers.roles.iter().filter_map(|(role, ways)| {
+        let groups = self.layers.roles.iter().filter_map(|(role, routes)| {
             let mut out = Map::new();
             out.insert("role".to_owned(), json!(role.as_str()));
-            self.differences(&mut out, &self.layers.base, ways);
+            self.differences(&mut out, &self.layers.base, routes);
             out.contains_key("registries").then(|| (group_name(*role).to_owned(), Value::Object(out)))
         });
         groups.collect()
@@ -165,8 +168,8 @@ impl Draft<'_> {
             if let Some(role) = node.role {
                 out.insert("role".to_owned(), json!(role.as_str()));
             }
-            if let Some(ways) = self.layers.nodes.get(&node.name) {
-                self.differences(&mut out, self.layers.inherited(&node.name, self.nodes), ways);
+            if let Some(routes) = self.layers.nodes.get(&node.name) {
+                self.differences(&mut out, self.layers.inherited(&node.name, self.nodes), routes);
             }
             (node.name.clone(), Value::Object(out))
         });
@@ -174,21 +177,21 @@ impl Draft<'_> {
     }
 
     /// Writes the registries that have another way than they would inherit; `null` is none.
-    fn differences(&self, out: &mut Map<String, Value>, inherited: &Ways, ways: &Ways) {
+    fn differences(&self, out: &mut Map<String, Value>, inherited: &Routes, routes: &Routes) {
         let mut changed = Map::new();
-        for (registry, way) in in_order(ways) {
+        for (registry, route) in in_order(routes) {
             let known = inherited.get(registry);
-            if known.is_some_and(|known| known.same(way)) {
+            if known.is_some_and(|known| known.same(route)) {
                 continue;
             }
             let mut fields = Map::new();
-            fields.insert("via".to_owned(), json!(self.via(registry, way)));
-            if way.never != known.is_some_and(|known| known.never) {
-                fields.insert("fallback".to_owned(), json!(if way.never { "never" } else { "upstream" }));
+            fields.insert("via".to_owned(), json!(self.via(registry, route)));
+            if route.never != known.is_some_and(|known| known.never) {
+                fields.insert("fallback".to_owned(), json!(if route.never { "never" } else { "upstream" }));
             }
             changed.insert(registry.clone(), Value::Object(fields));
         }
-        for registry in inherited.keys().filter(|registry| !ways.contains_key(*registry)) {
+        for registry in inherited.keys().filter(|registry| !routes.contains_key(*registry)) {
             changed.insert(registry.clone(), Value::Null);
         }
         if !changed.is_empty() {
@@ -198,9 +201,9 @@ impl Draft<'_> {
 }
 
 /// By name, what is for all others last.
-pub(super) fn in_order(ways: &Ways) -> impl Iterator<Item = (&String, &Way)> {
-    let wild = ways.iter().filter(|(name, _)| name.as_str() == "*");
-    ways.iter().filter(|(name, _)| name.as_str() != "*").chain(wild)
+pub(super) fn in_order(routes: &Routes) -> impl Iterator<Item = (&String, &PullRoute)> {
+    let wild = routes.iter().filter(|(name, _)| name.as_str() == "*");
+    routes.iter().filter(|(name, _)| name.as_str() != "*").chain(wild)
 }
 
 fn group_name(role: Role) -> &'static str {
@@ -292,33 +295,33 @@ fn tls_of(tls: &Tls) -> Value {
 }
 
 /// Writes a secret: in its place, or as a reference beside it, which no SOPS rule for secrets selects.
-fn secret(out: &mut Map<String, Value>, field: &str, given: Option<&Given>) {
+fn secret(out: &mut Map<String, Value>, field: &str, given: Option<&SecretSource>) {
     let reference = match given {
         None => return,
-        Some(Given::Inline(value)) => {
+        Some(SecretSource::Inline(value)) => {
             out.insert(field.to_owned(), json!(value.expose()));
             return;
         }
-        Some(Given::Env(name)) => json!({ "env": name }),
-        Some(Given::File(path)) => json!({ "file": path }),
-        Some(Given::Command(argv)) => json!({ "command": argv }),
+        Some(SecretSource::Env(name)) => json!({ "env": name }),
+        Some(SecretSource::File(path)) => json!({ "file": path }),
+        Some(SecretSource::Command(argv)) => json!({ "command": argv }),
     };
     out.insert(format!("{field}From"), reference);
 }
 
-fn pem(out: &mut Map<String, Value>, field: &str, given: Option<&Given>) {
+fn pem(out: &mut Map<String, Value>, field: &str, given: Option<&SecretSource>) {
     match given {
         None => {}
-        Some(Given::Inline(value)) => {
+        Some(SecretSource::Inline(value)) => {
             out.insert(field.to_owned(), json!(value.expose()));
         }
-        Some(Given::File(path)) => {
+        Some(SecretSource::File(path)) => {
             out.insert(format!("{field}File"), json!(path));
         }
-        Some(Given::Env(name)) => {
+        Some(SecretSource::Env(name)) => {
             out.insert(field.to_owned(), json!(format!("${{{name}}}")));
         }
-        Some(Given::Command(argv)) => {
+        Some(SecretSource::Command(argv)) => {
             out.insert(field.to_owned(), json!(argv.last()));
         }
     }

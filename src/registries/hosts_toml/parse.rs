@@ -1,15 +1,15 @@
 use toml::de::{DeTable, DeValue};
 use toml::{Table, Value};
 
-use super::hosts::{Host, HostsToml};
+use super::model::{Host, HostsToml};
 use crate::secret::without_userinfo;
 
 /// Why a `hosts.toml` is not one that Talos wrote.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum HostsError {
-    /// It is no TOML: containerd passes the whole file over and asks the upstream, whatever `skipFallback` says. An
+    /// It is not valid TOML: containerd passes the whole file over and asks the upstream, whatever `skipFallback` says. An
     /// endpoint that stands there twice does this.
-    #[error("it is no TOML, so that containerd asks the upstream only: {0}")]
+    #[error("it is not valid TOML, so that containerd asks the upstream only: {0}")]
     Syntax(String),
     /// It has a setting that Talos never writes.
     #[error("it has `{0}`, which Talos does not write")]

@@ -1,15 +1,15 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
-use super::assign::{Hosts, Upstream};
-use super::factor::factor;
+use super::corrections::{Step, routes};
+use super::hosts_settings::{Hosts, Upstream};
+use super::inventory_text::{Draft, in_order};
 use super::kind::{SourceKind, detect, of_stream};
 use super::layers::Layers;
-use super::page::Page;
-use super::reading::Reading;
-use super::sheet::At;
-use super::tidy::{Hop, ways};
-use super::write::{Draft, in_order};
+use super::mirrors::factor;
+use super::place::At;
+use super::readers::Reading;
+use super::source_file::SourceFile;
 use super::{hosts, k3s, talhelper, talos};
 use crate::finding::{Code, Problem, Severity};
 use crate::image::api_host;
@@ -72,25 +72,25 @@ pub fn import(sources: &[Source], options: &Options) -> Imported {
         sources.iter().map(|source| open(source, options, &mut reading, &mut refused)).collect();
     let configs = parsed.iter().filter(|(_, kind, _)| *kind == Some(SourceKind::MachineConfig)).count();
     for (source, found, stream) in &parsed {
-        let page = Page::new(&source.name, &source.text);
+        let file = SourceFile::new(&source.name, &source.text);
         kind = kind.or(*found);
         match (found, stream) {
-            (Some(SourceKind::Containerd), _) => hosts::read(&mut reading, &page),
+            (Some(SourceKind::Containerd), _) => hosts::read(&mut reading, &file),
             (Some(SourceKind::Talhelper), Some(stream)) => {
                 stream
                     .documents
                     .iter()
-                    .for_each(|document| talhelper::read(&mut reading, &page, &document.root));
+                    .for_each(|document| talhelper::read(&mut reading, &file, &document.root));
             }
             (Some(SourceKind::K3s), Some(stream)) => {
-                stream.documents.iter().for_each(|document| k3s::read(&mut reading, &page, &document.root));
+                stream.documents.iter().for_each(|document| k3s::read(&mut reading, &file, &document.root));
             }
-            (Some(kind), Some(stream)) => talos::read(&mut reading, &page, stream, *kind, configs < 2),
+            (Some(kind), Some(stream)) => talos::read(&mut reading, &file, stream, *kind, configs < 2),
             _ => {}
         }
     }
     let silent = !reading.findings.0.iter().any(|problem| problem.code.severity() == Severity::Error);
-    if silent && reading.sheets.iter().all(|(_, sheet)| sheet.is_empty()) {
+    if silent && reading.declared.iter().all(|(_, declared)| declared.is_empty()) {
         let top = At::top(sources.first().map_or("", |source| &source.name));
         reading.findings.add(Code::MissingField, &top, "nothing is said about registries");
     }
@@ -112,7 +112,7 @@ fn open<'s>(
     reading: &mut Reading,
     refused: &mut bool,
 ) -> (&'s Source, Option<SourceKind>, Option<Stream>) {
-    let page = Page::new(&source.name, &source.text);
+    let file = SourceFile::new(&source.name, &source.text);
     if options.kind.or_else(|| detect(&source.text)) == Some(SourceKind::Containerd) {
         return (source, Some(SourceKind::Containerd), None);
     }
@@ -133,7 +133,7 @@ fn open<'s>(
     match parsed {
         Err(error) => {
             *refused = true;
-            page.syntax(&error, &mut reading.findings);
+            file.syntax(&error, &mut reading.findings);
             (source, None, None)
         }
         Ok(stream) => {
@@ -141,8 +141,7 @@ fn open<'s>(
             if kind.is_none() {
                 let top = At::top(&source.name);
                 let known = "a machine config, a patch, registry documents, talconfig.yaml, registries.yaml or hosts.toml";
-                let problem =
-                    reading.findings.add(Code::MissingField, &top, "this is no file that can be imported");
+                let problem = reading.findings.add(Code::MissingField, &top, "this file cannot be imported");
                 problem.help = Some(format!("give {known}"));
             }
             (source, kind, Some(stream))
@@ -152,28 +151,30 @@ fn open<'s>(
 
 /// Builds the inventory from what was read.
 fn inventory(reading: &mut Reading, options: &Options) -> Option<String> {
-    if reading.sheets.iter().all(|(_, sheet)| sheet.is_empty()) {
+    if reading.declared.iter().all(|(_, declared)| declared.is_empty()) {
         return None;
     }
-    let sheets = reading.sheets.clone();
-    let tidied =
-        sheets.iter().map(|(scope, sheet)| (scope.clone(), ways(sheet, &mut reading.findings))).collect();
+    let declared = reading.declared.clone();
+    let tidied = declared
+        .iter()
+        .map(|(scope, declared)| (scope.clone(), routes(declared, &mut reading.findings)))
+        .collect();
     let layers = Layers::new(tidied, &reading.nodes, &mut reading.findings);
 
     let (mut uses, mut upstreams) = (Vec::new(), BTreeMap::<String, Upstream>::new());
     let (mut https, mut http) = (BTreeSet::new(), BTreeSet::new());
-    for (registry, way) in layers.all().flat_map(in_order) {
-        for hop in &way.hops {
-            match hop {
-                Hop::Mirror(listed) => {
+    for (registry, route) in layers.all().flat_map(in_order) {
+        for step in &route.steps {
+            match step {
+                Step::Mirror(listed) => {
                     let hosts = if listed.value.is_plain_http() { &mut http } else { &mut https };
                     hosts.insert(listed.value.host().to_owned());
                     uses.push((registry.clone(), listed.value.clone()));
                 }
-                Hop::Upstream(None) => {
+                Step::Upstream(None) => {
                     https.insert(api_host(registry).to_owned());
                 }
-                Hop::Upstream(Some(url)) => {
+                Step::Upstream(Some(url)) => {
                     http.insert(api_host(registry).to_owned());
                     upstreams.entry(registry.clone()).or_default().url = Some(url.clone());
                 }
@@ -181,7 +182,7 @@ fn inventory(reading: &mut Reading, options: &Options) -> Option<String> {
         }
     }
     let mut mirrors = factor(&uses);
-    let registries = layers.all().flat_map(|ways| ways.keys().cloned()).collect();
+    let registries = layers.all().flat_map(|routes| routes.keys().cloned()).collect();
     let mut all = Hosts { mirrors: &mut mirrors, registries, upstreams, https, http };
     all.assign(reading);
     let upstreams = all.upstreams;

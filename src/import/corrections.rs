@@ -1,8 +1,9 @@
 use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
 
-use super::page::Findings;
-use super::sheet::{At, Listed, Located, Sheet, is_reference, reference};
+use super::declared::{Declared, Listed, is_reference, reference};
+use super::place::{At, Located};
+use super::source_file::Findings;
 use crate::finding::{Code, did_you_mean};
 use crate::image::{
     DOCKER_HUB, DOCKER_HUB_API, RegistryHost, RegistryHostError, api_host, is_docker_hub_alias,
@@ -38,7 +39,7 @@ const MEANT: [(&str, &str); 7] = [
 
 /// One step on the way of a pull.
 #[derive(Clone, Debug)]
-pub(super) enum Hop {
+pub(super) enum Step {
     /// The registry itself; the URL where it is not `https://` and its API's host.
     Upstream(Option<String>),
     /// Another host.
@@ -47,15 +48,15 @@ pub(super) enum Hop {
 
 /// The way of a registry's images: what is tried in order, and whether the upstream comes last by itself.
 #[derive(Clone, Debug)]
-pub(super) struct Way {
-    pub(super) hops: Vec<Hop>,
+pub(super) struct PullRoute {
+    pub(super) steps: Vec<Step>,
     pub(super) never: bool,
     /// Whether it takes the place of what is there.
     pub(super) replaces: bool,
     pub(super) at: At,
 }
 
-impl Hop {
+impl Step {
     /// Returns what two hops are told apart by.
     pub(super) fn key(&self) -> (String, String) {
         match self {
@@ -65,12 +66,12 @@ impl Hop {
     }
 }
 
-impl Way {
+impl PullRoute {
     /// Adds hops behind those that are there, as a strategic merge patch does.
     pub(super) fn append(&mut self, other: &Self) {
-        for hop in &other.hops {
-            if !self.hops.iter().any(|own| own.key() == hop.key()) {
-                self.hops.push(hop.clone());
+        for step in &other.steps {
+            if !self.steps.iter().any(|own| own.key() == step.key()) {
+                self.steps.push(step.clone());
             }
         }
         self.never |= other.never;
@@ -78,19 +79,19 @@ impl Way {
 
     /// Tells whether two ways are one.
     pub(super) fn same(&self, other: &Self) -> bool {
-        self.never == other.never && self.hops.iter().map(Hop::key).eq(other.hops.iter().map(Hop::key))
+        self.never == other.never && self.steps.iter().map(Step::key).eq(other.steps.iter().map(Step::key))
     }
 }
 
 /// Corrects what a sheet says about mirrors, and says what was wrong.
-pub(super) fn ways(sheet: &Sheet, findings: &mut Findings) -> BTreeMap<String, Way> {
-    let mut ways = BTreeMap::new();
-    for (name, mirror) in &sheet.mirrors {
+pub(super) fn routes(declared: &Declared, findings: &mut Findings) -> BTreeMap<String, PullRoute> {
+    let mut routes = BTreeMap::new();
+    for (name, mirror) in &declared.mirrors {
         let Some(registry) = registry(name, &mirror.at, findings) else { continue };
-        let way = Way { replaces: sheet.replaces, ..way(&registry, mirror, findings) };
-        match ways.entry(registry) {
+        let route = PullRoute { replaces: declared.replaces, ..route(&registry, mirror, findings) };
+        match routes.entry(registry) {
             Entry::Vacant(entry) => {
-                entry.insert(way);
+                entry.insert(route);
             }
             Entry::Occupied(entry) => {
                 let message =
@@ -99,7 +100,7 @@ pub(super) fn ways(sheet: &Sheet, findings: &mut Findings) -> BTreeMap<String, W
             }
         }
     }
-    ways
+    routes
 }
 
 /// Returns the name that image references use for a registry.
@@ -135,7 +136,8 @@ fn registry(name: &str, at: &At, findings: &mut Findings) -> Option<String> {
         }
         (wrong, Ok(_)) => {
             let reason = wrong.err().filter(|error| *error != RegistryHostError::Empty);
-            let problem = findings.add(Code::RegistryName, at, format!("`{name}` is no name of a registry"));
+            let problem =
+                findings.add(Code::RegistryName, at, format!("`{name}` is not a valid registry name"));
             problem.reason = reason.map(|error| error.to_string());
             problem.help = Some(format!("image references use `{meant}`, and so does the inventory"));
             Some(meant)
@@ -144,7 +146,7 @@ fn registry(name: &str, at: &At, findings: &mut Findings) -> Option<String> {
             let problem = findings.add(
                 Code::RegistryName,
                 at,
-                format!("`{name}` is no name of a registry, and is left out"),
+                format!("`{name}` is not a valid registry name, and is left out"),
             );
             problem.reason = Some(error.to_string());
             None
@@ -152,9 +154,10 @@ fn registry(name: &str, at: &At, findings: &mut Findings) -> Option<String> {
     }
 }
 
-fn way(registry: &str, mirror: &Located<Listed>, findings: &mut Findings) -> Way {
+fn route(registry: &str, mirror: &Located<Listed>, findings: &mut Findings) -> PullRoute {
     let mixed = mixed_override(mirror, findings);
-    let mut way = Way { hops: Vec::new(), never: mirror.value.never, replaces: false, at: mirror.at.clone() };
+    let mut route =
+        PullRoute { steps: Vec::new(), never: mirror.value.never, replaces: false, at: mirror.at.clone() };
     let mut seen: Vec<(String, String)> = Vec::new();
     for listed in &mirror.value.endpoints {
         let Some(endpoint) = endpoint(registry, listed, mixed, findings) else { continue };
@@ -166,21 +169,21 @@ fn way(registry: &str, mirror: &Located<Listed>, findings: &mut Findings) -> Way
             continue;
         }
         seen.push(key);
-        way.hops.push(hop(registry, endpoint, &listed.at));
+        route.steps.push(step(registry, endpoint, &listed.at));
     }
-    let only = way.hops.len() == 1;
-    if let (Some(Hop::Upstream(None)), Some(last)) = (way.hops.last(), mirror.value.endpoints.last())
-        && !way.never
+    let only = route.steps.len() == 1;
+    if let (Some(Step::Upstream(None)), Some(last)) = (route.steps.last(), mirror.value.endpoints.last())
+        && !route.never
         && !only
     {
         let message = format!("the upstream of {registry} is listed, and Talos tries it last by itself");
         findings.add(Code::RedundantUpstream, &last.at, message).help = Some("it is left out".to_owned());
-        way.hops.pop();
+        route.steps.pop();
     }
-    if way.never && way.hops.is_empty() {
-        way.never = false; // found before, as NoEndpoint, or made so by what was left out
+    if route.never && route.steps.is_empty() {
+        route.never = false; // found before, as NoEndpoint, or made so by what was left out
     }
-    way
+    route
 }
 
 /// Tells whether one `overridePath` was written over endpoints that need different ones, and says so.
@@ -320,10 +323,10 @@ fn foreign(registry: &str, endpoint: &Endpoint, at: &At, findings: &mut Findings
     }
 }
 
-fn hop(registry: &str, endpoint: Endpoint, at: &At) -> Hop {
+fn step(registry: &str, endpoint: Endpoint, at: &At) -> Step {
     if endpoint.host() == api_host(registry) && endpoint.prefix() == "/v2" {
         let http = endpoint.is_plain_http().then(|| format!("http://{}", endpoint.host()));
-        return Hop::Upstream(http);
+        return Step::Upstream(http);
     }
-    Hop::Mirror(Located { value: endpoint, at: at.clone() })
+    Step::Mirror(Located { value: endpoint, at: at.clone() })
 }

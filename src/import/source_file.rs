@@ -1,6 +1,6 @@
 use std::ops::Range;
 
-use super::sheet::At;
+use super::place::At;
 use crate::finding::{Code, Problem, Problems};
 use crate::secret::without_userinfo;
 use crate::yaml::{LineIndex, Node, ParseError, Position, Style, Value};
@@ -28,8 +28,8 @@ impl Findings {
 
 /// A text that is read, and how its lines lie in the user's file: an inline patch is a text within a text.
 #[derive(Debug)]
-pub(super) struct Page<'a> {
-    pub(super) file: &'a str,
+pub(super) struct SourceFile<'a> {
+    pub(super) name: &'a str,
     pub(super) text: &'a str,
     lines: LineIndex<'a>,
     lift: Lift,
@@ -48,14 +48,14 @@ enum Lift {
     Point(Position),
 }
 
-impl<'a> Page<'a> {
+impl<'a> SourceFile<'a> {
     /// Takes a file.
-    pub(super) fn new(file: &'a str, text: &'a str) -> Self {
-        Self { file, text, lines: LineIndex::new(text), lift: Lift::Same }
+    pub(super) fn new(name: &'a str, text: &'a str) -> Self {
+        Self { name, text, lines: LineIndex::new(text), lift: Lift::Same }
     }
 
     /// Takes the text of a scalar.
-    pub(super) fn within<'n>(&'n self, node: &'n Node) -> Option<Page<'n>> {
+    pub(super) fn within<'n>(&'n self, node: &'n Node) -> Option<SourceFile<'n>> {
         let Value::Scalar(scalar) = &node.value else { return None };
         let lift = match scalar.style {
             Style::Literal => self.block(node, &scalar.text),
@@ -63,7 +63,7 @@ impl<'a> Page<'a> {
                 Lift::Point(self.position(node.span.start))
             }
         };
-        Some(Page { file: self.file, text: &scalar.text, lines: LineIndex::new(&scalar.text), lift })
+        Some(SourceFile { name: self.name, text: &scalar.text, lines: LineIndex::new(&scalar.text), lift })
     }
 
     fn block(&self, node: &Node, inner: &str) -> Lift {
@@ -91,12 +91,12 @@ impl<'a> Page<'a> {
 
     /// Returns the place of a span, under a path.
     pub(super) fn at(&self, span: &Range<usize>, path: impl Into<String>) -> At {
-        At { file: self.file.to_owned(), position: self.position(span.start), path: path.into() }
+        At { file: self.name.to_owned(), position: self.position(span.start), path: path.into() }
     }
 
     /// Starts findings of this text alone; [`Page::keep`] carries them over.
     pub(super) fn problems(&self) -> Problems<'a> {
-        Problems::new(self.file, self.text)
+        Problems::new(self.name, self.text)
     }
 
     /// Carries findings over, to where they are in the user's file.
@@ -107,7 +107,7 @@ impl<'a> Page<'a> {
         }
     }
 
-    /// Reports a text that is no YAML.
+    /// Reports a text that is not YAML.
     pub(super) fn syntax(&self, error: &ParseError, findings: &mut Findings) {
         let mut problems = self.problems();
         problems.add_syntax(error);

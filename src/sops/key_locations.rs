@@ -107,15 +107,14 @@ fn read(out: &mut Identities, path: &Path, variable: &str, kind: Kind, missing: 
             out.missed(&location, None);
             out.add_sealed(bytes.to_vec(), &location);
         }
-        (Err(_), Kind::Age | Kind::Ssh) => out.missed(&location, Some("this is no text".to_owned())),
+        (Err(_), Kind::Age | Kind::Ssh) => out.missed(&location, Some("this is not text".to_owned())),
     }
 }
 
 /// Runs a command without a shell, once for every recipient, and adds what it prints.
 fn run(out: &mut Identities, command: &str, variable: &str, kind: Kind, recipients: &[String]) {
-    let words = match split_words(command) {
-        Ok(words) => words,
-        Err(reason) => return out.missed(variable, Some(reason.to_owned())),
+    let Ok(words) = shell_words::split(command) else {
+        return out.missed(variable, Some("a quote is not closed".to_owned()));
     };
     let Some((program, arguments)) = words.split_first() else {
         return out.missed(variable, Some("the command is empty".to_owned()));
@@ -143,7 +142,7 @@ fn run(out: &mut Identities, command: &str, variable: &str, kind: Kind, recipien
             (Ok(text), Kind::Age) => out.add(text, variable),
             (Ok(text), Kind::Ssh) => out.add_ssh(text, variable),
             (Err(_), Kind::Age | Kind::Ssh) => {
-                out.missed(variable, Some("what it printed is no text".to_owned()));
+                out.missed(variable, Some("what it printed is not text".to_owned()));
             }
         }
         seen.push(output);
@@ -160,28 +159,6 @@ fn one_a_line(keys: &str) -> Zeroizing<String> {
         }
     });
     Zeroizing::new(lines.collect::<Vec<_>>().join("\n"))
-}
-
-/// Splits a command as a shell would: quotes and backslashes, but nothing is expanded.
-fn split_words(command: &str) -> Result<Vec<String>, &'static str> {
-    let (mut words, mut word, mut quote) = (Vec::new(), None::<String>, None);
-    let mut chars = command.chars();
-    while let Some(c) = chars.next() {
-        match (c, quote) {
-            ('\\', None | Some('"')) => {
-                word.get_or_insert_default().push(chars.next().ok_or("a backslash stands at its end")?);
-            }
-            (c, Some(open)) if c == open => quote = None,
-            ('"' | '\'', None) => {
-                quote = Some(c);
-                word.get_or_insert_default();
-            }
-            (c, None) if c.is_whitespace() => words.extend(word.take()),
-            (c, _) => word.get_or_insert_default().push(c),
-        }
-    }
-    words.extend(word);
-    if quote.is_some() { Err("a quote is not closed") } else { Ok(words) }
 }
 
 #[cfg(test)]
@@ -204,9 +181,12 @@ mod tests {
     }
 
     #[test]
-    fn words_are_split_as_a_shell_does() {
-        assert_eq!(split_words(r#"pass 'a b'"c" d\ e """#).unwrap(), ["pass", "a bc", "d e", ""]);
-        assert!(split_words("a 'b").is_err() && split_words("a \\").is_err());
+    fn words_are_split_as_google_shlex_does() {
+        let words = |text: &str| shell_words::split(text).unwrap();
+        assert_eq!(words(r#"pass 'a b'"c" d\ e """#), ["pass", "a bc", "d e", ""]);
+        // sops splits with google/shlex, to which `#` at the beginning of a word is a comment.
+        assert_eq!(words("a # b\nc d#e"), ["a", "c", "d#e"]);
+        assert!(shell_words::split("a 'b").is_err());
     }
 
     #[cfg(target_os = "linux")]

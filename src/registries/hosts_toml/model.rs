@@ -1,6 +1,6 @@
-use super::endpoint::Endpoint;
-use super::model::{Mirror, Registries};
-use super::version::TalosVersion;
+use super::super::endpoint::Endpoint;
+use super::super::model::{Mirror, Registries};
+use super::super::version::TalosVersion;
 use crate::image::{DOCKER_HUB, DOCKER_HUB_API};
 
 /// Where containerd looks for a directory a registry.
