@@ -2,10 +2,11 @@
 
 mod admin;
 pub mod auth;
+mod backoff;
 mod command;
 pub mod config;
-mod evict;
 mod glob;
+mod memory;
 pub mod mirror_config;
 pub mod observe;
 mod refusal;
@@ -16,7 +17,7 @@ mod service_manager;
 
 pub mod store;
 
-pub mod flight;
+pub mod download;
 
 pub mod upstream;
 

@@ -9,7 +9,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use super::auth::Verifier;
 use super::config::{Config, ConfigSource, LoadError};
 use super::observe::Metrics;
-use super::service::{Service, World};
+use super::service::{Service, Snapshot};
 use super::service_manager::{notify_ready, notify_reloading};
 use super::store::{FsStore, Origin, Pins};
 use crate::http::Certificate;
@@ -101,12 +101,12 @@ impl Reload {
         for what in fixed(&self.started, &loaded.config) {
             tracing::warn!("a change of `{what}` takes effect at the next start");
         }
-        let before = self.service.world();
+        let before = self.service.snapshot();
         let pins = pins(&loaded.config);
-        match World::new(loaded.config, Some(&before), &self.http, &self.metrics) {
-            Ok(world) => {
+        match Snapshot::new(loaded.config, Some(&before), &self.http, &self.metrics) {
+            Ok(snapshot) => {
                 self.store.set_pins(pins);
-                self.service.replace(world);
+                self.service.replace(snapshot);
                 tracing::info!("read the configuration again");
             }
             Err(error) => tracing::error!(%error, "the configuration stays as it was"),

@@ -13,10 +13,10 @@ use tokio::task::JoinSet;
 use super::admin::AdminSocket;
 use super::auth::{Anonymous, AuthGate, UsersError, Verifier};
 use super::config::{Authenticate, Config, ConfigSource};
-use super::flight::{Flights, Rules};
+use super::download::{Downloads, Policy};
 use super::observe::{AdminEndpoint, Health, Metrics};
 use super::reload::{Reload, pins};
-use super::service::{Service, World};
+use super::service::{Service, Snapshot};
 use super::service_manager::{notify_ready, notify_stopping};
 use super::store::{FsConfig, FsStore, Store};
 use crate::http::{Drained, Observer, Server, ServerConfig, ServerError};
@@ -30,7 +30,7 @@ const SAMPLE: Duration = Duration::from_secs(2);
 pub struct CacheServer {
     folder: PathBuf,
     store: Arc<FsStore>,
-    downloads: Flights,
+    downloads: Downloads,
     metrics: Arc<Metrics>,
     health: Arc<Health>,
     gate: Arc<AuthGate<Service>>,
@@ -83,15 +83,15 @@ impl CacheServer {
     pub async fn start(config: Config, source: ConfigSource, folder: PathBuf) -> Result<Self, StartError> {
         let store = Arc::new(open(&config, &folder).await?);
         let (metrics, health) = (Arc::new(Metrics::new()), Arc::new(Health::default()));
-        let rules = Rules { fills: config.limits.fills, ..Rules::default() };
-        let downloads = Flights::new(Arc::clone(&store) as Arc<dyn Store>, rules);
+        let policy = Policy { fills: config.limits.fills, ..Policy::default() };
+        let downloads = Downloads::new(Arc::clone(&store) as Arc<dyn Store>, policy);
         let http = Http::new(&HttpSettings::default()).map_err(StartError::Client)?;
-        let world = World::new(config.clone(), None, &http, &metrics)?;
+        let snapshot = Snapshot::new(config.clone(), None, &http, &metrics)?;
         let service = Service::new(
             Arc::clone(&store) as Arc<dyn Store>,
             downloads.clone(),
             Arc::clone(&metrics),
-            world,
+            snapshot,
         );
         let verifier = config.htpasswd.clone().map(Verifier::read).transpose()?.map(Arc::new);
         let anonymous = match config.authenticate {
@@ -184,7 +184,7 @@ async fn open(config: &Config, folder: &std::path::Path) -> Result<FsStore, Star
 }
 
 /// Takes the metrics that store and downloads do not report by themselves; never ends.
-async fn sample(store: Arc<FsStore>, downloads: Flights, metrics: Arc<Metrics>, health: Arc<Health>) {
+async fn sample(store: Arc<FsStore>, downloads: Downloads, metrics: Arc<Metrics>, health: Arc<Health>) {
     let mut ticks = tokio::time::interval(SAMPLE);
     loop {
         ticks.tick().await;

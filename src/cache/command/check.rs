@@ -5,7 +5,7 @@ use super::args::ConfigArgs;
 use super::runtime::runtime;
 use crate::cache::observe::Metrics;
 use crate::cache::server::StartError;
-use crate::cache::service::World;
+use crate::cache::service::Snapshot;
 use crate::cache::upstream::Checked;
 use crate::image::RegistryHost;
 use crate::oci::{Http, HttpSettings};
@@ -71,10 +71,10 @@ pub(super) fn run(ui: &mut Ui, args: &CheckArgs) -> Result<Exit, CliError> {
     }
     let runtime = runtime()?;
     let http = Http::new(&HttpSettings::default()).map_err(StartError::Client)?;
-    let world = World::new(loaded.config, None, &http, &std::sync::Arc::new(Metrics::new()))
+    let snapshot = Snapshot::new(loaded.config, None, &http, &std::sync::Arc::new(Metrics::new()))
         .map_err(StartError::Upstream)?;
     let rows: Vec<Row> = runtime.block_on(async {
-        let checks = world.upstreams().map(async |(registry, upstream)| {
+        let checks = snapshot.upstreams().map(async |(registry, upstream)| {
             let checked = upstream.check().await.into_iter();
             checked.map(|checked| Row { registry: registry.clone(), checked }).collect::<Vec<_>>()
         });
