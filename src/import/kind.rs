@@ -73,8 +73,7 @@ pub fn detect(text: &str) -> Option<SourceKind> {
         let key = line.split_once('=').map(|(key, _)| key.trim_end());
         line.starts_with("[host") || matches!(key, Some("server" | "capabilities"))
     };
-    kind.or_else(|| super::toml_files::detect(text))
-        .or_else(|| text.lines().any(toml).then_some(SourceKind::Containerd))
+    kind.or_else(|| of_toml(text)).or_else(|| text.lines().any(toml).then_some(SourceKind::Containerd))
 }
 
 /// Finds out what a parsed text is.
@@ -105,7 +104,7 @@ pub(super) fn of_stream(stream: &Stream) -> Option<SourceKind> {
     // Values have registries where Talos has none.
     let values = |root: &Node| {
         let (patch, document) = (root.get("machine").is_some(), matches!(Role::of(root), Role::Registry(..)));
-        !patch && !document && root.get("apiVersion").is_none() && super::shapes::holds_registries(root)
+        !patch && !document && root.get("apiVersion").is_none() && holds_registries(root)
     };
     if roots().any(values) {
         return Some(SourceKind::HelmValues);
@@ -151,4 +150,30 @@ pub(super) fn is_patch_list(node: &Node) -> bool {
 pub(super) fn is_resource(root: &Node) -> bool {
     let kind = root.at(&["metadata", "type"]).and_then(Node::as_str);
     root.get("spec").is_some() && kind.is_some_and(|kind| kind.to_lowercase().starts_with("machineconfig"))
+}
+
+/// Tells whether a node is a block of registries, Talos' or k3s'.
+pub(super) fn is_block(node: &Node) -> bool {
+    ["mirrors", "config", "configs"].iter().any(|key| node.get(key).is_some_and(Node::is_mapping))
+}
+
+/// Tells whether registries stand anywhere in a tree.
+fn holds_registries(node: &Node) -> bool {
+    node.get("registries").is_some_and(is_block)
+        || node.entries().iter().any(|entry| holds_registries(&entry.value))
+        || node.items().iter().any(holds_registries)
+        || node.as_str().is_some_and(|text| {
+            text.contains('\n') && (text.contains("registries:") || text.contains("RegistryMirrorConfig"))
+        })
+}
+
+/// Finds out which of containerd's and podman's files a text is.
+fn of_toml(text: &str) -> Option<SourceKind> {
+    let begins = |word: &str| text.lines().any(|line| line.trim_start().starts_with(word));
+    if begins("[[registry]]") || begins("[[registry.mirror]]") || begins("unqualified-search-registries") {
+        return Some(SourceKind::Podman);
+    }
+    let plugin =
+        text.lines().any(|line| line.trim_start().starts_with("[plugins") && line.contains("registry"));
+    plugin.then_some(SourceKind::ContainerdConfig)
 }

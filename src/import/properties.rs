@@ -112,6 +112,8 @@ fn registries() -> impl Strategy<Value = Registries> {
                 2 => Endpoint::new(format!("{host}/v2/proxy-{name}"), true),
                 3 => Endpoint::new(format!("{host}/v2/a/b"), true),
                 4 => Endpoint::new(format!("{host}/v2/hub"), true),
+                // `*` has no host of its own.
+                _ if name == "*" => Endpoint::new(host, false),
                 _ => Endpoint::new(format!("https://{}", api_host(name)), false),
             }
         })

@@ -1,5 +1,5 @@
 use super::k3s;
-use super::kind::{SourceKind, is_patch_list};
+use super::kind::{SourceKind, is_block, is_patch_list};
 use super::place::At;
 use super::readers::{NodeInfo, Purpose, Reading, Role, Scope};
 use super::source_file::SourceFile;
@@ -213,21 +213,6 @@ fn values(reading: &mut Reading, file: &SourceFile<'_>, node: &Node, path: &str)
             talos::patch(reading, &inner, &Scope::All);
         }
     }
-}
-
-/// Tells whether a node is a block of registries, Talos' or k3s'.
-pub(super) fn is_block(node: &Node) -> bool {
-    ["mirrors", "config", "configs"].iter().any(|key| node.get(key).is_some_and(Node::is_mapping))
-}
-
-/// Tells whether registries stand anywhere in a tree.
-pub(super) fn holds_registries(node: &Node) -> bool {
-    node.get("registries").is_some_and(is_block)
-        || node.entries().iter().any(|entry| holds_registries(&entry.value))
-        || node.items().iter().any(holds_registries)
-        || node.as_str().is_some_and(|text| {
-            text.contains('\n') && (text.contains("registries:") || text.contains("RegistryMirrorConfig"))
-        })
 }
 
 fn block(reading: &mut Reading, file: &SourceFile<'_>, node: &Node, path: &str) {

@@ -145,14 +145,3 @@ fn table<'t>(reading: &mut Reading, file: &SourceFile<'t>) -> Option<DeTable<'t>
         }
     }
 }
-
-/// Finds out which of containerd's and podman's files a text is.
-pub(super) fn detect(text: &str) -> Option<super::kind::SourceKind> {
-    let begins = |word: &str| text.lines().any(|line| line.trim_start().starts_with(word));
-    if begins("[[registry]]") || begins("[[registry.mirror]]") || begins("unqualified-search-registries") {
-        return Some(super::kind::SourceKind::Podman);
-    }
-    let plugin =
-        text.lines().any(|line| line.trim_start().starts_with("[plugins") && line.contains("registry"));
-    plugin.then_some(super::kind::SourceKind::ContainerdConfig)
-}

@@ -188,7 +188,7 @@ fn the_schema_validates_inventories() {
     }
     for source in ["origin.yaml", "legacy.yaml", "k3s.yaml", "talconfig.yaml", "defects.yaml"] {
         let path = repository("tests/data/import").join(source);
-        let text = Place::new().args(&["import", "-q", path.to_str().unwrap()]).ok();
+        let text = Place::new().args(&["import", "-q", path.to_str().unwrap()]).ran().stdout;
         assert_eq!(check(&text), Ok(()), "{source}");
     }
     assert!(check("mirrors: {h: {kind: harbor, url: 'https://h', sevres: [x]}}\n").is_err());
