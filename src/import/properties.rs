@@ -83,12 +83,10 @@ fn plain(mut registries: Registries) -> Registries {
     // Without `*`, a registry that is mirrored to itself has what it would have anyway; with it, one that is mirrored as
     // `*` is.
     let wild = registries.mirrors.get("*").cloned();
-    registries.mirrors.retain(|name, mirror| match &wild {
-        Some(wild) => name == "*" || mirror != wild,
-        None => {
-            let own = Endpoint::new(format!("https://{}/v2", api_host(name)), true);
-            mirror.skip_fallback || mirror.endpoints != [own]
-        }
+    registries.mirrors.retain(|name, mirror| {
+        let own = Endpoint::new(format!("https://{}/v2", api_host(name)), true);
+        let itself = !mirror.skip_fallback && mirror.endpoints == [own];
+        wild.as_ref().map_or(!itself, |wild| name == "*" || mirror != wild)
     });
     registries
 }

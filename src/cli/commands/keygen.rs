@@ -33,17 +33,15 @@ pub(crate) struct KeygenArgs {
 pub(crate) fn run(ui: &mut Ui, args: KeygenArgs) -> Result<Exit, CliError> {
     let kind = if args.post_quantum { KeyKind::PostQuantum } else { KeyKind::Classic };
     let key = new_key_pair(kind, &jiff::Zoned::now(), &mut os_random);
-    match &args.output {
-        Some(path) => {
-            file::create(path, key.file.expose().as_bytes())?;
-            ui.note(&format!("Public key: {}", key.recipient));
-        }
-        None => {
-            if !std::io::stdout().is_terminal() {
-                ui.note(&format!("Public key: {}", key.recipient));
-            }
-            ui.result(key.file.expose())?;
-        }
+    let shown = format!("Public key: {}", key.recipient);
+    if let Some(path) = &args.output {
+        file::create(path, key.file.expose().as_bytes())?;
+        ui.note(&shown);
+        return Ok(exit::OK);
     }
+    if !std::io::stdout().is_terminal() {
+        ui.note(&shown);
+    }
+    ui.result(key.file.expose())?;
     Ok(exit::OK)
 }
