@@ -10,12 +10,14 @@ use tokio::task::AbortHandle;
 
 use super::config::Limits;
 use super::observer::Observer;
+use super::proxies::TrustedProxies;
 
 /// All connections there are: how many, and which of them only wait.
 #[derive(Debug)]
 pub(super) struct Connections {
     most: usize,
     per_address: Option<usize>,
+    proxies: TrustedProxies,
     observer: Arc<dyn Observer>,
     inner: Mutex<Inner>,
     draining: AtomicBool,
@@ -63,10 +65,11 @@ impl Aborter {
 }
 
 impl Connections {
-    pub(super) fn new(limits: &Limits, observer: Arc<dyn Observer>) -> Arc<Self> {
+    pub(super) fn new(limits: &Limits, proxies: TrustedProxies, observer: Arc<dyn Observer>) -> Arc<Self> {
         Arc::new(Self {
             most: limits.connections.max(1),
             per_address: limits.per_address,
+            proxies,
             observer,
             inner: Mutex::default(),
             draining: AtomicBool::new(false),
@@ -85,7 +88,7 @@ impl Connections {
     pub(super) fn admit(self: &Arc<Self>, address: IpAddr, now: u64) -> Option<Slot> {
         let mut inner = self.inner();
         let of_address = inner.by_address.get(&address).copied().unwrap_or(0);
-        if self.per_address.is_some_and(|most| of_address >= most) {
+        if self.per_address.is_some_and(|most| of_address >= most) && !self.proxies.contains(address) {
             self.observer.refused();
             return None;
         }
@@ -226,7 +229,11 @@ mod tests {
     const B: IpAddr = IpAddr::V6(std::net::Ipv6Addr::LOCALHOST);
 
     fn connections(connections: usize, per_address: Option<usize>) -> Arc<Connections> {
-        Connections::new(&Limits { connections, per_address, ..Limits::default() }, Arc::new(Unobserved))
+        Connections::new(
+            &Limits { connections, per_address, ..Limits::default() },
+            TrustedProxies::default(),
+            Arc::new(Unobserved),
+        )
     }
 
     #[derive(Debug)]

@@ -165,7 +165,8 @@ struct Running {
 impl Running {
     fn new(limits: Limits, tls: Option<TlsFiles>) -> Self {
         let metrics = Arc::new(Metrics::new());
-        let config = ServerConfig { listen: vec!["127.0.0.1:0".parse().unwrap()], tls, limits };
+        let listen = vec!["127.0.0.1:0".parse().unwrap()];
+        let config = ServerConfig { tls, limits, ..ServerConfig::new(listen) };
         let server = Server::bind(config, Arc::clone(&metrics) as Arc<dyn Observer>).unwrap();
         let address = server.addresses()[0];
         let certificate = server.certificate();
