@@ -62,6 +62,7 @@ impl Chunks {
                     }
                 },
                 State::Here(source) => {
+                    source.check(self.left)?;
                     if source.is_ready() {
                         return Poll::Ready(Ok(()));
                     }
@@ -85,20 +86,30 @@ impl Chunks {
                         done?;
                     }
                 },
-                State::Here(source) => match source.take(most)? {
-                    Some(chunk) if chunk.len() as u64 <= self.left => {
-                        self.left -= chunk.len() as u64;
-                        return Poll::Ready(Ok(Some(chunk)));
+                State::Here(source) => {
+                    source.check(self.left)?;
+                    match source.take(most)? {
+                        Some(chunk) => {
+                            self.left -= chunk.len() as u64;
+                            return Poll::Ready(Ok(Some(chunk)));
+                        }
+                        None => self.state = source.waiting(),
                     }
-                    Some(_) => return Poll::Ready(Err(io::ErrorKind::InvalidData.into())),
-                    None => self.state = source.waiting(),
-                },
+                }
             }
         }
     }
 }
 
 impl Source {
+    /// Fails if the piece is longer than what is left of the body.
+    fn check(&self, left: u64) -> io::Result<()> {
+        match &self.piece {
+            Some(piece) if piece.len() > left => Err(io::ErrorKind::InvalidData.into()),
+            Some(_) | None => Ok(()),
+        }
+    }
+
     /// Returns the state in which what comes next is waited for.
     fn waiting(&mut self) -> State {
         let source = Self { piece: self.piece.take(), warm: 0, pieces: self.pieces.take() };

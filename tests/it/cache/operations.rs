@@ -27,23 +27,20 @@ fn the_log_says_why_a_request_was_not_served() {
     upstream.image("a", "1", &[b"layer".to_vec()]);
     upstream.always("/v2/b/", Act::error(403, "DENIED"));
     upstream.always("/v2/c/", Act::error(500, "UNKNOWN"));
-    let cache = Cache::of("docker.io", &upstream.url());
+    let cache = Cache::of("ghcr.io", &upstream.url());
     for (path, parts) in [
-        (
-            "/v2/docker.io/a/manifests/2",
-            ["status=404", "reason=\"manifest unknown", "upstream=\"docker.io\""],
-        ),
-        ("/v2/docker.io/b/manifests/1", ["status=403", "reason=\"upstream denied", "upstream=\"docker.io\""]),
-        ("/v2/docker.io/c/manifests/1", ["status=503", "reason=\"upstream is not", "upstream=\"docker.io\""]),
+        ("/v2/ghcr.io/a/manifests/2", ["status=404", "reason=\"manifest unknown", "upstream=\"ghcr.io\""]),
+        ("/v2/ghcr.io/b/manifests/1", ["status=403", "reason=\"upstream denied", "upstream=\"ghcr.io\""]),
+        ("/v2/ghcr.io/c/manifests/1", ["status=503", "reason=\"upstream is not", "upstream=\"ghcr.io\""]),
         ("/v2/other.example/a/manifests/1?ns=quay.io", ["status=404", "reason=\"no upstream is", "quay.io"]),
-        ("/v2/docker.io/A/manifests/1", ["status=400", "reason=\"invalid repository name", "path"]),
+        ("/v2/ghcr.io/A/manifests/1", ["status=400", "reason=\"invalid repository name", "path"]),
         ("/elsewhere", ["status=404", "reason=\"nothing is served under this path\"", "path"]),
     ] {
         assert!(cache.get(path).status >= 400, "{path}");
         logged(&cache, &parts);
     }
-    assert_eq!(cache.get("/v2/docker.io/a/manifests/1").status, 200);
-    logged(&cache, &["status=200", "/v2/docker.io/a/manifests/1"]);
+    assert_eq!(cache.get("/v2/ghcr.io/a/manifests/1").status, 200);
+    logged(&cache, &["status=200", "/v2/ghcr.io/a/manifests/1"]);
     assert!(!cache.log().lines().any(|line| line.contains("status=200") && line.contains("reason=")));
 }
 
@@ -53,8 +50,8 @@ fn what_a_registry_says_acts_on_no_terminal() {
     let body = "{\"errors\":[{\"code\":\"DENIED\",\"message\":\"\\u001b]0;title\\u0007 \\u001b[2J\\nWARN no line\"}]}";
     let headers = vec![("Content-Type".to_owned(), "application/json".to_owned())];
     upstream.always("/v2/a/", Act::Answer { status: 403, headers, body: body.to_owned() });
-    let cache = Cache::of("docker.io", &upstream.url());
-    assert_eq!(cache.get("/v2/docker.io/a/manifests/1").status, 403);
+    let cache = Cache::of("ghcr.io", &upstream.url());
+    assert_eq!(cache.get("/v2/ghcr.io/a/manifests/1").status, 403);
     logged(&cache, &["status=403"]);
     let log = cache.log();
     assert!(!log.contains(['\u{1b}', '\u{7}']) && !log.lines().any(|line| line.starts_with("WARN")), "{log}");
@@ -66,23 +63,23 @@ fn the_level_of_the_log_changes_while_the_server_runs() {
     let write = |level: &str| {
         let url = upstream.url();
         let text = format!(
-            "apiVersion: talmirror/v1\nkind: Cache\nlog: {{filter: {level}}}\nupstreams: {{docker.io: {{url: '{url}'}}}}\n"
+            "apiVersion: talmirror/v1\nkind: Cache\nlog: {{filter: {level}}}\nupstreams: {{ghcr.io: {{url: '{url}'}}}}\n"
         );
         place.write("cache.yaml", text);
     };
     write("error");
     let config = place.path("cache.yaml").display().to_string();
     let cache = Start::new().args(&["--config", &config]).run();
-    assert_eq!(cache.get("/v2/docker.io/a/manifests/1").status, 404);
+    assert_eq!(cache.get("/v2/ghcr.io/a/manifests/1").status, 404);
     write("info");
     cache.signal("HUP");
     eventually("requests are logged", || {
-        cache.get("/v2/docker.io/b/manifests/1");
-        cache.log().contains("/v2/docker.io/b/manifests/1")
+        cache.get("/v2/ghcr.io/b/manifests/1");
+        cache.log().contains("/v2/ghcr.io/b/manifests/1")
     });
-    assert!(!cache.log().contains("/v2/docker.io/a/manifests/1"), "{}", cache.log());
+    assert!(!cache.log().contains("/v2/ghcr.io/a/manifests/1"), "{}", cache.log());
     let quiet = Start::new().args(&["--config", &config, "--log-level", "error"]).run();
-    quiet.get("/v2/docker.io/a/manifests/1");
+    quiet.get("/v2/ghcr.io/a/manifests/1");
     assert!(!quiet.log().contains("manifests"), "{}", quiet.log());
 }
 
@@ -91,10 +88,10 @@ fn a_trusted_proxy_says_who_the_client_is() {
     let upstream = Upstream::start();
     let header = [("X-Forwarded-For", "198.51.100.1, 192.0.2.7")];
     let trusting =
-        Start::new().upstream("docker.io", &upstream.url()).args(&["--trusted-proxy", "127.0.0.0/8"]).run();
+        Start::new().upstream("ghcr.io", &upstream.url()).args(&["--trusted-proxy", "127.0.0.0/8"]).run();
     trusting.ask("GET", "/v2/", &header);
     logged(&trusting, &["peer=192.0.2.7", "status=200"]);
-    let other = Cache::of("docker.io", &upstream.url());
+    let other = Cache::of("ghcr.io", &upstream.url());
     other.ask("GET", "/v2/", &header);
     logged(&other, &["peer=127.0.0.1", "status=200"]);
 }
@@ -177,8 +174,8 @@ async fn take_nothing(
 fn what_http2_clients_do_not_take_is_not_held_for_them() {
     let upstream = Upstream::start();
     let digest = upstream.blob(noise(8 * MIB, 1));
-    let cache = Cache::of("docker.io", &upstream.url());
-    let path = format!("/v2/docker.io/x/blobs/{digest}");
+    let cache = Cache::of("ghcr.io", &upstream.url());
+    let path = format!("/v2/ghcr.io/x/blobs/{digest}");
     assert_eq!(cache.get(&path).status, 200);
     let before = cache.memory();
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();

@@ -478,7 +478,7 @@ async fn heads_and_pauses_take_only_so_long() {
 
 #[tokio::test]
 async fn those_who_only_wait_make_room() {
-    let server = Running::new(Limits::default(), None);
+    let server = Running::new(Limits { per_address: None, ..Limits::default() }, None);
     // Two thousand send the beginning of a head and then nothing: more than there is room for.
     let mut slow = Vec::new();
     for _ in 0..2000 {
