@@ -518,6 +518,12 @@ async fn too_many_at_work_are_told_so() {
     let limited = Running::new(Limits { per_address: Some(1), ..Limits::default() }, None);
     let mut first = limited.connect().await;
     assert_eq!(first.get("/small").await.1, b"hello\n");
+    // One of the same address makes room as long as it only waits.
+    let mut second = limited.connect().await;
+    assert_eq!(second.get("/small").await.1, b"hello\n");
+    assert_eq!(first.rest().await.unwrap(), "");
+    second.write("GET /wait HTTP/1.1\r\nHost: h\r\n\r\n").await;
+    second.head().await;
     assert!(limited.connect().await.rest().await.unwrap().contains(" 503 "));
 }
 
