@@ -52,7 +52,8 @@ impl Peer {
     /// to pull from (a URL), and `DIR`, an empty folder, in its environment. It serves the upstream's repository as `/v2/a` or as
     /// `/v2/bench.test/a`. A program alone whose name begins with `talmirror-cache` is started as ours is.
     pub fn named(peer: &str, dir: &Path, upstream: &Upstream) -> Self {
-        let (name, command) = peer.split_once('=').unwrap_or_else(|| panic!("--peer {peer}: not NAME=COMMAND"));
+        let (name, command) =
+            peer.split_once('=').unwrap_or_else(|| panic!("--peer {peer}: not NAME=COMMAND"));
         let plain = !name.is_empty() && name.chars().all(|c| c.is_ascii_alphanumeric() || "-_.".contains(c));
         assert!(plain, "--peer {peer}: a name is made of letters, digits, `-`, `_` and `.`");
         let program = Path::new(command);
