@@ -10,7 +10,7 @@ use crate::run::repository;
 const LOCKED: usize = 500;
 
 /// Pages whose paths and names are checked.
-const PAGES: [&str; 1] = [".github/CONTRIBUTING.md"];
+const PAGES: [&str; 2] = [".github/CONTRIBUTING.md", "docs/architecture.md"];
 
 fn read(path: &str) -> String {
     std::fs::read_to_string(repository(path)).unwrap_or_else(|error| panic!("{path}: {error}"))
@@ -35,7 +35,11 @@ fn just_and_ci_have_the_same_steps() {
         steps.split(" | ").filter(|step| *step != "all").map(str::to_owned).collect();
     let functions = all(r"(?m)^([a-z]+)\(\) \{", &script);
     assert!(steps.is_subset(&functions), "{steps:?} are functions of .ci/run: {functions:?}");
-    assert_eq!(all(r"(?m)^#   (?:bash .*|([a-z]+) .*)  ", &script), steps, "the help of .ci/run lists its steps");
+    assert_eq!(
+        all(r"(?m)^#   (?:bash .*|([a-z]+) .*)  ", &script),
+        steps,
+        "the help of .ci/run lists its steps"
+    );
     let called = all(r"@bash \.ci/run ([a-z]+)", &read("justfile"));
     assert_eq!(called, steps, "each recipe of the justfile is a step of .ci/run");
     let jobs = all(r"run: bash \.ci/run ([a-z]+)", &read(".github/workflows/ci.yml"));
