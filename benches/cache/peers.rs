@@ -67,7 +67,7 @@ impl Peer {
         shell.args(["-c", &format!("exec {command}")]).env("PORT", port.to_string()).env("DIR", folder);
         shell.env("UPSTREAM", format!("http://{}", upstream.address));
         let mut peer = Self::start(name, "/v2/a", port, &mut shell);
-        let serves = |base: &str| get(peer.address, &format!("{base}/manifests/t")).bytes == MANIFEST;
+        let serves = |base: &str| get(peer.address, &format!("{base}/manifests/t")).bytes == MANIFEST as u64;
         let base = ["/v2/a", "/v2/bench.test/a"].into_iter().find(|base| serves(base));
         peer.base = base.unwrap_or_else(|| panic!("{name} serves no manifest of the upstream")).to_owned();
         peer

@@ -26,7 +26,7 @@ pub struct Upstream {
 }
 
 /// Length of the manifest.
-pub const MANIFEST: u64 = 1024;
+pub const MANIFEST: usize = 1024;
 const BURST: usize = 64 * 1024;
 
 fn hex(digest: impl AsRef<[u8]>) -> String {
@@ -46,7 +46,7 @@ impl Upstream {
         let mut manifest = format!(
             r#"{{"schemaVersion":2,"mediaType":"application/vnd.oci.image.manifest.v1+json","config":{{"mediaType":"application/vnd.oci.image.config.v1+json","digest":"{config}","size":2}},"layers":[],"annotations":{{"x":""#
         );
-        manifest.push_str(&"x".repeat(MANIFEST as usize - manifest.len() - 3));
+        manifest.push_str(&"x".repeat(MANIFEST - manifest.len() - 3));
         manifest.push_str("\"}}");
         let manifest = manifest.into_bytes();
         let upstream = Arc::new(Self {

@@ -33,6 +33,7 @@ mod secrets;
 mod sim;
 mod simulated;
 mod talos;
+mod template;
 mod terminal;
 mod validate;
 

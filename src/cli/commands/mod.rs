@@ -15,4 +15,5 @@ pub(super) mod nodes;
 pub(super) mod rekey;
 pub(super) mod rotate;
 pub(super) mod schema;
+pub(super) mod template;
 pub(super) mod validate;
