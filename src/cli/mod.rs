@@ -146,6 +146,6 @@ fn run(ui: &mut Ui, global: &Global, command: Command) -> Result<Exit, CliError>
         Command::Rotate(args) => commands::rotate::run(ui, global, args),
         Command::Schema(args) => commands::schema::run(ui, args),
         Command::Completion(args) => commands::completion::run(ui, Cli::command(), &global.inventory, args),
-        Command::Man(args) => commands::man::run(ui, Cli::command(), args),
+        Command::Man(args) => commands::man::run(ui, Cli::command(), exits, args),
     }
 }

@@ -18,7 +18,7 @@ mod words;
 
 pub(crate) use duration::{duration, positive_duration};
 pub(crate) use error::CliError;
-pub(crate) use manual::manual;
+pub(crate) use manual::{Manual, write_manual};
 pub(crate) use output_format::OutputFormat;
 pub(crate) use prompt::{Asking, confirm, new_password, password};
 pub(crate) use table::table;

@@ -53,7 +53,7 @@ fn run(ui: &mut Ui, command: Command) -> Result<Exit, CliError> {
         Command::Stats(args) => stats::run(ui, &args),
         Command::MirrorConfig(args) => mirror_config::run(ui, &args),
         Command::Completion(args) => completion::run(ui, &args),
-        Command::Man(args) => man::run(ui, &args),
+        Command::Man(args) => man::run(ui, exits, &args),
     }
 }
 

@@ -33,20 +33,33 @@ Examples:
 )]
 pub(crate) struct BackupArgs {
     /// The directory that the files go into
-    #[arg(long, env = "TALMIRROR_BACKUP_DIR", value_name = "DIR")]
+    #[arg(long, env = "TALMIRROR_BACKUP_DIR", value_name = "DIR", help_heading = "Output")]
     output_dir: PathBuf,
     /// Write nothing; end with 1 when a file is missing or holds another config
-    #[arg(long, env = "TALMIRROR_CHECK", value_parser = clap::builder::FalseyValueParser::new())]
+    #[arg(long, env = "TALMIRROR_CHECK", value_parser = clap::builder::FalseyValueParser::new(), help_heading = "Output")]
     check: bool,
     #[command(flatten)]
     which: NodeSelection,
     /// An age recipient; with one, those of `.sops.yaml` do not count
-    #[arg(long, env = "TALMIRROR_AGE", value_name = "RECIPIENT", value_delimiter = ',')]
+    #[arg(
+        long,
+        env = "TALMIRROR_AGE",
+        value_name = "RECIPIENT",
+        value_delimiter = ',',
+        help_heading = "Secrets"
+    )]
     age: Vec<String>,
     #[command(flatten)]
     talos: TalosArgs,
     /// How it is printed
-    #[arg(short, long, env = "TALMIRROR_BACKUP_OUTPUT", default_value = "table", value_name = "FORMAT")]
+    #[arg(
+        short,
+        long,
+        env = "TALMIRROR_BACKUP_OUTPUT",
+        default_value = "table",
+        value_name = "FORMAT",
+        help_heading = "Output"
+    )]
     output: OutputFormat,
 }
 

@@ -43,14 +43,21 @@ pub(crate) struct DiffArgs {
     #[command(flatten)]
     which: NodeSelection,
     /// Show which entry differs on which node
-    #[arg(long, env = "TALMIRROR_MATRIX", conflicts_with = "against")]
+    #[arg(long, env = "TALMIRROR_MATRIX", conflicts_with = "against", help_heading = "Output")]
     matrix: bool,
     #[command(flatten)]
     versions: VersionArgs,
     #[command(flatten)]
     talos: TalosArgs,
     /// How it is printed
-    #[arg(short, long, env = "TALMIRROR_DIFF_OUTPUT", default_value = "text", value_name = "FORMAT")]
+    #[arg(
+        short,
+        long,
+        env = "TALMIRROR_DIFF_OUTPUT",
+        default_value = "text",
+        value_name = "FORMAT",
+        help_heading = "Output"
+    )]
     output: Format,
 }
 

@@ -26,10 +26,17 @@ pub(crate) struct ExplainArgs {
     #[command(flatten)]
     versions: VersionArgs,
     /// How it is printed
-    #[arg(short, long, env = "TALMIRROR_EXPLAIN_OUTPUT", default_value = "table", value_name = "FORMAT")]
+    #[arg(
+        short,
+        long,
+        env = "TALMIRROR_EXPLAIN_OUTPUT",
+        default_value = "table",
+        value_name = "FORMAT",
+        help_heading = "Output"
+    )]
     output: OutputFormat,
     /// Fetch secrets and print them
-    #[arg(long, env = "TALMIRROR_SHOW_SECRETS", value_parser = clap::builder::FalseyValueParser::new())]
+    #[arg(long, env = "TALMIRROR_SHOW_SECRETS", value_parser = clap::builder::FalseyValueParser::new(), help_heading = "Secrets")]
     show_secrets: bool,
 }
 

@@ -35,7 +35,14 @@ pub(crate) struct ImportArgs {
     #[arg(long, env = "TALMIRROR_FROM", value_name = "KIND")]
     from: Option<From>,
     /// How the result is printed
-    #[arg(short, long, env = "TALMIRROR_IMPORT_OUTPUT", default_value = "yaml", value_name = "FORMAT")]
+    #[arg(
+        short,
+        long,
+        env = "TALMIRROR_IMPORT_OUTPUT",
+        default_value = "yaml",
+        value_name = "FORMAT",
+        help_heading = "Output"
+    )]
     output: Format,
 }
 

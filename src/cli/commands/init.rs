@@ -44,10 +44,16 @@ pub(crate) struct InitArgs {
     #[arg(long, env = "TALMIRROR_PROJECT", value_name = "TEMPLATE")]
     project: Option<String>,
     /// The user the mirror wants
-    #[arg(long, env = "TALMIRROR_USERNAME", value_name = "USER")]
+    #[arg(long, env = "TALMIRROR_USERNAME", value_name = "USER", help_heading = "Secrets")]
     username: Option<String>,
     /// The environment variable that holds the password
-    #[arg(long, env = "TALMIRROR_PASSWORD_ENV", value_name = "NAME", requires = "username")]
+    #[arg(
+        long,
+        env = "TALMIRROR_PASSWORD_ENV",
+        value_name = "NAME",
+        requires = "username",
+        help_heading = "Secrets"
+    )]
     password_env: Option<String>,
     /// The file that holds the password
     #[arg(
@@ -55,14 +61,15 @@ pub(crate) struct InitArgs {
         env = "TALMIRROR_PASSWORD_FILE",
         value_name = "FILE",
         requires = "username",
-        conflicts_with = "password_env"
+        conflicts_with = "password_env",
+        help_heading = "Secrets"
     )]
     password_file: Option<String>,
     /// The program that prints the password, with its arguments, without a shell
-    #[arg(long, env = "TALMIRROR_PASSWORD_COMMAND", value_name = "PROGRAM", num_args = 1.., requires = "username", conflicts_with_all = ["password_env", "password_file"])]
+    #[arg(long, env = "TALMIRROR_PASSWORD_COMMAND", value_name = "PROGRAM", num_args = 1.., requires = "username", conflicts_with_all = ["password_env", "password_file"], help_heading = "Secrets")]
     password_command: Vec<String>,
     /// Read the password from standard input; it is encrypted, so --age or a `.sops.yaml` is needed
-    #[arg(long, env = "TALMIRROR_PASSWORD_STDIN", requires = "username", conflicts_with_all = ["password_env", "password_file", "password_command"])]
+    #[arg(long, env = "TALMIRROR_PASSWORD_STDIN", requires = "username", conflicts_with_all = ["password_env", "password_file", "password_command"], help_heading = "Secrets")]
     password_stdin: bool,
     /// What happens when the mirror is down
     #[arg(long, env = "TALMIRROR_FALLBACK", default_value = "upstream", value_name = "WHAT", value_parser = ["upstream", "never"])]
@@ -74,16 +81,29 @@ pub(crate) struct InitArgs {
     #[arg(long, env = "TALMIRROR_NODES", value_name = "NAME=ADDRESS,…", value_delimiter = ',')]
     nodes: Vec<String>,
     /// The age recipients that secrets are encrypted for; they go into `.sops.yaml`
-    #[arg(long, env = "TALMIRROR_AGE", value_name = "RECIPIENT", value_delimiter = ',')]
+    #[arg(
+        long,
+        env = "TALMIRROR_AGE",
+        value_name = "RECIPIENT",
+        value_delimiter = ',',
+        help_heading = "Secrets"
+    )]
     age: Vec<String>,
     /// Where the files go
-    #[arg(long, env = "TALMIRROR_DIR", default_value = ".", value_name = "DIR")]
+    #[arg(
+        long = "output-dir",
+        alias = "dir",
+        env = "TALMIRROR_DIR",
+        default_value = ".",
+        value_name = "DIR",
+        help_heading = "Output"
+    )]
     dir: PathBuf,
     /// The CI that checks them
-    #[arg(long, env = "TALMIRROR_CI", default_value = "github", value_name = "CI")]
+    #[arg(long, env = "TALMIRROR_CI", default_value = "github", value_name = "CI", help_heading = "Output")]
     ci: Ci,
     /// Write nothing; print what would be written
-    #[arg(long, env = "TALMIRROR_DRY_RUN", value_parser = clap::builder::FalseyValueParser::new())]
+    #[arg(long, env = "TALMIRROR_DRY_RUN", value_parser = clap::builder::FalseyValueParser::new(), help_heading = "Output")]
     dry_run: bool,
 }
 
@@ -161,7 +181,7 @@ pub(crate) fn run(ui: &mut Ui, global: &Global, mut args: InitArgs) -> Result<Ex
             format!("{} exists already; nothing was written", there.join(" and ")),
         )
         .help(
-            "choose another --dir or -f, leave the workflow out with --ci none, or look at it with --dry-run",
+            "choose another --output-dir or -f, leave the workflow out with --ci none, or look at it with --dry-run",
         ));
     }
     for (path, text) in &files {

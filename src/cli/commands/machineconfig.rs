@@ -49,10 +49,10 @@ struct PatchArgs {
     #[arg(long, env = "TALMIRROR_KEEP_UNLISTED", value_parser = clap::builder::FalseyValueParser::new())]
     keep_unlisted: bool,
     /// Write the file itself
-    #[arg(short, long, env = "TALMIRROR_IN_PLACE", value_parser = clap::builder::FalseyValueParser::new())]
+    #[arg(short, long, env = "TALMIRROR_IN_PLACE", value_parser = clap::builder::FalseyValueParser::new(), help_heading = "Output")]
     in_place: bool,
     /// Write nothing; end with 1 when the file is not what the inventory gives
-    #[arg(long, env = "TALMIRROR_CHECK", conflicts_with = "in_place", value_parser = clap::builder::FalseyValueParser::new())]
+    #[arg(long, env = "TALMIRROR_CHECK", conflicts_with = "in_place", value_parser = clap::builder::FalseyValueParser::new(), help_heading = "Output")]
     check: bool,
 }
 

@@ -22,14 +22,24 @@ when the file cannot be read.
 
 Examples:
   talmirror validate
-  talmirror validate -f talos/mirrors.yaml --deny warnings -o github"
+  talmirror validate talos/mirrors.yaml --deny warnings -o github"
 )]
 pub(crate) struct ValidateArgs {
+    /// The inventory, in place of that of -f
+    #[arg(value_name = "FILE")]
+    file: Option<String>,
     /// What else counts as an error
     #[arg(long, env = "TALMIRROR_DENY", value_name = "WHAT", value_parser = ["warnings"])]
     deny: Option<String>,
     /// How findings are printed
-    #[arg(short, long, env = "TALMIRROR_VALIDATE_OUTPUT", default_value = "text", value_name = "FORMAT")]
+    #[arg(
+        short,
+        long,
+        env = "TALMIRROR_VALIDATE_OUTPUT",
+        default_value = "text",
+        value_name = "FORMAT",
+        help_heading = "Output"
+    )]
     output: Format,
 }
 
@@ -44,6 +54,11 @@ enum Format {
 }
 
 pub(crate) fn run(ui: &mut Ui, global: &Global, args: ValidateArgs) -> Result<Exit, CliError> {
+    let mut global = global.clone();
+    if let Some(file) = &args.file {
+        global.inventory.clone_from(file);
+    }
+    let global = &global;
     let file = display_name(&global.inventory);
     let raw = read_inventory(global)?;
     let (text, sealed) = match encryption::open(&raw, global) {
