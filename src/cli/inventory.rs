@@ -139,6 +139,17 @@ impl Loaded {
     }
 }
 
+/// Warns of a version on a flag that is older or newer than those that are known.
+pub(super) fn warn_of_version(ui: &mut Ui, args: &VersionArgs) {
+    if let Some(version) = args.talos_version.as_ref().filter(|version| !version.is_known()) {
+        let (oldest, newest) = (TalosVersion::OLDEST, TalosVersion::NEWEST);
+        ui.warn(
+            &format!("Talos {version} is not one of those that talmirror knows, {oldest} to {newest}"),
+            Some("the rules of the nearest one are used; is there a newer talmirror?"),
+        );
+    }
+}
+
 /// The version whose rules apply where none is known: today's.
 pub(super) fn default_version() -> TalosVersion {
     TalosVersion::minor(1, 13)

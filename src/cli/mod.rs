@@ -25,7 +25,7 @@ use args::Global;
 
 pub use crate::ui::exit;
 use crate::ui::exit::Exit;
-use crate::ui::{self, CliError, Ui};
+use crate::ui::{self, CliError, Ui, Verbosity};
 
 /// Registry mirrors for Talos Linux clusters, from one inventory.
 ///
@@ -35,6 +35,7 @@ use crate::ui::{self, CliError, Ui};
 #[command(
     name = "talmirror",
     version,
+    long_version = LONG_VERSION,
     max_term_width = 100,
     subcommand_required = true,
     arg_required_else_help = true
@@ -52,6 +53,10 @@ struct Cli {
     #[command(subcommand)]
     command: Command,
 }
+
+/// What `--version` says; a test keeps the Talos versions to those that are known.
+const LONG_VERSION: &str =
+    concat!(env!("CARGO_PKG_VERSION"), "\ncommit: ", env!("TALMIRROR_COMMIT"), "\nTalos: v1.8 to v1.14");
 
 /// The commands, in the order of help.
 #[derive(Debug, Subcommand)]
@@ -89,6 +94,8 @@ enum Command {
     Rotate(commands::rotate::RotateArgs),
     /// Print the JSON schema of the inventory
     Schema(commands::schema::SchemaArgs),
+    /// Show the version, the commit and the range of Talos versions
+    Version(commands::version::VersionArgs),
     /// Print a completion script for a shell
     Completion(commands::completion::CompletionArgs),
     /// Write the manual pages
@@ -101,7 +108,9 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
         Ok(cli) => cli,
         Err(code) => return code,
     };
-    let mut ui = Ui::new(cli.global.color, cli.global.quiet);
+    let verbosity = Verbosity::of(cli.global.quiet, cli.global.verbose);
+    ui::log_requests(cli.global.color, verbosity);
+    let mut ui = Ui::new(cli.global.color, verbosity);
     let result = run(&mut ui, &cli.global, cli.command).and_then(|exit| ui.flush().map(|()| exit));
     ui.exit(result)
 }
@@ -122,7 +131,7 @@ fn exits(path: &[&str]) -> Vec<Exit> {
         Some("generate" | "machineconfig") => {
             lasting(&[exit::FOUND, exit::USAGE, exit::INVALID, exit::SECRET, exit::WRITE])
         }
-        Some("completion" | "schema" | "man") => lasting(&[exit::USAGE, exit::WRITE]),
+        Some("completion" | "schema" | "man" | "version") => lasting(&[exit::USAGE, exit::WRITE]),
         Some(_) => lasting(&[exit::USAGE, exit::INVALID, exit::SECRET, exit::WRITE]),
     }
 }
@@ -145,7 +154,25 @@ fn run(ui: &mut Ui, global: &Global, command: Command) -> Result<Exit, CliError>
         Command::Rekey(args) => commands::rekey::run(ui, global, args),
         Command::Rotate(args) => commands::rotate::run(ui, global, args),
         Command::Schema(args) => commands::schema::run(ui, args),
+        Command::Version(args) => commands::version::run(ui, args),
         Command::Completion(args) => commands::completion::run(ui, Cli::command(), &global.inventory, args),
         Command::Man(args) => commands::man::run(ui, Cli::command(), exits, args),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::registries::TalosVersion;
+
+    #[test]
+    fn the_version_names_the_talos_versions_that_are_known() {
+        let range = format!("\nTalos: {} to {}", TalosVersion::OLDEST, TalosVersion::NEWEST);
+        assert!(LONG_VERSION.ends_with(&range), "{LONG_VERSION}");
+    }
+
+    #[test]
+    fn the_command_line_is_sound() {
+        Cli::command().debug_assert();
     }
 }

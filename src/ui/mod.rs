@@ -14,6 +14,7 @@ mod prompt;
 mod table;
 mod terminal;
 mod usage;
+mod verbosity;
 mod words;
 
 pub(crate) use duration::{duration, positive_duration};
@@ -22,6 +23,10 @@ pub(crate) use manual::{Manual, write_manual};
 pub(crate) use output_format::OutputFormat;
 pub(crate) use prompt::{Asking, confirm, new_password, password};
 pub(crate) use table::table;
-pub(crate) use terminal::{Color, Ui, aside};
+pub(crate) use terminal::{Color, Ui, aside, log_requests};
 pub(crate) use usage::parse;
+pub(crate) use verbosity::Verbosity;
 pub(crate) use words::count;
+
+/// The commit that a release is built from.
+pub(crate) const COMMIT: &str = env!("TALMIRROR_COMMIT");

@@ -4,11 +4,13 @@ use std::io::{self, IsTerminal, Write};
 use std::process::ExitCode;
 
 use clap::builder::styling::{AnsiColor, Style};
+use tracing_subscriber::layer::SubscriberExt as _;
 
 use super::error::CliError;
 use super::exit::{self, Exit};
 use super::live::{self, Size};
 use super::output_format::OutputFormat;
+use super::verbosity::Verbosity;
 use crate::finding::{Problem, Severity};
 use crate::patch::{Caution, Weight};
 use crate::yaml::{Indent, emit};
@@ -30,7 +32,7 @@ pub(crate) struct Ui {
     stdout: Box<dyn Write>,
     stderr: Box<dyn Write>,
     colored: bool,
-    quiet: bool,
+    verbosity: Verbosity,
     /// What is drawn and may be overwritten.
     drawn: Drawn,
 }
@@ -46,14 +48,14 @@ impl std::fmt::Debug for Ui {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Ui")
             .field("colored", &self.colored)
-            .field("quiet", &self.quiet)
+            .field("verbosity", &self.verbosity)
             .finish_non_exhaustive()
     }
 }
 
 impl Ui {
     /// Opens the process's own streams.
-    pub(crate) fn new(color: Color, quiet: bool) -> Self {
+    pub(crate) fn new(color: Color, verbosity: Verbosity) -> Self {
         let colored = match color {
             Color::Always => true,
             Color::Never => false,
@@ -63,7 +65,7 @@ impl Ui {
             stdout: Box::new(io::BufWriter::new(io::stdout())),
             stderr: Box::new(io::stderr()),
             colored,
-            quiet,
+            verbosity,
             drawn: Drawn::Nothing,
         }
     }
@@ -104,7 +106,7 @@ impl Ui {
     pub(crate) fn is_live(&self) -> bool {
         let dumb = std::env::var_os("TERM").is_none_or(|term| term == "dumb");
         let ci = std::env::var_os("CI").is_some_and(|ci| !ci.is_empty());
-        !self.quiet && !dumb && !ci && io::stderr().is_terminal()
+        self.verbosity == Verbosity::Normal && !dumb && !ci && io::stderr().is_terminal()
     }
 
     /// Draws lines that the next ones take the place of, cut to the terminal as it is now.
@@ -152,7 +154,7 @@ impl Ui {
 
     /// Tells what has been done; `--quiet` hides it.
     pub(crate) fn note(&mut self, text: &str) {
-        if !self.quiet {
+        if self.verbosity > Verbosity::Quiet {
             self.story(text);
         }
     }
@@ -182,7 +184,7 @@ impl Ui {
     /// Tells a finding.
     pub(crate) fn problem(&mut self, problem: &Problem) {
         let severity = problem.code.severity();
-        if self.quiet && severity == Severity::Note {
+        if self.verbosity == Verbosity::Quiet && severity == Severity::Note {
             return;
         }
         let color = match severity {
@@ -225,6 +227,26 @@ fn wants_color(stream: &impl IsTerminal) -> bool {
     let set = |name: &str| std::env::var_os(name).is_some_and(|value| !value.is_empty());
     let dumb = std::env::var_os("TERM").is_some_and(|term| term == "dumb");
     !set("NO_COLOR") && (set("CLICOLOR_FORCE") || set("FORCE_COLOR") || (stream.is_terminal() && !dumb))
+}
+
+/// Tells requests and their answers from here on, as far as they are asked for; what they carry is not told.
+pub(crate) fn log_requests(color: Color, verbosity: Verbosity) {
+    let level = match verbosity {
+        Verbosity::Quiet | Verbosity::Normal => return,
+        Verbosity::Requests => tracing::Level::DEBUG,
+        Verbosity::Calls => tracing::Level::TRACE,
+    };
+    let colored = match color {
+        Color::Always => true,
+        Color::Never => false,
+        Color::Auto => wants_color(&io::stderr()),
+    };
+    let filter = tracing_subscriber::filter::Targets::new().with_target("talmirror", level);
+    let lines =
+        tracing_subscriber::fmt::layer().with_writer(io::stderr).with_ansi(colored).with_target(false);
+    let subscriber = tracing_subscriber::registry().with(filter).with(lines);
+    // A process that logs already keeps its log.
+    let _ = tracing::subscriber::set_global_default(subscriber);
 }
 
 /// A stream of the process.

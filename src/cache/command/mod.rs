@@ -27,7 +27,7 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
         Ok(cli) => cli,
         Err(code) => return code,
     };
-    let mut ui = Ui::new(cli.global.color, cli.global.quiet);
+    let mut ui = Ui::new(cli.global.color, ui::Verbosity::of(cli.global.quiet, 0));
     let result = run(&mut ui, cli.command).and_then(|exit| ui.flush().map(|()| exit));
     ui.exit(result)
 }

@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 use crate::cli::args::{Global, NodeSelection, TalosArgs, TargetArgs, VersionArgs};
 use crate::cli::commands::nodes::schema;
 use crate::cli::drift::{Cell, Drift, matrix, same_as};
-use crate::cli::inventory::{Loaded, default_version, load};
+use crate::cli::inventory::{Loaded, default_version, load, warn_of_version};
 use crate::cli::machine_config::MachineConfigFile;
 use crate::cli::session::{LiveNode, Session, chain, tell_errors};
 use crate::finding::{Problem, Problems};
@@ -69,6 +69,7 @@ enum Format {
 }
 
 pub(crate) fn run(ui: &mut Ui, global: &Global, args: DiffArgs) -> Result<Exit, CliError> {
+    warn_of_version(ui, &args.versions);
     match &args.against {
         Some(file) => against_file(ui, global, &args, file),
         None => against_nodes(ui, global, &args),

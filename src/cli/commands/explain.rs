@@ -2,7 +2,7 @@ use clap::Args;
 use serde_json::json;
 
 use crate::cli::args::{Global, TargetArgs, VersionArgs};
-use crate::cli::inventory::{Loaded, default_version, load, load_structure};
+use crate::cli::inventory::{Loaded, default_version, load, load_structure, warn_of_version};
 use crate::finding::Code;
 use crate::image::{DOCKER_HUB, Reference, api_host};
 use crate::inventory::{Credentials, Inventory, Route, Target, Via};
@@ -46,6 +46,7 @@ pub(crate) fn run(ui: &mut Ui, global: &Global, args: ExplainArgs) -> Result<Exi
     {
         return explain_code(ui, subject, args.output);
     }
+    warn_of_version(ui, &args.versions);
     let mut loaded = if args.show_secrets { load(ui, global)? } else { load_structure(ui, global)? };
     let target = loaded.target(&args.target)?;
     let version = loaded.talos_version(&args.versions, target).unwrap_or_else(default_version);

@@ -10,7 +10,7 @@ use serde_json::Value;
 use crate::cli::args::{Global, TargetArgs, VersionArgs};
 use crate::cli::artifacts::{Artifact, Encryption, Mode, Seal, write};
 use crate::cli::input::directory_of;
-use crate::cli::inventory::{Loaded, default_version, load};
+use crate::cli::inventory::{Loaded, default_version, load, warn_of_version};
 use crate::cli::{encryption, machine_config};
 use crate::inventory::Target;
 use crate::patch::{self, Choice, Current, Format, Parts, Patch, Versions};
@@ -93,6 +93,7 @@ enum Style {
 }
 
 pub(crate) fn run(ui: &mut Ui, global: &Global, args: GenerateArgs) -> Result<Exit, CliError> {
+    warn_of_version(ui, &args.versions);
     let mut loaded = load(ui, global)?;
     let into_files = args.all || args.check || args.dry_run || args.layout.is_some();
     let own = || loaded.inventory.output.dir.as_ref().map(|dir| directory_of(&global.inventory).join(dir));

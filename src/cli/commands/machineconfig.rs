@@ -4,7 +4,7 @@ use clap::{Args, Subcommand};
 
 use crate::cli::args::{Global, TargetArgs, VersionArgs};
 use crate::cli::encryption;
-use crate::cli::inventory::{default_version, load};
+use crate::cli::inventory::{default_version, load, warn_of_version};
 use crate::cli::machine_config::MachineConfigFile;
 use crate::file::{self, Privacy};
 use crate::machineconfig::{Form, TlsIn, Unlisted};
@@ -66,6 +66,7 @@ fn patch(ui: &mut Ui, global: &Global, args: PatchArgs) -> Result<Exit, CliError
     if args.in_place && args.file == "-" {
         return Err(CliError::usage("standard input cannot be written in place").help("leave --in-place out"));
     }
+    warn_of_version(ui, &args.versions);
     let mut loaded = load(ui, global)?;
     let target = loaded.target(&args.target)?;
     let known = loaded.talos_version(&args.versions, target);

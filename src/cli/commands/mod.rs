@@ -18,3 +18,4 @@ pub(super) mod rollout;
 pub(super) mod rotate;
 pub(super) mod schema;
 pub(super) mod validate;
+pub(super) mod version;
