@@ -21,6 +21,7 @@ mod examples;
 #[path = "../support/upstream.rs"]
 mod fake_upstream;
 mod generate;
+mod help;
 mod init;
 mod layering;
 mod nodes;

@@ -23,7 +23,7 @@ talconfig.yaml, k3s' registries.yaml, and a directory of containerd's hosts.toml
 Examples:
   talmirror import n1.yaml > mirrors.yaml
   talosctl get machineconfig -n 10.0.0.1 -o yaml | talmirror import -
-  talmirror import /etc/containerd/certs.d"
+  talmirror import certs.d"
 )]
 pub(crate) struct ImportArgs {
     /// The files, `-` for standard input; a directory is one of containerd's hosts

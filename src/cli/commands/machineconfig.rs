@@ -32,7 +32,7 @@ enum MachineconfigCommand {
 
 Examples:
   talmirror machineconfig patch n1.yaml --node n1 --in-place
-  talosctl machineconfig gen … | talmirror mc patch - | talosctl apply-config -n 10.0.0.1 -f /dev/stdin"
+  talosctl get mc v1alpha1 -n 10.0.0.1 -o jsonpath='{.spec}' | talmirror mc patch - -n n1 > n1-new.yaml"
 )]
 struct PatchArgs {
     /// The machine config, `-` for standard input

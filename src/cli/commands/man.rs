@@ -9,7 +9,7 @@ use crate::ui::{CliError, Manual, Ui, write_manual};
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   talmirror man | man -l -
-  talmirror man --output-dir /usr/local/share/man/man1")]
+  talmirror man --output-dir ~/.local/share/man/man1")]
 pub(crate) struct ManArgs {
     /// Where to write a page for each command; without it the main page goes to standard output
     #[arg(long, env = "TALMIRROR_OUTPUT_DIR", value_name = "DIR")]

@@ -18,7 +18,7 @@ as Spegel's: they take the place of mirrors.
 
 Examples:
   talmirror nodes
-  talmirror nodes -n 10.0.0.1,10.0.0.2 -e 10.0.0.1 -o json"
+  talmirror nodes -n n1,n2 -o json"
 )]
 pub(crate) struct NodesArgs {
     #[command(flatten)]
