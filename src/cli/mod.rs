@@ -4,6 +4,7 @@ mod args;
 mod artifacts;
 mod backup_file;
 mod commands;
+mod completion;
 mod drift;
 mod encryption;
 mod ending;
@@ -12,6 +13,7 @@ mod inventory;
 mod machine_config;
 mod plan;
 mod progress;
+mod reports;
 mod roll;
 mod session;
 mod signal_source;
@@ -155,7 +157,7 @@ fn run(ui: &mut Ui, global: &Global, command: Command) -> Result<Exit, CliError>
         Command::Rotate(args) => commands::rotate::run(ui, global, args),
         Command::Schema(args) => commands::schema::run(ui, args),
         Command::Version(args) => commands::version::run(ui, args),
-        Command::Completion(args) => commands::completion::run(ui, Cli::command(), &global.inventory, args),
+        Command::Completion(args) => commands::completion::run(ui, Cli::command(), args),
         Command::Man(args) => commands::man::run(ui, Cli::command(), exits, args),
     }
 }

@@ -195,6 +195,12 @@ codes! {
     NobodyMayRead = "W240", Warning, "an upstream whose content nobody may read",
         "Content that takes credentials goes to users of the cache only, so that the cache opens nothing that its \
          upstream keeps shut. Without users (`htpasswd`) that is nobody; `anonymous: true` says that it may go to anyone.";
+    NearName = "W233", Warning, "a registry whose name is nearly that of a well-known one",
+        "The name differs in one letter from that of a registry that nearly everyone uses. An entry under a misspelt name \
+         is never used: no image reference begins with it. If the name is meant, `lint: {allow: [W233]}` says so.";
+    ClearInGit = "W235", Warning, "a secret in clear in a git work tree",
+        "What is committed once stays in git's history. Encrypt the file, or name where the secret comes from: \
+         `passwordFrom: {env: …}`, `{file: …}` or `{command: […]}`.";
     ReplacesAll = "W231", Warning, "a patch that replaces all registries",
         "`add` and `replace` of /machine/registries put this value in place of what is there: other mirrors, credentials \
          and TLS settings are gone.";

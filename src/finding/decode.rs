@@ -5,6 +5,19 @@ use super::code::Code;
 use super::problem::{Problems, did_you_mean};
 use crate::yaml::{Entry, Node};
 
+/// Fields by the names that other tools have for them.
+const MEANT: [(&str, &str); 9] = [
+    ("auth", "credentials"),
+    ("login", "credentials"),
+    ("username", "credentials"),
+    ("password", "credentials"),
+    ("endpoint", "url"),
+    ("endpoints", "url"),
+    ("address", "url"),
+    ("mirror", "via"),
+    ("skipFallback", "fallback"),
+];
+
 /// Reads typed values out of a tree and keeps every problem it meets, so that all are told at once.
 pub(crate) struct Decoder<'a, 'e> {
     pub(crate) problems: Problems<'a>,
@@ -65,7 +78,9 @@ impl Decoder<'_, '_> {
             if known.contains(&entry.key.as_str()) || entry.key.starts_with("x-") {
                 continue;
             }
+            let meant = MEANT.iter().find(|(word, field)| *word == entry.key && known.contains(field));
             let near = did_you_mean(&entry.key, known.iter().copied());
+            let near = near.or(meant.map(|(_, field)| *field));
             let place = if path.is_empty() { self.noun.to_owned() } else { format!("`{path}`") };
             let problem = self.problems.add(
                 Code::UnknownField,

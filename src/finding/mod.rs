@@ -6,4 +6,4 @@ mod problem;
 
 pub use code::{Code, Severity};
 pub(crate) use decode::{Decoder, Fields, join};
-pub use problem::{Problem, Problems, did_you_mean};
+pub use problem::{Problem, Problems, did_you_mean, is_one_edit_away};

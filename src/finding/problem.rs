@@ -139,6 +139,11 @@ pub fn did_you_mean<'a>(word: &str, known: impl IntoIterator<Item = &'a str>) ->
         .map(|(_, candidate)| candidate)
 }
 
+/// Returns whether two words differ by one letter more, less, other, or swapped with its neighbour.
+pub fn is_one_edit_away(word: &str, other: &str) -> bool {
+    distance(word, other) == 1
+}
+
 /// Counts insertions, deletions, replacements and swaps of neighbours between two words.
 fn distance(a: &str, b: &str) -> usize {
     let (a, b): (Vec<char>, Vec<char>) = (a.chars().take(64).collect(), b.chars().take(64).collect());

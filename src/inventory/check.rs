@@ -7,7 +7,7 @@ use super::model::{Credentials, Fallback, Inventory, Layer, Mirror, MirrorKind, 
 use super::pem;
 use super::resolve::{Route, Target, upstream_endpoint};
 use crate::finding::Code;
-use crate::finding::{Problems, did_you_mean};
+use crate::finding::{Problems, did_you_mean, is_one_edit_away};
 use crate::image::{RegistryHost, RegistryHostError, is_docker_hub_alias};
 use crate::registries::{Endpoint, EndpointFlaw, TalosVersion};
 use crate::secret::without_userinfo;
@@ -317,11 +317,33 @@ fn check_registry_name(name: &str, span: &Range<usize>, path: &str, problems: &m
             .add(Code::UnreachableName, span, path, format!("no image reference begins with `{name}`"))
             .help = Some("a registry's name has a dot or a port".to_owned());
     }
+    let near = WELL_KNOWN.iter().find(|known| is_one_edit_away(name, known));
+    if let Some(known) = near.filter(|_| !WELL_KNOWN.contains(&name)) {
+        problems.add(Code::NearName, span, path, format!("`{name}` looks like `{known}`, misspelt")).help =
+            Some(format!("use `{known}`, or allow the name: lint: {{allow: [W233]}}"));
+    }
     if name == "k8s.gcr.io" {
         problems.add(Code::FrozenRegistry, span, path, "`k8s.gcr.io` is frozen since April 2023").help =
             Some("images have moved to registry.k8s.io".to_owned());
     }
 }
+
+/// Registries that nearly every cluster uses, and that a misspelt name is likely to mean.
+const WELL_KNOWN: [&str; 13] = [
+    "docker.io",
+    "ghcr.io",
+    "gcr.io",
+    "quay.io",
+    "registry.k8s.io",
+    "k8s.gcr.io",
+    "mcr.microsoft.com",
+    "public.ecr.aws",
+    "registry.gitlab.com",
+    "nvcr.io",
+    "lscr.io",
+    "cgr.dev",
+    "factory.talos.dev",
+];
 
 /// Who has settings for a host, on one target.
 struct Owner<'a> {

@@ -29,7 +29,10 @@ fn commands() -> Vec<String> {
 /// The examples of a command's help, one a line; a line that ends in a backslash goes on.
 fn examples(command: &str) -> Vec<String> {
     let help = Place::new().run(&format!("{command} --help")).ok();
-    let (_, examples) = help.split_once("Examples:\n").unwrap_or_else(|| panic!("{command}: no examples"));
+    let Some((_, examples)) = help.split_once("Examples:\n") else {
+        assert!(help.contains("\nCommands:\n"), "{command}: no examples");
+        return Vec::new();
+    };
     let lines = examples.lines().take_while(|line| !line.is_empty()).map(|line| line.trim_start());
     let lines = lines.filter(|line| !line.starts_with('#')).collect::<Vec<_>>().join("\n");
     lines.replace("\\\n", " ").lines().map(str::to_owned).collect()
@@ -196,7 +199,8 @@ fn help_has_headings_values_and_exit_codes() {
     {
         assert!(help.contains(heading), "{heading}: {help}");
     }
-    assert!(help.contains("[possible values: auto, json-patch, strategic, documents]"), "{help}");
+    let words: Vec<&str> = help.split_whitespace().collect();
+    assert!(words.join(" ").contains("[possible values: auto, json-patch, strategic, documents]"), "{help}");
     assert!(!help.contains("Exit codes:"), "{help}");
     let long = place.run("generate --help").ok();
     assert!(long.contains("\nExit codes:\n    0  all is well, nothing differs\n    1  "), "{long}");

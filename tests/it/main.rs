@@ -24,6 +24,7 @@ mod generate;
 mod help;
 mod init;
 mod layering;
+mod mistakes;
 mod nodes;
 mod readme;
 mod rollout;

@@ -81,11 +81,12 @@ fn against_file(ui: &mut Ui, global: &Global, args: &DiffArgs, file: &str) -> Re
         [] | [_] => TargetArgs { node: args.which.nodes.first().cloned(), group: args.which.group.clone() },
         _ => return Err(CliError::usage("--against compares with one node").help("name one with --nodes")),
     };
+    // Before secrets are asked for: a name that is misspelt is told first.
+    let file = MachineConfigFile::read(file, global)?;
     let mut loaded = load(ui, global)?;
     let target = loaded.target(&target)?;
     let version = loaded.talos_version(&args.versions, target).unwrap_or_else(default_version);
     let wanted = loaded.inventory.registries(target, &version, &mut loaded.sources)?;
-    let file = MachineConfigFile::read(file, global)?;
     let (current, problems) = file.registries();
     for problem in &problems {
         ui.problem(problem);

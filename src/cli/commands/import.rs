@@ -8,7 +8,7 @@ use serde_json::json;
 use crate::cli::args::{Global, VersionArgs};
 use crate::cli::encryption;
 use crate::cli::input::display_name;
-use crate::cli::inventory::{problems_json, summary};
+use crate::cli::inventory::{clear_secret, problems_json, summary};
 use crate::finding::Severity;
 use crate::import::{Imported, Options, Source, SourceKind, import};
 use crate::ui::exit::{self, Exit};
@@ -108,7 +108,8 @@ fn print_yaml(ui: &mut Ui, imported: &Imported) -> Result<(), CliError> {
     if let Some(inventory) = &imported.inventory {
         ui.result(inventory)?;
         ui.note(&format!("imported with {}", summary(&imported.problems)));
-        let secrets = crate::yaml::parse_one(inventory).is_ok_and(|document| holds_secret(&document.root));
+        let secrets =
+            crate::yaml::parse_one(inventory).is_ok_and(|document| clear_secret(&document.root).is_some());
         if secrets {
             ui.warn(
                 "the inventory holds secrets in clear",
@@ -121,14 +122,6 @@ fn print_yaml(ui: &mut Ui, imported: &Imported) -> Result<(), CliError> {
         ui.note("errors are of the source; the inventory says what was meant");
     }
     Ok(())
-}
-
-fn holds_secret(node: &crate::yaml::Node) -> bool {
-    let here = node.entries().iter().any(|entry| {
-        let secret = matches!(entry.key.as_str(), "password" | "identityToken" | "auth" | "key");
-        secret && entry.value.as_str().is_some_and(|text| !text.is_empty())
-    });
-    here || node.entries().iter().any(|entry| holds_secret(&entry.value))
 }
 
 /// Reads every `hosts.toml` of a directory of containerd's.

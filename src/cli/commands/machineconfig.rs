@@ -67,13 +67,13 @@ fn patch(ui: &mut Ui, global: &Global, args: PatchArgs) -> Result<Exit, CliError
         return Err(CliError::usage("standard input cannot be written in place").help("leave --in-place out"));
     }
     warn_of_version(ui, &args.versions);
+    let file = MachineConfigFile::read(&args.file, global)?;
     let mut loaded = load(ui, global)?;
     let target = loaded.target(&args.target)?;
     let known = loaded.talos_version(&args.versions, target);
     let version = known.clone().unwrap_or_else(default_version);
     loaded.check_version(target, &version)?;
     let wanted = loaded.inventory.registries(target, &version, &mut loaded.sources)?;
-    let file = MachineConfigFile::read(&args.file, global)?;
     let form = form(&args.format, known.as_ref(), &file)?;
     let unlisted = if args.keep_unlisted { Unlisted::Keep } else { Unlisted::Drop };
     let replaced = file.config.replace(&wanted, form, unlisted).map_err(|error| {

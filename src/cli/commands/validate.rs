@@ -1,17 +1,23 @@
 #![expect(clippy::disallowed_methods, reason = "names files by their full paths")]
 
+use std::path::Path;
+
 use clap::{Args, ValueEnum};
 use serde_json::json;
 
 use crate::cli::args::Global;
 use crate::cli::encryption;
 use crate::cli::input::{display_name, environment};
-use crate::cli::inventory::{problems_json, read_inventory, summary};
-use crate::finding::{Code, Problem, Problems, Severity};
+use crate::cli::inventory::{clear_secret, problems_json, read_inventory, summary};
+use crate::cli::reports;
+use crate::file::git_work_tree;
+use crate::finding::{Code, Problems, Severity};
 use crate::inventory;
+use crate::machineconfig::MachineConfig;
 use crate::sops::{SopsError, looks_encrypted};
 use crate::ui::exit::{self, Exit};
 use crate::ui::{CliError, Ui};
+use crate::yaml::{Indent, emit};
 
 /// Arguments of `validate`.
 #[derive(Debug, Args)]
@@ -43,14 +49,24 @@ pub(crate) struct ValidateArgs {
     output: Format,
 }
 
+/// How findings are printed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 enum Format {
     /// For people
+    #[value(alias = "table")]
     Text,
     /// One object
     Json,
+    /// One object
+    Yaml,
     /// Annotations of GitHub Actions
     Github,
+    /// SARIF 2.1.0, for code scanning
+    Sarif,
+    /// JUnit, for test reports
+    Junit,
+    /// A table, for comments
+    Markdown,
 }
 
 pub(crate) fn run(ui: &mut Ui, global: &Global, args: ValidateArgs) -> Result<Exit, CliError> {
@@ -71,6 +87,7 @@ pub(crate) fn run(ui: &mut Ui, global: &Global, args: ValidateArgs) -> Result<Ex
         }
         Err(error) => (raw, Some(error)),
     };
+    refuse_others(&text, file)?;
     let parsed = inventory::parse(&text, file, &environment);
     let mut findings = Problems::new(file, &text);
     if let Some(error) = sealed {
@@ -78,11 +95,21 @@ pub(crate) fn run(ui: &mut Ui, global: &Global, args: ValidateArgs) -> Result<Ex
         problem.help = error.help();
     }
     coverage(global, &mut findings)?;
+    clear_secrets(global, &text, &mut findings);
     let mut problems = findings.into_sorted();
     problems.extend(parsed.problems);
     let deny = args.deny.is_some() || parsed.inventory.is_some_and(|inventory| inventory.deny_warnings);
     let least = if deny { Severity::Warning } else { Severity::Error };
     let failed = problems.iter().any(|problem| problem.code.severity() >= least);
+    let object = || {
+        json!({
+            "apiVersion": "talmirror/v1",
+            "kind": "ValidationResult",
+            "file": file,
+            "valid": !failed,
+            "items": problems_json(&problems),
+        })
+    };
     match args.output {
         Format::Text => {
             for problem in &problems {
@@ -90,20 +117,48 @@ pub(crate) fn run(ui: &mut Ui, global: &Global, args: ValidateArgs) -> Result<Ex
             }
             ui.note(&format!("{file}: {}", summary(&problems)));
         }
-        Format::Json => ui.json(&json!({
-            "apiVersion": "talmirror/v1",
-            "kind": "ValidationResult",
-            "file": file,
-            "valid": !failed,
-            "items": problems_json(&problems),
-        }))?,
-        Format::Github => {
-            for problem in &problems {
-                ui.result(&annotation(problem))?;
-            }
-        }
+        Format::Json => ui.json(&object())?,
+        Format::Yaml => ui.result(&emit(&object(), Indent::default()))?,
+        Format::Github => ui.result(&reports::github(&problems))?,
+        Format::Sarif => ui.json(&reports::sarif(&problems))?,
+        Format::Junit => ui.result(&reports::junit(file, &problems, least))?,
+        Format::Markdown => ui.result(&reports::markdown(file, &problems, &summary(&problems)))?,
     }
     Ok(if failed { exit::FOUND } else { exit::OK })
+}
+
+/// Refuses a file that is known to be something else, whose every field would be a finding.
+fn refuse_others(text: &str, file: &str) -> Result<(), CliError> {
+    let is_config = MachineConfig::parse(text)
+        .is_ok_and(|config| config.has_machine() || !config.registry_trees().is_empty());
+    if is_config {
+        return Err(CliError::new(exit::INVALID, format!("`{file}` is a machine config, not an inventory"))
+            .help(format!("`talmirror import {file}` makes an inventory of it, `talmirror diff --against {file}` compares it with one")));
+    }
+    let root = crate::yaml::parse_one(text).ok().map(|document| document.root);
+    let has = |key: &str| root.as_ref().is_some_and(|root| root.get(key).is_some());
+    let of_cache = ["upstreams", "listen", "sizeCap", "root"].into_iter().any(has);
+    if of_cache && !has("registries") && !has("mirrors") && !has("mirror") {
+        let message = format!("`{file}` is a configuration of talmirror-cache, not an inventory");
+        return Err(CliError::new(exit::INVALID, message)
+            .help(format!("`talmirror-cache check --config {file}` checks it")));
+    }
+    Ok(())
+}
+
+/// Finds secrets in clear that git would keep for good.
+fn clear_secrets(global: &Global, text: &str, findings: &mut Problems<'_>) {
+    if global.inventory == "-" || looks_encrypted(text) {
+        return;
+    }
+    let Ok(document) = crate::yaml::parse_one(text) else { return };
+    let Some(span) = clear_secret(&document.root) else { return };
+    let Some(tree) = git_work_tree(Path::new(&global.inventory)) else { return };
+    let message = format!("a secret in clear in the git work tree `{}`", tree.display());
+    findings.add(Code::ClearInGit, &span, "", message).help = Some(format!(
+        "talmirror encrypt --in-place {}, or name where the secret comes from: passwordFrom",
+        global.inventory
+    ));
 }
 
 /// Finds secrets that the rules of `.sops.yaml` would leave in clear.
@@ -137,25 +192,4 @@ fn coverage(global: &Global, findings: &mut Problems<'_>) -> Result<(), CliError
             Some("anchor it: `^(password|identityToken|key)$`".to_owned());
     }
     Ok(())
-}
-
-/// Writes a workflow command of GitHub Actions.
-fn annotation(problem: &Problem) -> String {
-    let kind = match problem.code.severity() {
-        Severity::Error => "error",
-        Severity::Warning => "warning",
-        Severity::Note => "notice",
-    };
-    let escape = |text: &str| text.replace('%', "%25").replace('\r', "%0D").replace('\n', "%0A");
-    let property = |text: &str| escape(text).replace(':', "%3A").replace(',', "%2C");
-    let parts = [Some(&problem.message), problem.reason.as_ref(), problem.help.as_ref()];
-    let message: Vec<&str> = parts.into_iter().flatten().map(String::as_str).collect();
-    format!(
-        "::{kind} file={},line={},col={},title={}::{}\n",
-        property(&problem.file),
-        problem.position.line,
-        problem.position.column,
-        property(problem.code.as_str()),
-        escape(&message.join(". ")),
-    )
 }
