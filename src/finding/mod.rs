@@ -2,8 +2,10 @@
 
 mod code;
 mod decode;
+mod excerpt;
 mod problem;
 
 pub use code::{Code, Severity};
 pub(crate) use decode::{Decoder, Fields, join};
+pub use excerpt::Excerpt;
 pub use problem::{Problem, Problems, did_you_mean, is_one_edit_away};

@@ -3,13 +3,16 @@
 use std::io::{self, IsTerminal, Write};
 use std::process::ExitCode;
 
-use clap::builder::styling::{AnsiColor, Style};
+use clap::builder::styling::AnsiColor;
 use tracing_subscriber::layer::SubscriberExt as _;
 
 use super::error::CliError;
+use super::excerpt::with_excerpt;
 use super::exit::{self, Exit};
 use super::live::{self, Size};
 use super::output_format::OutputFormat;
+use super::paint::Paint;
+use super::table::{Table, table as laid_out, table_within};
 use super::verbosity::Verbosity;
 use crate::finding::{Problem, Severity};
 use crate::patch::{Caution, Weight};
@@ -31,7 +34,9 @@ pub(crate) enum Color {
 pub(crate) struct Ui {
     stdout: Box<dyn Write>,
     stderr: Box<dyn Write>,
-    colored: bool,
+    /// How what goes to standard output is painted, and how wide it may be.
+    results: (Paint, Option<usize>),
+    story: Paint,
     verbosity: Verbosity,
     /// What is drawn and may be overwritten.
     drawn: Drawn,
@@ -46,25 +51,24 @@ enum Drawn {
 
 impl std::fmt::Debug for Ui {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Ui")
-            .field("colored", &self.colored)
-            .field("verbosity", &self.verbosity)
-            .finish_non_exhaustive()
+        f.debug_struct("Ui").field("verbosity", &self.verbosity).finish_non_exhaustive()
     }
 }
 
 impl Ui {
     /// Opens the process's own streams.
     pub(crate) fn new(color: Color, verbosity: Verbosity) -> Self {
-        let colored = match color {
-            Color::Always => true,
-            Color::Never => false,
-            Color::Auto => wants_color(&io::stderr()),
+        let paint = |auto: bool| match (color, auto) {
+            (Color::Always, _) | (Color::Auto, true) => Paint::On,
+            (Color::Never, _) | (Color::Auto, false) => Paint::Off,
         };
+        let width = console::Term::stdout().size_checked().map(|(_, columns)| usize::from(columns));
+        let width = width.filter(|_| io::stdout().is_terminal());
         Self {
             stdout: Box::new(io::BufWriter::new(io::stdout())),
             stderr: Box::new(io::stderr()),
-            colored,
+            results: (paint(wants_color(&io::stdout())), width),
+            story: paint(wants_color(&io::stderr())),
             verbosity,
             drawn: Drawn::Nothing,
         }
@@ -87,13 +91,31 @@ impl Ui {
         &mut self,
         format: OutputFormat,
         value: &serde_json::Value,
-        table: impl FnOnce() -> String,
+        table: impl FnOnce() -> Table,
     ) -> Result<(), CliError> {
         match format {
-            OutputFormat::Table => self.result(&table()),
+            OutputFormat::Table => self.table(&table()),
             OutputFormat::Json => self.json(value),
             OutputFormat::Yaml => self.result(&emit(value, Indent::default())),
         }
+    }
+
+    /// Writes a table, as wide as the terminal is where there is one.
+    pub(crate) fn table(&mut self, table: &Table) -> Result<(), CliError> {
+        let (paint, width) = self.results;
+        let text = match width {
+            Some(width) => table_within(&table.rows, width),
+            None => laid_out(&table.rows),
+        };
+        self.result(&table.above)?;
+        self.result(&paint.table(&text))?;
+        self.result(&table.below)
+    }
+
+    /// Writes lines whose first sign says what they are: `+` added, `-` removed, `~` changed, `!` to be noted.
+    pub(crate) fn signed(&mut self, text: &str) -> Result<(), CliError> {
+        let (paint, _) = self.results;
+        self.result(&paint.by_sign(text))
     }
 
     /// Writes a result as JSON on one line.
@@ -155,16 +177,16 @@ impl Ui {
     /// Tells what has been done; `--quiet` hides it.
     pub(crate) fn note(&mut self, text: &str) {
         if self.verbosity > Verbosity::Quiet {
-            self.story(text);
+            self.tell(text);
         }
     }
 
     /// Tells something that is likely wrong, and what to do about it.
     pub(crate) fn warn(&mut self, message: &str, help: Option<&str>) {
-        let heading = self.paint("warning", AnsiColor::Yellow);
-        self.story(&format!("{heading}: {message}"));
+        let heading = self.story.heading("warning", AnsiColor::Yellow);
+        self.tell(&format!("{heading}: {message}"));
         if let Some(help) = help {
-            self.story(&format!("help: {help}"));
+            self.tell(&format!("help: {help}"));
         }
     }
 
@@ -174,7 +196,7 @@ impl Ui {
             match caution.weight {
                 Weight::Warning => self.warn(&caution.message, Some(&caution.help)),
                 Weight::Note => {
-                    let heading = self.paint("note", AnsiColor::Cyan);
+                    let heading = self.story.heading("note", AnsiColor::Cyan);
                     self.note(&format!("{heading}: {}\nhelp: {}", caution.message, caution.help));
                 }
             }
@@ -192,10 +214,15 @@ impl Ui {
             Severity::Warning => AnsiColor::Yellow,
             Severity::Note => AnsiColor::Cyan,
         };
+        if let Some(excerpt) = problem.excerpt.as_ref().filter(|_| io::stderr().is_terminal()) {
+            let text = with_excerpt(problem, excerpt, self.story);
+            self.tell(&format!("{text}\n"));
+            return;
+        }
         let text = problem.to_string();
         let heading = severity.as_str();
         let rest = text.strip_prefix(heading).unwrap_or(&text);
-        self.story(&format!("{}{rest}\n", self.paint(heading, color)));
+        self.tell(&format!("{}{rest}\n", self.story.heading(heading, color)));
     }
 
     /// Tells what ended the command.
@@ -203,20 +230,12 @@ impl Ui {
         for problem in &error.problems {
             self.problem(problem);
         }
-        let heading = self.paint("error", AnsiColor::Red);
-        self.story(&format!("{heading}: {}", error.render()));
-    }
-
-    fn paint(&self, word: &str, color: AnsiColor) -> String {
-        if !self.colored {
-            return word.to_owned();
-        }
-        let style = Style::new().bold().fg_color(Some(color.into()));
-        format!("{style}{word}{style:#}")
+        let heading = self.story.heading("error", AnsiColor::Red);
+        self.tell(&format!("{heading}: {}", error.render()));
     }
 
     /// Writes a line of the story; a closed standard error loses nothing that is needed.
-    fn story(&mut self, line: &str) {
+    fn tell(&mut self, line: &str) {
         let erased = self.erase();
         let _ = writeln!(self.stderr, "{erased}{line}");
     }

@@ -10,7 +10,7 @@ use crate::cli::session::{LiveNode, Session, chain, inventory_if_any, tell_error
 use crate::file::{self, Privacy};
 use crate::talos::{BootConfig, Origin, Pending, TalosError, boot_config};
 use crate::ui::exit::{self, Exit};
-use crate::ui::{CliError, OutputFormat, Ui, count, table};
+use crate::ui::{CliError, OutputFormat, Table, Ui, count};
 
 /// Arguments of `backup`.
 #[derive(Debug, Args)]
@@ -147,8 +147,7 @@ pub(crate) fn run(ui: &mut Ui, global: &Global, args: BackupArgs) -> Result<Exit
     ui.live(&[]);
     let backups: Vec<Backup> = backups.into_iter().flatten().collect();
     ui.output(args.output, &to_json(&args, &backups), || {
-        let header = ["NODE", "FILE", "BACKUP", "NOTE"].map(str::to_owned).to_vec();
-        table(&std::iter::once(header).chain(backups.iter().map(row)).collect::<Vec<_>>())
+        Table::new(&["NODE", "FILE", "BACKUP", "NOTE"], backups.iter().map(row))
     })?;
     ui.flush()?;
     Ok(close(ui, &args, &backups))

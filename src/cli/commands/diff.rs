@@ -13,7 +13,7 @@ use crate::machineconfig::{Change, MachineConfig, diff};
 use crate::registries::{Kind, Registries};
 use crate::talos::{Observation, Pending, TalosError, observe};
 use crate::ui::exit::{self, Exit};
-use crate::ui::{CliError, Ui, count, table};
+use crate::ui::{CliError, Table, Ui, count, table};
 use crate::yaml::ParseError;
 
 /// Arguments of `diff`.
@@ -102,7 +102,7 @@ fn against_file(ui: &mut Ui, global: &Global, args: &DiffArgs, file: &str) -> Re
         }))?,
         Format::Text => {
             for change in &changes {
-                ui.result(&format!("{change}\n"))?;
+                ui.signed(&format!("{change}\n"))?;
             }
         }
         Format::Markdown => ui.result(&markdown(&file.name, &changes))?,
@@ -148,9 +148,9 @@ fn against_nodes(ui: &mut Ui, global: &Global, args: &DiffArgs) -> Result<Exit, 
     let same = same_as(&nodes.iter().map(Compared::drift).collect::<Vec<_>>());
     match (args.matrix, args.output) {
         (_, Format::Json) => ui.json(&to_json(&nodes, &same))?,
-        (true, Format::Text) => ui.result(&matrix_table(&nodes))?,
-        (true, Format::Markdown) => ui.result(&format!("```\n{}```\n", matrix_table(&nodes)))?,
-        (false, Format::Text) => ui.result(&text(&nodes, &same))?,
+        (true, Format::Text) => ui.table(&Table { rows: matrix_rows(&nodes), ..Table::default() })?,
+        (true, Format::Markdown) => ui.result(&format!("```\n{}```\n", table(&matrix_rows(&nodes))))?,
+        (false, Format::Text) => ui.signed(&text(&nodes, &same))?,
         (false, Format::Markdown) => ui.result(&format!("```diff\n{}```\n", text(&nodes, &same)))?,
     }
     ui.flush()?;
@@ -280,7 +280,7 @@ fn kind(kind: Kind) -> &'static str {
     }
 }
 
-fn matrix_table(nodes: &[Compared]) -> String {
+fn matrix_rows(nodes: &[Compared]) -> Vec<Vec<String>> {
     let mut rows = vec![vec!["KIND".to_owned(), "NAME".to_owned()]];
     if let Some(header) = rows.first_mut() {
         header.extend(nodes.iter().map(|compared| compared.node.name.clone()));
@@ -289,7 +289,7 @@ fn matrix_table(nodes: &[Compared]) -> String {
         let cells = row.cells.iter().map(|cell| cell.sign());
         rows.push([kind(row.kind).to_owned(), row.name].into_iter().chain(cells).collect());
     }
-    table(&rows)
+    rows
 }
 
 fn to_json(nodes: &[Compared], same: &[Option<usize>]) -> Value {

@@ -8,7 +8,7 @@ use crate::inventory::{Inventory, Target, Via};
 use crate::registries::TalosVersion;
 use crate::secret::Hidden;
 use crate::ui::exit::{self, Exit};
-use crate::ui::{CliError, OutputFormat, Ui, table};
+use crate::ui::{CliError, OutputFormat, Table, Ui};
 
 mod code;
 mod hops;
@@ -97,7 +97,6 @@ fn explain_target(
         "registries": registries.to_json(),
     });
     ui.output(args.output, &value, || {
-        let header = ["REGISTRY", "VIA", "FALLBACK", "ENDPOINTS", "SOURCE"].map(str::to_owned).to_vec();
         let rows = routes.iter().map(|(name, route)| {
             let endpoints = registries.mirrors.get(*name).map(|mirror| {
                 mirror.endpoints.iter().map(|endpoint| endpoint.url.as_str()).collect::<Vec<_>>().join(" ")
@@ -112,7 +111,7 @@ fn explain_target(
                 route.origin.to_string(),
             ]
         });
-        table(&std::iter::once(header).chain(rows).collect::<Vec<_>>())
+        Table::new(&["REGISTRY", "VIA", "FALLBACK", "ENDPOINTS", "SOURCE"], rows)
     })?;
     Ok(exit::OK)
 }
@@ -186,15 +185,25 @@ fn explain_registry(
         "notes": notes,
     });
     ui.output(format, &value, || {
-        let mut out = format!("REGISTRY  {name}   NODE  {who}   TALOS  {version}   SOURCE  {source}\n");
-        let header = ["HOP", "VIA", "ENDPOINT", "AUTH (KEY)", "ON FAILURE"].map(str::to_owned).to_vec();
+        let out = format!("REGISTRY  {name}   NODE  {who}   TALOS  {version}   SOURCE  {source}\n");
         let rows = attempts.iter().enumerate().map(|(at, attempt)| {
             let (via, endpoint) = (attempt.via.clone(), attempt.prefix.clone());
             vec![(at + 1).to_string(), via, endpoint, attempt.auth(), attempt.on_failure.to_owned()]
         });
-        out.push_str(&table(&std::iter::once(header).chain(rows).collect::<Vec<_>>()));
-        out.extend(notes.iter().map(|note| format!("note: {note}\n")));
-        out
+        let below = notes
+            .iter()
+            .map(|note| {
+                format!(
+                    "note: {note}
+"
+                )
+            })
+            .collect();
+        Table {
+            above: out,
+            below,
+            ..Table::new(&["HOP", "VIA", "ENDPOINT", "AUTH (KEY)", "ON FAILURE"], rows)
+        }
     })?;
     Ok(exit::OK)
 }
@@ -239,8 +248,7 @@ fn explain_image(
         "notes": notes,
     });
     ui.output(format, &value, || {
-        let mut out = format!("IMAGE  {reference}   NODE  {who}   TALOS  {version}   SOURCE  {source}\n");
-        let header = ["HOP", "VIA", "REQUEST", "AUTH (KEY)", "ON FAILURE"].map(str::to_owned).to_vec();
+        let out = format!("IMAGE  {reference}   NODE  {who}   TALOS  {version}   SOURCE  {source}\n");
         let rows = attempts.iter().enumerate().map(|(at, attempt)| {
             let request = format!("HEAD {}", attempt.url);
             vec![
@@ -251,11 +259,20 @@ fn explain_image(
                 attempt.on_failure.to_owned(),
             ]
         });
-        out.push_str(&table(&std::iter::once(header).chain(rows).collect::<Vec<_>>()));
-        for note in &notes {
-            out.push_str(&format!("note: {note}\n"));
+        let below = notes
+            .iter()
+            .map(|note| {
+                format!(
+                    "note: {note}
+"
+                )
+            })
+            .collect();
+        Table {
+            above: out,
+            below,
+            ..Table::new(&["HOP", "VIA", "REQUEST", "AUTH (KEY)", "ON FAILURE"], rows)
         }
-        out
     })?;
     Ok(exit::OK)
 }

@@ -5,7 +5,7 @@ use crate::cli::args::{Global, NodeSelection, TalosArgs};
 use crate::cli::session::{LiveNode, Session, chain, inventory_if_any, tell_errors};
 use crate::talos::{Observation, Pending, TalosError, observe};
 use crate::ui::exit::{self, Exit};
-use crate::ui::{CliError, OutputFormat, Ui, count, table};
+use crate::ui::{CliError, OutputFormat, Table, Ui, count};
 
 /// Arguments of `nodes`.
 #[derive(Debug, Args)]
@@ -50,9 +50,7 @@ pub(crate) fn run(ui: &mut Ui, global: &Global, args: NodesArgs) -> Result<Exit,
     });
     ui.output(args.output, &value, || {
         let header = ["NODE", "ADDRESS", "VERSION", "ROLE", "STAGE", "SCHEMA", "PENDING", "CACHE", "HOSTS"];
-        let header = header.map(str::to_owned).to_vec();
-        let rows = nodes.iter().map(|(node, seen)| row(node, seen));
-        table(&std::iter::once(header).chain(rows).collect::<Vec<_>>())
+        Table::new(&header, nodes.iter().map(|(node, seen)| row(node, seen)))
     })?;
     ui.flush()?;
     for (node, seen) in &nodes {

@@ -2,7 +2,7 @@ use serde_json::json;
 
 use crate::finding::{Code, did_you_mean};
 use crate::ui::exit::{self, Exit};
-use crate::ui::{CliError, OutputFormat, Ui, table};
+use crate::ui::{CliError, OutputFormat, Table, Ui};
 
 /// Returns whether a word has the form of a finding's code.
 pub(super) fn is_code(word: &str) -> bool {
@@ -18,6 +18,7 @@ pub(super) fn explain_code(ui: &mut Ui, word: &str, format: OutputFormat) -> Res
         let near = near.map(|near| format!("did you mean `{near}`?"));
         return Err(error.help_if(near).help("talmirror explain --codes lists all of them"));
     };
+    let explanation = code.explanation();
     let value = json!({
         "code": code.as_str(),
         "severity": code.severity().as_str(),
@@ -25,13 +26,8 @@ pub(super) fn explain_code(ui: &mut Ui, word: &str, format: OutputFormat) -> Res
         "explanation": code.explanation(),
     });
     ui.output(format, &value, || {
-        format!(
-            "{} ({}): {}\n\n{}\n",
-            code.as_str(),
-            code.severity().as_str(),
-            code.title(),
-            code.explanation()
-        )
+        let (code, severity, title) = (code.as_str(), code.severity().as_str(), code.title());
+        Table { above: format!("{code} ({severity}): {title}\n\n{explanation}\n"), ..Table::default() }
     })?;
     Ok(exit::OK)
 }
@@ -47,10 +43,9 @@ pub(super) fn list_codes(ui: &mut Ui, format: OutputFormat) -> Result<Exit, CliE
         "items": codes.iter().map(item).collect::<Vec<_>>(),
     });
     ui.output(format, &value, || {
-        let header = ["CODE", "SEVERITY", "TITLE"].map(str::to_owned).to_vec();
         let row =
             |code: &Code| [code.as_str(), code.severity().as_str(), code.title()].map(str::to_owned).to_vec();
-        table(&std::iter::once(header).chain(codes.iter().map(row)).collect::<Vec<_>>())
+        Table::new(&["CODE", "SEVERITY", "TITLE"], codes.iter().map(row))
     })?;
     Ok(exit::OK)
 }
