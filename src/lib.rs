@@ -19,7 +19,8 @@
 //! - [`talos`]: the Talos API: talosconfig, certificates, a connection a node, COSI resources.
 //! - [`rollout`]: registries on live nodes: plan, order, gates, what is done to a node step by step, journal.
 //! - [`ui`]: results, findings, errors with hints, exit codes: what commands of both binaries say.
-//! - [`cache`]: the pull-through cache: upstreams, single flight, store, eviction, HTTP.
+//! - [`mod@http`]: the transport: HTTP/1.1 and HTTP/2, TLS, limits, drain; it knows no registry and no cache.
+//! - [`cache`]: the pull-through cache: upstreams, single flight, store, eviction, users, metrics.
 //! - [`template`]: renders what lies in `templates/`.
 //! - [`cli`]: arguments, one file a command, tables, prompts, errors with hints, exit codes.
 
@@ -52,6 +53,8 @@ pub mod talos;
 pub mod rollout;
 
 pub mod ui;
+
+pub mod http;
 
 pub mod cache;
 

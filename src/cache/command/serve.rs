@@ -10,16 +10,16 @@ use tokio::signal::unix::{SignalKind, signal};
 use super::args::{ConfigArgs, RootArgs, ServerArgs};
 use super::control::Control;
 use super::load::{Loaded, load, root};
+use crate::cache::auth::{Anonymous, AuthGate, UsersError, Verifier};
 use crate::cache::config::{Authenticate, Config, LogFormat, Overlay};
-use crate::cache::flight::{Flights, Rules};
-use crate::cache::server::{
-    Access, Certificate, Drained, Front, Health, Limits, Metrics, Numbers, Server, ServerConfig, ServerError,
-    Strangers, TlsFiles, log_json, log_text, notify_ready, notify_reloading, notify_stopping,
-};
-use crate::cache::service::{Service, World};
+use crate::cache::download::{Downloads, Policy};
+use crate::cache::observe::{AdminEndpoint, Health, Metrics, log_json, log_text};
+use crate::cache::service::{Service, Snapshot};
+use crate::cache::service_manager::{notify_ready, notify_reloading, notify_stopping};
 use crate::cache::store::{FsConfig, FsStore, Origin, Pins, Store};
 use crate::file::Stamp;
 use crate::finding::{Code, Problem};
+use crate::http::{Certificate, Drained, Limits, Observer, Server, ServerConfig, ServerError, TlsFiles};
 use crate::oci::{Http, HttpSettings};
 use crate::ui::Ui;
 use crate::ui::error::CliError;
@@ -84,6 +84,12 @@ pub(super) fn run(ui: &mut Ui, args: &ServeArgs) -> Result<Exit, CliError> {
     Ok(exit)
 }
 
+impl From<UsersError> for CliError {
+    fn from(error: UsersError) -> Self {
+        Self::from_error(exit::INVALID, error)
+    }
+}
+
 impl From<ServerError> for CliError {
     fn from(error: ServerError) -> Self {
         Self::from_error(exit::INVALID, error)
@@ -96,7 +102,7 @@ fn doubts(config: &Config, said: &[Problem]) -> Vec<(String, String)> {
         !said.iter().any(|problem| problem.code == code && problem.message.contains(about))
     };
     let mut out = Vec::new();
-    for host in config.unreadable().filter(|host| new(Code::NobodyMayRead, host.as_str())) {
+    for host in config.unreadable().filter(|host| new(Code::NoClientMayRead, host.as_str())) {
         out.push((
             format!("nobody may read what comes from {host}: it takes credentials, and there are no users"),
             format!("--htpasswd FILE, or --anonymous {host} if it may go to anyone"),
@@ -140,37 +146,34 @@ async fn serve(ui: &mut Ui, args: &ServeArgs, config: Config) -> Result<Exit, Cl
     let folder = root(config.root.as_deref())?;
     let store = Arc::new(open(&folder, &config).await?);
     let (metrics, health) = (Arc::new(Metrics::new()), Arc::new(Health::default()));
-    let rules = Rules { fills: config.limits.fills, ..Rules::default() };
-    let flights = Flights::new(Arc::clone(&store) as Arc<dyn Store>, rules);
+    let policy = Policy { fills: config.limits.fills, ..Policy::default() };
+    let downloads = Downloads::new(Arc::clone(&store) as Arc<dyn Store>, policy);
     let http = http()?;
-    let world = World::new(config.clone(), None, &http, &metrics)
+    let snapshot = Snapshot::new(config.clone(), None, &http, &metrics)
         .map_err(|error| CliError::from_error(exit::INVALID, error))?;
     let service =
-        Service::new(Arc::clone(&store) as Arc<dyn Store>, flights.clone(), Arc::clone(&metrics), world);
-    let access = config.htpasswd.clone().map(Access::read).transpose()?.map(Arc::new);
-    let strangers = match config.authenticate {
-        Authenticate::All => Strangers::Refused,
-        Authenticate::Private => Strangers::Pass,
+        Service::new(Arc::clone(&store) as Arc<dyn Store>, downloads.clone(), Arc::clone(&metrics), snapshot);
+    let verifier = config.htpasswd.clone().map(Verifier::read).transpose()?.map(Arc::new);
+    let anonymous = match config.authenticate {
+        Authenticate::All => Anonymous::Deny,
+        Authenticate::Private => Anonymous::Allow,
     };
-    let guard = access.clone().map(|access| (access, strangers));
-    let front = Arc::new(Front::new(service.clone(), Arc::clone(&health), guard));
-    let server = Server::bind_or_take(server_config(&config), Arc::clone(&metrics))?;
+    let users = verifier.clone().map(|verifier| (verifier, anonymous));
+    let gate = Arc::new(AuthGate::new(service.clone(), Arc::clone(&health), users));
+    let server = Server::bind_or_take(server_config(&config), Arc::clone(&metrics) as Arc<dyn Observer>)?;
     let control = Control::listen(&folder, Arc::clone(&store) as Arc<dyn Store>, service.clone());
     let _control = control.inspect_err(|error| {
         tracing::warn!(%error, "ls, prune and stats cannot ask this server");
     });
     let mut tasks = tokio::task::JoinSet::new();
     if let Some(address) = config.metrics {
-        let numbers = Arc::new(Numbers::new(Arc::clone(&metrics), Arc::clone(&health)));
-        // Whoever reads the numbers is not counted among them.
-        let server = Server::bind(ServerConfig::new(vec![address]), Arc::default())?;
+        let endpoint = Arc::new(AdminEndpoint::new(Arc::clone(&metrics), Arc::clone(&health)));
+        // Those who read the metrics are not counted among them.
+        let server = Server::bind(ServerConfig::new(vec![address]), Arc::new(Metrics::new()))?;
         ui.note(&format!("metrics on http://{}/metrics", join(server.addresses())));
         tasks.spawn(async move {
-            server.run(numbers, std::future::pending()).await;
+            server.run(endpoint, std::future::pending()).await;
         });
-    }
-    if let Some(access) = access.clone() {
-        tasks.spawn(access.watch());
     }
     let reload = Reload {
         args: args.clone(),
@@ -178,18 +181,18 @@ async fn serve(ui: &mut Ui, args: &ServeArgs, config: Config) -> Result<Exit, Cl
         store: Arc::clone(&store),
         metrics: Arc::clone(&metrics),
         http,
-        access,
+        verifier,
         certificate: server.certificate(),
         started: config.clone(),
     };
     tasks.spawn(reload.watch());
-    tasks.spawn(numbers(store.clone(), flights, metrics, Arc::clone(&health)));
+    tasks.spawn(numbers(store.clone(), downloads, metrics, Arc::clone(&health)));
     let scheme = if config.tls.is_some() { "https" } else { "http" };
     health.set_ready(true);
     notify_ready();
     ui.note(&format!("listening on {scheme}://{}", join(server.addresses())));
     let stop = Stop::new()?;
-    let drained = server.run(front, stop.wait(Arc::clone(&health))).await;
+    let drained = server.run(gate, stop.wait(Arc::clone(&health))).await;
     if let Drained::Without(cut) = drained {
         tracing::warn!(cut, "transfers took too long to end and were cut");
     }
@@ -276,7 +279,7 @@ struct Reload {
     store: Arc<FsStore>,
     metrics: Arc<Metrics>,
     http: Http,
-    access: Option<Arc<Access>>,
+    verifier: Option<Arc<Verifier>>,
     certificate: Option<Arc<Certificate>>,
     /// What holds until the next start, whatever the file says meanwhile.
     started: Config,
@@ -289,10 +292,12 @@ impl Reload {
         let file = self.args.config.config.clone();
         let mut seen = file.as_deref().and_then(Stamp::of);
         let mut ticks = tokio::time::interval(LOOK);
+        let mut said = [const { String::new() }; 2];
         loop {
             tokio::select! {
                 _ = hangup.recv() => {}
                 _ = ticks.tick() => {
+                    self.reload_files(&mut said);
                     let now = file.as_deref().and_then(Stamp::of);
                     if now == seen {
                         continue;
@@ -301,23 +306,36 @@ impl Reload {
                 }
             }
             notify_reloading();
+            self.reload_files(&mut said);
             self.reload();
             notify_ready();
         }
     }
 
-    fn reload(&self) {
-        let told = |part: &str, read: Result<bool, ServerError>| match read {
-            Ok(true) => tracing::info!("{part} read again"),
-            Ok(false) => {}
-            Err(error) => tracing::error!(%error, "the {part} stays as it was"),
+    /// Reads certificate and users again if their files have changed; `said` holds what was wrong with them last.
+    fn reload_files(&self, said: &mut [String; 2]) {
+        let told = |part: &str, said: &mut String, read: Result<bool, String>| match read {
+            Ok(true) => {
+                said.clear();
+                tracing::info!("{part} read again");
+            }
+            Ok(false) => said.clear(),
+            Err(error) if *said == error => {}
+            Err(error) => {
+                tracing::error!(error, "the {part} stays as it was");
+                *said = error;
+            }
         };
-        if let Some(certificate) = &self.certificate {
-            told("certificate", certificate.reload());
+        let [certificate, users] = said;
+        if let Some(own) = &self.certificate {
+            told("certificate", certificate, own.reload().map_err(|error| error.to_string()));
         }
-        if let Some(access) = &self.access {
-            told("users", access.reload());
+        if let Some(own) = &self.verifier {
+            told("users", users, own.reload().map_err(|error| error.to_string()));
         }
+    }
+
+    fn reload(&self) {
         let loaded = match self.args.load() {
             Ok(loaded) => loaded,
             Err(error) => {
@@ -334,12 +352,12 @@ impl Reload {
         for what in fixed(&self.started, &loaded.config) {
             tracing::warn!("a change of `{what}` counts from the next start on");
         }
-        let before = self.service.world();
+        let before = self.service.snapshot();
         let pins = pins(&loaded.config);
-        match World::new(loaded.config, Some(&before), &self.http, &self.metrics) {
-            Ok(world) => {
+        match Snapshot::new(loaded.config, Some(&before), &self.http, &self.metrics) {
+            Ok(snapshot) => {
                 self.store.set_pins(pins);
-                self.service.replace(world);
+                self.service.replace(snapshot);
                 tracing::info!("configuration read again");
             }
             Err(error) => tracing::error!(%error, "the configuration stays as it was"),
@@ -367,11 +385,11 @@ fn fixed(started: &Config, now: &Config) -> Vec<&'static str> {
 }
 
 /// Takes the numbers that nobody reports by themselves.
-async fn numbers(store: Arc<FsStore>, flights: Flights, metrics: Arc<Metrics>, health: Arc<Health>) {
+async fn numbers(store: Arc<FsStore>, downloads: Downloads, metrics: Arc<Metrics>, health: Arc<Health>) {
     let mut ticks = tokio::time::interval(LOOK);
     loop {
         ticks.tick().await;
-        metrics.flights(&flights.stats());
+        metrics.flights(&downloads.stats());
         let Ok(usage) = store.usage().await else { continue };
         metrics.usage(&usage);
         if usage.full {
