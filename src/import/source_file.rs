@@ -20,6 +20,7 @@ impl Findings {
             message: message.into(),
             reason: None,
             help: None,
+            excerpt: None,
         });
         #[expect(clippy::expect_used, reason = "pushed in the line above")]
         self.0.last_mut().expect("a finding")

@@ -12,6 +12,10 @@ fn every_flag_has_an_environment_variable() {
         let flags = help.split("Options:").nth(1).unwrap().split("Examples:").next().unwrap();
         for (at, _) in flags.match_indices("\n      --").chain(flags.match_indices("\n  -")) {
             let rest = &flags[at..];
+            if rest.starts_with("\n  -  ") {
+                // A sign, and what it means.
+                continue;
+            }
             let end = next.find_at(rest, 1).map_or(rest.len(), |next| next.start());
             let flag = &rest[..end];
             assert!(

@@ -96,77 +96,99 @@ fn site(cluster: &Cluster) -> Place {
     place
 }
 
-/// Runs a line in a shell, with this program in the path; on a terminal that answers every question with `answers`.
-fn shell(place: &Place, line: &str, answers: Option<&str>) -> (i32, String) {
+/// Runs a line in a shell, with this program in the path.
+fn shell(place: &Place, line: &str) -> (i32, String) {
     let binary = std::path::Path::new(env!("CARGO_BIN_EXE_talmirror")).parent().unwrap();
     let path =
         format!("{}:{}:{}", place.path("tools").display(), binary.display(), std::env::var("PATH").unwrap());
-    let mut command = if answers.is_some() {
-        let mut command = Command::new("script");
-        command.args(["--quiet", "--return", "--command", line, "/dev/null"]);
-        command
-    } else {
-        let mut command = Command::new("bash");
-        command.args(["-o", "pipefail", "-c", line]);
-        command
-    };
-    let mut child = command
+    let mut child = Command::new("bash")
+        .args(["-o", "pipefail", "-c", line])
         .current_dir(place.path(""))
         .env_clear()
         .env("HOME", place.path(""))
         .env("PATH", path)
-        .env("TERM", "xterm")
         .env("ALICE", "age1g5ysx9zvguw9lnrda3uqewfpufyhae22nge2udx75mfjckejhcvsmsz0fl")
         .env("BOB", "age1l2du8jyzktfz588045wq04uck9mjsvlldpdhcvq6ql4rksuu0gjsnw82u6")
-        .env("TALMIRROR_SETTLE", "2500ms")
-        .env("TALMIRROR_TRY_TIMEOUT", "8s")
         .stdin(std::process::Stdio::piped())
         .stdout(std::process::Stdio::piped())
         .stderr(std::process::Stdio::piped())
         .spawn()
         .unwrap();
-    if let Some(mut stdin) = child.stdin.take() {
-        use std::io::Write as _;
-        let _ = stdin.write_all(answers.unwrap_or("password: s3cr3t-new\n").as_bytes());
-        if answers.is_some() {
-            // A terminal that ends its input would end the questions, too.
-            std::mem::forget(stdin);
-        }
-    }
+    let mut stdin = child.stdin.take().unwrap();
+    let _ = std::io::Write::write_all(&mut stdin, b"password: s3cr3t-new\n");
+    drop(stdin);
     let output = child.wait_with_output().unwrap();
     let said = [output.stdout, output.stderr].concat();
     (output.status.code().unwrap_or(-1), String::from_utf8_lossy(&said).into_owned())
 }
 
 /// Examples that ask, and what is answered.
-const ASKING: [(&str, &str); 2] =
-    [("talmirror rotate harbor", "s3cr3t-a\rs3cr3t-a\r"), ("talmirror rollout", "y")];
+const ASKING: [(&str, &[(&str, &str)]); 3] = [
+    ("talmirror rotate harbor", &[("New secret of harbor", "s3cr3t-a\r"), ("Again", "s3cr3t-a\r")]),
+    ("talmirror rollout", &[("Change 3 nodes?", "y")]),
+    ("talmirror rollback", &[("Put 3 nodes back", "y")]),
+];
+
+/// Runs the examples of a command, in their order; returns those that fail.
+fn run_examples(command: &str, place: &Place) -> Vec<String> {
+    let mut failed = Vec::new();
+    for example in examples(command) {
+        let empty = Place::new();
+        let place = if example.starts_with("talmirror init") { &empty } else { place };
+        if example == "talmirror init" {
+            // It is the wizard, which has a test of its own.
+            continue;
+        }
+        if let Some((line, answers)) = ASKING.iter().find(|(line, _)| *line == example) {
+            crate::terminal::converse(place, line.strip_prefix("talmirror ").unwrap(), answers);
+            continue;
+        }
+        let (code, said) = shell(place, &example);
+        if !matches!(code, 0 | 1) {
+            failed.push(format!("{command}: `{example}` ended with {code}:\n{said}"));
+        }
+    }
+    failed
+}
+
+/// Brings a place to where a command's examples begin.
+fn prepare(command: &str, place: &Place) {
+    match command {
+        "encrypt" => drop(place.run("decrypt --in-place mirrors.yaml").ok()),
+        "validate" => {
+            place.write("talos/mirrors.yaml", place.read("mirrors.yaml"));
+        }
+        "rollback" => {
+            place.run("rollout --yes").ok();
+            let journals = ".local/state/talmirror";
+            let latest = place.files().into_iter().find(|file| file.ends_with("/journal.ndjson")).unwrap();
+            let folder = place.path(latest.trim_end_matches("/journal.ndjson"));
+            let copy = place.path(journals).join("home-1a2b3c4d/20260102T030405.678Z");
+            std::fs::create_dir_all(copy.parent().unwrap()).unwrap();
+            let done = Command::new("cp").arg("-r").args([folder, copy]).status().unwrap();
+            assert!(done.success());
+        }
+        _ => {}
+    }
+}
 
 #[test]
 fn every_example_runs_as_it_is_printed() {
-    let cluster = Cluster::start(1, 2, &["v1.13.9"], crate::rollout::options()).unwrap();
+    let commands = commands();
+    assert!(
+        commands.iter().map(|command| examples(command).len()).sum::<usize>() > 40,
+        "no examples are found"
+    );
+    let start = || Cluster::start(1, 2, &["v1.13.9"], crate::rollout::options()).unwrap();
+    let shared = start();
     let mut failed = Vec::new();
-    let mut number = 0;
-    for command in commands() {
-        let place = site(&cluster);
-        // These two have their own places: an empty folder, and a rollout that has begun.
-        let own = command == "init";
-        for example in examples(&command) {
-            number += 1;
-            let empty = Place::new();
-            let place = if own || example.starts_with("talmirror init") { &empty } else { &place };
-            if example == "talmirror init" {
-                // It is the wizard, which has a test of its own.
-                continue;
-            }
-            let answers = ASKING.iter().find(|(line, _)| *line == example).map(|(_, answers)| *answers);
-            let (code, said) = shell(place, &example, answers);
-            if !matches!(code, 0 | 1) {
-                failed.push(format!("{command}: `{example}` ended with {code}:\n{said}"));
-            }
-        }
+    for command in commands {
+        // What changes nodes has nodes of its own.
+        let own = matches!(command.as_str(), "rollout" | "rollback").then(start);
+        let place = site(own.as_ref().unwrap_or(&shared));
+        prepare(&command, &place);
+        failed.extend(run_examples(&command, &place));
     }
-    assert!(number > 40, "the test finds no examples");
     assert!(failed.is_empty(), "{}", failed.join("\n\n"));
 }
 

@@ -6,7 +6,7 @@ use std::process::{Command, Stdio};
 use crate::run::Place;
 
 /// Runs a command on a terminal of its own and answers each prompt when it is there.
-fn converse(place: &Place, command: &str, answers: &[(&str, &str)]) -> String {
+pub fn converse(place: &Place, command: &str, answers: &[(&str, &str)]) -> String {
     let binary = env!("CARGO_BIN_EXE_talmirror");
     let mut child = Command::new("script")
         .args(["--quiet", "--return", "--command", &format!("{binary} {command}"), "/dev/null"])

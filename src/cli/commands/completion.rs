@@ -87,10 +87,10 @@ impl Lookup for Files {
 /// Asks for values first, and for what clap knows where there are none.
 const BASH: &str = r#"
 _talmirror_values() {
-    local IFS=$'\n'
-    local values=($(talmirror completion --at "$COMP_CWORD" -- "${COMP_WORDS[@]}" 2>/dev/null))
+    local values
+    mapfile -t values < <(talmirror completion --at "$COMP_CWORD" -- "${COMP_WORDS[@]}" 2>/dev/null)
     if [[ ${#values[@]} -gt 0 ]]; then
-        COMPREPLY=($(compgen -W "${values[*]}" -- "${COMP_WORDS[COMP_CWORD]}"))
+        COMPREPLY=("${values[@]}")
     else
         _talmirror "$@"
     fi

@@ -129,16 +129,18 @@ pub(crate) fn run(ui: &mut Ui, global: &Global, args: ValidateArgs) -> Result<Ex
 
 /// Refuses a file that is known to be something else, whose every field would be a finding.
 fn refuse_others(text: &str, file: &str) -> Result<(), CliError> {
-    let is_config = MachineConfig::parse(text)
-        .is_ok_and(|config| config.has_machine() || !config.registry_trees().is_empty());
+    let root = crate::yaml::parse_one(text).ok().map(|document| document.root);
+    let has = |key: &str| root.as_ref().is_some_and(|root| root.get(key).is_some());
+    if has("registries") || has("mirrors") || has("mirror") {
+        return Ok(());
+    }
+    let is_config =
+        MachineConfig::parse(text).is_ok_and(|config| has("machine") || !config.registry_trees().is_empty());
     if is_config {
         return Err(CliError::new(exit::INVALID, format!("`{file}` is a machine config, not an inventory"))
             .help(format!("`talmirror import {file}` makes an inventory of it, `talmirror diff --against {file}` compares it with one")));
     }
-    let root = crate::yaml::parse_one(text).ok().map(|document| document.root);
-    let has = |key: &str| root.as_ref().is_some_and(|root| root.get(key).is_some());
-    let of_cache = ["upstreams", "listen", "sizeCap", "root"].into_iter().any(has);
-    if of_cache && !has("registries") && !has("mirrors") && !has("mirror") {
+    if ["upstreams", "listen", "sizeCap"].into_iter().any(has) {
         let message = format!("`{file}` is a configuration of talmirror-cache, not an inventory");
         return Err(CliError::new(exit::INVALID, message)
             .help(format!("`talmirror-cache check --config {file}` checks it")));

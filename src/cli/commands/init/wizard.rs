@@ -43,7 +43,7 @@ pub(super) fn ask(answers: &mut Answers, open: Open, now: &Zoned) -> Result<Opti
     }
     if open.url {
         answers.url = checked(answers, "Its URL, such as https://mirror.example", "", |answers, text| {
-            answers.url = text.to_owned();
+            text.clone_into(&mut answers.url);
             Ok(())
         })?
         .url;
