@@ -14,6 +14,13 @@ pub(crate) struct Table {
     pub(crate) below: String,
 }
 
+/// A text that is no table stands above one without rows.
+impl From<String> for Table {
+    fn from(text: String) -> Self {
+        Self { above: text, ..Self::default() }
+    }
+}
+
 impl Table {
     /// Makes a table of a header and rows.
     pub(crate) fn new(header: &[&str], rows: impl IntoIterator<Item = Vec<String>>) -> Self {

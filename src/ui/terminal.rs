@@ -87,14 +87,14 @@ impl Ui {
     }
 
     /// Writes a result as a format asks for: the object, or what `table` makes of it for people.
-    pub(crate) fn output(
+    pub(crate) fn output<T: Into<Table>>(
         &mut self,
         format: OutputFormat,
         value: &serde_json::Value,
-        table: impl FnOnce() -> Table,
+        table: impl FnOnce() -> T,
     ) -> Result<(), CliError> {
         match format {
-            OutputFormat::Table => self.table(&table()),
+            OutputFormat::Table => self.table(&table().into()),
             OutputFormat::Json => self.json(value),
             OutputFormat::Yaml => self.result(&emit(value, Indent::default())),
         }
