@@ -3,6 +3,8 @@ use crate::run::Place;
 #[test]
 fn an_inventory_worth_reading() {
     let place = Place::new();
+    // A workflow is for a git work tree.
+    std::fs::create_dir(place.path(".git")).unwrap();
     let ran = place
         .args(&[
             "init",
@@ -77,7 +79,7 @@ fn nothing_that_exists_is_overwritten() {
     insta::assert_snapshot!(ran, @r"
     --- stderr
     error: `mirrors.yaml` exists already; nothing was written
-    help: choose another --dir or -f, leave the workflow out with --ci none, or look at it with --dry-run
+    help: choose another --output-dir or -f, leave the workflow out with --ci none, or look at it with --dry-run
     --- exit 3
     ");
     assert_eq!(place.read("mirrors.yaml"), "mine");

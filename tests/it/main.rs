@@ -29,6 +29,7 @@ mod nodes;
 mod readme;
 mod rollout;
 mod run;
+mod screen;
 mod secrets;
 #[path = "../../examples/simulated-cluster/sim/mod.rs"]
 mod sim;

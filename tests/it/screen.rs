@@ -125,14 +125,19 @@ fn one_run(columns: u16, then: u16, name: &str) {
     let shown = terminal.text();
     assert_eq!(shown.matches(" of 2 · ").count(), 1, "{columns} → {then}: drawn twice:\n{shown}");
     let lines = terminal.end();
-    let from = lines.iter().position(|line| line.starts_with("journal: ")).unwrap_or_else(|| panic!("{lines:#?}"));
+    let from =
+        lines.iter().position(|line| line.starts_with("journal: ")).unwrap_or_else(|| panic!("{lines:#?}"));
     // The journal's path may have been broken by a narrow terminal.
-    let rest: Vec<&str> = lines[from..].iter().map(String::as_str).filter(|line| line.contains("updated")).collect();
+    let rest: Vec<&str> =
+        lines[from..].iter().map(String::as_str).filter(|line| line.contains("updated")).collect();
     let width = name.chars().count().max(4);
     let done = [name, "cp-1"].map(|name| format!("{name:<width$}  updated"));
     assert_eq!(rest, [done[0].as_str(), done[1].as_str(), &format!("{name}, cp-1 updated")], "{lines:#?}");
     for line in &lines[from..] {
         let left = ["✓", "…", " of 2 ·", "rendering", "trial ends"];
-        assert!(!left.iter().any(|part| line.contains(part)), "{columns} → {then}: left behind: {line}\n{lines:#?}");
+        assert!(
+            !left.iter().any(|part| line.contains(part)),
+            "{columns} → {then}: left behind: {line}\n{lines:#?}"
+        );
     }
 }
