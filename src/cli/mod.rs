@@ -150,7 +150,7 @@ fn run(ui: &mut Ui, global: &Global, command: Command) -> Result<Exit, CliError>
         Command::Decrypt(args) => commands::decrypt::run(ui, global, args),
         Command::Rekey(args) => commands::rekey::run(ui, global, args),
         Command::Rotate(args) => commands::rotate::run(ui, global, args),
-        Command::Schema(args) => commands::schema::run(ui, args),
+        Command::Schema(args) => commands::schema::run(ui, global, args),
         Command::Version(args) => commands::version::run(ui, args),
         Command::Completion(args) => commands::completion::run(ui, Cli::command(), args),
         Command::Man(args) => commands::man::run(ui, Cli::command(), exits, args),

@@ -38,7 +38,7 @@ mod tests {
     fn a_finding_shows_its_line() {
         let text = "mirrors:\n    h: {kind: harbr, url: x}\n";
         let mut problems = Problems::new("mirrors.yaml", text);
-        problems.add(Code::WrongType, &(22..27), "mirrors.h.kind", "`harbr` is not a kind").help =
+        problems.add(Code::WrongType, &(23..28), "mirrors.h.kind", "`harbr` is not a kind").help =
             Some("did you mean `harbor`?".to_owned());
         let problem = problems.into_sorted().remove(0);
         let shown = with_excerpt(&problem, problem.excerpt.as_ref().unwrap(), Paint::Off);

@@ -33,8 +33,6 @@ fn an_inventory_worth_reading() {
     ");
     assert_eq!(place.files(), [".github/workflows/talmirror.yaml", "mirrors.yaml"]);
     insta::assert_snapshot!(place.read("mirrors.yaml"), @r"
-    # yaml-language-server: $schema=https://talmirror.dev/schema/v1/mirrors.json
-    #
     # Which registries go through which mirrors. Everything for Talos is made from this file:
     #
     #   talmirror validate      what is wrong with it, without a network

@@ -69,7 +69,7 @@ fn init_asks_for_what_is_missing() {
             ("it cannot be empty", "robot$talos\r"),
             ("Where does the password come from?", "\u{1b}[B\u{1b}[B\r"),
             ("Password", "\r"),
-            ("it cannot be empty", "s3cr3t-typed\r"),
+            ("Password", "s3cr3t-typed\r"),
             ("when the mirror is down?", "\r"),
             ("Talos version", "latest\r"),
             ("Talos version", "one point thirteen\r"),

@@ -143,13 +143,8 @@ fn credentials() -> Result<Option<(String, PasswordFrom)>, CliError> {
             if valid && starts { Ok(()) } else { Err(format!("`{text}` is not a valid name of a variable")) }
         })?),
         1 => PasswordFrom::File(text("Its path", "", &filled)?),
-        _ => loop {
-            let typed = ui::password("Password").map_err(ui::unanswered)?;
-            if !typed.expose().is_empty() {
-                break PasswordFrom::Inline(typed);
-            }
-            ui::aside("  it cannot be empty");
-        },
+        // An empty one is asked for again.
+        _ => PasswordFrom::Inline(ui::password("Password").map_err(ui::unanswered)?),
     };
     Ok(Some((username, from)))
 }
