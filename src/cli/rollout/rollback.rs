@@ -27,7 +27,7 @@ before Talos 1.14 only after a reboot, on the way back as well. What changes is 
 Examples:
   talmirror rollback --dry-run
   talmirror rollback
-  talmirror rollback -n w1,w2 --yes
+  talmirror rollback -n n1,n2 --yes
   talmirror rollback --journal ~/.local/state/talmirror/home-1a2b3c4d/20260102T030405.678Z"
 )]
 pub(crate) struct RollbackArgs {
