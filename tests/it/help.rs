@@ -33,7 +33,7 @@ fn examples(command: &str) -> Vec<String> {
         assert!(help.contains("\nCommands:\n"), "{command}: no examples");
         return Vec::new();
     };
-    let lines = examples.lines().take_while(|line| !line.is_empty()).map(|line| line.trim_start());
+    let lines = examples.lines().take_while(|line| !line.is_empty()).map(str::trim_start);
     let lines = lines.filter(|line| !line.starts_with('#')).collect::<Vec<_>>().join("\n");
     lines.replace("\\\n", " ").lines().map(str::to_owned).collect()
 }

@@ -57,7 +57,7 @@ impl Terminal {
     /// Reads until the screen shows a text.
     fn until(&mut self, text: &str) {
         while !self.text().contains(text) {
-            let bytes = self.output.recv_timeout(Duration::from_secs(60));
+            let bytes = self.output.recv_timeout(Duration::from_mins(1));
             let bytes = bytes.unwrap_or_else(|error| panic!("no `{text}` ({error}) in:\n{}", self.text()));
             self.screen.process(&bytes);
         }
@@ -77,7 +77,7 @@ impl Terminal {
 
     /// Reads to the end, and returns the lines that the screen then shows.
     fn end(mut self) -> Vec<String> {
-        while let Ok(bytes) = self.output.recv_timeout(Duration::from_secs(60)) {
+        while let Ok(bytes) = self.output.recv_timeout(Duration::from_mins(1)) {
             self.screen.process(&bytes);
         }
         assert!(self.child.wait().unwrap().success(), "{}", self.text());
