@@ -101,7 +101,7 @@ fn answers_that_make_no_inventory_write_nothing() {
     insta::assert_snapshot!(ran, @r"
     --- stderr
     error[E103]: `https://h.example/v2/x` holds the path `/v2/x`, and for kind harbor the path is derived
-      --> mirrors.yaml:16:14  mirrors.harbor.url
+      --> mirrors.yaml:14:14  mirrors.harbor.url
     help: remove `/v2/x` from the URL
 
     error: the answers make no valid inventory; nothing was written

@@ -7,7 +7,7 @@ use jiff::Zoned;
 
 use crate::cli::args::Global;
 use crate::cli::encryption;
-use crate::cli::input;
+use crate::cli::input::{self, directory_of};
 use crate::file;
 use crate::finding::Severity;
 use crate::inventory::{self, MirrorKind};
@@ -172,9 +172,7 @@ pub(crate) fn run(ui: &mut Ui, global: &Global, mut args: InitArgs) -> Result<Ex
     }
     let sealed = if inline { encryption::encrypt_for(&answers.age, &text)? } else { text };
     files.push((inventory_path.clone(), Secret::new(sealed)));
-    let in_git = inventory_path
-        .parent()
-        .is_some_and(|dir| std::path::absolute(dir).is_ok_and(|dir| dir.join(".git").exists()));
+    let in_git = directory_of(&inventory_path.display().to_string()).join(".git").exists();
     let ci = match args.ci {
         Some(ci) => ci,
         None if !in_git => Ci::None,
