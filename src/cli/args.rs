@@ -27,6 +27,9 @@ pub(crate) struct Global {
     /// Say nothing but results, warnings and errors
     #[arg(short, long, env = "TALMIRROR_QUIET", global = true, value_parser = clap::builder::FalseyValueParser::new())]
     pub(crate) quiet: bool,
+    /// Tell requests to nodes and servers and their answers; -vv before they are answered, too
+    #[arg(short, long, env = "TALMIRROR_VERBOSE", global = true, action = clap::ArgAction::Count, conflicts_with = "quiet")]
+    pub(crate) verbose: u8,
     /// Never ask; fail instead
     #[arg(long, env = "TALMIRROR_NO_INPUT", global = true, value_parser = clap::builder::FalseyValueParser::new())]
     pub(crate) no_input: bool,

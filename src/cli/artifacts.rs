@@ -19,13 +19,19 @@ use crate::ui::{CliError, Ui};
 #[derive(Clone, Debug, Default, Args)]
 pub(crate) struct Encryption {
     /// Encrypt secrets, by the rules of `.sops.yaml` or for --age
-    #[arg(long, env = "TALMIRROR_ENCRYPT", value_parser = clap::builder::FalseyValueParser::new())]
+    #[arg(long, env = "TALMIRROR_ENCRYPT", value_parser = clap::builder::FalseyValueParser::new(), help_heading = "Secrets")]
     encrypt: bool,
     /// An age recipient, which implies --encrypt; with one, those of `.sops.yaml` do not count
-    #[arg(long, env = "TALMIRROR_AGE", value_name = "RECIPIENT", value_delimiter = ',')]
+    #[arg(
+        long,
+        env = "TALMIRROR_AGE",
+        value_name = "RECIPIENT",
+        value_delimiter = ',',
+        help_heading = "Secrets"
+    )]
     age: Vec<String>,
     /// Write secrets in clear, even inside a git work tree
-    #[arg(long, env = "TALMIRROR_ALLOW_PLAINTEXT", conflicts_with_all = ["encrypt", "age"])]
+    #[arg(long, env = "TALMIRROR_ALLOW_PLAINTEXT", conflicts_with_all = ["encrypt", "age"], help_heading = "Secrets")]
     allow_plaintext: bool,
 }
 

@@ -286,7 +286,7 @@ impl Rules {
             Some(Err(error)) => error.into(),
             Some(Ok(_)) | None => {
                 CliError::usage(format!("nothing says for whom `{}` is encrypted", file.display())).help(
-                    "name a recipient with --age, or write a `.sops.yaml`; `talmirror init --age` makes one",
+                    "name a recipient with --age, or write a `.sops.yaml`, for example:\ncreation_rules:\n    - encrypted_regex: ^(password|identityToken|key)$\n      age: age1…",
                 )
             }
         })

@@ -1,5 +1,6 @@
 #![expect(clippy::disallowed_methods, reason = "asks whether there is an inventory")]
 
+use std::ops::Range;
 use std::path::Path;
 
 use super::args::{Global, TargetArgs, VersionArgs};
@@ -11,6 +12,7 @@ use crate::registries::TalosVersion;
 use crate::secret::Sources;
 use crate::sops::{self, SopsError, looks_encrypted};
 use crate::ui::{CliError, Ui, count, exit};
+use crate::yaml::Node;
 
 /// An inventory that was read and holds no error.
 #[derive(Debug)]
@@ -145,6 +147,27 @@ impl Loaded {
         error.problems = problems;
         Err(error)
     }
+}
+
+/// Warns of a version on a flag that is older or newer than those that are known.
+pub(super) fn warn_of_version(ui: &mut Ui, args: &VersionArgs) {
+    if let Some(version) = args.talos_version.as_ref().filter(|version| !version.is_known()) {
+        let (oldest, newest) = (TalosVersion::OLDEST, TalosVersion::NEWEST);
+        ui.warn(
+            &format!("Talos {version} is not one of those that talmirror knows, {oldest} to {newest}"),
+            Some("the rules of the nearest one are used; is there a newer talmirror?"),
+        );
+    }
+}
+
+/// Finds the first secret in clear in a tree, and returns its place.
+pub(super) fn clear_secret(node: &Node) -> Option<Range<usize>> {
+    node.entries().iter().find_map(|entry| {
+        let named = matches!(entry.key.as_str(), "password" | "identityToken" | "auth" | "key");
+        let here =
+            named && entry.value.as_str().is_some_and(|text| !text.is_empty() && !text.starts_with("${"));
+        if here { Some(entry.value.span.clone()) } else { clear_secret(&entry.value) }
+    })
 }
 
 /// The version whose rules apply where none is known: today's.

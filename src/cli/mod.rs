@@ -3,10 +3,12 @@
 mod args;
 mod artifacts;
 mod commands;
+mod completion;
 mod encryption;
 mod input;
 mod inventory;
 mod machine_config;
+mod reports;
 mod rollout;
 mod sealer;
 mod session;
@@ -20,7 +22,7 @@ use args::Global;
 
 pub use crate::ui::exit;
 use crate::ui::exit::Exit;
-use crate::ui::{self, CliError, Ui};
+use crate::ui::{self, CliError, Ui, Verbosity};
 
 /// Registry mirrors for Talos Linux clusters, from one inventory.
 ///
@@ -30,6 +32,7 @@ use crate::ui::{self, CliError, Ui};
 #[command(
     name = "talmirror",
     version,
+    long_version = LONG_VERSION,
     max_term_width = 100,
     subcommand_required = true,
     arg_required_else_help = true
@@ -47,6 +50,10 @@ struct Cli {
     #[command(subcommand)]
     command: Command,
 }
+
+/// What `--version` says; a test keeps the Talos versions to those that are known.
+const LONG_VERSION: &str =
+    concat!(env!("CARGO_PKG_VERSION"), "\ncommit: ", env!("TALMIRROR_COMMIT"), "\nTalos: v1.8 to v1.14");
 
 /// The commands, in the order of help.
 #[derive(Debug, Subcommand)]
@@ -92,6 +99,8 @@ enum Command {
     Template(commands::template::TemplateArgs),
     /// Print the JSON schema of the inventory
     Schema(commands::schema::SchemaArgs),
+    /// Show the version, the commit and the range of Talos versions
+    Version(commands::version::VersionArgs),
     /// Print a completion script for a shell
     Completion(commands::completion::CompletionArgs),
     /// Write the manual pages
@@ -104,7 +113,9 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
         Ok(cli) => cli,
         Err(code) => return code,
     };
-    let mut ui = Ui::new(cli.global.color, cli.global.quiet);
+    let verbosity = Verbosity::of(cli.global.quiet, cli.global.verbose);
+    ui::log_requests(cli.global.color, verbosity);
+    let mut ui = Ui::new(cli.global.color, verbosity);
     let result = run(&mut ui, &cli.global, cli.command).and_then(|exit| ui.flush().map(|()| exit));
     ui.exit(result)
 }
@@ -130,7 +141,7 @@ fn exits(path: &[&str]) -> Vec<Exit> {
             lasting(&[exit::FOUND, exit::USAGE, exit::INVALID, exit::SECRET, exit::WRITE])
         }
         Some("template") => lasting(&[exit::USAGE, exit::INVALID, exit::WRITE]),
-        Some("completion" | "schema" | "man" | "keygen") => lasting(&[exit::USAGE, exit::WRITE]),
+        Some("completion" | "schema" | "man" | "version" | "keygen") => lasting(&[exit::USAGE, exit::WRITE]),
         Some(_) => lasting(&[exit::USAGE, exit::INVALID, exit::SECRET, exit::WRITE]),
     }
 }
@@ -156,8 +167,26 @@ fn run(ui: &mut Ui, global: &Global, command: Command) -> Result<Exit, CliError>
         Command::Rekey(args) => commands::rekey::run(ui, global, args),
         Command::Rotate(args) => commands::rotate::run(ui, global, args),
         Command::Template(args) => commands::template::run(ui, args),
-        Command::Schema(args) => commands::schema::run(ui, args),
-        Command::Completion(args) => commands::completion::run(ui, Cli::command(), &global.inventory, args),
-        Command::Man(args) => commands::man::run(ui, Cli::command(), args),
+        Command::Schema(args) => commands::schema::run(ui, global, args),
+        Command::Version(args) => commands::version::run(ui, args),
+        Command::Completion(args) => commands::completion::run(ui, Cli::command(), args),
+        Command::Man(args) => commands::man::run(ui, Cli::command(), exits, args),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::registries::TalosVersion;
+
+    #[test]
+    fn the_version_names_the_talos_versions_that_are_known() {
+        let range = format!("\nTalos: {} to {}", TalosVersion::OLDEST, TalosVersion::NEWEST);
+        assert!(LONG_VERSION.ends_with(&range), "{LONG_VERSION}");
+    }
+
+    #[test]
+    fn the_command_line_is_sound() {
+        Cli::command().debug_assert();
     }
 }

@@ -7,6 +7,18 @@ use crate::yaml::{Entry, Node};
 
 /// Unknown fields of one mapping that are told one by one.
 const UNKNOWN_SHOWN: usize = 50;
+/// Fields by the names that other tools have for them.
+const MEANT: [(&str, &str); 9] = [
+    ("auth", "credentials"),
+    ("login", "credentials"),
+    ("username", "credentials"),
+    ("password", "credentials"),
+    ("endpoint", "url"),
+    ("endpoints", "url"),
+    ("address", "url"),
+    ("mirror", "via"),
+    ("skipFallback", "fallback"),
+];
 
 /// Reads typed values out of a tree and keeps every problem it meets, so that all are told at once.
 pub(crate) struct Decoder<'a, 'e> {
@@ -67,7 +79,9 @@ impl Decoder<'_, '_> {
         let unknown = |entry: &&Entry| !known.contains(&entry.key.as_str()) && !entry.key.starts_with("x-");
         let mut unknown = node.entries().iter().filter(unknown);
         for entry in unknown.by_ref().take(UNKNOWN_SHOWN) {
+            let meant = MEANT.iter().find(|(word, field)| *word == entry.key && known.contains(field));
             let near = did_you_mean(&entry.key, known.iter().copied());
+            let near = near.or(meant.map(|(_, field)| *field));
             let place = if path.is_empty() { self.noun.to_owned() } else { format!("`{path}`") };
             let problem = self.problems.add(
                 Code::UnknownField,

@@ -4,6 +4,7 @@ use std::ops::Range;
 use serde_json::{Value, json};
 
 use super::code::{Code, Severity};
+use super::excerpt::Excerpt;
 use crate::yaml::{LineIndex, ParseError, Position};
 
 /// Something wrong with a file, and what to do about it.
@@ -23,6 +24,8 @@ pub struct Problem {
     pub reason: Option<String>,
     /// What to do.
     pub help: Option<String>,
+    /// The line that it is about, where that can be shown.
+    pub excerpt: Option<Excerpt>,
 }
 
 impl Problem {
@@ -78,6 +81,7 @@ impl fmt::Display for Problem {
 #[derive(Debug)]
 pub struct Problems<'a> {
     file: String,
+    text: &'a str,
     lines: LineIndex<'a>,
     found: Vec<Problem>,
 }
@@ -85,7 +89,7 @@ pub struct Problems<'a> {
 impl<'a> Problems<'a> {
     /// Starts with none; `file` is shown to the user.
     pub fn new(file: impl Into<String>, text: &'a str) -> Self {
-        Self { file: file.into(), lines: LineIndex::new(text), found: Vec::new() }
+        Self { file: file.into(), text, lines: LineIndex::new(text), found: Vec::new() }
     }
 
     /// Adds a finding at a span; the result takes reason and help.
@@ -104,6 +108,7 @@ impl<'a> Problems<'a> {
             message: message.into(),
             reason: None,
             help: None,
+            excerpt: Excerpt::of(self.text, span),
         })
     }
 

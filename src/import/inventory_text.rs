@@ -11,8 +11,6 @@ use super::mirrors::Mirrors;
 use super::readers::{NodeInfo, Role};
 use crate::yaml::{Indent, emit};
 
-const SCHEMA: &str = "# yaml-language-server: $schema=https://talmirror.dev/schema/v1/mirrors.json\n";
-
 /// All that an inventory is written from.
 pub(super) struct Draft<'a> {
     pub(super) mirrors: &'a Mirrors,
@@ -33,10 +31,10 @@ impl Draft<'_> {
     /// Writes the inventory as a person would have written it.
     pub(super) fn text(&self) -> String {
         if let Some(short) = self.short() {
-            return format!("{SCHEMA}{}", emit(&short, Indent::default()));
+            return emit(&short, Indent::default());
         }
         let defaults = self.defaults();
-        let mut text = format!("{SCHEMA}apiVersion: talmirror/v1\nkind: Inventory\n");
+        let mut text = "apiVersion: talmirror/v1\nkind: Inventory\n".to_owned();
         let mut section = |comment: &str, name: &str, value: Map<String, Value>| {
             if !value.is_empty() {
                 let comment = if comment.is_empty() { String::new() } else { format!("# {comment}\n") };

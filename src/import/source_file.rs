@@ -37,6 +37,7 @@ impl Findings {
             message: message.into(),
             reason: None,
             help: None,
+            excerpt: None,
         });
         #[expect(clippy::expect_used, reason = "pushed in the line above")]
         self.list.last_mut().expect("a finding")

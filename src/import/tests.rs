@@ -133,7 +133,6 @@ fn nodes_that_differ_get_what_they_differ_in() {
         resource("10.0.0.3", "persistent", &config("quay.io")),
     ];
     insta::assert_snapshot!(shown(&[source("mc.yaml", &stream.join("---\n"))]), @r"
-    # yaml-language-server: $schema=https://talmirror.dev/schema/v1/mirrors.json
     apiVersion: talmirror/v1
     kind: Inventory
 
@@ -174,7 +173,6 @@ fn nodes_that_differ_get_what_they_differ_in() {
     };
     let (a, b) = (file("docker.io"), file("ghcr.io"));
     insta::assert_snapshot!(shown(&[source("nodes/a.yaml", &a), source("b.yml", &b)]), @r"
-    # yaml-language-server: $schema=https://talmirror.dev/schema/v1/mirrors.json
     apiVersion: talmirror/v1
     kind: Inventory
 
@@ -216,7 +214,6 @@ fn several_files_make_one_inventory() {
     };
     let (a, b) = (document("docker.io", "https://a.lan"), document("docker.io", "https://b.lan"));
     insta::assert_snapshot!(shown(&[source("a.yaml", &a), source("b.yaml", &b), source("c.yaml", &a)]), @r"
-    # yaml-language-server: $schema=https://talmirror.dev/schema/v1/mirrors.json
     apiVersion: talmirror/v1
     kind: Inventory
 
@@ -289,7 +286,6 @@ fn what_is_nothing_of_ours_is_said() {
     E129 1:1 nothing is said about registries
     ");
     insta::assert_snapshot!(shown(&[source("x.yaml", "- op: test\n  path: /machine\n- {op: remove, path: /machine/registries}\n- {op: copy, path: /machine/registries, from: /x}\n- {op: add, path: machine/registries/mirrors/a.b, value: {endpoints: []}}\n- {op: add, path: /cluster/x, value: 1}\n- {op: add, path: /machine/registries/mirrors/a.b/endpoints/-, value: 'https://m.lan'}\n")]), @r"
-    # yaml-language-server: $schema=https://talmirror.dev/schema/v1/mirrors.json
     apiVersion: talmirror/v1
     kind: Inventory
 

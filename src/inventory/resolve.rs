@@ -120,6 +120,9 @@ impl ResolveError {
             Self::Source { source: SourceError::NoVariable(name), .. } => {
                 format!("set {name}, or change the reference")
             }
+            Self::Source { source: SourceError::Empty(_), .. } => {
+                "it is there and empty: give it a value, or change the reference".to_owned()
+            }
             Self::Source { .. } => {
                 "paths are relative to the inventory; commands start without a shell".to_owned()
             }

@@ -52,6 +52,17 @@ impl fmt::Display for TalosVersion {
 }
 
 impl TalosVersion {
+    /// The oldest version that is known.
+    pub const OLDEST: Self = Self::minor(1, 8);
+    /// The newest version that is known: what later ones do is not.
+    pub const NEWEST: Self = Self::minor(1, 14);
+
+    /// Returns whether it is known what this version does: it is none older or newer than those tested.
+    pub fn is_known(&self) -> bool {
+        let minor = |version: &Self| (version.major, version.minor);
+        (minor(&Self::OLDEST)..=minor(&Self::NEWEST)).contains(&minor(self))
+    }
+
     /// Makes a version that stands for the latest patch of a minor version.
     pub const fn minor(major: u16, minor: u16) -> Self {
         Self { major, minor, patch: None, pre: None }

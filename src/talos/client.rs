@@ -478,6 +478,8 @@ impl NodeClient {
         while let Some((number, link)) = ways.get(at).cloned() {
             at += 1;
             let endpoint = link.dialer.endpoint.clone();
+            let begun = Instant::now();
+            tracing::trace!(node = %self.target, %endpoint, call = what, "calling");
             let error = match timeout_at(deadline, link.channel()).await {
                 Err(_) => timed_out(),
                 Ok(Err(error)) => error,
@@ -487,11 +489,14 @@ impl NodeClient {
                         if let Some(number) = number {
                             inner.preferred.store(number, Ordering::Relaxed);
                         }
+                        let took = begun.elapsed();
+                        tracing::debug!(node = %self.target, %endpoint, call = what, ?took, "answered");
                         return Ok(answer);
                     }
                     Ok(Err(status)) => self.classify(what, &endpoint, patience, &status),
                 },
             };
+            tracing::debug!(node = %self.target, %endpoint, call = what, took = ?begun.elapsed(), %error, "failed");
             let again = match repeat {
                 Repeat::Yes => error.may_differ_elsewhere(),
                 Repeat::No => error.delivery() == Delivery::NotSent,

@@ -44,7 +44,7 @@ fn broken(text: &str, heading: &dyn Fn(&str) -> String) -> String {
         for line in paragraph.lines() {
             if line.starts_with(' ') {
                 let _ = write!(out, "\n{}", glued(line));
-            } else if line.ends_with(':') && paragraph.lines().count() > 1 && line.split(' ').count() < 3 {
+            } else if line == "Examples:" {
                 let _ = write!(out, "\n{}", heading(line));
             } else {
                 let _ = write!(out, "{}{line}", if out.is_empty() { "" } else { " " });

@@ -4,24 +4,31 @@
 
 mod duration;
 pub(crate) mod error;
+mod excerpt;
 pub mod exit;
 mod from_errors;
 mod help;
 mod live;
 mod manual;
 mod output_format;
+mod paint;
 mod prompt;
 mod table;
 mod terminal;
 mod usage;
+mod verbosity;
 mod words;
 
 pub(crate) use duration::{duration, positive_duration};
 pub(crate) use error::CliError;
-pub(crate) use manual::manual;
+pub(crate) use manual::{Manual, write_manual};
 pub(crate) use output_format::OutputFormat;
-pub(crate) use prompt::{Asking, confirm, new_password, password};
-pub(crate) use table::table;
-pub(crate) use terminal::{Color, Ui, aside};
+pub(crate) use prompt::{Asking, agree, choose, confirm, new_password, password, text, unanswered};
+pub(crate) use table::{Table, table};
+pub(crate) use terminal::{Color, Ui, aside, log_requests};
 pub(crate) use usage::parse;
+pub(crate) use verbosity::Verbosity;
 pub(crate) use words::count;
+
+/// The commit that a release is built from.
+pub(crate) const COMMIT: &str = env!("TALMIRROR_COMMIT");

@@ -4,10 +4,11 @@
 
 use std::io::IsTerminal;
 
-use dialoguer::{Confirm, Password};
+use dialoguer::{Confirm, Input, Password, Select};
 
 use super::error::CliError;
 use super::exit;
+use super::terminal::aside;
 use crate::secret::Secret;
 
 /// Whether questions can be asked.
@@ -54,4 +55,43 @@ pub(crate) fn password(prompt: &str) -> Result<Secret<String>, dialoguer::Error>
 pub(crate) fn new_password(prompt: &str) -> Result<Secret<String>, dialoguer::Error> {
     let password = Password::new().with_prompt(prompt).with_confirmation("Again", "they differ");
     password.interact().map(Secret::new)
+}
+
+/// Asks for a text until `check` takes it; what it says against one is told. An empty answer is the default.
+pub(crate) fn text(
+    question: &str,
+    default: &str,
+    check: &dyn Fn(&str) -> Result<(), String>,
+) -> Result<String, CliError> {
+    loop {
+        // The terminal itself draws what is typed, however long it is.
+        let input = Input::<String>::new().with_prompt(question).allow_empty(true);
+        let input = if default.is_empty() { input } else { input.default(default.to_owned()) };
+        let answer = input.interact().map_err(unanswered)?;
+        let answer = answer.trim();
+        match check(answer) {
+            Ok(()) => return Ok(answer.to_owned()),
+            Err(why) => aside(&format!("  {why}")),
+        }
+    }
+}
+
+/// Asks for one of several; returns its number.
+pub(crate) fn choose(question: &str, choices: &[&str]) -> Result<usize, CliError> {
+    Select::new().with_prompt(question).items(choices).default(0).interact().map_err(unanswered)
+}
+
+/// Asks a question that is answered with yes or no; Enter says no.
+pub(crate) fn agree(question: &str) -> Result<bool, CliError> {
+    Confirm::new().with_prompt(question).default(false).interact().map_err(unanswered)
+}
+
+/// Makes an error of a question that was not answered, before anything was written.
+pub(crate) fn unanswered(error: dialoguer::Error) -> CliError {
+    let dialoguer::Error::IO(error) = error;
+    if error.kind() == std::io::ErrorKind::Interrupted {
+        CliError::new(exit::INTERRUPTED, "interrupted; nothing was written")
+    } else {
+        CliError::from_error(exit::USAGE, error).context("cannot ask on this terminal")
+    }
 }

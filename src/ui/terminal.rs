@@ -4,12 +4,17 @@ use std::borrow::Cow;
 use std::io::{self, IsTerminal, Write};
 use std::process::ExitCode;
 
-use clap::builder::styling::{AnsiColor, Style};
+use clap::builder::styling::AnsiColor;
+use tracing_subscriber::layer::SubscriberExt as _;
 
 use super::error::CliError;
+use super::excerpt::with_excerpt;
 use super::exit::{self, Exit};
 use super::live::{self, Size};
 use super::output_format::OutputFormat;
+use super::paint::Paint;
+use super::table::{Table, table as laid_out, table_within};
+use super::verbosity::Verbosity;
 use crate::finding::{Problem, Severity};
 use crate::patch::{Caution, Weight};
 use crate::yaml::{Indent, emit};
@@ -30,8 +35,10 @@ pub(crate) enum Color {
 pub(crate) struct Ui {
     stdout: Box<dyn Write>,
     stderr: Box<dyn Write>,
-    colored: bool,
-    quiet: bool,
+    /// How what goes to standard output is painted, and how wide it may be.
+    results: (Paint, Option<usize>),
+    story: Paint,
+    verbosity: Verbosity,
     /// What is drawn and may be overwritten.
     drawn: Drawn,
 }
@@ -45,26 +52,25 @@ enum Drawn {
 
 impl std::fmt::Debug for Ui {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Ui")
-            .field("colored", &self.colored)
-            .field("quiet", &self.quiet)
-            .finish_non_exhaustive()
+        f.debug_struct("Ui").field("verbosity", &self.verbosity).finish_non_exhaustive()
     }
 }
 
 impl Ui {
     /// Opens the process's own streams.
-    pub(crate) fn new(color: Color, quiet: bool) -> Self {
-        let colored = match color {
-            Color::Always => true,
-            Color::Never => false,
-            Color::Auto => wants_color(&io::stderr()),
+    pub(crate) fn new(color: Color, verbosity: Verbosity) -> Self {
+        let paint = |auto: bool| match (color, auto) {
+            (Color::Always, _) | (Color::Auto, true) => Paint::On,
+            (Color::Never, _) | (Color::Auto, false) => Paint::Off,
         };
+        let width = console::Term::stdout().size_checked().map(|(_, columns)| usize::from(columns));
+        let width = width.filter(|_| io::stdout().is_terminal());
         Self {
             stdout: Box::new(io::BufWriter::new(io::stdout())),
             stderr: Box::new(io::stderr()),
-            colored,
-            quiet,
+            results: (paint(wants_color(&io::stdout())), width),
+            story: paint(wants_color(&io::stderr())),
+            verbosity,
             drawn: Drawn::Nothing,
         }
     }
@@ -84,17 +90,35 @@ impl Ui {
     }
 
     /// Writes a result as a format asks for: the object, or what `table` makes of it for people.
-    pub(crate) fn output(
+    pub(crate) fn output<T: Into<Table>>(
         &mut self,
         format: OutputFormat,
         value: &serde_json::Value,
-        table: impl FnOnce() -> String,
+        table: impl FnOnce() -> T,
     ) -> Result<(), CliError> {
         match format {
-            OutputFormat::Table => self.result(&table()),
+            OutputFormat::Table => self.table(&table().into()),
             OutputFormat::Json => self.json(value),
             OutputFormat::Yaml => self.result(&emit(value, Indent::default())),
         }
+    }
+
+    /// Writes a table, as wide as the terminal is where there is one.
+    pub(crate) fn table(&mut self, table: &Table) -> Result<(), CliError> {
+        let (paint, width) = self.results;
+        let text = match width {
+            Some(width) => table_within(&table.rows, width),
+            None => laid_out(&table.rows),
+        };
+        self.result(&table.above)?;
+        self.result(&paint.table(&text))?;
+        self.result(&table.below)
+    }
+
+    /// Writes lines whose first sign says what they are: `+` added, `-` removed, `~` changed, `!` to be noted.
+    pub(crate) fn signed(&mut self, text: &str) -> Result<(), CliError> {
+        let (paint, _) = self.results;
+        self.result(&paint.by_sign(text))
     }
 
     /// Writes a result as JSON on one line.
@@ -107,7 +131,7 @@ impl Ui {
     pub(crate) fn is_live(&self) -> bool {
         let dumb = std::env::var_os("TERM").is_none_or(|term| term == "dumb");
         let ci = std::env::var_os("CI").is_some_and(|ci| !ci.is_empty());
-        !self.quiet && !dumb && !ci && io::stderr().is_terminal()
+        self.verbosity == Verbosity::Normal && !dumb && !ci && io::stderr().is_terminal()
     }
 
     /// Draws lines that the next ones take the place of, cut to the terminal as it is now.
@@ -155,17 +179,17 @@ impl Ui {
 
     /// Tells what has been done; `--quiet` hides it.
     pub(crate) fn note(&mut self, text: &str) {
-        if !self.quiet {
-            self.story(&shown(text));
+        if self.verbosity > Verbosity::Quiet {
+            self.tell(&shown(text));
         }
     }
 
     /// Tells something that is likely wrong, and what to do about it.
     pub(crate) fn warn(&mut self, message: &str, help: Option<&str>) {
-        let heading = self.paint("warning", AnsiColor::Yellow);
-        self.story(&format!("{heading}: {}", shown(message)));
+        let heading = self.story.heading("warning", AnsiColor::Yellow);
+        self.tell(&format!("{heading}: {}", shown(message)));
         if let Some(help) = help {
-            self.story(&format!("help: {}", shown(help)));
+            self.tell(&format!("help: {}", shown(help)));
         }
     }
 
@@ -175,10 +199,10 @@ impl Ui {
             match caution.weight {
                 Weight::Warning => self.warn(&caution.message, Some(&caution.help)),
                 Weight::Note => {
-                    let heading = self.paint("note", AnsiColor::Cyan);
-                    if !self.quiet {
+                    let heading = self.story.heading("note", AnsiColor::Cyan);
+                    if self.verbosity > Verbosity::Quiet {
                         let (message, help) = (shown(&caution.message), shown(&caution.help));
-                        self.story(&format!("{heading}: {message}\nhelp: {help}"));
+                        self.tell(&format!("{heading}: {message}\nhelp: {help}"));
                     }
                 }
             }
@@ -188,7 +212,7 @@ impl Ui {
     /// Tells a finding.
     pub(crate) fn problem(&mut self, problem: &Problem) {
         let severity = problem.code.severity();
-        if self.quiet && severity == Severity::Note {
+        if self.verbosity == Verbosity::Quiet && severity == Severity::Note {
             return;
         }
         let color = match severity {
@@ -196,10 +220,15 @@ impl Ui {
             Severity::Warning => AnsiColor::Yellow,
             Severity::Note => AnsiColor::Cyan,
         };
+        if let Some(excerpt) = problem.excerpt.as_ref().filter(|_| io::stderr().is_terminal()) {
+            let text = with_excerpt(problem, excerpt, self.story);
+            self.tell(&format!("{text}\n"));
+            return;
+        }
         let text = problem.to_string();
         let heading = severity.as_str();
         let rest = text.strip_prefix(heading).unwrap_or(&text);
-        self.story(&format!("{}{}\n", self.paint(heading, color), shown(rest)));
+        self.tell(&format!("{}{}\n", self.story.heading(heading, color), shown(rest)));
     }
 
     /// Tells what ended the command.
@@ -207,20 +236,12 @@ impl Ui {
         for problem in &error.problems {
             self.problem(problem);
         }
-        let heading = self.paint("error", AnsiColor::Red);
-        self.story(&format!("{heading}: {}", shown(&error.render())));
-    }
-
-    fn paint(&self, word: &str, color: AnsiColor) -> String {
-        if !self.colored {
-            return word.to_owned();
-        }
-        let style = Style::new().bold().fg_color(Some(color.into()));
-        format!("{style}{word}{style:#}")
+        let heading = self.story.heading("error", AnsiColor::Red);
+        self.tell(&format!("{heading}: {}", shown(&error.render())));
     }
 
     /// Writes a line of the story; a closed standard error loses nothing that is needed.
-    fn story(&mut self, line: &str) {
+    fn tell(&mut self, line: &str) {
         let erased = self.erase();
         let _ = writeln!(self.stderr, "{erased}{line}");
     }
@@ -231,6 +252,26 @@ fn wants_color(stream: &impl IsTerminal) -> bool {
     let set = |name: &str| std::env::var_os(name).is_some_and(|value| !value.is_empty());
     let dumb = std::env::var_os("TERM").is_some_and(|term| term == "dumb");
     !set("NO_COLOR") && (set("CLICOLOR_FORCE") || set("FORCE_COLOR") || (stream.is_terminal() && !dumb))
+}
+
+/// Tells requests and their answers from here on, as far as they are asked for; what they carry is not told.
+pub(crate) fn log_requests(color: Color, verbosity: Verbosity) {
+    let level = match verbosity {
+        Verbosity::Quiet | Verbosity::Normal => return,
+        Verbosity::Requests => tracing::Level::DEBUG,
+        Verbosity::Calls => tracing::Level::TRACE,
+    };
+    let colored = match color {
+        Color::Always => true,
+        Color::Never => false,
+        Color::Auto => wants_color(&io::stderr()),
+    };
+    let filter = tracing_subscriber::filter::Targets::new().with_target("talmirror", level);
+    let lines =
+        tracing_subscriber::fmt::layer().with_writer(io::stderr).with_ansi(colored).with_target(false);
+    let subscriber = tracing_subscriber::registry().with(filter).with(lines);
+    // A process that logs already keeps its log.
+    let _ = tracing::subscriber::set_global_default(subscriber);
 }
 
 /// A stream of the process.

@@ -3,6 +3,7 @@ use crate::run::{Place, repository};
 #[test]
 fn every_flag_has_an_environment_variable() {
     let help = |command: &str| Place::new().run(&format!("{command} --help")).ok();
+    let next = regex::Regex::new(r"\n  -|\n      --|\n\n\w").unwrap();
     for command in [
         "init", "import", "validate", "explain", "generate", "diff", "nodes", "rollout", "rollback",
         "backup", "mc patch", "encrypt", "decrypt", "edit", "seal", "keygen", "rekey", "rotate", "template",
@@ -11,8 +12,11 @@ fn every_flag_has_an_environment_variable() {
         let flags = help.split("Options:").nth(1).unwrap().split("Examples:").next().unwrap();
         for (at, _) in flags.match_indices("\n      --").chain(flags.match_indices("\n  -")) {
             let rest = &flags[at..];
-            let end = ["\n  -", "\n      --", "\n\n"].iter().filter_map(|end| rest[1..].find(end)).min();
-            let end = end.map_or(rest.len(), |end| end + 1);
+            if rest.starts_with("\n  -  ") {
+                // A sign, and what it means.
+                continue;
+            }
+            let end = next.find_at(rest, 1).map_or(rest.len(), |next| next.start());
             let flag = &rest[..end];
             assert!(
                 flag.contains("[env: ") || flag.contains("--help") || flag.contains("--version"),
@@ -51,8 +55,17 @@ fn completions_and_manual_pages() {
         assert!(place.run(&format!("completion {shell}")).ok().contains("talmirror"));
     }
     place.write("mirrors.yaml", "nodes: {n1: {}, n2: {}}\ngroups: {edge: {}}\nmirrors: {h: {}}\n");
-    assert_eq!(place.run("completion --words nodes").ok(), "n1\nn2\n");
-    assert_eq!(place.run("completion --words groups").ok(), "edge\n");
+    let at = |words: &str| {
+        let number = words.split(' ').count() - 1;
+        let line = ["completion", "--at", &number.to_string(), "--"].map(str::to_owned);
+        let line: Vec<String> = line.into_iter().chain(words.split(' ').map(str::to_owned)).collect();
+        place.args(&line.iter().map(String::as_str).collect::<Vec<_>>()).ok()
+    };
+    assert_eq!(at("talmirror diff -n "), "n1\nn2\n");
+    assert_eq!(at("talmirror diff --group "), "edge\n");
+    place.write("other.yaml", "nodes: {x1: {}}\n");
+    assert_eq!(at("talmirror -f other.yaml diff -n "), "x1\n");
+    assert_eq!(at("talmirror diff --color "), "");
     assert!(place.run("man").ok().contains(".TH talmirror 1"));
     place.run("man --output-dir man").ok();
     assert!(place.files().iter().any(|file| file == "man/talmirror-generate.1"), "{:?}", place.files());
@@ -193,4 +206,29 @@ fn the_schema_validates_inventories() {
     }
     assert!(check("mirrors: {h: {kind: harbor, url: 'https://h', sevres: [x]}}\n").is_err());
     assert!(check("mirrors: {h: {kind: habor, url: 'https://h'}}\n").is_err());
+}
+
+/// What bash makes of the script: values of the inventory, and what clap knows where there are none.
+#[test]
+fn bash_completes_values_and_flags() {
+    let place = Place::new();
+    place.write("mirrors.yaml", "nodes: {n1: {}, n2: {}}\n");
+    let complete = |line: &str| {
+        let binary = std::path::Path::new(env!("CARGO_BIN_EXE_talmirror")).parent().unwrap();
+        let script = format!(
+            "source <(talmirror completion bash)\nCOMP_WORDS=({line} '')\nCOMP_CWORD=$((${{#COMP_WORDS[@]}} - 1))\n\
+             _talmirror_values talmirror '' \"${{COMP_WORDS[COMP_CWORD-1]}}\"\nprintf '%s\\n' \"${{COMPREPLY[@]}}\"\n"
+        );
+        let output = std::process::Command::new("bash")
+            .args(["-c", &script])
+            .current_dir(place.path(""))
+            .env_clear()
+            .env("PATH", format!("{}:{}", binary.display(), std::env::var("PATH").unwrap()))
+            .output()
+            .unwrap();
+        String::from_utf8_lossy(&output.stdout).into_owned()
+    };
+    assert_eq!(complete("talmirror diff -n"), "n1\nn2\n");
+    assert!(complete("talmirror").contains("validate\n"), "{}", complete("talmirror"));
+    assert_eq!(complete("talmirror generate --format"), "auto\njson-patch\nstrategic\ndocuments\n");
 }

@@ -3,6 +3,8 @@ use crate::run::Place;
 #[test]
 fn an_inventory_worth_reading() {
     let place = Place::new();
+    // A workflow is for a git work tree.
+    std::fs::create_dir(place.path(".git")).unwrap();
     let ran = place
         .args(&[
             "init",
@@ -31,8 +33,6 @@ fn an_inventory_worth_reading() {
     ");
     assert_eq!(place.files(), [".github/workflows/talmirror.yaml", "mirrors.yaml"]);
     insta::assert_snapshot!(place.read("mirrors.yaml"), @r"
-    # yaml-language-server: $schema=https://talmirror.dev/schema/v1/mirrors.json
-    #
     # Which registries go through which mirrors. Everything for Talos is made from this file:
     #
     #   talmirror validate      what is wrong with it, without a network
@@ -77,7 +77,7 @@ fn nothing_that_exists_is_overwritten() {
     insta::assert_snapshot!(ran, @r"
     --- stderr
     error: `mirrors.yaml` exists already; nothing was written
-    help: choose another --dir or -f, leave the workflow out with --ci none, or look at it with --dry-run
+    help: choose another --output-dir or -f, leave the workflow out with --ci none, or look at it with --dry-run
     --- exit 3
     ");
     assert_eq!(place.read("mirrors.yaml"), "mine");
@@ -101,7 +101,7 @@ fn answers_that_make_no_inventory_write_nothing() {
     insta::assert_snapshot!(ran, @r"
     --- stderr
     error[E103]: `https://h.example/v2/x` holds the path `/v2/x`, and for kind harbor the path is derived
-      --> mirrors.yaml:16:14  mirrors.harbor.url
+      --> mirrors.yaml:14:14  mirrors.harbor.url
     help: remove `/v2/x` from the URL
 
     error: the answers make no valid inventory; nothing was written

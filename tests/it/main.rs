@@ -21,13 +21,16 @@ mod examples;
 #[path = "../support/upstream.rs"]
 mod fake_upstream;
 mod generate;
+mod help;
 mod house;
 mod init;
 mod layering;
+mod mistakes;
 mod nodes;
 mod readme;
 mod rollout;
 mod run;
+mod screen;
 mod secrets;
 #[path = "../../examples/simulated-cluster/sim/mod.rs"]
 mod sim;

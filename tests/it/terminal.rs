@@ -5,8 +5,13 @@ use std::process::{Command, Stdio};
 
 use crate::run::Place;
 
-/// Runs a command on a terminal of its own and answers each prompt when it is there.
-fn converse(place: &Place, command: &str, answers: &[(&str, &str)]) -> String {
+/// Runs a command on a terminal of its own and answers each prompt when it is there; it has to end well.
+pub fn converse(place: &Place, command: &str, answers: &[(&str, &str)]) -> String {
+    converse_to(place, command, answers, 0)
+}
+
+/// Runs a command on a terminal of its own, which ends with an exit code.
+fn converse_to(place: &Place, command: &str, answers: &[(&str, &str)], code: i32) -> String {
     let binary = env!("CARGO_BIN_EXE_talmirror");
     let mut child = Command::new("script")
         .args(["--quiet", "--return", "--command", &format!("{binary} {command}"), "/dev/null"])
@@ -34,7 +39,7 @@ fn converse(place: &Place, command: &str, answers: &[(&str, &str)]) -> String {
     let mut rest = Vec::new();
     stdout.read_to_end(&mut rest).unwrap();
     said.push_str(&String::from_utf8_lossy(&rest));
-    assert!(child.wait().unwrap().success(), "{said}");
+    assert_eq!(child.wait().unwrap().code(), Some(code), "{said}");
     said
 }
 
@@ -47,19 +52,43 @@ fn init_asks_for_what_is_missing() {
     let place = Place::new();
     let said = converse(
         &place,
-        "init --ci none",
+        "init",
         &[
             ("What is the mirror?", "\r"),
             ("Its URL", "harbor.example\r"),
-            ("Registries that go through it", "\r"),
+            ("is not", "ftp://harbor.example\r"),
+            ("Its URL", "https://harbor.example/v2/docker.io\r"),
+            ("holds the path", "https://harbor.example\r"),
+            ("Registries that go through it", "https://docker.io\r"),
+            ("a registry name has no scheme", "registry-1.docker.io\r"),
+            ("resolves to", "Not A Name\r"),
+            ("Registries that go through it", ",\r"),
+            ("name at least one", "docker.io, ghcr.io\r"),
             ("want a user and password?", "y"),
-            ("User", "robot$talos\r"),
+            ("User", "\r"),
+            ("it cannot be empty", "robot$talos\r"),
             ("Where does the password come from?", "\u{1b}[B\u{1b}[B\r"),
+            ("Password", "\r"),
             ("Password", "s3cr3t-typed\r"),
-            ("age recipient", "age1g5ysx9zvguw9lnrda3uqewfpufyhae22nge2udx75mfjckejhcvsmsz0fl\r"),
+            ("when the mirror is down?", "\r"),
+            ("Talos version", "latest\r"),
+            ("Talos version", "one point thirteen\r"),
+            ("Talos version", "v1.13\r"),
+            ("The nodes as NAME=ADDRESS", "n1=10.0.0.1,n2=10.0.0.1\r"),
+            ("have the same address", "../evil=10.0.0.1\r"),
+            ("The nodes as NAME=ADDRESS", "n1=10.0.0.1,n2=10.0.0.2\r"),
+            ("The context of your talosconfig", "home\r"),
+            ("How are secrets encrypted?", "\r"),
+            ("Age recipients", "\r"),
+            ("name at least one", "age1nonsense\r"),
+            ("Age recipients", "someone@example.com\r"),
+            ("Age recipients", "age1g5ysx9zvguw9lnrda3uqewfpufyhae22nge2udx75mfjckejhcvsmsz0fl\r"),
+            ("Write .sops.yaml, mirrors.yaml?", "y"),
         ],
     );
     assert!(!said.contains("s3cr3t-typed"), "{said}");
+    assert!(said.contains("password: <redacted>"), "{said}");
+    // No workflow: this is no git work tree.
     assert_eq!(place.files(), [".sops.yaml", "mirrors.yaml"]);
     let text = place.read("mirrors.yaml");
     assert!(text.contains("url: https://harbor.example\n") && text.contains("password: ENC["), "{text}");
@@ -68,6 +97,40 @@ fn init_asks_for_what_is_missing() {
     let plain = place.run("decrypt mirrors.yaml").env("SOPS_AGE_KEY_FILE", "keys.txt").reveals().ok();
     assert!(plain.contains("password: s3cr3t-typed\n"), "{plain}");
     place.run("validate").ok();
+}
+
+/// What is answered at the last question decides: nothing was written before it.
+#[test]
+fn init_writes_nothing_before_the_last_answer() {
+    if Command::new("script").arg("--version").output().is_err() {
+        eprintln!("skipped: there is no `script` to lend a terminal");
+        return;
+    }
+    let place = Place::new();
+    std::fs::create_dir(place.path(".git")).unwrap();
+    let answers = [
+        ("Registries that go through it", "ghcr.io\r"),
+        ("want a user and password?", "n"),
+        ("when the mirror is down?", "\r"),
+        ("Talos version", "\r"),
+        ("The nodes as NAME=ADDRESS", "\r"),
+        ("How are secrets encrypted?", "\u{1b}[B\r"),
+        ("Write a workflow", "y"),
+    ];
+    let init = "init --kind cache --url http://10.0.1.5:5000";
+    let no: Vec<_> = answers.into_iter().chain([("Write ", "n")]).collect();
+    let said = converse_to(&place, init, &no, 8);
+    assert!(said.contains("nothing was written") && place.files().is_empty(), "{said}");
+    let yes: Vec<_> = answers.into_iter().chain([("Write ", "y")]).collect();
+    converse(&place, init, &yes);
+    let files =
+        [".config/sops/age/keys.txt", ".github/workflows/talmirror.yaml", ".sops.yaml", "mirrors.yaml"];
+    assert_eq!(place.files(), files);
+    let key = place.read(".config/sops/age/keys.txt");
+    let recipient = key.lines().find_map(|line| line.strip_prefix("# public key: ")).unwrap();
+    assert!(place.read(".sops.yaml").contains(recipient));
+    // What is there is refused before anything is asked.
+    assert!(converse_to(&place, "init", &[], 3).contains("exists already"));
 }
 
 /// On a terminal a rollout asks, and a node's line grows in its place.
@@ -79,7 +142,8 @@ fn a_rollout_asks_and_shows_a_line_a_node() {
     }
     let site = crate::rollout::Site::new(1, 0, &["v1.13.9"]);
     let said = converse(&site.place, "rollout", &[("Change 1 node?", "y")]);
-    assert!(said.contains("cp-1  inspect ✓ · try-strict ✓ · read-back ✓ · rendered …"), "{said}");
+    assert!(said.contains("0 of 1 · 00:0"), "{said}");
+    assert!(said.contains("cp-1  rendering 00:0") && said.contains("✓ read back · ✓ tried strict"), "{said}");
     assert!(said.contains("\r\u{1b}[J"), "{said}");
     assert!(said.trim_end().ends_with("cp-1 updated"), "{said}");
     assert!(site.is_new("cp-1"));

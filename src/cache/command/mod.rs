@@ -23,7 +23,7 @@ use args::Global;
 
 use crate::ui::error::CliError;
 use crate::ui::exit::{self, Exit};
-use crate::ui::{self, Ui, manual};
+use crate::ui::{self, Ui};
 
 /// A pull-through cache for many container registries: one port, one folder.
 ///
@@ -79,7 +79,7 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
         Ok(cli) => cli,
         Err(code) => return code,
     };
-    let mut ui = Ui::new(cli.global.color, cli.global.quiet);
+    let mut ui = Ui::new(cli.global.color, ui::Verbosity::of(cli.global.quiet, 0));
     let result = run(&mut ui, cli.command).and_then(|exit| ui.flush().map(|()| exit));
     ui.exit(result)
 }
@@ -105,6 +105,8 @@ fn run(ui: &mut Ui, command: Command) -> Result<Exit, CliError> {
         Command::Stats(args) => stats::run(ui, &args),
         Command::MirrorConfig(args) => mirror_config::run(ui, &args),
         Command::Completion(args) => completion::run(ui, &args, Cli::command()),
-        Command::Man(args) => manual(ui, Cli::command(), args.output_dir.as_deref()),
+        Command::Man(args) => {
+            ui::write_manual(ui, Cli::command(), &man::manual(exits), args.output_dir.as_deref())
+        }
     }
 }

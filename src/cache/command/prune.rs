@@ -60,7 +60,7 @@ pub(super) fn run(ui: &mut Ui, args: &PruneArgs) -> Result<Exit, CliError> {
             Some("`talmirror-cache ls` prints the names; * stands for any text"),
         );
     }
-    let list = || pruned.tags.iter().map(|tag| format!("{tag}\n")).collect();
+    let list = || pruned.tags.iter().map(|tag| format!("{tag}\n")).collect::<String>();
     ui.output(args.output, &object(Prune::KIND, &pruned), list)?;
     if args.output == OutputFormat::Table {
         let verb = if pruned.dry_run { "would remove" } else { "removed" };

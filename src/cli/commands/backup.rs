@@ -12,7 +12,7 @@ use crate::file::{self, Privacy};
 use crate::finding::one_line;
 use crate::talos::{BootConfig, Origin, Pending, TalosError, boot_config};
 use crate::ui::exit::{self, Exit};
-use crate::ui::{CliError, OutputFormat, Ui, count, table};
+use crate::ui::{CliError, OutputFormat, Table, Ui, count};
 
 /// Arguments of `backup`.
 #[derive(Debug, Args)]
@@ -35,20 +35,33 @@ Examples:
 )]
 pub(crate) struct BackupArgs {
     /// The directory that the files go into
-    #[arg(long, env = "TALMIRROR_BACKUP_DIR", value_name = "DIR")]
+    #[arg(long, env = "TALMIRROR_BACKUP_DIR", value_name = "DIR", help_heading = "Output")]
     output_dir: PathBuf,
     /// Write nothing; end with 1 when a file is missing or holds another config
-    #[arg(long, env = "TALMIRROR_CHECK", value_parser = clap::builder::FalseyValueParser::new())]
+    #[arg(long, env = "TALMIRROR_CHECK", value_parser = clap::builder::FalseyValueParser::new(), help_heading = "Output")]
     check: bool,
     #[command(flatten)]
     which: NodeSelection,
     /// An age recipient; with one, those of `.sops.yaml` do not count
-    #[arg(long, env = "TALMIRROR_AGE", value_name = "RECIPIENT", value_delimiter = ',')]
+    #[arg(
+        long,
+        env = "TALMIRROR_AGE",
+        value_name = "RECIPIENT",
+        value_delimiter = ',',
+        help_heading = "Secrets"
+    )]
     age: Vec<String>,
     #[command(flatten)]
     talos: TalosArgs,
     /// How it is printed
-    #[arg(short, long, env = "TALMIRROR_BACKUP_OUTPUT", default_value = "table", value_name = "FORMAT")]
+    #[arg(
+        short,
+        long,
+        env = "TALMIRROR_BACKUP_OUTPUT",
+        default_value = "table",
+        value_name = "FORMAT",
+        help_heading = "Output"
+    )]
     output: OutputFormat,
 }
 
@@ -136,8 +149,7 @@ pub(crate) fn run(ui: &mut Ui, global: &Global, args: BackupArgs) -> Result<Exit
     ui.live(&[]);
     let backups: Vec<Backup> = backups.into_iter().flatten().collect();
     ui.output(args.output, &to_json(&args, &backups), || {
-        let header = ["NODE", "FILE", "BACKUP", "NOTE"].map(str::to_owned).to_vec();
-        table(&std::iter::once(header).chain(backups.iter().map(row)).collect::<Vec<_>>())
+        Table::new(&["NODE", "FILE", "BACKUP", "NOTE"], backups.iter().map(row))
     })?;
     ui.flush()?;
     Ok(close(ui, &args, &backups))

@@ -3,7 +3,7 @@ use serde_json::{Value, json};
 
 use crate::cli::args::{Global, NodeSelection, TalosArgs, TargetArgs, VersionArgs};
 use crate::cli::commands::nodes::schema;
-use crate::cli::inventory::{Loaded, default_version, load};
+use crate::cli::inventory::{Loaded, default_version, load, warn_of_version};
 use crate::cli::machine_config::MachineConfigFile;
 use crate::cli::session::{LiveNode, Session, tell_errors};
 use crate::finding::{Problem, Problems, one_line};
@@ -12,7 +12,7 @@ use crate::machineconfig::{Cell, Change, Drift, MachineConfig, diff, matrix, sam
 use crate::registries::{Kind, Registries};
 use crate::talos::{Observation, Pending, TalosError, observe};
 use crate::ui::exit::{self, Exit};
-use crate::ui::{CliError, Ui, count, table};
+use crate::ui::{CliError, Table, Ui, count, table};
 use crate::yaml::ParseError;
 
 /// Arguments of `diff`.
@@ -42,14 +42,21 @@ pub(crate) struct DiffArgs {
     #[command(flatten)]
     which: NodeSelection,
     /// Show which entry differs on which node
-    #[arg(long, env = "TALMIRROR_MATRIX", conflicts_with = "against")]
+    #[arg(long, env = "TALMIRROR_MATRIX", conflicts_with = "against", help_heading = "Output")]
     matrix: bool,
     #[command(flatten)]
     versions: VersionArgs,
     #[command(flatten)]
     talos: TalosArgs,
     /// How it is printed
-    #[arg(short, long, env = "TALMIRROR_DIFF_OUTPUT", default_value = "text", value_name = "FORMAT")]
+    #[arg(
+        short,
+        long,
+        env = "TALMIRROR_DIFF_OUTPUT",
+        default_value = "text",
+        value_name = "FORMAT",
+        help_heading = "Output"
+    )]
     output: Format,
 }
 
@@ -61,6 +68,7 @@ enum Format {
 }
 
 pub(crate) fn run(ui: &mut Ui, global: &Global, args: DiffArgs) -> Result<Exit, CliError> {
+    warn_of_version(ui, &args.versions);
     match &args.against {
         Some(file) => against_file(ui, global, &args, file),
         None => against_nodes(ui, global, &args),
@@ -72,11 +80,12 @@ fn against_file(ui: &mut Ui, global: &Global, args: &DiffArgs, file: &str) -> Re
         [] | [_] => TargetArgs { node: args.which.nodes.first().cloned(), group: args.which.group.clone() },
         _ => return Err(CliError::usage("--against compares with one node").help("name one with --nodes")),
     };
+    // Before secrets are asked for: a name that is misspelt is told first.
+    let file = MachineConfigFile::read(file, global)?;
     let mut loaded = load(ui, global)?;
     let target = loaded.target(&target)?;
     let version = loaded.talos_version(&args.versions, target).unwrap_or_else(default_version);
     let wanted = loaded.inventory.registries(target, &version, &mut loaded.sources)?;
-    let file = MachineConfigFile::read(file, global)?;
     let (current, problems) = file.registries();
     for problem in &problems {
         ui.problem(problem);
@@ -92,7 +101,7 @@ fn against_file(ui: &mut Ui, global: &Global, args: &DiffArgs, file: &str) -> Re
         }))?,
         Format::Text => {
             for change in &changes {
-                ui.result(&format!("{change}\n"))?;
+                ui.signed(&format!("{change}\n"))?;
             }
         }
         Format::Markdown => ui.result(&markdown(&file.name, &changes))?,
@@ -138,9 +147,9 @@ fn against_nodes(ui: &mut Ui, global: &Global, args: &DiffArgs) -> Result<Exit, 
     let same = same_as(&nodes.iter().map(Compared::drift).collect::<Vec<_>>());
     match (args.matrix, args.output) {
         (_, Format::Json) => ui.json(&to_json(&nodes, &same))?,
-        (true, Format::Text) => ui.result(&matrix_table(&nodes))?,
-        (true, Format::Markdown) => ui.result(&format!("```\n{}```\n", matrix_table(&nodes)))?,
-        (false, Format::Text) => ui.result(&text(&nodes, &same))?,
+        (true, Format::Text) => ui.table(&Table { rows: matrix_rows(&nodes), ..Table::default() })?,
+        (true, Format::Markdown) => ui.result(&format!("```\n{}```\n", table(&matrix_rows(&nodes))))?,
+        (false, Format::Text) => ui.signed(&text(&nodes, &same))?,
         (false, Format::Markdown) => ui.result(&format!("```diff\n{}```\n", text(&nodes, &same)))?,
     }
     ui.flush()?;
@@ -270,7 +279,7 @@ fn kind(kind: Kind) -> &'static str {
     }
 }
 
-fn matrix_table(nodes: &[Compared]) -> String {
+fn matrix_rows(nodes: &[Compared]) -> Vec<Vec<String>> {
     let mut rows = vec![vec!["KIND".to_owned(), "NAME".to_owned()]];
     if let Some(header) = rows.first_mut() {
         header.extend(nodes.iter().map(|compared| compared.node.name.clone()));
@@ -279,7 +288,7 @@ fn matrix_table(nodes: &[Compared]) -> String {
         let cells = row.cells.iter().map(|cell| cell.sign());
         rows.push([kind(row.kind).to_owned(), row.name].into_iter().chain(cells).collect());
     }
-    table(&rows)
+    rows
 }
 
 fn to_json(nodes: &[Compared], same: &[Option<usize>]) -> Value {

@@ -21,7 +21,7 @@ Ends with sops' own exit codes: 203 when the file is encrypted already, 23 when 
 
 Examples:
   talmirror encrypt --in-place mirrors.yaml
-  talmirror encrypt --age age1… plain.yaml > secret.sops.yaml
+  talmirror encrypt --age $ALICE plain.yaml > secret.sops.yaml
   talmirror encrypt --update secret.sops.yaml < new-plaintext.yaml"
 )]
 pub(crate) struct EncryptArgs {

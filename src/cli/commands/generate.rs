@@ -3,13 +3,14 @@
 use std::io::IsTerminal;
 use std::path::{Path, PathBuf};
 
+use clap::builder::{PossibleValuesParser, TypedValueParser};
 use clap::{Args, ValueEnum};
 use serde_json::Value;
 
 use crate::cli::args::{Global, TargetArgs, VersionArgs};
 use crate::cli::artifacts::{Artifact, Encryption, Mode, Seal, write};
 use crate::cli::input::directory_of;
-use crate::cli::inventory::{Loaded, default_version, load};
+use crate::cli::inventory::{Loaded, default_version, load, warn_of_version};
 use crate::cli::{encryption, machine_config};
 use crate::inventory::Target;
 use crate::patch::{self, Choice, Current, Format, Parts, Patch, Versions};
@@ -32,8 +33,8 @@ Examples:
   talmirror generate --output-dir talos/mirrors --encrypt --check"
 )]
 pub(crate) struct GenerateArgs {
-    /// The form of the patch: auto, json-patch, strategic or documents
-    #[arg(long, env = "TALMIRROR_FORMAT", value_name = "FORMAT", value_parser = clap::value_parser!(Choice))]
+    /// The form of the patch; the version decides, if left out
+    #[arg(long, env = "TALMIRROR_FORMAT", value_name = "FORMAT", value_parser = choice())]
     format: Option<Choice>,
     #[command(flatten)]
     versions: VersionArgs,
@@ -50,24 +51,31 @@ pub(crate) struct GenerateArgs {
     against: Option<String>,
     /// Where to write files; without it the patch goes to standard output, and --all, --layout, --check and --dry-run
     /// take the inventory's output.dir
-    #[arg(long, env = "TALMIRROR_OUTPUT_DIR", value_name = "DIR")]
+    #[arg(long, env = "TALMIRROR_OUTPUT_DIR", value_name = "DIR", help_heading = "Output")]
     output_dir: Option<PathBuf>,
     /// Which files there are: one patch, one a group, or one a node
-    #[arg(long, env = "TALMIRROR_LAYOUT", value_name = "LAYOUT", conflicts_with_all = ["node", "group"])]
+    #[arg(long, env = "TALMIRROR_LAYOUT", value_name = "LAYOUT", conflicts_with_all = ["node", "group"], help_heading = "Output")]
     layout: Option<Layout>,
     #[command(flatten)]
     encryption: Encryption,
     /// Write nothing; end with 1 when the files are not what the inventory gives
-    #[arg(long, env = "TALMIRROR_CHECK", value_parser = clap::builder::FalseyValueParser::new())]
+    #[arg(long, env = "TALMIRROR_CHECK", value_parser = clap::builder::FalseyValueParser::new(), help_heading = "Output")]
     check: bool,
     /// Write nothing; say what would be written
-    #[arg(long, env = "TALMIRROR_DRY_RUN", conflicts_with = "check", value_parser = clap::builder::FalseyValueParser::new())]
+    #[arg(long, env = "TALMIRROR_DRY_RUN", conflicts_with = "check", value_parser = clap::builder::FalseyValueParser::new(), help_heading = "Output")]
     dry_run: bool,
     /// Print secrets even where standard output is a terminal
-    #[arg(long, env = "TALMIRROR_SHOW_SECRETS", value_parser = clap::builder::FalseyValueParser::new())]
+    #[arg(long, env = "TALMIRROR_SHOW_SECRETS", value_parser = clap::builder::FalseyValueParser::new(), help_heading = "Secrets")]
     show_secrets: bool,
     /// Print as YAML, or a JSON patch as JSON
-    #[arg(short, long, env = "TALMIRROR_GENERATE_OUTPUT", default_value = "yaml", value_name = "STYLE")]
+    #[arg(
+        short,
+        long,
+        env = "TALMIRROR_GENERATE_OUTPUT",
+        default_value = "yaml",
+        value_name = "STYLE",
+        help_heading = "Output"
+    )]
     output: Style,
 }
 
@@ -85,6 +93,7 @@ enum Style {
 }
 
 pub(crate) fn run(ui: &mut Ui, global: &Global, args: GenerateArgs) -> Result<Exit, CliError> {
+    warn_of_version(ui, &args.versions);
     let mut loaded = load(ui, global)?;
     let into_files = args.all || args.check || args.dry_run || args.layout.is_some();
     let own = || loaded.inventory.output.dir.as_ref().map(|dir| directory_of(&global.inventory).join(dir));
@@ -97,6 +106,11 @@ pub(crate) fn run(ui: &mut Ui, global: &Global, args: GenerateArgs) -> Result<Ex
         Some(dir) => to_directory(ui, global, &args, &mut loaded, &dir),
         None => to_stdout(ui, global, &args, &mut loaded),
     }
+}
+
+/// Reads the form of a patch; help lists the forms.
+fn choice() -> impl TypedValueParser<Value = Choice> {
+    PossibleValuesParser::new(Format::NAMES.iter().copied()).try_map(|name| name.parse::<Choice>())
 }
 
 /// Everything that a patch is made of, for one target.

@@ -9,7 +9,7 @@ use serde_json::json;
 use crate::cli::args::{Global, VersionArgs};
 use crate::cli::encryption;
 use crate::cli::input::{directory_of, display_name};
-use crate::cli::inventory::{problems_json, summary};
+use crate::cli::inventory::{clear_secret, problems_json, summary};
 use crate::finding::Severity;
 use crate::import::{Imported, Options, Source, SourceKind, import, related_files};
 use crate::ui::exit::{self, Exit};
@@ -26,7 +26,7 @@ standard output, findings to standard error. Ends with 1 where something of the 
 Examples:
   talmirror import n1.yaml > mirrors.yaml
   talosctl get machineconfig -n 10.0.0.1 -o yaml | talmirror import -
-  talmirror import /etc/containerd/certs.d"
+  talmirror import certs.d"
 )]
 pub(crate) struct ImportArgs {
     /// The files, `-` for standard input; a directory is one of containerd's hosts, or one of patches
@@ -38,7 +38,14 @@ pub(crate) struct ImportArgs {
     #[arg(long, env = "TALMIRROR_FROM", value_name = "KIND")]
     from: Option<From>,
     /// How the result is printed
-    #[arg(short, long, env = "TALMIRROR_IMPORT_OUTPUT", default_value = "yaml", value_name = "FORMAT")]
+    #[arg(
+        short,
+        long,
+        env = "TALMIRROR_IMPORT_OUTPUT",
+        default_value = "yaml",
+        value_name = "FORMAT",
+        help_heading = "Output"
+    )]
     output: Format,
 }
 
@@ -105,7 +112,8 @@ fn print_yaml(ui: &mut Ui, imported: &Imported) -> Result<(), CliError> {
     if let Some(inventory) = &imported.inventory {
         ui.result(inventory)?;
         ui.note(&format!("imported with {}", summary(&imported.problems)));
-        let secrets = crate::yaml::parse_one(inventory).is_ok_and(|document| holds_secret(&document.root));
+        let secrets =
+            crate::yaml::parse_one(inventory).is_ok_and(|document| clear_secret(&document.root).is_some());
         if secrets {
             ui.warn(
                 "the inventory holds secrets in clear",
@@ -123,14 +131,6 @@ fn print_yaml(ui: &mut Ui, imported: &Imported) -> Result<(), CliError> {
         (true, false) | (false, _) => {}
     }
     Ok(())
-}
-
-fn holds_secret(node: &crate::yaml::Node) -> bool {
-    let here = node.entries().iter().any(|entry| {
-        let secret = matches!(entry.key.as_str(), "password" | "identityToken" | "auth" | "key");
-        secret && entry.value.as_str().is_some_and(|text| !text.is_empty())
-    });
-    here || node.entries().iter().any(|entry| holds_secret(&entry.value))
 }
 
 /// Reads the files that sources name, such as talhelper's `@patch.yaml`; what cannot be read is told by the import.

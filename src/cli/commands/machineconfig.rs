@@ -4,7 +4,7 @@ use clap::{Args, Subcommand};
 
 use crate::cli::args::{Global, TargetArgs, VersionArgs};
 use crate::cli::encryption;
-use crate::cli::inventory::{default_version, load};
+use crate::cli::inventory::{default_version, load, warn_of_version};
 use crate::cli::machine_config::MachineConfigFile;
 use crate::file::{self, Privacy};
 use crate::machineconfig::{Form, TlsIn, Unlisted};
@@ -32,7 +32,7 @@ enum MachineconfigCommand {
 
 Examples:
   talmirror machineconfig patch n1.yaml --node n1 --in-place
-  talosctl machineconfig gen … | talmirror mc patch - | talosctl apply-config -n 10.0.0.1 -f /dev/stdin"
+  talosctl get mc v1alpha1 -n 10.0.0.1 -o jsonpath='{.spec}' | talmirror mc patch - -n n1 > n1-new.yaml"
 )]
 struct PatchArgs {
     /// The machine config, `-` for standard input
@@ -49,10 +49,10 @@ struct PatchArgs {
     #[arg(long, env = "TALMIRROR_KEEP_UNLISTED", value_parser = clap::builder::FalseyValueParser::new())]
     keep_unlisted: bool,
     /// Write the file itself
-    #[arg(short, long, env = "TALMIRROR_IN_PLACE", value_parser = clap::builder::FalseyValueParser::new())]
+    #[arg(short, long, env = "TALMIRROR_IN_PLACE", value_parser = clap::builder::FalseyValueParser::new(), help_heading = "Output")]
     in_place: bool,
     /// Write nothing; end with 1 when the file is not what the inventory gives
-    #[arg(long, env = "TALMIRROR_CHECK", conflicts_with = "in_place", value_parser = clap::builder::FalseyValueParser::new())]
+    #[arg(long, env = "TALMIRROR_CHECK", conflicts_with = "in_place", value_parser = clap::builder::FalseyValueParser::new(), help_heading = "Output")]
     check: bool,
 }
 
@@ -66,13 +66,14 @@ fn patch(ui: &mut Ui, global: &Global, args: PatchArgs) -> Result<Exit, CliError
     if args.in_place && args.file == "-" {
         return Err(CliError::usage("standard input cannot be written in place").help("leave --in-place out"));
     }
+    warn_of_version(ui, &args.versions);
+    let file = MachineConfigFile::read(&args.file, global)?;
     let mut loaded = load(ui, global)?;
     let target = loaded.target(&args.target)?;
     let known = loaded.talos_version(&args.versions, target);
     let version = known.clone().unwrap_or_else(default_version);
     loaded.check_version(target, &version)?;
     let wanted = loaded.inventory.registries(target, &version, &mut loaded.sources)?;
-    let file = MachineConfigFile::read(&args.file, global)?;
     let form = form(&args.format, known.as_ref(), &file)?;
     let unlisted = if args.keep_unlisted { Unlisted::Keep } else { Unlisted::Drop };
     let replaced = file.config.replace(&wanted, form, unlisted).map_err(|error| {

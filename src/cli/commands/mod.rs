@@ -20,3 +20,4 @@ pub(super) mod schema;
 pub(super) mod seal;
 pub(super) mod template;
 pub(super) mod validate;
+pub(super) mod version;

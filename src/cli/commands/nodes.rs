@@ -6,7 +6,7 @@ use crate::cli::session::{LiveNode, Session, inventory_if_any, tell_errors};
 use crate::finding::one_line;
 use crate::talos::{Observation, Pending, TalosError, observe};
 use crate::ui::exit::{self, Exit};
-use crate::ui::{CliError, OutputFormat, Ui, count, table};
+use crate::ui::{CliError, OutputFormat, Table, Ui, count};
 
 /// Arguments of `nodes`.
 #[derive(Debug, Args)]
@@ -19,7 +19,7 @@ as Spegel's: they take the place of mirrors.
 
 Examples:
   talmirror nodes
-  talmirror nodes -n 10.0.0.1,10.0.0.2 -e 10.0.0.1 -o json"
+  talmirror nodes -n n1,n2 -o json"
 )]
 pub(crate) struct NodesArgs {
     #[command(flatten)]
@@ -27,7 +27,14 @@ pub(crate) struct NodesArgs {
     #[command(flatten)]
     talos: TalosArgs,
     /// How it is printed
-    #[arg(short, long, env = "TALMIRROR_OUTPUT", default_value = "table", value_name = "FORMAT")]
+    #[arg(
+        short,
+        long,
+        env = "TALMIRROR_OUTPUT",
+        default_value = "table",
+        value_name = "FORMAT",
+        help_heading = "Output"
+    )]
     output: OutputFormat,
 }
 
@@ -44,9 +51,7 @@ pub(crate) fn run(ui: &mut Ui, global: &Global, args: NodesArgs) -> Result<Exit,
     });
     ui.output(args.output, &value, || {
         let header = ["NODE", "ADDRESS", "VERSION", "ROLE", "STAGE", "SCHEMA", "PENDING", "CACHE", "HOSTS"];
-        let header = header.map(str::to_owned).to_vec();
-        let rows = nodes.iter().map(|(node, seen)| row(node, seen));
-        table(&std::iter::once(header).chain(rows).collect::<Vec<_>>())
+        Table::new(&header, nodes.iter().map(|(node, seen)| row(node, seen)))
     })?;
     ui.flush()?;
     for (node, seen) in &nodes {

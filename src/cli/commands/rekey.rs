@@ -17,7 +17,7 @@ encrypted again; the one removed still knows what it could read before, so rotat
 
 Examples:
   talmirror rekey talos/mirrors/*.sops.yaml
-  talmirror rekey --age age1…,age1… mirrors.yaml"
+  talmirror rekey --age $ALICE,$BOB mirrors.yaml"
 )]
 pub(crate) struct RekeyArgs {
     /// The files

@@ -5,7 +5,7 @@ use clap::Args;
 use crate::cli::args::Global;
 use crate::cli::encryption;
 use crate::cli::input::read;
-use crate::cli::inventory::{load, read_inventory};
+use crate::cli::inventory::{Loaded, load, load_structure, read_inventory};
 use crate::finding::did_you_mean;
 use crate::inventory::Credentials;
 use crate::secret::os_random;
@@ -39,14 +39,14 @@ pub(crate) fn run(ui: &mut Ui, global: &Global, args: RotateArgs) -> Result<Exit
         return Err(CliError::usage("standard input cannot be written to").help("name the inventory with -f"));
     }
     let file = &global.inventory;
+    let structure = load_structure(ui, global)?;
+    place(&structure, &args.name)?;
     if !looks_encrypted(&read_inventory(global)?) {
         return Err(CliError::new(exit::INVALID, format!("`{file}` is not encrypted"))
             .help(format!("encrypt it first: talmirror encrypt --in-place {file}")));
     }
     let loaded = load(ui, global)?;
-    let root = crate::yaml::parse_one(&loaded.text)?.root;
-    let place =
-        place(&loaded.inventory, &args.name, root.get("mirror").is_some() && root.get("mirrors").is_none())?;
+    let place = place(&loaded, &args.name)?;
     let secret = secret(global, &args)?;
     let changed = encryption::change(global, Path::new(file), |opened, now| {
         encryption::guarded(opened.set(
@@ -66,7 +66,10 @@ pub(crate) fn run(ui: &mut Ui, global: &Global, args: RotateArgs) -> Result<Exit
 }
 
 /// Finds the value that holds the secret of a mirror or of a registry's own credentials.
-fn place(inventory: &crate::inventory::Inventory, name: &str, short: bool) -> Result<Place, CliError> {
+fn place(loaded: &Loaded, name: &str) -> Result<Place, CliError> {
+    let inventory = &loaded.inventory;
+    let root = crate::yaml::parse_one(&loaded.text)?.root;
+    let short = root.get("mirror").is_some() && root.get("mirrors").is_none();
     let upstream = |name: &str| {
         let placed = inventory.base.registries.get(name)?;
         placed.value.as_ref()?.upstream.credentials.get()

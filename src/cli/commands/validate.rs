@@ -1,5 +1,7 @@
 #![expect(clippy::disallowed_methods, reason = "names files by their full paths")]
 
+use std::path::Path;
+
 use clap::{Args, ValueEnum};
 use serde_json::json;
 
@@ -7,13 +9,15 @@ use crate::cli::args::Global;
 use crate::cli::encryption;
 use crate::cli::input::{display_name, environment};
 use crate::cli::inventory::{problems_json, read_inventory, summary};
+use crate::cli::reports;
 use crate::file;
 use crate::finding::{Code, Problem, Problems, Severity};
 use crate::inventory;
+use crate::machineconfig::MachineConfig;
 use crate::sops::{Fault, Path as Place, SopsError, Step, is_secret, looks_encrypted};
 use crate::ui::exit::{self, Exit};
 use crate::ui::{CliError, Ui};
-use crate::yaml::{Node, parse_one};
+use crate::yaml::{Indent, Node, emit, parse_one};
 
 /// Arguments of `validate`.
 #[derive(Debug, Args)]
@@ -24,28 +28,53 @@ when the file cannot be read.
 
 Examples:
   talmirror validate
-  talmirror validate -f talos/mirrors.yaml --deny warnings -o github"
+  talmirror validate talos/mirrors.yaml --deny warnings -o github"
 )]
 pub(crate) struct ValidateArgs {
+    /// The inventory, in place of that of -f
+    #[arg(value_name = "FILE")]
+    file: Option<String>,
     /// What else counts as an error
     #[arg(long, env = "TALMIRROR_DENY", value_name = "WHAT", value_parser = ["warnings"])]
     deny: Option<String>,
     /// How findings are printed
-    #[arg(short, long, env = "TALMIRROR_VALIDATE_OUTPUT", default_value = "text", value_name = "FORMAT")]
+    #[arg(
+        short,
+        long,
+        env = "TALMIRROR_VALIDATE_OUTPUT",
+        default_value = "text",
+        value_name = "FORMAT",
+        help_heading = "Output"
+    )]
     output: Format,
 }
 
+/// How findings are printed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 enum Format {
     /// For people
+    #[value(alias = "table")]
     Text,
     /// One object
     Json,
+    /// One object
+    Yaml,
     /// Annotations of GitHub Actions
     Github,
+    /// SARIF 2.1.0, for code scanning
+    Sarif,
+    /// JUnit, for test reports
+    Junit,
+    /// A table, for comments
+    Markdown,
 }
 
 pub(crate) fn run(ui: &mut Ui, global: &Global, args: ValidateArgs) -> Result<Exit, CliError> {
+    let mut global = global.clone();
+    if let Some(file) = &args.file {
+        global.inventory.clone_from(file);
+    }
+    let global = &global;
     let file = display_name(&global.inventory);
     let raw = read_inventory(global)?;
     let encrypted = looks_encrypted(&raw);
@@ -62,6 +91,7 @@ pub(crate) fn run(ui: &mut Ui, global: &Global, args: ValidateArgs) -> Result<Ex
         }
         Err(error) => (raw, Some(error)),
     };
+    refuse_others(&text, file)?;
     let parsed = inventory::parse(&text, file, &environment);
     let mut findings = Problems::new(file, &text);
     if let Some(error) = sealed {
@@ -79,6 +109,15 @@ pub(crate) fn run(ui: &mut Ui, global: &Global, args: ValidateArgs) -> Result<Ex
     let deny = args.deny.is_some() || parsed.inventory.is_some_and(|inventory| inventory.deny_warnings);
     let least = if deny { Severity::Warning } else { Severity::Error };
     let failed = problems.iter().any(|problem| problem.code.severity() >= least);
+    let object = || {
+        json!({
+            "apiVersion": "talmirror/v1",
+            "kind": "ValidationResult",
+            "file": file,
+            "valid": !failed,
+            "items": problems_json(&problems),
+        })
+    };
     match args.output {
         Format::Text => {
             for problem in &problems {
@@ -86,20 +125,35 @@ pub(crate) fn run(ui: &mut Ui, global: &Global, args: ValidateArgs) -> Result<Ex
             }
             ui.note(&format!("{file}: {}", summary(&problems)));
         }
-        Format::Json => ui.json(&json!({
-            "apiVersion": "talmirror/v1",
-            "kind": "ValidationResult",
-            "file": file,
-            "valid": !failed,
-            "items": problems_json(&problems),
-        }))?,
-        Format::Github => {
-            for problem in &problems {
-                ui.result(&annotation(problem))?;
-            }
-        }
+        Format::Json => ui.json(&object())?,
+        Format::Yaml => ui.result(&emit(&object(), Indent::default()))?,
+        Format::Github => ui.result(&reports::github(&problems))?,
+        Format::Sarif => ui.json(&reports::sarif(&problems))?,
+        Format::Junit => ui.result(&reports::junit(file, &problems, least))?,
+        Format::Markdown => ui.result(&reports::markdown(file, &problems, &summary(&problems)))?,
     }
     Ok(if failed { exit::FOUND } else { exit::OK })
+}
+
+/// Refuses a file that is known to be something else, whose every field would be a finding.
+fn refuse_others(text: &str, file: &str) -> Result<(), CliError> {
+    let root = crate::yaml::parse_one(text).ok().map(|document| document.root);
+    let has = |key: &str| root.as_ref().is_some_and(|root| root.get(key).is_some());
+    if has("registries") || has("mirrors") || has("mirror") {
+        return Ok(());
+    }
+    let is_config =
+        MachineConfig::parse(text).is_ok_and(|config| has("machine") || !config.registry_trees().is_empty());
+    if is_config {
+        return Err(CliError::new(exit::INVALID, format!("`{file}` is a machine config, not an inventory"))
+            .help(format!("`talmirror import {file}` makes an inventory of it, `talmirror diff --against {file}` compares it with one")));
+    }
+    if ["upstreams", "listen", "sizeCap"].into_iter().any(has) {
+        let message = format!("`{file}` is a configuration of talmirror-cache, not an inventory");
+        return Err(CliError::new(exit::INVALID, message)
+            .help(format!("`talmirror-cache check --config {file}` checks it")));
+    }
+    Ok(())
 }
 
 /// Finds secrets in clear in a file that git tracks.
@@ -169,25 +223,4 @@ fn coverage(global: &Global, findings: &mut Problems<'_>) -> Result<(), CliError
             Some("anchor it: `^(password|identityToken|key)$`".to_owned());
     }
     Ok(())
-}
-
-/// Writes a workflow command of GitHub Actions.
-fn annotation(problem: &Problem) -> String {
-    let kind = match problem.code.severity() {
-        Severity::Error => "error",
-        Severity::Warning => "warning",
-        Severity::Note => "notice",
-    };
-    let escape = |text: &str| text.replace('%', "%25").replace('\r', "%0D").replace('\n', "%0A");
-    let property = |text: &str| escape(text).replace(':', "%3A").replace(',', "%2C");
-    let parts = [Some(&problem.message), problem.reason.as_ref(), problem.help.as_ref()];
-    let message: Vec<&str> = parts.into_iter().flatten().map(String::as_str).collect();
-    format!(
-        "::{kind} file={},line={},col={},title={}::{}\n",
-        property(&problem.file),
-        problem.position.line,
-        problem.position.column,
-        property(problem.code.as_str()),
-        escape(&message.join(". ")),
-    )
 }

@@ -3,9 +3,8 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{Args, ValueEnum};
-use regex::Regex;
 
-use crate::cli::args::{RoleName, TalosArgs};
+use crate::cli::args::{NodeSelection, TalosArgs};
 use crate::cli::inventory::Loaded;
 use crate::rollout::Pace;
 use crate::ui::{duration, positive_duration};
@@ -37,6 +36,15 @@ config and stops; twice leaves at once and says what the node does by itself. --
 more than the journal, what was left in between is shown and asked for first, and -n or --group leaves nodes out that do
 not answer. Originals are encrypted for those who may read the inventory, and a key for that must be at hand. Ends with 6, 7 or 8 when something failed: see the README.
 
+Words of the display, for each node; what runs comes first, then what is done:
+  reading, checking     its config is read, before and between the steps
+  trying strict         the config without fallback is on trial
+  trying                the config is on trial: Talos takes it back by itself
+  read back, rendered   the node has the config, and Talos has made of it what it should
+  proving               the images of verify.images are pulled through the mirrors
+  put back, reverted    the old config is sent again, after the strict trial or a failure
+  committed             the config stays, on disk too
+
 Examples:
   talmirror rollout --dry-run
   talmirror rollout
@@ -44,26 +52,16 @@ Examples:
   talmirror rollout --resume --yes -o json"
 )]
 pub(crate) struct RolloutArgs {
-    /// The nodes, by name in the inventory or by address; HOST:PORT is dialled itself
-    #[arg(short, long, env = "TALMIRROR_NODES", value_name = "NODE", value_delimiter = ',')]
-    pub(super) nodes: Vec<String>,
-    /// The nodes of a group
-    #[arg(short, long, env = "TALMIRROR_GROUP", value_name = "GROUP", conflicts_with = "nodes")]
-    pub(super) group: Option<String>,
-    /// Of these, the nodes of a role
-    #[arg(long, env = "TALMIRROR_ROLE", value_name = "ROLE")]
-    pub(super) role: Option<RoleName>,
-    /// Of these, the nodes whose names fit
-    #[arg(long = "match", env = "TALMIRROR_MATCH", value_name = "REGEX")]
-    pub(super) pattern: Option<Regex>,
+    #[command(flatten)]
+    pub(super) which: NodeSelection,
     /// The nodes that go first; overrides the inventory's
     #[arg(long, env = "TALMIRROR_CANARY", value_name = "NODE", value_delimiter = ',')]
     pub(super) canary: Vec<String>,
     /// How many workers at once; overrides the inventory's
-    #[arg(long, env = "TALMIRROR_MAX_PARALLEL", value_name = "NUMBER")]
+    #[arg(long, env = "TALMIRROR_MAX_PARALLEL", value_name = "NUMBER", value_parser = number_of_nodes)]
     pub(super) max_parallel: Option<NonZeroUsize>,
     /// How many nodes may fail before the rest is left alone; overrides the inventory's
-    #[arg(long, env = "TALMIRROR_MAX_FAILURES", value_name = "NUMBER")]
+    #[arg(long, env = "TALMIRROR_MAX_FAILURES", value_name = "NUMBER", value_parser = clap::value_parser!(usize))]
     pub(super) max_failures: Option<usize>,
     /// How long to wait between waves; overrides the inventory's
     #[arg(long, env = "TALMIRROR_PAUSE", value_name = "TIME", value_parser = duration)]
@@ -94,6 +92,11 @@ pub(crate) struct RolloutArgs {
     /// How it is told
     #[arg(short, long, env = "TALMIRROR_ROLLOUT_OUTPUT", default_value = "text", value_name = "FORMAT")]
     pub(super) output: Format,
+}
+
+/// Reads how many nodes are meant.
+fn number_of_nodes(text: &str) -> Result<NonZeroUsize, String> {
+    text.parse().map_err(|_| "it takes a number of nodes, such as 3".to_owned())
 }
 
 /// Returns how long things may take.

@@ -1,9 +1,13 @@
 //! Carries out work on nodes, while it tells what happens and listens to signals.
 
-#![expect(clippy::disallowed_methods, reason = "dates what the user has left in the middle")]
+#![expect(
+    clippy::disallowed_methods,
+    reason = "dates what the user has left in the middle, and draws each second"
+)]
 
 use std::future::Future;
 use std::pin::pin;
+use std::time::Duration;
 
 use jiff::Timestamp;
 use serde_json::json;
@@ -40,6 +44,8 @@ pub(super) fn carry_out<T>(
         let mut work = pin!(work);
         let mut signals = Signals::new().map_err(|error| CliError::from_error(exit::WRITE, error))?;
         let mut asked = false;
+        // What is drawn has a clock.
+        let mut second = tokio::time::interval(Duration::from_secs(1));
         let mut written = Ok(());
         let done = loop {
             tokio::select! {
@@ -52,6 +58,7 @@ pub(super) fn carry_out<T>(
                         ui.warn("the output cannot be written any more; stopping: the node in hand is brought to its old or its new config first", None);
                     }
                 }
+                _ = second.tick(), if format == Format::Text && ui.is_live() => ui.live(&progress.lines(Timestamp::now())),
                 signal = signals.next() => match signal {
                     Asked::Once if asked => break None,
                     Asked::HungUp => handle.stop(),
@@ -113,7 +120,7 @@ fn tell(
         if let Some(line) = line.filter(|_| lasting) {
             ui.note(&line);
         }
-        ui.live(&progress.lines());
+        ui.live(&progress.lines(event.at));
     } else if let Some(line) = line {
         let at = event.at.strftime("%Y-%m-%dT%H:%M:%SZ");
         for line in line.lines() {

@@ -10,6 +10,7 @@ mod planning;
 mod progress_view;
 mod resuming;
 pub(crate) mod rollback;
+mod rollback_plan;
 mod run;
 mod signals;
 mod summary_view;

@@ -13,9 +13,9 @@ impl RolloutArgs {
     fn selection(&self, list: Option<&[&str]>, own: &[String]) -> Vec<(&'static str, String)> {
         let given = [
             ("-n", (!own.is_empty()).then(|| own.join(","))),
-            ("--group", self.group.clone()),
-            ("--role", self.role.map(|role| role.role().as_str().to_owned())),
-            ("--match", self.pattern.as_ref().map(|pattern| pattern.as_str().to_owned())),
+            ("--group", self.which.group.clone()),
+            ("--role", self.which.role.map(|role| role.role().as_str().to_owned())),
+            ("--match", self.which.pattern.as_ref().map(|pattern| pattern.as_str().to_owned())),
         ];
         let mut flags = match list {
             Some(names) => vec![("-n", Some(names.join(",")))],
@@ -30,14 +30,14 @@ impl RolloutArgs {
 /// Returns the command that resumes, with all nodes that were meant or with some.
 pub(super) fn resume(global: &Global, args: &RolloutArgs, nodes: Option<&[&str]>) -> String {
     // The journal of a rollout that has begun names its nodes.
-    let own = if args.resume { args.nodes.as_slice() } else { &[] };
+    let own = if args.resume { args.which.nodes.as_slice() } else { &[] };
     let more = args.selection(nodes, own);
     again("rollout --resume", global, &args.talos, args.journal.as_ref(), &more)
 }
 
 /// Returns the command that begins, with all nodes that were meant or with some.
 pub(super) fn begin(global: &Global, args: &RolloutArgs, nodes: Option<&[&str]>) -> String {
-    again("rollout", global, &args.talos, args.journal.as_ref(), &args.selection(nodes, &args.nodes))
+    again("rollout", global, &args.talos, args.journal.as_ref(), &args.selection(nodes, &args.which.nodes))
 }
 
 /// Returns the commands that make up for the reboots that earlier rollouts owe.

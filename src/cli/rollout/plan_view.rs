@@ -7,7 +7,7 @@ use crate::cli::commands::diff::summary as changes_summary;
 use crate::cli::session::LiveNode;
 use crate::machineconfig::{Change, Drift, same_as};
 use crate::rollout::{NodePlan, Wave};
-use crate::ui::{CliError, Ui, count, table};
+use crate::ui::{CliError, Table, Ui, count};
 
 /// A node, and what is to be done to it.
 pub(super) struct PlannedNode {
@@ -67,11 +67,11 @@ pub(super) fn show(
             ]);
         }
     }
-    ui.result(&table(&rows))?;
+    ui.table(&Table { rows, ..Table::default() })?;
     for (names, changes) in groups(&plan.nodes) {
         ui.result(&format!("{names}\n"))?;
         for change in changes {
-            ui.result(&format!("  {change}\n"))?;
+            ui.signed(&format!("  {change}\n"))?;
         }
     }
     let mut notes: Vec<(&str, Vec<&str>)> = Vec::new();
@@ -84,7 +84,7 @@ pub(super) fn show(
         }
     }
     for (note, names) in notes {
-        ui.result(&format!("! {}: {note}\n", names.join(", ")))?;
+        ui.signed(&format!("! {}: {note}\n", names.join(", ")))?;
     }
     if terms.images.is_empty() {
         ui.result("! verify.images names no image: that the mirrors serve is not proven\n")?;

@@ -50,7 +50,7 @@ pub(super) fn make_plan(
             Ok(seen) => seen,
         };
         let other = |role: RoleName| seen.role.as_deref() != Some(role.role().as_str());
-        if args.role.is_some_and(other) {
+        if args.which.role.is_some_and(other) {
             continue;
         }
         let wanted = wanted(ui, loaded, &node, &seen, &mut shared)?;

@@ -7,6 +7,7 @@ use super::args::Format;
 use super::carry_out::{Telling, carry_out};
 use super::journals::{decrypt, earlier, history, lock, remember};
 use super::next_command::again;
+use super::rollback_plan::RollbackPlan;
 use super::summary_view::{end, exit_of, sentence};
 use crate::cli::args::{Global, TalosArgs};
 use crate::cli::session::{Selection, Session, inventory_if_any};
@@ -21,11 +22,12 @@ use crate::ui::{CliError, Ui, confirm, count, positive_duration};
 #[command(
     after_help = "Each node gets the config back that it had before the rollout of the journal, byte by byte, the last one first. A node
 whose config was changed since is left alone: putting the old one back would undo that, too. Credentials reach pods' pulls
-before Talos 1.14 only after a reboot, on the way back as well.
+before Talos 1.14 only after a reboot, on the way back as well. What changes is shown first; --dry-run only shows it.
 
 Examples:
+  talmirror rollback --dry-run
   talmirror rollback
-  talmirror rollback -n w1,w2 --yes
+  talmirror rollback -n n1,n2 --yes
   talmirror rollback --journal ~/.local/state/talmirror/home-1a2b3c4d/20260102T030405.678Z"
 )]
 pub(crate) struct RollbackArgs {
@@ -38,6 +40,9 @@ pub(crate) struct RollbackArgs {
     /// How long a node may take to be well
     #[arg(long, env = "TALMIRROR_SETTLE", value_name = "TIME", default_value = "1m", value_parser = positive_duration)]
     settle: Duration,
+    /// Show the plan and end: with 1 when there is something to do
+    #[arg(long, env = "TALMIRROR_DRY_RUN", value_parser = clap::builder::FalseyValueParser::new())]
+    dry_run: bool,
     /// Do not ask
     #[arg(short, long, env = "TALMIRROR_YES", value_parser = clap::builder::FalseyValueParser::new())]
     yes: bool,
@@ -77,9 +82,24 @@ pub(crate) fn run(ui: &mut Ui, global: &Global, args: RollbackArgs) -> Result<Ex
     chosen.reverse();
     let addresses: Vec<String> = chosen.iter().map(|node| node.address.clone()).collect();
     session.select(loaded.as_ref(), Selection::Nodes(&addresses))?;
+    let (journal, _) = Journal::open(&folder, None)?;
+    let open = decrypt(global);
+    let plan = RollbackPlan::make(&session, &journal, &history, &chosen, &open)?;
+    plan.show(ui, args.output, &journal)?;
+    if plan.is_done() {
+        let ended = chosen.iter().map(|node| (node.name.clone(), Outcome::Unchanged)).collect();
+        let summary = Summary { ended, ..Summary::default() };
+        let last = format!("nothing to do: {} the old config", have(chosen.len()));
+        return end(ui, args.output, &summary, exit::OK, &last, None);
+    }
+    if args.dry_run {
+        let names: Vec<&str> = args.nodes.iter().map(String::as_str).collect();
+        let more = if names.is_empty() { Vec::new() } else { vec![("-n", names.join(","))] };
+        ui.note(&format!("next: {}", again("rollback", global, &args.talos, args.journal.as_ref(), &more)));
+        return Ok(exit::FOUND);
+    }
     ask(global, &args, &chosen.iter().map(|node| node.name.as_str()).collect::<Vec<_>>())?;
     remember(&session, &folder)?;
-    let (journal, _) = Journal::open(&folder, None)?;
     journal.add(Record::Rollback)?;
     let nodes: Vec<_> = chosen
         .iter()
@@ -96,7 +116,6 @@ pub(crate) fn run(ui: &mut Ui, global: &Global, args: RollbackArgs) -> Result<Ex
     let again = go_on(&args.nodes.iter().map(String::as_str).collect::<Vec<_>>());
     let (context, handle) = RolloutContext::new(journal, pace, Vec::new(), Vec::new());
     let telling = Telling { format: args.output, again };
-    let open = decrypt(global);
     let done = carry_out(ui, &session, handle, telling, async move {
         let mut summary = Summary::default();
         for (name, node) in nodes {
@@ -123,6 +142,10 @@ pub(crate) fn run(ui: &mut Ui, global: &Global, args: RollbackArgs) -> Result<Ex
     let next = (exit != exit::OK).then(|| format!("fix the cause, then: {}", go_on(&rest)));
     let summary = clean(summary);
     end(ui, args.output, &summary, exit, &sentence(&summary), next.as_deref())
+}
+
+fn have(nodes: usize) -> String {
+    if nodes == 1 { "the node has".to_owned() } else { format!("all {nodes} nodes have") }
 }
 
 /// What a rollback is for is not a failure.

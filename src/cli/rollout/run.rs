@@ -18,6 +18,7 @@ use crate::cli::args::{Global, TargetArgs};
 use crate::cli::inventory::{Loaded, load};
 use crate::cli::session::{LiveNode, Selection, Session};
 use crate::file::Lock;
+use crate::finding::did_you_mean;
 use crate::inventory::Target;
 use crate::rollout::{
     Address, History, Journal, NodeJob, Outcome, Pace, Policy, Record, RolloutContext, Summary, run_waves,
@@ -40,6 +41,7 @@ pub(crate) fn run(ui: &mut Ui, global: &Global, args: RolloutArgs) -> Result<Exi
     let mut session = Session::connect(ui, global, &args.talos, Some(&loaded))?;
     let folder = folder(&session, &args)?;
     let Chosen { mut locks, earlier } = choose(ui, &args, &loaded, &mut session, &folder)?;
+    check_canary(&args, &loaded, &session)?;
     if args.resume {
         let settled = settle_all(ui, global, &args, &loaded, &session, &folder, &earlier)?;
         if let Some(exit) = settled {
@@ -94,6 +96,20 @@ pub(crate) fn run(ui: &mut Ui, global: &Global, args: RolloutArgs) -> Result<Exi
     exit
 }
 
+/// Refuses a canary that is not a node: without it the rollout would begin elsewhere.
+fn check_canary(args: &RolloutArgs, loaded: &Loaded, session: &Session) -> Result<(), CliError> {
+    let chosen = || session.nodes.iter().map(|node| node.name.as_str());
+    for name in &args.canary {
+        if loaded.inventory.nodes.contains_key(name) || chosen().any(|node| node == name) {
+            continue;
+        }
+        let error = CliError::usage(format!("--canary: there is no node `{name}`"));
+        let near = did_you_mean(name, chosen()).map(|near| format!("did you mean `{near}`?"));
+        return Err(error.help_if(near));
+    }
+    Ok(())
+}
+
 /// What choosing nodes brings along.
 struct Chosen {
     /// Held until the end; a rollout that begins takes them after its question.
@@ -110,11 +126,11 @@ fn choose(
     folder: &Path,
 ) -> Result<Chosen, CliError> {
     let mut locks = Vec::new();
-    let group = TargetArgs { node: None, group: args.group.clone() };
+    let group = TargetArgs { node: None, group: args.which.group.clone() };
     let selection = match loaded.target(&group)? {
         Target::Group(group) => Selection::Group(group),
-        Target::Base | Target::Node(_) if args.nodes.is_empty() => Selection::All,
-        Target::Base | Target::Node(_) => Selection::Nodes(&args.nodes),
+        Target::Base | Target::Node(_) if args.which.nodes.is_empty() => Selection::All,
+        Target::Base | Target::Node(_) => Selection::Nodes(&args.which.nodes),
     };
     let mut earlier = History::default();
     if args.resume {
@@ -140,13 +156,13 @@ fn choose(
     } else {
         session.select(Some(loaded), selection)?;
     }
-    if let Some(pattern) = &args.pattern {
+    if let Some(pattern) = &args.which.pattern {
         session.nodes.retain(|node| pattern.is_match(&node.name));
         if session.nodes.is_empty() {
             return Err(CliError::usage(format!("no node's name fits `{pattern}`")));
         }
     }
-    if let Some(role) = args.role {
+    if let Some(role) = args.which.role {
         // What the inventory knows need not be asked.
         let nodes = &loaded.inventory.nodes;
         let other = |node: &LiveNode| {

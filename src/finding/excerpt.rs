@@ -1,0 +1,71 @@
+use std::ops::Range;
+
+/// The longest line that is worth showing.
+const LONGEST: usize = 200;
+/// Words beside which a line may hold a secret.
+const SECRET_WORDS: [&str; 8] =
+    ["password", "passwd", "token", "secret", "auth", "key", "credential", "-----"];
+
+/// The line of a file that a finding is about, and what of it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Excerpt {
+    /// The line, without its end.
+    pub line: String,
+    /// What of the line is meant, in bytes.
+    pub span: Range<usize>,
+}
+
+impl Excerpt {
+    /// Takes the line that a span begins on; [`None`] where it could show a secret, or shows nothing.
+    pub(super) fn of(text: &str, span: &Range<usize>) -> Option<Self> {
+        let before = text.get(..span.start)?;
+        let start = before.rfind('\n').map_or(0, |at| at + 1);
+        let line = text.get(start..)?.lines().next()?.trim_end();
+        if span.is_empty() || line.len() > LONGEST || line.contains('\t') || may_hold_a_secret(line) {
+            return None;
+        }
+        let from = span.start - start;
+        let to = (span.end - start).min(line.len());
+        (from < to).then(|| Self { line: line.to_owned(), span: from..to })
+    }
+}
+
+/// Returns whether a line may hold a secret: by a word in it, by a user in a URL, or because it is no field at all, as a
+/// line of a long text.
+fn may_hold_a_secret(line: &str) -> bool {
+    let lower = line.to_lowercase();
+    let named = SECRET_WORDS.iter().any(|word| lower.contains(word));
+    let url = lower.find("://").is_some_and(|at| lower.get(at..).is_some_and(|rest| rest.contains('@')));
+    let is_field = line.contains(':') || line.trim_start().starts_with("- ");
+    named || url || !is_field
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_line_and_what_of_it() {
+        let text = "a: 1\nbc: [x, yz]\n";
+        let found = Excerpt::of(text, &(13..15)).unwrap();
+        assert_eq!((found.line.as_str(), &found.line[found.span.clone()]), ("bc: [x, yz]", "yz"));
+        let beyond = Excerpt::of("a: [1,\n 2]\n", &(3..10)).unwrap();
+        assert_eq!(&beyond.line[beyond.span.clone()], "[1,");
+        assert_eq!(Excerpt::of(text, &(0..0)), None);
+        assert_eq!(Excerpt::of(text, &(99..100)), None);
+    }
+
+    #[test]
+    fn a_line_that_may_hold_a_secret_is_not_shown() {
+        for line in [
+            "password: s3cr3t",
+            "{username: u, Password: s3cr3t}",
+            "url: https://u:s3cr3t@h.example",
+            "identityToken: s3cr3t",
+            "    s3cr3tpartofalongtext",
+            "-----BEGIN PRIVATE KEY-----",
+        ] {
+            assert_eq!(Excerpt::of(line, &(0..4)), None, "{line}");
+        }
+    }
+}
