@@ -86,7 +86,7 @@ fn a_registry_is_misspelt_by_a_letter() {
         ("registry.k8s.oi", "registry.k8s.io"),
     ] {
         let place = place(&format!("mirror: https://h.example\nregistries: [{name}]\n"));
-        says(&place.run("validate").ends(0), &["warning[W233]", &format!("`{name}` looks like `{meant}`")]);
+        says(&place.run("validate").ends(0), &["warning[W233]", &format!("`{name}` is one letter away from `{meant}`")]);
         place.run("validate --deny warnings").ends(1);
     }
     place("mirror: https://h.example\nregistries: [gcr.io, ghcr.io]\n").run("validate --deny warnings").ok();
@@ -157,12 +157,15 @@ fn a_secret_that_does_not_stand_in_the_inventory_is_rotated_elsewhere() {
 }
 
 #[test]
-fn a_password_in_clear_in_a_git_work_tree_is_a_finding() {
+fn a_password_in_clear_in_a_file_that_git_tracks_is_a_finding() {
     let place = with_password("password: s3cr3t-p");
     place.run("validate --deny warnings").ok();
-    std::fs::create_dir(place.path(".git")).unwrap();
+    for arguments in [&["init", "--quiet"][..], &["add", "mirrors.yaml"]] {
+        let git = std::process::Command::new("git").args(arguments).current_dir(place.path(".")).status();
+        assert!(git.unwrap().success());
+    }
     let ran = place.run("validate").ends(0);
-    says(&ran, &["warning[W235]", "mirrors.yaml:1:", "encrypt --in-place mirrors.yaml"]);
+    says(&ran, &["warning[W234]", "mirrors.yaml:1:", "talmirror encrypt --in-place"]);
 }
 
 #[test]
