@@ -22,6 +22,7 @@ mod examples;
 mod fake_upstream;
 mod generate;
 mod help;
+mod house;
 mod init;
 mod layering;
 mod mistakes;
@@ -35,6 +36,7 @@ mod secrets;
 mod sim;
 mod simulated;
 mod talos;
+mod template;
 mod terminal;
 mod validate;
 

@@ -170,6 +170,7 @@ pub(crate) fn run(ui: &mut Ui, global: &Global, mut args: InitArgs) -> Result<Ex
             "name a recipient with --age, or keep the password elsewhere: --password-env, --password-file",
         ));
     }
+<<<<<<< HEAD
     let sealed = if inline { encryption::encrypt_for(&answers.age, &text)? } else { text };
     files.push((inventory_path.clone(), Secret::new(sealed)));
     let in_git = directory_of(&inventory_path.display().to_string()).join(".git").exists();
@@ -183,6 +184,14 @@ pub(crate) fn run(ui: &mut Ui, global: &Global, mut args: InitArgs) -> Result<Ex
     };
     if ci == Ci::Github {
         let values = [("inventory", file.clone()), ("output", "talos/mirrors".to_owned())];
+=======
+    if args.ci == Ci::Github {
+        let values = [
+            ("version", env!("CARGO_PKG_VERSION").to_owned()),
+            ("inventory", file.to_owned()),
+            ("output", "talos/mirrors".to_owned()),
+        ];
+>>>>>>> main
         let path = args.dir.join(".github/workflows/talmirror.yaml");
         files.push((path, Secret::new(template::render(template::WORKFLOW, &values))));
     }
