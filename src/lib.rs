@@ -16,7 +16,9 @@
 //! - [`patch`]: registries as JSON patch, strategic merge patch or documents, against nothing or a machine config.
 //! - [`import`]: foreign files, such as machine configs, patches, k3s' `registries.yaml`, as an inventory.
 //! - [`oci`]: the distribution protocol: routes, ranges, challenges, tokens, manifests, errors; the client over it.
+//! - [`mirror`]: images and the mirrors they come through: what a cluster pulls, what each hop of a pull answers.
 //! - [`talos`]: the Talos API: talosconfig, certificates, a connection a node, COSI resources.
+//! - [`kubernetes`]: the kubeconfig, and lists of objects that name images.
 //! - [`rollout`]: registries on live nodes: plan, order, gates, what is done to a node step by step, journal.
 //! - [`ui`]: results, findings, errors with hints, exit codes: what commands of both binaries say.
 //! - [`cache`]: the pull-through cache: upstreams, single flight, store, eviction, HTTP.
@@ -47,7 +49,11 @@ pub mod import;
 
 pub mod oci;
 
+pub mod mirror;
+
 pub mod talos;
+
+pub mod kubernetes;
 
 pub mod rollout;
 

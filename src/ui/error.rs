@@ -4,6 +4,7 @@ use super::exit::{self, Exit};
 use crate::file::WriteError;
 use crate::finding::Problem;
 use crate::inventory::ResolveError;
+use crate::kubernetes::KubernetesError;
 use crate::patch::{AgainstError, FormatError};
 use crate::talos::{SetupError, TalosError};
 use crate::yaml::ParseError;
@@ -72,6 +73,34 @@ impl From<WriteError> for CliError {
     fn from(error: WriteError) -> Self {
         let help = error.help();
         Self::from_error(exit::WRITE, error).help(help)
+    }
+}
+
+impl From<KubernetesError> for CliError {
+    fn from(error: KubernetesError) -> Self {
+        let exit = match &error {
+            KubernetesError::NoKubeconfig { .. }
+            | KubernetesError::Unreadable { .. }
+            | KubernetesError::Invalid { .. }
+            | KubernetesError::NoContext { .. }
+            | KubernetesError::NoCurrentContext { .. }
+            | KubernetesError::Dangling { .. }
+            | KubernetesError::Server(_) => exit::INVALID,
+            KubernetesError::Credentials { .. }
+            | KubernetesError::PluginMissing { .. }
+            | KubernetesError::PluginFailed { .. } => exit::SECRET,
+            KubernetesError::Unreachable { .. }
+            | KubernetesError::Unauthorized { .. }
+            | KubernetesError::Forbidden { .. }
+            | KubernetesError::Status { .. }
+            | KubernetesError::Answer { .. } => exit::REMOTE,
+        };
+        let help = error.help();
+        let error = Self::from_error(exit, error);
+        match help {
+            Some(help) => error.help(help),
+            None => error,
+        }
     }
 }
 
