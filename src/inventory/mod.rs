@@ -4,6 +4,7 @@ mod access;
 mod check;
 mod fields;
 mod model;
+mod own_settings;
 mod pem;
 mod resolve;
 mod sections;
