@@ -7,6 +7,7 @@ mod commands;
 mod drift;
 mod encryption;
 mod ending;
+mod images;
 mod input;
 mod inventory;
 mod machine_config;
@@ -60,6 +61,8 @@ enum Command {
     Init(commands::init::InitArgs),
     /// Make an inventory of what exists: machine configs, patches, talhelper, k3s, containerd
     Import(commands::import::ImportArgs),
+    /// List the images of a cluster, of files or of nodes, and which of them no mirror covers
+    Scan(commands::scan::ScanArgs),
     /// Check the inventory without a network or a node
     Validate(commands::validate::ValidateArgs),
     /// Show where an image comes from on a node, or what a finding means
@@ -117,6 +120,9 @@ fn exits(path: &[&str]) -> Vec<Exit> {
         Some("diff" | "backup") => {
             lasting(&[exit::FOUND, exit::USAGE, exit::INVALID, exit::SECRET, exit::REMOTE, exit::WRITE])
         }
+        Some("scan") => {
+            lasting(&[exit::FOUND, exit::USAGE, exit::INVALID, exit::SECRET, exit::REMOTE, exit::WRITE])
+        }
         Some("nodes") => lasting(&[exit::USAGE, exit::INVALID, exit::SECRET, exit::REMOTE]),
         Some("validate") => lasting(&[exit::FOUND, exit::USAGE, exit::INVALID]),
         Some("generate" | "machineconfig") => {
@@ -131,6 +137,7 @@ fn run(ui: &mut Ui, global: &Global, command: Command) -> Result<Exit, CliError>
     match command {
         Command::Init(args) => commands::init::run(ui, global, args),
         Command::Import(args) => commands::import::run(ui, global, args),
+        Command::Scan(args) => commands::scan::run(ui, global, args),
         Command::Validate(args) => commands::validate::run(ui, global, args),
         Command::Explain(args) => commands::explain::run(ui, global, args),
         Command::Generate(args) => commands::generate::run(ui, global, args),

@@ -143,10 +143,10 @@ impl Kubeconfig {
     /// Lays a file under those that were read before.
     pub fn add(&mut self, path: &Path, text: &str) -> Result<(), KubernetesError> {
         let invalid = |why: String| KubernetesError::Invalid { file: path.display().to_string(), why };
-        let document = yaml::parse_one(text).map_err(|error| invalid(error.to_string()))?;
-        if document.root.is_null() {
+        if text.trim().is_empty() {
             return Ok(());
         }
+        let document = yaml::parse_one(text).map_err(|error| invalid(error.to_string()))?;
         let file: File =
             serde_json::from_value(document.root.to_json()).map_err(|error| invalid(error.to_string()))?;
         let folder = path.parent().unwrap_or(Path::new("")).to_owned();

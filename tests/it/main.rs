@@ -27,6 +27,7 @@ mod nodes;
 mod readme;
 mod rollout;
 mod run;
+mod scan;
 mod secrets;
 #[path = "../../examples/simulated-cluster/sim/mod.rs"]
 mod sim;

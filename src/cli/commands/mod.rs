@@ -16,5 +16,6 @@ pub(super) mod rekey;
 pub(super) mod rollback;
 pub(super) mod rollout;
 pub(super) mod rotate;
+pub(super) mod scan;
 pub(super) mod schema;
 pub(super) mod validate;

@@ -39,18 +39,18 @@ pub enum InputError {
 pub fn read_stream(input: impl Read, source: &str, images: &mut Images) -> Result<(), InputError> {
     let mut input = BufReader::with_capacity(64 * 1024, input);
     let failed = |error| InputError::Io { source_name: source.to_owned(), error };
-    let begins_as_json = loop {
+    let as_json = loop {
         let buffer = input.fill_buf().map_err(failed)?;
-        match buffer.iter().position(|byte| !byte.is_ascii_whitespace()) {
-            Some(at) => break matches!(buffer.get(at), Some(b'{' | b'[')),
-            None if buffer.is_empty() => return Ok(()),
-            None => {
-                let blank = buffer.len();
-                input.consume(blank);
-            }
+        if buffer.is_empty() {
+            return Ok(());
         }
+        if buffer.iter().any(|byte| !byte.is_ascii_whitespace()) {
+            break begins_as_json(buffer);
+        }
+        let blank = buffer.len();
+        input.consume(blank);
     };
-    if begins_as_json {
+    if as_json {
         return read_json(serde_json::Deserializer::from_reader(input), source, images);
     }
     let mut bytes = Vec::new();
@@ -60,8 +60,7 @@ pub fn read_stream(input: impl Read, source: &str, images: &mut Images) -> Resul
 
 /// Finds the images of a file or an answer: JSON, YAML of any number of documents, or plain text.
 pub fn read_bytes(bytes: &[u8], source: &str, images: &mut Images) -> Result<(), InputError> {
-    let first = bytes.iter().find(|byte| !byte.is_ascii_whitespace());
-    if matches!(first, Some(b'{' | b'[')) {
+    if begins_as_json(bytes) {
         return read_json(serde_json::Deserializer::from_slice(bytes), source, images);
     }
     let text =
@@ -77,6 +76,12 @@ pub fn read_bytes(bytes: &[u8], source: &str, images: &mut Images) -> Result<(),
         Ok(_) | Err(_) => read_text(text, source, images),
     }
     Ok(())
+}
+
+/// Returns whether an input is JSON by its first characters; `{{` begins a template.
+fn begins_as_json(bytes: &[u8]) -> bool {
+    let bytes = bytes.trim_ascii_start();
+    bytes.starts_with(b"[") || (bytes.starts_with(b"{") && !bytes.starts_with(b"{{"))
 }
 
 /// Returns whether a stream holds objects, rather than the lines of a list.
@@ -134,6 +139,7 @@ mod tests {
             "a:1".to_owned(),
             "image: a:1\nimage: a:1\n".to_owned(),
             "image: a:1\n".to_owned(),
+            "{{- if x }}\n  image: a:1\n  image: {{ .y }}\n".to_owned(),
             "kind: Pod\nspec:\n  {{ if x }}\n  containers:\n  - image: a:1\n".to_owned(),
         ] {
             assert_eq!(found(&text), Ok(one.clone()), "{text}");

@@ -6,7 +6,8 @@ pub(super) fn read_text(text: &str, source: &str, images: &mut Images) {
     let mut columns = None;
     for line in text.lines() {
         let line = line.trim();
-        if line.is_empty() || line.starts_with('#') {
+        // What a template will put there is not known.
+        if line.is_empty() || line.starts_with('#') || line.contains("{{") {
             continue;
         }
         if let Some(header) = Columns::of_header(line) {
