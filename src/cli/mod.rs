@@ -71,6 +71,8 @@ enum Command {
     Generate(commands::generate::GenerateArgs),
     /// Compare the inventory with live nodes, or with a machine config
     Diff(commands::diff::DiffArgs),
+    /// Ask every host of every route as a node would, and say what is wrong with it
+    Verify(commands::verify::VerifyArgs),
     /// Show the nodes: versions, stages, configs that are pending
     Nodes(commands::nodes::NodesArgs),
     /// Bring live nodes to what the inventory gives, node by node: tried, verified, committed, else reverted
@@ -124,6 +126,7 @@ fn exits(path: &[&str]) -> Vec<Exit> {
             lasting(&[exit::FOUND, exit::USAGE, exit::INVALID, exit::SECRET, exit::REMOTE, exit::WRITE])
         }
         Some("nodes") => lasting(&[exit::USAGE, exit::INVALID, exit::SECRET, exit::REMOTE]),
+        Some("verify") => lasting(&[exit::FOUND, exit::USAGE, exit::INVALID, exit::SECRET, exit::REMOTE]),
         Some("validate") => lasting(&[exit::FOUND, exit::USAGE, exit::INVALID]),
         Some("generate" | "machineconfig") => {
             lasting(&[exit::FOUND, exit::USAGE, exit::INVALID, exit::SECRET, exit::WRITE])
@@ -142,6 +145,7 @@ fn run(ui: &mut Ui, global: &Global, command: Command) -> Result<Exit, CliError>
         Command::Explain(args) => commands::explain::run(ui, global, args),
         Command::Generate(args) => commands::generate::run(ui, global, args),
         Command::Diff(args) => commands::diff::run(ui, global, args),
+        Command::Verify(args) => commands::verify::run(ui, global, args),
         Command::Nodes(args) => commands::nodes::run(ui, global, args),
         Command::Rollout(args) => commands::rollout::run(ui, global, args),
         Command::Rollback(args) => commands::rollback::run(ui, global, args),

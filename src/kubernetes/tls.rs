@@ -1,14 +1,13 @@
 use std::sync::Arc;
 
 use rustls::client::WebPkiServerVerifier;
-use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::pki_types::pem::PemObject as _;
-use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
-use rustls::{ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme};
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
+use rustls::{ClientConfig, RootCertStore};
 
 use super::error::KubernetesError;
 use super::kubeconfig::Access;
-use crate::tls::crypto_provider;
+use crate::tls::{AnyCertificate, OtherName, crypto_provider};
 
 /// Makes the TLS settings of an access.
 pub(super) fn config(access: &Access) -> Result<ClientConfig, KubernetesError> {
@@ -30,19 +29,18 @@ pub(super) fn config(access: &Access) -> Result<ClientConfig, KubernetesError> {
     let builder = ClientConfig::builder_with_provider(crypto_provider())
         .with_safe_default_protocol_versions()
         .map_err(|error| failed("TLS settings", &error.to_string()))?;
-    let builder = if access.insecure || access.server_name.is_some() {
-        let name = access.server_name.clone().map(ServerName::try_from).transpose();
-        let name = name.map_err(|_| failed("tls-server-name", "it is not a valid host name"))?;
-        let usual = if access.insecure {
-            None
-        } else {
-            let verifier =
-                WebPkiServerVerifier::builder_with_provider(Arc::new(roots), crypto_provider()).build();
-            Some(verifier.map_err(|error| failed("certificate-authority", &error.to_string()))?)
-        };
-        builder.dangerous().with_custom_certificate_verifier(Arc::new(Verifier { usual, name }))
-    } else {
-        builder.with_root_certificates(roots)
+    let builder = match &access.server_name {
+        _ if access.insecure => {
+            builder.dangerous().with_custom_certificate_verifier(Arc::new(AnyCertificate(crypto_provider())))
+        }
+        Some(name) => {
+            let name = ServerName::try_from(name.clone());
+            let name = name.map_err(|_| failed("tls-server-name", "it is not a valid host name"))?;
+            let usual = WebPkiServerVerifier::builder_with_provider(Arc::new(roots), crypto_provider());
+            let usual = usual.build().map_err(|error| failed("certificate-authority", &error.to_string()))?;
+            builder.dangerous().with_custom_certificate_verifier(Arc::new(OtherName { usual, name }))
+        }
+        None => builder.with_root_certificates(roots),
     };
     let Some(certificate) = &access.certificate else { return Ok(builder.with_no_client_auth()) };
     let chain: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(certificate.as_bytes()).collect();
@@ -70,55 +68,4 @@ pub(super) fn config(access: &Access) -> Result<ClientConfig, KubernetesError> {
 fn is_version_one(certificate: &CertificateDer<'_>) -> bool {
     x509_parser::parse_x509_certificate(certificate)
         .is_ok_and(|(_, parsed)| parsed.version() == x509_parser::x509::X509Version::V1)
-}
-
-/// Checks a certificate for another name than the URL's, or not at all.
-#[derive(Debug)]
-struct Verifier {
-    /// What checks; [`None`]: nothing does.
-    usual: Option<Arc<WebPkiServerVerifier>>,
-    name: Option<ServerName<'static>>,
-}
-
-impl ServerCertVerifier for Verifier {
-    fn verify_server_cert(
-        &self,
-        end_entity: &CertificateDer<'_>,
-        intermediates: &[CertificateDer<'_>],
-        server_name: &ServerName<'_>,
-        ocsp: &[u8],
-        now: UnixTime,
-    ) -> Result<ServerCertVerified, rustls::Error> {
-        match &self.usual {
-            None => Ok(ServerCertVerified::assertion()),
-            Some(usual) => {
-                let name = self.name.as_ref().unwrap_or(server_name);
-                usual.verify_server_cert(end_entity, intermediates, name, ocsp, now)
-            }
-        }
-    }
-
-    fn verify_tls12_signature(
-        &self,
-        message: &[u8],
-        cert: &CertificateDer<'_>,
-        signature: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        let algorithms = crypto_provider().signature_verification_algorithms;
-        rustls::crypto::verify_tls12_signature(message, cert, signature, &algorithms)
-    }
-
-    fn verify_tls13_signature(
-        &self,
-        message: &[u8],
-        cert: &CertificateDer<'_>,
-        signature: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        let algorithms = crypto_provider().signature_verification_algorithms;
-        rustls::crypto::verify_tls13_signature(message, cert, signature, &algorithms)
-    }
-
-    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        crypto_provider().signature_verification_algorithms.supported_schemes()
-    }
 }

@@ -2,4 +2,10 @@
 //!
 //! All of it takes values and returns values; requests are sent by [`crate::oci`], nodes are asked by the commands.
 
+mod cause;
+mod hops;
 pub mod scan;
+pub mod verify;
+
+pub use cause::Cause;
+pub use hops::{Hop, hops};

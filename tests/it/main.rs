@@ -35,5 +35,6 @@ mod simulated;
 mod talos;
 mod terminal;
 mod validate;
+mod verify;
 
 use sim::authority;

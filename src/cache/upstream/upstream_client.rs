@@ -17,8 +17,8 @@ use crate::cache::flight::Source;
 use crate::cache::observe::Metrics;
 use crate::image::{Digest, RegistryHost, Repository, Tag, TagOrDigest};
 use crate::oci::{
-    ACCEPT_MANIFESTS, AddressPolicy, Answer, ClientError, ContentRange, CredentialFile, Endpoint,
-    EndpointError, Http, Login, MAX_MANIFEST_SIZE, Method, Range, RegistryClient, RegistryRequest,
+    ACCEPT_MANIFESTS, AddressPolicy, Answer, ClientError, ContentRange, CredentialFile, CredentialSource,
+    Endpoint, EndpointError, Http, Login, MAX_MANIFEST_SIZE, Method, Range, RegistryClient, RegistryRequest,
     RequestError, RequestErrorKind,
 };
 
@@ -65,7 +65,7 @@ impl Upstream {
         let credentials = config.credentials.as_ref().map(|path| Arc::new(CredentialFile::new(path)));
         let only = config.endpoints.len() == 1;
         let clients = config.endpoints.iter().map(|url| {
-            let (http, credentials) = (http.clone(), credentials.clone());
+            let (http, credentials) = (http.clone(), credentials.clone().map(CredentialSource::from));
             Ok(RegistryClient::new(http, registry.clone(), Endpoint::new(url)?, reach, credentials, only))
         });
         let clients = clients.collect::<Result<Vec<_>, EndpointError>>()?;

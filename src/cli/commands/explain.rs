@@ -6,7 +6,8 @@ use crate::cli::inventory::{Loaded, default_version, load, load_structure};
 use crate::finding::Code;
 use crate::image::{DOCKER_HUB, Reference, api_host};
 use crate::inventory::{Credentials, Inventory, Route, Target, Via};
-use crate::registries::{Endpoint, TalosVersion, request_url};
+use crate::mirror::{Cause, Hop, hops};
+use crate::registries::{Endpoint, TalosVersion};
 use crate::secret::Hidden;
 use crate::ui::exit::{self, Exit};
 use crate::ui::{CliError, OutputFormat, Ui, table};
@@ -50,13 +51,24 @@ pub(crate) fn run(ui: &mut Ui, global: &Global, args: ExplainArgs) -> Result<Exi
 
 /// Returns whether a word has the form of a finding's code.
 fn is_code(word: &str) -> bool {
-    let digits = word.strip_prefix(['E', 'e', 'W', 'w']).unwrap_or_default();
+    let digits = word.strip_prefix(['E', 'e', 'W', 'w', 'V', 'v']).unwrap_or_default();
     digits.len() == 3 && digits.bytes().all(|b| b.is_ascii_digit())
 }
 
 fn explain_code(ui: &mut Ui, word: &str, format: OutputFormat) -> Result<Exit, CliError> {
+    if let Some(cause) = Cause::find(word) {
+        let (title, explanation) = (cause.title(), cause.explanation());
+        let severity = if cause.is_warning() { "warning" } else { "error" };
+        let value = json!({
+            "code": cause.as_str(), "severity": severity, "title": title, "explanation": explanation,
+        });
+        let text = || format!("{} ({severity}): {title}\n\n{explanation}\n", cause.as_str());
+        ui.output(format, &value, text)?;
+        return Ok(exit::OK);
+    }
     let Some(code) = Code::find(word) else {
-        let known: Vec<&str> = Code::ALL.iter().map(|code| code.as_str()).collect();
+        let codes = Code::ALL.iter().map(|code| code.as_str());
+        let known: Vec<&str> = codes.chain(Cause::ALL.iter().map(|cause| cause.as_str())).collect();
         return Err(CliError::usage(format!("there is no finding `{word}`"))
             .help(format!("known: {}", known.join(", "))));
     };
@@ -198,36 +210,17 @@ fn attempts(
     routes: &indexmap::IndexMap<&str, Route<'_>>,
     version: &TalosVersion,
 ) -> Vec<Attempt> {
-    let registry = image.registry();
-    let mut attempts = Vec::new();
-    let mut push = |via: &str, endpoint: &Endpoint| {
-        let hop = request_url(endpoint, image);
-        let username = credentials_of(inventory, routes, &hop.auth_key).map(|credentials| match credentials
-            .username()
-        {
-            Some(user) => user.to_owned(),
-            None => "token".to_owned(),
-        });
-        let (url, auth_key) = (hop.url, hop.auth_key);
-        attempts.push(Attempt { via: via.to_owned(), url, auth_key, username, on_failure: "next" });
+    let name = |entry: &str, endpoint: &Endpoint| {
+        let named = inventory.mirrors.iter().find(|(_, mirror)| mirror.endpoint(entry) == *endpoint);
+        named.map_or_else(|| "upstream".to_owned(), |(name, _)| name.clone())
     };
-    let mirrors = inventory.mirrors_of(routes, version);
-    let found = mirrors.get_key_value(registry).or_else(|| mirrors.get_key_value("*"));
-    for (name, endpoint) in
-        found.iter().flat_map(|(name, mirror)| mirror.endpoints.iter().map(move |endpoint| (name, endpoint)))
-    {
-        let named = inventory.mirrors.iter().find(|(_, mirror)| mirror.endpoint(name) == *endpoint);
-        push(named.map_or("upstream", |(name, _)| name), endpoint);
-    }
-    let upstream = Endpoint::new(format!("https://{}", api_host(registry)), false);
-    let listed = found.is_some_and(|(_, mirror)| mirror.endpoints.last() == Some(&upstream));
-    if !listed && !found.is_some_and(|(_, mirror)| mirror.skip_fallback) {
-        push("upstream", &upstream);
-    }
-    if let Some(last) = attempts.last_mut() {
-        last.on_failure = "fail";
-    }
-    attempts
+    let attempt = |hop: Hop| {
+        let credentials = credentials_of(inventory, routes, &hop.host);
+        let username = credentials.map(|credentials| credentials.username().unwrap_or("token").to_owned());
+        let on_failure = if hop.is_last { "fail" } else { "next" };
+        Attempt { via: hop.via, url: hop.url, auth_key: hop.host, username, on_failure }
+    };
+    hops(&inventory.mirrors_of(routes, version), image, &name).into_iter().map(attempt).collect()
 }
 
 /// Finds the credentials that Talos would look up for a host.

@@ -19,3 +19,4 @@ pub(super) mod rotate;
 pub(super) mod scan;
 pub(super) mod schema;
 pub(super) mod validate;
+pub(super) mod verify;
