@@ -19,7 +19,8 @@
 //! - [`mirror`]: images and the mirrors they come through: what a cluster pulls, what each hop of a pull answers.
 //! - [`talos`]: the Talos API: talosconfig, certificates, a connection a node, COSI resources.
 //! - [`kubernetes`]: the kubeconfig, and lists of objects that name images.
-//! - [`rollout`]: registries on live nodes: plan, order, gates, what is done to a node step by step, journal.
+//! - [`backup`]: the encrypted file of a node's machine config.
+//! - [`rollout`]: registries on live nodes: plan, waves, what is done to a node step by step, its journal.
 //! - [`ui`]: results, findings, errors with hints, exit codes: what commands of both binaries say.
 //! - [`mod@http`]: the transport: HTTP/1.1 and HTTP/2, TLS, limits, drain; it knows no registry and no cache.
 //! - [`cache`]: the pull-through cache: upstreams, single flight, store, eviction, users, metrics.
@@ -55,6 +56,8 @@ pub mod mirror;
 pub mod talos;
 
 pub mod kubernetes;
+
+pub mod backup;
 
 pub mod rollout;
 

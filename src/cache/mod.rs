@@ -1,19 +1,23 @@
 //! talmirror-cache: a pull-through cache for many upstream registries, one port, one folder.
 
+mod admin;
 pub mod auth;
-pub mod clients;
+mod backoff;
 mod command;
 pub mod config;
-mod evict;
 mod glob;
+mod memory;
+pub mod mirror_config;
 pub mod observe;
 mod refusal;
+mod reload;
+pub mod server;
 pub mod service;
 mod service_manager;
 
 pub mod store;
 
-pub mod flight;
+pub mod download;
 
 pub mod upstream;
 

@@ -66,7 +66,7 @@ mod tests {
             hops.into_iter().map(|hop| format!("{} {} {}", hop.via, hop.url, hop.is_last)).collect::<Vec<_>>()
         };
         let upstream = "upstream https://registry-1.docker.io/v2/library/alpine/manifests/3 true".to_owned();
-        assert_eq!(urls(BTreeMap::new()), [upstream.clone()]);
+        assert_eq!(urls(BTreeMap::new()), std::slice::from_ref(&upstream));
         let both = |name: &str, last: bool| {
             vec![
                 format!("{name} https://h/v2/hub/library/alpine/manifests/3?ns=docker.io false"),

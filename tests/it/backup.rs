@@ -252,7 +252,7 @@ fn one_node_or_file_harms_no_other() {
     --- stderr
     warning: n2: cannot use `backups/n2.yaml`
       caused by: the MAC does not fit: something in the file was changed after it was encrypted
-    help: compare with the last version in your history; `sops --ignore-mac` shows what is there now
+    help: compare with the last version in your history; if every change is yours, `talmirror seal FILE` seals it again
     2 nodes: 1 created, 1 failed
     --- exit 4
     ");
@@ -423,7 +423,7 @@ fn files_stay_in_their_directory() {
         files,
         ["backups/-..yaml", "backups/10.0.0.7.yaml", "backups/fd00--1.yaml", "backups/fd00--2.yaml"]
     );
-    assert!(backup(&place, "-n ../x").ends(2).stderr.contains("is no address"));
+    assert!(backup(&place, "-n ../x").ends(2).stderr.contains("is not a valid address"));
     let ran = backup(&place, "-n a-b,A-B").ends(2);
     assert!(ran.stderr.contains("`a-b` and `A-B` would share the file"), "{ran}");
 }

@@ -88,7 +88,7 @@ pub(crate) fn run(ui: &mut Ui, global: &Global, args: VerifyArgs) -> Result<Exit
         ui.note(&format!("{hosts}, all answered well"));
         Ok(exit::OK)
     } else {
-        ui.note(&format!("{hosts}, {} failed; `talmirror explain CODE` says more", failed));
+        ui.note(&format!("{hosts}, {failed} failed; `talmirror explain CODE` says more"));
         Ok(exit::FOUND)
     }
 }

@@ -134,19 +134,15 @@ pub fn group(findings: &[Finding]) -> Vec<Group<'_>> {
     let mut groups: Vec<Group<'_>> = Vec::new();
     let host = |finding: &Finding| base(&finding.url);
     for finding in findings {
-        let same = |group: &&mut Group<'_>| {
+        let same = |group: &Group<'_>| {
             group.first.cause == finding.cause
                 && group.first.via == finding.via
                 && host(group.first) == host(finding)
         };
-        let group = match groups.iter_mut().find(same) {
-            Some(group) => group,
-            None => {
-                groups.push(Group { first: finding, images: Vec::new(), nodes: Vec::new() });
-                let Some(last) = groups.last_mut() else { continue };
-                last
-            }
-        };
+        if !groups.iter().any(same) {
+            groups.push(Group { first: finding, images: Vec::new(), nodes: Vec::new() });
+        }
+        let Some(group) = groups.iter_mut().find(|group| same(group)) else { continue };
         if !group.images.contains(&finding.image.as_str()) {
             group.images.push(&finding.image);
         }

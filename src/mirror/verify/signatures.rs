@@ -44,7 +44,8 @@ pub(super) fn tags_of(digest: &Digest) -> [String; 2] {
 pub(super) fn lists_bundle(index: &[u8]) -> bool {
     let index = crate::oci::filter_referrers(index, BUNDLE);
     let index = index.and_then(|index| serde_json::from_slice::<serde_json::Value>(&index).ok());
-    index.is_some_and(|index| index["manifests"].as_array().is_some_and(|manifests| !manifests.is_empty()))
+    let manifests = index.as_ref().and_then(|index| index.get("manifests")?.as_array());
+    manifests.is_some_and(|manifests| !manifests.is_empty())
 }
 
 #[cfg(test)]
