@@ -84,6 +84,9 @@ fn hosts_that_serve() {
     assert_eq!((ran.code, causes(&ran)), (1, vec!["hub V314".to_owned(), "upstream V314".to_owned()]));
 }
 
+/// What is done to a mirror.
+type Break = Box<dyn Fn(&Upstream)>;
+
 /// Every broken way of a mirror, and what it is called; the registry itself is well.
 #[test]
 fn broken_mirrors() {
@@ -93,7 +96,7 @@ fn broken_mirrors() {
             mirror.always("/manifests/", act);
         }
     };
-    let cases: Vec<(&str, Box<dyn Fn(&Upstream)>, &str)> = vec![
+    let cases: Vec<(&str, Break, &str)> = vec![
         ("a wrong password", Box::new(|mirror| mirror.auth(Auth::Basic("u".into(), "other".into()))), "V307"),
         (
             "a token for another user",
@@ -101,7 +104,7 @@ fn broken_mirrors() {
                 mirror.auth(Auth::Bearer(Bearer {
                     user: Some(("u".into(), "other".into())),
                     ..Bearer::default()
-                }))
+                }));
             }),
             "V307",
         ),
