@@ -16,7 +16,9 @@
 //! - [`patch`]: registries as JSON patch, strategic merge patch or documents, against nothing or a machine config.
 //! - [`import`]: foreign files, such as machine configs, patches, k3s' `registries.yaml`, as an inventory.
 //! - [`oci`]: the distribution protocol: routes, ranges, challenges, tokens, manifests, errors; the client over it.
+//! - [`mirror`]: images and the mirrors they come through: what a cluster pulls, what each hop of a pull answers.
 //! - [`talos`]: the Talos API: talosconfig, certificates, a connection a node, COSI resources.
+//! - [`kubernetes`]: the kubeconfig, and lists of objects that name images.
 //! - [`backup`]: the encrypted file of a node's machine config.
 //! - [`rollout`]: registries on live nodes: plan, waves, what is done to a node step by step, its journal.
 //! - [`ui`]: results, findings, errors with hints, exit codes: what commands of both binaries say.
@@ -49,7 +51,11 @@ pub mod import;
 
 pub mod oci;
 
+pub mod mirror;
+
 pub mod talos;
+
+pub mod kubernetes;
 
 pub mod backup;
 

@@ -5,6 +5,7 @@ mod artifacts;
 mod commands;
 mod completion;
 mod encryption;
+mod images;
 mod input;
 mod inventory;
 mod machine_config;
@@ -62,6 +63,8 @@ enum Command {
     Init(commands::init::InitArgs),
     /// Make an inventory of what exists: machine configs, patches, talhelper, k3s, containerd
     Import(commands::import::ImportArgs),
+    /// List the images of a cluster, of files or of nodes, and which of them no mirror covers
+    Scan(commands::scan::ScanArgs),
     /// Check the inventory without a network or a node
     Validate(commands::validate::ValidateArgs),
     /// Show where an image comes from on a node, or what a finding means
@@ -70,6 +73,8 @@ enum Command {
     Generate(commands::generate::GenerateArgs),
     /// Compare the inventory with live nodes, or with a machine config
     Diff(commands::diff::DiffArgs),
+    /// Ask every host of every route as a node would, and say what is wrong with it
+    Verify(commands::verify::VerifyArgs),
     /// Show the nodes: versions, stages, configs that are pending
     Nodes(commands::nodes::NodesArgs),
     /// Bring live nodes to what the inventory gives, node by node: tried, verified, committed, else reverted
@@ -131,11 +136,15 @@ fn exits(path: &[&str]) -> Vec<Exit> {
         Some("diff" | "backup") => {
             lasting(&[exit::FOUND, exit::USAGE, exit::INVALID, exit::SECRET, exit::REMOTE, exit::WRITE])
         }
+        Some("scan") => {
+            lasting(&[exit::FOUND, exit::USAGE, exit::INVALID, exit::SECRET, exit::REMOTE, exit::WRITE])
+        }
         Some("nodes") => lasting(&[exit::USAGE, exit::INVALID, exit::SECRET, exit::REMOTE]),
         Some("import") => lasting(&[exit::FOUND, exit::USAGE, exit::INVALID, exit::SECRET]),
         Some("seal" | "edit") => {
             lasting(&[exit::USAGE, exit::INVALID, exit::SECRET, exit::STOPPED, exit::WRITE])
         }
+        Some("verify") => lasting(&[exit::FOUND, exit::USAGE, exit::INVALID, exit::SECRET, exit::REMOTE]),
         Some("validate") => lasting(&[exit::FOUND, exit::USAGE, exit::INVALID]),
         Some("generate" | "machineconfig") => {
             lasting(&[exit::FOUND, exit::USAGE, exit::INVALID, exit::SECRET, exit::WRITE])
@@ -150,10 +159,12 @@ fn run(ui: &mut Ui, global: &Global, command: Command) -> Result<Exit, CliError>
     match command {
         Command::Init(args) => commands::init::run(ui, global, args),
         Command::Import(args) => commands::import::run(ui, global, args),
+        Command::Scan(args) => commands::scan::run(ui, global, args),
         Command::Validate(args) => commands::validate::run(ui, global, args),
         Command::Explain(args) => commands::explain::run(ui, global, args),
         Command::Generate(args) => commands::generate::run(ui, global, args),
         Command::Diff(args) => commands::diff::run(ui, global, args),
+        Command::Verify(args) => commands::verify::run(ui, global, args),
         Command::Nodes(args) => commands::nodes::run(ui, global, args),
         Command::Rollout(args) => rollout::run(ui, global, args),
         Command::Rollback(args) => rollout::rollback::run(ui, global, args),

@@ -8,10 +8,11 @@ mod protocol;
 
 pub use client::{
     AddressPolicy, Answer, AskedAs, ClientError, Credential, CredentialFile, CredentialFileError,
-    Credentials, CredentialsError, Endpoint, EndpointError, Grant, Http, HttpError, HttpSettings, Login,
-    LookUp, MAX_REDIRECTS, Pass, Proxies, RealmRefused, Redirect, RedirectRefused, RegistryClient,
-    RegistryRequest, RequestError, RequestErrorKind, SystemNames, Timeouts, Token, TokenError, TokenKey,
-    TokenRequest, Wait, basic, check_realm, follow, is_public, scopes,
+    CredentialSource, Credentials, CredentialsError, Endpoint, EndpointError, Grant, Http, HttpError,
+    HttpSettings, Identity, Login, LookUp, MAX_REDIRECTS, Pass, Proxies, RealmRefused, Redirect,
+    RedirectRefused, RegistryClient, RegistryRequest, RequestError, RequestErrorKind, ServerCheck,
+    SystemNames, Timeouts, Token, TokenError, TokenKey, TokenRequest, Wait, basic, check_realm, follow,
+    is_public, scopes,
 };
 pub use protocol::{
     ACCEPT_MANIFESTS, Accept, Bearer, Challenge, Code, Content, ContentRange, ContentRangeError, Descriptor,

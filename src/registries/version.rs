@@ -68,6 +68,11 @@ impl TalosVersion {
         Self { major, minor, patch: None, pre: None }
     }
 
+    /// Returns the major and the minor version.
+    pub const fn number(&self) -> (u16, u16) {
+        (self.major, self.minor)
+    }
+
     /// Returns whether this version is `major.minor.patch` or later; pre-releases come before their release.
     fn at_least(&self, major: u16, minor: u16, patch: u16) -> bool {
         let own = (self.major, self.minor, self.patch.unwrap_or(u16::MAX));

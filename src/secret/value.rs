@@ -38,6 +38,16 @@ impl From<&str> for Secret<String> {
     }
 }
 
+/// Reads a secret; an error names what was expected, and nothing of what is there.
+impl<'de> serde::Deserialize<'de> for Secret<String> {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        match serde_json::Value::deserialize(deserializer)? {
+            serde_json::Value::String(text) => Ok(Self(text)),
+            _ => Err(serde::de::Error::custom("a secret has to be a string")),
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

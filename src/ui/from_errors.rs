@@ -4,6 +4,8 @@ use super::error::CliError;
 use super::exit;
 use crate::file::WriteError;
 use crate::inventory::ResolveError;
+use crate::kubernetes::KubernetesError;
+use crate::mirror::scan::InputError;
 use crate::patch::{AgainstError, FormatError};
 use crate::rollout::StoreError;
 use crate::sops::ConfigError;
@@ -14,6 +16,37 @@ impl From<WriteError> for CliError {
     fn from(error: WriteError) -> Self {
         let help = error.help();
         Self::from_error(exit::WRITE, error).help(help)
+    }
+}
+
+impl From<InputError> for CliError {
+    fn from(error: InputError) -> Self {
+        Self::from_error(exit::INVALID, error)
+            .help("objects as `kubectl get … -o json` prints them, manifests, or a list of images")
+    }
+}
+
+impl From<KubernetesError> for CliError {
+    fn from(error: KubernetesError) -> Self {
+        let exit = match &error {
+            KubernetesError::NoKubeconfig { .. }
+            | KubernetesError::Unreadable { .. }
+            | KubernetesError::Invalid { .. }
+            | KubernetesError::NoContext { .. }
+            | KubernetesError::NoCurrentContext { .. }
+            | KubernetesError::Dangling { .. }
+            | KubernetesError::Server(_) => exit::INVALID,
+            KubernetesError::Credentials { .. }
+            | KubernetesError::PluginMissing { .. }
+            | KubernetesError::PluginFailed { .. } => exit::SECRET,
+            KubernetesError::Unreachable { .. }
+            | KubernetesError::Unauthorized { .. }
+            | KubernetesError::Forbidden { .. }
+            | KubernetesError::Status { .. }
+            | KubernetesError::Answer { .. } => exit::REMOTE,
+        };
+        let help = error.help();
+        Self::from_error(exit, error).help_if(help)
     }
 }
 

@@ -30,6 +30,7 @@ mod nodes;
 mod readme;
 mod rollout;
 mod run;
+mod scan;
 mod screen;
 mod secrets;
 #[path = "../../examples/simulated-cluster/sim/mod.rs"]
@@ -39,5 +40,6 @@ mod talos;
 mod template;
 mod terminal;
 mod validate;
+mod verify;
 
 use sim::authority;

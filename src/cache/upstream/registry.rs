@@ -17,8 +17,9 @@ use crate::cache::memory::{BoundedMap, locked};
 use crate::cache::observe::Metrics;
 use crate::image::{Digest, RegistryHost, Repository, Tag, TagOrDigest};
 use crate::oci::{
-    self, ACCEPT_MANIFESTS, AddressPolicy, Answer, ClientError, ContentRange, CredentialFile, Endpoint, Http,
-    Login, MAX_MANIFEST_SIZE, Method, Range, RegistryClient, RegistryRequest, RequestError, RequestErrorKind,
+    self, ACCEPT_MANIFESTS, AddressPolicy, Answer, ClientError, ContentRange, CredentialFile,
+    CredentialSource, Endpoint, Http, Login, MAX_MANIFEST_SIZE, Method, Range, RegistryClient,
+    RegistryRequest, RequestError, RequestErrorKind,
 };
 
 /// The digest that a registry says that its answer has.
@@ -64,7 +65,7 @@ impl Upstream {
         let credentials = config.credentials.as_ref().map(|path| Arc::new(CredentialFile::new(path)));
         let only = config.endpoints.len() == 1;
         let clients = config.endpoints.iter().map(|url| {
-            let (http, credentials) = (http.clone(), credentials.clone());
+            let (http, credentials) = (http.clone(), credentials.clone().map(CredentialSource::from));
             Ok(RegistryClient::new(http, registry.clone(), Endpoint::new(url)?, reach, credentials, only))
         });
         let clients = clients.collect::<Result<Vec<_>, oci::EndpointError>>()?;

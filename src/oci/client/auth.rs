@@ -1,13 +1,13 @@
 #![expect(clippy::disallowed_methods, reason = "compares tokens with the clock")]
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use http::header::{ACCEPT_ENCODING, CONTENT_TYPE, HeaderMap, HeaderValue, WWW_AUTHENTICATE};
 use jiff::Timestamp;
 use url::Url;
 
 use super::address_policy::AddressPolicy;
-use super::credential_file::CredentialFile;
+use super::credential_file::CredentialSource;
 use super::credentials::Credential;
 use super::endpoint::Endpoint;
 use super::error::{AskedAs, ClientError, CredentialFileError, RequestError};
@@ -55,7 +55,7 @@ pub(super) struct Authenticator {
     registry: RegistryHost,
     endpoint: Endpoint,
     policy: AddressPolicy,
-    credentials: Option<Arc<CredentialFile>>,
+    credentials: Option<CredentialSource>,
     /// The hosts that credentials for this endpoint may be under.
     hosts: Vec<String>,
     /// Whether this is the one endpoint of its registry.
@@ -70,7 +70,7 @@ impl Authenticator {
         registry: RegistryHost,
         endpoint: Endpoint,
         policy: AddressPolicy,
-        credentials: Option<Arc<CredentialFile>>,
+        credentials: Option<CredentialSource>,
         only: bool,
     ) -> Self {
         let mut hosts = vec![endpoint.host()];
@@ -90,7 +90,7 @@ impl Authenticator {
     }
 
     pub(super) fn credential(&self) -> Result<Option<Credential>, RequestError> {
-        match self.credentials.as_ref().map(|file| file.get(&self.hosts)).transpose() {
+        match self.credentials.as_ref().map(|source| source.get(&self.hosts)).transpose() {
             // Of several endpoints, those are asked with credentials that have some.
             Err(RequestError::Credentials { why: CredentialFileError::Missing { .. }, .. }) if !self.only => {
                 Ok(None)

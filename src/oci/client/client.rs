@@ -1,11 +1,9 @@
-use std::sync::Arc;
-
 use http::header::{ACCEPT, ACCEPT_ENCODING, HeaderMap, HeaderValue, IF_RANGE, RANGE};
 use url::Url;
 
 use super::address_policy::AddressPolicy;
 use super::auth::{Authenticator, Presented, Scheme, asked_as};
-use super::credential_file::CredentialFile;
+use super::credential_file::CredentialSource;
 use super::credentials::Credential;
 use super::endpoint::Endpoint;
 use super::error::{AskedAs, ClientError, RequestError};
@@ -37,7 +35,7 @@ impl RegistryClient {
         registry: RegistryHost,
         endpoint: Endpoint,
         policy: AddressPolicy,
-        credentials: Option<Arc<CredentialFile>>,
+        credentials: Option<CredentialSource>,
         only: bool,
     ) -> Self {
         let authenticator = Authenticator::new(registry, endpoint.clone(), policy, credentials, only);

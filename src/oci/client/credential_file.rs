@@ -12,6 +12,31 @@ use crate::secret::{Secret, read_limited};
 /// The largest file that is read.
 const LARGEST: u64 = 1024 * 1024;
 
+/// Where the credentials of a registry come from.
+#[derive(Clone, Debug)]
+pub enum CredentialSource {
+    /// A file with entries by host.
+    File(Arc<CredentialFile>),
+    /// These.
+    Given(Credential),
+}
+
+impl CredentialSource {
+    /// Returns the credential for the first of some hosts that has one.
+    pub(super) fn get(&self, hosts: &[String]) -> Result<Credential, RequestError> {
+        match self {
+            Self::File(file) => file.get(hosts),
+            Self::Given(credential) => Ok(credential.clone()),
+        }
+    }
+}
+
+impl From<Arc<CredentialFile>> for CredentialSource {
+    fn from(file: Arc<CredentialFile>) -> Self {
+        Self::File(file)
+    }
+}
+
 /// A file of credentials, which is read again when it has changed.
 #[derive(Debug)]
 pub struct CredentialFile {

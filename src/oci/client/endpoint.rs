@@ -50,6 +50,18 @@ impl Endpoint {
         Ok(Self { root, prefix: behind.unwrap_or_default().join("/") })
     }
 
+    /// Makes an endpoint of a URL whose path is exactly what repositories follow, as Talos uses its endpoints.
+    ///
+    /// A path without a segment `v2` stays as it is: what is asked there is no registry's, and the answer shows it.
+    pub fn verbatim(url: &Url) -> Result<Self, EndpointError> {
+        let mut endpoint = Self::new(url)?;
+        if !url.path().split('/').any(|segment| segment == "v2") {
+            endpoint.root.set_path(&format!("{}/", url.path().trim_end_matches('/')));
+            endpoint.prefix.clear();
+        }
+        Ok(endpoint)
+    }
+
     /// Returns the URL of `/v2/`, which says whether a registry is there.
     pub fn root(&self) -> &Url {
         &self.root
@@ -164,6 +176,21 @@ mod tests {
         for url in ["ftp://h", "https://u:p@h", "file:///x"] {
             let error = endpoint(url).unwrap_err();
             assert!(!error.to_string().contains("u:p"), "{error}");
+        }
+    }
+
+    #[test]
+    fn paths_that_are_used_as_they_are() {
+        let repository: Repository = "library/alpine".parse().unwrap();
+        for (url, want) in [
+            ("https://h/v2", "https://h/v2/library/alpine/tags/list"),
+            ("https://h/v2/hub", "https://h/v2/hub/library/alpine/tags/list"),
+            ("https://h/v2/hub/v2", "https://h/v2/hub/v2/library/alpine/tags/list"),
+            ("https://h", "https://h/library/alpine/tags/list"),
+            ("https://h/hub", "https://h/hub/library/alpine/tags/list"),
+        ] {
+            let endpoint = Endpoint::verbatim(&url.parse().unwrap()).unwrap();
+            assert_eq!(endpoint.object(&repository, "tags/list").as_str(), want);
         }
     }
 

@@ -14,14 +14,16 @@ use http::header::{HeaderMap, HeaderName, RETRY_AFTER};
 use jiff::Timestamp;
 use reqwest::dns::{Addrs, Name, Resolve, Resolving};
 use reqwest::redirect::Policy;
-use rustls::pki_types::CertificateDer;
+use rustls::pki_types::pem::PemObject as _;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::{ClientConfig, RootCertStore};
 use url::Url;
 
 use super::address_policy::AddressPolicy;
 use super::error::{AskedAs, ClientError, RequestError, Wait, shown};
 use crate::oci::protocol::{RemoteError, retry_after};
-use crate::tls::crypto_provider;
+use crate::secret::Secret;
+use crate::tls::{AnyCertificate, crypto_provider};
 
 /// How long things may take. There is no limit on the whole of a transfer: layers are as large as they are.
 #[derive(Clone, Copy, Debug)]
@@ -75,6 +77,25 @@ pub enum Proxies {
     None,
 }
 
+/// Whether a server's certificate is checked.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum ServerCheck {
+    /// It is.
+    #[default]
+    Usual,
+    /// Any will do.
+    Skip,
+}
+
+/// A client certificate and its key, PEM.
+#[derive(Clone, Debug)]
+pub struct Identity {
+    /// The certificate, and those that lead to its authority.
+    pub certificate: String,
+    /// The key.
+    pub key: Secret<String>,
+}
+
 /// How requests are made.
 #[derive(Clone)]
 pub struct HttpSettings {
@@ -82,6 +103,10 @@ pub struct HttpSettings {
     pub timeouts: Timeouts,
     /// Authorities that are trusted besides those of the system, in DER.
     pub roots: Vec<CertificateDer<'static>>,
+    /// Whether the certificates of servers are checked.
+    pub server_check: ServerCheck,
+    /// What is shown to servers that ask for a certificate.
+    pub identity: Option<Identity>,
     /// What finds addresses.
     pub names: Arc<dyn LookUp>,
     /// Proxies.
@@ -93,6 +118,8 @@ impl Default for HttpSettings {
         Self {
             timeouts: Timeouts::default(),
             roots: Vec::new(),
+            server_check: ServerCheck::Usual,
+            identity: None,
             names: Arc::new(SystemNames),
             proxies: Proxies::FromEnvironment,
         }
@@ -124,7 +151,7 @@ pub struct Http {
 impl Http {
     /// Makes a client; reads the system's authorities and, if so set, the proxies of the environment.
     pub fn new(settings: &HttpSettings) -> Result<Self, HttpError> {
-        let tls = tls(&settings.roots)?;
+        let tls = tls(settings)?;
         let client = |policy| {
             let guard =
                 Guard { policy, names: Arc::clone(&settings.names), proxies: proxy_hosts(settings.proxies) };
@@ -333,9 +360,9 @@ async fn next(response: &mut reqwest::Response, idle: Duration) -> Result<Option
 }
 
 /// Makes TLS settings: the system's authorities and some more; none at all is found out at the first connection.
-fn tls(roots: &[CertificateDer<'static>]) -> Result<ClientConfig, HttpError> {
+fn tls(settings: &HttpSettings) -> Result<ClientConfig, HttpError> {
     let mut store = RootCertStore::empty();
-    for root in roots {
+    for root in &settings.roots {
         store.add(root.clone()).map_err(|error| HttpError(error.to_string()))?;
     }
     let system = rustls_native_certs::load_native_certs();
@@ -346,7 +373,19 @@ fn tls(roots: &[CertificateDer<'static>]) -> Result<ClientConfig, HttpError> {
     let builder =
         ClientConfig::builder_with_provider(crypto_provider()).with_safe_default_protocol_versions();
     let builder = builder.map_err(|error| HttpError(error.to_string()))?;
-    Ok(builder.with_root_certificates(store).with_no_client_auth())
+    let builder = match settings.server_check {
+        ServerCheck::Usual => builder.with_root_certificates(store),
+        ServerCheck::Skip => {
+            builder.dangerous().with_custom_certificate_verifier(Arc::new(AnyCertificate(crypto_provider())))
+        }
+    };
+    let Some(identity) = &settings.identity else { return Ok(builder.with_no_client_auth()) };
+    let chain =
+        CertificateDer::pem_slice_iter(identity.certificate.as_bytes()).collect::<Result<Vec<_>, _>>();
+    let chain = chain.map_err(|_| HttpError("the client certificate is not valid PEM".to_owned()))?;
+    let key = PrivateKeyDer::from_pem_slice(identity.key.expose().as_bytes());
+    let key = key.map_err(|_| HttpError("the client key is not valid PEM".to_owned()))?;
+    builder.with_client_auth_cert(chain, key).map_err(|error| HttpError(error.to_string()))
 }
 
 /// Returns the hosts of the environment's proxies, which are the operator's and may be anywhere.

@@ -16,10 +16,12 @@ mod sender;
 mod token;
 mod token_cache;
 
-pub use self::http::{Answer, Http, HttpError, HttpSettings, LookUp, Proxies, SystemNames, Timeouts};
+pub use self::http::{
+    Answer, Http, HttpError, HttpSettings, Identity, LookUp, Proxies, ServerCheck, SystemNames, Timeouts,
+};
 pub use address_policy::{AddressPolicy, is_public};
 pub use client::RegistryClient;
-pub use credential_file::CredentialFile;
+pub use credential_file::{CredentialFile, CredentialSource};
 pub use credentials::{Credential, Credentials, CredentialsError};
 pub use endpoint::{Endpoint, EndpointError};
 pub use error::{AskedAs, ClientError, CredentialFileError, RequestError, RequestErrorKind, Wait};

@@ -28,6 +28,13 @@ impl<'a> RegistryRequest<'a> {
         Self { method: Method::Get, object: None, query: Vec::new(), accept: None, part: None }
     }
 
+    /// Adds a parameter to the query of the URL.
+    #[must_use]
+    pub fn with_query(mut self, name: &str, value: &str) -> Self {
+        self.query.push((name.to_owned(), value.to_owned()));
+        self
+    }
+
     /// Says which media types will do.
     #[must_use]
     pub fn accepting(mut self, accept: &'a str) -> Self {

@@ -1,20 +1,32 @@
 use serde_json::json;
 
 use crate::finding::{Code, did_you_mean};
+use crate::mirror::Cause;
 use crate::ui::exit::{self, Exit};
 use crate::ui::{CliError, OutputFormat, Table, Ui};
 
 /// Returns whether a word has the form of a finding's code.
 pub(super) fn is_code(word: &str) -> bool {
-    let digits = word.strip_prefix(['E', 'e', 'W', 'w']).unwrap_or_default();
+    let digits = word.strip_prefix(['E', 'e', 'W', 'w', 'V', 'v']).unwrap_or_default();
     digits.len() == 3 && digits.bytes().all(|b| b.is_ascii_digit())
 }
 
 /// Says what a finding means.
 pub(super) fn explain_code(ui: &mut Ui, word: &str, format: OutputFormat) -> Result<Exit, CliError> {
+    if let Some(cause) = Cause::find(word) {
+        let (code, title, explanation) = (cause.as_str(), cause.title(), cause.explanation());
+        let severity = if cause.is_warning() { "warning" } else { "error" };
+        let value = json!({"code": code, "severity": severity, "title": title, "explanation": explanation});
+        ui.output(format, &value, || Table {
+            above: format!("{code} ({severity}): {title}\n\n{explanation}\n"),
+            ..Table::default()
+        })?;
+        return Ok(exit::OK);
+    }
     let Some(code) = Code::find(word) else {
         let error = CliError::usage(format!("there is no finding `{word}`"));
-        let near = did_you_mean(word, Code::ALL.iter().map(|code| code.as_str()));
+        let codes = Code::ALL.iter().map(|code| code.as_str());
+        let near = did_you_mean(word, codes.chain(Cause::ALL.iter().map(|cause| cause.as_str())));
         let near = near.map(|near| format!("did you mean `{near}`?"));
         return Err(error.help_if(near).help("talmirror explain --codes lists all of them"));
     };

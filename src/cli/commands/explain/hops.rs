@@ -1,6 +1,7 @@
 use crate::image::{DOCKER_HUB, Reference, api_host};
 use crate::inventory::{Credentials, Inventory, Route, Via};
-use crate::registries::{Endpoint, TalosVersion, request_url};
+use crate::mirror::{Hop, hops};
+use crate::registries::{Endpoint, TalosVersion};
 
 /// One attempt of a pull, as it is shown.
 pub(super) struct Attempt {
@@ -29,38 +30,19 @@ pub(super) fn attempts(
     routes: &indexmap::IndexMap<&str, Route<'_>>,
     version: &TalosVersion,
 ) -> Vec<Attempt> {
-    let registry = image.registry();
-    let mut attempts = Vec::new();
-    let mut push = |via: &str, endpoint: &Endpoint| {
-        let hop = request_url(endpoint, image);
-        let username = credentials_of(inventory, routes, &hop.auth_key).map(|credentials| match credentials
-            .username()
-        {
-            Some(user) => user.to_owned(),
-            None => "token".to_owned(),
-        });
-        let (url, auth_key) = (hop.url, hop.auth_key);
-        let scheme = if endpoint.is_plain_http() { "http" } else { "https" };
-        let prefix = format!("{scheme}://{}{}", endpoint.host(), endpoint.prefix());
-        attempts.push(Attempt { via: via.to_owned(), url, prefix, auth_key, username, on_failure: "next" });
+    let name = |entry: &str, endpoint: &Endpoint| {
+        let named = inventory.mirrors.iter().find(|(_, mirror)| mirror.endpoint(entry) == *endpoint);
+        named.map_or_else(|| "upstream".to_owned(), |(name, _)| name.clone())
     };
-    let mirrors = inventory.mirrors_of(routes, version);
-    let found = mirrors.get_key_value(registry).or_else(|| mirrors.get_key_value("*"));
-    for (name, endpoint) in
-        found.iter().flat_map(|(name, mirror)| mirror.endpoints.iter().map(move |endpoint| (name, endpoint)))
-    {
-        let named = inventory.mirrors.iter().find(|(_, mirror)| mirror.endpoint(name) == *endpoint);
-        push(named.map_or("upstream", |(name, _)| name), endpoint);
-    }
-    let upstream = Endpoint::new(format!("https://{}", api_host(registry)), false);
-    let listed = found.is_some_and(|(_, mirror)| mirror.endpoints.last() == Some(&upstream));
-    if !listed && !found.is_some_and(|(_, mirror)| mirror.skip_fallback) {
-        push("upstream", &upstream);
-    }
-    if let Some(last) = attempts.last_mut() {
-        last.on_failure = "fail";
-    }
-    attempts
+    let attempt = |hop: Hop| {
+        let credentials = credentials_of(inventory, routes, &hop.host);
+        let username = credentials.map(|credentials| credentials.username().unwrap_or("token").to_owned());
+        let scheme = if hop.endpoint.is_plain_http() { "http" } else { "https" };
+        let prefix = format!("{scheme}://{}{}", hop.endpoint.host(), hop.endpoint.prefix());
+        let on_failure = if hop.is_last { "fail" } else { "next" };
+        Attempt { via: hop.via, url: hop.url, prefix, auth_key: hop.host, username, on_failure }
+    };
+    hops(&inventory.mirrors_of(routes, version), image, &name).into_iter().map(attempt).collect()
 }
 
 /// Finds the credentials that Talos would look up for a host.

@@ -1,0 +1,370 @@
+use std::collections::BTreeMap;
+
+use clap::{Args, ValueEnum};
+use futures_util::StreamExt as _;
+use serde_json::{Value, json};
+
+use crate::cli::args::{Global, TargetArgs, VersionArgs};
+use crate::cli::inventory::{Loaded, default_version, load};
+use crate::image::{Platform, Reference};
+use crate::inventory::Target;
+use crate::mirror::verify::{Access, Finding, Prober, Proof, Wanted, drill, fix, group};
+use crate::mirror::{Cause, Hop, hops};
+use crate::oci::{HttpSettings, Timeouts};
+use crate::registries::{Endpoint, Registries};
+use crate::ui::exit::{self, Exit};
+use crate::ui::{CliError, Ui, count, positive_duration, table};
+
+/// How many hosts are asked at once.
+const AT_ONCE: usize = 32;
+/// With fewer pulls left than this, the quota is worth a warning.
+const FEW_PULLS: u64 = 20;
+
+/// Arguments of `verify`.
+#[derive(Debug, Args)]
+#[command(
+    after_help = "Every host of every route is asked by itself, as containerd would ask it: the URL with `ns`, the challenge, the token, the
+certificates; for the manifest, the first bytes of a layer, and the three places where Talos looks for signatures. Nothing
+is changed. Without an IMAGE those of verify.images are asked for; a registry that none of them is of is asked whether it is
+there. Ends with 1 when a host fails.
+
+Examples:
+  talmirror verify
+  talmirror verify docker.io/library/alpine:3.22 quay.io/cilium/cilium:v1.18.1
+  talmirror verify --drill
+  talmirror verify -o junit > verify.xml"
+)]
+pub(crate) struct VerifyArgs {
+    /// Images that are asked for
+    #[arg(value_name = "IMAGE")]
+    images: Vec<String>,
+    #[command(flatten)]
+    target: TargetArgs,
+    #[command(flatten)]
+    versions: VersionArgs,
+    /// Say which images nothing would serve while a mirror is down
+    #[arg(long)]
+    drill: bool,
+    /// The platform whose layers are asked for
+    #[arg(long, value_name = "PLATFORM", default_value = "linux/amd64")]
+    platform: Platform,
+    /// How long one answer may take
+    #[arg(long, env = "TALMIRROR_TIMEOUT", value_name = "TIME", default_value = "20s", value_parser = positive_duration)]
+    timeout: std::time::Duration,
+    /// How it is printed
+    #[arg(short, long, env = "TALMIRROR_VERIFY_OUTPUT", default_value = "table", value_name = "FORMAT")]
+    output: Format,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Format {
+    /// For people
+    Table,
+    /// A list of what each host answered
+    Json,
+    /// A test report
+    Junit,
+    /// Annotations of GitHub Actions
+    Github,
+    /// For a pull request
+    Markdown,
+}
+
+pub(crate) fn run(ui: &mut Ui, global: &Global, args: VerifyArgs) -> Result<Exit, CliError> {
+    let mut loaded = load(ui, global)?;
+    let images = images(&loaded, &args.images)?;
+    let named = loaded.target(&args.target)?;
+    let questions = questions(&mut loaded, named, &args, &images)?;
+    if questions.is_empty() {
+        return Err(CliError::new(exit::INVALID, format!("`{}` names no registry to verify", loaded.file))
+            .help("name images, or put registries into the inventory: talmirror scan --add"));
+    }
+    let findings = ask(&questions, &args)?;
+    print(ui, &findings, &args, &loaded.file)?;
+    ui.flush()?;
+    let failed = findings.iter().filter(|finding| !finding.is_ok()).count();
+    let hosts = count(questions.len(), "question");
+    if failed == 0 {
+        ui.note(&format!("{hosts}, all answered well"));
+        Ok(exit::OK)
+    } else {
+        ui.note(&format!("{hosts}, {failed} failed; `talmirror explain CODE` says more"));
+        Ok(exit::FOUND)
+    }
+}
+
+/// Returns the images that are asked for.
+fn images(loaded: &Loaded, named: &[String]) -> Result<Vec<Reference>, CliError> {
+    let listed = if named.is_empty() { &loaded.inventory.verify.images } else { named };
+    let parse = |text: &String| {
+        text.parse::<Reference>().map_err(|error| {
+            CliError::from_error(exit::USAGE, error)
+                .context(format!("`{text}` is not a valid image reference"))
+        })
+    };
+    listed.iter().map(parse).collect()
+}
+
+/// One thing that is asked of one host.
+struct Question {
+    hop: Hop,
+    image: Reference,
+    /// The image's name, or its registry's where only that is asked for.
+    about: String,
+    access: Access,
+    wanted: Wanted,
+}
+
+/// Returns what is asked, each once however many nodes would ask it.
+fn questions(
+    loaded: &mut Loaded,
+    named: Target<'_>,
+    args: &VerifyArgs,
+    images: &[Reference],
+) -> Result<Vec<Question>, CliError> {
+    let names: Vec<String> = loaded.inventory.nodes.keys().cloned().collect();
+    let targets: Vec<Target<'_>> = match named {
+        Target::Base if names.is_empty() => vec![Target::Base],
+        Target::Base => names.iter().map(|name| Target::Node(name)).collect(),
+        named => vec![named],
+    };
+    let mut all: Vec<Question> = Vec::new();
+    for target in targets {
+        let version = loaded.talos_version(&args.versions, target).unwrap_or_else(default_version);
+        let registries = loaded.inventory.registries(target, &version, &mut loaded.sources)?;
+        let routes: Vec<String> =
+            loaded.inventory.routes(target).keys().map(|name| (*name).to_owned()).collect();
+        // A registry without an image is asked by a name that nothing looks up.
+        let whole = routes.iter().filter(|name| args.images.is_empty() && name.as_str() != "*");
+        let whole = whole.filter(|name| !images.iter().any(|image| image.registry() == name.as_str()));
+        let whole = whole.filter_map(|name| format!("{name}/talmirror/verify:latest").parse().ok());
+        let asked = images.iter().map(|image| (image.clone(), Wanted::Image));
+        for (image, wanted) in asked.chain(whole.map(|image: Reference| (image, Wanted::Registry))) {
+            let name = |entry: &str, endpoint: &Endpoint| via_of(loaded, entry, endpoint);
+            for hop in hops(&registries.mirrors, &image, &name) {
+                let about = match wanted {
+                    Wanted::Image => image.to_string(),
+                    Wanted::Registry => image.registry().to_owned(),
+                };
+                push(&mut all, hop, &image, about, wanted, &registries);
+            }
+        }
+    }
+    Ok(all)
+}
+
+fn push(
+    all: &mut Vec<Question>,
+    hop: Hop,
+    image: &Reference,
+    about: String,
+    wanted: Wanted,
+    registries: &Registries,
+) {
+    let asked = |question: &Question| question.hop.url == hop.url && question.about == about;
+    if !all.iter().any(asked) {
+        let access = Access::of(registries, &hop.host);
+        all.push(Question { hop, image: image.clone(), about, access, wanted });
+    }
+}
+
+/// Returns what an endpoint is called in the inventory.
+pub(super) fn via_of(loaded: &Loaded, entry: &str, endpoint: &Endpoint) -> String {
+    let mirrors = &loaded.inventory.mirrors;
+    let named = mirrors.iter().find(|(_, mirror)| mirror.endpoint(entry) == *endpoint);
+    named.map_or_else(|| "upstream".to_owned(), |(name, _)| name.clone())
+}
+
+/// Asks all hosts, so many at once; the findings are in the order of the questions.
+fn ask(questions: &[Question], args: &VerifyArgs) -> Result<Vec<Finding>, CliError> {
+    let timeouts = Timeouts {
+        connect: args.timeout.min(Timeouts::default().connect),
+        header: args.timeout,
+        idle: args.timeout,
+    };
+    let prober = Prober::new(HttpSettings { timeouts, ..HttpSettings::default() }, args.platform.clone());
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    let runtime = runtime.map_err(|error| CliError::from_error(exit::REMOTE, error))?;
+    let answers: Vec<Result<Proof, (Cause, String)>> = runtime.block_on(async {
+        let asked = questions
+            .iter()
+            .map(|question| prober.probe(&question.hop, &question.image, &question.access, question.wanted));
+        futures_util::stream::iter(asked).buffered(AT_ONCE).collect().await
+    });
+    runtime.shutdown_background();
+    Ok(findings(questions, &answers))
+}
+
+/// Makes findings of answers: a host that serves may still lose signatures, or have little of a quota left.
+fn findings(questions: &[Question], answers: &[Result<Proof, (Cause, String)>]) -> Vec<Finding> {
+    // What the last host that serves an image has of signatures: the registry itself, as a rule.
+    let mut origin = BTreeMap::new();
+    for (question, answer) in questions.iter().zip(answers) {
+        if let Ok(proof) = answer
+            && question.hop.is_last
+        {
+            origin.insert(question.about.as_str(), proof.signatures);
+        }
+    }
+    let finding = |(question, answer): (&Question, &Result<Proof, (Cause, String)>)| {
+        let result = answer.clone().and_then(|proof| {
+            let upstream = origin.get(question.about.as_str()).copied().unwrap_or_default();
+            let lost = proof.signatures.lost_from(upstream);
+            if !lost.is_empty() {
+                return Err((Cause::SignatureLost, format!("not passed on: {}", lost.join(", "))));
+            }
+            match proof.quota {
+                Some(quota) if quota.remaining < FEW_PULLS => {
+                    Err((Cause::QuotaLow, format!("{} of {} pulls are left", quota.remaining, quota.limit)))
+                }
+                Some(quota) => Ok(format!("{} of {} pulls are left", quota.remaining, quota.limit)),
+                None => Ok(String::new()),
+            }
+        });
+        Finding::of(&question.hop, &question.about, None, result)
+    };
+    questions.iter().zip(answers).map(finding).collect()
+}
+
+fn print(ui: &mut Ui, findings: &[Finding], args: &VerifyArgs, file: &str) -> Result<(), CliError> {
+    match args.output {
+        Format::Table => {
+            ui.result(&table(&cells(findings)))?;
+            if args.drill {
+                ui.result(&drill_text(findings))?;
+            }
+            Ok(())
+        }
+        Format::Json if args.drill => ui.json(&json!({
+            "findings": findings.iter().map(Finding::to_json).collect::<Vec<_>>(),
+            "drill": drill(findings).iter().map(|stranded| json!({
+                "mirror": stranded.mirror,
+                "withoutAWay": stranded.without_a_way,
+                "withoutAWorkingWay": stranded.without_a_working_way,
+                "served": stranded.served,
+            })).collect::<Vec<_>>(),
+        })),
+        Format::Json => ui.json(&findings.iter().map(Finding::to_json).collect::<Value>()),
+        Format::Junit => ui.result(&junit(findings)),
+        Format::Github => ui.result(&github(findings, file)),
+        Format::Markdown => {
+            let mut rows = cells(findings);
+            let rule = rows.first().map_or(0, Vec::len);
+            rows.insert(1.min(rows.len()), vec!["---".to_owned(); rule]);
+            let line = |row: &Vec<String>| {
+                let cells: Vec<String> = row.iter().map(|cell| cell.replace('|', "\\|")).collect();
+                format!("| {} |\n", cells.join(" | "))
+            };
+            let mut text: String = rows.iter().map(line).collect();
+            if args.drill {
+                text.push_str(&format!("\n```\n{}```\n", drill_text(findings)));
+            }
+            ui.result(&text)
+        }
+    }
+}
+
+/// Lays findings out: one cause at one host is one line.
+fn cells(findings: &[Finding]) -> Vec<Vec<String>> {
+    let header = ["VIA", "HOST", "IMAGES", "STATUS", "CAUSE", "EVIDENCE", "FIX"].map(str::to_owned).to_vec();
+    let rows = group(findings).into_iter().map(|group| {
+        let first = group.first;
+        let host = first.url.split("://").nth(1).and_then(|rest| rest.split('/').next());
+        let images = match group.images.as_slice() {
+            [only] => (*only).to_owned(),
+            all => all.len().to_string(),
+        };
+        let status = match first.cause {
+            None => "ok",
+            Some(cause) if cause.is_warning() => "warning",
+            Some(_) => "failed",
+        };
+        let dash = |text: String| if text.is_empty() { "-".to_owned() } else { text };
+        vec![
+            first.via.clone(),
+            host.unwrap_or_default().to_owned(),
+            images,
+            status.to_owned(),
+            first
+                .cause
+                .map_or_else(|| "-".to_owned(), |cause| format!("{} {}", cause.as_str(), cause.title())),
+            dash(first.evidence.clone()),
+            first.cause.map_or_else(|| "-".to_owned(), |cause| fix(cause, &first.via, &first.url)),
+        ]
+    });
+    std::iter::once(header).chain(rows).collect()
+}
+
+fn drill_text(findings: &[Finding]) -> String {
+    let mut text = String::new();
+    for stranded in drill(findings) {
+        let lacking = stranded.without_a_way.len() + stranded.without_a_working_way.len();
+        let images = |names: &[String]| names.join(", ");
+        text.push_str(&format!("with {} down: ", stranded.mirror));
+        if lacking == 0 {
+            text.push_str(&format!("{} still served\n", count(stranded.served, "image")));
+            continue;
+        }
+        text.push_str(&format!("{} not served any more\n", count(lacking, "image")));
+        if !stranded.without_a_way.is_empty() {
+            text.push_str(&format!("  no other host: {}\n", images(&stranded.without_a_way)));
+        }
+        if !stranded.without_a_working_way.is_empty() {
+            text.push_str(&format!(
+                "  no other host that works: {}\n",
+                images(&stranded.without_a_working_way)
+            ));
+        }
+    }
+    text
+}
+
+fn junit(findings: &[Finding]) -> String {
+    let escape = |text: &str| {
+        let text: String = text.chars().filter(|c| !c.is_control()).collect();
+        text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;").replace('"', "&quot;")
+    };
+    let failures = findings.iter().filter(|finding| !finding.is_ok()).count();
+    let mut text = format!(
+        "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n<testsuite name=\"talmirror verify\" tests=\"{}\" failures=\"{failures}\">\n",
+        findings.len()
+    );
+    for finding in findings {
+        text.push_str(&format!(
+            "  <testcase classname=\"{}\" name=\"{}\"",
+            escape(&finding.image),
+            escape(&format!("{} {}", finding.via, finding.url))
+        ));
+        match finding.cause {
+            Some(cause) if !finding.is_ok() => text.push_str(&format!(
+                ">\n    <failure type=\"{}\" message=\"{}\">{}\nfix: {}</failure>\n  </testcase>\n",
+                cause.as_str(),
+                escape(cause.title()),
+                escape(&finding.evidence),
+                escape(&fix(cause, &finding.via, &finding.url)),
+            )),
+            Some(_) | None => text.push_str("/>\n"),
+        }
+    }
+    text.push_str("</testsuite>\n");
+    text
+}
+
+fn github(findings: &[Finding], file: &str) -> String {
+    let escape = |text: &str| text.replace('%', "%25").replace('\r', "%0D").replace('\n', "%0A");
+    let line = |group: crate::mirror::verify::Group<'_>| {
+        let first = group.first;
+        let cause = first.cause?;
+        let level = if cause.is_warning() { "warning" } else { "error" };
+        let message = format!(
+            "{}: {}: {} ({}); fix: {}",
+            first.via,
+            cause.title(),
+            first.evidence,
+            count(group.images.len(), "image"),
+            fix(cause, &first.via, &first.url)
+        );
+        Some(format!("::{level} file={file},title={}::{}\n", cause.as_str(), escape(&message)))
+    };
+    group(findings).into_iter().filter_map(line).collect()
+}

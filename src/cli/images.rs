@@ -1,0 +1,279 @@
+#![expect(clippy::disallowed_methods, reason = "reads files, folders and the environment for images")]
+
+use std::fs::File;
+use std::path::{Path, PathBuf};
+
+use clap::Args;
+
+use super::args::{Global, TalosArgs};
+use super::encryption;
+use super::input::environment;
+use super::inventory::Loaded;
+use super::session::{Selection, Session, tell_errors};
+use crate::kubernetes::{Access, Api, Kubeconfig, KubernetesError, ListOf, in_cluster, kubeconfig_files};
+use crate::mirror::scan::{Images, InputError, read_bytes, read_stream, talos_images};
+use crate::registries::TalosVersion;
+use crate::secret::{Secret, read_limited};
+use crate::talos::Instance;
+use crate::ui::{CliError, Ui, count, exit, positive_duration};
+
+/// The largest file of a folder, and the largest file that a kubeconfig names.
+const MAX_BYTES: u64 = 32 * 1024 * 1024;
+/// How deep folders are looked through.
+const MAX_DEPTH: usize = 32;
+
+/// Where images are found.
+#[derive(Clone, Debug, Args)]
+#[command(next_help_heading = "Where images are found")]
+pub(crate) struct ImageSources {
+    /// Files and folders with objects, manifests or lists of images; `-` is standard input
+    #[arg(value_name = "FILE|-")]
+    pub(crate) files: Vec<String>,
+    /// The kubeconfig of the cluster; without it, the one that kubectl would take
+    #[arg(long, env = "TALMIRROR_KUBECONFIG", value_name = "FILE")]
+    pub(crate) kubeconfig: Option<PathBuf>,
+    /// The context in it; overrides the current one
+    #[arg(long, env = "TALMIRROR_KUBE_CONTEXT", value_name = "NAME")]
+    pub(crate) context: Option<String>,
+    /// What nodes have, over the Talos API: all nodes, or --nodes=n1,n2
+    #[arg(
+        long,
+        value_name = "NODE",
+        num_args = 0..=1,
+        require_equals = true,
+        default_missing_value = "",
+        value_delimiter = ','
+    )]
+    pub(crate) nodes: Option<Vec<String>>,
+    /// What this Talos version pulls by itself
+    #[arg(long, env = "TALMIRROR_TALOS_VERSION", value_name = "VERSION", value_parser = clap::value_parser!(TalosVersion))]
+    pub(crate) talos_version: Option<TalosVersion>,
+    /// The Kubernetes version of --talos-version; without it, the one that Talos version installs
+    #[arg(long, value_name = "VERSION", requires = "talos_version")]
+    pub(crate) kubernetes_version: Option<String>,
+    /// The image factory's schematic of the installer of --talos-version
+    #[arg(long, value_name = "ID", requires = "talos_version")]
+    pub(crate) schematic: Option<String>,
+    /// The talosconfig for --nodes; without it, the one that talosctl would take
+    #[arg(long, env = "TALMIRROR_TALOSCONFIG", value_name = "FILE")]
+    pub(crate) talosconfig: Option<String>,
+    /// The context in the talosconfig
+    #[arg(long, env = "TALMIRROR_CONTEXT", value_name = "NAME")]
+    pub(crate) talos_context: Option<String>,
+    /// The control plane nodes that calls go to; overrides the talosconfig's
+    #[arg(short, long, env = "TALMIRROR_ENDPOINTS", value_name = "HOST[:PORT]", value_delimiter = ',')]
+    pub(crate) endpoints: Vec<String>,
+    /// How long one answer of the cluster or of a node may take
+    #[arg(long, env = "TALMIRROR_TIMEOUT", value_name = "TIME", default_value = "20s", value_parser = positive_duration)]
+    pub(crate) timeout: std::time::Duration,
+}
+
+impl ImageSources {
+    /// Returns whether nothing is named, so that the cluster of the kubeconfig is meant.
+    fn means_the_cluster(&self) -> bool {
+        self.kubeconfig.is_some()
+            || self.context.is_some()
+            || (self.files.is_empty() && self.nodes.is_none() && self.talos_version.is_none())
+    }
+
+    /// Returns how nodes are asked.
+    pub(crate) fn talos(&self) -> TalosArgs {
+        TalosArgs {
+            talosconfig: self.talosconfig.clone(),
+            context: self.talos_context.clone(),
+            endpoints: self.endpoints.clone(),
+            timeout: self.timeout,
+            concurrency: std::num::NonZeroUsize::MIN.saturating_add(15),
+        }
+    }
+
+    /// Finds the images, and tells what is strange about names.
+    pub(super) fn find(
+        &self,
+        ui: &mut Ui,
+        global: &Global,
+        loaded: Option<&Loaded>,
+    ) -> Result<Images, CliError> {
+        let mut images = Images::default();
+        for file in &self.files {
+            read_file(ui, file, &mut images)?;
+        }
+        if self.means_the_cluster() {
+            self.cluster(ui, global, &mut images)?;
+        }
+        if let Some(nodes) = &self.nodes {
+            self.of_nodes(ui, global, loaded, nodes, &mut images)?;
+        }
+        if let Some(version) = &self.talos_version {
+            let kubernetes = self.kubernetes_version.as_deref();
+            let found = talos_images(version, kubernetes, self.schematic.as_deref());
+            let found = found.map_err(|error| CliError::from_error(exit::USAGE, error))?;
+            for (what, image) in found {
+                images.insert(image, &format!("Talos {version} ({what})"));
+            }
+        }
+        for note in images.notes() {
+            ui.warn(&note.to_string(), None);
+        }
+        Ok(images)
+    }
+
+    /// Asks the cluster that the kubeconfig names.
+    fn cluster(&self, ui: &mut Ui, global: &Global, images: &mut Images) -> Result<(), CliError> {
+        let access = self.access(global)?;
+        let api = Api::new(access, self.timeout)?;
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+        let runtime = runtime.map_err(|error| CliError::from_error(exit::REMOTE, error))?;
+        let result = runtime.block_on(async {
+            for what in ListOf::ALL {
+                let listed = api
+                    .list(what, &mut |page| {
+                        read_bytes(&page, what.as_str(), images).map_err(|error| KubernetesError::Answer {
+                            server: "the API".to_owned(),
+                            what: what.as_str(),
+                            why: error.to_string(),
+                        })
+                    })
+                    .await;
+                match listed {
+                    // Without pods nothing is known of what runs; templates are worth a warning.
+                    Err(error @ KubernetesError::Forbidden { .. }) if what != ListOf::Pods => {
+                        ui.warn(
+                            &error.to_string(),
+                            Some("images that only its templates name are not listed"),
+                        );
+                    }
+                    listed => listed?,
+                }
+            }
+            Ok::<(), KubernetesError>(())
+        });
+        // A name that is still being looked up knows no deadline.
+        runtime.shutdown_background();
+        Ok(result?)
+    }
+
+    fn access(&self, global: &Global) -> Result<Access, CliError> {
+        let home = std::env::home_dir();
+        let files = kubeconfig_files(
+            self.kubeconfig.as_deref(),
+            environment("KUBECONFIG").as_deref(),
+            home.as_deref(),
+        );
+        let files = match files {
+            Ok(files) => files,
+            Err(error) => {
+                let (host, port) =
+                    (environment("KUBERNETES_SERVICE_HOST"), environment("KUBERNETES_SERVICE_PORT"));
+                return in_cluster(host.as_deref(), port.as_deref()).ok_or_else(|| error.into());
+            }
+        };
+        let mut config = Kubeconfig::default();
+        for file in files {
+            let (text, _) = encryption::read(&file.display().to_string(), global)?;
+            config.add(&file, text.expose())?;
+        }
+        let read = |path: &Path| {
+            let bytes = File::open(path).and_then(|file| read_limited(file, MAX_BYTES))?;
+            let text = String::from_utf8(bytes);
+            Ok(Secret::new(text.map_err(|_| std::io::Error::from(std::io::ErrorKind::InvalidData))?))
+        };
+        Ok(config.access(self.context.as_deref(), &read)?)
+    }
+
+    /// Asks nodes what they have.
+    fn of_nodes(
+        &self,
+        ui: &mut Ui,
+        global: &Global,
+        loaded: Option<&Loaded>,
+        nodes: &[String],
+        images: &mut Images,
+    ) -> Result<(), CliError> {
+        let named: Vec<String> = nodes.iter().filter(|name| !name.is_empty()).cloned().collect();
+        let selection = if named.is_empty() { Selection::All } else { Selection::Nodes(&named) };
+        let session = Session::open(ui, global, &self.talos(), loaded, selection)?;
+        let answers = session.each(|node| async move {
+            let mut found = node.images(Instance::System).await?;
+            found.extend(node.images(Instance::Cri).await?);
+            Ok::<_, crate::talos::TalosError>(found)
+        });
+        let mut failed = Vec::new();
+        for (node, answer) in &answers {
+            match answer {
+                Ok(found) => {
+                    let user = format!("node {}", node.name);
+                    // Containerd lists an image by its digest and by its configuration too.
+                    let names = found.iter().map(|image| image.name.as_str());
+                    for image in names.filter(|name| !name.starts_with("sha256:")) {
+                        match image.parse() {
+                            Ok(image) => images.insert(image, &user),
+                            Err(error) => ui.warn(&format!("{user}: `{image}`: {error}"), None),
+                        }
+                    }
+                }
+                Err(error) => failed.push((node, error)),
+            }
+        }
+        tell_errors(ui, failed.iter().map(|(node, error)| (*node, *error)));
+        if failed.len() == answers.len() {
+            return Err(CliError::new(exit::REMOTE, "no node answers"));
+        }
+        Ok(())
+    }
+}
+
+fn unreadable(file: &str, error: std::io::Error) -> CliError {
+    CliError::from_error(exit::INVALID, error).context(format!("cannot read `{file}`"))
+}
+
+/// Reads a file, a folder or standard input.
+fn read_file(ui: &mut Ui, file: &str, images: &mut Images) -> Result<(), CliError> {
+    if file == "-" {
+        return Ok(read_stream(std::io::stdin().lock(), "standard input", images)?);
+    }
+    let path = Path::new(file);
+    if path.is_dir() {
+        let before = images.len();
+        let mut files = Vec::new();
+        walk(path, 0, &mut files).map_err(|error| unreadable(file, error))?;
+        for path in &files {
+            let name = path.display().to_string();
+            let bytes = File::open(path).and_then(|file| read_limited(file, MAX_BYTES));
+            match bytes {
+                Ok(bytes) => match read_bytes(&bytes, &name, images) {
+                    Ok(()) | Err(InputError::NotText { .. }) => {}
+                    Err(error) => ui.warn(&error.to_string(), Some("it is left out")),
+                },
+                Err(error) => ui.warn(&format!("cannot read `{name}`: {error}"), Some("it is left out")),
+            }
+        }
+        if images.len() == before {
+            ui.note(&format!("`{file}` names no image in {}", count(files.len(), "file")));
+        }
+        return Ok(());
+    }
+    let opened = File::open(path).map_err(|error| unreadable(file, error))?;
+    Ok(read_stream(opened, file, images)?)
+}
+
+/// Finds the files of a folder that may name images, in order; hidden folders, such as `.git`, are passed over.
+fn walk(folder: &Path, depth: usize, files: &mut Vec<PathBuf>) -> std::io::Result<()> {
+    let mut entries = std::fs::read_dir(folder)?.collect::<Result<Vec<_>, _>>()?;
+    entries.sort_by_key(std::fs::DirEntry::file_name);
+    for entry in entries {
+        let (path, kind) = (entry.path(), entry.file_type()?);
+        let hidden = entry.file_name().to_string_lossy().starts_with('.');
+        if kind.is_dir() && !hidden && depth < MAX_DEPTH {
+            walk(&path, depth + 1, files)?;
+        } else if kind.is_file()
+            && path
+                .extension()
+                .and_then(|ending| ending.to_str())
+                .is_some_and(|ending| ["yaml", "yml", "json"].contains(&ending))
+        {
+            files.push(path);
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,16 @@
+//! Images that are named somewhere: in Kubernetes objects, manifests, machine configs, lists; and which mirrors cover
+//! them.
+
+mod add;
+mod coverage;
+mod images;
+mod input;
+mod objects;
+mod talos_images;
+mod text;
+
+pub use add::{AddError, add_registries};
+pub use coverage::{Coverage, RegistryRow, Status, cover, rows};
+pub use images::{ImageUse, Images, Note};
+pub use input::{InputError, read_bytes, read_stream};
+pub use talos_images::{UnknownTalos, default_kubernetes, talos_images};

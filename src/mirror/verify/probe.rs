@@ -1,0 +1,309 @@
+use std::collections::BTreeMap;
+use std::sync::{Mutex, PoisonError};
+
+use http::header::{CONTENT_TYPE, HeaderName};
+use rustls::pki_types::CertificateDer;
+use rustls::pki_types::pem::PemObject as _;
+
+use super::classify::classify;
+use super::signatures::{Signatures, lists_bundle, tags_of};
+use crate::image::{Algorithm, Digest, Platform, Reference};
+use crate::mirror::cause::Cause;
+use crate::mirror::hops::Hop;
+use crate::oci::{
+    AddressPolicy, Answer, ClientError, Content, Credential, CredentialSource, Endpoint, Http, HttpError,
+    HttpSettings, Identity, MAX_MANIFEST_SIZE, Manifest, ManifestKind, Method, Quota, Range, RegistryClient,
+    RegistryRequest, RequestError, ServerCheck, digest_of,
+};
+use crate::registries::{Auth, Registries, Tls};
+
+/// What containerd says that it takes of a manifest (containerd `core/remotes/docker/resolver.go`).
+const ACCEPT: &str = "application/vnd.docker.distribution.manifest.v2+json, \
+     application/vnd.docker.distribution.manifest.list.v2+json, \
+     application/vnd.oci.image.manifest.v1+json, application/vnd.oci.image.index.v1+json, */*";
+const CONTENT_DIGEST: HeaderName = HeaderName::from_static("docker-content-digest");
+const LIMIT: HeaderName = HeaderName::from_static("ratelimit-limit");
+const REMAINING: HeaderName = HeaderName::from_static("ratelimit-remaining");
+/// How much of a layer is asked for to see that it is there.
+const FIRST_BYTES: u64 = 1024;
+
+/// What is asked of a host.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Wanted {
+    /// Whether it is a registry and gives access.
+    Registry,
+    /// Whether it serves an image.
+    Image,
+}
+
+/// What a host is shown, and how it is checked.
+#[derive(Clone, Debug, Default)]
+pub struct Access {
+    /// Credentials.
+    pub credential: Option<Credential>,
+    /// TLS settings.
+    pub tls: Option<Tls>,
+}
+
+impl Access {
+    /// Returns what a node's settings give for a host.
+    pub fn of(registries: &Registries, host: &str) -> Self {
+        let credential = registries.auth.get(host).and_then(credential);
+        Self { credential, tls: registries.tls.get(host).cloned() }
+    }
+}
+
+/// Username and password go before a token, as in containerd.
+fn credential(auth: &Auth) -> Option<Credential> {
+    let auth = auth.clone().with_plain_pair();
+    match (auth.username, auth.password, auth.identity_token) {
+        (Some(user), Some(password), _) => Some(Credential::Password { user, password }),
+        (user, _, Some(token)) => Some(Credential::Identity { user: user.unwrap_or_default(), token }),
+        (_, _, None) => None,
+    }
+}
+
+/// What a host that serves an image proved.
+#[derive(Clone, Debug, Default)]
+pub struct Proof {
+    /// The digest that the image's name stands for there.
+    pub digest: Option<Digest>,
+    /// What is left of the pull quota, where it says so.
+    pub quota: Option<Quota>,
+    /// The signatures that it has.
+    pub signatures: Signatures,
+}
+
+/// A host that does not serve what was asked for.
+type Failed = (Cause, String);
+
+/// Asks hosts as containerd does; connections and tokens are shared between the images of a host.
+#[derive(Debug)]
+pub struct Prober {
+    settings: HttpSettings,
+    platform: Platform,
+    /// By host: the connections with its TLS settings.
+    connections: Mutex<BTreeMap<String, Http>>,
+}
+
+impl Prober {
+    /// Makes a prober for images of a platform.
+    pub fn new(settings: HttpSettings, platform: Platform) -> Self {
+        Self { settings, platform, connections: Mutex::default() }
+    }
+
+    /// Asks one host for an image.
+    pub async fn probe(
+        &self,
+        hop: &Hop,
+        image: &Reference,
+        access: &Access,
+        wanted: Wanted,
+    ) -> Result<Proof, (Cause, String)> {
+        if hop.endpoint.flaw() == Some(crate::registries::EndpointFlaw::NotARegistry) {
+            // Asked all the same by containerd, and answered with a web page or a redirect to one.
+            let (host, api) = (hop.host.as_str(), crate::image::DOCKER_HUB_API);
+            let evidence = format!("{host} is a web site; the API of Docker Hub is https://{api}");
+            return Err((Cause::NotARegistry, evidence));
+        }
+        let client = self.client(hop, image, access)?;
+        let asker = Asker { client: &client, image, ns: ns_of(&hop.url) };
+        match wanted {
+            Wanted::Registry => asker.ping().await.map(|()| Proof::default()),
+            Wanted::Image => asker.image(&self.platform).await,
+        }
+    }
+
+    fn client(&self, hop: &Hop, image: &Reference, access: &Access) -> Result<RegistryClient, Failed> {
+        let invalid = |why: &dyn std::fmt::Display| (Cause::AnswerInvalid, format!("`{}`: {why}", hop.url));
+        let scheme = if hop.endpoint.is_plain_http() { "http" } else { "https" };
+        let url = format!("{scheme}://{}{}", hop.host, hop.endpoint.prefix());
+        let url = url.parse().map_err(|error: url::ParseError| invalid(&error))?;
+        let endpoint = Endpoint::verbatim(&url).map_err(|error| invalid(&error))?;
+        let http = self.http(&hop.host, access.tls.as_ref());
+        let http = http.map_err(|error| (Cause::TlsFailed, error.to_string()))?;
+        let registry = image.registry().parse().map_err(|error| invalid(&error))?;
+        let credential = access.credential.clone().map(CredentialSource::Given);
+        Ok(RegistryClient::new(http, registry, endpoint, AddressPolicy::Anywhere, credential, true))
+    }
+
+    fn http(&self, host: &str, tls: Option<&Tls>) -> Result<Http, HttpError> {
+        let mut connections = self.connections.lock().unwrap_or_else(PoisonError::into_inner);
+        let key = if tls.is_some() { host } else { "" };
+        if let Some(http) = connections.get(key) {
+            return Ok(http.clone());
+        }
+        let mut settings = self.settings.clone();
+        if let Some(tls) = tls {
+            let ca = tls.ca.as_deref().unwrap_or_default();
+            settings.roots.extend(CertificateDer::pem_slice_iter(ca.as_bytes()).filter_map(Result::ok));
+            if tls.insecure_skip_verify {
+                settings.server_check = ServerCheck::Skip;
+            }
+            settings.identity = tls
+                .client_identity
+                .as_ref()
+                .map(|identity| Identity { certificate: identity.cert.clone(), key: identity.key.clone() });
+        }
+        let http = Http::new(&settings)?;
+        connections.insert(key.to_owned(), http.clone());
+        Ok(http)
+    }
+}
+
+/// Returns the `ns` that containerd adds to a host's requests.
+fn ns_of(url: &str) -> Option<&str> {
+    url.split_once("?ns=").map(|(_, ns)| ns)
+}
+
+/// The requests for one image of one host.
+struct Asker<'a> {
+    client: &'a RegistryClient,
+    image: &'a Reference,
+    ns: Option<&'a str>,
+}
+
+impl Asker<'_> {
+    fn request<'a>(&'a self, method: Method, what: &'a str) -> RegistryRequest<'a> {
+        let request = RegistryRequest::new(method, self.image.repository(), what);
+        match self.ns {
+            Some(ns) => request.with_query("ns", ns),
+            None => request,
+        }
+    }
+
+    async fn ping(&self) -> Result<(), Failed> {
+        self.client.login().await.map(drop).map_err(|error| failed(&error))
+    }
+
+    async fn image(&self, platform: &Platform) -> Result<Proof, Failed> {
+        let mut proof = Proof::default();
+        let name = format!("manifests/{}", self.image.manifest());
+        let head = self.client.send(&self.request(Method::Head, &name).accepting(ACCEPT)).await;
+        let named = match head {
+            Ok(head) => {
+                proof.quota = Quota::parse(head.header(LIMIT), head.header(REMAINING));
+                is_manifest(&head)?;
+                head.header(CONTENT_DIGEST).and_then(|text| text.parse::<Digest>().ok())
+            }
+            // An answer to HEAD has no body: what is wrong stands in that to a GET.
+            Err(ClientError { cause: RequestError::NotFound(_) | RequestError::Denied { .. }, .. }) => None,
+            Err(error) => return Err(failed(&error)),
+        };
+        // Where the answer does not say the digest, the bytes do; that GET counts as a pull on Docker Hub.
+        let (digest, manifest) = self.manifest(named.as_ref()).await?;
+        proof.digest = Some(digest);
+        let manifest = match &manifest.content {
+            Content::Image { .. } => manifest,
+            Content::Index(children) => {
+                let suits = |child: &&crate::oci::Descriptor| {
+                    child.platform.as_ref().is_some_and(|own| own.suits(platform))
+                };
+                let Some(child) = children.iter().find(suits).or_else(|| children.first()) else {
+                    return Err((Cause::AnswerInvalid, "the index of the image is empty".to_owned()));
+                };
+                self.manifest(Some(&child.digest)).await?.1
+            }
+        };
+        self.blob(&manifest).await?;
+        proof.signatures = self.signatures(&digest).await;
+        Ok(proof)
+    }
+
+    /// Gets a manifest by its digest, or by the image's name where none is known.
+    async fn manifest(&self, digest: Option<&Digest>) -> Result<(Digest, Manifest), Failed> {
+        let name = match (digest, self.image.manifest()) {
+            (Some(digest), _) => format!("manifests/{digest}"),
+            (None, reference) => format!("manifests/{reference}"),
+        };
+        let answer = self.client.send(&self.request(Method::Get, &name).accepting(ACCEPT)).await;
+        let answer = answer.map_err(|error| failed(&error))?;
+        is_manifest(&answer)?;
+        let media_type = answer.header(CONTENT_TYPE).map(str::to_owned);
+        let bytes = answer.bytes(MAX_MANIFEST_SIZE).await.map_err(|error| failed(&error))?;
+        let algorithm = digest.map_or(Algorithm::Sha256, Digest::algorithm);
+        let found = digest_of(algorithm, &bytes);
+        if let Some(wanted) = digest.filter(|wanted| **wanted != found) {
+            let evidence = format!("the manifest has the digest {found}, not {wanted}");
+            return Err((Cause::BlobDamaged, evidence));
+        }
+        let manifest = Manifest::parse(&bytes, media_type.as_deref());
+        let manifest = manifest.map_err(|error| match bytes.trim_ascii_start().first() {
+            Some(b'<') => (Cause::WebPage, "what came as a manifest is a web page".to_owned()),
+            Some(_) | None => (Cause::AnswerInvalid, error.to_string()),
+        })?;
+        Ok((found, manifest))
+    }
+
+    /// Asks for the first bytes of the smallest layer; a HEAD of it may say that it is not there, as Harbor's does of
+    /// what it has yet to fetch, when a GET gives it.
+    async fn blob(&self, manifest: &Manifest) -> Result<(), Failed> {
+        let Content::Image { layers, config } = &manifest.content else { return Ok(()) };
+        let Some(layer) = layers.iter().filter(|layer| layer.urls.is_empty()).min_by_key(|layer| layer.size)
+        else {
+            return Ok(());
+        };
+        for (what, blob) in [("the configuration", config), ("a layer", layer)] {
+            let name = format!("blobs/{}", blob.digest);
+            let range = Range::Between(0, FIRST_BYTES.min(blob.size.max(1)) - 1);
+            let answer = self.client.send(&self.request(Method::Get, &name).part(range, None)).await;
+            let answer = match answer {
+                Err(ClientError { cause: RequestError::NotFound(_), .. }) => {
+                    return Err((Cause::BlobMissing, format!("{what} ({}) is not there (404)", blob.digest)));
+                }
+                answer => answer.map_err(|error| failed(&error))?,
+            };
+            if answer.status() == 200 && answer.content_length().is_some_and(|length| length != blob.size) {
+                let length = answer.content_length().unwrap_or_default();
+                let evidence = format!("{what} has {length} bytes, not {}", blob.size);
+                return Err((Cause::BlobDamaged, evidence));
+            }
+            // A whole body is not read: that it begins is enough.
+            if answer.status() == 206 {
+                let limit = usize::try_from(FIRST_BYTES).unwrap_or(usize::MAX);
+                answer.bytes(limit).await.map_err(|error| failed(&error))?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Looks for signatures in the three places that Talos looks at; what fails counts as not there.
+    async fn signatures(&self, digest: &Digest) -> Signatures {
+        let mut found = Signatures::default();
+        let referrers = format!("referrers/{digest}");
+        let request = self
+            .request(Method::Get, &referrers)
+            .with_query("artifactType", super::signatures::BUNDLE)
+            .accepting(ManifestKind::OciIndex.media_type());
+        if let Ok(answer) = self.client.send(&request).await
+            && let Ok(bytes) = answer.bytes(MAX_MANIFEST_SIZE).await
+        {
+            found.referrers = lists_bundle(&bytes);
+        }
+        let [fallback, sig] = tags_of(digest);
+        for (tag, there) in [(fallback, &mut found.fallback_tag), (sig, &mut found.sig_tag)] {
+            let name = format!("manifests/{tag}");
+            let answer = self.client.send(&self.request(Method::Head, &name).accepting(ACCEPT)).await;
+            *there = answer.is_ok_and(|answer| is_manifest(&answer).is_ok());
+        }
+        found
+    }
+}
+
+/// Refuses a 200 that is a web page.
+fn is_manifest(answer: &Answer) -> Result<(), Failed> {
+    let media_type = answer.header(CONTENT_TYPE).unwrap_or_default();
+    if ManifestKind::of(media_type).is_some() {
+        return Ok(());
+    }
+    let essence = crate::oci::essence(media_type);
+    // Some registries answer HEAD without a type, or with JSON's.
+    if matches!(essence, "" | "application/json" | "application/octet-stream") {
+        return Ok(());
+    }
+    Err((Cause::WebPage, format!("it answers {} with `{essence}`", answer.status())))
+}
+
+fn failed(error: &ClientError) -> Failed {
+    (classify(error), error.cause.to_string())
+}
