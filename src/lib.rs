@@ -18,6 +18,7 @@
 //! - [`oci`]: the distribution protocol: routes, ranges, challenges, tokens, manifests, errors; the client over it.
 //! - [`talos`]: the Talos API: talosconfig, certificates, a connection a node, COSI resources.
 //! - [`rollout`]: registries on live nodes: plan, order, gates, what is done to a node step by step, journal.
+//! - [`harbor`]: a Harbor's registries, proxy projects and robot from the inventory: desired, actual, what differs.
 //! - [`ui`]: results, findings, errors with hints, exit codes: what commands of both binaries say.
 //! - [`cache`]: the pull-through cache: upstreams, single flight, store, eviction, HTTP.
 //! - [`template`]: renders what lies in `templates/`.
@@ -50,6 +51,8 @@ pub mod oci;
 pub mod talos;
 
 pub mod rollout;
+
+pub mod harbor;
 
 pub mod ui;
 

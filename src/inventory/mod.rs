@@ -3,6 +3,7 @@
 mod access;
 mod check;
 mod fields;
+mod harbor;
 mod model;
 mod pem;
 mod resolve;
@@ -11,6 +12,7 @@ mod settings;
 mod unrendered;
 
 pub use check::check_version;
+pub use harbor::{ADAPTERS, HarborProject, HarborSettings, Quota, Retention};
 pub use model::{
     Credentials, Fallback, Group, Inventory, Layer, Mirror, MirrorKind, Node, Output, Placed, Registry, Role,
     Rollout, Set, Talos, Text, Tls, Upstream, Verify, Via,

@@ -40,6 +40,7 @@ pub use digest::{DigestMismatch, Hasher, Verifier, digest_of};
 pub use endpoint::{Endpoint, EndpointError};
 pub use error::{Code, Refusal, RemoteError};
 pub use fault::{ClientError, CredentialFault, Fault, FaultKind, Wait, Who};
+pub(crate) use http_client::Outgoing;
 pub use http_client::{Answer, Http, HttpError, HttpSettings, LookUp, Proxies, SystemNames, Timeouts};
 pub use manifest::{Content, Descriptor, MAX_MANIFEST_SIZE, Manifest, ManifestError};
 pub use media::{ACCEPT_MANIFESTS, Accept, ManifestKind, OCTET_STREAM, essence, passable};
