@@ -1,0 +1,3 @@
+//! `talmirror harbor` against a Harbor that answers as real ones did.
+
+mod replay;
