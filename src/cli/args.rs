@@ -1,43 +1,20 @@
 use std::path::PathBuf;
 
-use clap::{Args, Parser, Subcommand};
+use clap::Args;
+use regex::Regex;
 
-use super::commands;
-use super::ui::Color;
-
-/// Registry mirrors for Talos Linux clusters, from one inventory.
-///
-/// One file says which registries go through which mirrors; talmirror turns it into patches for Talos, keeps its
-/// secrets encrypted so that sops reads them, and tells what is wrong before a node does.
-#[derive(Debug, Parser)]
-#[command(
-    name = "talmirror",
-    version,
-    max_term_width = 100,
-    subcommand_required = true,
-    arg_required_else_help = true
-)]
-#[command(after_help = "Examples:
-  talmirror init --kind harbor --url https://harbor.example --registries docker.io,ghcr.io
-  talmirror validate
-  talmirror generate --talos-version v1.13 | talosctl patch mc -n 10.0.0.1 -p @/dev/stdin
-  talmirror explain docker.io/library/alpine:3.22 --node n1")]
-pub(crate) struct Cli {
-    /// What all commands share.
-    #[command(flatten)]
-    pub(crate) global: Global,
-    /// What to do.
-    #[command(subcommand)]
-    pub(crate) command: Command,
-}
+use crate::inventory::Role;
+use crate::ui::{Asking, Color, positive_duration};
 
 /// Flags of every command.
 #[derive(Clone, Debug, Args)]
+#[command(next_help_heading = "Global options")]
 pub(crate) struct Global {
     /// The inventory, `-` for standard input
     #[arg(
         short = 'f',
         long = "inventory",
+        alias = "file",
         env = "TALMIRROR_INVENTORY",
         default_value = "mirrors.yaml",
         global = true,
@@ -53,55 +30,14 @@ pub(crate) struct Global {
     /// Never ask; fail instead
     #[arg(long, env = "TALMIRROR_NO_INPUT", global = true, value_parser = clap::builder::FalseyValueParser::new())]
     pub(crate) no_input: bool,
-    /// An age key file, before those that sops would look for
+    /// An age key file; it is tried before those that sops looks for
     #[arg(long, env = "TALMIRROR_AGE_KEY_FILE", global = true, value_name = "FILE")]
     pub(crate) age_key_file: Option<PathBuf>,
 }
 
-/// The commands, in the order of help.
-#[derive(Debug, Subcommand)]
-pub(crate) enum Command {
-    /// Write an inventory, a SOPS rule and a CI workflow to begin with
-    Init(commands::init::InitArgs),
-    /// Make an inventory of what exists: machine configs, patches, talhelper, k3s, containerd
-    Import(commands::import::ImportArgs),
-    /// Check the inventory without a network or a node
-    Validate(commands::validate::ValidateArgs),
-    /// Show where an image comes from on a node, or what a finding means
-    Explain(commands::explain::ExplainArgs),
-    /// Make patches for Talos
-    Generate(commands::generate::GenerateArgs),
-    /// Compare the inventory with live nodes, or with a machine config
-    Diff(commands::diff::DiffArgs),
-    /// Show the nodes: versions, stages, configs that are pending
-    Nodes(commands::nodes::NodesArgs),
-    /// Bring live nodes to what the inventory gives, node by node: tried, verified, committed, else reverted
-    Rollout(commands::rollout::RolloutArgs),
-    /// Put nodes back to what they had before a rollout
-    Rollback(commands::rollback::RollbackArgs),
-    /// Keep every node's machine config in an encrypted file
-    Backup(commands::backup::BackupArgs),
-    /// Work on machine config files
-    #[command(visible_alias = "mc")]
-    Machineconfig(commands::machineconfig::MachineconfigArgs),
-    /// Encrypt a file as sops does
-    Encrypt(commands::encrypt::EncryptArgs),
-    /// Decrypt a file as sops does
-    Decrypt(commands::decrypt::DecryptArgs),
-    /// Encrypt files for the recipients that .sops.yaml names now
-    Rekey(commands::rekey::RekeyArgs),
-    /// Put a new secret into the encrypted inventory
-    Rotate(commands::rotate::RotateArgs),
-    /// Print the JSON schema of the inventory
-    Schema(commands::schema::SchemaArgs),
-    /// Print a completion script for a shell
-    Completion(commands::completion::CompletionArgs),
-    /// Write the manual pages
-    Man(commands::man::ManArgs),
-}
-
 /// Which node or group is meant.
 #[derive(Clone, Debug, Default, Args)]
+#[command(next_help_heading = "Nodes")]
 pub(crate) struct TargetArgs {
     /// The node whose settings are meant, by name
     #[arg(short, long, env = "TALMIRROR_NODE", value_name = "NODE")]
@@ -111,42 +47,76 @@ pub(crate) struct TargetArgs {
     pub(crate) group: Option<String>,
 }
 
+/// Which live nodes are meant.
+#[derive(Clone, Debug, Default, Args)]
+#[command(next_help_heading = "Nodes")]
+pub(crate) struct NodeSelection {
+    /// The nodes, by name in the inventory or by address; HOST:PORT is dialled itself
+    #[arg(short, long, alias = "node", env = "TALMIRROR_NODES", value_name = "NODE", value_delimiter = ',')]
+    pub(crate) nodes: Vec<String>,
+    /// The nodes of a group
+    #[arg(short, long, env = "TALMIRROR_GROUP", value_name = "GROUP", conflicts_with = "nodes")]
+    pub(crate) group: Option<String>,
+    /// Of these, the nodes of a role
+    #[arg(long, env = "TALMIRROR_ROLE", value_name = "ROLE")]
+    pub(crate) role: Option<RoleName>,
+    /// Of these, the nodes whose names fit
+    #[arg(long = "match", env = "TALMIRROR_MATCH", value_name = "REGEX")]
+    pub(crate) pattern: Option<Regex>,
+}
+
+/// A role, as flags name it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub(crate) enum RoleName {
+    /// Control plane nodes
+    Controlplane,
+    /// Workers
+    Worker,
+}
+
+impl RoleName {
+    /// Returns the role.
+    pub(crate) fn role(self) -> Role {
+        match self {
+            Self::Controlplane => Role::ControlPlane,
+            Self::Worker => Role::Worker,
+        }
+    }
+}
+
 /// Which versions are meant.
 #[derive(Clone, Debug, Default, Args)]
+#[command(next_help_heading = "Nodes")]
 pub(crate) struct VersionArgs {
-    /// The Talos version of the nodes, before what the inventory says
+    /// The Talos version of the nodes; overrides the inventory's
     #[arg(long, env = "TALMIRROR_TALOS_VERSION", value_name = "VERSION", value_parser = clap::value_parser!(crate::registries::TalosVersion))]
     pub(crate) talos_version: Option<crate::registries::TalosVersion>,
 }
 
 /// Which cluster is meant, and how long it is waited for.
 #[derive(Clone, Debug, Args)]
+#[command(next_help_heading = "Nodes")]
 pub(crate) struct TalosArgs {
     /// The talosconfig, encrypted or not; without it, the one that talosctl would take
     #[arg(long, env = "TALMIRROR_TALOSCONFIG", value_name = "FILE")]
     pub(crate) talosconfig: Option<String>,
-    /// The context in it, before the inventory's and the current one
+    /// The context in it; overrides the inventory's and the current one
     #[arg(long, env = "TALMIRROR_CONTEXT", value_name = "NAME")]
     pub(crate) context: Option<String>,
-    /// The control plane nodes that calls go to, before the context's
+    /// The control plane nodes that calls go to; overrides the context's
     #[arg(short, long, env = "TALMIRROR_ENDPOINTS", value_name = "HOST[:PORT]", value_delimiter = ',')]
     pub(crate) endpoints: Vec<String>,
     /// How long one answer may take
-    #[arg(long, env = "TALMIRROR_TIMEOUT", value_name = "TIME", default_value = "20s", value_parser = duration)]
+    #[arg(long, env = "TALMIRROR_TIMEOUT", value_name = "TIME", default_value = "20s", value_parser = positive_duration)]
     pub(crate) timeout: std::time::Duration,
     /// How many nodes are asked at once
     #[arg(long, env = "TALMIRROR_CONCURRENCY", value_name = "NUMBER", default_value = "16")]
     pub(crate) concurrency: std::num::NonZeroUsize,
 }
 
-/// Reads `20s`, `2m`, `1m30s`, `0s`.
-pub(super) fn pause(text: &str) -> Result<std::time::Duration, String> {
-    if text == "0" || text == "0s" { Ok(std::time::Duration::ZERO) } else { duration(text) }
-}
-
-/// Reads `20s`, `2m`, `1m30s`.
-pub(super) fn duration(text: &str) -> Result<std::time::Duration, String> {
-    let duration: Option<jiff::SignedDuration> = text.parse().ok();
-    let duration = duration.and_then(|duration| std::time::Duration::try_from(duration).ok());
-    duration.filter(|duration| !duration.is_zero()).ok_or_else(|| "a time looks like 20s or 2m".to_owned())
+impl Global {
+    /// Returns whether questions can be asked.
+    pub(crate) fn asking(&self) -> Asking {
+        if self.no_input { Asking::Impossible } else { Asking::here() }
+    }
 }

@@ -6,16 +6,15 @@ use std::path::Path;
 use serde_json::json;
 
 use super::args::Global;
-use super::crypt::{self, Holds, Rules, Wishes};
-use super::error::CliError;
-use super::exit;
-use super::load;
+use super::encryption::{self, Holds, Rules, Wishes};
+use super::input;
 use crate::machineconfig::SECRET_RULE;
 use crate::secret::os_random;
 use crate::sops::{
     Encrypted, Identities, MacScope, NoKey, Opened, Recipient, Refusal, Rule, Settings, SopsError, encrypt,
     guard, looks_encrypted,
 };
+use crate::ui::{CliError, exit};
 use crate::yaml::emit;
 
 /// The key, and the selection, of a file that holds a config as one value: those of sops' binary files.
@@ -85,9 +84,9 @@ impl<'a> Sealer<'a> {
     /// Finds out what has to happen to the file at `path` so that it holds a config.
     pub(super) fn step(&mut self, path: &Path, config: &str) -> Result<Step, CliError> {
         let name = path.display().to_string();
-        let failed = |error| crypt::failed(error, &name);
+        let failed = |error| encryption::failed(error, &name);
         let settings = self.settings(path)?;
-        let text = if path.exists() { Some(load::read(&name)?) } else { None };
+        let text = if path.exists() { Some(input::read(&name)?) } else { None };
         let Some(text) = text else {
             let settings =
                 settings.ok_or_else(|| CliError::new(exit::INVALID, format!("`{name}` is gone")))?;
@@ -124,7 +123,7 @@ impl<'a> Sealer<'a> {
         match self.identities.entry(file.recipients()) {
             std::collections::hash_map::Entry::Occupied(known) => Ok(known.into_mut()),
             std::collections::hash_map::Entry::Vacant(new) => {
-                let identities = crypt::identities(self.global, new.key())?;
+                let identities = encryption::identities(self.global, new.key())?;
                 Ok(new.insert(identities))
             }
         }

@@ -5,9 +5,9 @@
 use jiff::Timestamp;
 use serde_json::json;
 
-use super::exit::{self, Exit};
-use super::load::count;
 use crate::rollout::{Outcome, Summary};
+use crate::ui::count;
+use crate::ui::exit::{self, Exit};
 
 /// Returns the exit code that a summary ends with.
 pub(super) fn exit_of(summary: &Summary) -> Exit {

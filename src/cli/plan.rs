@@ -4,13 +4,11 @@ use serde_json::{Value, json};
 
 use super::commands::diff::summary as changes_summary;
 use super::drift::{Drift, same_as};
-use super::error::CliError;
-use super::live::LiveNode;
-use super::load::count;
 use super::roll::Format;
-use super::ui::{Ui, table};
+use super::session::LiveNode;
 use crate::machineconfig::Change;
 use crate::rollout::{NodePlan, Wave};
+use crate::ui::{CliError, Ui, count, table};
 
 /// A node, and what is to be done to it.
 pub(super) struct Planned {

@@ -11,19 +11,18 @@ use serde_json::json;
 use tokio::sync::{mpsc, watch};
 
 use super::args::{Global, TalosArgs};
-use super::crypt;
-use super::error::CliError;
-use super::exit;
-use super::live::Session;
-use super::load::{self, Loaded};
+use super::encryption;
+use super::input;
+use super::inventory::{self, Loaded};
 use super::progress::Progress;
+use super::session::Session;
 use super::signal_source::{Asked, Signals};
-use super::ui::Ui;
 use crate::file::Lock;
 use crate::rollout::{self, Crew, Event, History, Journal, Pace, StoreError};
 use crate::secret::Secret;
 use crate::sops::{Encrypted, Recipient, Rule, Settings, SopsError, looks_encrypted};
 use crate::talos::NodeClient;
+use crate::ui::{CliError, Ui, exit};
 
 /// How many earlier rollouts are asked what they have left.
 const JOURNALS: usize = 50;
@@ -60,7 +59,7 @@ impl From<StoreError> for CliError {
 
 /// Returns the folder of a cluster's rollouts.
 pub(super) fn cluster_folder(session: &Session) -> Result<PathBuf, CliError> {
-    let state = load::environment("XDG_STATE_HOME").filter(|folder| !folder.is_empty()).map(PathBuf::from);
+    let state = input::environment("XDG_STATE_HOME").filter(|folder| !folder.is_empty()).map(PathBuf::from);
     let state = state.or_else(|| Some(std::env::home_dir()?.join(".local/state")));
     let state = state.ok_or_else(|| {
         CliError::usage("there is no home to keep a journal in").help("name a folder with --journal")
@@ -202,14 +201,14 @@ pub(super) fn lock(session: &Session, folder: &Path) -> Result<Vec<Lock>, CliErr
 
 /// Returns how originals are encrypted: for whoever may read the inventory.
 pub(super) fn settings(ui: &mut Ui, global: &Global) -> Result<Option<Settings>, CliError> {
-    let text = if global.inventory == "-" { String::new() } else { load::read_inventory(global)? };
+    let text = if global.inventory == "-" { String::new() } else { inventory::read_inventory(global)? };
     let recipients: Vec<Recipient> = if looks_encrypted(&text) {
-        let file = Encrypted::parse(&text).map_err(|error| crypt::failed(error, &global.inventory))?;
+        let file = Encrypted::parse(&text).map_err(|error| encryption::failed(error, &global.inventory))?;
         file.recipients().iter().filter_map(|name| name.parse().ok()).collect()
     } else {
         let path =
             std::path::absolute(&global.inventory).unwrap_or_else(|_| PathBuf::from(&global.inventory));
-        let config = crypt::config()?;
+        let config = encryption::config()?;
         let rule =
             config.as_ref().and_then(|config| Some((config.creation_rule(&path).ok()?, config.indent)));
         rule.and_then(|(rule, indent)| rule.settings(indent).ok())
@@ -223,11 +222,11 @@ pub(super) fn settings(ui: &mut Ui, global: &Global) -> Result<Option<Settings>,
         return Ok(None);
     }
     let rule = Rule::encrypted_regex("^config$");
-    let rule = rule.map_err(|error| crypt::failed(SopsError::Rule(error), "the rule"))?;
+    let rule = rule.map_err(|error| encryption::failed(SopsError::Rule(error), "the rule"))?;
     let settings = Settings::new(rule, recipients);
     // What nobody here can open is no way back.
-    let sample = crypt::seal("config: sample\n", &settings, "a sample")?;
-    if let Err(error) = crypt::open(&sample, global) {
+    let sample = encryption::seal("config: sample\n", &settings, "a sample")?;
+    if let Err(error) = encryption::open(&sample, global) {
         return Err(CliError::from_error(exit::SECRET, error)
             .context("the nodes' old configs are encrypted for whoever may read the inventory, and no key for that is at hand: neither --resume nor rollback could open them; no node was touched")
             .help("--age-key-file names a key; sops's SOPS_AGE_KEY_FILE and SOPS_AGE_KEY are looked at, too"));
@@ -237,7 +236,7 @@ pub(super) fn settings(ui: &mut Ui, global: &Global) -> Result<Option<Settings>,
 
 /// Decrypts what a journal keeps.
 pub(super) fn decrypt(global: &Global) -> impl Fn(&str) -> Result<Secret<String>, SopsError> + '_ {
-    |text| crypt::open(text, global)
+    |text| encryption::open(text, global)
 }
 
 /// What a rollout's nodes share.

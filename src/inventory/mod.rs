@@ -5,6 +5,7 @@ mod check;
 mod fields;
 mod harbor;
 mod model;
+mod own_settings;
 mod pem;
 mod resolve;
 mod sections;

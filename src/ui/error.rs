@@ -1,12 +1,8 @@
 use std::fmt::Write as _;
 
 use super::exit::{self, Exit};
-use crate::file::WriteError;
-use crate::finding::Problem;
-use crate::inventory::ResolveError;
-use crate::patch::{AgainstError, FormatError};
-use crate::talos::{SetupError, TalosError};
-use crate::yaml::ParseError;
+use super::words::count;
+use crate::finding::{Problem, Severity};
 
 /// What ends a command, and the exit code it ends with.
 #[derive(Debug)]
@@ -32,11 +28,26 @@ impl CliError {
         Self { exit, error: error.into(), help: Vec::new(), problems: Vec::new() }
     }
 
+    /// Makes an error of a file whose findings hold an error, all of which are shown before it.
+    pub(crate) fn in_file(file: &str, problems: Vec<Problem>) -> Self {
+        let errors = problems.iter().filter(|problem| problem.code.severity() == Severity::Error).count();
+        Self { problems, ..Self::new(exit::INVALID, format!("`{file}` holds {}", count(errors, "error"))) }
+    }
+
     /// Adds what to do about it.
     #[must_use]
     pub(crate) fn help(mut self, help: impl Into<String>) -> Self {
         self.help.push(help.into());
         self
+    }
+
+    /// Adds what to do about it, where that is known.
+    #[must_use]
+    pub(crate) fn help_if(self, help: Option<impl Into<String>>) -> Self {
+        match help {
+            Some(help) => self.help(help),
+            None => self,
+        }
     }
 
     /// Says what was being done, before the causes.
@@ -65,80 +76,5 @@ impl CliError {
             let _ = write!(out, "\nhelp: {help}");
         }
         out
-    }
-}
-
-impl From<WriteError> for CliError {
-    fn from(error: WriteError) -> Self {
-        let help = error.help();
-        Self::from_error(exit::WRITE, error).help(help)
-    }
-}
-
-impl From<ResolveError> for CliError {
-    fn from(error: ResolveError) -> Self {
-        let help = error.help();
-        Self::from_error(exit::SECRET, error).help(help)
-    }
-}
-
-impl From<FormatError> for CliError {
-    fn from(error: FormatError) -> Self {
-        let help = error.help();
-        Self::from_error(exit::USAGE, error).help(help)
-    }
-}
-
-impl From<AgainstError> for CliError {
-    fn from(error: AgainstError) -> Self {
-        let help = error.help();
-        Self::from_error(exit::INVALID, error).help(help)
-    }
-}
-
-impl From<ParseError> for CliError {
-    fn from(error: ParseError) -> Self {
-        let help = error.help.clone();
-        let error = Self::from_error(exit::INVALID, error);
-        match help {
-            Some(help) => error.help(help),
-            None => error,
-        }
-    }
-}
-
-impl From<TalosError> for CliError {
-    fn from(error: TalosError) -> Self {
-        let help = error.help();
-        let error = Self::from_error(exit::REMOTE, error);
-        match help {
-            Some(help) => error.help(help),
-            None => error,
-        }
-    }
-}
-
-impl From<SetupError> for CliError {
-    fn from(error: SetupError) -> Self {
-        let help = match &error {
-            SetupError::Certificate { source, .. } => Some(source.help()),
-            SetupError::Characters(_) => None,
-        };
-        let error = Self::from_error(exit::REMOTE, error);
-        match help {
-            Some(help) => error.help(help),
-            None => error,
-        }
-    }
-}
-
-/// Output that cannot be written: a reader that has gone ends the command in silence.
-impl From<std::io::Error> for CliError {
-    fn from(error: std::io::Error) -> Self {
-        if error.kind() == std::io::ErrorKind::BrokenPipe {
-            Self::from_error(exit::CLOSED_PIPE, error)
-        } else {
-            Self::from_error(exit::WRITE, error).context("cannot write the output")
-        }
     }
 }

@@ -26,7 +26,7 @@ pub const REMOTE: Exit =
 /// A rollout failed, and the nodes that it was at have their old config again.
 pub const ROLLED_BACK: Exit =
     Exit { code: 6, meaning: "a rollout failed; what it was at has its old config again" };
-/// A rollout failed, and nobody knows what a node has.
+/// A rollout failed, and what a node has is not known.
 pub const UNKNOWN: Exit = Exit { code: 7, meaning: "a rollout failed; what a node has is not known" };
 /// A rollout stopped by its own rules before all nodes were done.
 pub const STOPPED: Exit =
@@ -35,8 +35,8 @@ pub const STOPPED: Exit =
 pub const WRITE: Exit = Exit { code: 9, meaning: "a file cannot be written" };
 /// The user pressed Ctrl-C at a question.
 pub const INTERRUPTED: Exit = Exit { code: 130, meaning: "interrupted" };
-/// Whoever read the output has gone.
-pub const CLOSED_PIPE: Exit = Exit { code: 141, meaning: "whoever read the output has gone" };
+/// The reader of the output is gone.
+pub const CLOSED_PIPE: Exit = Exit { code: 141, meaning: "the reader of the output is gone" };
 
 /// Every exit code, in order; help and README are checked against it.
 pub const ALL: &[Exit] = &[

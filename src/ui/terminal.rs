@@ -7,8 +7,11 @@ use clap::builder::styling::{AnsiColor, Style};
 
 use super::error::CliError;
 use super::exit::{self, Exit};
+use super::live::{self, Size};
+use super::output_format::OutputFormat;
 use crate::finding::{Problem, Severity};
 use crate::patch::{Caution, Weight};
+use crate::yaml::{Indent, emit};
 
 /// When to colour.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
@@ -28,8 +31,15 @@ pub(crate) struct Ui {
     stderr: Box<dyn Write>,
     colored: bool,
     quiet: bool,
-    /// How many lines of the story may be overwritten.
-    loose: usize,
+    /// What is drawn and may be overwritten.
+    drawn: Drawn,
+}
+
+/// What stands on the terminal until it is written over.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Drawn {
+    Nothing,
+    Lines,
 }
 
 impl std::fmt::Debug for Ui {
@@ -44,23 +54,17 @@ impl std::fmt::Debug for Ui {
 impl Ui {
     /// Opens the process's own streams.
     pub(crate) fn new(color: Color, quiet: bool) -> Self {
-        let wanted = || {
-            let set = |name: &str| std::env::var_os(name).is_some_and(|value| !value.is_empty());
-            let dumb = std::env::var_os("TERM").is_some_and(|term| term == "dumb");
-            !set("NO_COLOR")
-                && (set("CLICOLOR_FORCE") || set("FORCE_COLOR") || (io::stderr().is_terminal() && !dumb))
-        };
         let colored = match color {
             Color::Always => true,
             Color::Never => false,
-            Color::Auto => wanted(),
+            Color::Auto => wants_color(&io::stderr()),
         };
         Self {
             stdout: Box::new(io::BufWriter::new(io::stdout())),
             stderr: Box::new(io::stderr()),
             colored,
             quiet,
-            loose: 0,
+            drawn: Drawn::Nothing,
         }
     }
 
@@ -76,6 +80,20 @@ impl Ui {
         self.result("\n")
     }
 
+    /// Writes a result as a format asks for: the object, or what `table` makes of it for people.
+    pub(crate) fn output(
+        &mut self,
+        format: OutputFormat,
+        value: &serde_json::Value,
+        table: impl FnOnce() -> String,
+    ) -> Result<(), CliError> {
+        match format {
+            OutputFormat::Table => self.result(&table()),
+            OutputFormat::Json => self.json(value),
+            OutputFormat::Yaml => self.result(&emit(value, Indent::default())),
+        }
+    }
+
     /// Writes a result as JSON on one line.
     pub(crate) fn json_line(&mut self, value: &serde_json::Value) -> Result<(), CliError> {
         self.result(&format!("{value}\n"))?;
@@ -89,29 +107,30 @@ impl Ui {
         !self.quiet && !dumb && !ci && io::stderr().is_terminal()
     }
 
-    /// Tells lines that the next ones overwrite; they are cut to the width of the terminal.
+    /// Draws lines that the next ones take the place of, cut to the terminal as it is now.
     pub(crate) fn live(&mut self, lines: &[String]) {
-        let width = std::env::var("COLUMNS").ok().and_then(|text| text.parse().ok()).unwrap_or(80);
-        let mut text = self.erase();
-        for line in lines {
-            text.extend(line.chars().take(width));
-            text.push('\n');
+        let mut text = self.erase().to_owned();
+        if !lines.is_empty() {
+            let (rows, columns) = console::Term::stderr().size();
+            text.push_str(&live::draw(lines, Size { rows: rows.into(), columns: columns.into() }));
+            self.drawn = Drawn::Lines;
         }
-        self.loose = lines.len();
         let _ = self.stderr.write_all(text.as_bytes());
     }
 
-    /// Returns what takes the lines away that may be overwritten.
-    fn erase(&mut self) -> String {
-        match std::mem::take(&mut self.loose) {
-            0 => String::new(),
-            // Up to the first of them, and all below it away (ECMA-48 CPL, ED).
-            lines => format!("\u{1b}[{lines}F\u{1b}[J"),
+    /// Returns what takes away what is drawn.
+    fn erase(&mut self) -> &'static str {
+        match std::mem::replace(&mut self.drawn, Drawn::Nothing) {
+            Drawn::Nothing => "",
+            Drawn::Lines => live::ERASE,
         }
     }
 
     /// Sends what is still held back.
     pub(crate) fn flush(&mut self) -> Result<(), CliError> {
+        // On a terminal a result would be written over what is drawn.
+        let erased = self.erase();
+        let _ = self.stderr.write_all(erased.as_bytes());
         Ok(self.stdout.flush()?)
     }
 
@@ -120,7 +139,7 @@ impl Ui {
         let exit = match result {
             Ok(exit) => exit,
             Err(error) => {
-                // What was printed before the error is a result all the same.
+                // What was printed before the error is a result anyway.
                 let _ = self.flush();
                 if error.exit != exit::CLOSED_PIPE {
                     self.error(&error);
@@ -194,25 +213,43 @@ impl Ui {
         format!("{style}{word}{style:#}")
     }
 
-    /// Writes a line of the story; a closed standard error is nobody's loss.
+    /// Writes a line of the story; a closed standard error loses nothing that is needed.
     fn story(&mut self, line: &str) {
         let erased = self.erase();
         let _ = writeln!(self.stderr, "{erased}{line}");
     }
 }
 
-/// Lays rows out in columns, three spaces apart; the first row is the header.
-pub(crate) fn table(rows: &[Vec<String>]) -> String {
-    let columns = rows.iter().map(Vec::len).max().unwrap_or(0);
-    let width =
-        |column: usize| rows.iter().filter_map(|row| row.get(column)).map(|cell| cell.chars().count()).max();
-    let widths: Vec<usize> = (0..columns).map(|column| width(column).unwrap_or(0)).collect();
-    let mut out = String::new();
-    for row in rows {
-        let cells: Vec<String> =
-            row.iter().zip(&widths).map(|(cell, width)| format!("{cell:<width$}")).collect();
-        out.push_str(cells.join("   ").trim_end());
-        out.push('\n');
-    }
-    out
+/// Returns whether a stream is to be coloured where no flag says so.
+fn wants_color(stream: &impl IsTerminal) -> bool {
+    let set = |name: &str| std::env::var_os(name).is_some_and(|value| !value.is_empty());
+    let dumb = std::env::var_os("TERM").is_some_and(|term| term == "dumb");
+    !set("NO_COLOR") && (set("CLICOLOR_FORCE") || set("FORCE_COLOR") || (stream.is_terminal() && !dumb))
+}
+
+/// A stream of the process.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Stream {
+    Output,
+    Error,
+}
+
+/// Writes a text before there is a [`Ui`]: `colored` where colours are shown, else `plain`.
+pub(super) fn print(stream: Stream, colored: &str, plain: &str) {
+    // A closed stream loses nothing that is needed.
+    let _ = match stream {
+        Stream::Output => {
+            let mut out = io::stdout();
+            out.write_all(if wants_color(&out) { colored } else { plain }.as_bytes())
+        }
+        Stream::Error => {
+            let mut out = io::stderr();
+            out.write_all(if wants_color(&out) { colored } else { plain }.as_bytes())
+        }
+    };
+}
+
+/// Tells what a part of the library has to say that is given no [`Ui`], such as a plugin that waits for a touch.
+pub(crate) fn aside(text: &str) {
+    let _ = writeln!(io::stderr(), "{text}");
 }

@@ -1,19 +1,40 @@
+use std::ffi::OsString;
 use std::process::ExitCode;
 
+use clap::Parser;
 use clap::error::{ContextKind, ContextValue};
 
-use super::exit;
+use super::exit::{self, Exit};
+use super::help;
+use super::terminal::{Stream, print};
 use crate::secret::without_userinfo;
+
+/// Reads a command line. Where it is wrong or asks for help, says so, and returns the exit code.
+///
+/// `exits` says which exit codes a command has, by its path.
+pub(crate) fn parse<T: Parser>(
+    arguments: impl IntoIterator<Item = OsString>,
+    exits: &dyn Fn(&[&str]) -> Vec<Exit>,
+) -> Result<T, ExitCode> {
+    let mut command = help::arrange(T::command(), exits);
+    let found = command.try_get_matches_from_mut(arguments);
+    found
+        .and_then(|found| T::from_arg_matches(&found).map_err(|error| error.format(&mut command)))
+        .map_err(usage)
+}
 
 /// Says what is wrong with a command line, or the help that it asks for; returns the exit code.
 ///
 /// clap repeats a value that it does not take, and a URL may hold a password.
-pub(crate) fn usage(mut error: clap::Error) -> ExitCode {
+fn usage(mut error: clap::Error) -> ExitCode {
     if let Some(ContextValue::String(value)) = error.get(ContextKind::InvalidValue) {
         let shown = without_userinfo(value);
         error.insert(ContextKind::InvalidValue, ContextValue::String(shown));
     }
-    // clap prints help and versions to standard output, anything else to standard error.
-    let _ = error.print();
-    ExitCode::from(if error.use_stderr() { exit::USAGE.code } else { exit::OK.code })
+    // Help and versions are results; anything else is the story.
+    let (stream, exit) =
+        if error.use_stderr() { (Stream::Error, exit::USAGE) } else { (Stream::Output, exit::OK) };
+    let text = error.render();
+    print(stream, &help::plain(&text.ansi().to_string()), &help::plain(&text.to_string()));
+    ExitCode::from(exit.code)
 }

@@ -398,14 +398,14 @@ fn several_documents_are_under_one_mac() {
 }
 
 #[test]
-fn without_a_key_all_is_encrypted_anew() {
+fn without_a_key_all_is_encrypted_again() {
     let cluster = Cluster::new();
     let (place, _api) = start(&cluster);
     backup(&place, "-n n1").ok();
     let ran = place.run("backup --output-dir backups -n n1 --check").ends(4);
-    assert!(ran.stderr.contains("nobody can tell what it holds"), "{ran}");
+    assert!(ran.stderr.contains("what it holds is not known"), "{ran}");
     let ran = place.run("backup --output-dir backups -n n1").ends(0);
-    assert!(ran.stderr.contains("all of it is encrypted anew"), "{ran}");
+    assert!(ran.stderr.contains("all of it is encrypted again"), "{ran}");
     assert_eq!(decrypted(&place, "backups/n1.yaml"), CONFIG);
 }
 

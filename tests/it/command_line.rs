@@ -8,11 +8,11 @@ fn every_flag_has_an_environment_variable() {
         "backup", "mc patch", "encrypt", "decrypt", "rekey", "rotate",
     ] {
         let help = help(command);
-        let flags = help.split("Options:").nth(1).unwrap();
+        let flags = help.split("Options:").nth(1).unwrap().split("Examples:").next().unwrap();
         for (at, _) in flags.match_indices("\n      --").chain(flags.match_indices("\n  -")) {
             let rest = &flags[at..];
-            let end =
-                rest[1..].find("\n  -").or(rest[1..].find("\n      --")).map_or(rest.len(), |end| end + 1);
+            let end = ["\n  -", "\n      --", "\n\n"].iter().filter_map(|end| rest[1..].find(end)).min();
+            let end = end.map_or(rest.len(), |end| end + 1);
             let flag = &rest[..end];
             assert!(
                 flag.contains("[env: ") || flag.contains("--help") || flag.contains("--version"),
@@ -162,7 +162,7 @@ nodes: {n1: {address: 10.0.0.1}, n2: {address: 10.0.0.2, version: v1.13.4}}
     insta::assert_snapshot!(place.run("explain E999").ends(2).stderr.lines().next().unwrap(), @"error: there is no finding `E999`");
     insta::assert_snapshot!(place.run("explain Not/An/Image").ends(2), @r"
     --- stderr
-    error: `Not/An/Image` is no image reference
+    error: `Not/An/Image` is not a valid image reference
       caused by: `Not/An/Image` is no repository name: lower case letters and digits, parted by `.`, `_`, `__`, `-` or `/`
     --- exit 2
     ");

@@ -92,9 +92,9 @@ fn check_tells_what_differs_and_writes_nothing() {
     // Without a key nobody can tell.
     let ran = place.run("generate --output-dir out --encrypt --check").ends(4);
     assert!(ran.stderr.contains("none of the keys at hand opens the file"), "{ran}");
-    // And whoever only encrypts makes it anew.
+    // And a user who only encrypts makes it again.
     let ran = place.run("generate --output-dir out --encrypt").ends(0);
-    assert!(ran.stderr.contains("all of it is encrypted anew"), "{ran}");
+    assert!(ran.stderr.contains("all of it is encrypted again"), "{ran}");
 }
 
 #[test]
@@ -402,7 +402,7 @@ fn patches_against_a_config_are_the_least() {
     assert!(ran.stderr.contains("has 2 documents"), "{ran}");
     place.write("n1.yaml", "a: b\n");
     let ran = place.run("diff --against n1.yaml").ends(3);
-    assert!(ran.stderr.contains("is no Talos machine config"), "{ran}");
+    assert!(ran.stderr.contains("is not a Talos machine config"), "{ran}");
 }
 
 #[test]

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use crate::cache::config::{self, Config, Overlay};
-use crate::finding::{Problem, Severity};
+use crate::finding::Problem;
 use crate::secret::read_limited;
 use crate::ui::{error::CliError, exit};
 
@@ -48,11 +48,7 @@ fn read(file: &Path) -> Result<(Config, Vec<Problem>), CliError> {
     if let Some(config) = parsed.config {
         return Ok((config, parsed.problems));
     }
-    let errors = parsed.problems.iter().filter(|problem| problem.code.severity() == Severity::Error).count();
-    let noun = if errors == 1 { "error" } else { "errors" };
-    let mut error = CliError::new(exit::INVALID, format!("`{name}` holds {errors} {noun}"));
-    error.problems = parsed.problems;
-    Err(error)
+    Err(CliError::in_file(&name, parsed.problems))
 }
 
 /// Returns the folder that content is kept in: the one that is named, else one for the user's data.

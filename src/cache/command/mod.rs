@@ -15,8 +15,6 @@ mod stats;
 use std::ffi::OsString;
 use std::process::ExitCode;
 
-use clap::Parser as _;
-
 use args::{Cli, Command};
 
 use crate::ui::error::CliError;
@@ -25,13 +23,25 @@ use crate::ui::{self, Ui};
 
 /// Runs the command that the arguments name, and returns its exit code.
 pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
-    let cli = match Cli::try_parse_from(arguments) {
+    let cli: Cli = match ui::parse(arguments, &exits) {
         Ok(cli) => cli,
-        Err(error) => return ui::usage(error),
+        Err(code) => return code,
     };
     let mut ui = Ui::new(cli.global.color, cli.global.quiet);
     let result = run(&mut ui, cli.command).and_then(|exit| ui.flush().map(|()| exit));
     ui.exit(result)
+}
+
+/// Returns the exit codes that a command has.
+fn exits(path: &[&str]) -> Vec<Exit> {
+    let all = [exit::OK, exit::FOUND, exit::USAGE, exit::INVALID, exit::SECRET, exit::REMOTE, exit::WRITE];
+    let last = [exit::INTERRUPTED, exit::CLOSED_PIPE];
+    match path.first().copied() {
+        Some("completion" | "man" | "mirror-config") => {
+            vec![exit::OK, exit::USAGE, exit::WRITE, exit::CLOSED_PIPE]
+        }
+        None | Some(_) => all.into_iter().chain(last).collect(),
+    }
 }
 
 fn run(ui: &mut Ui, command: Command) -> Result<Exit, CliError> {

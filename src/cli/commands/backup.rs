@@ -1,24 +1,22 @@
 use std::path::PathBuf;
 
-use clap::{Args, ValueEnum};
+use clap::Args;
 use serde_json::{Value, json};
 
-use crate::cli::args::{Global, TalosArgs};
+use crate::cli::args::{Global, NodeSelection, TalosArgs};
 use crate::cli::backup_file::{Sealer, check_place, file_name};
-use crate::cli::crypt::{self, Holds, Rules, Wishes};
-use crate::cli::error::CliError;
-use crate::cli::exit::{self, Exit};
-use crate::cli::live::{LiveNode, Selection, Session, chain, inventory_if_any, tell_errors};
-use crate::cli::load::count;
-use crate::cli::ui::{Ui, table};
+use crate::cli::encryption::{self, Holds, Rules, Wishes};
+use crate::cli::session::{LiveNode, Session, chain, inventory_if_any, tell_errors};
 use crate::file::{self, Privacy};
 use crate::talos::{BootConfig, Origin, Pending, TalosError, boot_config};
+use crate::ui::exit::{self, Exit};
+use crate::ui::{CliError, OutputFormat, Ui, count, table};
 
 /// Arguments of `backup`.
 #[derive(Debug, Args)]
 #[command(
     after_help = "Each node's config goes into DIR/NODE.yaml, encrypted by the rules of .sops.yaml; where no rule fits, for --age or for whom
-the inventory is encrypted for. In a name, what is no letter, digit, `.`, `_` or `-` becomes `-`. Comments stay in clear,
+the inventory is encrypted for. In a name, every character but letters, digits, `.`, `_` and `-` becomes `-`. Comments stay in clear,
 as with sops. Nothing is written in clear, not even for a moment.
 
 Kept is what the node boots with: the config on its disk. A config on trial is not kept, a staged one is; both are told.
@@ -26,7 +24,7 @@ A file that holds its config already is not touched; of another only changed val
 What SOPS cannot keep in YAML, such as aliases or a comment in a list that is encrypted, is kept as one value under
 `data`, as in sops' binary files: `talmirror decrypt --extract '[\"data\"]' FILE` gives the config back byte for byte.
 
-Ends with 1 when --check finds a difference, with 5 when a node cannot be asked; what can be kept is kept all the same.
+Ends with 1 when --check finds a difference, with 5 when a node cannot be asked; what can be kept is kept anyway.
 
 Examples:
   talmirror backup --output-dir backups
@@ -40,9 +38,8 @@ pub(crate) struct BackupArgs {
     /// Write nothing; end with 1 when a file is missing or holds another config
     #[arg(long, env = "TALMIRROR_CHECK", value_parser = clap::builder::FalseyValueParser::new())]
     check: bool,
-    /// The nodes, by name in the inventory or by address; HOST:PORT is dialled itself
-    #[arg(short, long, env = "TALMIRROR_NODES", value_name = "NODE", value_delimiter = ',')]
-    nodes: Vec<String>,
+    #[command(flatten)]
+    which: NodeSelection,
     /// An age recipient; with one, those of `.sops.yaml` do not count
     #[arg(long, env = "TALMIRROR_AGE", value_name = "RECIPIENT", value_delimiter = ',')]
     age: Vec<String>,
@@ -50,13 +47,7 @@ pub(crate) struct BackupArgs {
     talos: TalosArgs,
     /// How it is printed
     #[arg(short, long, env = "TALMIRROR_BACKUP_OUTPUT", default_value = "table", value_name = "FORMAT")]
-    output: Format,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-enum Format {
-    Table,
-    Json,
+    output: OutputFormat,
 }
 
 /// What became of a node's file.
@@ -106,11 +97,11 @@ struct Backup {
 
 pub(crate) fn run(ui: &mut Ui, global: &Global, args: BackupArgs) -> Result<Exit, CliError> {
     let loaded = inventory_if_any(ui, global)?;
-    let selection = if args.nodes.is_empty() { Selection::All } else { Selection::Nodes(&args.nodes) };
-    let session = Session::open(ui, global, &args.talos, loaded.as_ref(), selection)?;
+    let session = Session::of(ui, global, &args.talos, loaded.as_ref(), &args.which)?;
     let paths = paths(&session.nodes, &args)?;
     let rules = Rules::load(ui)?;
-    let age_at_last = if loaded.is_some() { crypt::inventory_recipients(global, &rules) } else { Vec::new() };
+    let age_at_last =
+        if loaded.is_some() { encryption::inventory_recipients(global, &rules) } else { Vec::new() };
     let wishes =
         Wishes { age: args.age.clone(), age_at_last, holds: Holds::MachineConfig, ..Wishes::default() };
     let mut sealer = Sealer::new(global, rules, wishes);
@@ -142,13 +133,10 @@ pub(crate) fn run(ui: &mut Ui, global: &Global, args: BackupArgs) -> Result<Exit
     );
     ui.live(&[]);
     let backups: Vec<Backup> = backups.into_iter().flatten().collect();
-    match args.output {
-        Format::Json => ui.json(&to_json(&args, &backups))?,
-        Format::Table => {
-            let header = ["NODE", "FILE", "BACKUP", "NOTE"].map(str::to_owned).to_vec();
-            ui.result(&table(&std::iter::once(header).chain(backups.iter().map(row)).collect::<Vec<_>>()))?;
-        }
-    }
+    ui.output(args.output, &to_json(&args, &backups), || {
+        let header = ["NODE", "FILE", "BACKUP", "NOTE"].map(str::to_owned).to_vec();
+        table(&std::iter::once(header).chain(backups.iter().map(row)).collect::<Vec<_>>())
+    })?;
     ui.flush()?;
     Ok(close(ui, &args, &backups))
 }
@@ -178,7 +166,7 @@ fn keep(
     let step = sealer.step(path, found.config.text.expose())?;
     if let (Some(locations), false) = (&step.locked, args.check) {
         ui.warn(
-            &format!("{}: `{}` cannot be opened, so all of it is encrypted anew", node.name, path.display()),
+            &format!("{}: `{}` cannot be opened, so all of it is encrypted again", node.name, path.display()),
             Some(&format!(
                 "with an identity only what changed would change; looked in {}",
                 locations.join(", ")
@@ -186,7 +174,7 @@ fn keep(
         );
     }
     if step.locked.is_some() && args.check {
-        let message = format!("`{}` cannot be opened, so nobody can tell what it holds", path.display());
+        let message = format!("`{}` cannot be opened, so what it holds is not known", path.display());
         return Err(CliError::new(exit::SECRET, message)
             .help("set SOPS_AGE_KEY_FILE or SOPS_AGE_KEY to a key of one of its recipients"));
     }

@@ -1,12 +1,10 @@
 #![expect(clippy::disallowed_methods, reason = "reads the inventory that completes")]
 
-use clap::{Args, CommandFactory};
+use clap::Args;
 use clap_complete::Shell;
 
-use crate::cli::args::Cli;
-use crate::cli::error::CliError;
-use crate::cli::exit::{self, Exit};
-use crate::cli::ui::Ui;
+use crate::ui::exit::{self, Exit};
+use crate::ui::{CliError, Ui};
 
 /// Arguments of `completion`.
 #[derive(Debug, Args)]
@@ -26,7 +24,12 @@ pub(crate) struct CompletionArgs {
     words: Option<String>,
 }
 
-pub(crate) fn run(ui: &mut Ui, inventory: &str, args: CompletionArgs) -> Result<Exit, CliError> {
+pub(crate) fn run(
+    ui: &mut Ui,
+    mut command: clap::Command,
+    inventory: &str,
+    args: CompletionArgs,
+) -> Result<Exit, CliError> {
     if let Some(kind) = args.words {
         for word in words(inventory, &kind) {
             ui.result(&format!("{word}\n"))?;
@@ -35,7 +38,7 @@ pub(crate) fn run(ui: &mut Ui, inventory: &str, args: CompletionArgs) -> Result<
     }
     let mut script = Vec::new();
     let Some(shell) = args.shell else { return Ok(exit::OK) };
-    clap_complete::generate(shell, &mut Cli::command(), "talmirror", &mut script);
+    clap_complete::generate(shell, &mut command, "talmirror", &mut script);
     let script = String::from_utf8_lossy(&script);
     let script = if shell == Shell::Zsh { zsh(&script) } else { script.into_owned() };
     ui.result(&script)?;

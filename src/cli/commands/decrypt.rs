@@ -3,13 +3,12 @@ use std::path::Path;
 use clap::Args;
 
 use crate::cli::args::Global;
-use crate::cli::crypt;
-use crate::cli::error::CliError;
-use crate::cli::exit::{self, Exit};
-use crate::cli::load::{display_name, read};
-use crate::cli::ui::Ui;
+use crate::cli::encryption;
+use crate::cli::input::{display_name, read};
 use crate::file::{self, Privacy};
 use crate::sops::{Encrypted, Path as Place, SopsError};
+use crate::ui::exit::{self, Exit};
+use crate::ui::{CliError, Ui};
 
 /// Arguments of `decrypt`.
 #[derive(Debug, Args)]
@@ -39,7 +38,7 @@ pub(crate) fn run(ui: &mut Ui, global: &Global, args: DecryptArgs) -> Result<Exi
     if args.file == "-" && args.in_place {
         return Err(CliError::usage("standard input cannot be written to").help("leave --in-place out"));
     }
-    let failed = |error: SopsError| crypt::failed_as_sops(error, name);
+    let failed = |error: SopsError| encryption::failed_as_sops(error, name);
     let place: Option<Place> = match &args.extract {
         Some(text) => Some(text.parse().map_err(|error| {
             CliError::from_error(Exit { code: 91, ..exit::USAGE }, error).context("cannot use --extract")
@@ -48,7 +47,7 @@ pub(crate) fn run(ui: &mut Ui, global: &Global, args: DecryptArgs) -> Result<Exi
     };
     let text = read(&args.file)?;
     let encrypted = Encrypted::parse(&text).map_err(failed)?;
-    let identities = crypt::identities(global, &encrypted.recipients())?;
+    let identities = encryption::identities(global, &encrypted.recipients())?;
     let opened = encrypted.open(&identities).map_err(failed)?;
     let plaintext = match &place {
         Some(place) => opened.extract(0, place).map_err(failed)?,

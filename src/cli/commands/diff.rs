@@ -1,54 +1,47 @@
 use clap::{Args, ValueEnum};
 use serde_json::{Value, json};
 
-use crate::cli::args::{Global, TalosArgs, TargetArgs, VersionArgs};
+use crate::cli::args::{Global, NodeSelection, TalosArgs, TargetArgs, VersionArgs};
 use crate::cli::commands::nodes::schema;
-use crate::cli::current::ConfigFile;
 use crate::cli::drift::{Cell, Drift, matrix, same_as};
-use crate::cli::error::CliError;
-use crate::cli::exit::{self, Exit};
-use crate::cli::live::{LiveNode, Selection, Session, chain, tell_errors};
-use crate::cli::load::{Loaded, count, default_version, load};
-use crate::cli::ui::{Ui, table};
+use crate::cli::inventory::{Loaded, default_version, load};
+use crate::cli::machine_config::MachineConfigFile;
+use crate::cli::session::{LiveNode, Session, chain, tell_errors};
 use crate::finding::{Problem, Problems};
 use crate::inventory::Target;
 use crate::machineconfig::{Change, MachineConfig, diff};
 use crate::registries::{Kind, Registries};
 use crate::talos::{Observation, Pending, TalosError, observe};
+use crate::ui::exit::{self, Exit};
+use crate::ui::{CliError, Ui, count, table};
 use crate::yaml::ParseError;
 
 /// Arguments of `diff`.
 #[derive(Debug, Args)]
 #[command(
-    after_help = "Without --against, the live nodes of the inventory are asked over the Talos API. Ends with 0 when nothing differs, with 1
-when something does, with 5 when a node cannot be reached. Secrets are compared, never shown.
+    after_help = "Without --against, the live nodes of the inventory are asked over the Talos API. Ends with 0 when nothing differs, with 1 when
+something does, with 5 when a node cannot be reached. Secrets are compared, never shown. With --against, -n or -g name the
+node or group whose settings are meant.
 
-In the matrix, = is as the inventory has it, - is missing, ≠ is another value, + is not in the inventory, ? is not
-known; equal numbers in a row are equal values.
+Signs of the matrix; equal numbers in a row are equal values:
+  =  as the inventory has it
+  -  missing on the node
+  ≠  another value
+  +  not in the inventory
+  ?  not known
 
 Examples:
   talmirror diff
   talmirror diff -n n1,n2 --matrix
-  talmirror diff --against n1.yaml --node n1
+  talmirror diff --against n1.yaml -n n1
   talosctl get mc v1alpha1 -n 10.0.0.1 -o jsonpath='{.spec}' | talmirror diff --against -"
 )]
 pub(crate) struct DiffArgs {
     /// A machine config to compare with, `-` for standard input, in place of live nodes
     #[arg(long, env = "TALMIRROR_AGAINST", value_name = "FILE")]
     against: Option<String>,
-    /// The nodes, by name in the inventory or by address; with --against, the one whose settings are meant
-    #[arg(
-        short,
-        long,
-        visible_alias = "node",
-        env = "TALMIRROR_NODES",
-        value_name = "NODE",
-        value_delimiter = ','
-    )]
-    nodes: Vec<String>,
-    /// The nodes of a group; with --against, the group whose settings are meant
-    #[arg(short, long, env = "TALMIRROR_GROUP", value_name = "GROUP", conflicts_with = "nodes")]
-    group: Option<String>,
+    #[command(flatten)]
+    which: NodeSelection,
     /// Show which entry differs on which node
     #[arg(long, env = "TALMIRROR_MATRIX", conflicts_with = "against")]
     matrix: bool,
@@ -76,15 +69,15 @@ pub(crate) fn run(ui: &mut Ui, global: &Global, args: DiffArgs) -> Result<Exit, 
 }
 
 fn against_file(ui: &mut Ui, global: &Global, args: &DiffArgs, file: &str) -> Result<Exit, CliError> {
-    let target = match args.nodes.as_slice() {
-        [] | [_] => TargetArgs { node: args.nodes.first().cloned(), group: args.group.clone() },
-        _ => return Err(CliError::usage("--against compares with one node").help("name one with --node")),
+    let target = match args.which.nodes.as_slice() {
+        [] | [_] => TargetArgs { node: args.which.nodes.first().cloned(), group: args.which.group.clone() },
+        _ => return Err(CliError::usage("--against compares with one node").help("name one with --nodes")),
     };
     let mut loaded = load(ui, global)?;
     let target = loaded.target(&target)?;
     let version = loaded.talos_version(&args.versions, target).unwrap_or_else(default_version);
     let wanted = loaded.inventory.registries(target, &version, &mut loaded.sources)?;
-    let file = ConfigFile::read(file, global)?;
+    let file = MachineConfigFile::read(file, global)?;
     let (current, problems) = file.registries();
     for problem in &problems {
         ui.problem(problem);
@@ -129,13 +122,7 @@ impl Compared {
 
 fn against_nodes(ui: &mut Ui, global: &Global, args: &DiffArgs) -> Result<Exit, CliError> {
     let mut loaded = load(ui, global)?;
-    let group = TargetArgs { node: None, group: args.group.clone() };
-    let selection = match loaded.target(&group)? {
-        Target::Group(group) => Selection::Group(group),
-        Target::Base | Target::Node(_) if args.nodes.is_empty() => Selection::All,
-        Target::Base | Target::Node(_) => Selection::Nodes(&args.nodes),
-    };
-    let session = Session::open(ui, global, &args.talos, Some(&loaded), selection)?;
+    let session = Session::of(ui, global, &args.talos, Some(&loaded), &args.which)?;
     let seen = session.each(|node| async move {
         let seen = observe(&node).await?;
         let current = current(&seen)?;

@@ -5,14 +5,13 @@ use std::path::{Path, PathBuf};
 use clap::Args;
 
 use crate::cli::args::Global;
-use crate::cli::crypt::{self, Wishes};
-use crate::cli::error::CliError;
-use crate::cli::exit::{self, Exit};
-use crate::cli::load::{display_name, read};
-use crate::cli::ui::Ui;
+use crate::cli::encryption::{self, Wishes};
+use crate::cli::input::{display_name, read};
 use crate::file::{self, Privacy};
 use crate::secret::os_random;
 use crate::sops::{Rule, SopsError, encrypt};
+use crate::ui::exit::{self, Exit};
+use crate::ui::{CliError, Ui};
 
 /// Arguments of `encrypt`.
 #[derive(Debug, Args)]
@@ -38,7 +37,7 @@ pub(crate) struct EncryptArgs {
     /// An age recipient; with one, those of `.sops.yaml` do not count
     #[arg(long, env = "TALMIRROR_AGE", value_name = "RECIPIENT", value_delimiter = ',')]
     age: Vec<String>,
-    /// Which keys are encrypted, before what `.sops.yaml` says
+    /// Which keys are encrypted; overrides what `.sops.yaml` says
     #[arg(
         long,
         env = "TALMIRROR_ENCRYPTED_REGEX",
@@ -46,7 +45,7 @@ pub(crate) struct EncryptArgs {
         conflicts_with = "unencrypted_regex"
     )]
     encrypted_regex: Option<String>,
-    /// Which keys are not encrypted, before what `.sops.yaml` says
+    /// Which keys are not encrypted; overrides what `.sops.yaml` says
     #[arg(long, env = "TALMIRROR_UNENCRYPTED_REGEX", value_name = "REGEX")]
     unencrypted_regex: Option<String>,
     /// Let the MAC cover encrypted values only, so that the others can be edited by hand
@@ -67,11 +66,11 @@ pub(crate) fn run(ui: &mut Ui, global: &Global, args: EncryptArgs) -> Result<Exi
     }
     if args.update {
         let plaintext = read("-")?;
-        let changed = crypt::update(global, Path::new(&args.file), &plaintext)?;
+        let changed = encryption::update(global, Path::new(&args.file), &plaintext)?;
         ui.note(&format!("{name}: {}", if changed { "updated" } else { "unchanged" }));
         return Ok(exit::OK);
     }
-    let as_sops = |error: SopsError| crypt::failed_as_sops(error, name);
+    let as_sops = |error: SopsError| encryption::failed_as_sops(error, name);
     let rule = match (&args.encrypted_regex, &args.unencrypted_regex) {
         (Some(pattern), _) => Some(Rule::encrypted_regex(pattern)),
         (None, Some(pattern)) => Some(Rule::unencrypted_regex(pattern)),
@@ -82,7 +81,7 @@ pub(crate) fn run(ui: &mut Ui, global: &Global, args: EncryptArgs) -> Result<Exi
         Wishes { age: args.age, rule, mac_only_encrypted: args.mac_only_encrypted, ..Wishes::default() };
     let text = read(&args.file)?;
     let path = args.filename_override.unwrap_or_else(|| PathBuf::from(&args.file));
-    let mut settings = crypt::settings(ui, &wishes, &path)?;
+    let mut settings = encryption::settings(ui, &wishes, &path)?;
     if args.allow_plaintext {
         settings.is_secret = None;
     }

@@ -1,17 +1,15 @@
-use clap::{Args, ValueEnum};
-use serde_json::{Value, json};
+use clap::Args;
+use serde_json::json;
 
 use crate::cli::args::{Global, TargetArgs, VersionArgs};
-use crate::cli::error::CliError;
-use crate::cli::exit::{self, Exit};
-use crate::cli::load::{Loaded, default_version, load, load_structure};
-use crate::cli::ui::{Ui, table};
+use crate::cli::inventory::{Loaded, default_version, load, load_structure};
 use crate::finding::Code;
 use crate::image::{DOCKER_HUB, Reference, api_host};
 use crate::inventory::{Credentials, Inventory, Route, Target, Via};
 use crate::registries::{Endpoint, TalosVersion, request_url};
 use crate::secret::Hidden;
-use crate::yaml::{Indent, emit};
+use crate::ui::exit::{self, Exit};
+use crate::ui::{CliError, OutputFormat, Ui, table};
 
 /// Arguments of `explain`.
 #[derive(Debug, Args)]
@@ -29,17 +27,10 @@ pub(crate) struct ExplainArgs {
     versions: VersionArgs,
     /// How it is printed
     #[arg(short, long, env = "TALMIRROR_EXPLAIN_OUTPUT", default_value = "table", value_name = "FORMAT")]
-    output: Format,
+    output: OutputFormat,
     /// Fetch secrets and print them
     #[arg(long, env = "TALMIRROR_SHOW_SECRETS", value_parser = clap::builder::FalseyValueParser::new())]
     show_secrets: bool,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-enum Format {
-    Table,
-    Json,
-    Yaml,
 }
 
 pub(crate) fn run(ui: &mut Ui, global: &Global, args: ExplainArgs) -> Result<Exit, CliError> {
@@ -63,7 +54,7 @@ fn is_code(word: &str) -> bool {
     digits.len() == 3 && digits.bytes().all(|b| b.is_ascii_digit())
 }
 
-fn explain_code(ui: &mut Ui, word: &str, format: Format) -> Result<Exit, CliError> {
+fn explain_code(ui: &mut Ui, word: &str, format: OutputFormat) -> Result<Exit, CliError> {
     let Some(code) = Code::find(word) else {
         let known: Vec<&str> = Code::ALL.iter().map(|code| code.as_str()).collect();
         return Err(CliError::usage(format!("there is no finding `{word}`"))
@@ -75,7 +66,7 @@ fn explain_code(ui: &mut Ui, word: &str, format: Format) -> Result<Exit, CliErro
         "title": code.title(),
         "explanation": code.explanation(),
     });
-    print(ui, format, &value, || {
+    ui.output(format, &value, || {
         format!(
             "{} ({}): {}\n\n{}\n",
             code.as_str(),
@@ -83,20 +74,7 @@ fn explain_code(ui: &mut Ui, word: &str, format: Format) -> Result<Exit, CliErro
             code.title(),
             code.explanation()
         )
-    })
-}
-
-fn print(
-    ui: &mut Ui,
-    format: Format,
-    value: &Value,
-    text: impl FnOnce() -> String,
-) -> Result<Exit, CliError> {
-    match format {
-        Format::Table => ui.result(&text())?,
-        Format::Json => ui.json(value)?,
-        Format::Yaml => ui.result(&emit(value, Indent::default()))?,
-    }
+    })?;
     Ok(exit::OK)
 }
 
@@ -121,7 +99,7 @@ fn explain_target(
         "talosVersion": version.to_string(),
         "registries": registries.to_json(),
     });
-    print(ui, args.output, &value, || {
+    ui.output(args.output, &value, || {
         let header = ["REGISTRY", "VIA", "FALLBACK", "ENDPOINTS", "SOURCE"].map(str::to_owned).to_vec();
         let rows = routes.iter().map(|(name, route)| {
             let endpoints = registries.mirrors.get(*name).map(|mirror| {
@@ -138,7 +116,8 @@ fn explain_target(
             ]
         });
         table(&std::iter::once(header).chain(rows).collect::<Vec<_>>())
-    })
+    })?;
+    Ok(exit::OK)
 }
 
 /// One attempt of a pull, as it is shown.
@@ -156,10 +135,10 @@ fn explain_image(
     target: Target<'_>,
     version: &TalosVersion,
     image: &str,
-    format: Format,
+    format: OutputFormat,
 ) -> Result<Exit, CliError> {
     let reference: Reference = image.parse().map_err(|error| {
-        CliError::from_error(exit::USAGE, error).context(format!("`{image}` is no image reference"))
+        CliError::from_error(exit::USAGE, error).context(format!("`{image}` is not a valid image reference"))
     })?;
     let routes = loaded.inventory.routes(target);
     let registry = reference.registry();
@@ -193,7 +172,7 @@ fn explain_image(
         })).collect::<Vec<_>>(),
         "notes": notes,
     });
-    print(ui, format, &value, || {
+    ui.output(format, &value, || {
         let mut out = format!("IMAGE  {reference}   NODE  {who}   TALOS  {version}   SOURCE  {source}\n");
         let header = ["HOP", "VIA", "REQUEST", "AUTH (KEY)", "ON FAILURE"].map(str::to_owned).to_vec();
         let rows = attempts.iter().enumerate().map(|(at, attempt)| {
@@ -209,7 +188,8 @@ fn explain_image(
             out.push_str(&format!("note: {note}\n"));
         }
         out
-    })
+    })?;
+    Ok(exit::OK)
 }
 
 fn attempts(

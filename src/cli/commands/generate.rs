@@ -7,16 +7,16 @@ use clap::{Args, ValueEnum};
 use serde_json::Value;
 
 use crate::cli::args::{Global, TargetArgs, VersionArgs};
-use crate::cli::error::CliError;
-use crate::cli::exit::{self, Exit};
-use crate::cli::load::{Loaded, default_version, directory_of, load};
-use crate::cli::output::{Artifact, Encryption, Mode, Seal, write};
-use crate::cli::ui::Ui;
-use crate::cli::{crypt, current};
+use crate::cli::artifacts::{Artifact, Encryption, Mode, Seal, write};
+use crate::cli::input::directory_of;
+use crate::cli::inventory::{Loaded, default_version, load};
+use crate::cli::{encryption, machine_config};
 use crate::inventory::Target;
 use crate::patch::{self, Choice, Current, Format, Parts, Patch, Versions};
 use crate::registries::{Registries, TalosVersion};
 use crate::secret::Secret;
+use crate::ui::exit::{self, Exit};
+use crate::ui::{CliError, Ui};
 use crate::yaml::{Indent, emit, emit_stream};
 
 /// Arguments of `generate`.
@@ -155,7 +155,7 @@ fn to_stdout(
             );
         }
     }
-    let current = args.against.as_ref().map(|file| current::read(file, global)).transpose()?;
+    let current = args.against.as_ref().map(|file| machine_config::read(file, global)).transpose()?;
     let mut made = make(args, loaded, target, current.as_ref())?;
     let hidden = !args.show_secrets && !args.encryption.wanted(loaded) && std::io::stdout().is_terminal();
     if hidden && !made.registries.secrets().is_empty() {
@@ -177,7 +177,7 @@ fn to_stdout(
         return Ok(exit::OK);
     };
     let text = if args.encryption.wanted(loaded) {
-        let text = text_of(documents, Style::Yaml, Wrap::Map, crypt::indent()?);
+        let text = text_of(documents, Style::Yaml, Wrap::Map, encryption::indent()?);
         args.encryption.encrypt(ui, Path::new("secrets.sops.yaml"), &text)?
     } else {
         text_of(documents, args.output, Wrap::List, Indent::default())
@@ -230,7 +230,7 @@ fn to_directory(
         Layout::PerNode => inventory.nodes.keys().map(|name| (name.clone(), Target::Node(name))).collect(),
     };
     let sealed = if args.encryption.wanted(loaded) { Seal::Encrypted } else { Seal::Clear };
-    let indent = crypt::indent()?;
+    let indent = encryption::indent()?;
     let (mut artifacts, mut cautions) = (Vec::new(), Vec::new());
     for (name, target) in targets {
         let made = make(args, loaded, target, None)?;

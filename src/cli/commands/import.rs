@@ -6,13 +6,13 @@ use clap::{Args, ValueEnum};
 use serde_json::json;
 
 use crate::cli::args::{Global, VersionArgs};
-use crate::cli::crypt;
-use crate::cli::error::CliError;
-use crate::cli::exit::{self, Exit};
-use crate::cli::load::{display_name, problems_json, summary};
-use crate::cli::ui::Ui;
+use crate::cli::encryption;
+use crate::cli::input::display_name;
+use crate::cli::inventory::{problems_json, summary};
 use crate::finding::Severity;
 use crate::import::{Imported, Options, Source, SourceKind, import};
+use crate::ui::exit::{self, Exit};
+use crate::ui::{CliError, Ui};
 
 /// Arguments of `import`.
 #[derive(Debug, Args)]
@@ -61,7 +61,7 @@ pub(crate) fn run(ui: &mut Ui, global: &Global, args: ImportArgs) -> Result<Exit
         if Path::new(file).is_dir() {
             sources.extend(hosts(Path::new(file), global)?);
         } else {
-            let text = crypt::read(file, global)?.0.expose().clone();
+            let text = encryption::read(file, global)?.0.expose().clone();
             sources.push(Source { name: display_name(file).to_owned(), text });
         }
     }
@@ -80,7 +80,7 @@ pub(crate) fn run(ui: &mut Ui, global: &Global, args: ImportArgs) -> Result<Exit
         let error = CliError::new(exit::INVALID, "there is nothing to make an inventory of");
         return Err(error.help("name a file that says something about registries; --from says what it is"));
     }
-    // What was wrong in the source has been put right in the inventory: findings are no failure.
+    // What was wrong in the source has been put right in the inventory: findings are not a failure.
     Ok(exit::OK)
 }
 
@@ -133,7 +133,7 @@ fn hosts(dir: &Path, global: &Global) -> Result<Vec<Source>, CliError> {
     for entry in std::fs::read_dir(dir).map_err(failed)? {
         let path = entry.map_err(failed)?.path().join("hosts.toml");
         if path.is_file() {
-            let text = crypt::read(&path.display().to_string(), global)?.0.expose().clone();
+            let text = encryption::read(&path.display().to_string(), global)?.0.expose().clone();
             let name = path.strip_prefix(dir).unwrap_or(&path).display().to_string();
             sources.push(Source { name, text });
         }

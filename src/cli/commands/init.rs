@@ -1,26 +1,21 @@
-#![expect(
-    clippy::disallowed_methods,
-    reason = "looks at what is there, and asks whether there is a terminal"
-)]
+#![expect(clippy::disallowed_methods, reason = "looks at what is there")]
 
-use std::io::IsTerminal;
 use std::path::{Path, PathBuf};
 
 use clap::{Args, ValueEnum};
-use dialoguer::{Confirm, Input, Password, Select};
+use dialoguer::{Confirm, Input, Select};
 
 use crate::cli::args::Global;
-use crate::cli::crypt;
-use crate::cli::error::CliError;
-use crate::cli::exit::{self, Exit};
-use crate::cli::load;
-use crate::cli::ui::Ui;
+use crate::cli::encryption;
+use crate::cli::input;
 use crate::file;
 use crate::finding::Severity;
 use crate::inventory::{self, MirrorKind};
 use crate::registries::TalosVersion;
 use crate::secret::Secret;
 use crate::template;
+use crate::ui::exit::{self, Exit};
+use crate::ui::{CliError, Ui, password};
 use crate::yaml::scalar;
 
 /// Arguments of `init`.
@@ -117,7 +112,7 @@ struct Answers {
 
 pub(crate) fn run(ui: &mut Ui, global: &Global, mut args: InitArgs) -> Result<Exit, CliError> {
     let answers = answers(global, &mut args)?;
-    crypt::parse_recipients(&answers.age)?;
+    encryption::parse_recipients(&answers.age)?;
     let file = if global.inventory == "-" { "mirrors.yaml" } else { &global.inventory };
     if args.dir == Path::new(".") {
         args.dir = PathBuf::new(); // messages name files as the user would
@@ -136,7 +131,7 @@ pub(crate) fn run(ui: &mut Ui, global: &Global, mut args: InitArgs) -> Result<Ex
     let inline = matches!(&answers.credentials, Some((_, PasswordFrom::Inline(_))));
     if inline && !answers.age.is_empty() {
         let recipients = answers.age.clone();
-        files.push((inventory_path.clone(), Secret::new(crypt::encrypt_for(&recipients, &text)?)));
+        files.push((inventory_path.clone(), Secret::new(encryption::encrypt_for(&recipients, &text)?)));
     } else if inline {
         return Err(CliError::usage("a password in the inventory has to be encrypted").help(
             "name a recipient with --age, or keep the password elsewhere: --password-env, --password-file",
@@ -193,8 +188,7 @@ fn answers(global: &Global, args: &mut InitArgs) -> Result<Answers, CliError> {
     .into_iter()
     .filter_map(|(flag, missing)| missing.then_some(flag))
     .collect();
-    let can_ask = !global.no_input && std::io::stdin().is_terminal() && std::io::stderr().is_terminal();
-    if !missing.is_empty() && !can_ask {
+    if !missing.is_empty() && !global.asking().is_possible() {
         return Err(CliError::usage(format!("missing: {}; and there is no terminal to ask on", missing.join(", ")))
             .help("for example: talmirror init --kind harbor --url https://harbor.example --registries docker.io,ghcr.io"));
     }
@@ -214,7 +208,7 @@ fn answers(global: &Global, args: &mut InitArgs) -> Result<Answers, CliError> {
     let registries = if args.registries.is_empty() {
         let default = if kind == "cache" { "*" } else { "docker.io,ghcr.io,quay.io,registry.k8s.io" };
         let text: String = Input::new()
-            .with_prompt("Registries that go through it, parted by commas")
+            .with_prompt("Registries that go through it, separated by commas")
             .default(default.to_owned())
             .interact_text()
             .map_err(asked)?;
@@ -281,9 +275,7 @@ fn ask_credentials() -> Result<Option<(String, PasswordFrom)>, CliError> {
     let from = match at {
         0 => PasswordFrom::Env(Input::new().with_prompt("Its name").interact_text().map_err(asked)?),
         1 => PasswordFrom::File(Input::new().with_prompt("Its path").interact_text().map_err(asked)?),
-        _ => PasswordFrom::Inline(Secret::new(
-            Password::new().with_prompt("Password").interact().map_err(asked)?,
-        )),
+        _ => PasswordFrom::Inline(password("Password").map_err(asked)?),
     };
     Ok(Some((username, from)))
 }
@@ -293,7 +285,7 @@ fn password_from(args: &InitArgs) -> Result<PasswordFrom, CliError> {
         (Some(name), _, _, _) => Ok(PasswordFrom::Env(name.clone())),
         (_, Some(file), _, _) => Ok(PasswordFrom::File(file.clone())),
         (_, _, [], true) => {
-            let text = load::read("-")?;
+            let text = input::read("-")?;
             Ok(PasswordFrom::Inline(Secret::from(text.trim_end_matches(['\r', '\n']))))
         }
         (_, _, [], false) => {
@@ -369,7 +361,7 @@ fn quoted_in_flow(text: &str) -> String {
 
 /// Finds out before anything is written whether the answers make a valid inventory.
 fn check(text: &str, file: &str) -> Result<(), CliError> {
-    let parsed = inventory::parse(text, file, &load::environment);
+    let parsed = inventory::parse(text, file, &input::environment);
     let problems: Vec<_> =
         parsed.problems.into_iter().filter(|problem| problem.code.severity() == Severity::Error).collect();
     if problems.is_empty() {

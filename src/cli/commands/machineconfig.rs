@@ -3,15 +3,14 @@ use std::path::Path;
 use clap::{Args, Subcommand};
 
 use crate::cli::args::{Global, TargetArgs, VersionArgs};
-use crate::cli::crypt;
-use crate::cli::current::ConfigFile;
-use crate::cli::error::CliError;
-use crate::cli::exit::{self, Exit};
-use crate::cli::load::{default_version, load};
-use crate::cli::ui::Ui;
+use crate::cli::encryption;
+use crate::cli::inventory::{default_version, load};
+use crate::cli::machine_config::MachineConfigFile;
 use crate::file::{self, Privacy};
 use crate::machineconfig::{Form, TlsIn, Unlisted};
 use crate::registries::TalosVersion;
+use crate::ui::exit::{self, Exit};
+use crate::ui::{CliError, Ui};
 
 /// Arguments of `machineconfig`.
 #[derive(Debug, Args)]
@@ -73,7 +72,7 @@ fn patch(ui: &mut Ui, global: &Global, args: PatchArgs) -> Result<Exit, CliError
     let version = known.clone().unwrap_or_else(default_version);
     loaded.check_version(target, &version)?;
     let wanted = loaded.inventory.registries(target, &version, &mut loaded.sources)?;
-    let file = ConfigFile::read(&args.file, global)?;
+    let file = MachineConfigFile::read(&args.file, global)?;
     let form = form(&args.format, known.as_ref(), &file)?;
     let unlisted = if args.keep_unlisted { Unlisted::Keep } else { Unlisted::Drop };
     let replaced = file.config.replace(&wanted, form, unlisted).map_err(|error| {
@@ -97,7 +96,7 @@ fn patch(ui: &mut Ui, global: &Global, args: PatchArgs) -> Result<Exit, CliError
     }
     let path = Path::new(&args.file);
     if file.encrypted {
-        crypt::update(global, path, &replaced.text)?;
+        encryption::update(global, path, &replaced.text)?;
     } else {
         file::replace(path, replaced.text.as_bytes(), Privacy::Private)?;
     }
@@ -106,7 +105,7 @@ fn patch(ui: &mut Ui, global: &Global, args: PatchArgs) -> Result<Exit, CliError
 }
 
 /// Chooses the schema: what the version knows, and without a version what the config shows that it knows.
-fn form(format: &str, version: Option<&TalosVersion>, file: &ConfigFile) -> Result<Form, CliError> {
+fn form(format: &str, version: Option<&TalosVersion>, file: &MachineConfigFile) -> Result<Form, CliError> {
     let documents = |version: Option<&TalosVersion>| Form::Documents {
         tls: if version.is_none_or(TalosVersion::has_safe_tls_documents) {
             TlsIn::Documents

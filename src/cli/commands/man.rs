@@ -1,11 +1,9 @@
 use std::path::PathBuf;
 
-use clap::{Args, CommandFactory};
+use clap::Args;
 
-use crate::cli::args::Cli;
-use crate::cli::error::CliError;
-use crate::cli::exit::Exit;
-use crate::cli::ui::{Ui, manual};
+use crate::ui::exit::Exit;
+use crate::ui::{CliError, Ui, manual};
 
 /// Arguments of `man`.
 #[derive(Debug, Args)]
@@ -18,6 +16,6 @@ pub(crate) struct ManArgs {
     output_dir: Option<PathBuf>,
 }
 
-pub(crate) fn run(ui: &mut Ui, args: ManArgs) -> Result<Exit, CliError> {
-    manual(ui, Cli::command(), args.output_dir.as_deref())
+pub(crate) fn run(ui: &mut Ui, command: clap::Command, args: ManArgs) -> Result<Exit, CliError> {
+    manual(ui, command, args.output_dir.as_deref())
 }

@@ -1,13 +1,11 @@
-use clap::{Args, ValueEnum};
+use clap::Args;
 use serde_json::{Value, json};
 
-use crate::cli::args::{Global, TalosArgs};
-use crate::cli::error::CliError;
-use crate::cli::exit::{self, Exit};
-use crate::cli::live::{LiveNode, Selection, Session, chain, inventory_if_any, tell_errors};
-use crate::cli::load::count;
-use crate::cli::ui::{Ui, table};
+use crate::cli::args::{Global, NodeSelection, TalosArgs};
+use crate::cli::session::{LiveNode, Session, chain, inventory_if_any, tell_errors};
 use crate::talos::{Observation, Pending, TalosError, observe};
+use crate::ui::exit::{self, Exit};
+use crate::ui::{CliError, OutputFormat, Ui, count, table};
 
 /// Arguments of `nodes`.
 #[derive(Debug, Args)]
@@ -23,43 +21,32 @@ Examples:
   talmirror nodes -n 10.0.0.1,10.0.0.2 -e 10.0.0.1 -o json"
 )]
 pub(crate) struct NodesArgs {
-    /// The nodes, by name in the inventory or by address; HOST:PORT is dialled itself
-    #[arg(short, long, env = "TALMIRROR_NODES", value_name = "NODE", value_delimiter = ',')]
-    nodes: Vec<String>,
+    #[command(flatten)]
+    which: NodeSelection,
     #[command(flatten)]
     talos: TalosArgs,
     /// How it is printed
     #[arg(short, long, env = "TALMIRROR_OUTPUT", default_value = "table", value_name = "FORMAT")]
-    output: Format,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-enum Format {
-    Table,
-    Json,
+    output: OutputFormat,
 }
 
 type Seen = Result<Observation, TalosError>;
 
 pub(crate) fn run(ui: &mut Ui, global: &Global, args: NodesArgs) -> Result<Exit, CliError> {
     let loaded = inventory_if_any(ui, global)?;
-    let selection = if args.nodes.is_empty() { Selection::All } else { Selection::Nodes(&args.nodes) };
-    let session = Session::open(ui, global, &args.talos, loaded.as_ref(), selection)?;
+    let session = Session::of(ui, global, &args.talos, loaded.as_ref(), &args.which)?;
     let nodes = session.each(|node| async move { observe(&node).await.map(Observation::without_texts) });
-    match args.output {
-        Format::Json => ui.json(&json!({
-            "apiVersion": "talmirror/v1",
-            "kind": "Nodes",
-            "items": nodes.iter().map(|(node, seen)| to_json(node, seen)).collect::<Vec<_>>(),
-        }))?,
-        Format::Table => {
-            let header =
-                ["NODE", "ADDRESS", "VERSION", "ROLE", "STAGE", "SCHEMA", "PENDING", "CACHE", "HOSTS"];
-            let header = header.map(str::to_owned).to_vec();
-            let rows = nodes.iter().map(|(node, seen)| row(node, seen));
-            ui.result(&table(&std::iter::once(header).chain(rows).collect::<Vec<_>>()))?;
-        }
-    }
+    let value = json!({
+        "apiVersion": "talmirror/v1",
+        "kind": "Nodes",
+        "items": nodes.iter().map(|(node, seen)| to_json(node, seen)).collect::<Vec<_>>(),
+    });
+    ui.output(args.output, &value, || {
+        let header = ["NODE", "ADDRESS", "VERSION", "ROLE", "STAGE", "SCHEMA", "PENDING", "CACHE", "HOSTS"];
+        let header = header.map(str::to_owned).to_vec();
+        let rows = nodes.iter().map(|(node, seen)| row(node, seen));
+        table(&std::iter::once(header).chain(rows).collect::<Vec<_>>())
+    })?;
     ui.flush()?;
     for (node, seen) in &nodes {
         if let Ok(seen) = seen {

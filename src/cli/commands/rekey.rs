@@ -3,18 +3,17 @@ use std::path::{Path, PathBuf};
 use clap::Args;
 
 use crate::cli::args::Global;
-use crate::cli::crypt::{self, Wishes};
-use crate::cli::error::CliError;
-use crate::cli::exit::{self, Exit};
-use crate::cli::ui::Ui;
+use crate::cli::encryption::{self, Wishes};
 use crate::secret::os_random;
 use crate::sops::KeyChange;
+use crate::ui::exit::{self, Exit};
+use crate::ui::{CliError, Ui};
 
 /// Arguments of `rekey`.
 #[derive(Debug, Args)]
 #[command(
-    after_help = "Someone added is given the data key; when someone is removed there is a new one, and every value is sealed anew. \
-Who was removed still knows what could be read before: rotate those secrets.
+    after_help = "An added recipient is given the data key. When a recipient is removed, there is a new data key and every value is \
+encrypted again; the one removed still knows what it could read before, so rotate those secrets.
 
 Examples:
   talmirror rekey talos/mirrors/*.sops.yaml
@@ -38,9 +37,9 @@ pub(crate) fn run(ui: &mut Ui, global: &Global, args: RekeyArgs) -> Result<Exit,
 
 fn rekey(ui: &mut Ui, global: &Global, file: &Path, age: &[String]) -> Result<(), CliError> {
     let wishes = Wishes { age: age.to_vec(), ..Wishes::default() };
-    let settings = crypt::settings(ui, &wishes, file)?;
+    let settings = encryption::settings(ui, &wishes, file)?;
     let mut done = None;
-    crypt::change(global, file, |opened, now| {
+    encryption::change(global, file, |opened, now| {
         let rekeyed = opened.rekey(&settings.recipients, now, &mut os_random)?;
         Ok(rekeyed.map(|rekeyed| {
             done = Some(rekeyed.change);

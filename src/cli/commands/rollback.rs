@@ -1,20 +1,15 @@
-#![expect(clippy::disallowed_methods, reason = "asks whether there is a terminal")]
-
-use std::io::IsTerminal;
 use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::Args;
 
-use crate::cli::args::{Global, TalosArgs, duration};
+use crate::cli::args::{Global, TalosArgs};
 use crate::cli::ending::{exit_of, sentence, summary_json};
-use crate::cli::error::CliError;
-use crate::cli::exit::{self, Exit};
-use crate::cli::live::{Selection, Session, inventory_if_any};
-use crate::cli::load::count;
 use crate::cli::roll::{Format, Gear, again, carry_out, decrypt, earlier, history, lock, remember};
-use crate::cli::ui::Ui;
+use crate::cli::session::{Selection, Session, inventory_if_any};
 use crate::rollout::{Journal, Outcome, Pace, Record, Summary, finished, restore};
+use crate::ui::exit::{self, Exit};
+use crate::ui::{CliError, Ui, confirm, count, positive_duration};
 
 /// Arguments of `rollback`.
 #[derive(Debug, Args)]
@@ -36,7 +31,7 @@ pub(crate) struct RollbackArgs {
     #[arg(long, env = "TALMIRROR_JOURNAL", value_name = "DIR")]
     journal: Option<PathBuf>,
     /// How long a node may take to be well
-    #[arg(long, env = "TALMIRROR_SETTLE", value_name = "TIME", default_value = "1m", value_parser = duration)]
+    #[arg(long, env = "TALMIRROR_SETTLE", value_name = "TIME", default_value = "1m", value_parser = positive_duration)]
     settle: Duration,
     /// Do not ask
     #[arg(short, long, env = "TALMIRROR_YES", value_parser = clap::builder::FalseyValueParser::new())]
@@ -77,7 +72,7 @@ pub(crate) fn run(ui: &mut Ui, global: &Global, args: RollbackArgs) -> Result<Ex
     chosen.reverse();
     let addresses: Vec<String> = chosen.iter().map(|node| node.address.clone()).collect();
     session.select(loaded.as_ref(), Selection::Nodes(&addresses))?;
-    confirm(global, &args, &chosen.iter().map(|node| node.name.as_str()).collect::<Vec<_>>())?;
+    ask(global, &args, &chosen.iter().map(|node| node.name.as_str()).collect::<Vec<_>>())?;
     remember(&session, &folder)?;
     let (journal, _) = Journal::open(&folder, None)?;
     journal.add(Record::Rollback)?;
@@ -153,19 +148,10 @@ fn clean(mut summary: Summary) -> Summary {
     summary
 }
 
-fn confirm(global: &Global, args: &RollbackArgs, names: &[&str]) -> Result<(), CliError> {
+fn ask(global: &Global, args: &RollbackArgs, names: &[&str]) -> Result<(), CliError> {
     if args.yes {
         return Ok(());
     }
-    if global.no_input || !std::io::stdin().is_terminal() {
-        return Err(
-            CliError::usage("there is no terminal to ask on; no node was touched").help("--yes does not ask")
-        );
-    }
-    let prompt = format!("Put {} back ({})?", count(names.len(), "node"), names.join(", "));
-    match dialoguer::Confirm::new().with_prompt(prompt).default(false).interact() {
-        Ok(true) => Ok(()),
-        Ok(false) => Err(CliError::new(exit::STOPPED, "no node was touched")),
-        Err(error) => Err(CliError::new(exit::INTERRUPTED, format!("no node was touched: {error}"))),
-    }
+    let question = format!("Put {} back ({})?", count(names.len(), "node"), names.join(", "));
+    confirm(global.asking(), &question, "no node was touched", "--yes does not ask")
 }

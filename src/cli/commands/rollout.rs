@@ -1,7 +1,6 @@
 #![expect(clippy::disallowed_methods, reason = "looks for journals, and asks whether there is a terminal")]
 
 use std::collections::BTreeMap;
-use std::io::IsTerminal;
 use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -10,22 +9,21 @@ use clap::{Args, ValueEnum};
 use jiff::Timestamp;
 use regex::Regex;
 
-use crate::cli::args::{Global, TalosArgs, TargetArgs, duration, pause};
+use crate::cli::args::{Global, TalosArgs, TargetArgs};
 use crate::cli::ending::{exit_of, sentence, summary_json};
-use crate::cli::error::CliError;
-use crate::cli::exit::{self, Exit};
-use crate::cli::live::{LiveNode, Selection, Session};
-use crate::cli::load::{Loaded, count, load};
+use crate::cli::inventory::{Loaded, load};
 use crate::cli::plan::{Plan, Planned, Terms, show};
 use crate::cli::roll::{
     Format, Gear, carry_out, cluster_folder, earlier, history, images, lock, remember, settings,
 };
-use crate::cli::ui::Ui;
+use crate::cli::session::{LiveNode, Selection, Session};
 use crate::file::Lock;
 use crate::inventory::{Role, Target};
 use crate::rollout::{Address, History, Journal, Outcome, Pace, Policy, Record, Subject, Summary, roll};
 use crate::sops::Settings;
 use crate::talos::NodeClient;
+use crate::ui::exit::{self, Exit};
+use crate::ui::{CliError, Ui, confirm, count, duration, positive_duration};
 
 mod next;
 mod planning;
@@ -82,13 +80,13 @@ pub(crate) struct RolloutArgs {
     #[arg(long, env = "TALMIRROR_MAX_FAILURES", value_name = "NUMBER")]
     max_failures: Option<usize>,
     /// How long to wait between waves, before the inventory's
-    #[arg(long, env = "TALMIRROR_PAUSE", value_name = "TIME", value_parser = pause)]
+    #[arg(long, env = "TALMIRROR_PAUSE", value_name = "TIME", value_parser = duration)]
     pause: Option<Duration>,
     /// How long a node tries a config before it takes it back, before the inventory's
-    #[arg(long, env = "TALMIRROR_TRY_TIMEOUT", value_name = "TIME", value_parser = duration)]
+    #[arg(long, env = "TALMIRROR_TRY_TIMEOUT", value_name = "TIME", value_parser = positive_duration)]
     try_timeout: Option<Duration>,
     /// How long a node may take to be well, and to render a config
-    #[arg(long, env = "TALMIRROR_SETTLE", value_name = "TIME", default_value = "1m", value_parser = duration)]
+    #[arg(long, env = "TALMIRROR_SETTLE", value_name = "TIME", default_value = "1m", value_parser = positive_duration)]
     settle: Duration,
     /// Whether nodes are rebooted for credentials to reach pods' pulls, before the inventory's
     #[arg(long, env = "TALMIRROR_REBOOT", value_name = "WHEN", value_parser = ["never", "if-needed"])]
@@ -185,7 +183,7 @@ pub(crate) fn run(ui: &mut Ui, global: &Global, args: RolloutArgs) -> Result<Exi
     }
     let settings = settings(ui, global)?;
     let nodes = plan.waves.iter().map(|wave| wave.nodes.len()).sum();
-    confirm(global, &args, &format!("Change {}?", count(nodes, "node")))?;
+    ask(global, &args, &format!("Change {}?", count(nodes, "node")))?;
     if !args.resume {
         locks = lock(&session, &folder)?;
     }
@@ -287,20 +285,9 @@ fn pace(args: &RolloutArgs, loaded: &Loaded) -> Pace {
     }
 }
 
-fn confirm(global: &Global, args: &RolloutArgs, question: &str) -> Result<(), CliError> {
-    if args.yes {
-        return Ok(());
-    }
-    if global.no_input || !std::io::stdin().is_terminal() {
-        return Err(CliError::usage("there is no terminal to ask on; no node was touched")
-            .help("--yes carries the plan out without asking, --dry-run only shows it"));
-    }
-    let answer = dialoguer::Confirm::new().with_prompt(question).default(false).interact();
-    match answer {
-        Ok(true) => Ok(()),
-        Ok(false) => Err(CliError::new(exit::STOPPED, "no node was touched")),
-        Err(error) => Err(CliError::new(exit::INTERRUPTED, format!("no node was touched: {error}"))),
-    }
+fn ask(global: &Global, args: &RolloutArgs, question: &str) -> Result<(), CliError> {
+    let help = "--yes carries the plan out without asking, --dry-run only shows it";
+    if args.yes { Ok(()) } else { confirm(global.asking(), question, "no node was touched", help) }
 }
 
 /// How a rollout's journal is kept.

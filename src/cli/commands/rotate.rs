@@ -1,21 +1,18 @@
-#![expect(clippy::disallowed_methods, reason = "asks whether input is a terminal")]
-
-use std::io::IsTerminal;
 use std::path::Path;
 
 use clap::Args;
 
 use crate::cli::args::Global;
-use crate::cli::crypt;
-use crate::cli::error::CliError;
-use crate::cli::exit::{self, Exit};
-use crate::cli::load::{load, read, read_inventory};
-use crate::cli::ui::Ui;
+use crate::cli::encryption;
+use crate::cli::input::read;
+use crate::cli::inventory::{load, read_inventory};
 use crate::finding::did_you_mean;
 use crate::inventory::Credentials;
 use crate::secret::os_random;
 use crate::secret::{Secret, SecretRef};
 use crate::sops::{Path as Place, Value, looks_encrypted};
+use crate::ui::exit::{self, Exit};
+use crate::ui::{CliError, Ui, new_password};
 
 /// Arguments of `rotate`.
 #[derive(Debug, Args)]
@@ -51,8 +48,14 @@ pub(crate) fn run(ui: &mut Ui, global: &Global, args: RotateArgs) -> Result<Exit
     let place =
         place(&loaded.inventory, &args.name, root.get("mirror").is_some() && root.get("mirrors").is_none())?;
     let secret = secret(global, &args)?;
-    let changed = crypt::change(global, Path::new(file), |opened, now| {
-        crypt::guarded(opened.set(0, &place, &Value::string(secret.expose().clone()), now, &mut os_random)?)
+    let changed = encryption::change(global, Path::new(file), |opened, now| {
+        encryption::guarded(opened.set(
+            0,
+            &place,
+            &Value::string(secret.expose().clone()),
+            now,
+            &mut os_random,
+        )?)
     })?;
     ui.note(&if changed {
         format!("{file}: {place} is new; next: talmirror diff, then apply it")
@@ -102,25 +105,18 @@ fn place(inventory: &crate::inventory::Inventory, name: &str, short: bool) -> Re
 }
 
 fn secret(global: &Global, args: &RotateArgs) -> Result<Secret<String>, CliError> {
-    let text =
-        match (&args.password_file, args.password_stdin) {
-            (Some(file), _) => Secret::new(read(file)?),
-            (None, true) => Secret::new(read("-")?),
-            (None, false) if !global.no_input && std::io::stdin().is_terminal() => {
-                let prompt = format!("New secret of {}", args.name);
-                let typed = dialoguer::Password::new()
-                    .with_prompt(prompt)
-                    .with_confirmation("Again", "they differ")
-                    .interact();
-                Secret::new(typed.map_err(|error| {
-                    CliError::new(exit::INTERRUPTED, format!("nothing was changed: {error}"))
-                })?)
-            }
-            (None, false) => {
-                return Err(CliError::usage("there is no terminal to ask for the secret on")
-                    .help("--password-stdin or --password-file"));
-            }
-        };
+    let text = match (&args.password_file, args.password_stdin) {
+        (Some(file), _) => Secret::new(read(file)?),
+        (None, true) => Secret::new(read("-")?),
+        (None, false) if global.asking().is_possible() => {
+            new_password(&format!("New secret of {}", args.name))
+                .map_err(|error| CliError::new(exit::INTERRUPTED, format!("nothing was changed: {error}")))?
+        }
+        (None, false) => {
+            return Err(CliError::usage("there is no terminal to ask for the secret on")
+                .help("--password-stdin or --password-file"));
+        }
+    };
     let text = Secret::from(text.expose().trim_end_matches(['\r', '\n']));
     if text.expose().is_empty() {
         return Err(CliError::usage("the new secret is empty; nothing was changed"));

@@ -1,8 +1,7 @@
 use clap::Args;
 
-use crate::cli::error::CliError;
-use crate::cli::exit::{self, Exit};
-use crate::cli::ui::Ui;
+use crate::ui::exit::{self, Exit};
+use crate::ui::{CliError, Ui};
 
 /// The JSON schema of the inventory.
 pub(crate) const SCHEMA: &str = include_str!("../../../templates/mirrors.v1.schema.json");

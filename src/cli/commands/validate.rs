@@ -4,14 +4,14 @@ use clap::{Args, ValueEnum};
 use serde_json::json;
 
 use crate::cli::args::Global;
-use crate::cli::crypt;
-use crate::cli::error::CliError;
-use crate::cli::exit::{self, Exit};
-use crate::cli::load::{display_name, environment, problems_json, read_inventory, summary};
-use crate::cli::ui::Ui;
+use crate::cli::encryption;
+use crate::cli::input::{display_name, environment};
+use crate::cli::inventory::{problems_json, read_inventory, summary};
 use crate::finding::{Code, Problem, Problems, Severity};
 use crate::inventory;
 use crate::sops::{SopsError, looks_encrypted};
+use crate::ui::exit::{self, Exit};
+use crate::ui::{CliError, Ui};
 
 /// Arguments of `validate`.
 #[derive(Debug, Args)]
@@ -46,10 +46,10 @@ enum Format {
 pub(crate) fn run(ui: &mut Ui, global: &Global, args: ValidateArgs) -> Result<Exit, CliError> {
     let file = display_name(&global.inventory);
     let raw = read_inventory(global)?;
-    let (text, sealed) = match crypt::open(&raw, global) {
+    let (text, sealed) = match encryption::open(&raw, global) {
         _ if !looks_encrypted(&raw) => (raw, None),
         Ok(plaintext) => (plaintext.expose().clone(), None),
-        // Whoever checks needs no key: structure and names are in clear.
+        // A check needs no key: structure and names are in clear.
         Err(SopsError::NoKey(_)) => {
             ui.note(&format!("{file}: no key opens it, so its MAC was not checked"));
             (raw, None)
@@ -93,7 +93,7 @@ pub(crate) fn run(ui: &mut Ui, global: &Global, args: ValidateArgs) -> Result<Ex
 
 /// Finds secrets that the rules of `.sops.yaml` would leave in clear.
 fn coverage(global: &Global, findings: &mut Problems<'_>) -> Result<(), CliError> {
-    let Some(config) = crypt::config()? else { return Ok(()) };
+    let Some(config) = encryption::config()? else { return Ok(()) };
     if global.inventory == "-" {
         return Ok(());
     }

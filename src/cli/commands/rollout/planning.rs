@@ -8,13 +8,10 @@ use super::next::{begin, resume};
 use super::{RoleName, RolloutArgs, end};
 use crate::cli::args::Global;
 use crate::cli::drift::Drift;
-use crate::cli::error::CliError;
-use crate::cli::exit::{self, Exit};
-use crate::cli::live::{LiveNode, Session, chain, tell_errors};
-use crate::cli::load::Loaded;
+use crate::cli::inventory::Loaded;
 use crate::cli::plan::{Plan, Planned};
 use crate::cli::roll::{images, journals};
-use crate::cli::ui::Ui;
+use crate::cli::session::{LiveNode, Session, chain, tell_errors};
 use crate::inventory::Target;
 use crate::registries::Registries;
 use crate::rollout::{
@@ -22,6 +19,8 @@ use crate::rollout::{
     registries_of, waves,
 };
 use crate::talos::{Observation, TalosError, observe};
+use crate::ui::exit::{self, Exit};
+use crate::ui::{CliError, Ui};
 
 /// Asks every node and says what it gets; an exit code where one cannot be worked on.
 pub(super) fn make_plan(
@@ -140,7 +139,7 @@ fn wanted(
         Target::Base
     };
     let version = seen.talos_version().or_else(|| loaded.inventory.version(target).cloned());
-    let version = version.unwrap_or_else(crate::cli::load::default_version);
+    let version = version.unwrap_or_else(crate::cli::inventory::default_version);
     loaded.check_version(target, &version).map_err(|error| error.context(node.name.clone()))?;
     let wanted = loaded.inventory.registries(target, &version, &mut loaded.sources)?;
     if let Some(same) = shared.iter().find(|other| ***other == wanted) {

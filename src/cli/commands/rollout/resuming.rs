@@ -8,16 +8,15 @@ use jiff::Timestamp;
 use serde_json::json;
 
 use super::next::resume;
-use super::{RolloutArgs, confirm, control_plane, end, pace};
+use super::{RolloutArgs, ask, control_plane, end, pace};
 use crate::cli::args::Global;
 use crate::cli::ending::{exit_of, sentence};
-use crate::cli::error::CliError;
-use crate::cli::exit::{self, Exit};
-use crate::cli::live::{LiveNode, Session};
-use crate::cli::load::{Loaded, count};
+use crate::cli::inventory::Loaded;
 use crate::cli::roll::{Format, Gear, carry_out, decrypt};
-use crate::cli::ui::Ui;
+use crate::cli::session::{LiveNode, Session};
 use crate::rollout::{Address, History, Journal, Left, Outcome, Record, Summary, look, settle};
+use crate::ui::exit::{self, Exit};
+use crate::ui::{CliError, Ui, count};
 
 /// Brings nodes that an earlier run has left in between to one config or the other; an exit code where one cannot be.
 pub(super) fn settle_all(
@@ -59,7 +58,7 @@ pub(super) fn settle_all(
         ui.json_line(&json!({"at": at, "event": "left", "nodes": nodes.collect::<Vec<_>>()}))?;
     }
     if !left.is_empty() {
-        confirm(global, args, &format!("Bring {} to one config first?", count(left.len(), "node")))?;
+        ask(global, args, &format!("Bring {} to one config first?", count(left.len(), "node")))?;
     }
     let (journal, _) = Journal::open(folder, None)?;
     journal.add(Record::Resume)?;

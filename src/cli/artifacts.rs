@@ -5,15 +5,15 @@ use std::path::{Path, PathBuf};
 use clap::Args;
 
 use super::args::Global;
-use super::crypt::{self, Wishes};
-use super::error::CliError;
-use super::exit::{self, Exit};
-use super::load::{Loaded, read};
-use super::ui::Ui;
+use super::encryption::{self, Wishes};
+use super::input::read;
+use super::inventory::Loaded;
 use crate::file::{self, Privacy};
 use crate::secret::Secret;
 use crate::secret::os_random;
 use crate::sops::{Encrypted, NoKey, Settings, SopsError, looks_encrypted};
+use crate::ui::exit::{self, Exit};
+use crate::ui::{CliError, Ui};
 
 /// How the secrets in the output are kept.
 #[derive(Clone, Debug, Default, Args)]
@@ -40,12 +40,12 @@ impl Encryption {
     /// Encrypts a text as if it were to lie at `path`.
     pub(super) fn encrypt(&self, ui: &mut Ui, path: &Path, text: &str) -> Result<String, CliError> {
         let settings = self.settings(ui, path)?;
-        crypt::seal(text, &settings, &path.display().to_string())
+        encryption::seal(text, &settings, &path.display().to_string())
     }
 
     fn settings(&self, ui: &mut Ui, path: &Path) -> Result<Settings, CliError> {
         let wishes = Wishes { age: self.age.clone(), ..Wishes::default() };
-        crypt::settings(ui, &wishes, path)
+        encryption::settings(ui, &wishes, path)
     }
 }
 
@@ -202,21 +202,21 @@ fn step(
         match resealed(global, &old, text, &settings) {
             Ok(None) => return Ok(Step::Nothing),
             Ok(Some(text)) => return Ok(Step::Put { text, what }),
-            // Whoever only encrypts has no identity: the file is made anew, and every value in it.
+            // A user who only encrypts has no identity: the file is made again, and every value in it.
             Err(SopsError::NoKey(no_key)) if mode != Mode::Check => {
                 let NoKey { locations, .. } = *no_key;
                 ui.warn(
-                    &format!("`{name}` cannot be opened, so all of it is encrypted anew"),
+                    &format!("`{name}` cannot be opened, so all of it is encrypted again"),
                     Some(&format!(
                         "with an identity only what changed would change; looked in {}",
                         locations.join(", ")
                     )),
                 );
             }
-            Err(error) => return Err(crypt::failed(error, &name)),
+            Err(error) => return Err(encryption::failed(error, &name)),
         }
     }
-    Ok(Step::Put { text: crypt::seal(text, &settings, &name)?, what })
+    Ok(Step::Put { text: encryption::seal(text, &settings, &name)?, what })
 }
 
 /// Returns the encrypted text that holds `text` for the recipients of `settings`; `None` where `old` is that already.
@@ -228,12 +228,12 @@ fn resealed(
 ) -> Result<Option<String>, SopsError> {
     let now = jiff::Timestamp::now();
     let encrypted = Encrypted::parse(old)?;
-    let identities = crypt::identities(global, &encrypted.recipients()).unwrap_or_default();
+    let identities = encryption::identities(global, &encrypted.recipients()).unwrap_or_default();
     let opened = encrypted.open(&identities)?;
     if encrypted.rule().text() != settings.rule.text() || encrypted.rule().key() != settings.rule.key() {
         return crate::sops::encrypt(text, settings, now, &mut os_random).map(Some);
     }
-    let changed = crypt::guarded(opened.reencrypt(text, now, &mut os_random)?)?;
+    let changed = encryption::guarded(opened.reencrypt(text, now, &mut os_random)?)?;
     let current = changed.as_deref().unwrap_or(old);
     let encrypted = Encrypted::parse(current)?;
     let rekeyed = encrypted.open(&identities)?.rekey(&settings.recipients, now, &mut os_random)?;

@@ -1,22 +1,20 @@
 #![expect(clippy::disallowed_methods, reason = "finds keys and rules, and dates what it encrypts")]
 
-use std::io::IsTerminal;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::args::Global;
-use super::error::CliError;
-use super::exit::{self, Exit};
-use super::load;
-use super::ui::Ui;
+use super::input;
 use crate::file::{self, Privacy};
 use crate::machineconfig::{self, SECRET_RULE};
 use crate::secret::Secret;
 use crate::secret::os_random;
 use crate::sops::{
-    Ask, Config, ConfigError, Encrypted, Identities, IsSecret, MacScope, Recipient, Rule, RuleError,
-    Settings, SopsError, Surroundings, encrypt, guard, is_registry_secret, looks_encrypted,
+    Ask, Config, Encrypted, Identities, IsSecret, MacScope, Recipient, Rule, RuleError, Settings, SopsError,
+    Surroundings, encrypt, guard, is_registry_secret, looks_encrypted,
 };
+use crate::ui::exit::{self, Exit};
+use crate::ui::{self, CliError, Ui};
 use crate::yaml::Indent;
 
 /// The selection that covers every secret talmirror writes, and no reference to one.
@@ -48,56 +46,44 @@ pub(super) fn failed_as_sops(error: SopsError, file: &str) -> CliError {
     error
 }
 
-impl From<ConfigError> for CliError {
-    fn from(error: ConfigError) -> Self {
-        let help = error.help();
-        let error = Self::from_error(exit::INVALID, error);
-        match help {
-            Some(help) => error.help(help),
-            None => error,
-        }
-    }
-}
-
 /// Asks for passphrases on the terminal.
 struct Terminal;
 
 impl Ask for Terminal {
     fn passphrase(&self, what: &str) -> Option<Secret<String>> {
-        let prompt = format!("Passphrase for {what}");
-        dialoguer::Password::new().with_prompt(prompt).interact().ok().map(Secret::new)
+        ui::password(&format!("Passphrase for {what}")).ok()
     }
 
     fn message(&self, text: &str) {
-        // A plugin's words, such as that a key waits for a touch, belong to the story.
-        let _ = std::io::Write::write_all(&mut std::io::stderr(), format!("{text}\n").as_bytes());
+        // Such as that a key waits for a touch.
+        ui::aside(text);
     }
 }
 
 /// Collects identities from every place that sops looks at, and the file that a flag names.
 pub(super) fn identities(global: &Global, recipients: &[String]) -> Result<Identities, CliError> {
-    let can_ask = !global.no_input && std::io::stdin().is_terminal() && std::io::stderr().is_terminal();
-    let ask: Option<Arc<dyn Ask>> = if can_ask { Some(Arc::new(Terminal)) } else { None };
+    let ask: Option<Arc<dyn Ask>> =
+        if global.asking().is_possible() { Some(Arc::new(Terminal)) } else { None };
     let mut identities = Identities::from_environment(&Surroundings {
-        variable: &load::environment,
+        variable: &input::environment,
         home: std::env::home_dir(),
         recipients,
         ask,
     });
     if let Some(file) = &global.age_key_file {
         let name = file.display().to_string();
-        identities.add(Secret::new(load::read(&name)?).expose(), &name);
+        identities.add(Secret::new(input::read(&name)?).expose(), &name);
     }
     Ok(identities)
 }
 
 /// Reads a text that may be encrypted, and tells whether it was.
 pub(super) fn read(file: &str, global: &Global) -> Result<(Secret<String>, bool), CliError> {
-    let text = load::read(file)?;
+    let text = input::read(file)?;
     if !looks_encrypted(&text) {
         return Ok((Secret::new(text), false));
     }
-    let name = load::display_name(file);
+    let name = input::display_name(file);
     Ok((open(&text, global).map_err(|error| failed(error, name))?, true))
 }
 
@@ -116,7 +102,7 @@ pub(super) fn change(
     change: impl FnOnce(&crate::sops::Opened<'_>, jiff::Timestamp) -> Result<Option<String>, SopsError>,
 ) -> Result<bool, CliError> {
     let name = path.display().to_string();
-    let text = load::read(&name)?;
+    let text = input::read(&name)?;
     let encrypted = Encrypted::parse(&text).map_err(|error| failed_as_sops(error, &name))?;
     let identities = identities(global, &encrypted.recipients())?;
     let opened = encrypted.open(&identities).map_err(|error| failed_as_sops(error, &name))?;
@@ -160,7 +146,7 @@ pub(super) fn parse_recipients(recipients: &[String]) -> Result<Vec<Recipient>, 
 
 /// Finds the `.sops.yaml` as sops does: what `SOPS_CONFIG` names, or the nearest one from the working directory upwards.
 pub(super) fn config() -> Result<Option<Config>, CliError> {
-    if let Some(path) = load::environment("SOPS_CONFIG").filter(|path| !path.is_empty()) {
+    if let Some(path) = input::environment("SOPS_CONFIG").filter(|path| !path.is_empty()) {
         return Ok(Some(Config::load(Path::new(&path))?));
     }
     let here = std::env::current_dir().map_err(|error| {
@@ -169,7 +155,7 @@ pub(super) fn config() -> Result<Option<Config>, CliError> {
     Ok(Config::find(&here)?)
 }
 
-/// How flags want a file encrypted, before what `.sops.yaml` says.
+/// How flags want a file encrypted; they override what `.sops.yaml` says.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Wishes {
     /// Recipients; with any, those of the configuration do not count.
@@ -225,7 +211,7 @@ impl Rules {
         for warning in config.iter().flat_map(|config| &config.warnings) {
             ui.warn(&format!(".sops.yaml:{}: {}", warning.line, warning.message), None);
         }
-        let recipients = load::environment("SOPS_AGE_RECIPIENTS").unwrap_or_default();
+        let recipients = input::environment("SOPS_AGE_RECIPIENTS").unwrap_or_default();
         Ok(Self { config, recipients: recipients.split(',').map(str::to_owned).collect() })
     }
 
@@ -297,7 +283,7 @@ pub(super) fn settings(ui: &mut Ui, wishes: &Wishes, file: &Path) -> Result<Sett
 /// Returns for whom the inventory is encrypted, or is to be by the rules: age recipients only.
 pub(super) fn inventory_recipients(global: &Global, rules: &Rules) -> Vec<String> {
     let own = || {
-        let encrypted = Encrypted::parse(&load::read(&global.inventory).ok()?).ok()?;
+        let encrypted = Encrypted::parse(&input::read(&global.inventory).ok()?).ok()?;
         let age = encrypted.recipients().into_iter();
         let age: Vec<String> = age.filter(|name| name.parse::<Recipient>().is_ok()).collect();
         (!age.is_empty()).then_some(age)
@@ -309,7 +295,7 @@ pub(super) fn inventory_recipients(global: &Global, rules: &Rules) -> Vec<String
     if global.inventory == "-" { None } else { own().or_else(ruled) }.unwrap_or_default()
 }
 
-/// Returns the step of indentation that `.sops.yaml` asks for, so that sops does not lay a file out anew.
+/// Returns the step of indentation that `.sops.yaml` asks for, so that sops does not lay a file out again.
 pub(super) fn indent() -> Result<Indent, CliError> {
     Ok(config()?.map_or_else(Indent::default, |config| config.indent))
 }

@@ -1,54 +1,16 @@
-#![expect(clippy::disallowed_methods, reason = "reads files and the environment")]
+#![expect(clippy::disallowed_methods, reason = "asks whether there is an inventory")]
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use super::args::{Global, TargetArgs, VersionArgs};
-use super::crypt;
-use super::error::CliError;
-use super::exit;
-use super::ui::Ui;
+use super::encryption;
+use super::input::{directory_of, display_name, environment, read};
 use crate::finding::{Problem, Problems, Severity, did_you_mean};
-use crate::inventory::{self, Inventory, Layer, Node, Target};
+use crate::inventory::{self, Inventory, Target};
 use crate::registries::TalosVersion;
-use crate::secret::{Sources, read_limited, read_stdin};
+use crate::secret::Sources;
 use crate::sops::{SopsError, looks_encrypted};
-use crate::yaml::LineIndex;
-
-/// The largest file that is read: far above any inventory or machine config.
-const MAX_BYTES: u64 = 32 * 1024 * 1024;
-
-/// Reads a text file, or standard input for `-`.
-pub(super) fn read(file: &str) -> Result<String, CliError> {
-    let failed = |error: std::io::Error| {
-        CliError::from_error(exit::INVALID, error).context(format!("cannot read `{file}`"))
-    };
-    let bytes = if file == "-" {
-        read_stdin(MAX_BYTES).map_err(failed)?
-    } else {
-        std::fs::File::open(file).and_then(|opened| read_limited(opened, MAX_BYTES)).map_err(failed)?
-    };
-    String::from_utf8(bytes).map_err(|error| {
-        let valid = error.utf8_error().valid_up_to();
-        let text = String::from_utf8_lossy(error.as_bytes().get(..valid).unwrap_or_default()).into_owned();
-        let position = LineIndex::new(&text).position(valid);
-        let place = format!("{file}:{}:{}", position.line, position.column);
-        CliError::new(exit::INVALID, format!("`{file}` is not UTF-8, first at {place}"))
-            .help("is it a binary file, or text in another encoding?")
-    })
-}
-
-/// Returns the directory that a file's relative paths start at.
-pub(super) fn directory_of(file: &str) -> PathBuf {
-    match Path::new(file).parent() {
-        Some(parent) if file != "-" && !parent.as_os_str().is_empty() => parent.to_owned(),
-        Some(_) | None => PathBuf::from("."),
-    }
-}
-
-/// Returns how a file is called in messages.
-pub(super) fn display_name(file: &str) -> &str {
-    if file == "-" { "<stdin>" } else { file }
-}
+use crate::ui::{CliError, Ui, count, exit};
 
 /// An inventory that was read and holds no error.
 #[derive(Debug)]
@@ -66,7 +28,10 @@ pub(super) struct Loaded {
 pub(super) fn load(ui: &mut Ui, global: &Global) -> Result<Loaded, CliError> {
     load_text(ui, global, |text, name| {
         if looks_encrypted(&text) {
-            Ok(crypt::open(&text, global).map_err(|error| crypt::failed(error, name))?.expose().clone())
+            Ok(encryption::open(&text, global)
+                .map_err(|error| encryption::failed(error, name))?
+                .expose()
+                .clone())
         } else {
             Ok(text)
         }
@@ -75,11 +40,11 @@ pub(super) fn load(ui: &mut Ui, global: &Global) -> Result<Loaded, CliError> {
 
 /// Reads the inventory for a command that needs no secret: where no key opens it, its secrets stay sealed.
 pub(super) fn load_structure(ui: &mut Ui, global: &Global) -> Result<Loaded, CliError> {
-    load_text(ui, global, |text, name| match crypt::open(&text, global) {
+    load_text(ui, global, |text, name| match encryption::open(&text, global) {
         _ if !looks_encrypted(&text) => Ok(text),
         Ok(plaintext) => Ok(plaintext.expose().clone()),
         Err(SopsError::NoKey(_)) => Ok(text),
-        Err(error) => Err(crypt::failed(error, name)),
+        Err(error) => Err(encryption::failed(error, name)),
     })
 }
 
@@ -103,20 +68,14 @@ fn parse(global: &Global, file: String, text: String) -> Result<Loaded, CliError
         let sources = Sources::new(directory_of(&global.inventory));
         Ok(Loaded { file, text, inventory, problems: parsed.problems, sources })
     } else {
-        let errors =
-            parsed.problems.iter().filter(|problem| problem.code.severity() == Severity::Error).count();
-        let mut error = CliError::new(exit::INVALID, format!("`{file}` holds {}", count(errors, "error")));
-        if let Some(code) = parsed.problems.iter().find(|problem| problem.code.severity() == Severity::Error)
-        {
-            error =
-                error.help(format!("`talmirror explain {}` says why the first is one", code.code.as_str()));
-        }
-        error.problems = parsed.problems;
-        Err(error)
+        let is_error = |problem: &&Problem| problem.code.severity() == Severity::Error;
+        let first = parsed.problems.iter().find(is_error).map(|problem| problem.code.as_str());
+        let help = first.map(|code| format!("`talmirror explain {code}` says why the first is one"));
+        Err(CliError::in_file(&file, parsed.problems).help_if(help))
     }
 }
 
-/// Reads the inventory's text; a missing default is told how to come by one.
+/// Reads the inventory's text; where the default is missing, the error says how to make one.
 pub(super) fn read_inventory(global: &Global) -> Result<String, CliError> {
     let file = &global.inventory;
     if file != "-" && !Path::new(file).exists() {
@@ -124,16 +83,6 @@ pub(super) fn read_inventory(global: &Global) -> Result<String, CliError> {
             .help("name one with -f, or begin with `talmirror init` or `talmirror import`"));
     }
     read(file)
-}
-
-/// Looks up a variable of the environment.
-pub(super) fn environment(name: &str) -> Option<String> {
-    std::env::var(name).ok()
-}
-
-/// Returns a number and its noun: `1 error`, `2 errors`.
-pub(super) fn count(number: usize, noun: &str) -> String {
-    format!("{number} {noun}{}", if number == 1 { "" } else { "s" })
 }
 
 impl Loaded {
@@ -165,18 +114,9 @@ impl Loaded {
         }
     }
 
-    /// Returns the groups and nodes that have settings of their own, a Talos version included where no flag names one.
+    /// Returns the groups and nodes that have settings of their own, such as `nodes.n1`.
     pub(super) fn own_settings(&self, versions: &VersionArgs) -> Vec<String> {
-        let own = |layer: &Layer| *layer != Layer::default();
-        let version = |node: &Node| {
-            versions.talos_version.is_none()
-                && node.version.is_some()
-                && node.version != self.inventory.talos.version
-        };
-        let groups = self.inventory.groups.iter().filter(|(_, group)| own(&group.layer));
-        let nodes = self.inventory.nodes.iter().filter(|(_, node)| own(&node.layer) || version(node));
-        let groups = groups.map(|(name, _)| format!("groups.{name}"));
-        groups.chain(nodes.map(|(name, _)| format!("nodes.{name}"))).collect()
+        self.inventory.own_settings(versions.talos_version.as_ref())
     }
 
     /// Returns the Talos version that a flag or the inventory names.

@@ -1,17 +1,16 @@
 use super::args::Global;
-use super::crypt;
-use super::error::CliError;
-use super::exit;
-use super::load::display_name;
+use super::encryption;
+use super::input::display_name;
 use crate::finding::{Problem, Problems};
 use crate::machineconfig::MachineConfig;
 use crate::patch::Current;
 use crate::registries::Registries;
 use crate::secret::Secret;
+use crate::ui::{CliError, exit};
 
 /// A machine config that was read, decrypted where it had to be.
 #[derive(Debug)]
-pub(super) struct ConfigFile {
+pub(super) struct MachineConfigFile {
     pub(super) name: String,
     pub(super) text: Secret<String>,
     pub(super) config: MachineConfig,
@@ -19,17 +18,18 @@ pub(super) struct ConfigFile {
     pub(super) encrypted: bool,
 }
 
-impl ConfigFile {
+impl MachineConfigFile {
     /// Reads a machine config, or standard input for `-`.
     pub(super) fn read(file: &str, global: &Global) -> Result<Self, CliError> {
         let name = display_name(file).to_owned();
-        let (text, encrypted) = crypt::read(file, global)?;
+        let (text, encrypted) = encryption::read(file, global)?;
         let failed = |error: CliError| error.context(format!("cannot read the machine config `{name}`"));
         let config = MachineConfig::parse(text.expose()).map_err(|error| failed(error.into()))?;
         if !config.has_machine() && config.registry_trees().is_empty() {
-            return Err(CliError::new(exit::INVALID, format!("`{name}` is no Talos machine config")).help(
-                "it has neither `machine:` nor a registry document; `talmirror import` reads other files",
-            ));
+            return Err(CliError::new(exit::INVALID, format!("`{name}` is not a Talos machine config"))
+                .help(
+                    "it has neither `machine:` nor a registry document; `talmirror import` reads other files",
+                ));
         }
         Ok(Self { name, text, config, encrypted })
     }
@@ -44,7 +44,7 @@ impl ConfigFile {
 
 /// Reads what a machine config says about registries, for a patch against it.
 pub(super) fn read(file: &str, global: &Global) -> Result<Current, CliError> {
-    let file = ConfigFile::read(file, global)?;
+    let file = MachineConfigFile::read(file, global)?;
     Ok(Current {
         documents: file.config.documents(),
         legacy: file.config.legacy_tree(),

@@ -6,17 +6,17 @@ use std::path::Path;
 use jiff::Timestamp;
 use tokio::task::{JoinError, JoinSet};
 
-use super::args::{Global, TalosArgs};
-use super::crypt;
-use super::error::CliError;
-use super::exit;
-use super::load::{self, Loaded, directory_of};
-use super::ui::Ui;
+use super::args::{Global, NodeSelection, RoleName, TalosArgs, TargetArgs};
+use super::encryption;
+use super::input;
+use super::input::directory_of;
+use super::inventory::{self, Loaded};
 use crate::secret::Secret;
 use crate::talos::{
     Client, Config, Context, Endpoint, Issuer, NodeClient, Patience, SetupError, TalosError, Target, check,
     choose_proxy, find,
 };
+use crate::ui::{CliError, Ui, count, exit};
 
 /// A certificate that ends within this many hours is worth a warning.
 const SOON_HOURS: i64 = 7 * 24;
@@ -71,6 +71,40 @@ impl Session {
         Ok(session)
     }
 
+    /// Reads the talosconfig and finds the nodes that flags name.
+    pub(super) fn of(
+        ui: &mut Ui,
+        global: &Global,
+        args: &TalosArgs,
+        loaded: Option<&Loaded>,
+        which: &NodeSelection,
+    ) -> Result<Self, CliError> {
+        let mut session = Self::open(ui, global, args, loaded, selection(which, loaded)?)?;
+        session.narrow(loaded, which)?;
+        Ok(session)
+    }
+
+    /// Leaves out the nodes of another role, as far as the inventory says it, and those whose names do not fit.
+    fn narrow(&mut self, loaded: Option<&Loaded>, which: &NodeSelection) -> Result<(), CliError> {
+        if let Some(pattern) = &which.pattern {
+            self.nodes.retain(|node| pattern.is_match(&node.name));
+            if self.nodes.is_empty() {
+                return Err(CliError::usage(format!("no node's name fits `{pattern}`")));
+            }
+        }
+        let Some(role) = which.role.map(RoleName::role) else { return Ok(()) };
+        let known = |node: &LiveNode| loaded?.inventory.nodes.get(&node.name)?.role;
+        if let Some(node) = self.nodes.iter().find(|node| known(node).is_none()) {
+            return Err(CliError::usage(format!("the inventory does not say the role of `{}`", node.name))
+                .help(format!("write it down: nodes: {{{}: {{role: {}}}}}", node.name, role.as_str())));
+        }
+        self.nodes.retain(|node| known(node) == Some(role));
+        if self.nodes.is_empty() {
+            return Err(CliError::usage(format!("none of the nodes has the role {}", role.as_str())));
+        }
+        Ok(())
+    }
+
     /// Finds the nodes that are meant.
     pub(super) fn select(
         &mut self,
@@ -104,7 +138,7 @@ impl Session {
         endpoints.iter().try_for_each(|endpoint| check_proxy(context, endpoint))?;
         let proxy_url = context.proxy_url.clone();
         let proxy = Box::new(move |endpoint: &Endpoint| {
-            choose_proxy(proxy_url.as_deref(), &load::environment, endpoint).ok().flatten()
+            choose_proxy(proxy_url.as_deref(), &input::environment, endpoint).ok().flatten()
         });
         let patience =
             Patience { call: args.timeout, connect: args.timeout.min(Patience::default().connect) };
@@ -187,8 +221,21 @@ impl Session {
     }
 }
 
+/// Returns which nodes flags mean; a group has to be one of the inventory.
+fn selection<'a>(which: &'a NodeSelection, loaded: Option<&Loaded>) -> Result<Selection<'a>, CliError> {
+    let Some(group) = which.group.as_deref().filter(|group| !group.is_empty()) else {
+        return Ok(if which.nodes.is_empty() { Selection::All } else { Selection::Nodes(&which.nodes) });
+    };
+    let Some(loaded) = loaded else {
+        return Err(CliError::usage(format!("there is no inventory, and so no group `{group}`"))
+            .help("name the inventory with -f"));
+    };
+    loaded.target(&TargetArgs { node: None, group: Some(group.to_owned()) })?;
+    Ok(Selection::Group(group))
+}
+
 impl Drop for Session {
-    /// Leaves a name that is still being looked up alone: that knows no deadline, and nobody waits for it any more.
+    /// Leaves a name that is still being looked up alone: the lookup has no deadline, and nothing waits for it any more.
     fn drop(&mut self) {
         if let Some(runtime) = self.runtime.take() {
             runtime.shutdown_background();
@@ -228,7 +275,7 @@ pub(super) fn inventory_if_any(ui: &mut Ui, global: &Global) -> Result<Option<Lo
     if global.inventory == "mirrors.yaml" && !Path::new(&global.inventory).exists() {
         return Ok(None);
     }
-    load::load_structure(ui, global).map(Some)
+    inventory::load_structure(ui, global).map(Some)
 }
 
 /// Finds and reads the talosconfig, decrypted where it is encrypted; returns its name and text.
@@ -243,7 +290,7 @@ fn talosconfig(
     } else {
         let project = loaded.and_then(|loaded| loaded.inventory.talos.talosconfig.as_deref());
         let project = project.map(|path| directory_of(&global.inventory).join(path));
-        let found = find(&load::environment, std::env::home_dir().as_deref(), project.as_deref());
+        let found = find(&input::environment, std::env::home_dir().as_deref(), project.as_deref());
         let found = found.map_err(|error| {
             CliError::from_error(exit::INVALID, error).help("name one with --talosconfig or TALOSCONFIG")
         })?;
@@ -253,8 +300,8 @@ fn talosconfig(
         }
         found.path.display().to_string()
     };
-    let (text, _) = crypt::read(&file, global)?;
-    Ok((load::display_name(&file).to_owned(), text))
+    let (text, _) = encryption::read(&file, global)?;
+    Ok((input::display_name(&file).to_owned(), text))
 }
 
 fn unusable(error: crate::talos::ConfigError, file: &str) -> CliError {
@@ -282,7 +329,7 @@ fn check_certificate(ui: &mut Ui, name: &str, context: &Context) -> Result<(), C
     let hours = certificate.expires.duration_since(now).as_hours();
     if hours < SOON_HOURS {
         let (number, noun) = if hours < 48 { (hours, "hour") } else { (hours / 24, "day") };
-        let left = load::count(usize::try_from(number).unwrap_or_default(), noun);
+        let left = count(usize::try_from(number).unwrap_or_default(), noun);
         ui.warn(
             &format!("the client certificate of context `{name}` expires in {left}"),
             Some("`talosctl config new` makes another"),
@@ -293,7 +340,7 @@ fn check_certificate(ui: &mut Ui, name: &str, context: &Context) -> Result<(), C
 
 /// Refuses a proxy that cannot be used, before anything is dialled.
 fn check_proxy(context: &Context, endpoint: &Endpoint) -> Result<(), CliError> {
-    let proxy = choose_proxy(context.proxy_url.as_deref(), &load::environment, endpoint);
+    let proxy = choose_proxy(context.proxy_url.as_deref(), &input::environment, endpoint);
     proxy.map(drop).map_err(|error| {
         CliError::from_error(exit::USAGE, error).help("NO_PROXY takes an address off the proxy")
     })

@@ -1,0 +1,57 @@
+//! Questions on the terminal: yes or no, secrets.
+
+#![expect(clippy::disallowed_methods, reason = "asks whether there is a terminal")]
+
+use std::io::IsTerminal;
+
+use dialoguer::{Confirm, Password};
+
+use super::error::CliError;
+use super::exit;
+use crate::secret::Secret;
+
+/// Whether questions can be asked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Asking {
+    /// There is a terminal to ask on.
+    Possible,
+    /// There is none, or nothing may be asked.
+    Impossible,
+}
+
+impl Asking {
+    /// Looks for a terminal to ask on.
+    pub(crate) fn here() -> Self {
+        let terminal = std::io::stdin().is_terminal() && std::io::stderr().is_terminal();
+        if terminal { Self::Possible } else { Self::Impossible }
+    }
+
+    /// Returns whether questions can be asked.
+    pub(crate) fn is_possible(self) -> bool {
+        self == Self::Possible
+    }
+}
+
+/// Asks whether to go on. Fails where the answer is no, or cannot be had; `untouched` says what then did not happen, such
+/// as `no node was touched`, and `help` which flags do without the question.
+pub(crate) fn confirm(asking: Asking, question: &str, untouched: &str, help: &str) -> Result<(), CliError> {
+    if !asking.is_possible() {
+        return Err(CliError::usage(format!("there is no terminal to ask on; {untouched}")).help(help));
+    }
+    match Confirm::new().with_prompt(question).default(false).interact() {
+        Ok(true) => Ok(()),
+        Ok(false) => Err(CliError::new(exit::STOPPED, untouched)),
+        Err(error) => Err(CliError::new(exit::INTERRUPTED, format!("{untouched}: {error}"))),
+    }
+}
+
+/// Asks for a secret that exists, such as a passphrase.
+pub(crate) fn password(prompt: &str) -> Result<Secret<String>, dialoguer::Error> {
+    Password::new().with_prompt(prompt).interact().map(Secret::new)
+}
+
+/// Asks for a secret that is made up now: twice, until both are the same.
+pub(crate) fn new_password(prompt: &str) -> Result<Secret<String>, dialoguer::Error> {
+    let password = Password::new().with_prompt(prompt).with_confirmation("Again", "they differ");
+    password.interact().map(Secret::new)
+}
