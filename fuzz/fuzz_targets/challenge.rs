@@ -2,7 +2,7 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use talmirror::oci::{Challenge, Reach, check_realm};
+use talmirror::oci::{Challenge, AddressPolicy, check_realm};
 
 fuzz_target!(|header: &str| {
     let registry = "https://registry-1.docker.io".parse().expect("a URL");
@@ -11,9 +11,9 @@ fuzz_target!(|header: &str| {
         assert!(!printed.contains(['\r', '\n']));
         assert!(Challenge::parse_all(&printed).len() <= 1);
         if let Challenge::Bearer(bearer) = challenge
-            && let Ok(url) = check_realm(&bearer.realm, &registry, Reach::Public, &[])
+            && let Ok(url) = check_realm(&bearer.realm, &registry, AddressPolicy::Public, &[])
         {
-            assert!(url.scheme() == "https" && Reach::Public.allows_host(&url));
+            assert!(url.scheme() == "https" && AddressPolicy::Public.allows_host(&url));
             assert!(url.host_str().is_some_and(|host| host.ends_with("docker.io")));
         }
     }

@@ -4,7 +4,7 @@ use serde_json::Value;
 use url::Url;
 
 use super::error::{HarborError, Refused};
-use crate::oci::{Answer, Http, Outgoing, Reach, RemoteError, basic};
+use crate::oci::{AddressPolicy, Answer, Http, Outgoing, RemoteError, basic};
 use crate::secret::{Redactor, Secret, without_userinfo};
 
 /// The largest answer that is read.
@@ -171,7 +171,7 @@ impl Harbor {
             headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
         }
         let outgoing = Outgoing { method, url, headers, form: body };
-        let sent = self.http.send(Reach::Anywhere, outgoing).await;
+        let sent = self.http.send(AddressPolicy::Anywhere, outgoing).await;
         sent.map_err(|source| HarborError::Request { doing: doing.to_owned(), source })
     }
 

@@ -1,4 +1,4 @@
-use crate::oci::{ClientError, Fault, HttpError, RemoteError};
+use crate::oci::{ClientError, HttpError, RemoteError, RequestError};
 
 /// Something that a Harbor was asked for and did not do.
 #[derive(Debug, thiserror::Error)]
@@ -120,9 +120,9 @@ impl HarborError {
         Some(match self {
             Self::Setup(_) => return None,
             Self::Url { .. } => "write it as https://HOST, without a path: container clients ask /v2/ of a host".to_owned(),
-            Self::Request { source, .. } => match &source.fault {
-                Fault::Tls(_) => "if Harbor has a CA of its own, name it in the mirror's `tls: {caFile: …}`".to_owned(),
-                fault => fault.help()?.to_owned(),
+            Self::Request { source, .. } => match &source.cause {
+                RequestError::Tls(_) => "if Harbor has a CA of its own, name it in the mirror's `tls: {caFile: …}`".to_owned(),
+                cause => cause.help()?.to_owned(),
             },
             Self::Answer { status: 301 | 302 | 307 | 308, location: Some(location), .. } => {
                 format!("it leads to {location}: write that host and scheme to the mirror's `url`")

@@ -3,53 +3,21 @@
 //!
 //! Both ends use the values: the cache that answers, and the client that asks.
 
-mod address;
-mod ask;
-mod auth_client;
-mod challenge;
 mod client;
-mod conditional;
-mod credential_file;
-mod credentials;
-mod digest;
-mod endpoint;
-mod error;
-mod fault;
-mod http_client;
-mod manifest;
-mod media;
-mod namespaces;
-mod range;
-mod ratelimit;
-mod realm;
-mod redirect;
-mod referrers;
-mod route;
-mod tags;
-mod token;
-mod token_client;
+mod protocol;
 
-pub use address::{Reach, is_public};
-pub use ask::{Ask, Login};
-pub use challenge::{Bearer, Challenge};
-pub use client::RegistryClient;
-pub use conditional::{etag, if_none_match, if_range};
-pub use credential_file::CredentialFile;
-pub use credentials::{Credential, Credentials, CredentialsError};
-pub use digest::{DigestMismatch, Hasher, Verifier, digest_of};
-pub use endpoint::{Endpoint, EndpointError};
-pub use error::{Code, Refusal, RemoteError};
-pub use fault::{ClientError, CredentialFault, Fault, FaultKind, Wait, Who};
-pub(crate) use http_client::Outgoing;
-pub use http_client::{Answer, Http, HttpError, HttpSettings, LookUp, Proxies, SystemNames, Timeouts};
-pub use manifest::{Content, Descriptor, MAX_MANIFEST_SIZE, Manifest, ManifestError};
-pub use media::{ACCEPT_MANIFESTS, Accept, ManifestKind, OCTET_STREAM, essence, passable};
-pub use namespaces::{Namespaces, Ns, Place, Shape};
-pub use range::{ContentRange, ContentRangeError, Range, Selection, Span, select};
-pub use ratelimit::{Quota, retry_after};
-pub use realm::{RealmRefused, check_realm};
-pub use redirect::{MAX_REDIRECTS, Pass, Redirect, RedirectRefused, follow};
-pub use referrers::filter_referrers;
-pub use route::{Method, Name, Object, Route, parse as parse_route};
-pub use tags::{MAX_TAGS_SIZE, TagPage, next_link, parse_tags, tag_page};
-pub use token::{Grant, Token, TokenError, TokenKey, TokenRequest, basic, scopes};
+pub(crate) use client::Outgoing;
+pub use client::{
+    AddressPolicy, Answer, AskedAs, ClientError, Credential, CredentialFile, CredentialFileError,
+    Credentials, CredentialsError, Endpoint, EndpointError, Grant, Http, HttpError, HttpSettings, Login,
+    LookUp, MAX_REDIRECTS, Pass, Proxies, RealmRefused, Redirect, RedirectRefused, RegistryClient,
+    RegistryRequest, RequestError, RequestErrorKind, SystemNames, Timeouts, Token, TokenError, TokenKey,
+    TokenRequest, Wait, basic, check_realm, follow, is_public, scopes,
+};
+pub use protocol::{
+    ACCEPT_MANIFESTS, Accept, Bearer, Challenge, Code, Content, ContentRange, ContentRangeError, Descriptor,
+    DigestMismatch, Hasher, MAX_MANIFEST_SIZE, MAX_TAGS_SIZE, Manifest, ManifestError, ManifestKind, Method,
+    Name, Namespaces, Ns, OCTET_STREAM, Object, Place, Quota, Range, Refusal, RemoteError, Route, Selection,
+    Shape, Span, TagPage, Verifier, digest_of, essence, etag, filter_referrers, if_none_match, if_range,
+    next_link, parse_route, parse_tags, passable, retry_after, select, tag_page,
+};

@@ -48,7 +48,7 @@ impl Row {
 
     fn failure(&self) -> Option<(String, Option<&'static str>)> {
         let error = self.checked.outcome.as_ref().err()?;
-        Some((error.fault.to_string(), error.help()))
+        Some((error.cause.to_string(), error.help()))
     }
 
     fn json(&self) -> Value {

@@ -14,7 +14,7 @@ use super::upstream_client::locked;
 use crate::cache::BoxFuture;
 use crate::cache::flight::{Opened, Source, SourceError};
 use crate::image::{Digest, Repository};
-use crate::oci::{Answer, Ask, ContentRange, Fault, Method, Range};
+use crate::oci::{Answer, ContentRange, Method, Range, RegistryRequest, RequestError};
 
 /// For how long an endpoint is not asked for a digest under which it gave other bytes.
 const QUARANTINE: Duration = Duration::from_mins(1);
@@ -93,7 +93,7 @@ impl BlobSource {
                             }
                             Err(error) => {
                                 tracing::debug!(registry = %chain.registry, %error, "a transfer broke off");
-                                Err(SourceError::Broken(error.fault.reason().to_owned()))
+                                Err(SourceError::Broken(error.cause.reason().to_owned()))
                             }
                         }
                     });
@@ -115,7 +115,7 @@ impl BlobSource {
     /// Asks one endpoint; returns the answer, where its body begins, and how long the blob is.
     async fn open_at(&self, endpoint: usize, from: u64) -> Result<(Answer, u64, Option<u64>), Failed> {
         let what = format!("blobs/{}", self.digest);
-        let mut ask = Ask::new(Method::Get, &self.repository, &what);
+        let mut ask = RegistryRequest::new(Method::Get, &self.repository, &what);
         let known = locked(&self.known).total;
         if from > 0 {
             let etag = locked(&self.known).etags.get(&endpoint).cloned();
@@ -132,7 +132,7 @@ impl BlobSource {
         match begins(&answer, from, known) {
             Ok((starts_at, total)) => Ok((answer, starts_at, total)),
             Err(what) => {
-                let failed = Failed::Asked(answer.fault(Fault::Answer(what)));
+                let failed = Failed::Asked(answer.failed(RequestError::Answer(what)));
                 self.chain.log(endpoint, &failed);
                 Err(failed)
             }

@@ -13,7 +13,7 @@ use super::circuit::{Admission, Circuit, Pause, Sign};
 use super::error::{Failed, UpstreamError, together};
 use crate::cache::server::{self, Metrics, UpstreamResult};
 use crate::image::RegistryHost;
-use crate::oci::{Answer, Ask, Fault, FaultKind, Quota, RegistryClient};
+use crate::oci::{Answer, Quota, RegistryClient, RegistryRequest, RequestError, RequestErrorKind};
 
 /// How many requests of an upstream may be under way that are no blobs.
 const REQUESTS: usize = 64;
@@ -110,7 +110,7 @@ impl Chain {
     /// Asks one endpoint after the other until one answers with what passes `check`, and reads the answer whole.
     pub(super) async fn ask(
         &self,
-        ask: &Ask<'_>,
+        ask: &RegistryRequest<'_>,
         counted: Counted,
         limit: usize,
         check: &(dyn Fn(&Reply) -> Result<(), Unfit> + Send + Sync),
@@ -129,7 +129,7 @@ impl Chain {
     pub(super) async fn ask_one(
         &self,
         endpoint: usize,
-        ask: &Ask<'_>,
+        ask: &RegistryRequest<'_>,
         counted: Counted,
         limit: usize,
         check: &(dyn Fn(&Reply) -> Result<(), Unfit> + Send + Sync),
@@ -140,7 +140,7 @@ impl Chain {
         let fit = |reply: &Reply| {
             check(reply).map_err(|unfit| match unfit {
                 Unfit::Mismatch(what) => Failed::Mismatch(what),
-                Unfit::Nonsense(what) => Failed::Asked(self.said_at(endpoint, Fault::Answer(what))),
+                Unfit::Nonsense(what) => Failed::Asked(self.said_at(endpoint, RequestError::Answer(what))),
             })
         };
         let headers = answer.headers().clone();
@@ -156,16 +156,16 @@ impl Chain {
         result
     }
 
-    fn said_at(&self, endpoint: usize, fault: Fault) -> crate::oci::ClientError {
+    fn said_at(&self, endpoint: usize, cause: RequestError) -> crate::oci::ClientError {
         let url = self.endpoints.get(endpoint).map(|member| member.client.endpoint().to_string());
-        crate::oci::ClientError { url: url.unwrap_or_default(), fault }
+        crate::oci::ClientError { url: url.unwrap_or_default(), cause }
     }
 
     /// Sends a request to an endpoint that is well, and waits for the header of its answer.
     pub(super) async fn answer(
         &self,
         endpoint: usize,
-        ask: &Ask<'_>,
+        ask: &RegistryRequest<'_>,
         counted: Counted,
     ) -> Result<Answer, Failed> {
         let Some(member) = self.endpoints.get(endpoint) else { return Err(Failed::Busy) };
@@ -181,9 +181,9 @@ impl Chain {
         }
         let attempt = Attempt { chain: self, member, begun: Instant::now(), noted: false };
         let answer = member.client.send(ask).await;
-        let result = answer.as_ref().map_or_else(|error| result(error.fault.kind()), |_| UpstreamResult::Ok);
+        let result = answer.as_ref().map_or_else(|error| result(error.cause.kind()), |_| UpstreamResult::Ok);
         self.metrics.upstream(self.registry.as_str(), result, attempt.begun.elapsed());
-        attempt.note(answer.as_ref().map_or_else(|error| sign(&error.fault), |_| Sign::Good));
+        attempt.note(answer.as_ref().map_or_else(|error| sign(&error.cause), |_| Sign::Good));
         match answer {
             Ok(answer) => {
                 self.note_quota(member, &answer);
@@ -265,11 +265,14 @@ impl Chain {
     pub(super) fn log(&self, endpoint: usize, failed: &Failed) {
         let registry = &self.registry;
         match failed {
-            Failed::Asked(error) => match error.fault.kind() {
-                FaultKind::NotFound | FaultKind::Denied => {
+            Failed::Asked(error) => match error.cause.kind() {
+                RequestErrorKind::NotFound | RequestErrorKind::Denied => {
                     tracing::debug!(%registry, %error, "upstream does not give it");
                 }
-                FaultKind::TooMany | FaultKind::Down | FaultKind::Failing | FaultKind::Setup => {
+                RequestErrorKind::TooMany
+                | RequestErrorKind::Down
+                | RequestErrorKind::Failing
+                | RequestErrorKind::Setup => {
                     let help = error.help().unwrap_or_default();
                     tracing::warn!(%registry, %error, help, "upstream failed");
                 }
@@ -328,27 +331,32 @@ fn chance() -> f64 {
 }
 
 /// Returns what a fault says about the endpoint.
-fn sign(fault: &Fault) -> Sign {
-    match fault {
-        Fault::TooMany(pause) => Sign::TooMany(*pause),
-        Fault::Status { status: 500.., .. } | Fault::Broken(_) => Sign::Failing,
-        Fault::Status { .. } | Fault::NotFound(_) | Fault::Denied { .. } => Sign::Good,
-        Fault::Resolve { .. } | Fault::Connect(_) | Fault::Tls(_) | Fault::TimedOut { .. } => Sign::Down,
-        Fault::PrivateAddress(_)
-        | Fault::Redirect(_)
-        | Fault::Realm(_)
-        | Fault::Token(_)
-        | Fault::Answer(_)
-        | Fault::TooLarge(_)
-        | Fault::Credentials { .. } => Sign::None,
+fn sign(error: &RequestError) -> Sign {
+    match error {
+        RequestError::TooMany(pause) => Sign::TooMany(*pause),
+        RequestError::Status { status: 500.., .. } | RequestError::Broken(_) => Sign::Failing,
+        RequestError::Status { .. } | RequestError::NotFound(_) | RequestError::Denied { .. } => Sign::Good,
+        RequestError::Resolve { .. }
+        | RequestError::Connect(_)
+        | RequestError::Tls(_)
+        | RequestError::TimedOut { .. } => Sign::Down,
+        RequestError::PrivateAddress(_)
+        | RequestError::Redirect(_)
+        | RequestError::Realm(_)
+        | RequestError::Token(_)
+        | RequestError::Answer(_)
+        | RequestError::TooLarge(_)
+        | RequestError::Credentials { .. } => Sign::None,
     }
 }
 
-fn result(kind: FaultKind) -> UpstreamResult {
+fn result(kind: RequestErrorKind) -> UpstreamResult {
     match kind {
-        FaultKind::NotFound => UpstreamResult::NotFound,
-        FaultKind::Denied => UpstreamResult::Denied,
-        FaultKind::TooMany => UpstreamResult::TooMany,
-        FaultKind::Down | FaultKind::Failing | FaultKind::Setup => UpstreamResult::Unavailable,
+        RequestErrorKind::NotFound => UpstreamResult::NotFound,
+        RequestErrorKind::Denied => UpstreamResult::Denied,
+        RequestErrorKind::TooMany => UpstreamResult::TooMany,
+        RequestErrorKind::Down | RequestErrorKind::Failing | RequestErrorKind::Setup => {
+            UpstreamResult::Unavailable
+        }
     }
 }

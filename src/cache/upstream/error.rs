@@ -2,7 +2,7 @@ use std::time::Duration;
 
 use super::circuit::Pause;
 use crate::cache::flight::SourceError;
-use crate::oci::{ClientError, Fault, FaultKind};
+use crate::oci::{ClientError, RequestError, RequestErrorKind};
 
 /// Why an upstream registry did not give what was asked for, after all of its endpoints were asked that could be.
 ///
@@ -90,12 +90,14 @@ pub(super) fn together(failed: &[Failed]) -> UpstreamError {
         }
         Some(Failed::Paused(Pause::TooMany, _)) => UpstreamError::TooMany { retry_after: soonest(failed) },
         Some(Failed::Paused(pause, _)) => UpstreamError::Unavailable { what: pause.as_str().to_owned() },
-        Some(Failed::Asked(error)) => match error.fault.kind() {
-            FaultKind::NotFound => UpstreamError::NotFound,
-            FaultKind::Denied => UpstreamError::Denied { hint: error.help().unwrap_or_default().to_owned() },
-            FaultKind::TooMany => UpstreamError::TooMany { retry_after: soonest(failed) },
-            FaultKind::Down | FaultKind::Failing | FaultKind::Setup => {
-                UpstreamError::Unavailable { what: error.fault.reason().to_owned() }
+        Some(Failed::Asked(error)) => match error.cause.kind() {
+            RequestErrorKind::NotFound => UpstreamError::NotFound,
+            RequestErrorKind::Denied => {
+                UpstreamError::Denied { hint: error.help().unwrap_or_default().to_owned() }
+            }
+            RequestErrorKind::TooMany => UpstreamError::TooMany { retry_after: soonest(failed) },
+            RequestErrorKind::Down | RequestErrorKind::Failing | RequestErrorKind::Setup => {
+                UpstreamError::Unavailable { what: error.cause.reason().to_owned() }
             }
         },
     }
@@ -103,12 +105,12 @@ pub(super) fn together(failed: &[Failed]) -> UpstreamError {
 
 fn rank(failed: &Failed) -> u8 {
     match failed {
-        Failed::Asked(error) => match error.fault.kind() {
-            FaultKind::NotFound => 0,
-            FaultKind::Denied => 1,
-            FaultKind::Setup => 3,
-            FaultKind::Down | FaultKind::Failing => 4,
-            FaultKind::TooMany => 5,
+        Failed::Asked(error) => match error.cause.kind() {
+            RequestErrorKind::NotFound => 0,
+            RequestErrorKind::Denied => 1,
+            RequestErrorKind::Setup => 3,
+            RequestErrorKind::Down | RequestErrorKind::Failing => 4,
+            RequestErrorKind::TooMany => 5,
         },
         Failed::Mismatch(_) => 2,
         Failed::Busy => 4,
@@ -121,7 +123,7 @@ fn rank(failed: &Failed) -> u8 {
 fn soonest(failed: &[Failed]) -> Option<Duration> {
     let pauses = failed.iter().filter_map(|failed| match failed {
         Failed::Paused(Pause::TooMany, left) => Some(*left),
-        Failed::Asked(ClientError { fault: Fault::TooMany(pause), .. }) => *pause,
+        Failed::Asked(ClientError { cause: RequestError::TooMany(pause), .. }) => *pause,
         Failed::Asked(_) | Failed::Mismatch(_) | Failed::Paused(..) | Failed::Busy => None,
     });
     pauses.min()
@@ -130,18 +132,20 @@ fn soonest(failed: &[Failed]) -> Option<Duration> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::oci::Who;
+    use crate::oci::AskedAs;
 
-    fn asked(fault: Fault) -> Failed {
-        Failed::Asked(ClientError { url: "https://h.example/v2/".into(), fault })
+    fn asked(cause: RequestError) -> Failed {
+        Failed::Asked(ClientError { url: "https://h.example/v2/".into(), cause })
     }
 
     #[test]
     fn nothing_is_missing_unless_everybody_says_so() {
-        let gone = || asked(Fault::NotFound(vec![]));
-        let denied = || asked(Fault::Denied { who: Who::Anonymous, status: 401, said: vec![] });
-        let down = || asked(Fault::Connect("refused".into()));
-        let busy = |seconds| asked(Fault::TooMany(Some(Duration::from_secs(seconds))));
+        let gone = || asked(RequestError::NotFound(vec![]));
+        let denied = || {
+            asked(RequestError::Denied { asked_as: AskedAs::Anonymous, status: 401, remote_errors: vec![] })
+        };
+        let down = || asked(RequestError::Connect("refused".into()));
+        let busy = |seconds| asked(RequestError::TooMany(Some(Duration::from_secs(seconds))));
         let paused = |pause| Failed::Paused(pause, Duration::from_secs(3));
         for (failed, want) in [
             (vec![gone(), gone()], "it is not there"),

@@ -8,7 +8,8 @@ use super::error::{Failed, UpstreamError};
 use super::upstream_client::Upstream;
 use crate::image::{Digest, Repository};
 use crate::oci::{
-    Ask, ClientError, Fault, MAX_MANIFEST_SIZE, MAX_TAGS_SIZE, ManifestKind, Method, next_link, parse_tags,
+    ClientError, MAX_MANIFEST_SIZE, MAX_TAGS_SIZE, ManifestKind, Method, RegistryRequest, RequestError,
+    next_link, parse_tags,
 };
 
 /// How many pages of a list are read.
@@ -64,7 +65,7 @@ impl Upstream {
         limit: usize,
         check: &(dyn Fn(&Reply) -> Result<(), Unfit> + Send + Sync),
     ) -> Result<Vec<Bytes>, Vec<Failed>> {
-        let mut ask = Ask::new(Method::Get, repository, what);
+        let mut ask = RegistryRequest::new(Method::Get, repository, what);
         ask.accept = accept;
         let mut reply = self.chain.ask(&ask, Counted::No, limit, check).await?;
         let (mut pages, mut size) = (Vec::new(), 0);
@@ -82,8 +83,13 @@ impl Upstream {
 
 /// Returns whether an endpoint does not know what it was asked for, rather than failing.
 fn is_unknown(failed: &Failed) -> bool {
-    let Failed::Asked(ClientError { fault, .. }) = failed else { return false };
-    matches!(fault, Fault::NotFound(_) | Fault::Status { status: 400..=499 | 501, .. } | Fault::Answer(_))
+    let Failed::Asked(ClientError { cause, .. }) = failed else { return false };
+    matches!(
+        cause,
+        RequestError::NotFound(_)
+            | RequestError::Status { status: 400..=499 | 501, .. }
+            | RequestError::Answer(_)
+    )
 }
 
 /// Returns the query of the next page's URL, which is all that counts of it: the path is the same, and another host

@@ -17,8 +17,9 @@ use crate::cache::flight::Source;
 use crate::cache::server::Metrics;
 use crate::image::{Digest, RegistryHost, Repository, Tag, TagOrDigest};
 use crate::oci::{
-    ACCEPT_MANIFESTS, Answer, Ask, ClientError, ContentRange, CredentialFile, Endpoint, EndpointError, Fault,
-    FaultKind, Http, Login, MAX_MANIFEST_SIZE, Method, Range, Reach, RegistryClient,
+    ACCEPT_MANIFESTS, AddressPolicy, Answer, ClientError, ContentRange, CredentialFile, Endpoint,
+    EndpointError, Http, Login, MAX_MANIFEST_SIZE, Method, Range, RegistryClient, RegistryRequest,
+    RequestError, RequestErrorKind,
 };
 
 /// The digest that a registry says that its answer has.
@@ -60,7 +61,7 @@ impl Upstream {
         metrics: Arc<Metrics>,
         bodies: usize,
     ) -> Result<Self, EndpointError> {
-        let reach = if config.private { Reach::Anywhere } else { Reach::Public };
+        let reach = if config.private { AddressPolicy::Anywhere } else { AddressPolicy::Public };
         let credentials = config.credentials.as_ref().map(|path| Arc::new(CredentialFile::new(path)));
         let only = config.endpoints.len() == 1;
         let clients = config.endpoints.iter().map(|url| {
@@ -101,7 +102,7 @@ impl Upstream {
     /// A registry that does not say it with HEAD is asked for the manifest, whose digest is computed.
     pub async fn resolve(&self, repository: &Repository, tag: &Tag) -> Result<Digest, UpstreamError> {
         let what = format!("manifests/{tag}");
-        let ask = Ask::new(Method::Head, repository, &what).accepting(ACCEPT_MANIFESTS);
+        let ask = RegistryRequest::new(Method::Head, repository, &what).accepting(ACCEPT_MANIFESTS);
         let digest = match self.chain.ask(&ask, Counted::No, MAX_MANIFEST_SIZE, &|_| Ok(())).await {
             Ok(reply) => announced(&reply),
             Err(failed) if failed.iter().any(head_refused) => None,
@@ -123,7 +124,7 @@ impl Upstream {
     /// Returns whether a repository has a manifest, as an error if it has not.
     pub async fn has_manifest(&self, repository: &Repository, digest: &Digest) -> Result<(), UpstreamError> {
         let what = format!("manifests/{digest}");
-        let ask = Ask::new(Method::Head, repository, &what).accepting(ACCEPT_MANIFESTS);
+        let ask = RegistryRequest::new(Method::Head, repository, &what).accepting(ACCEPT_MANIFESTS);
         match self.chain.ask(&ask, Counted::No, MAX_MANIFEST_SIZE, &|_| Ok(())).await {
             Ok(_) => Ok(()),
             // Another region may have it under the tag that it came from.
@@ -188,7 +189,7 @@ impl Upstream {
             Err(wrong @ Wrong::Digest(_)) => Err(Unfit::Mismatch(wrong.to_string())),
             Err(wrong @ Wrong::Content(_)) => Err(Unfit::Nonsense(wrong.to_string())),
         };
-        let ask = Ask::new(Method::Get, repository, &what).accepting(accept);
+        let ask = RegistryRequest::new(Method::Get, repository, &what).accepting(accept);
         let reply = self.chain.ask(&ask, Counted::Yes, MAX_MANIFEST_SIZE, &check).await?;
         let fetched = judged(&reply).map_err(|wrong| vec![Failed::Mismatch(wrong.to_string())])?;
         if let (TagOrDigest::Tag(tag), Some(digest)) = (reference, fetched.digest) {
@@ -203,8 +204,8 @@ impl Upstream {
     /// those are asked for the first byte.
     pub async fn blob_size(&self, repository: &Repository, digest: &Digest) -> Result<u64, UpstreamError> {
         let what = format!("blobs/{digest}");
-        let head = Ask::new(Method::Head, repository, &what);
-        let byte = Ask::new(Method::Get, repository, &what).part(Range::Between(0, 0), None);
+        let head = RegistryRequest::new(Method::Head, repository, &what);
+        let byte = RegistryRequest::new(Method::Get, repository, &what).part(Range::Between(0, 0), None);
         let mut failed = Vec::new();
         for endpoint in 0..self.chain.len() {
             match self.chain.answer(endpoint, &head, Counted::No).await {
@@ -223,7 +224,7 @@ impl Upstream {
                 Ok(answer) => match size_of(&answer) {
                     Some(size) => return Ok(size),
                     None => failed.push(Failed::Asked(
-                        answer.fault(Fault::Answer("it does not say how large it is".to_owned())),
+                        answer.failed(RequestError::Answer("it does not say how large it is".to_owned())),
                     )),
                 },
                 Err(error) => failed.push(error),
@@ -278,11 +279,14 @@ fn size_of(answer: &Answer) -> Option<u64> {
 
 /// Returns whether an endpoint did not like HEAD.
 fn head_refused(failed: &Failed) -> bool {
-    matches!(failed, Failed::Asked(ClientError { fault: Fault::Status { status: 400..=499 | 501, .. }, .. }))
+    matches!(
+        failed,
+        Failed::Asked(ClientError { cause: RequestError::Status { status: 400..=499 | 501, .. }, .. })
+    )
 }
 
 fn is_absent(failed: &Failed) -> bool {
-    matches!(failed, Failed::Asked(error) if error.fault.kind() == FaultKind::NotFound)
+    matches!(failed, Failed::Asked(error) if error.cause.kind() == RequestErrorKind::NotFound)
 }
 
 /// Returns whether every endpoint was asked and does not have it.

@@ -427,7 +427,7 @@ async fn nothing_private_is_dialled() {
     let checked = moved.check().await;
     let error = checked[0].outcome.as_ref().unwrap_err();
     assert!(
-        error.to_string().ends_with("`registry.test (127.0.0.1)` is a private address, and is not dialled")
+        error.to_string().ends_with("`registry.test (127.0.0.1)` is a private address, and is not contacted")
     );
     assert_eq!(error.help(), Some("if it is in your own network, mark it `private: true`"));
     // With plain http it is meant as it is written.
@@ -528,7 +528,7 @@ async fn manifests_that_are_others_than_they_should_be() {
         assert_eq!(both.manifest(&a, &reference, None).await.unwrap().bytes, image.manifest);
     }
     let (page, large) = ("<html>log in</html>".to_owned(), "x".repeat(4 * 1024 * 1024 + 1));
-    for (body, want) in [(page, "its answer makes no sense"), (large, "its answer makes no sense")] {
+    for (body, want) in [(page, "its answer is malformed"), (large, "its answer is malformed")] {
         wrong.heal();
         wrong.always("/manifests/", Act::Answer { status: 200, headers: vec![], body });
         let error = alone.manifest(&a, &by_tag("1"), None).await.unwrap_err();
@@ -782,7 +782,7 @@ async fn parts_that_do_not_fit_are_not_taken() {
         fake.always("/blobs/", Act::Without("Content-Range"));
         fake.always("/blobs/", Act::With("Content-Range", range.to_owned()));
         let error = source.open(500).await.unwrap_err();
-        assert_eq!(error, SourceError::Unavailable("its answer makes no sense".to_owned()), "{range}");
+        assert_eq!(error, SourceError::Unavailable("its answer is malformed".to_owned()), "{range}");
     }
     fake.heal();
     fake.blob_as(&blob, noise(999, 6));
@@ -954,15 +954,14 @@ async fn a_check_says_what_is_wrong() {
     assert_eq!(outcome(with_credentials(&fake, &path)).await, Ok(Login::Credentials));
     let at = |path: &str| format!("{}{path}", fake.url());
     let help = Some("check the name; a private one takes `credentials`");
-    let want =
-        format!("{}: it is not for everybody, or not there (401): UNAUTHORIZED unauthorized", at("/v2/"));
+    let want = format!("{}: it is not public, or not there (401): UNAUTHORIZED unauthorized", at("/v2/"));
     assert_eq!(outcome(anonymous()).await, Err((want, help)));
     let path = credentials(&place, "reg.example", r#"{"username":"u","password":"s3cr3t-q"}"#);
     let help = Some("log in again and renew the file of credentials");
-    let want = format!("{}: it does not take the credentials (401): UNAUTHORIZED unauthorized", at("/v2/"));
+    let want = format!("{}: it rejects the credentials (401): UNAUTHORIZED unauthorized", at("/v2/"));
     assert_eq!(outcome(with_credentials(&fake, &path)).await, Err((want, help)));
     fake.auth(Auth::Bearer(Bearer { user, ..Bearer::default() }));
-    let want = format!("{}: it does not take the credentials (401): UNAUTHORIZED unauthorized", at("/token"));
+    let want = format!("{}: it rejects the credentials (401): UNAUTHORIZED unauthorized", at("/token"));
     assert_eq!(outcome(with_credentials(&fake, &path)).await, Err((want, help)));
     fake.auth(Auth::None);
     fake.always("/v2/", Act::error(404, "X"));

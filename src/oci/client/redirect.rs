@@ -1,6 +1,6 @@
 use url::Url;
 
-use super::address::Reach;
+use super::address_policy::AddressPolicy;
 
 /// How many redirects are followed one after another.
 pub const MAX_REDIRECTS: usize = 5;
@@ -8,7 +8,7 @@ pub const MAX_REDIRECTS: usize = 5;
 /// Where a redirect leads, and with what.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Redirect {
-    /// The next URL. Its query may hold a signature: it belongs into no log.
+    /// The next URL. Its query may hold a signature: it must not be logged.
     pub url: Url,
     /// Whether the credentials of the request go along.
     pub credentials: Pass,
@@ -35,7 +35,7 @@ pub enum RedirectRefused {
     /// It leads from https to http, or to something else altogether.
     #[error("the redirect leads to `{0}`, which is not https")]
     Scheme(String),
-    /// It leads to an address that is none of the internet.
+    /// It leads to an address that is not one of the internet.
     #[error("the redirect leads to the private address `{0}`")]
     Private(String),
 }
@@ -45,7 +45,7 @@ pub fn follow(
     from: &Url,
     location: Option<&str>,
     before: usize,
-    reach: Reach,
+    policy: AddressPolicy,
 ) -> Result<Redirect, RedirectRefused> {
     if before >= MAX_REDIRECTS {
         return Err(RedirectRefused::TooMany);
@@ -60,13 +60,13 @@ pub fn follow(
     if host.is_empty() {
         return Err(RedirectRefused::NoUrl);
     }
-    // A user name in a URL would become credentials of somebody else's choice.
+    // A user name in a URL would become credentials that the redirect chose.
     if url.set_username("").is_err() || url.set_password(None).is_err() {
         return Err(RedirectRefused::NoUrl);
     }
     url.set_fragment(None);
     let same = from.origin() == url.origin();
-    if !same && !reach.allows_host(&url) {
+    if !same && !policy.allows_host(&url) {
         return Err(RedirectRefused::Private(host));
     }
     Ok(Redirect { url, credentials: if same { Pass::Keep } else { Pass::Strip } })
@@ -114,11 +114,18 @@ mod tests {
             ("https://gcr.io/v2/a", "https://", Err(RedirectRefused::NoUrl)),
             ("https://gcr.io/v2/a", "", Err(RedirectRefused::NoUrl)),
         ] {
-            assert_eq!(follow(&from.parse().unwrap(), Some(location), 0, Reach::Public), want, "{location}");
+            assert_eq!(
+                follow(&from.parse().unwrap(), Some(location), 0, AddressPolicy::Public),
+                want,
+                "{location}"
+            );
         }
         let from: Url = "https://h.example/".parse().unwrap();
-        assert_eq!(follow(&from, Some("/x"), MAX_REDIRECTS, Reach::Public), Err(RedirectRefused::TooMany));
-        assert_eq!(follow(&from, None, 0, Reach::Public), Err(RedirectRefused::NoUrl));
-        assert!(follow(&from, Some("https://10.0.0.1/"), 4, Reach::Anywhere).is_ok());
+        assert_eq!(
+            follow(&from, Some("/x"), MAX_REDIRECTS, AddressPolicy::Public),
+            Err(RedirectRefused::TooMany)
+        );
+        assert_eq!(follow(&from, None, 0, AddressPolicy::Public), Err(RedirectRefused::NoUrl));
+        assert!(follow(&from, Some("https://10.0.0.1/"), 4, AddressPolicy::Anywhere).is_ok());
     }
 }

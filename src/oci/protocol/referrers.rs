@@ -1,6 +1,6 @@
 use serde_json::Value;
 
-/// Returns an index of referrers with those of one artifact type only; [`None`] if it is no index.
+/// Returns an index of referrers with those of one artifact type only; [`None`] if it is not an index.
 ///
 /// What else the index says stays, so that a client sees the same list that the registry would have filtered
 /// (OCI distribution-spec 1.1, "Listing Referrers").

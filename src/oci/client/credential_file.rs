@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use super::credentials::{Credential, Credentials};
-use super::fault::{CredentialFault, Fault};
+use super::error::{CredentialFileError, RequestError};
 use crate::file::Stamp;
 use crate::secret::{Secret, read_limited};
 
@@ -39,20 +39,20 @@ impl CredentialFile {
 
     /// Returns the credential for the first of some hosts that has one.
     ///
-    /// A file that cannot be read any more, or makes no sense while somebody writes it, counts as it was before.
-    pub fn get(&self, hosts: &[String]) -> Result<Credential, Fault> {
-        let failed = |why| Fault::Credentials { path: self.path.clone(), why };
+    /// A file that cannot be read any more, or is malformed while it is being written, counts as it was before.
+    pub fn get(&self, hosts: &[String]) -> Result<Credential, RequestError> {
+        let failed = |why| RequestError::Credentials { path: self.path.clone(), why };
         let all = self.current().map_err(failed)?;
         hosts.iter().find_map(|host| all.get(host)).cloned().ok_or_else(|| {
             let mut found: Vec<&str> = all.hosts().collect();
             if found.is_empty() {
-                found.push("nobody");
+                found.push("no host");
             }
-            failed(CredentialFault::Missing { wanted: hosts.join(" or "), found: found.join(", ") })
+            failed(CredentialFileError::Missing { wanted: hosts.join(" or "), found: found.join(", ") })
         })
     }
 
-    fn current(&self) -> Result<Arc<Credentials>, CredentialFault> {
+    fn current(&self) -> Result<Arc<Credentials>, CredentialFileError> {
         let mut read = self.read.lock().unwrap_or_else(PoisonError::into_inner);
         match (self.read_again(read.known.as_ref()), read.known.clone()) {
             (Ok(Some((stamp, credentials))), _) => {
@@ -75,8 +75,8 @@ impl CredentialFile {
     fn read_again(
         &self,
         known: Option<&(Stamp, Arc<Credentials>)>,
-    ) -> Result<Option<(Stamp, Arc<Credentials>)>, CredentialFault> {
-        let unreadable = |error| CredentialFault::Unreadable(Arc::new(error));
+    ) -> Result<Option<(Stamp, Arc<Credentials>)>, CredentialFileError> {
+        let unreadable = |error| CredentialFileError::Unreadable(Arc::new(error));
         let file = File::open(&self.path).map_err(unreadable)?;
         let stamp = Stamp::of_file(&file).map_err(unreadable)?;
         if known.is_some_and(|(known, _)| *known == stamp) {

@@ -1,4 +1,4 @@
-#![expect(clippy::disallowed_methods, reason = "resolves names, within time limits")]
+#![expect(clippy::disallowed_methods, reason = "resolves names, within time limits; dates answers")]
 
 use std::collections::BTreeSet;
 use std::error::Error;
@@ -10,16 +10,17 @@ use std::time::Duration;
 use bytes::{Bytes, BytesMut};
 use futures_util::future::BoxFuture;
 use futures_util::stream::{self, BoxStream, StreamExt as _};
-use http::header::{HeaderMap, HeaderName};
+use http::header::{HeaderMap, HeaderName, RETRY_AFTER};
+use jiff::Timestamp;
 use reqwest::dns::{Addrs, Name, Resolve, Resolving};
 use reqwest::redirect::Policy;
 use rustls::pki_types::CertificateDer;
 use rustls::{ClientConfig, RootCertStore};
 use url::Url;
 
-use super::address::Reach;
-use super::error::RemoteError;
-use super::fault::{ClientError, Fault, Wait, shown};
+use super::address_policy::AddressPolicy;
+use super::error::{AskedAs, ClientError, RequestError, Wait, shown};
+use crate::oci::protocol::{RemoteError, retry_after};
 use crate::tls::crypto_provider;
 
 /// How long things may take. There is no limit on the whole of a transfer: layers are as large as they are.
@@ -68,7 +69,7 @@ pub enum Proxies {
     /// Through those that `HTTP_PROXY`, `HTTPS_PROXY`, `ALL_PROXY` and `NO_PROXY` name.
     ///
     /// The proxy resolves the names of what is asked then, so that addresses are checked only where they stand in a
-    /// URL: whoever runs a proxy keeps it from private addresses.
+    /// URL: the operator of a proxy keeps it from private addresses.
     FromEnvironment,
     /// Through none.
     None,
@@ -124,9 +125,9 @@ impl Http {
     /// Makes a client; reads the system's authorities and, if so set, the proxies of the environment.
     pub fn new(settings: &HttpSettings) -> Result<Self, HttpError> {
         let tls = tls(&settings.roots)?;
-        let client = |reach| {
+        let client = |policy| {
             let guard =
-                Guard { reach, names: Arc::clone(&settings.names), proxies: proxy_hosts(settings.proxies) };
+                Guard { policy, names: Arc::clone(&settings.names), proxies: proxy_hosts(settings.proxies) };
             let builder = reqwest::Client::builder()
                 .user_agent(concat!("talmirror/", env!("CARGO_PKG_VERSION")))
                 .tls_backend_preconfigured(tls.clone())
@@ -145,22 +146,22 @@ impl Http {
             builder.build().map_err(|error| HttpError(innermost(&error)))
         };
         Ok(Self {
-            public: client(Reach::Public)?,
-            anywhere: client(Reach::Anywhere)?,
+            public: client(AddressPolicy::Public)?,
+            anywhere: client(AddressPolicy::Anywhere)?,
             timeouts: settings.timeouts,
         })
     }
 
     /// Sends a request and waits for the header of the answer, whatever its status; redirects are not followed.
-    pub(crate) async fn send(&self, reach: Reach, request: Outgoing) -> Result<Answer, ClientError> {
+    pub(crate) async fn send(&self, policy: AddressPolicy, request: Outgoing) -> Result<Answer, ClientError> {
         let Outgoing { method, url, headers, form } = request;
         // A name is checked when it has been resolved; an address never is.
-        if !reach.allows_host(&url) {
-            return Err(Fault::PrivateAddress(url.host_str().unwrap_or_default().to_owned()).at(&url));
+        if !policy.allows_host(&url) {
+            return Err(RequestError::PrivateAddress(url.host_str().unwrap_or_default().to_owned()).at(&url));
         }
-        let client = match reach {
-            Reach::Public => &self.public,
-            Reach::Anywhere => &self.anywhere,
+        let client = match policy {
+            AddressPolicy::Public => &self.public,
+            AddressPolicy::Anywhere => &self.anywhere,
         };
         let limit = self.timeouts.header;
         let once = async || {
@@ -169,42 +170,46 @@ impl Http {
                 builder = builder.body(form.clone());
             }
             let sent = builder.send().await;
-            sent.map_err(|error| self.fault(&error, url.scheme() == "https"))
+            sent.map_err(|error| self.request_error(&error, url.scheme() == "https"))
         };
         let sent = async {
             match once().await {
                 // A server may close a connection that it has not used for a while just when it is used again.
-                Err(Fault::Broken(_)) if form.is_none() => once().await,
+                Err(RequestError::Broken(_)) if form.is_none() => once().await,
                 sent => sent,
             }
         };
         let sent = tokio::time::timeout(limit, sent).await;
-        match sent.unwrap_or(Err(Fault::TimedOut { waited: Wait::Header, after: limit })) {
-            Ok(response) => Ok(Answer { response, url, strayed: false, idle: self.timeouts.idle }),
-            Err(fault) => Err(fault.at(&url)),
+        match sent.unwrap_or(Err(RequestError::TimedOut { waited: Wait::Header, after: limit })) {
+            Ok(response) => Ok(Answer { response, url, left_origin: false, idle: self.timeouts.idle }),
+            Err(error) => Err(error.at(&url)),
         }
     }
 
     /// Returns what happened, in words without the URL.
-    fn fault(&self, error: &reqwest::Error, https: bool) -> Fault {
+    fn request_error(&self, error: &reqwest::Error, https: bool) -> RequestError {
         if let Some(refused) = find::<AddressRefused>(error) {
-            return Fault::PrivateAddress(refused.0.clone());
+            return RequestError::PrivateAddress(refused.0.clone());
         }
         if let Some(LookUpFailed { host, why }) = find::<LookUpFailed>(error) {
-            return Fault::Resolve { host: host.clone(), why: why.clone() };
+            return RequestError::Resolve { host: host.clone(), why: why.clone() };
         }
         if let Some(tls) = find::<rustls::Error>(error) {
-            return Fault::Tls(tls.to_string());
+            return RequestError::Tls(tls.to_string());
         }
         let closed = causes(error).into_iter().filter_map(|cause| cause.downcast_ref::<std::io::Error>());
         let closed = closed.map(std::io::Error::kind).any(|kind| kind == ErrorKind::UnexpectedEof);
         if error.is_connect() && closed && https {
-            return Fault::Tls("the connection was closed before there was an agreement".to_owned());
+            return RequestError::Tls("the connection was closed before there was an agreement".to_owned());
         }
         if error.is_connect() && error.is_timeout() {
-            return Fault::TimedOut { waited: Wait::Connection, after: self.timeouts.connect };
+            return RequestError::TimedOut { waited: Wait::Connection, after: self.timeouts.connect };
         }
-        if error.is_connect() { Fault::Connect(innermost(error)) } else { Fault::Broken(innermost(error)) }
+        if error.is_connect() {
+            RequestError::Connect(innermost(error))
+        } else {
+            RequestError::Broken(innermost(error))
+        }
     }
 }
 
@@ -223,7 +228,7 @@ pub struct Answer {
     response: reqwest::Response,
     url: Url,
     /// Whether a redirect led to another origin.
-    pub(super) strayed: bool,
+    pub(super) left_origin: bool,
     idle: Duration,
 }
 
@@ -255,8 +260,8 @@ impl Answer {
     }
 
     /// Returns an error at what was asked.
-    pub fn fault(&self, fault: Fault) -> ClientError {
-        fault.at(&self.url)
+    pub fn failed(&self, error: RequestError) -> ClientError {
+        error.at(&self.url)
     }
 
     /// Reads the body, if it is not larger than `limit`.
@@ -264,10 +269,10 @@ impl Answer {
         let announced = self.content_length().and_then(|length| usize::try_from(length).ok());
         let mut all = BytesMut::with_capacity(announced.unwrap_or(0).min(limit).min(64 * 1024));
         while let Some(chunk) =
-            next(&mut self.response, self.idle).await.map_err(|fault| fault.at(&self.url))?
+            next(&mut self.response, self.idle).await.map_err(|error| error.at(&self.url))?
         {
             if all.len() + chunk.len() > limit {
-                return Err(self.fault(Fault::TooLarge(limit)));
+                return Err(self.failed(RequestError::TooLarge(limit)));
             }
             all.extend_from_slice(&chunk);
         }
@@ -283,24 +288,47 @@ impl Answer {
             match next(&mut response, idle).await {
                 Ok(Some(chunk)) => Some((Ok(chunk), Some((response, url, idle)))),
                 Ok(None) => None,
-                Err(fault) => Some((Err(ClientError { url, fault }), None)),
+                Err(cause) => Some((Err(ClientError { url, cause }), None)),
             }
         })
         .boxed()
     }
 
-    /// Reads what an answer says that is no success; as far as it says anything, and not for long.
-    pub(super) async fn said(self) -> Vec<RemoteError> {
+    /// Returns the error that an answer is which is not a success.
+    pub(super) async fn into_error(self, asked_as: AskedAs) -> ClientError {
+        let (status, url, left_origin) = (self.status(), self.url.clone(), self.left_origin);
+        let pause = self.header(RETRY_AFTER).and_then(|pause| retry_after(pause, Timestamp::now()));
+        let error = match status {
+            404 => RequestError::NotFound(self.remote_errors().await),
+            // Where a redirect leads, our credentials are not known, so that they are not to blame.
+            401 | 403 if left_origin => {
+                RequestError::Status { status, remote_errors: self.remote_errors().await }
+            }
+            401 | 403 => RequestError::Denied { asked_as, status, remote_errors: self.remote_errors().await },
+            429 => RequestError::TooMany(pause),
+            503 if pause.is_some() => RequestError::TooMany(pause),
+            _ => RequestError::Status { status, remote_errors: self.remote_errors().await },
+        };
+        error.at(&url)
+    }
+
+    /// Reads a short body that is not needed: a connection whose body is left unread cannot be used again.
+    pub(super) async fn drain(self) {
+        let _ = self.remote_errors().await;
+    }
+
+    /// Reads what an answer says about its failure; as far as it says anything, and not for long.
+    pub(super) async fn remote_errors(self) -> Vec<RemoteError> {
         let read = tokio::time::timeout(Duration::from_secs(2), self.bytes(64 * 1024)).await;
         read.ok().and_then(Result::ok).map(|body| RemoteError::parse_all(&body)).unwrap_or_default()
     }
 }
 
-async fn next(response: &mut reqwest::Response, idle: Duration) -> Result<Option<Bytes>, Fault> {
+async fn next(response: &mut reqwest::Response, idle: Duration) -> Result<Option<Bytes>, RequestError> {
     match tokio::time::timeout(idle, response.chunk()).await {
         Ok(Ok(chunk)) => Ok(chunk),
-        Ok(Err(error)) => Err(Fault::Broken(innermost(&error))),
-        Err(_) => Err(Fault::TimedOut { waited: Wait::Body, after: idle }),
+        Ok(Err(error)) => Err(RequestError::Broken(innermost(&error))),
+        Err(_) => Err(RequestError::TimedOut { waited: Wait::Body, after: idle }),
     }
 }
 
@@ -339,12 +367,12 @@ fn proxy_hosts(proxies: Proxies) -> BTreeSet<String> {
 
 /// Resolves names, and gives only addresses that may be dialled. It is asked for every connection, since names move.
 struct Guard {
-    reach: Reach,
+    policy: AddressPolicy,
     names: Arc<dyn LookUp>,
     proxies: BTreeSet<String>,
 }
 
-/// All addresses of a name may not be dialled.
+/// No address of a name may be dialled.
 #[derive(Debug, thiserror::Error)]
 #[error("`{0}` is at a private address")]
 struct AddressRefused(String);
@@ -360,13 +388,13 @@ struct LookUpFailed {
 impl Resolve for Guard {
     fn resolve(&self, name: Name) -> Resolving {
         let host = name.as_str().to_ascii_lowercase();
-        let reach = if self.proxies.contains(&host) { Reach::Anywhere } else { self.reach };
+        let policy = if self.proxies.contains(&host) { AddressPolicy::Anywhere } else { self.policy };
         let looking = self.names.look_up(host.clone());
         Box::pin(async move {
             let failed = |why: String| LookUpFailed { host: host.clone(), why };
             let all = looking.await.map_err(|error| failed(error.to_string()))?;
             let good: Vec<SocketAddr> =
-                all.iter().filter(|ip| reach.allows(**ip)).map(|ip| SocketAddr::new(*ip, 0)).collect();
+                all.iter().filter(|ip| policy.allows(**ip)).map(|ip| SocketAddr::new(*ip, 0)).collect();
             match (good.is_empty(), all.first()) {
                 (false, _) => Ok(Box::new(good.into_iter()) as Addrs),
                 (true, Some(address)) => Err(AddressRefused(format!("{host} ({address})")).into()),

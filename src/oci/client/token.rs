@@ -7,8 +7,8 @@ use jiff::Timestamp;
 use serde::Deserialize;
 use url::Url;
 
-use super::challenge::Bearer;
 use crate::image::{RegistryHost, Repository};
+use crate::oci::protocol::Bearer;
 use crate::secret::Secret;
 
 /// How long a token lives that does not say so (distribution's token specification).
@@ -58,9 +58,9 @@ pub struct TokenKey {
 }
 
 impl TokenKey {
-    /// Makes a key; `credential` names whose token it is, `None` for nobody's.
+    /// Makes a key; `credential` names whose token it is, `None` for an anonymous one.
     ///
-    /// ghcr.io's tokens for nobody are not bound to a repository, so that one is enough for all.
+    /// ghcr.io's anonymous tokens are not bound to a repository, so that one is enough for all.
     pub fn new(challenge: &Bearer, scopes: &[String], credential: Option<&str>) -> Self {
         let shared = credential.is_none() && challenge.service.as_deref() == Some("ghcr.io");
         Self {
@@ -71,20 +71,20 @@ impl TokenKey {
         }
     }
 
-    /// Returns whether the token is nobody's.
+    /// Returns whether the token is anonymous.
     pub fn is_anonymous(&self) -> bool {
         self.credential.is_none()
     }
 }
 
-/// Who asks for a token.
+/// The account that asks for a token.
 #[derive(Clone, Copy, Debug)]
 pub enum Grant<'a> {
-    /// Nobody.
+    /// No account.
     Anonymous,
-    /// Somebody with a password.
+    /// An account with a password.
     Password(&'a str, &'a Secret<String>),
-    /// Somebody with an identity token, as `docker login` stores it for some registries.
+    /// An account with an identity token, as `docker login` stores it for some registries.
     Identity(&'a Secret<String>),
 }
 
@@ -148,14 +148,14 @@ pub enum TokenError {
     /// It is longer than any such answer is.
     #[error("the answer with the token is too large")]
     TooLarge,
-    /// It is no JSON of the right form. What it is instead may hold a secret and is not told.
+    /// It is not JSON of the right form. What it is instead may hold a secret and is not told.
     #[error("the answer with the token cannot be read")]
     Unreadable,
     /// It has neither `token` nor `access_token`.
     #[error("the answer has no token")]
     Missing,
     /// The token cannot stand in a header.
-    #[error("the token has characters that no token has")]
+    #[error("the token has characters that a token cannot have")]
     Characters,
 }
 
@@ -331,7 +331,7 @@ mod tests {
         assert_eq!(error("{}"), "the answer has no token");
         assert_eq!(error("<html>"), "the answer with the token cannot be read");
         assert_eq!(error(r#"{"token":7}"#), "the answer with the token cannot be read");
-        assert_eq!(error(r#"{"token":"a\r\nX: y"}"#), "the token has characters that no token has");
+        assert_eq!(error(r#"{"token":"a\r\nX: y"}"#), "the token has characters that a token cannot have");
         assert_eq!(
             error(&format!(r#"{{"token":"{}"}}"#, "x".repeat(LONGEST_TOKEN + 1))),
             "the answer with the token is too large"

@@ -33,7 +33,7 @@ pub enum Shape {
     Prefix,
     /// `/<registry>/v2/<name>/…`: containerd with a path but without `override_path`; Docker since 25.
     Before,
-    /// `/v2/<registry>/v2/<name>/…`: somebody forgot `overridePath`.
+    /// `/v2/<registry>/v2/<name>/…`: `overridePath` is missing.
     PrefixThenV2,
     /// `/v2/<name>/…`: Docker's `registry-mirrors`, which knows one registry only.
     Bare,
@@ -140,7 +140,7 @@ impl Namespaces {
     }
 }
 
-/// Returns the repository as its registry has it; what is no repository begins with the name of a registry.
+/// Returns the repository as its registry has it; what is not a repository begins with the name of a registry.
 fn on(registry: &RegistryHost, path: &str) -> Result<Repository, Refusal> {
     let repository: Repository = path.parse().map_err(|_| Refusal::NameUnknown(path.to_owned()))?;
     if registry.as_str() == DOCKER_HUB {

@@ -2,14 +2,14 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 /// What an upstream may lead to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Reach {
+pub enum AddressPolicy {
     /// Addresses of the internet only.
     Public,
     /// Any address: the operator says that this upstream is in a network of their own.
     Anywhere,
 }
 
-impl Reach {
+impl AddressPolicy {
     /// Returns whether an address may be dialled. To be asked after every resolution of a name, since names move.
     pub fn allows(self, address: IpAddr) -> bool {
         match self {
@@ -135,7 +135,7 @@ mod tests {
             "fec0::1",
         ] {
             assert!(!is_public(private.parse().unwrap()), "{private}");
-            assert!(Reach::Anywhere.allows(private.parse().unwrap()));
+            assert!(AddressPolicy::Anywhere.allows(private.parse().unwrap()));
         }
     }
 
@@ -153,8 +153,8 @@ mod tests {
             ("https://[::ffff:10.0.0.1]/x", false),
         ] {
             let url = url.parse().unwrap();
-            assert_eq!(Reach::Public.allows_host(&url), public, "{url}");
-            assert!(Reach::Anywhere.allows_host(&url));
+            assert_eq!(AddressPolicy::Public.allows_host(&url), public, "{url}");
+            assert!(AddressPolicy::Anywhere.allows_host(&url));
         }
     }
 }

@@ -5,8 +5,8 @@ use base64::alphabet::STANDARD as ALPHABET;
 use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
 use serde::Deserialize;
 
-use super::digest::digest_of;
 use crate::image::{Algorithm, is_docker_hub_alias};
+use crate::oci::protocol::digest_of;
 use crate::secret::Secret;
 
 /// Base64 with or without padding: tools write both.
@@ -53,11 +53,11 @@ impl Credential {
 #[derive(Clone, Debug, Default)]
 pub struct Credentials(BTreeMap<String, Credential>);
 
-/// Why a file of credentials is none. What stands in it is never told.
+/// Why a file of credentials cannot be read. What stands in it is never told.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum CredentialsError {
-    /// It is no JSON of the right form.
-    #[error("it is no dockerconfigjson: a JSON object with `auths`")]
+    /// It is not JSON of the right form.
+    #[error("it is not a valid dockerconfigjson: a JSON object with `auths`")]
     Unreadable,
     /// `auth` of a host is not the base64 of `user:password`.
     #[error("`auth` of `{0}` is not the base64 of user:password")]
@@ -194,8 +194,8 @@ mod tests {
     #[test]
     fn what_is_wrong_is_told_without_the_secret() {
         for (file, want) in [
-            ("", "it is no dockerconfigjson: a JSON object with `auths`"),
-            ("{}", "it is no dockerconfigjson: a JSON object with `auths`"),
+            ("", "it is not a valid dockerconfigjson: a JSON object with `auths`"),
+            ("{}", "it is not a valid dockerconfigjson: a JSON object with `auths`"),
             (r#"{"auths":{"h":{"auth":"hunter2"}}}"#, "`auth` of `h` is not the base64 of user:password"),
             (r#"{"auths":{"h":{"auth":"aHVudGVy"}}}"#, "`auth` of `h` is not the base64 of user:password"),
             (

@@ -59,11 +59,11 @@ pub enum Refusal {
     Method,
     /// The path is none of a registry's, or one that nothing here serves.
     NotServed,
-    /// The request makes no sense in another way, such as a parameter that is there twice.
+    /// The request is malformed in another way, such as a parameter that is there twice.
     Request(&'static str),
     /// The repository's name breaks the grammar.
     NameInvalid(String),
-    /// The digest is none, or of an algorithm that nobody knows.
+    /// The digest is malformed, or of an unknown algorithm.
     DigestInvalid(String),
     /// No upstream has this name.
     NameUnknown(String),
@@ -75,14 +75,14 @@ pub enum Refusal {
     Policy(String),
     /// The client has to say who it is.
     Unauthorized(Challenge),
-    /// Upstream does not let us.
+    /// Upstream denies access.
     UpstreamDenied {
         /// Which.
         registry: RegistryHost,
         /// What the operator can do about it.
         hint: String,
     },
-    /// Upstream wants fewer requests, and nothing older is at hand.
+    /// Upstream is rate-limited, and nothing older is at hand.
     UpstreamBusy {
         /// Which.
         registry: RegistryHost,
@@ -205,7 +205,7 @@ pub struct RemoteError {
 const LARGEST: usize = 64 * 1024;
 
 impl RemoteError {
-    /// Reads the body of an answer that is no success; nothing, where it is not of the usual form.
+    /// Reads the body of an answer that is not a success; nothing, where it is not of the usual form.
     ///
     /// What comes back is fit for a log: one line each, of bounded length, at most eight.
     pub fn parse_all(body: &[u8]) -> Vec<Self> {

@@ -54,7 +54,7 @@ impl Range {
 
     /// Returns what to send of `total` bytes.
     ///
-    /// Of nothing there is no part: the answer is then all of it, as Go's servers answer too, since some clients
+    /// Empty content has no part: the answer is then all of it, as Go's servers answer too, since some clients
     /// put `bytes=0-` on every request.
     pub fn of(self, total: u64) -> Selection {
         let Some(end) = total.checked_sub(1) else { return Selection::Whole };
@@ -120,9 +120,9 @@ pub enum ContentRange {
     Unsatisfied(u64),
 }
 
-/// A text is no `Content-Range`.
+/// A text is not a valid `Content-Range`.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("`{0}` is no content range, such as `bytes 0-99/100`")]
+#[error("`{0}` is not a valid content range, such as `bytes 0-99/100`")]
 pub struct ContentRangeError(pub String);
 
 impl ContentRange {

@@ -19,7 +19,7 @@ pub const ACCEPT_MANIFESTS: &str = "application/vnd.oci.image.index.v1+json, \
      application/vnd.docker.distribution.manifest.list.v2+json, \
      application/vnd.docker.distribution.manifest.v2+json";
 
-/// The media type of a blob whose own nobody knows.
+/// The media type of a blob whose own is not known.
 pub const OCTET_STREAM: &str = "application/octet-stream";
 
 impl ManifestKind {
@@ -61,7 +61,7 @@ pub fn essence(media_type: &str) -> &str {
     media_type.split(';').next().unwrap_or_default().trim()
 }
 
-/// Returns a `Content-Type` from elsewhere as it may be passed on: without parameters, `None` if it is no media type.
+/// Returns a `Content-Type` from elsewhere as it may be passed on: without parameters, `None` if it is not a media type.
 pub fn passable(content_type: &str) -> Option<&str> {
     let word = |part: &str| {
         !part.is_empty() && part.bytes().all(|b| b.is_ascii_alphanumeric() || b"!#$&-^_.+".contains(&b))

@@ -122,7 +122,7 @@ fn tag_or_digest(text: &str) -> Result<TagOrDigest, Refusal> {
     if text.contains(':') {
         text.parse().map(TagOrDigest::Digest).map_err(|_| Refusal::DigestInvalid(text.to_owned()))
     } else {
-        // 404 and not 400, so that a client goes on to its next mirror or says what everybody says.
+        // 404 and not 400, so that a client goes on to its next mirror, or reports the usual error.
         let tag = text.parse::<Tag>().map_err(|error| Refusal::ManifestUnknown(error.0))?;
         Ok(TagOrDigest::Tag(tag))
     }

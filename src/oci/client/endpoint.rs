@@ -2,8 +2,8 @@ use std::fmt;
 
 use url::Url;
 
-use super::address::Reach;
-use super::fault::shown;
+use super::address_policy::AddressPolicy;
+use super::error::shown;
 use crate::image::Repository;
 
 /// Where a registry is asked: the URL that its objects are under.
@@ -15,9 +15,9 @@ pub struct Endpoint {
     prefix: String,
 }
 
-/// A URL is no endpoint.
+/// A URL is not a valid endpoint.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("`{0}` is no URL of a registry: http or https, a host, perhaps a path")]
+#[error("`{0}` is not a valid registry URL: http or https, a host, perhaps a path")]
 pub struct EndpointError(pub String);
 
 impl Endpoint {
@@ -78,13 +78,13 @@ impl Endpoint {
 
     /// Returns what the endpoint itself may be at, given what it may lead to.
     ///
-    /// Whoever configures `http://` or an address of their own network means it. A name under https may move there
+    /// An operator who configures `http://` or an address of their own network means it. A name under https may move there
     /// only where the operator says so.
-    pub fn own_reach(&self, reach: Reach) -> Reach {
-        if self.root.scheme() == "http" || !Reach::Public.allows_host(&self.root) {
-            Reach::Anywhere
+    pub fn own_policy(&self, policy: AddressPolicy) -> AddressPolicy {
+        if self.root.scheme() == "http" || !AddressPolicy::Public.allows_host(&self.root) {
+            AddressPolicy::Anywhere
         } else {
-            reach
+            policy
         }
     }
 
@@ -170,15 +170,15 @@ mod tests {
     #[test]
     fn the_configured_host_is_meant() {
         for (url, own) in [
-            ("https://ghcr.io", Reach::Public),
-            ("https://8.8.8.8", Reach::Public),
-            ("http://ghcr.io", Reach::Anywhere),
-            ("https://127.0.0.1:5000", Reach::Anywhere),
-            ("https://10.0.0.1", Reach::Anywhere),
-            ("https://localhost", Reach::Anywhere),
+            ("https://ghcr.io", AddressPolicy::Public),
+            ("https://8.8.8.8", AddressPolicy::Public),
+            ("http://ghcr.io", AddressPolicy::Anywhere),
+            ("https://127.0.0.1:5000", AddressPolicy::Anywhere),
+            ("https://10.0.0.1", AddressPolicy::Anywhere),
+            ("https://localhost", AddressPolicy::Anywhere),
         ] {
-            assert_eq!(endpoint(url).unwrap().own_reach(Reach::Public), own, "{url}");
-            assert_eq!(endpoint(url).unwrap().own_reach(Reach::Anywhere), Reach::Anywhere);
+            assert_eq!(endpoint(url).unwrap().own_policy(AddressPolicy::Public), own, "{url}");
+            assert_eq!(endpoint(url).unwrap().own_policy(AddressPolicy::Anywhere), AddressPolicy::Anywhere);
         }
     }
 }

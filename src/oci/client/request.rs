@@ -1,10 +1,10 @@
-use super::range::Range;
-use super::route::Method;
 use crate::image::Repository;
+use crate::oci::protocol::Method;
+use crate::oci::protocol::Range;
 
 /// What is asked of a registry.
 #[derive(Clone, Debug)]
-pub struct Ask<'a> {
+pub struct RegistryRequest<'a> {
     /// GET or HEAD.
     pub method: Method,
     /// What of it; [`None`] is whether it is there.
@@ -17,7 +17,7 @@ pub struct Ask<'a> {
     pub part: Option<(Range, Option<String>)>,
 }
 
-impl<'a> Ask<'a> {
+impl<'a> RegistryRequest<'a> {
     /// Asks for something in a repository, such as `manifests/latest`.
     pub fn new(method: Method, repository: &'a Repository, what: &'a str) -> Self {
         Self { method, object: Some((repository, what)), query: Vec::new(), accept: None, part: None }
@@ -43,12 +43,12 @@ impl<'a> Ask<'a> {
     }
 }
 
-/// How a registry let us in.
+/// How a registry gave access.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Login {
     /// It asked for nothing.
     Open,
-    /// It gives tokens to anybody.
+    /// It gives tokens to anyone.
     Anonymous,
     /// It took the credentials.
     Credentials,

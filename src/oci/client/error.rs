@@ -5,46 +5,46 @@ use std::time::Duration;
 use url::Url;
 
 use super::credentials::CredentialsError;
-use super::error::RemoteError;
 use super::realm::RealmRefused;
 use super::redirect::RedirectRefused;
+use crate::oci::protocol::RemoteError;
 
 /// A request to a registry that did not give what was asked for.
 #[derive(Clone, Debug, thiserror::Error)]
-#[error("{url}: {fault}")]
+#[error("{url}: {cause}")]
 pub struct ClientError {
     /// What was asked, without query and credentials.
     pub url: String,
     /// What happened.
-    pub fault: Fault,
+    pub cause: RequestError,
 }
 
 /// What can happen to a request.
 #[derive(Clone, Debug, thiserror::Error)]
-pub enum Fault {
+pub enum RequestError {
     /// 404.
     #[error("it is not there{}", told(.0))]
     NotFound(Vec<RemoteError>),
     /// 401 or 403.
-    #[error("{} ({status}){}", .who.as_str(), told(.said))]
+    #[error("{} ({status}){}", .asked_as.as_str(), told(.remote_errors))]
     Denied {
         /// As whom we asked.
-        who: Who,
+        asked_as: AskedAs,
         /// Which of the two.
         status: u16,
         /// What the registry says about it.
-        said: Vec<RemoteError>,
+        remote_errors: Vec<RemoteError>,
     },
     /// 429.
-    #[error("it wants fewer requests (429){}", .0.map(|pause| format!(", and none for {} s", pause.as_secs())).unwrap_or_default())]
+    #[error("it is rate-limited (429){}", .0.map(|pause| format!(", for {} s", pause.as_secs())).unwrap_or_default())]
     TooMany(Option<Duration>),
-    /// Another status that is no success.
-    #[error("it answered {status}{}", told(.said))]
+    /// Another status that is not a success.
+    #[error("it answered {status}{}", told(.remote_errors))]
     Status {
         /// Which.
         status: u16,
         /// What the registry says about it.
-        said: Vec<RemoteError>,
+        remote_errors: Vec<RemoteError>,
     },
     /// The name has no address.
     #[error("the name `{host}` cannot be resolved: {why}")]
@@ -54,8 +54,8 @@ pub enum Fault {
         /// What the system says.
         why: String,
     },
-    /// It is at an address that is none of the internet.
-    #[error("`{0}` is a private address, and is not dialled")]
+    /// It is at an address that is not one of the internet.
+    #[error("`{0}` is a private address, and is not contacted")]
     PrivateAddress(String),
     /// No connection.
     #[error("cannot connect: {0}")]
@@ -74,10 +74,10 @@ pub enum Fault {
     /// The connection went away.
     #[error("the connection broke: {0}")]
     Broken(String),
-    /// It leads somewhere where we do not follow.
+    /// Its redirect is not followed.
     #[error(transparent)]
     Redirect(#[from] RedirectRefused),
-    /// It wants a token from somewhere where we do not ask.
+    /// Its token server is not asked.
     #[error(transparent)]
     Realm(#[from] RealmRefused),
     /// The token server gives no token, and not because of who asks.
@@ -95,17 +95,17 @@ pub enum Fault {
         /// The file.
         path: PathBuf,
         /// What is wrong with it.
-        why: CredentialFault,
+        why: CredentialFileError,
     },
 }
 
 /// What is wrong with a file of credentials.
 #[derive(Clone, Debug, thiserror::Error)]
-pub enum CredentialFault {
+pub enum CredentialFileError {
     /// It cannot be read.
     #[error("{0}")]
     Unreadable(Arc<std::io::Error>),
-    /// It is read, and makes no sense.
+    /// It is read, and is malformed.
     #[error(transparent)]
     Content(#[from] CredentialsError),
     /// It has none for this registry.
@@ -118,24 +118,24 @@ pub enum CredentialFault {
     },
 }
 
-/// As whom a registry was asked that did not let us.
+/// As whom a registry was asked that denied access.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Who {
-    /// Nobody.
+pub enum AskedAs {
+    /// Without credentials.
     Anonymous,
-    /// With credentials, which are not taken.
-    Unknown,
-    /// With credentials that are taken, and do not suffice.
-    Known,
+    /// With credentials that the registry rejects.
+    Rejected,
+    /// With credentials that are accepted, and are not enough.
+    Authenticated,
 }
 
-impl Who {
+impl AskedAs {
     /// Returns the words.
     pub const fn as_str(self) -> &'static str {
         match self {
-            Self::Anonymous => "it is not for everybody, or not there",
-            Self::Unknown => "it does not take the credentials",
-            Self::Known => "the credentials do not allow it, or it is not there",
+            Self::Anonymous => "it is not public, or not there",
+            Self::Rejected => "it rejects the credentials",
+            Self::Authenticated => "the credentials do not allow it, or it is not there",
         }
     }
 }
@@ -168,14 +168,14 @@ impl std::fmt::Display for Wait {
     }
 }
 
-/// What a fault means for whoever asked.
+/// What an error means for the client.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum FaultKind {
+pub enum RequestErrorKind {
     /// The registry does not have it.
     NotFound,
-    /// The registry does not let us.
+    /// The registry denies access.
     Denied,
-    /// The registry wants fewer requests.
+    /// The registry is rate-limited.
     TooMany,
     /// The registry cannot be reached, or is too slow.
     Down,
@@ -185,7 +185,7 @@ pub enum FaultKind {
     Setup,
 }
 
-impl FaultKind {
+impl RequestErrorKind {
     /// Returns the word for logs and JSON.
     pub const fn as_str(self) -> &'static str {
         match self {
@@ -199,24 +199,26 @@ impl FaultKind {
     }
 }
 
-impl Fault {
-    /// Returns the fault together with what was asked.
+impl RequestError {
+    /// Returns the error together with what was asked.
     pub(super) fn at(self, url: &Url) -> ClientError {
-        ClientError { url: shown(url), fault: self }
+        ClientError { url: shown(url), cause: self }
     }
 
     /// Returns what it means.
-    pub const fn kind(&self) -> FaultKind {
+    pub const fn kind(&self) -> RequestErrorKind {
         match self {
-            Self::NotFound(_) => FaultKind::NotFound,
-            Self::Denied { .. } => FaultKind::Denied,
-            Self::TooMany(_) => FaultKind::TooMany,
-            Self::Resolve { .. } | Self::Connect(_) | Self::Tls(_) | Self::TimedOut { .. } => FaultKind::Down,
+            Self::NotFound(_) => RequestErrorKind::NotFound,
+            Self::Denied { .. } => RequestErrorKind::Denied,
+            Self::TooMany(_) => RequestErrorKind::TooMany,
+            Self::Resolve { .. } | Self::Connect(_) | Self::Tls(_) | Self::TimedOut { .. } => {
+                RequestErrorKind::Down
+            }
             Self::Status { .. } | Self::Broken(_) | Self::Token(_) | Self::Answer(_) | Self::TooLarge(_) => {
-                FaultKind::Failing
+                RequestErrorKind::Failing
             }
             Self::PrivateAddress(_) | Self::Redirect(_) | Self::Realm(_) | Self::Credentials { .. } => {
-                FaultKind::Setup
+                RequestErrorKind::Setup
             }
         }
     }
@@ -237,7 +239,7 @@ impl Fault {
             Self::Redirect(_) => "its redirect is refused",
             Self::Realm(_) => "its token server is refused",
             Self::Token(_) => "its token server fails",
-            Self::Answer(_) | Self::TooLarge(_) => "its answer makes no sense",
+            Self::Answer(_) | Self::TooLarge(_) => "its answer is malformed",
             Self::Credentials { .. } => "our credentials cannot be read",
         }
     }
@@ -248,9 +250,15 @@ impl Fault {
             Self::NotFound(_) | Self::Token(_) | Self::Answer(_) | Self::TooLarge(_) | Self::Broken(_) => {
                 return None;
             }
-            Self::Denied { who: Who::Anonymous, .. } => "check the name; a private one takes `credentials`",
-            Self::Denied { who: Who::Unknown, .. } => "log in again and renew the file of credentials",
-            Self::Denied { who: Who::Known, .. } => "check the name, and what the account may pull",
+            Self::Denied { asked_as: AskedAs::Anonymous, .. } => {
+                "check the name; a private one takes `credentials`"
+            }
+            Self::Denied { asked_as: AskedAs::Rejected, .. } => {
+                "log in again and renew the file of credentials"
+            }
+            Self::Denied { asked_as: AskedAs::Authenticated, .. } => {
+                "check the name, and what the account may pull"
+            }
             Self::TooMany(_) => "wait, or give `credentials`: most registries allow more then",
             Self::Status { status: 500.., .. } => "wait, or name a second endpoint",
             Self::Status { .. } => "check the URL: is it a registry's?",
@@ -272,8 +280,8 @@ impl Fault {
     /// Returns whether the same request may go well in a moment.
     pub const fn is_passing(&self) -> bool {
         match self.kind() {
-            FaultKind::TooMany | FaultKind::Down | FaultKind::Failing => true,
-            FaultKind::NotFound | FaultKind::Denied | FaultKind::Setup => false,
+            RequestErrorKind::TooMany | RequestErrorKind::Down | RequestErrorKind::Failing => true,
+            RequestErrorKind::NotFound | RequestErrorKind::Denied | RequestErrorKind::Setup => false,
         }
     }
 }
@@ -281,7 +289,7 @@ impl Fault {
 impl ClientError {
     /// Returns what the operator can do about it.
     pub fn help(&self) -> Option<&'static str> {
-        self.fault.help()
+        self.cause.help()
     }
 }
 
@@ -296,8 +304,8 @@ pub(super) fn shown(url: &Url) -> String {
 }
 
 /// Returns what another registry says, after a colon.
-fn told(said: &[RemoteError]) -> String {
-    match said.first() {
+fn told(remote_errors: &[RemoteError]) -> String {
+    match remote_errors.first() {
         None => String::new(),
         Some(RemoteError { code, message }) if message.is_empty() => format!(": {code}"),
         Some(RemoteError { code, message }) if code.is_empty() => format!(": {message}"),
@@ -312,21 +320,21 @@ mod tests {
     #[test]
     fn errors_say_what_and_why() {
         let url: Url = "https://u:hunter2@h.example/v2/a/blobs/x?sig=hunter2#f".parse().unwrap();
-        let said = vec![RemoteError { code: "DENIED".into(), message: "no".into() }];
-        for (fault, want) in [
-            (Fault::NotFound(vec![]), "it is not there"),
+        let remote_errors = vec![RemoteError { code: "DENIED".into(), message: "no".into() }];
+        for (error, want) in [
+            (RequestError::NotFound(vec![]), "it is not there"),
             (
-                Fault::Denied { who: Who::Anonymous, status: 401, said },
-                "it is not for everybody, or not there (401): DENIED no",
+                RequestError::Denied { asked_as: AskedAs::Anonymous, status: 401, remote_errors },
+                "it is not public, or not there (401): DENIED no",
             ),
-            (Fault::TooMany(Some(Duration::from_secs(7))), "it wants fewer requests (429), and none for 7 s"),
+            (RequestError::TooMany(Some(Duration::from_secs(7))), "it is rate-limited (429), for 7 s"),
             (
-                Fault::TimedOut { waited: Wait::Header, after: Duration::from_millis(1500) },
+                RequestError::TimedOut { waited: Wait::Header, after: Duration::from_millis(1500) },
                 "the answer took longer than 1.5 s",
             ),
             (RedirectRefused::TooMany.into(), "too many redirects"),
         ] {
-            assert_eq!(fault.at(&url).to_string(), format!("https://h.example/v2/a/blobs/x: {want}"));
+            assert_eq!(error.at(&url).to_string(), format!("https://h.example/v2/a/blobs/x: {want}"));
         }
     }
 }

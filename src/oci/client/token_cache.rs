@@ -6,16 +6,16 @@ use std::time::Instant;
 
 use jiff::Timestamp;
 
-use super::fault::ClientError;
+use super::error::ClientError;
 use super::token::{Token, TokenKey};
 use crate::secret::Secret;
 
 /// The most tokens that are kept; they are small, and short-lived.
 const MOST: usize = 4096;
 
-/// Tokens that are still good; one request at a time gets a new one, and everybody who waits shares what came of it.
+/// Tokens that are still good; one request at a time gets a new one, and all requests that wait share its outcome.
 #[derive(Debug, Default)]
-pub(super) struct Tokens {
+pub(super) struct TokenCache {
     slots: Mutex<HashMap<TokenKey, Arc<Slot>>>,
 }
 
@@ -28,7 +28,7 @@ struct Slot {
 #[derive(Debug, Default)]
 struct State {
     token: Option<Token>,
-    /// When nobody got one, and why.
+    /// When the last attempt to get one failed, and why.
     failed: Option<(Instant, ClientError)>,
 }
 
@@ -39,10 +39,10 @@ impl Slot {
     }
 }
 
-impl Tokens {
+impl TokenCache {
     /// Returns a token: one that is kept, else what `fetch` gives.
     ///
-    /// One that is near its end is replaced by the first who comes; the others take it as it is.
+    /// One that is near its end is replaced by the first request; the others take it as it is.
     pub(super) async fn get<F>(&self, key: &TokenKey, fetch: F) -> Result<Token, ClientError>
     where
         F: Future<Output = Result<Token, ClientError>>,

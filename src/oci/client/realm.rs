@@ -1,12 +1,12 @@
 use url::{Host, Url};
 
-use super::address::Reach;
+use super::address_policy::AddressPolicy;
 
 /// Why a challenge's realm is not asked for a token.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum RealmRefused {
-    /// It is no URL of http or https.
-    #[error("the token realm is no URL of http or https")]
+    /// It is not a URL of http or https.
+    #[error("the token realm is not a valid http or https URL")]
     NoUrl,
     /// It has a user or a password.
     #[error("the token realm has a user name in it")]
@@ -20,7 +20,7 @@ pub enum RealmRefused {
     /// It is at a port that is not the usual one.
     #[error("the token realm is at port {1} of `{0}`")]
     Port(String, u16),
-    /// It is somebody else's.
+    /// It is at a host of another domain.
     #[error("the token realm at `{realm}` has nothing to do with `{registry}`")]
     Stranger {
         /// The realm's host.
@@ -41,7 +41,7 @@ const RELATED: [(&str, &str); 1] = [("lscr.io", "ghcr.io")];
 pub fn check_realm(
     realm: &str,
     registry: &Url,
-    reach: Reach,
+    policy: AddressPolicy,
     allowed: &[String],
 ) -> Result<Url, RealmRefused> {
     let mut url: Url = realm.parse().map_err(|_| RealmRefused::NoUrl)?;
@@ -64,10 +64,10 @@ pub fn check_realm(
         return Ok(url);
     }
     let same_host = url.host() == registry.host();
-    if same_host && reach == Reach::Anywhere {
+    if same_host && policy == AddressPolicy::Anywhere {
         return Ok(url);
     }
-    let by_name = matches!(url.host(), Some(Host::Domain(_))) && Reach::Public.allows_host(&url);
+    let by_name = matches!(url.host(), Some(Host::Domain(_))) && AddressPolicy::Public.allows_host(&url);
     if !by_name {
         return Err(RealmRefused::Address(host));
     }
@@ -116,9 +116,9 @@ mod tests {
 
     use super::*;
 
-    fn check(registry: &str, realm: &str, reach: Reach) -> &'static str {
+    fn check(registry: &str, realm: &str, policy: AddressPolicy) -> &'static str {
         let allowed = ["auth.other.example:5001".to_owned(), "sso.example".to_owned()];
-        match check_realm(realm, &registry.parse().unwrap(), reach, &allowed) {
+        match check_realm(realm, &registry.parse().unwrap(), policy, &allowed) {
             Ok(_) => "taken",
             Err(RealmRefused::NoUrl) => "no url",
             Err(RealmRefused::User) => "user",
@@ -168,16 +168,19 @@ mod tests {
             ("https://ghcr.io", "/token", "no url"),
             ("https://ghcr.io", "", "no url"),
         ] {
-            assert_eq!(check(registry, realm, Reach::Public), want, "{registry} {realm}");
+            assert_eq!(check(registry, realm, AddressPolicy::Public), want, "{registry} {realm}");
         }
-        assert_eq!(check("http://127.0.0.1:5000", "http://127.0.0.1:6000/t", Reach::Anywhere), "taken");
-        assert_eq!(check("https://10.0.0.1", "https://10.0.0.2/t", Reach::Anywhere), "address");
+        assert_eq!(
+            check("http://127.0.0.1:5000", "http://127.0.0.1:6000/t", AddressPolicy::Anywhere),
+            "taken"
+        );
+        assert_eq!(check("https://10.0.0.1", "https://10.0.0.2/t", AddressPolicy::Anywhere), "address");
     }
 
     proptest! {
         #[test]
         fn never_panics(realm in "\\PC{0,40}|https?://[a-z0-9.:@\\[\\]/-]{0,30}") {
-            let _ = check("https://ghcr.io", &realm, Reach::Public);
+            let _ = check("https://ghcr.io", &realm, AddressPolicy::Public);
         }
     }
 }

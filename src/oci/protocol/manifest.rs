@@ -20,7 +20,7 @@ pub struct Manifest {
     pub content: Content,
     /// The manifest that it says something about, such as the signed one of a signature.
     pub subject: Option<Descriptor>,
-    /// What it is, where it is no image.
+    /// What it is, where it is not an image.
     pub artifact_type: Option<String>,
 }
 
@@ -53,7 +53,7 @@ pub struct Descriptor {
     pub urls: Vec<String>,
 }
 
-/// Why bytes are no manifest that can be kept.
+/// Why bytes are not a manifest that can be kept.
 #[derive(Debug, thiserror::Error)]
 pub enum ManifestError {
     /// It has more than [`MAX_MANIFEST_SIZE`] bytes.
@@ -62,7 +62,7 @@ pub enum ManifestError {
     /// It nests deeper than any manifest does.
     #[error("the manifest nests too deep")]
     TooDeep,
-    /// It is no JSON, or a field is of a wrong type.
+    /// It is not JSON, or a field is of a wrong type.
     #[error("the manifest cannot be read")]
     Json(#[from] serde_json::Error),
     /// It is of Docker's schema 1.
@@ -88,8 +88,8 @@ pub enum ManifestError {
     /// It lacks the fields of its kind.
     #[error("the manifest has no `{0}`")]
     Missing(&'static str),
-    /// A digest in it is none.
-    #[error("the manifest names content by `{0}`, which is no digest")]
+    /// A digest in it is malformed.
+    #[error("the manifest names content by `{0}`, which is not a valid digest")]
     Digest(String),
 }
 
@@ -338,7 +338,7 @@ mod tests {
             (image(r#","manifests":[]"#), Some(oci), "the manifest is an image and an index at once"),
             (index(""), Some(oci), "the manifest has no `config`"),
             (image(""), Some(ManifestKind::OciIndex.media_type()), "the manifest has no `manifests`"),
-            (bad, None, "the manifest names content by `sha384:00`, which is no digest"),
+            (bad, None, "the manifest names content by `sha384:00`, which is not a valid digest"),
             (image(r#","config":null"#), None, "the manifest cannot be read"),
             (image("").replace(r#""size":2"#, r#""size":-2"#), None, "the manifest cannot be read"),
             (format!("{} x", image("")), None, "the manifest cannot be read"),

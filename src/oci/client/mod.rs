@@ -1,0 +1,30 @@
+//! A client of registries: challenges, tokens and redirects, and what may be dialled.
+
+mod address_policy;
+mod auth;
+#[expect(clippy::module_inception, reason = "the client itself")]
+mod client;
+mod credential_file;
+mod credentials;
+mod endpoint;
+mod error;
+mod http;
+mod realm;
+mod redirect;
+mod request;
+mod sender;
+mod token;
+mod token_cache;
+
+pub(crate) use self::http::Outgoing;
+pub use self::http::{Answer, Http, HttpError, HttpSettings, LookUp, Proxies, SystemNames, Timeouts};
+pub use address_policy::{AddressPolicy, is_public};
+pub use client::RegistryClient;
+pub use credential_file::CredentialFile;
+pub use credentials::{Credential, Credentials, CredentialsError};
+pub use endpoint::{Endpoint, EndpointError};
+pub use error::{AskedAs, ClientError, CredentialFileError, RequestError, RequestErrorKind, Wait};
+pub use realm::{RealmRefused, check_realm};
+pub use redirect::{MAX_REDIRECTS, Pass, Redirect, RedirectRefused, follow};
+pub use request::{Login, RegistryRequest};
+pub use token::{Grant, Token, TokenError, TokenKey, TokenRequest, basic, scopes};

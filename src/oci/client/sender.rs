@@ -1,0 +1,71 @@
+use http::header::{AUTHORIZATION, HeaderMap, HeaderValue, LOCATION};
+use url::Url;
+
+use super::address_policy::AddressPolicy;
+use super::endpoint::Endpoint;
+use super::error::{ClientError, RequestError};
+use super::http::{Answer, Http, Outgoing};
+use super::redirect::{Pass, Redirect, follow};
+use crate::secret::Secret;
+
+/// Sends requests on behalf of one endpoint: redirects are followed, and no address is dialled that is not allowed.
+#[derive(Debug)]
+pub(super) struct Sender {
+    pub(super) http: Http,
+    pub(super) endpoint: Endpoint,
+    /// What redirects and token servers may lead to.
+    pub(super) policy: AddressPolicy,
+}
+
+impl Sender {
+    /// Sends a request and follows redirects; credentials stay with the origin that they are for.
+    pub(super) async fn send(
+        &self,
+        method: http::Method,
+        url: Url,
+        mut headers: HeaderMap,
+        authorization: Option<&Secret<String>>,
+        mut form: Option<String>,
+    ) -> Result<Answer, ClientError> {
+        if let Some(authorization) = authorization {
+            let value = HeaderValue::from_str(authorization.expose());
+            let mut value = value.map_err(|_| {
+                RequestError::Answer("the credentials have characters that a header cannot have".to_owned())
+                    .at(&url)
+            })?;
+            value.set_sensitive(true);
+            headers.insert(AUTHORIZATION, value);
+        }
+        let (mut next, mut left_origin) = (url, false);
+        for before in 0.. {
+            let outgoing = Outgoing {
+                method: method.clone(),
+                url: next.clone(),
+                headers: headers.clone(),
+                form: form.take(),
+            };
+            let mut answer = self.http.send(self.policy_for(&next), outgoing).await?;
+            if !matches!(answer.status(), 301 | 302 | 303 | 307 | 308) || method == http::Method::POST {
+                answer.left_origin = left_origin;
+                return Ok(answer);
+            }
+            let leads = follow(&next, answer.header(LOCATION), before, self.policy);
+            let Redirect { url, credentials } = leads.map_err(|refused| answer.failed(refused.into()))?;
+            match credentials {
+                Pass::Keep => {}
+                Pass::Strip => {
+                    headers.remove(AUTHORIZATION);
+                    left_origin = true;
+                }
+            }
+            answer.drain().await;
+            next = url;
+        }
+        Err(RequestError::Answer("it redirects without end".to_owned()).at(&next))
+    }
+
+    /// Returns what a URL may be at: the configured endpoint is meant, wherever it is; everything else is checked.
+    fn policy_for(&self, url: &Url) -> AddressPolicy {
+        if self.endpoint.is_own(url) { self.endpoint.own_policy(self.policy) } else { self.policy }
+    }
+}
