@@ -74,6 +74,8 @@ enum Command {
     Rollout(commands::rollout::RolloutArgs),
     /// Put nodes back to what they had before a rollout
     Rollback(commands::rollback::RollbackArgs),
+    /// Set up a Harbor from the inventory: registries, proxy projects, robot account
+    Harbor(commands::harbor::HarborArgs),
     /// Keep every node's machine config in an encrypted file
     Backup(commands::backup::BackupArgs),
     /// Work on machine config files
@@ -117,6 +119,19 @@ fn exits(path: &[&str]) -> Vec<Exit> {
         Some("diff" | "backup") => {
             lasting(&[exit::FOUND, exit::USAGE, exit::INVALID, exit::SECRET, exit::REMOTE, exit::WRITE])
         }
+        Some("harbor") => match path.get(1).copied() {
+            None | Some("apply" | "rotate-robot") => lasting(&[
+                exit::FOUND,
+                exit::USAGE,
+                exit::INVALID,
+                exit::SECRET,
+                exit::REMOTE,
+                exit::STOPPED,
+                exit::WRITE,
+            ]),
+            Some("export") => lasting(&[exit::USAGE, exit::INVALID, exit::SECRET, exit::REMOTE]),
+            Some(_) => lasting(&[exit::FOUND, exit::USAGE, exit::INVALID, exit::SECRET, exit::REMOTE]),
+        },
         Some("nodes") => lasting(&[exit::USAGE, exit::INVALID, exit::SECRET, exit::REMOTE]),
         Some("validate") => lasting(&[exit::FOUND, exit::USAGE, exit::INVALID]),
         Some("generate" | "machineconfig") => {
@@ -138,6 +153,7 @@ fn run(ui: &mut Ui, global: &Global, command: Command) -> Result<Exit, CliError>
         Command::Nodes(args) => commands::nodes::run(ui, global, args),
         Command::Rollout(args) => commands::rollout::run(ui, global, args),
         Command::Rollback(args) => commands::rollback::run(ui, global, args),
+        Command::Harbor(args) => commands::harbor::run(ui, global, args),
         Command::Backup(args) => commands::backup::run(ui, global, args),
         Command::Machineconfig(args) => commands::machineconfig::run(ui, global, args),
         Command::Encrypt(args) => commands::encrypt::run(ui, global, args),

@@ -37,7 +37,7 @@ pub use client::{Account, Harbor, Reply};
 pub use desired::{Adapter, Desired, DesiredError, MARK, WantedProject, WantedRobot, harbors};
 pub use error::{HarborError, Refused};
 pub use export::{Exported, export};
-pub use observe::observe;
+pub use observe::{observe, survey};
 pub use plan::{Notice, Options, Plan, Weight};
 pub use reconcile::reconcile;
 pub use robot::{DEFAULT_PREFIX, RobotName, SECOND, is_strong, make_secret, other_name, robot_name};

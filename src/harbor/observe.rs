@@ -75,6 +75,21 @@ pub(super) async fn read(harbor: &Harbor) -> Result<Actual, HarborError> {
     })
 }
 
+/// Reads all that a Harbor holds, without an inventory.
+pub async fn survey(harbor: &Harbor) -> Result<Actual, HarborError> {
+    let mut actual = read(harbor).await?;
+    for project in &actual.projects {
+        let Some(id) = project.retention_id() else { continue };
+        let doing = format!("read the retention policy of project `{}`", project.name);
+        if let Some(policy) = optional::<RetentionPolicy>(harbor, &format!("/api/v2.0/retentions/{id}"), &doing).await? {
+            actual.retentions.insert(project.id, policy);
+        }
+    }
+    actual.quotas = quotas(harbor).await?;
+    actual.gc = gc_schedule(harbor).await?;
+    Ok(actual)
+}
+
 /// Asks for what not every account may read.
 pub(super) async fn optional<T: serde::de::DeserializeOwned>(
     harbor: &Harbor,

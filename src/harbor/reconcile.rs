@@ -85,6 +85,10 @@ impl Reconciler<'_> {
         let connections =
             limits(|project| project.max_connections.is_some()) && !version.limits_connections();
         let ca = limits(|project| project.ca.is_some()) && !version.takes_ca();
+        for (project, key) in &self.options.unkept {
+            let message = format!("this Harbor does not keep `{key}`: it answers with success and drops it");
+            self.notice(Weight::Warning, format!("project {project}"), message, None);
+        }
         for (told, what, since) in [
             (speed, "`speedKbps`", "2.12"),
             (connections, "`maxConnections`", "2.14.1"),

@@ -8,6 +8,7 @@ mod model;
 mod own_settings;
 mod pem;
 mod resolve;
+mod rewrite;
 mod sections;
 mod settings;
 mod unrendered;
@@ -19,6 +20,7 @@ pub use model::{
     Rollout, Set, Talos, Text, Tls, Upstream, Verify, Via,
 };
 pub use resolve::{Origin, Part, ResolveError, Route, Target};
+pub use rewrite::{RewriteError, with_credentials};
 pub(crate) use unrendered::{Engine, engine_of, hidden_in};
 
 use crate::finding::{Code, Decoder, Problem, Problems, Severity};

@@ -7,6 +7,7 @@ pub(super) mod diff;
 pub(super) mod encrypt;
 pub(super) mod explain;
 pub(super) mod generate;
+pub(super) mod harbor;
 pub(super) mod import;
 pub(super) mod init;
 pub(super) mod machineconfig;

@@ -14,6 +14,11 @@ mod wire;
 use std::net::{SocketAddr, TcpListener};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard};
 
+use rustls::pki_types::pem::PemObject as _;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+
+use crate::authority::Pair;
+
 pub use api::{ADMIN_PASSWORD, Version};
 pub use objects::{Project, Registry, State, Upstream};
 pub use robots::Robot;
@@ -57,12 +62,31 @@ struct Shared {
 
 /// A Harbor that listens until it is dropped.
 pub struct Harbor {
+    scheme: &'static str,
     pub address: SocketAddr,
     shared: Arc<Shared>,
 }
 
 impl Harbor {
     pub fn new(version: Version) -> Self {
+        Self::start(version, None)
+    }
+
+    /// Starts with TLS and this certificate.
+    pub fn with_tls(version: Version, pair: &Pair) -> Self {
+        let certificate = CertificateDer::from_pem_slice(pair.crt.as_bytes()).unwrap();
+        let key = PrivateKeyDer::from_pem_slice(pair.key.as_bytes()).unwrap();
+        let config = rustls::ServerConfig::builder_with_provider(talmirror::tls::crypto_provider())
+            .with_safe_default_protocol_versions()
+            .unwrap()
+            .with_no_client_auth()
+            .with_single_cert(vec![certificate], key)
+            .unwrap();
+        Self::start(version, Some(Arc::new(config)))
+    }
+
+    fn start(version: Version, tls: Option<Arc<rustls::ServerConfig>>) -> Self {
+        let scheme = if tls.is_some() { "https" } else { "http" };
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap();
         let shared = Arc::new(Shared {
@@ -77,14 +101,22 @@ impl Harbor {
                 if lock(&shared.state).closed {
                     return;
                 }
-                std::thread::spawn(move || wire::serve(stream, |request| shared.answer(request)));
+                let tls = tls.clone();
+                std::thread::spawn(move || match tls {
+                    None => wire::serve(stream, |request| shared.answer(request)),
+                    Some(tls) => {
+                        let connection = rustls::ServerConnection::new(tls).unwrap();
+                        let stream = rustls::StreamOwned::new(connection, stream);
+                        wire::serve(stream, |request| shared.answer(request));
+                    }
+                });
             }
         });
-        Self { address, shared }
+        Self { scheme, address, shared }
     }
 
     pub fn url(&self) -> String {
-        format!("http://{}", self.address)
+        format!("{}://{}", self.scheme, self.address)
     }
 
     /// The state, to be looked at or changed.

@@ -1,8 +1,7 @@
 //! HTTP/1.1, as far as clients of an API need it.
 
 use std::collections::BTreeMap;
-use std::io::{BufRead as _, BufReader, Read as _, Write as _};
-use std::net::TcpStream;
+use std::io::{BufRead as _, BufReader, Read, Write};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
@@ -74,9 +73,8 @@ impl Response {
 }
 
 /// Serves one connection until the client closes it.
-pub fn serve(stream: TcpStream, answer: impl Fn(&Request) -> Response) {
-    let Ok(reading) = stream.try_clone() else { return };
-    let (mut reader, mut writer) = (BufReader::new(reading), stream);
+pub fn serve(stream: impl Read + Write, answer: impl Fn(&Request) -> Response) {
+    let mut reader = BufReader::new(stream);
     while let Some(request) = read(&mut reader) {
         let response = answer(&request);
         let mut text = format!("HTTP/1.1 {} {}\r\n", response.status, reason(response.status));
@@ -88,13 +86,14 @@ pub fn serve(stream: TcpStream, answer: impl Fn(&Request) -> Response) {
         if request.method != "HEAD" {
             text.push_str(&response.body);
         }
-        if writer.write_all(text.as_bytes()).is_err() {
+        let writer = reader.get_mut();
+        if writer.write_all(text.as_bytes()).and_then(|()| writer.flush()).is_err() {
             return;
         }
     }
 }
 
-fn read(reader: &mut BufReader<TcpStream>) -> Option<Request> {
+fn read(reader: &mut BufReader<impl Read>) -> Option<Request> {
     let mut line = String::new();
     reader.read_line(&mut line).ok().filter(|read| *read > 0)?;
     let mut words = line.split_whitespace();

@@ -1,0 +1,179 @@
+//! What `apply` does.
+
+use super::{Harbor, ORIGIN, ROBOT, SMALL, Version, applied, credentials, named, place, ran, settle, settled};
+use crate::run::golden;
+
+#[test]
+fn the_origin_in_one_command() {
+    for version in Version::ALL {
+        let harbor = Harbor::new(version);
+        let place = place(&harbor, ORIGIN);
+        let applied = ran(&harbor, &place, "apply --yes", 0);
+        settled(&harbor, &place);
+        let state = harbor.state();
+        assert_eq!((state.registries.len(), state.projects.len(), state.robots.len()), (7, 8, 1), "{applied}");
+        let robot = state.robots.values().next().unwrap();
+        assert_eq!(robot.permissions.as_array().unwrap().len(), 7);
+        assert!(state.registries.values().all(|registry| registry.kind != "quay"));
+        drop(state);
+        let generated = place.run("generate -q").env("SOPS_AGE_KEY_FILE", "keys.txt").ends(0);
+        assert!(generated.stdout.contains(&format!("username: {ROBOT}")), "{}", generated.stderr);
+        if version == Version::V2_15_2 {
+            golden("harbor/origin.applied.txt", &named(&harbor, &applied.to_string()));
+        }
+    }
+}
+
+#[test]
+fn again_is_nothing_and_every_difference_is_put_right() {
+    let (harbor, place) = applied(SMALL);
+    let before = harbor.changes().len();
+    let again = ran(&harbor, &place, "apply --yes", 0);
+    assert!(again.stderr.ends_with("nothing to do\n"), "{again}");
+    assert_eq!(harbor.changes().len(), before);
+    let picture = harbor.state().picture();
+    {
+        let mut state = harbor.state();
+        let registry = state.registries.values_mut().next().unwrap();
+        (registry.insecure, registry.credential) = (true, Some(("u".to_owned(), "p".to_owned())));
+        let project = state.projects.values_mut().find(|project| project.name == "quay.io").unwrap();
+        project.metadata.insert("public".to_owned(), "true".to_owned());
+        for quota in state.quotas.values_mut() {
+            quota.hard = if quota.project == 1 { -1 } else { 1 << 30 };
+        }
+        state.gc.as_mut().unwrap().cron = "0 0 5 * * *".to_owned();
+        let robot = state.robots.values_mut().next().unwrap();
+        (robot.disable, robot.duration, robot.secret) = (true, 30, "Else1Else1Else1".to_owned());
+        robot.permissions.as_array_mut().unwrap().pop();
+        let policy = state.retentions.values_mut().next().unwrap();
+        policy["rules"][0]["params"]["nDaysSinceLastPull"] = 3.into();
+    }
+    let plan = ran(&harbor, &place, "plan", 1);
+    insta::assert_snapshot!(named(&harbor, &plan.stdout), @"");
+    settle(&harbor, &place);
+    assert_eq!(harbor.state().picture(), picture);
+}
+
+#[test]
+fn nothing_is_deleted_without_a_word() {
+    let (harbor, place) = applied(SMALL);
+    let text = place.read("mirrors.yaml").replace("[docker.io, quay.io]", "[docker.io]");
+    // The MAC covers the list: the file is written again.
+    place.write("mirrors.yaml", text);
+    let plain = "cluster: kronform\nmirror: URL\nharbor: {retention: 90d}\nregistries: [docker.io]\n";
+    let (user, password) = {
+        let state = harbor.state();
+        let robot = state.robots.values().next().unwrap();
+        (format!("robot${}", robot.name), robot.secret.clone())
+    };
+    let plain = format!(
+        "{}credentials: {{username: '{user}', password: {password}}}\n",
+        plain.replace("URL", &harbor.url())
+    );
+    place.write("mirrors.yaml", plain);
+    let plan = ran(&harbor, &place, "plan", 0);
+    insta::assert_snapshot!(named(&harbor, &plan.stdout), @"");
+    ran(&harbor, &place, "apply --yes", 0);
+    assert_eq!(harbor.state().registries.len(), 2);
+    // Not while it holds anything.
+    let quay = harbor.state().project("quay.io").unwrap().0;
+    harbor.state().projects.get_mut(&quay).unwrap().repositories.insert("a".to_owned(), vec![]);
+    let full = ran(&harbor, &place, "plan --prune", 1);
+    assert!(full.stdout.contains("holds 1 repositories"), "{full}");
+    harbor.state().projects.get_mut(&quay).unwrap().repositories.clear();
+    let pruned = ran(&harbor, &place, "apply --yes --prune", 0);
+    insta::assert_snapshot!(pruned.stdout, @"");
+    let state = harbor.state();
+    assert_eq!((state.registries.len(), state.projects.len()), (1, 2));
+    assert_eq!(state.robots.values().next().unwrap().permissions.as_array().unwrap().len(), 1);
+}
+
+#[test]
+fn one_bad_upstream_is_one_bad_upstream() {
+    let harbor = Harbor::new(Version::V2_15_2);
+    let place = place(&harbor, "mirror: URL\nregistries: [docker.io, quay.io, ghcr.io]\n");
+    harbor.state().dead.insert("https://quay.io".to_owned());
+    let ran1 = ran(&harbor, &place, "apply --yes", 5);
+    insta::assert_snapshot!(named(&harbor, &ran1.stderr), @"");
+    assert_eq!(harbor.state().projects.len(), 3);
+    harbor.state().dead.clear();
+    settle(&harbor, &place);
+    assert_eq!(harbor.state().projects.len(), 4);
+}
+
+#[test]
+fn settings_that_harbor_does_not_keep_are_given_up() {
+    let harbor = Harbor::new(Version::V2_15_2);
+    let place = place(&harbor, "mirror: URL\nharbor: {speedKbps: 20000}\nregistries: [docker.io]\n");
+    harbor.state().drops.insert("proxy_speed_kb".to_owned());
+    let applied = ran(&harbor, &place, "apply --yes", 0);
+    assert!(applied.stderr.contains("does not keep"), "{applied}");
+    // On a version that does not know it, it is not sent.
+    let old = Harbor::new(Version::V2_9_5);
+    let place = super::place(&old, "mirror: URL\nharbor: {speedKbps: 20000}\nregistries: [docker.io]\n");
+    let plan = ran(&old, &place, "plan", 1);
+    assert!(plan.stdout.contains("Harbor 2.9.5 does not know `speedKbps`, which came with 2.12"), "{plan}");
+    settle(&old, &place);
+}
+
+#[test]
+fn harbor_refuses() {
+    let harbor = Harbor::new(Version::V2_15_2);
+    let place = place(&harbor, SMALL);
+    harbor.state().jobservice = false;
+    let ran1 = ran(&harbor, &place, "apply --yes", 5);
+    insta::assert_snapshot!(named(&harbor, &ran1.stderr), @"");
+    harbor.state().jobservice = true;
+    harbor.state().read_only = true;
+    let ran2 = ran(&harbor, &place, "apply --yes", 5);
+    assert!(ran2.stderr.contains("switch read-only mode off"), "{ran2}");
+    harbor.state().read_only = false;
+    settle(&harbor, &place);
+}
+
+#[test]
+fn an_upstream_with_credentials() {
+    let harbor = Harbor::new(Version::V2_15_2);
+    let inventory = "\
+mirror: URL
+registries:
+    ghcr.io: {upstream: {credentials: {username: someone, passwordFrom: {env: PAT}}}}
+    lan.example:5000:
+        upstream: {tls: {ca: 'CA'}}
+        harbor: {adapter: harbor, retention: forever}
+projects: {'lan.example:5000': lan}
+";
+    let authority = crate::authority::Authority::new().ca;
+    let place = place(&harbor, &inventory.replace("'CA'", &serde_json::json!(authority).to_string()));
+    let run = |line: &str| super::run(&place, line).env("PAT", "s3cr3t-one");
+    run("apply --yes").ok();
+    let registry = |name: &str| harbor.state().registry(name).unwrap().1.clone();
+    assert_eq!(registry("ghcr.io").credential, Some(("someone".to_owned(), "s3cr3t-one".to_owned())));
+    assert_eq!(registry("lan.example:5000").ca, authority);
+    run("plan").ends(0);
+    // Harbor never shows a secret: another one is sent when it is asked for.
+    super::run(&place, "plan").env("PAT", "s3cr3t-two").ends(0);
+    super::run(&place, "apply --yes --renew-secrets").env("PAT", "s3cr3t-two").ends(0);
+    assert_eq!(registry("ghcr.io").credential, Some(("someone".to_owned(), "s3cr3t-two".to_owned())));
+    // And when it goes, it goes.
+    let text = place.read("mirrors.yaml");
+    assert!(text.contains("sops:"), "{text}");
+}
+
+#[test]
+fn the_secret_has_nowhere_to_go() {
+    let harbor = Harbor::new(Version::V2_15_2);
+    let place = place(&harbor, SMALL);
+    std::fs::remove_file(place.path(".sops.yaml")).unwrap();
+    let refused = ran(&harbor, &place, "apply --yes", 3);
+    insta::assert_snapshot!(named(&harbor, &refused.stderr), @"");
+    assert!(harbor.changes().is_empty());
+    // A secret that is the user's own stays where it is, and Harbor gets it.
+    let text = format!("{}credentials: {{username: 'robot$mine', passwordFrom: {{env: MINE}}}}\n", SMALL);
+    place.write("mirrors.yaml", text.replace("URL", &harbor.url()));
+    super::run(&place, "apply --yes").env("MINE", "s3cr3t-Mine1").ends(0);
+    assert_eq!(super::secret(&harbor, "robot$mine").as_deref(), Some("s3cr3t-Mine1"));
+    assert!(credentials(&place).is_none() || !place.read("mirrors.yaml").contains("sops:"));
+    let weak = super::run(&place, "apply --yes").env("MINE", "s3cr3t-").ends(5);
+    assert!(weak.stderr.contains("8-128"), "{weak}");
+}

@@ -1,0 +1,122 @@
+//! Harbors that are not at a public address with a public certificate and an administrator.
+
+use serde_json::json;
+
+use super::{Harbor, SMALL, Version, applied, credentials, named, place, ran, run, settled};
+use crate::fake_harbor::{Robot, Upstream};
+
+#[test]
+fn a_robot_with_rights_in_place_of_the_administrator() {
+    let harbor = Harbor::new(Version::V2_15_2);
+    let place = place(&harbor, "mirror: URL\nharbor: {quota: 50GiB, gc: 0 0 3 * * *}\nregistries: [docker.io]\n");
+    let access = |resource: &str, actions: &[&str]| {
+        actions.iter().map(|action| json!({"resource": resource, "action": action})).collect::<Vec<_>>()
+    };
+    let rights = [
+        access("registry", &["create", "read", "list", "update"]),
+        access("project", &["create", "list", "read", "update"]),
+        access("robot", &["create", "read", "list", "update"]),
+        access("tag-retention", &["read", "update"]),
+    ];
+    let robot = Robot {
+        name: "provision".to_owned(),
+        description: String::new(),
+        secret: "s3cr3t-Rights1".to_owned(),
+        duration: -1,
+        disable: false,
+        expires_at: -1,
+        permissions: json!([{"kind": "system", "namespace": "/", "access": rights.concat()}]),
+    };
+    harbor.state().robots.insert(90, robot);
+    let as_robot = |line: &str| {
+        run(&place, line).env("HARBOR_USERNAME", "robot$provision").env("HARBOR_PASSWORD", "s3cr3t-Rights1")
+    };
+    let applied = as_robot("apply --yes").ends(0);
+    insta::assert_snapshot!(named(&harbor, &applied.stderr), @"");
+    as_robot("plan").ends(0);
+    let (user, password) = credentials(&place).unwrap();
+    assert_eq!(super::secret(&harbor, &user), Some(password));
+    // Without a right it says which.
+    let state = &mut *harbor.state();
+    state.robots.get_mut(&90).unwrap().permissions = json!([]);
+}
+
+#[test]
+fn a_certificate_of_its_own_authority() {
+    let authority = crate::authority::Authority::new();
+    let harbor = Harbor::with_tls(Version::V2_15_2, &authority.server("127.0.0.1"));
+    let place = place(&harbor, "mirror: URL\nregistries: [docker.io]\n");
+    let unknown = run(&place, "plan").ends(5);
+    insta::assert_snapshot!(named(&harbor, &unknown.stderr), @"");
+    place.write("ca.crt", &authority.ca);
+    let inventory = "mirror: URL\nregistries: [docker.io]\ntls: {caFile: ca.crt}\n";
+    place.write("mirrors.yaml", inventory.replace("URL", &harbor.url()));
+    super::settle(&harbor, &place);
+}
+
+#[test]
+fn what_is_refused_says_what_to_do() {
+    let harbor = Harbor::new(Version::V2_15_2);
+    for (inventory, code) in [
+        ("mirror: https://harbor.example\ntls: {insecureSkipVerify: true}\nregistries: [ghcr.io]\n", 3),
+        ("mirror: https://harbor.example/prefix\nregistries: [ghcr.io]\n", 3),
+        ("mirror: https://zot.example\nkind: path\nregistries: [ghcr.io]\n", 3),
+    ] {
+        let place = place(&harbor, inventory);
+        let refused = run(&place, "plan").ends(code);
+        assert!(refused.stderr.contains("help:"), "{refused}");
+    }
+    // Something else answers there.
+    let other = crate::fake_upstream::Upstream::start();
+    let place = super::Place::new();
+    place.write("mirrors.yaml", format!("mirror: {}\nregistries: [ghcr.io]\n", other.url()));
+    let refused = run(&place, "plan").ends(5);
+    assert!(refused.stderr.contains("is it a Harbor"), "{refused}");
+}
+
+#[test]
+fn status_and_what_is_cached() {
+    let (harbor, place) = applied(SMALL);
+    let image = |name: &str| {
+        let mut state = harbor.state();
+        let artifact = Version::V2_15_2.recorded("artifacts")[0].clone();
+        let manifest = Version::V2_15_2.recorded("proxy manifest tag");
+        state.upstreams.insert(("https://hub.docker.com".to_owned(), name.to_owned()), Upstream { manifest, artifact });
+    };
+    image("library/bb:1");
+    let before = ran(&harbor, &place, "status docker.io/library/bb:1 ghcr.io/a/b:1", 1);
+    insta::assert_snapshot!(named(&harbor, &before.stdout), @"");
+    // Pulled once, it is there.
+    let (id, _) = harbor.state().project("docker.io").map(|(id, project)| (id, project.clone())).unwrap();
+    let artifact = Version::V2_15_2.recorded("artifacts")[0].clone();
+    harbor.state().projects.get_mut(&id).unwrap().repositories.insert("library/bb".to_owned(), vec![artifact]);
+    harbor.state().gc_runs = vec![json!({"job_status": "Success", "creation_time": "2026-11-26T03:00:00.000Z"})];
+    let after = ran(&harbor, &place, "status docker.io/library/bb:1", 0);
+    insta::assert_snapshot!(named(&harbor, &after.stdout), @"");
+    let json = ran(&harbor, &place, "status docker.io/library/bb:1 -o json", 0);
+    let value: serde_json::Value = serde_json::from_str(&json.stdout).unwrap();
+    assert_eq!((value["robot"]["login"].as_str(), value["images"][0]["state"].as_str()), (Some("accepted"), Some("cached")));
+    // A secret that Harbor does not take is seen, though its token service gives a token to it.
+    harbor.state().robots.values_mut().next().unwrap().secret = "Other1Other1".to_owned();
+    let refused = ran(&harbor, &place, "status", 1);
+    assert!(refused.stdout.contains("robot   robot$talos-pull-kronform  refused"), "{refused}");
+}
+
+#[test]
+fn an_export_reads_back_as_what_it_was() {
+    let (harbor, place) = applied(super::ORIGIN);
+    let exported = ran(&harbor, &place, "export", 0);
+    insta::assert_snapshot!(named(&harbor, &exported.stdout), @"");
+    // In the place of the inventory, it leaves nothing to do but to take over what is another cluster's.
+    let secret = credentials(&place).unwrap().1;
+    let other = super::Place::new();
+    other.write("mirrors.yaml", format!("cluster: kronform\n{}", exported.stdout));
+    other.run("harbor plan").env("HARBOR_PASSWORD", super::ADMIN_PASSWORD).env("HARBOR_ROBOT_PASSWORD", secret).ends(0);
+    // Without an inventory, too.
+    let url = harbor.url();
+    let direct = super::Place::new();
+    let again =
+        direct.args(&["harbor", "export", "--url", &url]).env("HARBOR_PASSWORD", super::ADMIN_PASSWORD).ends(0);
+    assert_eq!(again.stdout, exported.stdout);
+    settled(&harbor, &place);
+}
