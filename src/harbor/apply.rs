@@ -125,6 +125,8 @@ pub async fn apply<K: Keeper>(
         } else {
             let raced = work.round(&actual, &plan.changes, tell).await?;
             before = (!raced).then(|| plan.changes.clone());
+            // Nothing shows afterwards that they were sent.
+            options.renew_secrets &= raced;
         }
         let known = work.read_inventory()?;
         actual = observe(work.harbor, &work.desired, known.as_ref()).await?;

@@ -127,7 +127,7 @@ impl HarborError {
             Self::Answer { status: 301 | 302 | 307 | 308, location: Some(location), .. } => {
                 format!("it leads to {location}: write that host and scheme to the mirror's `url`")
             }
-            Self::Answer { said, .. } if said.is_empty() => {
+            Self::Answer { status, said, .. } if said.is_empty() || *status == 404 => {
                 "check the mirror's `url`: is it a Harbor, at the root of its host?".to_owned()
             }
             Self::Answer { status: 400, .. } if self.says("unhealthy") => {

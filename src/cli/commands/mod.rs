@@ -18,4 +18,5 @@ pub(super) mod rollback;
 pub(super) mod rollout;
 pub(super) mod rotate;
 pub(super) mod schema;
+pub(super) mod template;
 pub(super) mod validate;

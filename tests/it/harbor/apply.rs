@@ -143,7 +143,7 @@ registries:
         harbor: {adapter: harbor, retention: forever}
 projects: {'lan.example:5000': lan}
 ";
-    let authority = crate::authority::Authority::new().ca;
+    let authority = crate::authority::Authority::new().pem;
     let place = place(&harbor, &inventory.replace("'CA'", &serde_json::json!(authority).to_string()));
     let run = |line: &str| super::run(&place, line).env("PAT", "s3cr3t-one");
     run("apply --yes").ok();

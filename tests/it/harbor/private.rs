@@ -48,7 +48,7 @@ fn a_certificate_of_its_own_authority() {
     let place = place(&harbor, "mirror: URL\nregistries: [docker.io]\n");
     let unknown = run(&place, "plan").ends(5);
     insta::assert_snapshot!(named(&harbor, &unknown.stderr), @"");
-    place.write("ca.crt", &authority.ca);
+    place.write("ca.crt", &authority.pem);
     let inventory = "mirror: URL\nregistries: [docker.io]\ntls: {caFile: ca.crt}\n";
     place.write("mirrors.yaml", inventory.replace("URL", &harbor.url()));
     super::settle(&harbor, &place);
