@@ -20,7 +20,8 @@
 //! - [`rollout`]: registries on live nodes: plan, order, gates, what is done to a node step by step, journal.
 //! - [`harbor`]: a Harbor's registries, proxy projects and robot from the inventory: desired, actual, what differs.
 //! - [`ui`]: results, findings, errors with hints, exit codes: what commands of both binaries say.
-//! - [`cache`]: the pull-through cache: upstreams, single flight, store, eviction, HTTP.
+//! - [`mod@http`]: the transport: HTTP/1.1 and HTTP/2, TLS, limits, drain; it knows no registry and no cache.
+//! - [`cache`]: the pull-through cache: upstreams, single flight, store, eviction, users, metrics.
 //! - [`template`]: renders what lies in `templates/`.
 //! - [`cli`]: arguments, one file a command, tables, prompts, errors with hints, exit codes.
 
@@ -55,6 +56,8 @@ pub mod rollout;
 pub mod harbor;
 
 pub mod ui;
+
+pub mod http;
 
 pub mod cache;
 

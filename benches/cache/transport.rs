@@ -12,8 +12,9 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use http::{HeaderValue, Request, Response};
-use talmirror::cache::server::{Metrics, Server, ServerConfig, refusal};
-use talmirror::cache::{Body, Handler, Piece};
+use talmirror::cache::observe::Metrics;
+use talmirror::cache::{refusal, rejection};
+use talmirror::http::{Body, Handler, Piece, Rejected, Server, ServerConfig};
 use talmirror::oci::{Range, Refusal, Selection};
 
 struct Static {
@@ -52,6 +53,10 @@ impl Handler for Static {
         headers.insert("x-content-type-options", HeaderValue::from_static("nosniff"));
         headers.insert("x-cache", HeaderValue::from_static("HIT"));
         response
+    }
+
+    fn reject(&self, rejected: Rejected) -> Response<Body> {
+        rejection(rejected)
     }
 }
 

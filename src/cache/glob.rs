@@ -1,15 +1,18 @@
 use std::fmt;
 use std::str::FromStr;
 
+use serde::{Deserialize, Serialize};
+
 /// A pattern of names: `*` stands for any text, slashes included, `?` for one character, the rest for itself.
 ///
-/// A slash is no border because repositories of one owner lie at different depths: `siderolabs/*` means all of them.
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// A slash is not a border because repositories of one owner lie at different depths: `siderolabs/*` means all of them.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
 pub struct Glob(String);
 
-/// A text is no pattern.
+/// A text that is not a pattern.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("`{0}` is no pattern: the characters of names, `*` and `?`")]
+#[error("`{0}` is not a valid pattern: it may have the characters of names, `*` and `?`")]
 pub struct GlobError(pub String);
 
 impl Glob {
@@ -52,6 +55,20 @@ impl FromStr for Glob {
         let allowed = |c: char| c.is_ascii_alphanumeric() || "*?/._-:".contains(c);
         let good = !text.is_empty() && text.len() <= 512 && text.chars().all(allowed);
         if good { Ok(Self(text.to_owned())) } else { Err(GlobError(text.to_owned())) }
+    }
+}
+
+impl TryFrom<String> for Glob {
+    type Error = GlobError;
+
+    fn try_from(text: String) -> Result<Self, Self::Error> {
+        text.parse()
+    }
+}
+
+impl From<Glob> for String {
+    fn from(glob: Glob) -> Self {
+        glob.0
     }
 }
 

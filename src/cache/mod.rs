@@ -1,23 +1,22 @@
 //! talmirror-cache: a pull-through cache for many upstream registries, one port, one folder.
 
-mod answer;
+pub mod auth;
 pub mod clients;
 mod command;
 pub mod config;
 mod evict;
 mod glob;
-mod piece_file;
+pub mod observe;
+mod refusal;
 pub mod service;
+mod service_manager;
 
 pub mod store;
 
 pub mod flight;
 
-pub mod server;
-
 pub mod upstream;
 
-pub use answer::{Body, BoxFuture, Handler, Pieces};
 pub use command::main;
 pub use glob::{Glob, GlobError};
-pub use piece_file::Piece;
+pub use refusal::{refusal, rejection};

@@ -12,4 +12,4 @@ pub use atomic::{Written, write_atomically};
 pub use lock::{Lock, LockError};
 pub use output::{Privacy, WriteError, create, git_work_tree, replace};
 pub use private_dir::{make_private_dir, make_private_dir_durably, sync_dir};
-pub use watched::Stamp;
+pub use watched::{Stamp, Watched};

@@ -26,7 +26,7 @@ mod tests {
     fn a_time_has_a_unit() {
         assert_eq!(duration("1m30s"), Ok(Duration::from_secs(90)));
         assert_eq!((duration("0"), duration("0s")), (Ok(Duration::ZERO), Ok(Duration::ZERO)));
-        assert_eq!(positive_duration("2m"), Ok(Duration::from_secs(120)));
+        assert_eq!(positive_duration("2m"), Ok(Duration::from_mins(2)));
         for text in ["5", "-5s", "soon", ""] {
             assert!(duration(text).unwrap_err().contains("like 20s"), "{text}");
         }

@@ -5,7 +5,7 @@ use super::args::ConfigArgs;
 use super::load::load;
 use super::serve::http;
 use super::{Format, runtime};
-use crate::cache::server::Metrics;
+use crate::cache::observe::Metrics;
 use crate::cache::service::World;
 use crate::cache::upstream::Checked;
 use crate::image::RegistryHost;

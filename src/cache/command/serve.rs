@@ -10,16 +10,16 @@ use tokio::signal::unix::{SignalKind, signal};
 use super::args::{ConfigArgs, RootArgs, ServerArgs};
 use super::control::Control;
 use super::load::{Loaded, load, root};
+use crate::cache::auth::{Anonymous, AuthGate, UsersError, Verifier};
 use crate::cache::config::{Authenticate, Config, LogFormat, Overlay};
 use crate::cache::flight::{Flights, Rules};
-use crate::cache::server::{
-    Access, Certificate, Drained, Front, Health, Limits, Metrics, Numbers, Server, ServerConfig, ServerError,
-    Strangers, TlsFiles, log_json, log_text, notify_ready, notify_reloading, notify_stopping,
-};
+use crate::cache::observe::{AdminEndpoint, Health, Metrics, log_json, log_text};
 use crate::cache::service::{Service, World};
+use crate::cache::service_manager::{notify_ready, notify_reloading, notify_stopping};
 use crate::cache::store::{FsConfig, FsStore, Origin, Pins, Store};
 use crate::file::Stamp;
 use crate::finding::{Code, Problem};
+use crate::http::{Certificate, Drained, Limits, Observer, Server, ServerConfig, ServerError, TlsFiles};
 use crate::oci::{Http, HttpSettings};
 use crate::ui::Ui;
 use crate::ui::error::CliError;
@@ -82,6 +82,12 @@ pub(super) fn run(ui: &mut Ui, args: &ServeArgs) -> Result<Exit, CliError> {
     // What is still being fetched for nobody is not waited for.
     runtime.shutdown_background();
     Ok(exit)
+}
+
+impl From<UsersError> for CliError {
+    fn from(error: UsersError) -> Self {
+        Self::from_error(exit::INVALID, error)
+    }
 }
 
 impl From<ServerError> for CliError {
@@ -147,30 +153,27 @@ async fn serve(ui: &mut Ui, args: &ServeArgs, config: Config) -> Result<Exit, Cl
         .map_err(|error| CliError::from_error(exit::INVALID, error))?;
     let service =
         Service::new(Arc::clone(&store) as Arc<dyn Store>, flights.clone(), Arc::clone(&metrics), world);
-    let access = config.htpasswd.clone().map(Access::read).transpose()?.map(Arc::new);
-    let strangers = match config.authenticate {
-        Authenticate::All => Strangers::Refused,
-        Authenticate::Private => Strangers::Pass,
+    let verifier = config.htpasswd.clone().map(Verifier::read).transpose()?.map(Arc::new);
+    let anonymous = match config.authenticate {
+        Authenticate::All => Anonymous::Deny,
+        Authenticate::Private => Anonymous::Allow,
     };
-    let guard = access.clone().map(|access| (access, strangers));
-    let front = Arc::new(Front::new(service.clone(), Arc::clone(&health), guard));
-    let server = Server::bind_or_take(server_config(&config), Arc::clone(&metrics))?;
+    let users = verifier.clone().map(|verifier| (verifier, anonymous));
+    let gate = Arc::new(AuthGate::new(service.clone(), Arc::clone(&health), users));
+    let server = Server::bind_or_take(server_config(&config), Arc::clone(&metrics) as Arc<dyn Observer>)?;
     let control = Control::listen(&folder, Arc::clone(&store) as Arc<dyn Store>, service.clone());
     let _control = control.inspect_err(|error| {
         tracing::warn!(%error, "ls, prune and stats cannot ask this server");
     });
     let mut tasks = tokio::task::JoinSet::new();
     if let Some(address) = config.metrics {
-        let numbers = Arc::new(Numbers::new(Arc::clone(&metrics), Arc::clone(&health)));
-        // Whoever reads the numbers is not counted among them.
-        let server = Server::bind(ServerConfig::new(vec![address]), Arc::default())?;
+        let endpoint = Arc::new(AdminEndpoint::new(Arc::clone(&metrics), Arc::clone(&health)));
+        // Those who read the metrics are not counted among them.
+        let server = Server::bind(ServerConfig::new(vec![address]), Arc::new(Metrics::new()))?;
         ui.note(&format!("metrics on http://{}/metrics", join(server.addresses())));
         tasks.spawn(async move {
-            server.run(numbers, std::future::pending()).await;
+            server.run(endpoint, std::future::pending()).await;
         });
-    }
-    if let Some(access) = access.clone() {
-        tasks.spawn(access.watch());
     }
     let reload = Reload {
         args: args.clone(),
@@ -178,7 +181,7 @@ async fn serve(ui: &mut Ui, args: &ServeArgs, config: Config) -> Result<Exit, Cl
         store: Arc::clone(&store),
         metrics: Arc::clone(&metrics),
         http,
-        access,
+        verifier,
         certificate: server.certificate(),
         started: config.clone(),
     };
@@ -189,7 +192,7 @@ async fn serve(ui: &mut Ui, args: &ServeArgs, config: Config) -> Result<Exit, Cl
     notify_ready();
     ui.note(&format!("listening on {scheme}://{}", join(server.addresses())));
     let stop = Stop::new()?;
-    let drained = server.run(front, stop.wait(Arc::clone(&health))).await;
+    let drained = server.run(gate, stop.wait(Arc::clone(&health))).await;
     if let Drained::Without(cut) = drained {
         tracing::warn!(cut, "transfers took too long to end and were cut");
     }
@@ -276,7 +279,7 @@ struct Reload {
     store: Arc<FsStore>,
     metrics: Arc<Metrics>,
     http: Http,
-    access: Option<Arc<Access>>,
+    verifier: Option<Arc<Verifier>>,
     certificate: Option<Arc<Certificate>>,
     /// What holds until the next start, whatever the file says meanwhile.
     started: Config,
@@ -289,10 +292,12 @@ impl Reload {
         let file = self.args.config.config.clone();
         let mut seen = file.as_deref().and_then(Stamp::of);
         let mut ticks = tokio::time::interval(LOOK);
+        let mut said = [const { String::new() }; 2];
         loop {
             tokio::select! {
                 _ = hangup.recv() => {}
                 _ = ticks.tick() => {
+                    self.reload_files(&mut said);
                     let now = file.as_deref().and_then(Stamp::of);
                     if now == seen {
                         continue;
@@ -301,23 +306,36 @@ impl Reload {
                 }
             }
             notify_reloading();
+            self.reload_files(&mut said);
             self.reload();
             notify_ready();
         }
     }
 
-    fn reload(&self) {
-        let told = |part: &str, read: Result<bool, ServerError>| match read {
-            Ok(true) => tracing::info!("{part} read again"),
-            Ok(false) => {}
-            Err(error) => tracing::error!(%error, "the {part} stays as it was"),
+    /// Reads certificate and users again if their files have changed; `said` holds what was wrong with them last.
+    fn reload_files(&self, said: &mut [String; 2]) {
+        let told = |part: &str, said: &mut String, read: Result<bool, String>| match read {
+            Ok(true) => {
+                said.clear();
+                tracing::info!("{part} read again");
+            }
+            Ok(false) => said.clear(),
+            Err(error) if *said == error => {}
+            Err(error) => {
+                tracing::error!(error, "the {part} stays as it was");
+                *said = error;
+            }
         };
-        if let Some(certificate) = &self.certificate {
-            told("certificate", certificate.reload());
+        let [certificate, users] = said;
+        if let Some(own) = &self.certificate {
+            told("certificate", certificate, own.reload().map_err(|error| error.to_string()));
         }
-        if let Some(access) = &self.access {
-            told("users", access.reload());
+        if let Some(own) = &self.verifier {
+            told("users", users, own.reload().map_err(|error| error.to_string()));
         }
+    }
+
+    fn reload(&self) {
         let loaded = match self.args.load() {
             Ok(loaded) => loaded,
             Err(error) => {

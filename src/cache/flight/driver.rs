@@ -10,8 +10,8 @@ use super::reader_driver::{Reader, no_length};
 use super::rules::Rules;
 use super::shared::{Shared, State};
 use super::source::{Source, SourceError};
-use crate::cache::Body;
 use crate::cache::store::Store;
+use crate::http::Body;
 use crate::image::Digest;
 use crate::oci::Span;
 

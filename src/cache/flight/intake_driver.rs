@@ -6,12 +6,12 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::StreamExt as _;
+use futures_util::future::BoxFuture;
 use futures_util::stream::BoxStream;
 use tokio::time::{Sleep, sleep, timeout};
 
 use super::rules::{Rules, pause};
 use super::source::{Opened, Source, SourceError};
-use crate::cache::BoxFuture;
 
 /// The bytes of an object, one after the other from some position on, whatever happens to the transfers they come by.
 ///

@@ -3,6 +3,7 @@ use std::io;
 use std::sync::{Arc, PoisonError};
 
 use bytes::Bytes;
+use futures_util::future::BoxFuture;
 use tokio::sync::watch;
 
 use super::driver::Flight;
@@ -10,7 +11,7 @@ use super::intake_driver::Intake;
 use super::rules::readable;
 use super::shared::{Diversion, Rest, State};
 use super::source::SourceError;
-use crate::cache::{BoxFuture, Piece, Pieces};
+use crate::http::{Piece, Pieces};
 use crate::oci::Verifier;
 
 /// One reader of a flight: some part of the object, in pieces as they come.

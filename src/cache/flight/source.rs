@@ -3,7 +3,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use futures_util::stream::BoxStream;
 
-use crate::cache::BoxFuture;
+use futures_util::future::BoxFuture;
 
 /// Where the bytes of one object come from: a chain of endpoints, any of which may give the rest of what another
 /// began.

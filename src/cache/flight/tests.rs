@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::StreamExt as _;
+use futures_util::future::BoxFuture;
 use futures_util::stream;
 use proptest::prelude::*;
 use tokio::time::{Instant, sleep};
@@ -16,7 +17,7 @@ use tokio::time::{Instant, sleep};
 use super::rules::TAIL;
 use super::*;
 use crate::cache::store::*;
-use crate::cache::{Body, BoxFuture, Piece};
+use crate::http::{Body, Piece};
 use crate::image::{Algorithm, Digest};
 use crate::oci::{Span, digest_of};
 

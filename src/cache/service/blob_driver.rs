@@ -1,5 +1,6 @@
 use std::sync::Arc;
 
+use futures_util::future::BoxFuture;
 use http::Response;
 use http::header::{IF_RANGE, RANGE};
 
@@ -8,9 +9,9 @@ use super::grants::listed_suffices;
 use super::refusals::{of_source, of_upstream};
 use super::world::World;
 use crate::cache::flight::{Flight, Opened, Role, Source, SourceError};
-use crate::cache::server::Outcome;
+use crate::cache::observe::Outcome;
 use crate::cache::store::{Kind, Object, Origin};
-use crate::cache::{Body, BoxFuture};
+use crate::http::Body;
 use crate::image::{Digest, RegistryHost};
 use crate::oci::{self, Manifest, Method, Refusal, Selection, select};
 

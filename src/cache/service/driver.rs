@@ -14,10 +14,12 @@ use super::headers::{By, Frame, Ready, Staleness};
 use super::manifest_driver::Got;
 use super::tag_driver::{Checked, TagKey};
 use super::world::World;
+use crate::cache::auth::Identity;
 use crate::cache::flight::Flights;
-use crate::cache::server::{Identity, Metrics, Outcome};
+use crate::cache::observe::{Kind, Metrics, Outcome};
+use crate::cache::refusal::rejection;
 use crate::cache::store::{Object, Origin, Store, TagRecord};
-use crate::cache::{Body, Handler};
+use crate::http::{Body, Handler, Rejected};
 use crate::image::{Digest, RegistryHost, TagOrDigest};
 use crate::oci::{self, Accept, Method, Name, Refusal, Route, if_none_match};
 
@@ -122,6 +124,10 @@ impl Handler for Service {
             Err(refusal) => frame.refused(&refusal),
         }
     }
+
+    fn reject(&self, rejected: Rejected) -> Response<Body> {
+        rejection(rejected)
+    }
 }
 
 impl Inner {
@@ -137,6 +143,7 @@ impl Inner {
     ) -> Result<Response<Body>, Refusal> {
         let uri = request.uri();
         let route = oci::parse_route(request.method().as_str(), uri.path(), uri.query())?;
+        frame.kind = Kind::of_route(&route);
         let is_user = request.extensions().get::<Identity>().is_some();
         let (name, object) = match route {
             Route::Ping { registry, .. } => {
@@ -194,7 +201,7 @@ fn asked<'a>(
     headers: &'a HeaderMap,
 ) -> Result<Asked<'a>, Refusal> {
     let place = world.namespaces.place(name)?;
-    *frame = Frame::new(frame.method, place.oci_namespace());
+    frame.set_namespace(place.oci_namespace());
     frame.is_private = world.is_private(place.registry);
     world.may_read(&place, is_user)?;
     let origin = Origin { registry: place.registry.clone(), repository: place.repository };

@@ -7,8 +7,8 @@ use http::{HeaderValue, Response, StatusCode};
 use jiff::Timestamp;
 
 use super::freshness::ago;
-use crate::cache::server::Outcome;
-use crate::cache::{Body, Piece};
+use crate::cache::observe::{Kind, Outcome, Served};
+use crate::http::{Body, Piece};
 use crate::image::{Digest, RegistryHost};
 use crate::oci::{ContentRange, Method, OCTET_STREAM, Refusal, Selection, Span, etag};
 
@@ -29,6 +29,8 @@ const JSON: HeaderValue = HeaderValue::from_static("application/json");
 pub(super) struct Frame {
     /// GET or HEAD.
     pub(super) method: Method,
+    /// What is asked for.
+    pub(super) kind: Kind,
     /// The registry's name, where the request's `ns` chose it (OCI distribution-spec, "Registry Proxying").
     pub(super) namespace: Option<HeaderValue>,
     /// Whether the content is for authorised clients only.
@@ -133,7 +135,12 @@ fn value(text: &str) -> HeaderValue {
 impl Frame {
     /// Makes the frame of an answer.
     pub(super) fn new(method: Method, namespace: Option<&str>) -> Self {
-        Self { method, namespace: namespace.map(value), is_private: false }
+        Self { method, kind: Kind::Other, namespace: namespace.map(value), is_private: false }
+    }
+
+    /// Notes that the request's `ns` chose the registry.
+    pub(super) fn set_namespace(&mut self, namespace: Option<&str>) {
+        self.namespace = namespace.map(value);
     }
 
     fn immutable(&self) -> HeaderValue {
@@ -152,6 +159,8 @@ impl Frame {
         if let Some(outcome) = outcome.and_then(header_of) {
             headers.insert(X_CACHE, outcome);
         }
+        let outcome = outcome.unwrap_or(Outcome::None);
+        response.extensions_mut().insert(Served { kind: self.kind, outcome });
         response
     }
 

@@ -10,10 +10,10 @@ use jiff::Timestamp;
 use super::driver::{Asked, Inner};
 use super::freshness::bearable;
 use super::refusals::of_upstream;
-use crate::cache::Body;
-use crate::cache::server::Outcome;
+use crate::cache::observe::Outcome;
 use crate::cache::store::ReferrersRecord;
 use crate::cache::upstream::UpstreamError;
+use crate::http::Body;
 use crate::image::Digest;
 use crate::oci::{self, Manifest, Refusal};
 

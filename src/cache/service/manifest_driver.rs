@@ -9,10 +9,10 @@ use super::driver::{Asked, Inner, locked};
 use super::headers::{By, Ready};
 use super::refusals::{of_upstream, overloaded};
 use super::world::World;
-use crate::cache::Body;
-use crate::cache::server::Outcome;
+use crate::cache::observe::Outcome;
 use crate::cache::store::{Document, Object, Origin, TagRecord};
 use crate::cache::upstream::{Fetched, UpstreamError};
+use crate::http::Body;
 use crate::image::{Digest, TagOrDigest};
 use crate::oci::Refusal;
 

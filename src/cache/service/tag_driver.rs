@@ -13,10 +13,10 @@ use super::headers::{By, Ready, Staleness};
 use super::manifest_driver::Got;
 use super::refusals::{of_upstream, overloaded, staleness};
 use super::world::World;
-use crate::cache::Body;
-use crate::cache::server::{Outcome, Revalidation};
+use crate::cache::observe::{Outcome, Revalidation};
 use crate::cache::store::{Object, Origin, TagRecord};
 use crate::cache::upstream::UpstreamError;
+use crate::http::Body;
 use crate::image::{RegistryHost, Tag, TagOrDigest};
 use crate::oci::Refusal;
 

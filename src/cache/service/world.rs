@@ -3,7 +3,7 @@ use std::sync::Arc;
 
 use super::grants::Audience;
 use crate::cache::config::{Config, UpstreamConfig};
-use crate::cache::server::Metrics;
+use crate::cache::observe::Metrics;
 use crate::cache::upstream::Upstream;
 use crate::image::RegistryHost;
 use crate::oci::{EndpointError, Http, Namespaces, Place, Refusal};

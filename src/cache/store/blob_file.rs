@@ -1,7 +1,7 @@
 use std::fs::File;
 use std::sync::Arc;
 
-use crate::cache::{Body, Piece};
+use crate::http::{Body, Piece};
 use crate::oci::Span;
 
 /// An open file that several read.

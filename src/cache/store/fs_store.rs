@@ -6,13 +6,14 @@ use std::path::PathBuf;
 use std::sync::{Arc, Weak};
 use std::time::{Duration, SystemTime};
 
+use futures_util::future::BoxFuture;
+
 use super::blob_file::Blob;
 use super::folder_file::{Folder, Naming};
 use super::interface::{Listed, Object, Store, Usage};
 use super::keeper_store::{Keeper, Look};
 use super::record::{Document, Origin, RecordKey, RecordKind};
 use super::spool_file::Spool;
-use crate::cache::BoxFuture;
 use crate::image::Digest;
 
 /// Says whether what an origin has must never be evicted.

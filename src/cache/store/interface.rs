@@ -1,9 +1,10 @@
 use std::io;
 
+use futures_util::future::BoxFuture;
+
 use super::blob_file::Blob;
 use super::record::{Document, Origin, RecordKey, RecordKind, ReferrersRecord, TagRecord};
 use super::spool_file::Spool;
-use crate::cache::BoxFuture;
 use crate::image::{Digest, Tag};
 
 /// What a digest is the digest of. A manifest has a media type, which is served with it; a blob has none.

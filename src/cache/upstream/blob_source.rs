@@ -5,13 +5,13 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use futures_util::StreamExt as _;
+use futures_util::future::BoxFuture;
 use http::header::{CONTENT_RANGE, ETAG};
 
 use super::chain_client::{Chain, Counted};
 use super::error::Failed;
 use super::recent::Recent;
 use super::upstream_client::locked;
-use crate::cache::BoxFuture;
 use crate::cache::flight::{Opened, Source, SourceError};
 use crate::image::{Digest, Repository};
 use crate::oci::{Answer, ContentRange, Method, Range, RegistryRequest, RequestError};

@@ -11,7 +11,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use super::budget::Budget;
 use super::circuit::{Admission, Circuit, Pause, Sign};
 use super::error::{Failed, UpstreamError, together};
-use crate::cache::server::{self, Metrics, UpstreamResult};
+use crate::cache::observe::{self, Metrics, UpstreamResult};
 use crate::image::RegistryHost;
 use crate::oci::{Answer, Quota, RegistryClient, RegistryRequest, RequestError, RequestErrorKind};
 
@@ -251,9 +251,9 @@ impl Chain {
         let circuits = self.endpoints.iter().map(|member| *locked(&member.circuit));
         let best = circuits
             .map(|circuit| match (circuit.is_closed(), circuit.is_probing()) {
-                (true, _) => (0, server::Circuit::Closed),
-                (_, true) => (1, server::Circuit::HalfOpen),
-                _ => (2, server::Circuit::Open),
+                (true, _) => (0, observe::Circuit::Closed),
+                (_, true) => (1, observe::Circuit::HalfOpen),
+                _ => (2, observe::Circuit::Open),
             })
             .min_by_key(|(order, _)| *order);
         if let Some((_, circuit)) = best {

@@ -14,7 +14,7 @@ use super::judge::{Fetched, Wrong, judge};
 use super::recent::Recent;
 use crate::cache::config::UpstreamConfig;
 use crate::cache::flight::Source;
-use crate::cache::server::Metrics;
+use crate::cache::observe::Metrics;
 use crate::image::{Digest, RegistryHost, Repository, Tag, TagOrDigest};
 use crate::oci::{
     ACCEPT_MANIFESTS, AddressPolicy, Answer, ClientError, ContentRange, CredentialFile, Endpoint,

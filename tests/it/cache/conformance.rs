@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use talmirror::cache::store::{Document, Object, Origin, RecordKind, ReferrersRecord, Store, TagRecord};
-use talmirror::cache::{Body, Piece};
+use talmirror::http::{Body, Piece};
 use talmirror::image::{Algorithm, Digest};
 use talmirror::oci::{Span, digest_of};
 

@@ -8,15 +8,18 @@ use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
 use bytes::Bytes;
+use futures_util::future::BoxFuture;
 use http::{HeaderValue, Method, Request, Response, StatusCode};
 use http_body_util::{BodyExt as _, Empty};
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
-use talmirror::cache::server::{
-    Certificate, Drained, Limits, Metrics, Server, ServerConfig, TlsFiles, refusal,
+use talmirror::cache::observe::Metrics;
+use talmirror::cache::{refusal, rejection};
+use talmirror::http::{
+    Body, Certificate, Drained, Handler, Limits, Observer, Piece, Pieces, Rejected, Server, ServerConfig,
+    TlsFiles,
 };
-use talmirror::cache::{Body, BoxFuture, Handler, Piece, Pieces};
 use talmirror::oci::Refusal;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
@@ -143,6 +146,10 @@ impl Handler for Paths {
         };
         response
     }
+
+    fn reject(&self, rejected: Rejected) -> Response<Body> {
+        rejection(rejected)
+    }
 }
 
 /// A server that runs.
@@ -159,7 +166,7 @@ impl Running {
     fn new(limits: Limits, tls: Option<TlsFiles>) -> Self {
         let metrics = Arc::new(Metrics::new());
         let config = ServerConfig { listen: vec!["127.0.0.1:0".parse().unwrap()], tls, limits };
-        let server = Server::bind(config, Arc::clone(&metrics)).unwrap();
+        let server = Server::bind(config, Arc::clone(&metrics) as Arc<dyn Observer>).unwrap();
         let address = server.addresses()[0];
         let certificate = server.certificate();
         let paths = Arc::new(Paths::new());

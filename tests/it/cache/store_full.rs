@@ -6,10 +6,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use futures_util::future::BoxFuture;
 use futures_util::{StreamExt as _, stream};
 use talmirror::cache::flight::{Flights, Opened, Rules, Source, SourceError};
 use talmirror::cache::store::{FsConfig, FsStore, Store};
-use talmirror::cache::{Body, BoxFuture, Piece};
+use talmirror::http::{Body, Piece};
 use talmirror::image::{Algorithm, Digest};
 use talmirror::oci::{Hasher, Verifier};
 

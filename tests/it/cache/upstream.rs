@@ -11,7 +11,7 @@ use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject as _;
 use talmirror::cache::config::UpstreamConfig;
 use talmirror::cache::flight::{Source, SourceError};
-use talmirror::cache::server::Metrics;
+use talmirror::cache::observe::Metrics;
 use talmirror::cache::upstream::{Pause, Upstream, UpstreamError};
 use talmirror::image::{Digest, Repository, Tag, TagOrDigest};
 use talmirror::oci::{Http, HttpSettings, Login, LookUp, Proxies, Timeouts};

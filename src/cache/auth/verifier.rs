@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::fs;
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
@@ -12,11 +12,9 @@ use sha2::{Digest as _, Sha256};
 use tokio::sync::{OnceCell, Semaphore};
 use zeroize::Zeroizing;
 
-use super::error::ServerError;
-use super::front::Identity;
 use super::htpasswd::Users;
-use super::stamp_file::{LOOK, once};
-use crate::file::Stamp;
+use super::identity::Identity;
+use crate::file::Watched;
 use crate::oci::{Challenge, Refusal};
 use crate::secret::Secret;
 use crate::secret::os_random;
@@ -27,15 +25,25 @@ const REALM: &str = "talmirror-cache";
 const VERDICTS: usize = 1024;
 /// How many passwords may wait to be looked at.
 const WAITING: usize = 64;
+
+/// Why a file of users cannot be used.
+#[derive(Debug, thiserror::Error)]
+#[error("cannot use {}: {why}", file.display())]
+pub struct UsersError {
+    /// The file, with the line where there is one to blame.
+    pub file: PathBuf,
+    /// Why.
+    pub why: String,
+}
+
 /// Who may ask: users and passwords of a file, which is read again when it changes.
 ///
 /// A password is hashed with bcrypt once, which takes long on purpose, on a thread that may; after that, a keyed hash
 /// of name and password leads to the verdict.
 #[derive(Debug)]
-pub struct Access {
+pub struct Verifier {
     file: PathBuf,
-    known: RwLock<Arc<Known>>,
-    stamp: Mutex<Option<Stamp>>,
+    known: Watched<Known>,
     /// Of one process, so that nothing in memory can be compared with hashes made elsewhere.
     key: Secret<[u8; 32]>,
     /// One thread is kept busy with passwords, no more.
@@ -50,47 +58,25 @@ struct Known {
     verdicts: Mutex<HashMap<[u8; 32], Arc<OnceCell<bool>>>>,
 }
 
-impl Access {
+impl Verifier {
     /// Reads the file.
-    pub fn read(file: PathBuf) -> Result<Self, ServerError> {
-        let stamp = Mutex::new(Stamp::of(&file));
-        let known = RwLock::new(Arc::new(read(&file)?));
+    pub fn read(file: PathBuf) -> Result<Self, UsersError> {
+        let known = Watched::new(vec![file.clone()], || read(&file))?;
         let mut key = [0; 32];
         os_random(&mut key);
         let key = Secret::new(key);
         let waiting = Arc::new(Semaphore::new(WAITING));
-        Ok(Self { file, known, stamp, key, turn: Semaphore::new(1), waiting })
+        Ok(Self { file, known, key, turn: Semaphore::new(1), waiting })
     }
 
-    /// Reads the file again if it has changed; whether it had. If it makes no sense now, users stay as they were.
-    pub fn reload(&self) -> Result<bool, ServerError> {
-        let now = Stamp::of(&self.file);
-        let mut stamp = self.stamp.lock().unwrap_or_else(PoisonError::into_inner);
-        if *stamp == now {
-            return Ok(false);
-        }
-        let known = Arc::new(read(&self.file)?);
-        *self.known.write().unwrap_or_else(PoisonError::into_inner) = known;
-        // Only what was read is not read again: a file may become readable without being written.
-        *stamp = now;
-        Ok(true)
+    /// Reads the file again if it has changed; returns whether it had.
+    ///
+    /// If it cannot be used now, users stay as they were.
+    pub fn reload(&self) -> Result<bool, UsersError> {
+        self.known.reload(|| read(&self.file))
     }
 
-    /// Reads the file again whenever it changes; never ends.
-    pub async fn watch(self: Arc<Self>) {
-        let mut said = String::new();
-        loop {
-            tokio::time::sleep(LOOK).await;
-            let this = Arc::clone(&self);
-            match tokio::task::spawn_blocking(move || this.reload()).await {
-                Ok(Ok(true)) => tracing::info!(file = %self.file.display(), "read the users again"),
-                Ok(Err(error)) => once(&mut said, &error, "the users stay as they were"),
-                Ok(Ok(false)) | Err(_) => said.clear(),
-            }
-        }
-    }
-
-    /// Returns who asks; nobody in particular where a request does not say.
+    /// Returns who asks; [`None`] where a request does not say.
     pub async fn identify(&self, headers: &HeaderMap) -> Result<Option<Identity>, Refusal> {
         let Some(header) = headers.get(AUTHORIZATION) else { return Ok(None) };
         let pair = header.to_str().ok().and_then(decode).ok_or_else(unauthorized)?;
@@ -99,7 +85,7 @@ impl Access {
     }
 
     async fn good(&self, user: &str, password: &str) -> Result<bool, Refusal> {
-        let known = Arc::clone(&self.known.read().unwrap_or_else(PoisonError::into_inner));
+        let known = self.known.get();
         let cell = {
             let mut verdicts = known.verdicts.lock().unwrap_or_else(PoisonError::into_inner);
             if verdicts.len() >= VERDICTS {
@@ -153,10 +139,10 @@ fn decode(header: &str) -> Option<Zeroizing<String>> {
     String::from_utf8(pair).ok().map(Zeroizing::new)
 }
 
-fn read(file: &std::path::Path) -> Result<Known, ServerError> {
-    let blame = |why: String| ServerError::Users { file: file.to_owned(), why };
+fn read(file: &std::path::Path) -> Result<Known, UsersError> {
+    let blame = |why: String| UsersError { file: file.to_owned(), why };
     let text = fs::read_to_string(file).map(Zeroizing::new).map_err(|error| blame(error.to_string()))?;
-    let users = Users::parse(&text).map_err(|(line, error)| ServerError::Users {
+    let users = Users::parse(&text).map_err(|(line, error)| UsersError {
         file: PathBuf::from(format!("{}:{line}", file.display())),
         why: error.to_string(),
     })?;
@@ -181,34 +167,34 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let file = dir.path().join("users");
         fs::write(&file, format!("ada:{}\n", hash("s3cr3t-ada:x"))).unwrap();
-        let access = Access::read(file.clone()).unwrap();
+        let verifier = Verifier::read(file.clone()).unwrap();
         let refused = Err(unauthorized());
-        assert_eq!(access.identify(&HeaderMap::new()).await, Ok(None));
+        assert_eq!(verifier.identify(&HeaderMap::new()).await, Ok(None));
         let ada = Ok(Some(Identity::new("ada")));
         for _ in 0..2 {
-            assert_eq!(access.identify(&headers("ada:s3cr3t-ada:x")).await, ada);
+            assert_eq!(verifier.identify(&headers("ada:s3cr3t-ada:x")).await, ada);
             for pair in ["ada:s3cr3t-bob", "eve:s3cr3t-ada:x", "eve:x", "ad:as3cr3t-ada:x", "ada", ":"] {
-                assert_eq!(access.identify(&headers(pair)).await, refused, "{pair}");
+                assert_eq!(verifier.identify(&headers(pair)).await, refused, "{pair}");
             }
         }
         for header in ["Bearer x", "Basic", "Basic !", "\u{e9}"] {
             let headers = HeaderMap::from_iter([(AUTHORIZATION, header.parse().unwrap())]);
-            assert_eq!(access.identify(&headers).await, refused, "{header}");
+            assert_eq!(verifier.identify(&headers).await, refused, "{header}");
         }
         fs::write(&file, "ada:s3cr3t-ada").unwrap();
-        let error = access.reload().unwrap_err().to_string();
+        let error = verifier.reload().unwrap_err().to_string();
         assert!(
             error.contains("users:1: the hash of `ada` is not bcrypt") && !error.contains("s3cr3t"),
             "{error}"
         );
-        assert_eq!(access.identify(&headers("ada:s3cr3t-ada:x")).await, ada);
-        assert!(access.reload().is_err(), "what could not be read is tried again");
+        assert_eq!(verifier.identify(&headers("ada:s3cr3t-ada:x")).await, ada);
+        assert!(verifier.reload().is_err(), "what could not be read is tried again");
         fs::write(&file, format!("bob:{}\n", hash("s3cr3t-bob"))).unwrap();
-        assert!(access.reload().unwrap());
-        assert!(!access.reload().unwrap(), "nothing has changed since");
-        assert_eq!(access.identify(&headers("ada:s3cr3t-ada:x")).await, refused);
-        assert_eq!(access.identify(&headers("bob:s3cr3t-bob")).await, Ok(Some(Identity::new("bob"))));
-        assert!(!format!("{access:?}").contains("s3cr3t"));
+        assert!(verifier.reload().unwrap());
+        assert!(!verifier.reload().unwrap(), "nothing has changed since");
+        assert_eq!(verifier.identify(&headers("ada:s3cr3t-ada:x")).await, refused);
+        assert_eq!(verifier.identify(&headers("bob:s3cr3t-bob")).await, Ok(Some(Identity::new("bob"))));
+        assert!(!format!("{verifier:?}").contains("s3cr3t"));
     }
 
     #[tokio::test]
@@ -216,14 +202,14 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let file = dir.path().join("users");
         fs::write(&file, format!("ada:{}\n", hash("s3cr3t-ada"))).unwrap();
-        let access = Arc::new(Access::read(file).unwrap());
-        let turn = access.turn.acquire().await.unwrap();
+        let verifier = Arc::new(Verifier::read(file).unwrap());
+        let turn = verifier.turn.acquire().await.unwrap();
         let ask = |pair: String| {
-            let access = Arc::clone(&access);
-            tokio::spawn(async move { access.identify(&headers(&pair)).await })
+            let verifier = Arc::clone(&verifier);
+            tokio::spawn(async move { verifier.identify(&headers(&pair)).await })
         };
         let waiting: Vec<_> = (0..WAITING).map(|n| ask(format!("eve:{n}"))).collect();
-        while access.waiting.available_permits() > 0 {
+        while verifier.waiting.available_permits() > 0 {
             tokio::task::yield_now().await;
         }
         assert_eq!(ask("eve:x".into()).await.unwrap(), Err(Refusal::Overloaded));
@@ -235,18 +221,18 @@ mod tests {
 
     #[tokio::test]
     async fn verdicts_are_bounded() {
-        let access = {
+        let verifier = {
             let dir = tempfile::tempdir().unwrap();
             let file = dir.path().join("users");
             fs::write(&file, "").unwrap();
-            Access::read(file).unwrap()
+            Verifier::read(file).unwrap()
         };
-        let known = Arc::clone(&access.known.read().unwrap());
+        let known = verifier.known.get();
         for n in 0..VERDICTS {
-            let key = access.keyed("eve", &n.to_string());
+            let key = verifier.keyed("eve", &n.to_string());
             known.verdicts.lock().unwrap().insert(key, Arc::new(OnceCell::new_with(Some(n == 0))));
         }
-        assert_eq!(access.good("eve", "x").await, Ok(false));
+        assert_eq!(verifier.good("eve", "x").await, Ok(false));
         assert_eq!(known.verdicts.lock().unwrap().len(), 2, "the good one, and the new one");
     }
 }

@@ -13,23 +13,20 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::{Method, Request, Response};
+use http::{Extensions, Method, Request, Response, StatusCode};
 use hyper::body::{Body as _, Frame, Incoming, SizeHint};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::{Instant, Interval, MissedTickBehavior};
 
-use super::access_log::{self, Answered, Asked};
-use super::chunks_file::{CHUNK, Chunks};
+use super::body::{Handler, Rejected};
+use super::chunks::{CHUNK, Chunks};
 use super::config::MAX_HEAD;
-use super::connections::Place;
-use super::front::Identity;
-use super::http1_server::Shared;
-use super::reply::{part, refusal};
-use super::traffic::{End, Kind, Outcome};
-use super::wire_server::Wire;
-use crate::cache::Handler;
-use crate::oci::Refusal;
+use super::connections::Slot;
+use super::context::Shared;
+use super::observer::{End, Exchange, RequestLine};
+use super::response_head::split_response;
+use super::stream::ClientStream;
 
 /// How many requests a connection may have open.
 const STREAMS: u32 = 64;
@@ -39,7 +36,7 @@ const PING: Duration = Duration::from_secs(20);
 /// What goes on in a connection.
 #[derive(Debug)]
 struct Activity {
-    place: Place,
+    slot: Slot,
     /// Requests whose answers have not ended.
     open: AtomicUsize,
     /// Those of them that wait for us, not for the client.
@@ -50,14 +47,14 @@ struct Activity {
 
 /// Answers what comes over a connection whose first bytes have been read already, until it ends.
 pub(super) async fn serve<H: Handler>(
-    wire: Wire,
+    stream: ClientStream,
     first: Bytes,
     peer: SocketAddr,
-    place: Place,
+    slot: Slot,
     shared: Arc<Shared<H>>,
 ) {
     let activity = Arc::new(Activity {
-        place,
+        slot,
         open: AtomicUsize::new(0),
         ours: AtomicUsize::new(0),
         moved: AtomicU64::new(0),
@@ -77,7 +74,7 @@ pub(super) async fn serve<H: Handler>(
         .max_send_buf_size(CHUNK)
         .keep_alive_interval(PING)
         .keep_alive_timeout(PING);
-    let io = TokioIo::new(Rewound { first, wire });
+    let io = TokioIo::new(Rewound { first, stream });
     let mut connection = pin!(builder.serve_connection(io, service));
     let mut watch = Watch::new(&shared);
     let mut leaving = false;
@@ -88,8 +85,8 @@ pub(super) async fn serve<H: Handler>(
             }
             return Poll::Ready(());
         }
-        let displaced = activity.place.poll_displaced(cx).is_ready();
-        if !leaving && (displaced || activity.place.draining() || watch.poll_idle(cx, &activity)) {
+        let displaced = activity.slot.poll_displaced(cx).is_ready();
+        if !leaving && (displaced || activity.slot.draining() || watch.poll_idle(cx, &activity)) {
             leaving = true;
             connection.as_mut().graceful_shutdown();
             // Once more, so that what it says goes out and an idle connection ends.
@@ -162,22 +159,26 @@ async fn answer<H: Handler>(
     shared: Arc<Shared<H>>,
 ) -> Response<Outgoing<H>> {
     let (parts, body) = request.into_parts();
-    let logged =
-        access_log::wanted().then(|| Asked { peer, method: parts.method.clone(), uri: parts.uri.clone() });
-    let kind = Kind::of_path(parts.uri.path());
+    let kept = shared.observer.wants_request().then(|| RequestLine {
+        peer,
+        method: parts.method.clone(),
+        uri: parts.uri.clone(),
+    });
     let head = parts.method == Method::HEAD;
-    let mut open = Open::new(kind, logged, activity, shared);
-    let response = if body.is_end_stream() {
+    let mut open = Open::new(kept, activity, shared);
+    let mut response = if body.is_end_stream() {
         let shared = Arc::clone(&open.shared);
         let _ours = Ours::new(&open.activity);
         shared.handler.handle(Request::from_parts(parts, ()), peer).await
     } else {
-        refusal(&Refusal::Request("requests have no body here"))
+        open.shared.handler.reject(Rejected::Malformed {
+            status: StatusCode::BAD_REQUEST,
+            problem: "requests have no body here",
+        })
     };
     open.status = response.status();
-    open.outcome = Outcome::of_header(response.headers().get("x-cache"));
-    open.user = response.extensions().get::<Identity>().cloned();
-    let (response, body) = part(response, head);
+    open.extensions = std::mem::take(response.extensions_mut());
+    let (response, body) = split_response(response, head);
     let chunks = Chunks::new(body);
     open.end = if chunks.left() == 0 { End::Complete } else { End::Gone };
     response.map(|()| Outgoing { chunks, ours: None, open })
@@ -185,34 +186,30 @@ async fn answer<H: Handler>(
 
 /// A request whose answer has not ended; what there is to say about it is said when it has.
 struct Open<H> {
-    kind: Kind,
-    outcome: Outcome,
-    status: http::StatusCode,
+    status: StatusCode,
+    extensions: Extensions,
     end: End,
     error: Option<String>,
     sent: u64,
     since: Instant,
-    user: Option<Identity>,
-    logged: Option<Asked>,
+    kept: Option<RequestLine>,
     activity: Arc<Activity>,
     shared: Arc<Shared<H>>,
 }
 
 impl<H> Open<H> {
-    fn new(kind: Kind, logged: Option<Asked>, activity: Arc<Activity>, shared: Arc<Shared<H>>) -> Self {
+    fn new(kept: Option<RequestLine>, activity: Arc<Activity>, shared: Arc<Shared<H>>) -> Self {
         activity.open.fetch_add(1, Ordering::AcqRel);
         // One that is to make room goes when it is done with this; that is as good.
-        let _ = activity.place.work();
+        let _ = activity.slot.work();
         Self {
-            kind,
-            outcome: Outcome::None,
-            status: http::StatusCode::OK,
+            status: StatusCode::OK,
+            extensions: Extensions::new(),
             end: End::Gone,
             error: None,
             sent: 0,
             since: Instant::now(),
-            user: None,
-            logged,
+            kept,
             activity,
             shared,
         }
@@ -221,22 +218,16 @@ impl<H> Open<H> {
 
 impl<H> Drop for Open<H> {
     fn drop(&mut self) {
-        self.shared.metrics.answered(self.kind, self.outcome, self.status, self.end, self.sent);
-        if let Some(asked) = &self.logged {
-            let answered = Answered {
-                kind: self.kind,
-                outcome: self.outcome,
-                status: self.status,
-                end: self.end,
-                sent: self.sent,
-                took: self.since.elapsed(),
-                user: self.user.as_ref(),
-                error: self.error.take(),
-            };
-            access_log::log(asked, &answered);
-        }
+        self.shared.observer.answered(&Exchange {
+            request: self.kept.as_ref().map(|line| (line, self.since.elapsed())),
+            status: self.status,
+            extensions: &self.extensions,
+            end: self.end,
+            sent: self.sent,
+            error: self.error.as_deref(),
+        });
         if self.activity.open.fetch_sub(1, Ordering::AcqRel) == 1 {
-            self.activity.place.wait(self.shared.millis(Instant::now()));
+            self.activity.slot.wait(self.shared.millis(Instant::now()));
         }
     }
 }
@@ -311,7 +302,7 @@ impl<H> hyper::body::Body for Outgoing<H> {
 /// A connection of which some bytes have been read already.
 struct Rewound {
     first: Bytes,
-    wire: Wire,
+    stream: ClientStream,
 }
 
 impl AsyncRead for Rewound {
@@ -321,7 +312,7 @@ impl AsyncRead for Rewound {
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
         if self.first.is_empty() {
-            return Pin::new(&mut self.wire).poll_read(cx, buf);
+            return Pin::new(&mut self.stream).poll_read(cx, buf);
         }
         let len = self.first.len().min(buf.remaining());
         buf.put_slice(&self.first.split_to(len));
@@ -331,14 +322,14 @@ impl AsyncRead for Rewound {
 
 impl AsyncWrite for Rewound {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.wire).poll_write(cx, buf)
+        Pin::new(&mut self.stream).poll_write(cx, buf)
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.wire).poll_flush(cx)
+        Pin::new(&mut self.stream).poll_flush(cx)
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.wire).poll_shutdown(cx)
+        Pin::new(&mut self.stream).poll_shutdown(cx)
     }
 }

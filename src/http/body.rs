@@ -1,12 +1,43 @@
+use std::fs::File;
 use std::future::Future;
 use std::io;
 use std::net::SocketAddr;
-use std::pin::Pin;
+use std::sync::Arc;
 
-use super::piece_file::Piece;
+use bytes::Bytes;
+use futures_util::future::BoxFuture;
+use http::{Request, Response, StatusCode};
 
-/// A future in a box.
-pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
+/// A run of bytes of a body, as a transport sends it: from a file where it can, so that they need not pass through memory.
+#[derive(Clone, Debug)]
+pub enum Piece {
+    /// Bytes of a file.
+    File {
+        /// The file; it may be unlinked meanwhile, and grow.
+        file: Arc<File>,
+        /// Where they begin.
+        offset: u64,
+        /// How many there are; all of them are there.
+        len: u64,
+    },
+    /// Bytes in memory.
+    Bytes(Bytes),
+}
+
+impl Piece {
+    /// How many bytes.
+    pub fn len(&self) -> u64 {
+        match self {
+            Self::File { len, .. } => *len,
+            Self::Bytes(bytes) => bytes.len() as u64,
+        }
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+}
 
 /// A body that comes in pieces, whose number of bytes is known before.
 ///
@@ -57,14 +88,27 @@ impl std::fmt::Debug for Body {
     }
 }
 
+/// Why a server answers without asking its handler for the object.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Rejected {
+    /// The request cannot be read, or breaks a rule that holds for all requests.
+    Malformed {
+        /// The status that the answer gets.
+        status: StatusCode,
+        /// What is wrong, for the client's developer.
+        problem: &'static str,
+    },
+    /// There are too many connections.
+    TooMany,
+}
+
 /// What answers requests, whatever transport they came by.
 ///
 /// `Content-Length` is among the headers of every answer; transports add `Date` and `Connection` only.
 pub trait Handler: Send + Sync + 'static {
     /// Answers a request without a body.
-    fn handle(
-        &self,
-        request: http::Request<()>,
-        peer: SocketAddr,
-    ) -> impl Future<Output = http::Response<Body>> + Send;
+    fn handle(&self, request: Request<()>, peer: SocketAddr) -> impl Future<Output = Response<Body>> + Send;
+
+    /// Makes the answer to what is rejected before [`Handler::handle`] is called.
+    fn reject(&self, rejected: Rejected) -> Response<Body>;
 }

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use http::Response;
 use rustix::io::Errno;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
@@ -15,17 +16,17 @@ use tokio::task::JoinSet;
 use tokio::time::Instant;
 use tokio_rustls::TlsAcceptor;
 
+use super::body::{Body, Handler, Piece, Rejected};
+use super::certificate::Certificate;
 use super::config::{Limits, ServerConfig};
-use super::connections::{Connections, Place};
+use super::connections::{Connections, Slot};
+use super::context::Shared;
 use super::error::ServerError;
-use super::http1_server::{self, Shared};
-use super::http2_server;
-use super::metrics::Metrics;
-use super::reply::{Says, part, refusal, render};
-use super::tls_file::Certificate;
-use super::wire_server::Wire;
-use crate::cache::{Body, Handler, Piece};
-use crate::oci::Refusal;
+use super::http1;
+use super::http2;
+use super::observer::Observer;
+use super::response_head::{ConnectionHeader, split_response, write_response_head};
+use super::stream::ClientStream;
 
 /// How many connections may wait to be accepted: all nodes of a cluster may come at once.
 const BACKLOG: u32 = 4096;
@@ -43,7 +44,7 @@ pub struct Server {
     addresses: Vec<SocketAddr>,
     certificate: Option<Arc<Certificate>>,
     limits: Limits,
-    metrics: Arc<Metrics>,
+    observer: Arc<dyn Observer>,
 }
 
 /// How serving ended.
@@ -59,7 +60,7 @@ impl Server {
     /// Begins to listen; from then on the kernel takes connections, which wait until the server runs.
     ///
     /// Has to be called inside a tokio runtime.
-    pub fn bind(config: ServerConfig, metrics: Arc<Metrics>) -> Result<Self, ServerError> {
+    pub fn bind(config: ServerConfig, observer: Arc<dyn Observer>) -> Result<Self, ServerError> {
         let certificate = config.tls.map(Certificate::read).transpose()?.map(Arc::new);
         let all = &config.listen;
         let listeners: Result<Vec<_>, _> = all
@@ -71,28 +72,28 @@ impl Server {
                 listen(address, v6_only).map_err(|source| ServerError::Listen { address, source })
             })
             .collect();
-        Self::over(listeners?, certificate, config.limits, metrics)
+        Self::over(listeners?, certificate, config.limits, observer)
     }
 
     /// Takes the sockets that systemd passes (`LISTEN_FDS`) in place of the addresses of the settings, if it does.
     ///
-    /// With them a restart closes no door: the kernel keeps the connections that come meanwhile.
+    /// With them a restart closes no acceptor: the kernel keeps the connections that come meanwhile.
     ///
     /// Has to be called inside a tokio runtime, and by one server of the process only.
-    pub fn bind_or_take(config: ServerConfig, metrics: Arc<Metrics>) -> Result<Self, ServerError> {
+    pub fn bind_or_take(config: ServerConfig, observer: Arc<dyn Observer>) -> Result<Self, ServerError> {
         let passed = passed().map_err(ServerError::Passed)?;
         if passed.is_empty() {
-            return Self::bind(config, metrics);
+            return Self::bind(config, observer);
         }
         let certificate = config.tls.map(Certificate::read).transpose()?.map(Arc::new);
-        Self::over(passed, certificate, config.limits, metrics)
+        Self::over(passed, certificate, config.limits, observer)
     }
 
     fn over(
         listeners: Vec<TcpListener>,
         certificate: Option<Arc<Certificate>>,
         limits: Limits,
-        metrics: Arc<Metrics>,
+        observer: Arc<dyn Observer>,
     ) -> Result<Self, ServerError> {
         if listeners.is_empty() {
             return Err(ServerError::NoAddress);
@@ -100,7 +101,7 @@ impl Server {
         let addresses: io::Result<Vec<_>> = listeners.iter().map(TcpListener::local_addr).collect();
         let addresses = addresses.map_err(ServerError::Passed)?;
         raise_files(limits.connections as u64 * 2 + OTHER_FILES);
-        Ok(Self { listeners, addresses, certificate, limits, metrics })
+        Ok(Self { listeners, addresses, certificate, limits, observer })
     }
 
     /// Returns the addresses, with the ports that were free.
@@ -108,30 +109,28 @@ impl Server {
         &self.addresses
     }
 
-    /// Returns the certificate, to have it read again when told so; it is looked at every few seconds anyway.
+    /// Returns the certificate, to have it read again.
     pub fn certificate(&self) -> Option<Arc<Certificate>> {
         self.certificate.clone()
     }
 
     /// Serves until `shutdown` is done, then lets the answers that have begun end.
     pub async fn run<H: Handler>(self, handler: Arc<H>, shutdown: impl Future<Output = ()>) -> Drained {
-        let Self { listeners, certificate, limits, metrics, .. } = self;
-        let connections = Connections::new(&limits, Arc::clone(&metrics));
-        let shared = Arc::new(Shared { handler, metrics, limits, started: Instant::now() });
+        let Self { listeners, certificate, limits, observer, .. } = self;
+        let connections = Connections::new(&limits, Arc::clone(&observer));
+        let too_many = rendered(handler.reject(Rejected::TooMany));
+        let shared = Arc::new(Shared { handler, observer, limits, started: Instant::now() });
         let (stop, stopped) = watch::channel(false);
-        let door = Arc::new(Door {
+        let acceptor = Arc::new(Acceptor {
             connections: Arc::clone(&connections),
-            certificate: certificate.clone(),
+            certificate,
             told: Arc::new(Semaphore::new(TOLD)),
+            too_many,
             shared,
         });
         let mut accepting = JoinSet::new();
         for listener in listeners {
-            accepting.spawn(Arc::clone(&door).accept(listener, stopped.clone()));
-        }
-        let mut watching = JoinSet::new();
-        if let Some(certificate) = certificate {
-            watching.spawn(certificate.watch());
+            accepting.spawn(Arc::clone(&acceptor).accept(listener, stopped.clone()));
         }
         shutdown.await;
         connections.drain();
@@ -148,14 +147,16 @@ impl Server {
 }
 
 /// Where connections come in.
-struct Door<H> {
+struct Acceptor<H> {
     connections: Arc<Connections>,
     certificate: Option<Arc<Certificate>>,
     told: Arc<Semaphore>,
+    /// The answer to a client that there is no room for.
+    too_many: Bytes,
     shared: Arc<Shared<H>>,
 }
 
-impl<H: Handler> Door<H> {
+impl<H: Handler> Acceptor<H> {
     /// Takes connections until told to stop, and then those that the kernel has accepted already.
     async fn accept(self: Arc<Self>, listener: TcpListener, mut stopped: watch::Receiver<bool>) {
         loop {
@@ -165,7 +166,7 @@ impl<H: Handler> Door<H> {
                 _ = stopped.wait_for(|stopped| *stopped) => return,
             };
             match accepted {
-                // On a socket that takes both, IPv4 comes in the clothes of IPv6.
+                // On a socket that takes both, an IPv4 address comes mapped into an IPv6 one.
                 Ok((tcp, peer)) => self.admit(tcp, SocketAddr::new(peer.ip().to_canonical(), peer.port())),
                 Err(error) if is_shortage(&error) => {
                     tracing::warn!(%error, "cannot accept a connection");
@@ -179,44 +180,45 @@ impl<H: Handler> Door<H> {
     }
 
     fn admit(self: &Arc<Self>, tcp: TcpStream, peer: SocketAddr) {
-        let Some(place) = self.connections.admit(peer.ip(), self.shared.millis(Instant::now())) else {
+        let Some(slot) = self.connections.admit(peer.ip(), self.shared.millis(Instant::now())) else {
             if let Ok(permit) = Arc::clone(&self.told).try_acquire_owned()
                 && self.certificate.is_none()
             {
+                let answer = self.too_many.clone();
                 tokio::spawn(async move {
-                    turn_away(tcp).await;
+                    turn_away(tcp, &answer).await;
                     drop(permit);
                 });
             }
             return;
         };
-        let aborter = place.aborter();
-        let task = tokio::spawn(Arc::clone(self).serve(tcp, peer, place));
+        let aborter = slot.aborter();
+        let task = tokio::spawn(Arc::clone(self).serve(tcp, peer, slot));
         aborter.set(task.abort_handle());
     }
 
-    async fn serve(self: Arc<Self>, tcp: TcpStream, peer: SocketAddr, place: Place) {
+    async fn serve(self: Arc<Self>, tcp: TcpStream, peer: SocketAddr, slot: Slot) {
         // Answers are written whole, so waiting for more to go with them only costs time.
         let _ = tcp.set_nodelay(true);
         let shared = Arc::clone(&self.shared);
         let Some(certificate) = &self.certificate else {
             drop(self);
-            return http1_server::serve(Wire::Plain(tcp), peer, place, shared).await;
+            return http1::serve(ClientStream::Plain(tcp), peer, slot, shared).await;
         };
         let handshake = TlsAcceptor::from(certificate.config()).accept(tcp);
         let tls = tokio::select! {
             tls = tokio::time::timeout(shared.limits.head_timeout, handshake) => tls,
-            () = std::future::poll_fn(|cx| place.poll_displaced(cx)) => return,
+            () = std::future::poll_fn(|cx| slot.poll_displaced(cx)) => return,
         };
         drop(self);
         match tls {
             Ok(Ok(tls)) => {
                 let http2 = tls.get_ref().1.alpn_protocol() == Some(b"h2");
-                let wire = Wire::Tls(Box::new(tls));
+                let stream = ClientStream::Tls(Box::new(tls));
                 if http2 {
-                    http2_server::serve(wire, Bytes::new(), peer, place, shared).await;
+                    http2::serve(stream, Bytes::new(), peer, slot, shared).await;
                 } else {
-                    http1_server::serve(wire, peer, place, shared).await;
+                    http1::serve(stream, peer, slot, shared).await;
                 }
             }
             Ok(Err(error)) => tracing::debug!(%peer, %error, "a TLS handshake failed"),
@@ -225,18 +227,23 @@ impl<H: Handler> Door<H> {
     }
 }
 
-/// Answers that there are too many, whatever is asked, so that the client goes elsewhere at once.
-async fn turn_away(tcp: TcpStream) {
-    let (response, body) = part(refusal(&Refusal::Overloaded), false);
+/// Writes an answer, after which the connection ends; of its body only what is in memory.
+fn rendered(response: Response<Body>) -> Bytes {
+    let (response, body) = split_response(response, false);
     let mut out = Vec::new();
-    render(&mut out, &response, None, Says::Close);
+    write_response_head(&mut out, &response, None, ConnectionHeader::Close);
     if let Body::Piece(Piece::Bytes(bytes)) = body {
         out.extend_from_slice(&bytes);
     }
-    let wire = Wire::Plain(tcp);
+    out.into()
+}
+
+/// Answers that there are too many, whatever is asked, so that the client goes elsewhere at once.
+async fn turn_away(tcp: TcpStream, answer: &[u8]) {
+    let stream = ClientStream::Plain(tcp);
     // A fresh socket takes this much, once it is known to take anything.
-    if wire.writable().await.is_ok() && wire.try_write(&out, false).is_ok() {
-        wire.close().await;
+    if stream.writable().await.is_ok() && stream.try_write(answer, false).is_ok() {
+        stream.close().await;
     }
 }
 

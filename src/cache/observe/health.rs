@@ -6,7 +6,7 @@ use bytes::Bytes;
 use http::header::{CACHE_CONTROL, CONTENT_LENGTH, CONTENT_TYPE};
 use http::{HeaderValue, Response, StatusCode};
 
-use crate::cache::{Body, Piece};
+use crate::http::{Body, Piece};
 
 /// Whether this process lives (`/livez`) and takes requests (`/readyz`).
 ///

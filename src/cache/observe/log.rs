@@ -25,5 +25,7 @@ pub fn log_json(filter: &str) -> Result<(), String> {
 }
 
 fn parse(filter: &str) -> Result<EnvFilter, String> {
-    EnvFilter::builder().parse(filter).map_err(|error| format!("`{filter}` is no filter for logs: {error}"))
+    EnvFilter::builder()
+        .parse(filter)
+        .map_err(|error| format!("`{filter}` is not a valid filter for logs: {error}"))
 }

@@ -27,14 +27,6 @@ pub enum ServerError {
         /// Why.
         why: String,
     },
-    /// A file of users cannot be used.
-    #[error("cannot use {}: {why}", .file.display())]
-    Users {
-        /// Which, with the line where there is one to blame.
-        file: PathBuf,
-        /// Why.
-        why: String,
-    },
 }
 
 fn hint(error: &io::Error) -> &'static str {

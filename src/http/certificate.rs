@@ -3,7 +3,7 @@
 use std::fs;
 use std::io;
 use std::path::Path;
-use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::sync::Arc;
 
 use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
@@ -12,67 +12,36 @@ use rustls::{RootCertStore, ServerConfig};
 
 use super::config::TlsFiles;
 use super::error::ServerError;
-use super::stamp_file::{LOOK, once};
-use crate::file::Stamp;
-use crate::talos::crypto_provider;
+use crate::file::Watched;
+use crate::tls::crypto_provider;
 
-/// The certificate that is shown to clients: that of the files, as they last made sense.
+/// The certificate that is shown to clients, as its files could last be read.
 #[derive(Debug)]
 pub struct Certificate {
     files: TlsFiles,
-    config: RwLock<Arc<ServerConfig>>,
-    stamps: Mutex<Vec<Option<Stamp>>>,
+    config: Watched<Arc<ServerConfig>>,
 }
 
 impl Certificate {
     /// Reads the files.
     pub(super) fn read(files: TlsFiles) -> Result<Self, ServerError> {
-        let stamps = Mutex::new(stamps(&files));
-        let config = RwLock::new(Arc::new(config(&files)?));
-        Ok(Self { files, config, stamps })
+        let all = [Some(&files.certificate), Some(&files.key), files.client_ca.as_ref()];
+        let all = all.into_iter().flatten().cloned().collect();
+        let config = Watched::new(all, || config(&files).map(Arc::new))?;
+        Ok(Self { files, config })
     }
 
     /// Returns what the next connection gets.
     pub(super) fn config(&self) -> Arc<ServerConfig> {
-        Arc::clone(&self.config.read().unwrap_or_else(PoisonError::into_inner))
+        Arc::clone(&self.config.get())
     }
 
-    /// Reads the files again if they have changed; whether they had.
+    /// Reads the files again if they have changed; returns whether they had.
     ///
-    /// If they make no sense now, the certificate stays as it was: half of a change may be on its way.
+    /// If they cannot be used now, the certificate stays as it was.
     pub fn reload(&self) -> Result<bool, ServerError> {
-        let now = stamps(&self.files);
-        let mut stamps = self.stamps.lock().unwrap_or_else(PoisonError::into_inner);
-        if *stamps == now {
-            return Ok(false);
-        }
-        let config = config(&self.files)?;
-        *self.config.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(config);
-        // Only what was read is not read again: a file may become readable without being written.
-        *stamps = now;
-        Ok(true)
+        self.config.reload(|| config(&self.files).map(Arc::new))
     }
-
-    /// Reads the files again whenever they change, until it is dropped.
-    pub(super) async fn watch(self: Arc<Self>) {
-        let mut said = String::new();
-        loop {
-            tokio::time::sleep(LOOK).await;
-            let this = Arc::clone(&self);
-            match tokio::task::spawn_blocking(move || this.reload()).await {
-                Ok(Ok(true)) => {
-                    tracing::info!(file = %self.files.certificate.display(), "read a new certificate");
-                }
-                Ok(Err(error)) => once(&mut said, &error, "the certificate stays as it was"),
-                Ok(Ok(false)) | Err(_) => said.clear(),
-            }
-        }
-    }
-}
-
-fn stamps(files: &TlsFiles) -> Vec<Option<Stamp>> {
-    let all = [Some(&files.certificate), Some(&files.key), files.client_ca.as_ref()];
-    all.into_iter().flatten().map(|path| Stamp::of(path)).collect()
 }
 
 fn config(files: &TlsFiles) -> Result<ServerConfig, ServerError> {

@@ -1,5 +1,7 @@
 use std::fmt;
 
+use crate::oci::{Object, Route};
+
 /// What a request asks for, as far as numbers about it go.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Kind {
@@ -19,16 +21,16 @@ impl Kind {
     /// Every kind, in the order of their numbers.
     pub const ALL: [Self; 5] = [Self::Manifest, Self::Blob, Self::Tags, Self::Referrers, Self::Other];
 
-    /// Tells the kind by the last two segments of a path; nothing is promised about what is served under it.
-    pub fn of_path(path: &str) -> Self {
-        let mut segments = path.rsplit('/');
-        let (last, before) = (segments.next(), segments.next());
-        match (before, last) {
-            (Some("manifests"), _) => Self::Manifest,
-            (Some("blobs"), _) => Self::Blob,
-            (Some("tags"), Some("list")) => Self::Tags,
-            (Some("referrers"), _) => Self::Referrers,
-            _ => Self::Other,
+    /// Returns the kind of a route.
+    pub const fn of_route(route: &Route) -> Self {
+        match route {
+            Route::Ping { .. } => Self::Other,
+            Route::Object { object, .. } => match object {
+                Object::Manifest(_) => Self::Manifest,
+                Object::Blob(_) => Self::Blob,
+                Object::Tags { .. } => Self::Tags,
+                Object::Referrers { .. } => Self::Referrers,
+            },
         }
     }
 
@@ -70,18 +72,6 @@ impl Outcome {
     pub const ALL: [Self; 6] =
         [Self::Hit, Self::Miss, Self::Follow, Self::Stale, Self::Revalidated, Self::None];
 
-    /// Reads the header's value.
-    pub fn of_header(value: Option<&http::HeaderValue>) -> Self {
-        match value.map(http::HeaderValue::as_bytes) {
-            Some(b"HIT") => Self::Hit,
-            Some(b"MISS") => Self::Miss,
-            Some(b"FOLLOW") => Self::Follow,
-            Some(b"STALE") => Self::Stale,
-            Some(b"REVALIDATED") => Self::Revalidated,
-            Some(_) | None => Self::None,
-        }
-    }
-
     /// Returns the word for logs and metrics.
     pub const fn as_str(self) -> &'static str {
         match self {
@@ -99,36 +89,18 @@ impl Outcome {
     }
 }
 
-/// How an answer ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum End {
-    /// All of it went out.
-    Complete,
-    /// The client hung up.
-    Gone,
-    /// The client took less than the least rate.
-    Stalled,
-    /// The body could not be gone on with, so the connection was reset.
-    Broken,
+/// What a request asked for and where its answer came from; among the extensions of the answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Served {
+    /// What was asked for.
+    pub kind: Kind,
+    /// Where the answer came from.
+    pub outcome: Outcome,
 }
 
-impl End {
-    /// Every end, in the order of their numbers.
-    pub const ALL: [Self; 4] = [Self::Complete, Self::Gone, Self::Stalled, Self::Broken];
-
-    /// Returns the word for logs and metrics.
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Complete => "complete",
-            Self::Gone => "gone",
-            Self::Stalled => "stalled",
-            Self::Broken => "broken",
-        }
-    }
-
-    pub(super) const fn index(self) -> usize {
-        self as usize
-    }
+impl Served {
+    /// Anything that is not about an object of a registry.
+    pub const OTHER: Self = Self { kind: Kind::Other, outcome: Outcome::None };
 }
 
 impl fmt::Display for Kind {
@@ -143,29 +115,22 @@ impl fmt::Display for Outcome {
     }
 }
 
-impl fmt::Display for End {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.as_str())
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
-    fn kinds_by_path() {
+    fn kinds_by_route() {
+        let digest = format!("sha256:{}", "0".repeat(64));
         for (path, kind) in [
             ("/v2/docker.io/library/alpine/manifests/3", Kind::Manifest),
-            ("/v2/a/blobs/sha256:0", Kind::Blob),
+            (&format!("/v2/a/blobs/{digest}"), Kind::Blob),
             ("/v2/a/tags/list", Kind::Tags),
-            ("/v2/a/referrers/sha256:0", Kind::Referrers),
+            (&format!("/v2/a/referrers/{digest}"), Kind::Referrers),
             ("/v2/", Kind::Other),
-            ("/livez", Kind::Other),
-            ("", Kind::Other),
-            ("/v2/manifests/blobs/x/", Kind::Other),
         ] {
-            assert_eq!(Kind::of_path(path), kind, "{path}");
+            let route = crate::oci::parse_route("GET", path, None).unwrap();
+            assert_eq!(Kind::of_route(&route), kind, "{path}");
         }
     }
 
@@ -173,15 +138,5 @@ mod tests {
     fn indexes_are_places_in_the_lists() {
         assert!(Kind::ALL.iter().enumerate().all(|(at, kind)| kind.index() == at));
         assert!(Outcome::ALL.iter().enumerate().all(|(at, outcome)| outcome.index() == at));
-        assert!(End::ALL.iter().enumerate().all(|(at, end)| end.index() == at));
-    }
-
-    #[test]
-    fn outcomes_by_header() {
-        let of = |value: &'static str| Outcome::of_header(Some(&http::HeaderValue::from_static(value)));
-        assert_eq!(of("HIT"), Outcome::Hit);
-        assert_eq!(of("REVALIDATED"), Outcome::Revalidated);
-        assert_eq!(of("hit"), Outcome::None);
-        assert_eq!(Outcome::of_header(None), Outcome::None);
     }
 }

@@ -16,7 +16,7 @@ use tokio::time::{Instant, Sleep};
 use tokio_rustls::server::TlsStream;
 
 use super::config::Limits;
-use super::resident_file::{is_resident, read_resident, warm};
+use super::page_cache::{is_resident, read_resident, warm};
 
 /// How much of a file goes to the kernel at once, so that others have their turn: as nginx' `sendfile_max_chunk`.
 const CHUNK: u64 = 2 * 1024 * 1024;
@@ -24,13 +24,13 @@ const CHUNK: u64 = 2 * 1024 * 1024;
 const TLS_CHUNK: usize = 64 * 1024;
 
 thread_local! {
-    /// Lent to whoever has the thread, between one wait and the next; so connections need no buffers of their own.
+    /// Lent to the connection that runs on the thread, between one wait and the next; so connections need no buffers of their own.
     static SCRATCH: RefCell<Box<[u8]>> = RefCell::new(vec![0; TLS_CHUNK].into_boxed_slice());
 }
 
 /// A connection's bytes, in the clear or not.
 #[derive(Debug)]
-pub(super) enum Wire {
+pub(super) enum ClientStream {
     Plain(TcpStream),
     Tls(Box<TlsStream<TcpStream>>),
 }
@@ -52,7 +52,7 @@ impl From<io::Error> for SendError {
 
 /// The timer of a connection, and how fast its client takes what it is sent.
 #[derive(Debug)]
-pub(super) struct Pace {
+pub(super) struct MinimumRate {
     pub(super) sleep: Pin<Box<Sleep>>,
     stall_timeout: Duration,
     least: u64,
@@ -61,7 +61,7 @@ pub(super) struct Pace {
     moved: u64,
 }
 
-impl Pace {
+impl MinimumRate {
     pub(super) fn new(limits: &Limits) -> Self {
         Self {
             sleep: Box::pin(tokio::time::sleep(limits.head_timeout)),
@@ -118,7 +118,7 @@ fn poll_send(
     }
 }
 
-impl Wire {
+impl ClientStream {
     fn tcp(&self) -> &TcpStream {
         match self {
             Self::Plain(tcp) => tcp,
@@ -157,14 +157,19 @@ impl Wire {
     }
 
     /// Writes all of it.
-    pub(super) async fn write(&mut self, bytes: &[u8], more: bool, pace: &mut Pace) -> Result<(), SendError> {
+    pub(super) async fn write(
+        &mut self,
+        bytes: &[u8],
+        more: bool,
+        rate: &mut MinimumRate,
+    ) -> Result<(), SendError> {
         let mut rest = bytes;
         while !rest.is_empty() {
             let written = match self {
                 Self::Plain(tcp) => {
                     let flags =
                         if more { SendFlags::NOSIGNAL | SendFlags::MORE } else { SendFlags::NOSIGNAL };
-                    pace.moving(|cx| {
+                    rate.moving(|cx| {
                         poll_send(tcp, cx, || rustix::net::send(&*tcp, rest, flags))
                             .map_err(SendError::Client)
                     })
@@ -172,7 +177,7 @@ impl Wire {
                 }
                 Self::Tls(tls) => {
                     let mut tls = Pin::new(tls);
-                    pace.moving(|cx| tls.as_mut().poll_write(cx, rest).map_err(SendError::Client)).await?
+                    rate.moving(|cx| tls.as_mut().poll_write(cx, rest).map_err(SendError::Client)).await?
                 }
             };
             if written == 0 {
@@ -191,7 +196,7 @@ impl Wire {
         &mut self,
         file: &Arc<File>,
         (mut offset, len): (u64, u64),
-        pace: &mut Pace,
+        rate: &mut MinimumRate,
         sent: &mut u64,
     ) -> Result<(), SendError> {
         let end = offset.saturating_add(len);
@@ -207,7 +212,7 @@ impl Wire {
             let most = usize::try_from(warm_to - offset).unwrap_or(TLS_CHUNK);
             let moved = match self {
                 Self::Plain(tcp) => {
-                    pace.moving(|cx| {
+                    rate.moving(|cx| {
                         let mut at = offset;
                         let send = || rustix::fs::sendfile(&*tcp, &**file, Some(&mut at), most);
                         poll_send(tcp, cx, send).map_err(SendError::Client)
@@ -216,7 +221,7 @@ impl Wire {
                 }
                 Self::Tls(tls) => {
                     let mut tls = Pin::new(tls);
-                    pace.moving(|cx| poll_encrypt(tls.as_mut(), cx, file, offset, most)).await?
+                    rate.moving(|cx| poll_encrypt(tls.as_mut(), cx, file, offset, most)).await?
                 }
             };
             if moved == 0 {
@@ -229,10 +234,10 @@ impl Wire {
     }
 
     /// Sends what still lies in buffers of ours.
-    pub(super) async fn flush(&mut self, pace: &mut Pace) -> Result<(), SendError> {
+    pub(super) async fn flush(&mut self, rate: &mut MinimumRate) -> Result<(), SendError> {
         let Self::Tls(tls) = self else { return Ok(()) };
         let mut tls = Pin::new(tls);
-        pace.moving(|cx| tls.as_mut().poll_flush(cx).map_ok(|()| 0).map_err(SendError::Client)).await?;
+        rate.moving(|cx| tls.as_mut().poll_flush(cx).map_ok(|()| 0).map_err(SendError::Client)).await?;
         Ok(())
     }
 
@@ -289,7 +294,7 @@ fn poll_encrypt(
     })
 }
 
-impl AsyncRead for Wire {
+impl AsyncRead for ClientStream {
     fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         match self.get_mut() {
             Self::Plain(tcp) => Pin::new(tcp).poll_read(cx, buf),
@@ -298,7 +303,7 @@ impl AsyncRead for Wire {
     }
 }
 
-impl AsyncWrite for Wire {
+impl AsyncWrite for ClientStream {
     fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
         match self.get_mut() {
             Self::Plain(tcp) => Pin::new(tcp).poll_write(cx, buf),

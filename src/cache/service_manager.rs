@@ -1,12 +1,12 @@
 use sd_notify::NotifyState;
 
 /// Tells the service manager, if there is one, that requests are taken.
-pub fn notify_ready() {
+pub(super) fn notify_ready() {
     send(&[NotifyState::Ready]);
 }
 
 /// Tells it that settings are read again; [`notify_ready`] has to follow.
-pub fn notify_reloading() {
+pub(super) fn notify_reloading() {
     // systemd 253 and later want to know since when.
     match NotifyState::monotonic_usec_now() {
         Ok(now) => send(&[NotifyState::Reloading, now]),
@@ -15,7 +15,7 @@ pub fn notify_reloading() {
 }
 
 /// Tells it that the process is about to end.
-pub fn notify_stopping() {
+pub(super) fn notify_stopping() {
     send(&[NotifyState::Stopping]);
 }
 

@@ -25,54 +25,35 @@ use bytes::Bytes;
 use http::{Method, Request, Response};
 use tokio::time::Instant;
 
-use super::access_log::{self, Answered, Asked};
-use super::config::{Limits, MAX_HEAD};
-use super::connections::Place;
-use super::front::Identity;
-use super::http2_server;
-use super::metrics::Metrics;
-use super::reply::{Says, part, refusal, render};
-use super::request::{Keep, PREFACE, Parsed, Refused, parse};
-use super::resident_file::{is_resident, warm};
-use super::traffic::{End, Kind, Outcome};
-use super::wire_server::{Pace, SendError, Wire};
-use crate::cache::{Body, Handler, Piece, Pieces};
-use crate::oci::Refusal;
+use super::body::{Body, Handler, Piece, Pieces, Rejected};
+use super::config::MAX_HEAD;
+use super::connections::Slot;
+use super::context::Shared;
+use super::http2;
+use super::observer::{End, Exchange, RequestLine};
+use super::page_cache::{is_resident, warm};
+use super::request_head::{KeepAlive, Malformed, PREFACE, ParsedHead, parse_request_head};
+use super::response_head::{ConnectionHeader, split_response, write_response_head};
+use super::stream::{ClientStream, MinimumRate, SendError};
 
 /// The largest body that goes out in one write with its head.
 const SMALL: u64 = 16 * 1024;
 
 thread_local! {
-    /// Lent to whoever has the thread, between one wait and the next.
+    /// Lent to the connection that runs on the thread, between one wait and the next.
     static HEAD: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
     /// The second that [`DATE`] is of.
     static SECOND: Cell<u64> = const { Cell::new(0) };
     static DATE: RefCell<String> = const { RefCell::new(String::new()) };
 }
 
-/// What all connections of a server share.
-#[derive(Debug)]
-pub(super) struct Shared<H> {
-    pub(super) handler: Arc<H>,
-    pub(super) metrics: Arc<Metrics>,
-    pub(super) limits: Limits,
-    pub(super) started: Instant,
-}
-
-impl<H> Shared<H> {
-    /// Returns the milliseconds since the server started.
-    pub(super) fn millis(&self, now: Instant) -> u64 {
-        u64::try_from(now.duration_since(self.started).as_millis()).unwrap_or(u64::MAX)
-    }
-}
-
 /// What a connection says next.
 enum Next {
-    Request(Request<()>, Keep),
-    Refused(Refused),
+    Request(Request<()>, KeepAlive),
+    Malformed(Malformed),
     /// It speaks HTTP/2, and these are the first bytes of it.
     Http2(Bytes),
-    /// Nothing any more.
+    /// Nothing: it ends.
     End,
 }
 
@@ -84,11 +65,11 @@ enum Flow {
 }
 
 struct Connection<H> {
-    wire: Wire,
+    stream: ClientStream,
     peer: SocketAddr,
-    place: Place,
+    slot: Slot,
     shared: Arc<Shared<H>>,
-    pace: Pace,
+    rate: MinimumRate,
     /// What has come and is not used up.
     pending: Bytes,
     /// Whether a request has been answered.
@@ -96,23 +77,29 @@ struct Connection<H> {
 }
 
 /// Answers what comes over a connection, until it ends.
-pub(super) async fn serve<H: Handler>(wire: Wire, peer: SocketAddr, place: Place, shared: Arc<Shared<H>>) {
-    let pace = Pace::new(&shared.limits);
-    let mut connection = Connection { wire, peer, place, shared, pace, pending: Bytes::new(), served: false };
+pub(super) async fn serve<H: Handler>(
+    stream: ClientStream,
+    peer: SocketAddr,
+    slot: Slot,
+    shared: Arc<Shared<H>>,
+) {
+    let rate = MinimumRate::new(&shared.limits);
+    let mut connection =
+        Connection { stream, peer, slot, shared, rate, pending: Bytes::new(), served: false };
     loop {
         let flow = match connection.next().await {
-            Next::Request(request, keep) if connection.place.work() => connection.answer(request, keep).await,
-            Next::Refused(refused) if connection.place.work() => connection.refuse(refused).await,
+            Next::Request(request, keep) if connection.slot.work() => connection.answer(request, keep).await,
+            Next::Malformed(malformed) if connection.slot.work() => connection.reject(malformed).await,
             Next::Http2(bytes) => {
-                let Connection { wire, peer, place, shared, .. } = connection;
-                return http2_server::serve(wire, bytes, peer, place, shared).await;
+                let Connection { stream, peer, slot, shared, .. } = connection;
+                return http2::serve(stream, bytes, peer, slot, shared).await;
             }
-            Next::Request(..) | Next::Refused(_) | Next::End => return,
+            Next::Request(..) | Next::Malformed(_) | Next::End => return,
         };
         match flow {
             Flow::Go => connection.served = true,
-            Flow::Close => return connection.wire.close().await,
-            Flow::Reset => return connection.wire.reset(),
+            Flow::Close => return connection.stream.close().await,
+            Flow::Reset => return connection.stream.reset(),
         }
     }
 }
@@ -128,13 +115,13 @@ impl<H: Handler> Connection<H> {
                         return Next::Http2(std::mem::take(&mut self.pending));
                     }
                 } else {
-                    match parse(&self.pending) {
-                        Parsed::Head(request, len, keep) => {
+                    match parse_request_head(&self.pending) {
+                        ParsedHead::Head(request, len, keep) => {
                             self.pending = self.pending.split_off(len);
                             return Next::Request(request, keep);
                         }
-                        Parsed::Refused(refused) => return Next::Refused(refused),
-                        Parsed::Partial => {}
+                        ParsedHead::Malformed(malformed) => return Next::Malformed(malformed),
+                        ParsedHead::Partial => {}
                     }
                 }
             }
@@ -142,12 +129,12 @@ impl<H: Handler> Connection<H> {
             let deadline = deadline.get_or_insert_with(|| {
                 let now = Instant::now();
                 if self.served {
-                    self.place.wait(self.shared.millis(now));
+                    self.slot.wait(self.shared.millis(now));
                 }
                 let timeout = if started || !self.served { limits.head_timeout } else { limits.idle_timeout };
                 now + timeout
             });
-            self.pace.sleep.as_mut().reset(*deadline);
+            self.rate.sleep.as_mut().reset(*deadline);
             match std::future::poll_fn(|cx| self.poll_more(cx)).await {
                 Some(bytes) => {
                     if !started && self.served {
@@ -164,7 +151,7 @@ impl<H: Handler> Connection<H> {
     fn poll_more(&mut self, cx: &mut Context<'_>) -> Poll<Option<Bytes>> {
         let pending = &self.pending;
         let most = MAX_HEAD - pending.len().min(MAX_HEAD - 1);
-        let received = self.wire.poll_receive(cx, most, |bytes| {
+        let received = self.stream.poll_receive(cx, most, |bytes| {
             if bytes.is_empty() {
                 None
             } else if pending.is_empty() {
@@ -176,47 +163,47 @@ impl<H: Handler> Connection<H> {
         if let Poll::Ready(received) = received {
             return Poll::Ready(received.unwrap_or_default());
         }
-        if self.place.poll_displaced(cx).is_ready() {
+        if self.slot.poll_displaced(cx).is_ready() {
             return Poll::Ready(None);
         }
         // One that has not been answered yet has a request on its way; it may still come.
-        if self.place.draining() && self.served && pending.is_empty() {
+        if self.slot.draining() && self.served && pending.is_empty() {
             return Poll::Ready(None);
         }
-        ready!(self.pace.sleep.as_mut().poll(cx));
+        ready!(self.rate.sleep.as_mut().poll(cx));
         Poll::Ready(None)
     }
 
-    async fn refuse(&mut self, refused: Refused) -> Flow {
-        let mut response = refusal(&Refusal::Request(refused.problem));
-        *response.status_mut() = refused.status;
+    async fn reject(&mut self, malformed: Malformed) -> Flow {
+        let Malformed { status, problem } = malformed;
+        let mut response = self.shared.handler.reject(Rejected::Malformed { status, problem });
         let status = response.status();
-        let sent = self.send(response, false, Says::Close).await;
-        let end = if sent.1.is_ok() { End::Complete } else { End::Gone };
-        self.shared.metrics.answered(Kind::Other, Outcome::None, status, end, sent.0);
-        tracing::debug!(peer = %self.peer, problem = refused.problem, "refused a request");
+        let extensions = std::mem::take(response.extensions_mut());
+        let (sent, result) = self.send(response, false, ConnectionHeader::Close).await;
+        let end = if result.is_ok() { End::Complete } else { End::Gone };
+        let exchange = Exchange { request: None, status, extensions: &extensions, end, sent, error: None };
+        self.shared.observer.answered(&exchange);
+        tracing::debug!(peer = %self.peer, problem, "rejected a request");
         Flow::Close
     }
 
-    async fn answer(&mut self, request: Request<()>, keep: Keep) -> Flow {
-        let kind = Kind::of_path(request.uri().path());
+    async fn answer(&mut self, request: Request<()>, keep: KeepAlive) -> Flow {
         let head = request.method() == Method::HEAD;
-        let logged = access_log::wanted().then(|| {
+        let kept = self.shared.observer.wants_request().then(|| {
             let (method, uri) = (request.method().clone(), request.uri().clone());
-            (Asked { peer: self.peer, method, uri }, Instant::now())
+            (RequestLine { peer: self.peer, method, uri }, Instant::now())
         });
-        let response = self.shared.handler.handle(request, self.peer).await;
+        let mut response = self.shared.handler.handle(request, self.peer).await;
         let status = response.status();
-        let outcome = Outcome::of_header(response.headers().get("x-cache"));
-        let user = logged.as_ref().and_then(|_| response.extensions().get::<Identity>().cloned());
+        let extensions = std::mem::take(response.extensions_mut());
         let says = match keep {
-            Keep::Alive if !self.place.draining() => Says::Nothing,
-            Keep::AliveIfSaid if !self.place.draining() => Says::KeepAlive,
-            Keep::Alive | Keep::AliveIfSaid | Keep::Close => Says::Close,
+            KeepAlive::Alive if !self.slot.draining() => ConnectionHeader::Nothing,
+            KeepAlive::AliveIfSaid if !self.slot.draining() => ConnectionHeader::KeepAlive,
+            KeepAlive::Alive | KeepAlive::AliveIfSaid | KeepAlive::Close => ConnectionHeader::Close,
         };
         let (sent, result) = self.send(response, head, says).await;
         let (end, flow, error) = match result {
-            Ok(()) if says == Says::Close => (End::Complete, Flow::Close, None),
+            Ok(()) if says == ConnectionHeader::Close => (End::Complete, Flow::Close, None),
             Ok(()) => (End::Complete, Flow::Go, None),
             Err(SendError::Client(error)) if error.kind() == io::ErrorKind::TimedOut => {
                 (End::Stalled, Flow::Reset, None)
@@ -224,11 +211,10 @@ impl<H: Handler> Connection<H> {
             Err(SendError::Client(_)) => (End::Gone, Flow::Reset, None),
             Err(SendError::Body(error)) => (End::Broken, Flow::Reset, Some(error.to_string())),
         };
-        self.shared.metrics.answered(kind, outcome, status, end, sent);
-        if let Some((asked, since)) = &logged {
-            let (took, user) = (since.elapsed(), user.as_ref());
-            access_log::log(asked, &Answered { kind, outcome, status, end, sent, took, user, error });
-        }
+        let request = kept.as_ref().map(|(line, since)| (line, since.elapsed()));
+        let error = error.as_deref();
+        let exchange = Exchange { request, status, extensions: &extensions, end, sent, error };
+        self.shared.observer.answered(&exchange);
         flow
     }
 
@@ -237,10 +223,10 @@ impl<H: Handler> Connection<H> {
         &mut self,
         response: Response<Body>,
         head: bool,
-        says: Says,
+        says: ConnectionHeader,
     ) -> (u64, Result<(), SendError>) {
         let mut sent = 0;
-        let (response, body) = part(response, head);
+        let (response, body) = split_response(response, head);
         let result = self.send_parts(&response, body, says, &mut sent).await;
         (sent, result)
     }
@@ -249,7 +235,7 @@ impl<H: Handler> Connection<H> {
         &mut self,
         response: &Response<()>,
         body: Body,
-        says: Says,
+        says: ConnectionHeader,
         sent: &mut u64,
     ) -> Result<(), SendError> {
         match body {
@@ -276,7 +262,7 @@ impl<H: Handler> Connection<H> {
                     match first {
                         Poll::Ready(first) => first,
                         Poll::Pending => {
-                            self.wire.flush(&mut self.pace).await?;
+                            self.stream.flush(&mut self.rate).await?;
                             next.await
                         }
                     }
@@ -284,7 +270,7 @@ impl<H: Handler> Connection<H> {
                 self.send_pieces(first, &mut *pieces, len, sent).await?;
             }
         }
-        self.wire.flush(&mut self.pace).await
+        self.stream.flush(&mut self.rate).await
     }
 
     async fn send_pieces(
@@ -303,7 +289,7 @@ impl<H: Handler> Connection<H> {
             if *sent == len {
                 return Ok(());
             }
-            self.wire.flush(&mut self.pace).await?;
+            self.stream.flush(&mut self.rate).await?;
             next = pieces.next().await;
         }
     }
@@ -311,10 +297,10 @@ impl<H: Handler> Connection<H> {
     async fn send_piece(&mut self, piece: Piece, sent: &mut u64) -> Result<(), SendError> {
         match piece {
             Piece::File { file, offset, len } => {
-                self.wire.send_file(&file, (offset, len), &mut self.pace, sent).await
+                self.stream.send_file(&file, (offset, len), &mut self.rate, sent).await
             }
             Piece::Bytes(bytes) => {
-                self.wire.write(&bytes, false, &mut self.pace).await?;
+                self.stream.write(&bytes, false, &mut self.rate).await?;
                 *sent += bytes.len() as u64;
                 Ok(())
             }
@@ -326,19 +312,19 @@ impl<H: Handler> Connection<H> {
         &mut self,
         response: &Response<()>,
         piece: Option<&Piece>,
-        says: Says,
+        says: ConnectionHeader,
         more: bool,
     ) -> Result<(), SendError> {
         let rest = HEAD.with_borrow_mut(|out| {
             out.clear();
-            with_date(|date| render(out, response, Some(date), says));
+            with_date(|date| write_response_head(out, response, Some(date), says));
             if let Some(piece) = piece {
                 append(out, piece).map_err(SendError::Body)?;
             }
-            let written = self.wire.try_write(out, more)?;
+            let written = self.stream.try_write(out, more)?;
             Ok::<_, SendError>(out.get(written..).unwrap_or_default().to_vec())
         })?;
-        self.wire.write(&rest, more, &mut self.pace).await
+        self.stream.write(&rest, more, &mut self.rate).await
     }
 }
 

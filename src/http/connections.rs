@@ -9,30 +9,30 @@ use tokio::sync::Notify;
 use tokio::task::AbortHandle;
 
 use super::config::Limits;
-use super::metrics::Metrics;
+use super::observer::Observer;
 
 /// All connections there are: how many, and which of them only wait.
 #[derive(Debug)]
 pub(super) struct Connections {
     most: usize,
     per_address: Option<usize>,
-    metrics: Arc<Metrics>,
+    observer: Arc<dyn Observer>,
     inner: Mutex<Inner>,
     draining: AtomicBool,
-    /// Somebody waits for the last one to go.
+    /// Told when the last one has gone.
     empty: Notify,
 }
 
 #[derive(Debug, Default)]
 struct Inner {
     next: u64,
-    all: HashMap<u64, Arc<Slot>>,
+    all: HashMap<u64, Arc<Entry>>,
     by_address: HashMap<IpAddr, usize>,
 }
 
 /// What others may know of a connection.
 #[derive(Debug, Default)]
-struct Slot {
+struct Entry {
     /// [`BUSY`], [`CLOSING`], or since when it waits for a request: milliseconds, from [`FIRST`] on.
     state: AtomicU64,
     waker: AtomicWaker,
@@ -45,16 +45,16 @@ const FIRST: u64 = 2;
 
 /// A connection's place among the others, given up when dropped.
 #[derive(Debug)]
-pub(super) struct Place {
+pub(super) struct Slot {
     connections: Arc<Connections>,
-    slot: Arc<Slot>,
+    entry: Arc<Entry>,
     id: u64,
     address: IpAddr,
 }
 
 /// Where a connection's task is noted, so that it can be cut off.
 #[derive(Debug)]
-pub(super) struct Aborter(Arc<Slot>);
+pub(super) struct Aborter(Arc<Entry>);
 
 impl Aborter {
     pub(super) fn set(self, task: AbortHandle) {
@@ -63,11 +63,11 @@ impl Aborter {
 }
 
 impl Connections {
-    pub(super) fn new(limits: &Limits, metrics: Arc<Metrics>) -> Arc<Self> {
+    pub(super) fn new(limits: &Limits, observer: Arc<dyn Observer>) -> Arc<Self> {
         Arc::new(Self {
             most: limits.connections.max(1),
             per_address: limits.per_address,
-            metrics,
+            observer,
             inner: Mutex::default(),
             draining: AtomicBool::new(false),
             empty: Notify::new(),
@@ -82,41 +82,41 @@ impl Connections {
     ///
     /// Thus many who only hold connections open push out each other, and none who asks for something.
     /// `None` means that there is no room.
-    pub(super) fn admit(self: &Arc<Self>, address: IpAddr, now: u64) -> Option<Place> {
+    pub(super) fn admit(self: &Arc<Self>, address: IpAddr, now: u64) -> Option<Slot> {
         let mut inner = self.inner();
         let of_address = inner.by_address.get(&address).copied().unwrap_or(0);
         if self.per_address.is_some_and(|most| of_address >= most) {
-            self.metrics.refused();
+            self.observer.refused();
             return None;
         }
         if inner.all.len() >= self.most {
             // One told to go still counts until it has gone; that is soon, so some more than allowed do no harm.
             let leaving =
-                inner.all.values().filter(|slot| slot.state.load(Ordering::Acquire) == CLOSING).count();
+                inner.all.values().filter(|entry| entry.state.load(Ordering::Acquire) == CLOSING).count();
             if inner.all.len() - leaving >= self.most {
                 if !displace(&inner) {
-                    self.metrics.refused();
+                    self.observer.refused();
                     return None;
                 }
-                self.metrics.displaced();
+                self.observer.displaced();
             }
         }
         let id = inner.next;
         inner.next += 1;
-        let slot = Arc::new(Slot { state: AtomicU64::new(now + FIRST), ..Slot::default() });
-        inner.all.insert(id, Arc::clone(&slot));
+        let entry = Arc::new(Entry { state: AtomicU64::new(now + FIRST), ..Entry::default() });
+        inner.all.insert(id, Arc::clone(&entry));
         if self.per_address.is_some() {
             inner.by_address.insert(address, of_address + 1);
         }
-        self.metrics.connected();
-        Some(Place { connections: Arc::clone(self), slot, id, address })
+        self.observer.connected();
+        Some(Slot { connections: Arc::clone(self), entry, id, address })
     }
 
     /// Tells the connection to go that has waited longest; whether there was one.
     pub(super) fn displace(&self) -> bool {
         let displaced = displace(&self.inner());
         if displaced {
-            self.metrics.displaced();
+            self.observer.displaced();
         }
         displaced
     }
@@ -124,7 +124,7 @@ impl Connections {
     /// Tells all that wait to go, and the others to go when they are done.
     pub(super) fn drain(&self) {
         self.draining.store(true, Ordering::Release);
-        self.inner().all.values().for_each(|slot| slot.waker.wake());
+        self.inner().all.values().for_each(|entry| entry.waker.wake());
     }
 
     /// Whether all are to go.
@@ -135,7 +135,7 @@ impl Connections {
     /// Cuts off all there are; returns how many.
     pub(super) fn abort(&self) -> usize {
         let all: Vec<_> = self.inner().all.values().cloned().collect();
-        all.iter().filter_map(|slot| slot.task.get()).for_each(AbortHandle::abort);
+        all.iter().filter_map(|entry| entry.task.get()).for_each(AbortHandle::abort);
         all.len()
     }
 
@@ -158,32 +158,32 @@ impl Connections {
 
 fn displace(inner: &Inner) -> bool {
     loop {
-        let waiting = inner.all.values().map(|slot| (slot.state.load(Ordering::Acquire), slot));
+        let waiting = inner.all.values().map(|entry| (entry.state.load(Ordering::Acquire), entry));
         let oldest = waiting.filter(|(state, _)| *state >= FIRST).min_by_key(|(state, _)| *state);
-        let Some((state, slot)) = oldest else { return false };
+        let Some((state, entry)) = oldest else { return false };
         // It may have got its request meanwhile; then another one goes.
-        if slot.state.compare_exchange(state, CLOSING, Ordering::AcqRel, Ordering::Acquire).is_ok() {
-            slot.waker.wake();
+        if entry.state.compare_exchange(state, CLOSING, Ordering::AcqRel, Ordering::Acquire).is_ok() {
+            entry.waker.wake();
             return true;
         }
     }
 }
 
-impl Place {
+impl Slot {
     /// Returns where the connection's task is to be noted.
     pub(super) fn aborter(&self) -> Aborter {
-        Aborter(Arc::clone(&self.slot))
+        Aborter(Arc::clone(&self.entry))
     }
 
     /// Notes that the connection waits for a request from `now` milliseconds on.
     pub(super) fn wait(&self, now: u64) {
-        let _ = self.slot.state.compare_exchange(BUSY, now + FIRST, Ordering::AcqRel, Ordering::Acquire);
+        let _ = self.entry.state.compare_exchange(BUSY, now + FIRST, Ordering::AcqRel, Ordering::Acquire);
     }
 
     /// Notes that it has one; `false` if it was told to go before.
     pub(super) fn work(&self) -> bool {
         let before = self
-            .slot
+            .entry
             .state
             .fetch_update(Ordering::AcqRel, Ordering::Acquire, |state| (state != CLOSING).then_some(BUSY));
         before.is_ok()
@@ -191,8 +191,8 @@ impl Place {
 
     /// Is ready once the connection has to make room for another; wakes the task when all are to go, too.
     pub(super) fn poll_displaced(&self, cx: &Context<'_>) -> Poll<()> {
-        self.slot.waker.register(cx.waker());
-        if self.slot.state.load(Ordering::Acquire) == CLOSING { Poll::Ready(()) } else { Poll::Pending }
+        self.entry.waker.register(cx.waker());
+        if self.entry.state.load(Ordering::Acquire) == CLOSING { Poll::Ready(()) } else { Poll::Pending }
     }
 
     /// Whether all connections are to go.
@@ -201,9 +201,9 @@ impl Place {
     }
 }
 
-impl Drop for Place {
+impl Drop for Slot {
     fn drop(&mut self) {
-        self.connections.metrics.disconnected();
+        self.connections.observer.gone();
         let mut inner = self.connections.inner();
         inner.all.remove(&self.id);
         if let Some(count) = inner.by_address.get_mut(&self.address) {
@@ -226,11 +226,25 @@ mod tests {
     const B: IpAddr = IpAddr::V6(std::net::Ipv6Addr::LOCALHOST);
 
     fn connections(connections: usize, per_address: Option<usize>) -> Arc<Connections> {
-        Connections::new(&Limits { connections, per_address, ..Limits::default() }, Arc::default())
+        Connections::new(&Limits { connections, per_address, ..Limits::default() }, Arc::new(Unobserved))
     }
 
-    fn told_to_go(place: &Place) -> bool {
-        place.poll_displaced(&Context::from_waker(std::task::Waker::noop())).is_ready()
+    #[derive(Debug)]
+    struct Unobserved;
+
+    impl Observer for Unobserved {
+        fn connected(&self) {}
+        fn gone(&self) {}
+        fn refused(&self) {}
+        fn displaced(&self) {}
+        fn wants_request(&self) -> bool {
+            false
+        }
+        fn answered(&self, _: &crate::http::Exchange<'_>) {}
+    }
+
+    fn told_to_go(slot: &Slot) -> bool {
+        slot.poll_displaced(&Context::from_waker(std::task::Waker::noop())).is_ready()
     }
 
     #[test]
@@ -273,16 +287,16 @@ mod tests {
     #[tokio::test]
     async fn waits_for_the_last() {
         let all = connections(9, None);
-        let place = all.admit(A, 0).unwrap();
+        let slot = all.admit(A, 0).unwrap();
         all.drain();
-        assert!(place.draining() && !told_to_go(&place));
+        assert!(slot.draining() && !told_to_go(&slot));
         let gone = tokio::spawn({
             let all = Arc::clone(&all);
             async move { all.gone().await }
         });
         tokio::task::yield_now().await;
         assert!(!gone.is_finished());
-        drop(place);
+        drop(slot);
         gone.await.unwrap();
     }
 }

@@ -5,9 +5,10 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
+use futures_util::future::BoxFuture;
 
-use super::resident_file::{read_resident, warm};
-use crate::cache::{Body, BoxFuture, Piece, Pieces};
+use super::body::{Body, Piece, Pieces};
+use super::page_cache::{read_resident, warm};
 
 /// How much of a body is in memory at once.
 pub(super) const CHUNK: usize = 64 * 1024;

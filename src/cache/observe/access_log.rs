@@ -1,11 +1,8 @@
-use std::net::SocketAddr;
-use std::time::Duration;
-
-use http::{Method, StatusCode, Uri};
 use tracing::Level;
 
-use super::front::Identity;
-use super::traffic::{End, Kind, Outcome};
+use super::outcome::Served;
+use crate::cache::auth::Identity;
+use crate::http::Exchange;
 
 /// The target under which answers are logged, so that filters can tell them from the rest.
 pub const ACCESS: &str = "access";
@@ -15,45 +12,27 @@ pub(super) fn wanted() -> bool {
     tracing::enabled!(target: ACCESS, Level::INFO)
 }
 
-/// What is logged of a request.
-#[derive(Debug)]
-pub(super) struct Asked {
-    pub(super) peer: SocketAddr,
-    pub(super) method: Method,
-    pub(super) uri: Uri,
-}
-
-/// What is logged of its answer.
-#[derive(Debug)]
-pub(super) struct Answered<'a> {
-    pub(super) kind: Kind,
-    pub(super) outcome: Outcome,
-    pub(super) status: StatusCode,
-    pub(super) end: End,
-    pub(super) sent: u64,
-    pub(super) took: Duration,
-    pub(super) user: Option<&'a Identity>,
-    pub(super) error: Option<String>,
-}
-
 /// Writes one line about an answer. Of the query there is only `ns` in it, and no header at all.
-pub(super) fn log(asked: &Asked, answered: &Answered<'_>) {
-    let query = asked.uri.query().unwrap_or_default();
+pub(super) fn log(exchange: &Exchange<'_>) {
+    let Some((line, took)) = exchange.request else { return };
+    let served = exchange.extensions.get().copied().unwrap_or(Served::OTHER);
+    let user = exchange.extensions.get().map(Identity::as_str);
+    let query = line.uri.query().unwrap_or_default();
     let ns = query.split('&').find_map(|pair| pair.strip_prefix("ns="));
     tracing::info!(
         target: ACCESS,
-        peer = %asked.peer.ip(),
-        user = answered.user.map(Identity::as_str),
-        method = asked.method.as_str(),
-        path = asked.uri.path(),
+        peer = %line.peer.ip(),
+        user,
+        method = line.method.as_str(),
+        path = line.uri.path(),
         ns,
-        status = answered.status.as_u16(),
-        kind = answered.kind.as_str(),
-        cache = answered.outcome.as_str(),
-        bytes = answered.sent,
-        micros = u64::try_from(answered.took.as_micros()).unwrap_or(u64::MAX),
-        end = answered.end.as_str(),
-        error = answered.error.as_deref(),
+        status = exchange.status.as_u16(),
+        kind = served.kind.as_str(),
+        cache = served.outcome.as_str(),
+        bytes = exchange.sent,
+        micros = u64::try_from(took.as_micros()).unwrap_or(u64::MAX),
+        end = exchange.end.as_str(),
+        error = exchange.error,
     );
 }
 
@@ -61,8 +40,13 @@ pub(super) fn log(asked: &Asked, answered: &Answered<'_>) {
 mod tests {
     use std::io;
     use std::sync::{Arc, Mutex};
+    use std::time::Duration;
+
+    use http::{Extensions, Method, StatusCode};
 
     use super::*;
+    use crate::cache::observe::{Kind, Outcome};
+    use crate::http::{End, RequestLine};
 
     #[derive(Clone, Default)]
     struct Lines(Arc<Mutex<Vec<u8>>>);
@@ -86,18 +70,18 @@ mod tests {
         tracing::subscriber::with_default(json.finish(), || {
             assert!(wanted());
             let uri = "/v2/a/blobs/sha256:0?X-Amz-Signature=s3cr3t-x&ns=docker.io".parse().unwrap();
-            let asked = Asked { peer: "10.0.0.1:5".parse().unwrap(), method: Method::GET, uri };
-            let answered = Answered {
-                kind: Kind::Blob,
-                outcome: Outcome::Follow,
+            let line = RequestLine { peer: "10.0.0.1:5".parse().unwrap(), method: Method::GET, uri };
+            let mut extensions = Extensions::new();
+            extensions.insert(Served { kind: Kind::Blob, outcome: Outcome::Follow });
+            extensions.insert(Identity::new("ada"));
+            log(&Exchange {
+                request: Some((&line, Duration::from_micros(12))),
                 status: StatusCode::OK,
+                extensions: &extensions,
                 end: End::Broken,
                 sent: 7,
-                took: Duration::from_micros(12),
-                user: Some(&Identity::new("ada")),
-                error: Some("wrong bytes".to_owned()),
-            };
-            log(&asked, &answered);
+                error: Some("wrong bytes"),
+            });
         });
         let text = String::from_utf8(lines.0.lock().unwrap().clone()).unwrap();
         let mut line: serde_json::Value = serde_json::from_str(&text).unwrap();

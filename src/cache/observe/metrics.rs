@@ -2,15 +2,18 @@ use std::fmt;
 use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
+use http::StatusCode;
 use prometheus_client::encoding::text::encode;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::{Registry, Unit};
 
-use super::traffic::{End, Kind, Outcome};
+use super::access_log;
+use super::outcome::{Kind, Outcome, Served};
 use crate::cache::flight::Stats as FlightStats;
 use crate::cache::store::Usage;
+use crate::http::{End, Exchange, Observer};
 
 type Labels<const N: usize> = [(&'static str, String); N];
 
@@ -21,9 +24,9 @@ pub enum UpstreamResult {
     Ok,
     /// It has no such thing.
     NotFound,
-    /// It does not let us.
+    /// It denied access.
     Denied,
-    /// It wants fewer requests.
+    /// It limits requests, and too many were sent.
     TooMany,
     /// Its bytes were not those of their digest.
     Mismatch,
@@ -134,6 +137,35 @@ fn counters(
     words: impl IntoIterator<Item = &'static str>,
 ) -> Vec<Counter> {
     words.into_iter().map(|word| family.get_or_create_owned(&[(name, word.to_owned())])).collect()
+}
+
+/// The metrics of a server's connections and answers; the latter are logged, too.
+impl Observer for Metrics {
+    fn connected(&self) {
+        self.connections.inc();
+    }
+
+    fn gone(&self) {
+        self.connections.dec();
+    }
+
+    fn refused(&self) {
+        self.refused.inc();
+    }
+
+    fn displaced(&self) {
+        self.displaced.inc();
+    }
+
+    fn wants_request(&self) -> bool {
+        access_log::wanted()
+    }
+
+    fn answered(&self, exchange: &Exchange<'_>) {
+        let served = exchange.extensions.get().copied().unwrap_or(Served::OTHER);
+        self.count(served, exchange.status, exchange.end, exchange.sent);
+        access_log::log(exchange);
+    }
 }
 
 /// Brings a counter to a total that is counted elsewhere.
@@ -260,7 +292,7 @@ impl Metrics {
         );
         registry.register(
             "flights_resumed",
-            "Times that a broken download was gone on with",
+            "Times that a broken download was resumed",
             metrics.flights_resumed.clone(),
         );
         registry.register(
@@ -309,34 +341,14 @@ impl Metrics {
     }
 
     /// Counts an answer whose body has ended; `sent` are bytes of its body.
-    pub fn answered(&self, kind: Kind, outcome: Outcome, status: http::StatusCode, end: End, sent: u64) {
-        let index = kind.index() * Outcome::ALL.len() + outcome.index();
+    fn count(&self, served: Served, status: StatusCode, end: End, sent: u64) {
+        let index = served.kind.index() * Outcome::ALL.len() + served.outcome.index();
         let class = usize::from(status.as_u16() / 100).saturating_sub(1);
         let counters = [self.requests.get(index), self.responses.get(class), self.ends.get(end.index())];
         for counter in counters.into_iter().flatten() {
             counter.inc();
         }
         self.sent.inc_by(sent);
-    }
-
-    /// Counts a connection that is served from now on.
-    pub fn connected(&self) {
-        self.connections.inc();
-    }
-
-    /// Counts the end of one.
-    pub fn disconnected(&self) {
-        self.connections.dec();
-    }
-
-    /// Counts a connection that was turned away.
-    pub fn refused(&self) {
-        self.refused.inc();
-    }
-
-    /// Counts an idle connection that made room for another.
-    pub fn displaced(&self) {
-        self.displaced.inc();
     }
 
     /// Counts a request to an upstream registry, and how long its answer took to begin.
@@ -403,7 +415,8 @@ mod tests {
     #[test]
     fn numbers_by_name() {
         let metrics = Metrics::new();
-        metrics.answered(Kind::Blob, Outcome::Follow, http::StatusCode::PARTIAL_CONTENT, End::Gone, 7);
+        let served = Served { kind: Kind::Blob, outcome: Outcome::Follow };
+        metrics.count(served, StatusCode::PARTIAL_CONTENT, End::Gone, 7);
         metrics.upstream("docker.io", UpstreamResult::TooMany, Duration::from_millis(1500));
         metrics.quota("docker.io", 100, 20);
         metrics.circuit("docker.io", Circuit::Open);

@@ -1,0 +1,26 @@
+//! The transport under a [`Handler`]: HTTP/1.1 and HTTP/2, TLS, limits, drain. It knows no registry and no cache.
+
+mod body;
+mod certificate;
+mod chunks;
+mod config;
+mod connections;
+mod context;
+mod error;
+mod http1;
+mod http2;
+mod observer;
+mod page_cache;
+mod request_head;
+mod response_head;
+mod server;
+mod stream;
+
+pub use body::{Body, Handler, Piece, Pieces, Rejected};
+pub use certificate::Certificate;
+pub use config::{Limits, ServerConfig, TlsFiles};
+pub use error::ServerError;
+pub use observer::{End, Exchange, Observer, RequestLine};
+pub use request_head::{KeepAlive, Malformed, ParsedHead, parse_request_head};
+pub use response_head::{ConnectionHeader, split_response, write_response_head};
+pub use server::{Drained, Server};
