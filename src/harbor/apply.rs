@@ -143,6 +143,15 @@ pub async fn apply<K: Keeper>(
     Ok(Applied { made: work.made, failures: work.failures, plan, sealed: work.sealed })
 }
 
+/// What became of a change.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Step {
+    /// It was made.
+    Made,
+    /// What it needs is not there.
+    Skipped,
+}
+
 /// A run at work.
 pub(super) struct Work<'a, 'r, K: Keeper> {
     pub(super) harbor: &'a mut Harbor,
@@ -202,11 +211,13 @@ impl<'a, 'r, K: Keeper> Work<'a, 'r, K> {
         self.begin(actual)?;
         let mut raced = false;
         for change in changes {
+            let change = &self.possible(change);
             match self.step(actual, change).await {
-                Ok(()) => {
+                Ok(Step::Made) => {
                     self.made += 1;
                     tell(Event::Done(change));
                 }
+                Ok(Step::Skipped) => {}
                 Err(ApplyError::Harbor(error)) => match error.refused() {
                     Refused::Raced | Refused::NotFound => {
                         raced = true;
@@ -267,15 +278,24 @@ impl<'a, 'r, K: Keeper> Work<'a, 'r, K> {
         self.harbor.call(method, path, body, doing).await
     }
 
-    /// Makes one change.
+    /// Returns a change without the projects that are not there: a robot for one is refused whole.
+    fn possible(&self, change: &Change) -> Change {
+        let mut change = change.clone();
+        if let Change::CreateRobot { projects, .. } | Change::UpdateRobot { projects, .. } = &mut change {
+            projects.retain(|project| self.projects.contains(project));
+        }
+        change
+    }
+
+    /// Makes one change; skips one whose registry or projects failed or are just being made by another process.
     pub(super) async fn step(
         &mut self,
         actual: &Actual,
         change: &Change,
-    ) -> Result<(), ApplyError<K::Error>> {
+    ) -> Result<Step, ApplyError<K::Error>> {
         match change {
             Change::CreateRegistry { name, adapter, .. } => {
-                let Some(wanted) = self.desired.of_registry(name).cloned() else { return Ok(()) };
+                let Some(wanted) = self.desired.of_registry(name).cloned() else { return Ok(Step::Skipped) };
                 let password = self.upstream_password(wanted.credentials.as_ref())?;
                 let takes_ca = actual.version.takes_ca();
                 let body =
@@ -285,7 +305,9 @@ impl<'a, 'r, K: Keeper> Work<'a, 'r, K> {
                 self.registries.extend(reply.made().map(|id| (name.clone(), id)));
             }
             Change::UpdateRegistry { id, name, registry, fields } => {
-                let Some(wanted) = self.desired.of_registry(registry).cloned() else { return Ok(()) };
+                let Some(wanted) = self.desired.of_registry(registry).cloned() else {
+                    return Ok(Step::Skipped);
+                };
                 let password = self.upstream_password(wanted.credentials.as_ref())?;
                 let body = body::changed_registry(&wanted, fields, &self.desired.mark, password.as_ref());
                 let path = format!("/api/v2.0/registries/{id}");
@@ -293,7 +315,7 @@ impl<'a, 'r, K: Keeper> Work<'a, 'r, K> {
             }
             Change::CreateProject { name, registry, metadata, quota, .. } => {
                 // Its registry failed, or another process is just making it: the next round sees.
-                let Some(id) = self.registries.get(registry) else { return Ok(()) };
+                let Some(id) = self.registries.get(registry) else { return Ok(Step::Skipped) };
                 let body = body::new_project(name, *id, metadata, *quota);
                 let doing = format!("create project `{name}`");
                 self.call(Method::POST, "/api/v2.0/projects", Some(&body), &doing).await?;
@@ -340,11 +362,13 @@ impl<'a, 'r, K: Keeper> Work<'a, 'r, K> {
                 self.call(Method::DELETE, &path, None, &format!("delete robot `{name}`")).await?;
             }
             Change::WriteUsername { to, .. } => self.write_username(to)?,
+            // Harbor makes no robot without permissions.
+            Change::CreateRobot { projects, .. } if projects.is_empty() => return Ok(Step::Skipped),
             Change::CreateRobot { name, full_name, projects, secret } => {
                 self.create_robot(name, full_name, projects, *secret).await?;
             }
             Change::UpdateRobot { id, full_name, projects, .. } => {
-                let body = body::robot(full_name, &self.desired.mark, &self.present(projects));
+                let body = body::robot(full_name, &self.desired.mark, projects);
                 let path = format!("/api/v2.0/robots/{id}");
                 self.call(Method::PUT, &path, Some(&body), &format!("change robot `{full_name}`")).await?;
             }
@@ -353,7 +377,7 @@ impl<'a, 'r, K: Keeper> Work<'a, 'r, K> {
                 self.set_secret(*id, full_name, &account).await?;
             }
         }
-        Ok(())
+        Ok(Step::Made)
     }
 
     /// Sets what a project keeps that was just made: Harbor gives it a policy of 7 days by itself.
@@ -367,11 +391,6 @@ impl<'a, 'r, K: Keeper> Work<'a, 'r, K> {
             None => (Method::POST, "/api/v2.0/retentions".to_owned()),
         };
         self.call(method, &path, Some(&body), &doing).await.map(|_| ())
-    }
-
-    /// Returns those of some projects that are there: a robot for one that is not is refused whole.
-    fn present(&self, projects: &[String]) -> Vec<String> {
-        projects.iter().filter(|project| self.projects.contains(*project)).cloned().collect()
     }
 
     fn upstream_password(
@@ -435,7 +454,7 @@ impl<'a, 'r, K: Keeper> Work<'a, 'r, K> {
             name: String,
         }
         let mut account = self.account(full_name, secret)?;
-        let body = body::robot(name, &self.desired.mark, &self.present(projects));
+        let body = body::robot(name, &self.desired.mark, projects);
         let doing = format!("create robot `{full_name}`");
         let made: Made = self.call(Method::POST, "/api/v2.0/robots", Some(&body), &doing).await?.json()?;
         if made.name != full_name {

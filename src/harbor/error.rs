@@ -144,6 +144,9 @@ impl HarborError {
             Self::Answer { status: 403, .. } if self.says("CSRF") => {
                 "a proxy adds a cookie to requests: let it pass /api/ as it is".to_owned()
             }
+            Self::Answer { status: 403, .. } if self.says("permission scope") => {
+                "a robot gives no more than it has: the one that sets Harbor up needs pull on all projects".to_owned()
+            }
             Self::Answer { status: 403, .. } => {
                 "use an administrator, or a system robot that may create registries, projects and robots".to_owned()
             }

@@ -81,7 +81,9 @@ pub async fn survey(harbor: &Harbor) -> Result<Actual, HarborError> {
     for project in &actual.projects {
         let Some(id) = project.retention_id() else { continue };
         let doing = format!("read the retention policy of project `{}`", project.name);
-        if let Some(policy) = optional::<RetentionPolicy>(harbor, &format!("/api/v2.0/retentions/{id}"), &doing).await? {
+        if let Some(policy) =
+            optional::<RetentionPolicy>(harbor, &format!("/api/v2.0/retentions/{id}"), &doing).await?
+        {
             actual.retentions.insert(project.id, policy);
         }
     }

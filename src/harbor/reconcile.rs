@@ -13,12 +13,13 @@ const DEFAULT_RETENTION: Retention = Retention::Days(7);
 /// What is not ours is used as it is where it fits, and never changed unless [`Options::adopt`] says so; nothing is deleted
 /// unless [`Options::prune`] does.
 pub fn reconcile(desired: &Desired, actual: &Actual, options: &Options) -> Plan {
-    let mut work = Reconciler { desired, actual, options, plan: Plan::default() };
+    let mut work = Reconciler { desired, actual, options, plan: Plan::default(), short_lived: Vec::new() };
     work.system();
     for wanted in &desired.projects {
         work.registry_and_project(wanted);
     }
     work.gc();
+    work.tell_short_lived();
     robot::reconcile(desired, actual, options, &mut work.plan);
     work.leftovers();
     let mut plan = work.plan;
@@ -49,6 +50,8 @@ struct Reconciler<'a> {
     actual: &'a Actual,
     options: &'a Options,
     plan: Plan,
+    /// Projects that keep what was pulled within a week, since Harbor does so by itself.
+    short_lived: Vec<String>,
 }
 
 impl Reconciler<'_> {
@@ -136,13 +139,18 @@ impl Reconciler<'_> {
         };
         match project {
             Some(project) => self.existing_project(wanted, &project, ours),
-            None => self.plan.changes.push(Change::CreateProject {
-                name: wanted.project.clone(),
-                registry: registry.map_or_else(|| wanted.registry.clone(), |registry| registry.name),
-                metadata: self.metadata(wanted),
-                retention: wanted.retention,
-                quota: wanted.quota,
-            }),
+            None => {
+                if wanted.retention.is_none() {
+                    self.short_lived.push(wanted.project.clone());
+                }
+                self.plan.changes.push(Change::CreateProject {
+                    name: wanted.project.clone(),
+                    registry: registry.map_or_else(|| wanted.registry.clone(), |registry| registry.name),
+                    metadata: self.metadata(wanted),
+                    retention: wanted.retention,
+                    quota: wanted.quota,
+                });
+            }
         }
     }
 
@@ -307,18 +315,21 @@ impl Reconciler<'_> {
             }),
             Some(_) | None => {
                 if kept == Kept::Simple(DEFAULT_RETENTION) {
-                    let object = format!("project {}", found.name);
-                    let message =
-                        "Harbor deletes what was not pulled for 7 days, and a stable cluster pulls nothing";
-                    self.notice(
-                        Weight::Warning,
-                        object,
-                        message,
-                        Some("set `harbor.retention`, such as 90d"),
-                    );
+                    self.short_lived.push(found.name.clone());
                 }
             }
         }
+    }
+
+    fn tell_short_lived(&mut self) {
+        if self.short_lived.is_empty() {
+            return;
+        }
+        let message = format!(
+            "Harbor deletes what was not pulled for 7 days, and a stable cluster pulls nothing: {}",
+            self.short_lived.join(", ")
+        );
+        self.notice(Weight::Warning, "retention", message, Some("set `harbor.retention`, such as 90d"));
     }
 
     fn gc(&mut self) {

@@ -109,10 +109,9 @@ fn check_mirror(name: &str, mirror: &Mirror, problems: &mut Problems<'_>) {
     if raw {
         check_endpoint(&mirror.endpoint("*"), at_url, &path, problems);
     }
-    check_host(&mirror.url, mirror.credentials.as_ref(), mirror.tls.as_ref(), span, &path, problems);
-    if mirror.admin.is_some() {
-        check_host(&mirror.url, mirror.admin.as_ref(), None, span, &format!("{path}.admin"), problems);
-    }
+    // One is enough to be told; a Harbor that has no robot yet has its administrator.
+    let credentials = mirror.credentials.as_ref().or(mirror.admin.as_ref());
+    check_host(&mirror.url, credentials, mirror.tls.as_ref(), span, &path, problems);
     if let MirrorKind::Harbor { projects, .. } = &mirror.kind {
         for (registry, project) in projects {
             check_project(name, registry, project, span, problems);

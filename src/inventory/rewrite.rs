@@ -27,7 +27,9 @@ impl RewriteError {
             Self::Elsewhere(_) => {
                 "write `password` in place of `passwordFrom`, or change the secret where it is".to_owned()
             }
-            Self::NoRoom(_) => "write `credentials:` with `username` and `password` on lines of their own".to_owned(),
+            Self::NoRoom(_) => {
+                "write `credentials:` with `username` and `password` on lines of their own".to_owned()
+            }
         }
     }
 }
@@ -104,9 +106,11 @@ fn added(
             let column = first.key_span.start - line_start(text, first.key_span.start);
             let step = step(text, root).unwrap_or(4);
             let end = block_end(text, last.value.span.end.max(last.key_span.end));
-            let newline = if text.get(..end).is_some_and(|before| before.ends_with('\n')) { "" } else { "\n" };
+            let newline =
+                if text.get(..end).is_some_and(|before| before.ends_with('\n')) { "" } else { "\n" };
             let (pad, below) = (" ".repeat(column), " ".repeat(column + step));
-            let pairs: String = pairs(false).iter().map(|(key, value)| format!("{below}{key}: {value}\n")).collect();
+            let pairs: String =
+                pairs(false).iter().map(|(key, value)| format!("{below}{key}: {value}\n")).collect();
             Ok(Edit::insert(end, format!("{newline}{pad}credentials:\n{pairs}")))
         }
         Value::Mapping { entries, flow: true } => {
@@ -149,14 +153,22 @@ mod tests {
         let tail = "registries: [ghcr.io] # and more\n";
         assert_eq!(
             rewritten(&format!("# ours\nmirror: https://h.example\n{tail}")),
-            format!("# ours\nmirror: https://h.example\n{tail}credentials:\n    username: robot$b\n    password: New1\n")
+            format!(
+                "# ours\nmirror: https://h.example\n{tail}credentials:\n    username: robot$b\n    password: New1\n"
+            )
         );
         assert_eq!(
-            rewritten(&format!("mirror: https://h.example\ncredentials:\n  username: robot$a # who\n  password: Old1\n{tail}")),
-            format!("mirror: https://h.example\ncredentials:\n  username: robot$b # who\n  password: New1\n{tail}")
+            rewritten(&format!(
+                "mirror: https://h.example\ncredentials:\n  username: robot$a # who\n  password: Old1\n{tail}"
+            )),
+            format!(
+                "mirror: https://h.example\ncredentials:\n  username: robot$b # who\n  password: New1\n{tail}"
+            )
         );
         assert_eq!(
-            rewritten(&format!("mirrors:\n  harbor:\n    kind: harbor\n    url: https://h.example # here\n{tail}")),
+            rewritten(&format!(
+                "mirrors:\n  harbor:\n    kind: harbor\n    url: https://h.example # here\n{tail}"
+            )),
             format!(
                 "mirrors:\n  harbor:\n    kind: harbor\n    url: https://h.example # here\n    credentials:\n      username: \
                  robot$b\n      password: New1\n{tail}"
@@ -174,9 +186,16 @@ mod tests {
     #[test]
     fn what_stands_elsewhere_stays_there() {
         let text = "mirror: https://h.example\ncredentials: {username: a, passwordFrom: {env: X}}\nregistries: [ghcr.io]\n";
-        assert!(rewritten(text).starts_with("the secret of `harbor` does not stand in the inventory"), "{}", rewritten(text));
+        assert!(
+            rewritten(text).starts_with("the secret of `harbor` does not stand in the inventory"),
+            "{}",
+            rewritten(text)
+        );
         let only_name = with_credentials(text, "harbor", "robot$b", None).unwrap();
         assert!(only_name.expose().contains("{username: \"robot$b\", passwordFrom: {env: X}}"));
-        assert_eq!(rewritten("registries: [ghcr.io]\n"), "there is no mirror `harbor`; name one of `mirrors`");
+        assert_eq!(
+            rewritten("registries: [ghcr.io]\n"),
+            "there is no mirror `harbor`; name one of `mirrors`"
+        );
     }
 }

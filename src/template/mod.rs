@@ -23,7 +23,9 @@ pub const HARBOR_CILIUM_POLICY: &str = include_str!("../../templates/harbor/cili
 /// Indents every line that holds anything.
 pub fn indented(text: &str, columns: usize) -> String {
     let pad = " ".repeat(columns);
-    text.lines().map(|line| if line.is_empty() { "\n".to_owned() } else { format!("{pad}{line}\n") }).collect()
+    text.lines()
+        .map(|line| if line.is_empty() { "\n".to_owned() } else { format!("{pad}{line}\n") })
+        .collect()
 }
 
 /// Fills `{{name}}`; a line that holds nothing but a name whose value is empty goes.

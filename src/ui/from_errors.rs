@@ -49,11 +49,15 @@ impl From<RotateError<CliError>> for CliError {
         let help = match &error {
             RotateError::Apply(_) => None,
             RotateError::NoRobot => Some("`talmirror harbor apply` makes one"),
-            RotateError::NotARobot(_) => Some("`talmirror rotate` puts a secret of your own into the inventory"),
+            RotateError::NotARobot(_) => {
+                Some("`talmirror rotate` puts a secret of your own into the inventory")
+            }
             RotateError::NotFinished(_) => {
                 Some("`talmirror rollout`, then `talmirror harbor apply --prune`, which deletes it")
             }
-            RotateError::Refused(_) => Some("run the command again: it sets the secret that the inventory has"),
+            RotateError::Refused(_) => {
+                Some("run the command again: it sets the secret that the inventory has")
+            }
         };
         match error {
             RotateError::Apply(error) => error.into(),

@@ -114,7 +114,9 @@ fn harbor(ui: &mut Ui, args: &HarborArgs) -> Result<Exit, CliError> {
     };
     let (template, columns) = match args.kind {
         Kind::Values if args.policy != Policy::None => {
-            return Err(CliError::usage("values hold no policy").help("--kind flux or argo prints it beside them"));
+            return Err(
+                CliError::usage("values hold no policy").help("--kind flux or argo prints it beside them")
+            );
         }
         Kind::Values => (None, 0),
         Kind::Flux => (Some(HARBOR_FLUX), 4),
@@ -142,7 +144,8 @@ fn harbor(ui: &mut Ui, args: &HarborArgs) -> Result<Exit, CliError> {
 /// Reads a name that YAML and Kubernetes take as it is.
 fn name(text: &str) -> Result<String, String> {
     let good = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || matches!(c, '-' | '.');
-    let ends = text.starts_with(|c: char| c.is_ascii_alphanumeric()) && text.ends_with(|c: char| c.is_ascii_alphanumeric());
+    let ends = text.starts_with(|c: char| c.is_ascii_alphanumeric())
+        && text.ends_with(|c: char| c.is_ascii_alphanumeric());
     let number = text.parse::<f64>().is_ok();
     if ends && !number && text.chars().all(good) && text.len() <= 253 {
         Ok(text.to_owned())
@@ -156,8 +159,13 @@ fn name_or_nothing(text: &str) -> Result<String, String> {
 }
 
 fn host(text: &str) -> Result<String, String> {
-    let host = name(text).map_err(|_| "a host is a name such as harbor.example, without scheme and port".to_owned())?;
-    if host.contains('.') { Ok(host) } else { Err("a host is a whole name such as harbor.example".to_owned()) }
+    let host = name(text)
+        .map_err(|_| "a host is a name such as harbor.example, without scheme and port".to_owned())?;
+    if host.contains('.') {
+        Ok(host)
+    } else {
+        Err("a host is a whole name such as harbor.example".to_owned())
+    }
 }
 
 fn size(text: &str) -> Result<String, String> {

@@ -1,6 +1,8 @@
 //! What `apply` does.
 
-use super::{Harbor, ORIGIN, ROBOT, SMALL, Version, applied, credentials, named, place, ran, settle, settled};
+use super::{
+    Harbor, ORIGIN, ROBOT, SMALL, Version, applied, credentials, named, place, ran, settle, settled,
+};
 use crate::run::golden;
 
 #[test]
@@ -11,7 +13,11 @@ fn the_origin_in_one_command() {
         let applied = ran(&harbor, &place, "apply --yes", 0);
         settled(&harbor, &place);
         let state = harbor.state();
-        assert_eq!((state.registries.len(), state.projects.len(), state.robots.len()), (7, 8, 1), "{applied}");
+        assert_eq!(
+            (state.registries.len(), state.projects.len(), state.robots.len()),
+            (7, 8, 1),
+            "{applied}"
+        );
         let robot = state.robots.values().next().unwrap();
         assert_eq!(robot.permissions.as_array().unwrap().len(), 7);
         assert!(state.registries.values().all(|registry| registry.kind != "quay"));
@@ -49,7 +55,17 @@ fn again_is_nothing_and_every_difference_is_put_right() {
         policy["rules"][0]["params"]["nDaysSinceLastPull"] = 3.into();
     }
     let plan = ran(&harbor, &place, "plan", 1);
-    insta::assert_snapshot!(named(&harbor, &plan.stdout), @"");
+    insta::assert_snapshot!(named(&harbor, &plan.stdout), @r"
+    harbor https://harbor.example   Harbor 2.15.2   as admin
+      ~ registry    docker.io                   credentials u → anonymous, certificate checked
+      ~ project     quay.io                     public → private
+      ~ retention   docker.io                   3d → 90d
+      ~ quota       docker.io                   1GiB → 50GiB
+      ~ quota       quay.io                     1GiB → 50GiB
+      ~ gc          schedule                    0 0 5 * * * → 0 0 3 * * *
+      ~ robot       robot$talos-pull-kronform   switched on, never expires, pull on quay.io
+    0 to create, 7 to change, 0 to delete
+    ");
     settle(&harbor, &place);
     assert_eq!(harbor.state().picture(), picture);
 }
@@ -72,7 +88,14 @@ fn nothing_is_deleted_without_a_word() {
     );
     place.write("mirrors.yaml", plain);
     let plan = ran(&harbor, &place, "plan", 0);
-    insta::assert_snapshot!(named(&harbor, &plan.stdout), @"");
+    insta::assert_snapshot!(named(&harbor, &plan.stdout), @r"
+    harbor https://harbor.example   Harbor 2.15.2   as admin
+      note: robot robot$talos-pull-kronform: it may also pull from quay.io, which the inventory no longer has
+          help: --prune takes them away
+      note: registry quay.io: it is ours, and the inventory no longer has it
+          help: --prune deletes it and its project
+    nothing to do
+    ");
     ran(&harbor, &place, "apply --yes", 0);
     assert_eq!(harbor.state().registries.len(), 2);
     // Not while it holds anything.
@@ -82,7 +105,11 @@ fn nothing_is_deleted_without_a_word() {
     assert!(full.stdout.contains("holds 1 repositories"), "{full}");
     harbor.state().projects.get_mut(&quay).unwrap().repositories.clear();
     let pruned = ran(&harbor, &place, "apply --yes --prune", 0);
-    insta::assert_snapshot!(pruned.stdout, @"");
+    insta::assert_snapshot!(pruned.stdout, @r"
+    ~ robot robot$talos-pull-kronform
+    - project quay.io
+    - registry quay.io
+    ");
     let state = harbor.state();
     assert_eq!((state.registries.len(), state.projects.len()), (1, 2));
     assert_eq!(state.robots.values().next().unwrap().permissions.as_array().unwrap().len(), 1);
@@ -94,7 +121,32 @@ fn one_bad_upstream_is_one_bad_upstream() {
     let place = place(&harbor, "mirror: URL\nregistries: [docker.io, quay.io, ghcr.io]\n");
     harbor.state().dead.insert("https://quay.io".to_owned());
     let ran1 = ran(&harbor, &place, "apply --yes", 5);
-    insta::assert_snapshot!(named(&harbor, &ran1.stderr), @"");
+    insta::assert_snapshot!(named(&harbor, &ran1.stderr), @r"
+    harbor https://harbor.example   Harbor 2.15.2   as admin
+      + registry   docker.io          docker-hub https://hub.docker.com, anonymous
+      + registry   quay.io            docker-registry https://quay.io, anonymous
+      + registry   ghcr.io            github-ghcr https://ghcr.io, anonymous
+      + project    docker.io          proxy of docker.io, private, serves what the upstream no longer has
+      + project    quay.io            proxy of quay.io, private, serves what the upstream no longer has
+      + project    ghcr.io            proxy of ghcr.io, private, serves what the upstream no longer has
+      + robot      robot$talos-pull   pull on docker.io, quay.io, ghcr.io, new secret, sealed into the inventory first
+    7 to create, 0 to change, 0 to delete
+    done  + registry  docker.io  docker-hub https://hub.docker.com, anonymous
+    failed  + registry  quay.io  docker-registry https://quay.io, anonymous
+    done  + registry  ghcr.io  github-ghcr https://ghcr.io, anonymous
+    done  + project  docker.io  proxy of docker.io, private, serves what the upstream no longer has
+    done  + project  quay.io  proxy of quay.io, private, serves what the upstream no longer has
+    done  + project  ghcr.io  proxy of ghcr.io, private, serves what the upstream no longer has
+    done  + robot  robot$talos-pull  pull on docker.io, quay.io, ghcr.io, new secret, sealed into the inventory first
+    warning: project docker.io: Harbor deletes what was not pulled for 7 days, and a stable cluster pulls nothing
+    help: set `harbor.retention`, such as 90d
+    warning: project ghcr.io: Harbor deletes what was not pulled for 7 days, and a stable cluster pulls nothing
+    help: set `harbor.retention`, such as 90d
+    error: cannot create registry `quay.io`: https://harbor.example/api/v2.0/registries answered 400: BAD_REQUEST the registry is unhealthy
+    help: Harbor asks an upstream before it takes it: it needs DNS, a way out (its own HTTPS_PROXY) and valid credentials
+    mirrors.yaml: has the robot's credentials; next: commit it, then `talmirror generate` or `talmirror rollout`
+    6 changes; what failed is done by the next run
+    ");
     assert_eq!(harbor.state().projects.len(), 3);
     harbor.state().dead.clear();
     settle(&harbor, &place);
@@ -122,7 +174,30 @@ fn harbor_refuses() {
     let place = place(&harbor, SMALL);
     harbor.state().jobservice = false;
     let ran1 = ran(&harbor, &place, "apply --yes", 5);
-    insta::assert_snapshot!(named(&harbor, &ran1.stderr), @"");
+    insta::assert_snapshot!(named(&harbor, &ran1.stderr), @r"
+    harbor https://harbor.example   Harbor 2.15.2   as admin
+      + registry   docker.io                   docker-hub https://hub.docker.com, anonymous
+      + registry   quay.io                     docker-registry https://quay.io, anonymous
+      + project    docker.io                   proxy of docker.io, private, serves what the upstream no longer has, keeps 90 days (Harbor's default is 7), quota 50GiB
+      + project    quay.io                     proxy of quay.io, private, serves what the upstream no longer has, keeps 90 days (Harbor's default is 7), quota 50GiB
+      ~ gc         schedule                    never → 0 0 3 * * *
+      + robot      robot$talos-pull-kronform   pull on docker.io, quay.io, new secret, sealed into the inventory first
+    5 to create, 1 to change, 0 to delete
+    done  + registry  docker.io  docker-hub https://hub.docker.com, anonymous
+    done  + registry  quay.io  docker-registry https://quay.io, anonymous
+    failed  + project  docker.io  proxy of docker.io, private, serves what the upstream no longer has, keeps 90 days (Harbor's default is 7), quota 50GiB
+    failed  + project  quay.io  proxy of quay.io, private, serves what the upstream no longer has, keeps 90 days (Harbor's default is 7), quota 50GiB
+    failed  ~ gc  schedule  never → 0 0 3 * * *
+    done  + robot  robot$talos-pull-kronform  pull on docker.io, quay.io, new secret, sealed into the inventory first
+    error: cannot create project `docker.io`: https://harbor.example/api/v2.0/projects answered 500: UNKNOWN internal server error
+    help: is jobservice running? Without it Harbor makes no proxy project and no schedule (core's log has it under 5f0c-11)
+    error: cannot create project `quay.io`: https://harbor.example/api/v2.0/projects answered 500: UNKNOWN internal server error
+    help: is jobservice running? Without it Harbor makes no proxy project and no schedule (core's log has it under 5f0c-11)
+    error: cannot set the schedule of the garbage collection: https://harbor.example/api/v2.0/system/gc/schedule answered 500: UNKNOWN internal server error
+    help: is jobservice running? Without it Harbor makes no proxy project and no schedule (core's log has it under 5f0c-11)
+    mirrors.yaml: has the robot's credentials; next: commit it, then `talmirror generate` or `talmirror rollout`
+    3 changes; what failed is done by the next run
+    ");
     harbor.state().jobservice = true;
     harbor.state().read_only = true;
     let ran2 = ran(&harbor, &place, "apply --yes", 5);
@@ -166,7 +241,18 @@ fn the_secret_has_nowhere_to_go() {
     let place = place(&harbor, SMALL);
     std::fs::remove_file(place.path(".sops.yaml")).unwrap();
     let refused = ran(&harbor, &place, "apply --yes", 3);
-    insta::assert_snapshot!(named(&harbor, &refused.stderr), @"");
+    insta::assert_snapshot!(named(&harbor, &refused.stderr), @r"
+    harbor https://harbor.example   Harbor 2.15.2   as admin
+      + registry   docker.io                   docker-hub https://hub.docker.com, anonymous
+      + registry   quay.io                     docker-registry https://quay.io, anonymous
+      + project    docker.io                   proxy of docker.io, private, serves what the upstream no longer has, keeps 90 days (Harbor's default is 7), quota 50GiB
+      + project    quay.io                     proxy of quay.io, private, serves what the upstream no longer has, keeps 90 days (Harbor's default is 7), quota 50GiB
+      ~ gc         schedule                    never → 0 0 3 * * *
+      + robot      robot$talos-pull-kronform   pull on docker.io, quay.io, new secret, sealed into the inventory first
+    5 to create, 1 to change, 0 to delete
+    error: the robot's secret goes into `mirrors.yaml`, which is not encrypted
+    help: write a `.sops.yaml` that says for whom (`talmirror init --age` makes one), or encrypt it: `talmirror encrypt --in-place --age RECIPIENT`
+    ");
     assert!(harbor.changes().is_empty());
     // A secret that is the user's own stays where it is, and Harbor gets it.
     let text = format!("{}credentials: {{username: 'robot$mine', passwordFrom: {{env: MINE}}}}\n", SMALL);

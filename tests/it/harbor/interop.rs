@@ -9,7 +9,8 @@ use crate::run::repository;
 #[test]
 #[ignore = "needs a Python with harborapi: tests/interop/run harbor"]
 fn harborapi_finds_a_harbor() {
-    let python = std::env::var_os("TALMIRROR_HARBORAPI").expect("TALMIRROR_HARBORAPI names a Python with harborapi");
+    let python =
+        std::env::var_os("TALMIRROR_HARBORAPI").expect("TALMIRROR_HARBORAPI names a Python with harborapi");
     let (harbor, _place) = applied(SMALL);
     let script = repository("tests/interop/harbor/check.py");
     let output = Command::new(python).arg(script).arg(harbor.url()).arg(ADMIN_PASSWORD).output().unwrap();

@@ -7,7 +7,13 @@ use crate::fake_harbor::Stop;
 use crate::run::Place;
 
 fn spawn(place: &Place, line: &str) -> Child {
-    run(place, line).command().stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap()
+    run(place, line)
+        .command()
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap()
 }
 
 /// Waits until a call has stopped, or the run has ended; returns which.

@@ -44,14 +44,20 @@ fn place(harbor: &Harbor, inventory: &str) -> Place {
     let place = Place::new();
     place
         .write("mirrors.yaml", inventory.replace("URL", &harbor.url()))
-        .write(".sops.yaml", format!("creation_rules:\n  - age: {RECIPIENT}\n    encrypted_regex: ^(password|key)$\n"))
+        .write(
+            ".sops.yaml",
+            format!("creation_rules:\n  - age: {RECIPIENT}\n    encrypted_regex: ^(password|key)$\n"),
+        )
         .write("keys.txt", std::fs::read(repository("tests/vectors/sops/keys.txt")).unwrap());
     place
 }
 
 /// A run as the administrator, with the key.
 fn run<'a>(place: &'a Place, line: &str) -> Run<'a> {
-    place.run(&format!("harbor {line}")).env("SOPS_AGE_KEY_FILE", "keys.txt").env("HARBOR_PASSWORD", ADMIN_PASSWORD)
+    place
+        .run(&format!("harbor {line}"))
+        .env("SOPS_AGE_KEY_FILE", "keys.txt")
+        .env("HARBOR_PASSWORD", ADMIN_PASSWORD)
 }
 
 /// Runs, and looks for every secret that Harbor has in what was printed.
@@ -63,7 +69,10 @@ fn ran(harbor: &Harbor, place: &Place, line: &str, code: i32) -> Ran {
 
 fn no_secret(harbor: &Harbor, ran: &Ran) {
     for robot in harbor.state().robots.values() {
-        assert!(!ran.stdout.contains(&robot.secret) && !ran.stderr.contains(&robot.secret), "a secret:\n{ran}");
+        assert!(
+            !ran.stdout.contains(&robot.secret) && !ran.stderr.contains(&robot.secret),
+            "a secret:\n{ran}"
+        );
     }
 }
 
@@ -97,7 +106,8 @@ fn picture(harbor: &Harbor) -> Value {
 
 /// Text with the Harbor's address as a name.
 fn named(harbor: &Harbor, text: &str) -> String {
-    text.replace(&harbor.url(), "https://harbor.example").replace(&harbor.address.to_string(), "harbor.example")
+    text.replace(&harbor.url(), "https://harbor.example")
+        .replace(&harbor.address.to_string(), "harbor.example")
 }
 
 /// Lets `apply` run to its end, and checks that nothing is left to do and that Harbor takes what the inventory has.

@@ -42,9 +42,38 @@ fn what_is_not_ours_is_used_as_it_is_and_named() {
         (lscr.description, lscr.url) = (String::new(), "https://ghcr.io".to_owned());
     }
     let plan = ran(&harbor, &place, "plan", 1);
-    insta::assert_snapshot!(named(&harbor, &plan.stdout), @"");
+    insta::assert_snapshot!(named(&harbor, &plan.stdout), @r"
+    harbor https://harbor.example   Harbor 2.15.2   as admin
+      blocked: registry lscr.io: it leads to https://ghcr.io in place of https://lscr.io, and is not ours
+          help: --adopt takes it over
+      warning: project ghcr.io: Harbor deletes what was not pulled for 7 days, and a stable cluster pulls nothing
+          help: set `harbor.retention`, such as 90d
+      warning: project quay.io: Harbor deletes what was not pulled for 7 days, and a stable cluster pulls nothing
+          help: set `harbor.retention`, such as 90d
+      warning: project gcr.io: Harbor deletes what was not pulled for 7 days, and a stable cluster pulls nothing
+          help: set `harbor.retention`, such as 90d
+      note: registry ghcr.io: it is not ours: used as it is, and left alone
+          help: --adopt takes it over
+      note: registry quay.io: it is of cluster other: used as it is, and left alone
+          help: --adopt takes it over
+    nothing to do; 1 blocked
+    ");
     let adopted = ran(&harbor, &place, "plan --adopt", 1);
-    insta::assert_snapshot!(named(&harbor, &adopted.stdout), @"");
+    insta::assert_snapshot!(named(&harbor, &adopted.stdout), @r"
+    harbor https://harbor.example   Harbor 2.15.2   as admin
+      ~ registry   ghcr.io   adopted
+      ~ registry   quay.io   adopted
+      ~ registry   lscr.io   adopted, URL https://ghcr.io → https://lscr.io
+      warning: project ghcr.io: Harbor deletes what was not pulled for 7 days, and a stable cluster pulls nothing
+          help: set `harbor.retention`, such as 90d
+      warning: project quay.io: Harbor deletes what was not pulled for 7 days, and a stable cluster pulls nothing
+          help: set `harbor.retention`, such as 90d
+      warning: project gcr.io: Harbor deletes what was not pulled for 7 days, and a stable cluster pulls nothing
+          help: set `harbor.retention`, such as 90d
+      warning: project lscr.io: Harbor deletes what was not pulled for 7 days, and a stable cluster pulls nothing
+          help: set `harbor.retention`, such as 90d
+    0 to create, 3 to change, 0 to delete
+    ");
     ran(&harbor, &place, "apply --yes --adopt", 0);
     let plan = ran(&harbor, &place, "plan", 0);
     assert!(!plan.stdout.contains("not ours"), "{plan}");
@@ -83,7 +112,23 @@ registries:
         state.registries.insert(3, odd);
     }
     let plan = ran(&harbor, &place, "plan", 1);
-    insta::assert_snapshot!(named(&harbor, &plan.stdout), @"");
+    insta::assert_snapshot!(named(&harbor, &plan.stdout), @r#"
+    harbor https://harbor.example   Harbor 2.15.2   as admin
+      + registry   docker.io    docker-hub https://hub.docker.com, as u
+      + project    docker.io    proxy of docker.io, private, serves what the upstream no longer has
+      + robot      robot$pull   pull on ghcr.io, quay.io, lscr.io, docker.io, new secret, sealed into the inventory first
+      blocked: harbor: it is in read-only mode and refuses changes
+          help: switch read-only mode off in Harbor's settings
+      blocked: project ghcr.io: it is there, and is not a proxy: Harbor never makes one of it
+          help: name another with `projects`, or delete it in Harbor if it holds nothing of worth
+      blocked: registry quay.io: Harbor 2.15.2 takes no proxy of its type
+          help: leave `harbor.adapter` of the registry out
+      blocked: registry lscr.io: it is of type harbor, docker-registry is needed, and Harbor never changes a type
+          help: delete it and its project in Harbor, then apply again
+      note: registry docker.io: with credentials, Harbor logs in to hub.docker.com for every check, which counts there
+          help: `registries."docker.io".harbor: {adapter: docker-registry}` asks registry-1.docker.io alone
+    3 to create, 0 to change, 0 to delete; 4 blocked
+    "#);
 }
 
 #[test]
@@ -91,7 +136,11 @@ fn a_new_prefix_is_seen_before_the_nodes_lose_their_name() {
     let (harbor, place) = super::applied(super::SMALL);
     harbor.state().robot_prefix = "bot+".to_owned();
     let plan = ran(&harbor, &place, "plan", 1);
-    insta::assert_snapshot!(named(&harbor, &plan.stdout), @"");
+    insta::assert_snapshot!(named(&harbor, &plan.stdout), @r"
+    harbor https://harbor.example   Harbor 2.15.2   as admin
+      ~ inventory   username   robot$talos-pull-kronform → bot+talos-pull-kronform  # Harbor's `robot_name_prefix` was changed: nodes that use the old name are refused
+    0 to create, 1 to change, 0 to delete
+    ");
     let before = super::credentials(&place).unwrap();
     super::settle(&harbor, &place);
     let after = super::credentials(&place).unwrap();
@@ -110,8 +159,10 @@ fn more_than_a_page_of_everything() {
 #[test]
 fn a_project_that_is_named_by_digits() {
     let harbor = Harbor::new(Version::V2_15_2);
-    let place =
-        place(&harbor, "mirror: URL\nprojects: {ghcr.io: '2024'}\nharbor: {retention: forever}\nregistries: [ghcr.io]\n");
+    let place = place(
+        &harbor,
+        "mirror: URL\nprojects: {ghcr.io: '2024'}\nharbor: {retention: forever}\nregistries: [ghcr.io]\n",
+    );
     settle(&harbor, &place);
 }
 
@@ -127,14 +178,63 @@ registries: {ghcr.io: {via: [harbor]}}
     let place = place(&harbor, inventory);
     let plain = |line: &str| place.run(&format!("harbor {line}")).env("SOPS_AGE_KEY_FILE", "keys.txt");
     let several = plain("plan").ends(2);
-    insta::assert_snapshot!(several.stderr, @"");
+    insta::assert_snapshot!(named(&harbor, &several.stderr), @r"
+    warning[W204]: `mirrors.harbor.admin` sends credentials in clear to `http://127.0.0.1:43699`
+      --> mirrors.yaml:2:5  mirrors.harbor.admin.credentials
+
+    error: `mirrors.yaml` has several mirrors of kind harbor
+    help: name one with --mirror: harbor, other
+    ");
     plain("plan --mirror harbor").env("ADMIN", ADMIN_PASSWORD).ends(1);
     let nobody = plain("plan --mirror other").ends(4);
-    insta::assert_snapshot!(nobody.stderr, @"");
+    insta::assert_snapshot!(named(&harbor, &nobody.stderr), @r"
+    warning[W204]: `mirrors.harbor.admin` sends credentials in clear to `http://127.0.0.1:43699`
+      --> mirrors.yaml:2:5  mirrors.harbor.admin.credentials
+
+    error: nothing says who sets Harbor up
+    help: set HARBOR_USERNAME and HARBOR_PASSWORD, or `mirrors.other.admin: {username: …, passwordFrom: …}`
+    ");
     // The environment goes first.
-    let wrong = plain("plan --mirror harbor").env("ADMIN", ADMIN_PASSWORD).env("HARBOR_PASSWORD", "s3cr3t-wrong").ends(5);
-    insta::assert_snapshot!(named(&harbor, &wrong.stderr), @"");
+    let wrong = plain("plan --mirror harbor")
+        .env("ADMIN", ADMIN_PASSWORD)
+        .env("HARBOR_PASSWORD", "s3cr3t-wrong")
+        .ends(5);
+    insta::assert_snapshot!(named(&harbor, &wrong.stderr), @r"
+    warning[W204]: `mirrors.harbor.admin` sends credentials in clear to `https://harbor.example`
+      --> mirrors.yaml:2:5  mirrors.harbor.admin.credentials
+
+    error: Harbor does not take the password of `admin`
+    help: set HARBOR_USERNAME and HARBOR_PASSWORD, or the mirror's `admin` in the inventory
+    ");
     harbor.state().auth_mode = "oidc_auth".to_owned();
     let oidc = run(&place, "plan --mirror harbor").env("HARBOR_USERNAME", "someone").ends(5);
-    insta::assert_snapshot!(named(&harbor, &oidc.stderr), @"");
+    insta::assert_snapshot!(named(&harbor, &oidc.stderr), @r"
+    warning[W204]: `mirrors.harbor.admin` sends credentials in clear to `https://harbor.example`
+      --> mirrors.yaml:2:5  mirrors.harbor.admin.credentials
+
+    error: Harbor does not take the password of `someone`
+    help: this Harbor logs users in through OIDC: give the CLI secret of the user's profile, or a system robot
+    ");
+}
+
+#[test]
+fn the_chart_as_flux_argo_and_helm_take_it() {
+    let place = crate::run::Place::new();
+    for kind in ["flux", "argo", "values"] {
+        let text = place.run(&format!("template harbor --kind {kind} --host harbor.example")).ok();
+        golden(&format!("harbor/template.{kind}.yaml"), &text);
+    }
+    let cilium = place.run("template harbor --host harbor.example --policy cilium").ok();
+    golden("harbor/template.cilium.yaml", &cilium);
+    let plain = place.run("template harbor --kind argo --host harbor.example --policy networkpolicy").ok();
+    golden("harbor/template.networkpolicy.yaml", &plain);
+    for line in [
+        "template harbor --host https://harbor.example",
+        "template harbor --host harbor",
+        "template harbor --host harbor.example --storage 5",
+        "template harbor --host harbor.example --namespace a:b",
+        "template harbor --host harbor.example --kind values --policy cilium",
+    ] {
+        place.run(line).ends(2);
+    }
 }

@@ -37,7 +37,9 @@ fn replay(version: Version) {
         let wrong = name.contains("wrong");
         let account = match request["auth"].as_str().unwrap() {
             "basic admin" => Some(("admin", ADMIN_PASSWORD.to_owned())),
-            "basic other" if wrong && !name.starts_with("token") => Some(("admin", "Wrong1Wrong1".to_owned())),
+            "basic other" if wrong && !name.starts_with("token") => {
+                Some(("admin", "Wrong1Wrong1".to_owned()))
+            }
             "basic other" if wrong => Some((ROBOT, "Wrong1Wrong1".to_owned())),
             "basic other" => Some((ROBOT, robot_secret.clone())),
             _ => None,
@@ -118,9 +120,16 @@ fn normalized(response: &Value) -> Value {
     // What Harbor's own log has an error under was not written down.
     response["headers"].as_object_mut().unwrap().remove("x-request-id");
     let text = response.to_string();
-    let text = Regex::new(r"(?:20\d\d|1970)-\d\d-\d\dT[0-9:.]+Z").unwrap().replace_all(&text, "<time>").into_owned();
+    let text =
+        Regex::new(r"(?:20\d\d|1970)-\d\d-\d\dT[0-9:.]+Z").unwrap().replace_all(&text, "<time>").into_owned();
     let text = Regex::new(r"127\.0\.0\.1:\d+").unwrap().replace_all(&text, "<address>").into_owned();
-    let text = Regex::new(r#""expires_at":\d+"#).unwrap().replace_all(&text, r#""expires_at":"<time>""#).into_owned();
-    let text = Regex::new(r#""(secret|token)":"[^"]+""#).unwrap().replace_all(&text, r#""$1":"<random>""#).into_owned();
+    let text = Regex::new(r#""expires_at":\d+"#)
+        .unwrap()
+        .replace_all(&text, r#""expires_at":"<time>""#)
+        .into_owned();
+    let text = Regex::new(r#""(secret|token)":"[^"]+""#)
+        .unwrap()
+        .replace_all(&text, r#""$1":"<random>""#)
+        .into_owned();
     serde_json::from_str(&text).unwrap()
 }

@@ -2,7 +2,7 @@
 
 use std::process::Stdio;
 
-use super::{ROBOT, SMALL, applied, credentials, ran, run, secret, settled};
+use super::{ROBOT, SMALL, applied, credentials, named, ran, run, secret, settled};
 use crate::fake_harbor::Stop;
 
 #[test]
@@ -10,7 +10,16 @@ fn only_the_secret_of_the_inventory_changes() {
     let (harbor, place) = applied(SMALL);
     let (old_text, old) = (place.read("mirrors.yaml"), credentials(&place).unwrap());
     let rotated = ran(&harbor, &place, "rotate-robot --yes", 0);
-    insta::assert_snapshot!(rotated.to_string(), @"");
+    insta::assert_snapshot!(named(&harbor, &rotated.to_string()), @r"
+    robot$talos-pull-kronform
+    --- stderr
+    warning[W204]: `mirrors.harbor` sends credentials in clear to `http://127.0.0.1:34423`
+      --> mirrors.yaml:2:1  mirrors.harbor.credentials
+
+    robot$talos-pull-kronform: has a new secret, and mirrors.yaml has it; the old one is refused
+    next: talmirror rollout
+    --- exit 0
+    ");
     let (text, new) = (place.read("mirrors.yaml"), credentials(&place).unwrap());
     assert!(old.0 == new.0 && old.1 != new.1);
     assert_eq!(secret(&harbor, ROBOT).unwrap(), new.1);
@@ -30,7 +39,17 @@ fn both_work_until_the_nodes_have_the_new_one() {
     let (harbor, place) = applied(SMALL);
     let old = credentials(&place).unwrap();
     let rotated = ran(&harbor, &place, "rotate-robot --overlap", 0);
-    insta::assert_snapshot!(rotated.to_string(), @"");
+    insta::assert_snapshot!(named(&harbor, &rotated.to_string()), @r"
+    robot$talos-pull-kronform-2
+    --- stderr
+    warning[W204]: `mirrors.harbor` sends credentials in clear to `http://127.0.0.1:35835`
+      --> mirrors.yaml:2:1  mirrors.harbor.credentials
+
+    robot$talos-pull-kronform-2: takes over, and mirrors.yaml has it; robot$talos-pull-kronform works until it is deleted
+    next: talmirror rollout
+    then: talmirror harbor apply --prune
+    --- exit 0
+    ");
     let new = credentials(&place).unwrap();
     assert_eq!(new.0, format!("{ROBOT}-2"));
     assert_eq!(secret(&harbor, &old.0).unwrap(), old.1);

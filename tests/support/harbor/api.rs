@@ -49,7 +49,12 @@ impl Version {
 
     fn keys(self) -> Vec<&'static str> {
         let mut keys = vec![
-            "public", "enable_content_trust", "prevent_vul", "severity", "auto_scan", "reuse_sys_cve_allowlist",
+            "public",
+            "enable_content_trust",
+            "prevent_vul",
+            "severity",
+            "auto_scan",
+            "reuse_sys_cve_allowlist",
             "retention_id",
         ];
         if self != Self::V2_9_5 {
@@ -92,7 +97,11 @@ pub fn handle(state: &mut State, request: &Request) -> Response {
     let (path, _) = request.split();
     let changes = !matches!(request.method.as_str(), "GET" | "HEAD");
     if changes && request.header("cookie").is_some() {
-        let words = if state.version == Version::V2_9_5 { "CSRF token invalid" } else { "CSRF token not found in request" };
+        let words = if state.version == Version::V2_9_5 {
+            "CSRF token invalid"
+        } else {
+            "CSRF token not found in request"
+        };
         return Response::error(403, "FORBIDDEN", words).with("X-Harbor-Csrf-Token", "abc");
     }
     let Some(rest) = path.strip_prefix("/api/v2.0/") else {
@@ -114,12 +123,16 @@ pub fn handle(state: &mut State, request: &Request) -> Response {
         return refused;
     }
     if changes && state.read_only {
-        return Response::error(403, "DENIED", "The system is in read only mode. Any modification is prohibited.");
+        return Response::error(
+            403,
+            "DENIED",
+            "The system is in read only mode. Any modification is prohibited.",
+        );
     }
-    dispatch(state, request, &parts)
+    dispatch(state, request, &parts, caller)
 }
 
-fn dispatch(state: &mut State, request: &Request, parts: &[&str]) -> Response {
+fn dispatch(state: &mut State, request: &Request, parts: &[&str], caller: Caller) -> Response {
     let (path, query) = request.split();
     let body = request.json();
     let version = state.version;
@@ -211,7 +224,7 @@ fn dispatch(state: &mut State, request: &Request, parts: &[&str]) -> Response {
             page(&path, &query, &runs)
         }
         (_, ["system", "gc", "schedule"]) => gc_schedule(state, request, &body),
-        (_, ["robots", rest @ ..]) => robots::handle(state, request, rest),
+        (_, ["robots", rest @ ..]) => robots::handle(state, request, rest, caller),
         _ => Response::error(404, "NOT_FOUND", &format!("path {path} was not found")),
     }
 }
@@ -219,8 +232,10 @@ fn dispatch(state: &mut State, request: &Request, parts: &[&str]) -> Response {
 fn ping(state: &State, request: &Request) -> Response {
     let wants_json = request.header("accept").is_some_and(|accept| accept.contains("application/json"));
     if state.version == Version::V2_9_5 && wants_json {
-        let message = "validation failure list:\nunsupported media type requested, only [text/plain] are available";
-        return Response::error(422, "UNPROCESSABLE_ENTITY", message).with("WWW-Authenticate", "Basic realm=\"API\"");
+        let message =
+            "validation failure list:\nunsupported media type requested, only [text/plain] are available";
+        return Response::error(422, "UNPROCESSABLE_ENTITY", message)
+            .with("WWW-Authenticate", "Basic realm=\"API\"");
     }
     Response { body: "Pong".to_owned(), ..Response::json(200, &Value::Null) }
 }
@@ -315,7 +330,9 @@ fn registries(state: &mut State, request: &Request, rest: &[&str]) -> Response {
         }
         ("POST", ["ping"]) => {
             let url = match body["id"].as_i64() {
-                Some(id) => state.registries.get(&id).map(|registry| registry.url.clone()).unwrap_or_default(),
+                Some(id) => {
+                    state.registries.get(&id).map(|registry| registry.url.clone()).unwrap_or_default()
+                }
                 None => text("url"),
             };
             if is_reachable(state, &url) { Response::empty(200) } else { unhealthy() }
@@ -348,8 +365,9 @@ fn registries(state: &mut State, request: &Request, rest: &[&str]) -> Response {
                 }
                 ("DELETE", []) => {
                     if state.projects.values().any(|project| project.registry == Some(number)) {
-                        let message =
-                            format!("the registry {number} is referenced by proxy cache project, cannot delete it");
+                        let message = format!(
+                            "the registry {number} is referenced by proxy cache project, cannot delete it"
+                        );
                         return Response::error(412, "PRECONDITION", &message);
                     }
                     state.registries.remove(&number);
@@ -404,7 +422,8 @@ fn create_project(state: &mut State, body: &Value) -> Response {
 }
 
 fn project(state: &mut State, request: &Request, name: &str, rest: &[&str]) -> Response {
-    let by_name = request.header("x-is-resource-name") == Some("true") || !name.bytes().all(|b| b.is_ascii_digit());
+    let by_name =
+        request.header("x-is-resource-name") == Some("true") || !name.bytes().all(|b| b.is_ascii_digit());
     let found = if by_name {
         state.project(name).map(|(id, _)| id)
     } else {
@@ -431,7 +450,11 @@ fn project(state: &mut State, request: &Request, name: &str, rest: &[&str]) -> R
         }
         ("DELETE", []) => Response::error(412, "PRECONDITION", &format!("precondition failed: {full}")),
         ("GET", ["_deletable"]) => {
-            let answer = if project.repositories.is_empty() { json!({"deletable": true}) } else { json!({"message": full}) };
+            let answer = if project.repositories.is_empty() {
+                json!({"deletable": true})
+            } else {
+                json!({"message": full})
+            };
             Response::json(200, &answer)
         }
         ("GET", ["metadatas", ""]) => Response::json(200, &json!(project.metadata)),
@@ -451,7 +474,11 @@ fn project(state: &mut State, request: &Request, name: &str, rest: &[&str]) -> R
                 [reference, ..] => {
                     let is = |artifact: &&Value| {
                         artifact["digest"] == **reference
-                            || artifact["tags"].as_array().into_iter().flatten().any(|tag| tag["name"] == **reference)
+                            || artifact["tags"]
+                                .as_array()
+                                .into_iter()
+                                .flatten()
+                                .any(|tag| tag["name"] == **reference)
                     };
                     match artifacts.iter().find(is) {
                         Some(artifact) => Response::json(200, artifact),

@@ -130,7 +130,10 @@ impl State {
     }
 
     pub fn registry(&self, name: &str) -> Option<(i64, &Registry)> {
-        self.registries.iter().find(|(_, registry)| registry.name == name).map(|(id, registry)| (*id, registry))
+        self.registries
+            .iter()
+            .find(|(_, registry)| registry.name == name)
+            .map(|(id, registry)| (*id, registry))
     }
 
     pub fn project(&self, name: &str) -> Option<(i64, &Project)> {
@@ -139,9 +142,14 @@ impl State {
 
     /// All that a second run could find different, without times and numbers; secrets included.
     pub fn picture(&self) -> Value {
-        let by_id = |id: Option<i64>| id.and_then(|id| self.registries.get(&id)).map(|registry| registry.name.clone());
-        let registries: BTreeMap<&str, String> =
-            self.registries.values().map(|registry| (registry.name.as_str(), format!("{registry:?}"))).collect();
+        let by_id = |id: Option<i64>| {
+            id.and_then(|id| self.registries.get(&id)).map(|registry| registry.name.clone())
+        };
+        let registries: BTreeMap<&str, String> = self
+            .registries
+            .values()
+            .map(|registry| (registry.name.as_str(), format!("{registry:?}")))
+            .collect();
         let projects: BTreeMap<&str, Value> = self
             .projects
             .iter()

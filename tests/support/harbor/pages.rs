@@ -10,7 +10,11 @@ use super::wire::Response;
 pub fn page(path: &str, query: &BTreeMap<String, String>, all: &[Value]) -> Response {
     let number = |key: &str, default: usize| query.get(key).map_or(Some(default), |text| text.parse().ok());
     let (Some(page), Some(size)) = (number("page", 1), number("page_size", 10)) else {
-        return Response::error(422, "UNPROCESSABLE_ENTITY", "validation failure list:\npage in query must be of type int64");
+        return Response::error(
+            422,
+            "UNPROCESSABLE_ENTITY",
+            "validation failure list:\npage in query must be of type int64",
+        );
     };
     if size > 100 {
         let message = "validation failure list:\npage_size in query should be less than or equal to 100";
@@ -32,7 +36,9 @@ pub fn matching(query: &BTreeMap<String, String>, all: Vec<Value>) -> Vec<Value>
     let fits = |item: &Value| {
         q.split(',').all(|term| {
             let Some((key, wanted)) = term.split_once('=') else { return true };
-            let found = item.get(key.to_lowercase()).map(|value| value.as_str().map_or(value.to_string(), str::to_owned));
+            let found = item
+                .get(key.to_lowercase())
+                .map(|value| value.as_str().map_or(value.to_string(), str::to_owned));
             match (wanted.strip_prefix('~'), found) {
                 (Some(part), Some(found)) => found.contains(part),
                 (None, Some(found)) => found == wanted,

@@ -26,7 +26,8 @@ pub fn handle(state: &mut State, request: &Request, caller: Caller) -> Response 
             Caller::Anonymous | Caller::Unknown => challenge(state),
         };
     }
-    let Some((name, reference)) = path.strip_prefix("/v2/").and_then(|rest| rest.split_once("/manifests/")) else {
+    let Some((name, reference)) = path.strip_prefix("/v2/").and_then(|rest| rest.split_once("/manifests/"))
+    else {
         return Response::error(404, "NOT_FOUND", "not found");
     };
     let (project, repository) = name.split_once('/').unwrap_or((name, ""));
@@ -65,6 +66,7 @@ pub fn handle(state: &mut State, request: &Request, caller: Caller) -> Response 
 }
 
 fn challenge(state: &State) -> Response {
-    let realm = format!("Bearer realm=\"http://{}/service/token\",service=\"harbor-registry\"", state.address);
+    let realm =
+        format!("Bearer realm=\"http://{}/service/token\",service=\"harbor-registry\"", state.address);
     Response::error(401, "UNAUTHORIZED", "unauthorized: unauthorized").with("WWW-Authenticate", realm)
 }

@@ -27,7 +27,11 @@ impl Robot {
         let permissions = self.permissions.as_array().into_iter().flatten();
         permissions.into_iter().any(|permission| {
             (permission["namespace"] == project || permission["namespace"] == "*")
-                && permission["access"].as_array().into_iter().flatten().any(|access| access["action"] == "pull")
+                && permission["access"]
+                    .as_array()
+                    .into_iter()
+                    .flatten()
+                    .any(|access| access["action"] == "pull")
         })
     }
 
@@ -83,7 +87,7 @@ fn is_strong(secret: &str) -> bool {
 }
 
 /// `/robots` and below.
-pub fn handle(state: &mut State, request: &Request, rest: &[&str]) -> Response {
+pub fn handle(state: &mut State, request: &Request, rest: &[&str], caller: Caller) -> Response {
     let (path, query) = request.split();
     let body = request.json();
     match (request.method.as_str(), rest) {
@@ -91,7 +95,7 @@ pub fn handle(state: &mut State, request: &Request, rest: &[&str]) -> Response {
             let robots = state.robots.iter().rev().map(|(id, robot)| to_json(state, *id, robot));
             super::pages::page(&path, &query, &robots.collect::<Vec<_>>())
         }
-        ("POST", []) => create(state, &body),
+        ("POST", []) => create(state, &body, caller),
         (method, [id]) => {
             let number = id.parse::<i64>().unwrap_or(0);
             let Some(robot) = state.robots.get(&number).cloned() else {
@@ -123,22 +127,38 @@ pub fn handle(state: &mut State, request: &Request, rest: &[&str]) -> Response {
     }
 }
 
-fn create(state: &mut State, body: &Value) -> Response {
+fn create(state: &mut State, body: &Value, caller: Caller) -> Response {
     let name = body["name"].as_str().unwrap_or_default().to_owned();
     if !is_name(&name) {
-        return Response::error(400, "BAD_REQUEST", "robot name is not in lower case or contains illegal characters");
+        return Response::error(
+            400,
+            "BAD_REQUEST",
+            "robot name is not in lower case or contains illegal characters",
+        );
     }
     let mut duration = body["duration"].as_i64().unwrap_or(0);
     if duration == 0 {
         if state.version != Version::V2_9_5 {
-            let message =
-                "bad request error duration input: 0, duration must be either -1(Never) or a positive integer";
+            let message = "bad request error duration input: 0, duration must be either -1(Never) or a positive integer";
             return Response::error(400, "BAD_REQUEST", message);
         }
         duration = 30;
     }
     if let Some(refused) = check_permissions(state, &body["permissions"]) {
         return refused;
+    }
+    // Not in the conversations: from Harbor's source, as of 2.15.
+    if body["permissions"].as_array().is_none_or(Vec::is_empty) {
+        return Response::error(400, "BAD_REQUEST", "bad request empty permission");
+    }
+    if let Caller::Robot(id) = caller
+        && !body["permissions"].as_array().unwrap().iter().all(|permission| {
+            state.robots[&id].may_pull(permission["namespace"].as_str().unwrap_or_default())
+        })
+    {
+        let message = "permission scope is invalid. It must be equal to or more restrictive than the creator robot's \
+                       permissions";
+        return Response::error(403, "DENIED", message);
     }
     let id = state.next_id("robot");
     if state.robots.values().any(|robot| robot.name == name) {
@@ -157,7 +177,8 @@ fn create(state: &mut State, body: &Value) -> Response {
     };
     state.robots.insert(id, robot);
     let full = format!("{}{name}", state.robot_prefix);
-    let made = json!({"creation_time": NOW, "expires_at": expires_at, "id": id, "name": full, "secret": secret});
+    let made =
+        json!({"creation_time": NOW, "expires_at": expires_at, "id": id, "name": full, "secret": secret});
     Response::json(201, &made).with("Location", format!("/api/v2.0/robots/{id}"))
 }
 
@@ -171,9 +192,8 @@ fn check_permissions(state: &State, permissions: &Value) -> Option<Response> {
         }
         let pairs = known[if system { "system" } else { "project" }].as_array();
         for access in permission["access"].as_array().into_iter().flatten() {
-            let same = |pair: &Value| {
-                pair["resource"] == access["resource"] && pair["action"] == access["action"]
-            };
+            let same =
+                |pair: &Value| pair["resource"] == access["resource"] && pair["action"] == access["action"];
             if pairs.is_some_and(|pairs| !pairs.iter().any(same)) {
                 let text = |key: &str| access[key].as_str().unwrap_or_default().to_owned();
                 let message = format!("bad request permission: {}:{}", text("resource"), text("action"));
@@ -210,8 +230,9 @@ pub fn caller(state: &State, request: &Request) -> Caller {
         return Caller::Admin;
     }
     let short = user.strip_prefix(&state.robot_prefix);
-    let robot = state.robots.iter().find(|(_, robot)| {
-        short == Some(&robot.name) && robot.secret == password && !robot.disable
-    });
+    let robot = state
+        .robots
+        .iter()
+        .find(|(_, robot)| short == Some(&robot.name) && robot.secret == password && !robot.disable);
     robot.map_or(Caller::Unknown, |(id, _)| Caller::Robot(*id))
 }

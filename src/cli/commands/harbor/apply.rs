@@ -61,13 +61,19 @@ pub(crate) fn run(ui: &mut Ui, global: &Global, args: ApplyArgs) -> Result<Exit,
     let Connection { harbor, desired, runtime, .. } = &mut connection;
     let mut lines = Vec::new();
     let told = plan.notices.clone();
+    let mut written = Ok(());
     let mut tell = |event: Event<'_>| match event {
         Event::Done(change) => {
             let line = plan_view::line(change);
-            ui.note(&format!("done  {line}"));
+            if args.output == OutputFormat::Table {
+                let told = ui.result(&format!("{line}\n")).and_then(|()| ui.flush());
+                written = std::mem::replace(&mut written, Ok(())).and(told);
+            } else {
+                ui.note(&line);
+            }
             lines.push(change.view());
         }
-        Event::Failed(change, _) => ui.note(&format!("failed  {}", plan_view::line(change))),
+        Event::Failed(change, _) => ui.note(&format!("failed: {}", plan_view::line(change))),
         Event::Raced(change) => {
             let view = change.view();
             ui.note(&format!("{} {}: another process was faster; reading again", view.object, view.name));
@@ -76,14 +82,17 @@ pub(crate) fn run(ui: &mut Ui, global: &Global, args: ApplyArgs) -> Result<Exit,
     let start = (actual, plan);
     let mut random = os_random;
     let applied = apply(harbor, desired.clone(), options, start, &mut keeper, &mut random, &mut tell);
-    let applied = runtime.block_on(applied)?;
-    report(ui, global, args.output, &connection, (&lines, &told), applied)
+    let applied = runtime.block_on(applied);
+    written?;
+    report(ui, global, args.output, &connection, (&lines, &told), applied?)
 }
 
 /// Returns what of the inventory a plan writes.
 fn writes(plan: &Plan) -> Option<Writes> {
     let made = |change: &Change| match change {
-        Change::CreateRobot { secret, .. } | Change::SetRobotSecret { secret, .. } => *secret == SecretFrom::Made,
+        Change::CreateRobot { secret, .. } | Change::SetRobotSecret { secret, .. } => {
+            *secret == SecretFrom::Made
+        }
         _ => false,
     };
     if plan.changes.iter().any(made) {
@@ -119,11 +128,8 @@ fn report(
         "inventoryWritten": sealed,
         "notices": plan.to_json().get("notices"),
     });
-    let table = || {
-        let lines = done.iter().map(|view| format!("{} {} {}\n", view.action.sign(), view.object, view.name));
-        lines.collect()
-    };
-    ui.output(output, &value, table)?;
+    // For people, each change was told when it was made.
+    ui.output(output, &value, String::new)?;
     ui.flush()?;
     let (mut failed, blocked) = (None, plan.blocked().count());
     let is_new = |notice: &&Notice| notice.weight != Weight::Note && !told.contains(notice);

@@ -150,7 +150,9 @@ fn account(mirror: &Mirror, name: &str, loaded: &mut Loaded) -> Result<Account, 
 fn pair(credentials: &Credentials, path: &str, loaded: &mut Loaded) -> Result<Account, CliError> {
     let Some(user) = credentials.username() else {
         let message = format!("`{path}` is not a username and a password, and Harbor takes nothing else");
-        return Err(CliError::new(exit::INVALID, message).help("write `username` and `password` or `passwordFrom`"));
+        return Err(
+            CliError::new(exit::INVALID, message).help("write `username` and `password` or `passwordFrom`")
+        );
     };
     let password = loaded.sources.secret(credentials.secret());
     let password = password.map_err(|error| {
@@ -158,7 +160,9 @@ fn pair(credentials: &Credentials, path: &str, loaded: &mut Loaded) -> Result<Ac
     })?;
     if password.expose().starts_with("ENC[") {
         let message = format!("the password of `{path}` is still encrypted");
-        return Err(CliError::new(exit::SECRET, message).help("the file has no `sops:` block to open it with"));
+        return Err(
+            CliError::new(exit::SECRET, message).help("the file has no `sops:` block to open it with")
+        );
     }
     Ok(Account { user: user.to_owned(), password })
 }
@@ -167,11 +171,13 @@ fn pair(credentials: &Credentials, path: &str, loaded: &mut Loaded) -> Result<Ac
 fn ca(tls: &Tls, name: &str, loaded: &mut Loaded) -> Result<Option<String>, CliError> {
     if tls.insecure_skip_verify {
         let message = format!("`mirrors.{name}.tls` leaves the certificate unchecked");
-        return Err(CliError::new(exit::INVALID, message)
-            .help("the administrator's password goes to hosts that are checked only: give `tls: {caFile: …}`"));
+        return Err(CliError::new(exit::INVALID, message).help(
+            "the administrator's password goes to hosts that are checked only: give `tls: {caFile: …}`",
+        ));
     }
     if tls.client_identity.is_some() {
-        let message = format!("`mirrors.{name}.tls` has a client certificate, and Harbor's API is asked without one");
+        let message =
+            format!("`mirrors.{name}.tls` has a client certificate, and Harbor's API is asked without one");
         return Err(CliError::new(exit::INVALID, message)
             .help("run this command where Harbor is reached without what stands before it"));
     }
@@ -179,7 +185,8 @@ fn ca(tls: &Tls, name: &str, loaded: &mut Loaded) -> Result<Option<String>, CliE
         None => Ok(None),
         Some(Text::Inline(text)) => Ok(Some(text.clone())),
         Some(Text::File(file)) => loaded.sources.file(Path::new(file)).map(Some).map_err(|error| {
-            CliError::from_error(exit::SECRET, error).context(format!("cannot get `mirrors.{name}.tls.caFile`"))
+            CliError::from_error(exit::SECRET, error)
+                .context(format!("cannot get `mirrors.{name}.tls.caFile`"))
         }),
     }
 }

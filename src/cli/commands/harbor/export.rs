@@ -60,7 +60,9 @@ pub(crate) fn run(ui: &mut Ui, global: &Global, args: ExportArgs) -> Result<Exit
         ui.warn(&format!("not in the inventory: {lost}"), None);
     }
     for variable in &exported.variables {
-        ui.note(&format!("note: a secret is taken from {variable}; `password:` holds one in the file, encrypted"));
+        ui.note(&format!(
+            "note: a secret is taken from {variable}; `password:` holds one in the file, encrypted"
+        ));
     }
     Ok(if parsed.inventory.is_some() { exit::OK } else { exit::INVALID })
 }

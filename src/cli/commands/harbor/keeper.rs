@@ -47,10 +47,15 @@ impl<'a> InventoryKeeper<'a> {
     pub(super) fn check(&self, writes: Writes) -> Result<(), CliError> {
         let file = &self.global.inventory;
         if file == "-" {
-            return Err(CliError::usage("the robot's secret goes into the inventory, and standard input cannot be written to")
-                .help("name the inventory with -f"));
+            return Err(CliError::usage(
+                "the robot's secret goes into the inventory, and standard input cannot be written to",
+            )
+            .help("name the inventory with -f"));
         }
-        if writes == Writes::Secret && self.settings.is_none() && !looks_encrypted(&read_inventory(self.global)?) {
+        if writes == Writes::Secret
+            && self.settings.is_none()
+            && !looks_encrypted(&read_inventory(self.global)?)
+        {
             let message = format!("the robot's secret goes into `{file}`, which is not encrypted");
             return Err(CliError::new(exit::INVALID, message).help(
                 "write a `.sops.yaml` that says for whom (`talmirror init --age` makes one), or encrypt it: `talmirror \
@@ -60,8 +65,10 @@ impl<'a> InventoryKeeper<'a> {
         let (text, _) = encryption::read(file, self.global)?;
         let trial = Secret::from("Trial1Trial1");
         let password = (writes == Writes::Secret).then_some(&trial);
-        let user = self.credentials(text.expose())?.map_or_else(|| "robot$trial".to_owned(), |(user, _)| user);
-        with_credentials(text.expose(), &self.mirror, &user, password).map_err(|error| self.refused(&error))?;
+        let user =
+            self.credentials(text.expose())?.map_or_else(|| "robot$trial".to_owned(), |(user, _)| user);
+        with_credentials(text.expose(), &self.mirror, &user, password)
+            .map_err(|error| self.refused(&error))?;
         Ok(())
     }
 
@@ -77,9 +84,8 @@ impl<'a> InventoryKeeper<'a> {
         let parsed = inventory::parse(text, file, &environment);
         let inventory = parsed.inventory.ok_or_else(|| CliError::in_file(file, parsed.problems))?;
         let credentials = inventory.mirrors.get(&self.mirror).and_then(|mirror| mirror.credentials.as_ref());
-        Ok(credentials.and_then(|credentials| {
-            Some((credentials.username()?.to_owned(), credentials.secret().clone()))
-        }))
+        Ok(credentials
+            .and_then(|credentials| Some((credentials.username()?.to_owned(), credentials.secret().clone()))))
     }
 
     fn read(&mut self) -> Result<Option<Account>, CliError> {
@@ -101,7 +107,8 @@ impl Keeper for InventoryKeeper<'_> {
     fn seal(&mut self, account: &Account) -> Result<(), CliError> {
         let file = &self.global.inventory;
         let known = self.read()?;
-        let password = known.is_none_or(|known| known.password != account.password).then_some(&account.password);
+        let password =
+            known.is_none_or(|known| known.password != account.password).then_some(&account.password);
         let (text, encrypted) = encryption::read(file, self.global)?;
         let changed = with_credentials(text.expose(), &self.mirror, &account.user, password)
             .map_err(|error| self.refused(&error))?;

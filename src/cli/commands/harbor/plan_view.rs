@@ -44,7 +44,8 @@ fn row(view: &ChangeView) -> Vec<String> {
 
 /// Returns the line of a change that was made.
 pub(super) fn line(change: &Change) -> String {
-    row(&change.view()).join("  ").trim_end().to_owned()
+    let view = change.view();
+    format!("{} {} {}", view.action.sign(), view.object, view.name)
 }
 
 /// Returns how much there is to do.

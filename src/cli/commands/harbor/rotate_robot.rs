@@ -43,7 +43,12 @@ pub(crate) fn run(ui: &mut Ui, global: &Global, args: RotateRobotArgs) -> Result
     let overlap = if args.overlap { Overlap::Yes } else { Overlap::No };
     if overlap == Overlap::No && !args.yes {
         let question = "Nodes are refused until they have the new secret. Do it?";
-        confirm(global.asking(), question, "nothing was changed", "--overlap keeps both working, --yes does it anyway")?;
+        confirm(
+            global.asking(),
+            question,
+            "nothing was changed",
+            "--overlap keeps both working, --yes does it anyway",
+        )?;
     }
     let Connection { harbor, desired, runtime, .. } = &mut connection;
     let options = Options::default();
@@ -65,8 +70,12 @@ pub(crate) fn run(ui: &mut Ui, global: &Global, args: RotateRobotArgs) -> Result
         Rotated::Finished { robot } => {
             format!("{robot}: an interrupted run is finished: Harbor has the secret that {file} has")
         }
-        Rotated::Replaced { robot } => format!("{robot}: has a new secret, and {file} has it; the old one is refused"),
-        Rotated::TakesOver { old, new } => format!("{new}: takes over, and {file} has it; {old} works until it is deleted"),
+        Rotated::Replaced { robot } => {
+            format!("{robot}: has a new secret, and {file} has it; the old one is refused")
+        }
+        Rotated::TakesOver { old, new } => {
+            format!("{new}: takes over, and {file} has it; {old} works until it is deleted")
+        }
     });
     ui.note("next: talmirror rollout");
     if old.is_some() {

@@ -34,11 +34,13 @@ pub(crate) struct StatusArgs {
 
 pub(crate) fn run(ui: &mut Ui, global: &Global, args: StatusArgs) -> Result<Exit, CliError> {
     let mut connection = Connection::open(ui, global, &args.connection)?;
-    let given = if args.images.is_empty() { &connection.loaded.inventory.verify.images } else { &args.images };
+    let given =
+        if args.images.is_empty() { &connection.loaded.inventory.verify.images } else { &args.images };
     let images = given.iter().map(|image| {
         let parsed = image.parse::<Reference>();
         let parsed = parsed.map_err(|error| {
-            CliError::from_error(exit::USAGE, error).context(format!("`{image}` is not a valid image reference"))
+            CliError::from_error(exit::USAGE, error)
+                .context(format!("`{image}` is not a valid image reference"))
         })?;
         let project = project(&connection.loaded.inventory, &connection.name, parsed.registry());
         Ok((parsed, project))
@@ -60,7 +62,8 @@ pub(crate) fn run(ui: &mut Ui, global: &Global, args: StatusArgs) -> Result<Exit
 fn project(inventory: &Inventory, mirror: &str, registry: &str) -> Option<String> {
     let routes = inventory.routes(Target::Base);
     let route = routes.get(registry)?;
-    let here = |hop: &crate::inventory::Via| matches!(hop, crate::inventory::Via::Mirror(name) if name == mirror);
+    let here =
+        |hop: &crate::inventory::Via| matches!(hop, crate::inventory::Via::Mirror(name) if name == mirror);
     if !route.via.iter().any(here) {
         return None;
     }
@@ -141,7 +144,8 @@ fn text(connection: &Connection, found: &Status, robot: Option<&Account>, now: i
         Some([last, ..]) => format!("last {} {}", last.creation_time, last.job_status),
     };
     out.push_str(&format!("gc      {schedule}, {last}\n\n"));
-    let header = ["PROJECT", "REGISTRY", "STATUS", "USED", "QUOTA", "REPOSITORIES"].map(str::to_owned).to_vec();
+    let header =
+        ["PROJECT", "REGISTRY", "STATUS", "USED", "QUOTA", "REPOSITORIES"].map(str::to_owned).to_vec();
     let project = |row: Row| {
         let used = row.used.map_or_else(|| "-".to_owned(), mebibytes);
         let limit = row.limit.unwrap_or_else(|| "-".to_owned());
@@ -159,7 +163,11 @@ fn text(connection: &Connection, found: &Status, robot: Option<&Account>, now: i
                 cached.state().to_owned(),
                 cell(artifact.map(|artifact| mebibytes(artifact.size))),
                 // A time of year 1 is none at all.
-                cell(artifact.map(|artifact| artifact.pull_time.clone()).filter(|time| !time.starts_with("0001"))),
+                cell(
+                    artifact
+                        .map(|artifact| artifact.pull_time.clone())
+                        .filter(|time| !time.starts_with("0001")),
+                ),
                 cell(artifact.map(|artifact| artifact.digest.clone())),
             ]
         });
