@@ -137,21 +137,20 @@ impl Reconciler<'_> {
                 None => return,
             },
         };
-        match project {
-            Some(project) => self.existing_project(wanted, &project, ours),
-            None => {
-                if wanted.retention.is_none() {
-                    self.short_lived.push(wanted.project.clone());
-                }
-                self.plan.changes.push(Change::CreateProject {
-                    name: wanted.project.clone(),
-                    registry: registry.map_or_else(|| wanted.registry.clone(), |registry| registry.name),
-                    metadata: self.metadata(wanted),
-                    retention: wanted.retention,
-                    quota: wanted.quota,
-                });
-            }
+        if let Some(project) = project {
+            self.existing_project(wanted, &project, ours);
+            return;
         }
+        if wanted.retention.is_none() {
+            self.short_lived.push(wanted.project.clone());
+        }
+        self.plan.changes.push(Change::CreateProject {
+            name: wanted.project.clone(),
+            registry: registry.map_or_else(|| wanted.registry.clone(), |registry| registry.name),
+            metadata: self.metadata(wanted),
+            retention: wanted.retention,
+            quota: wanted.quota,
+        });
     }
 
     fn create_registry(&mut self, wanted: &WantedProject) -> bool {
