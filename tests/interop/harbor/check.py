@@ -20,7 +20,6 @@ from harborapi.models import (
     Robot,
     RobotCreate,
     RobotPermission,
-    RobotSec,
 )
 
 
@@ -40,7 +39,7 @@ async def main(url: str, password: str) -> None:
     robots = await client.get_robots()
     assert [robot.level for robot in robots] == ["system"], robots
     assert {permission.namespace for permission in robots[0].permissions} == {"docker.io", "quay.io"}
-    policy = await client.get_project_retention_policy(projects["docker.io"].project_id)
+    policy = await client.get_retention_policy(int(projects["docker.io"].metadata.retention_id))
     assert policy.rules[0].params["nDaysSinceLastPull"], policy
     quotas = await client.get_quotas()
     assert len(quotas) == 3, quotas
@@ -88,7 +87,6 @@ async def main(url: str, password: str) -> None:
         pass
     await client.delete_project("ghcr.io")
     await client.delete_registry(number)
-    assert RobotSec
     print("harborapi and the fake agree")
 
 

@@ -130,22 +130,16 @@ fn one_bad_upstream_is_one_bad_upstream() {
       + project    quay.io            proxy of quay.io, private, serves what the upstream no longer has
       + project    ghcr.io            proxy of ghcr.io, private, serves what the upstream no longer has
       + robot      robot$talos-pull   pull on docker.io, quay.io, ghcr.io, new secret, sealed into the inventory first
+      warning: retention: Harbor deletes what was not pulled for 7 days, and a stable cluster pulls nothing: docker.io, quay.io, ghcr.io
+          help: set `harbor.retention`, such as 90d
     7 to create, 0 to change, 0 to delete
-    done  + registry  docker.io  docker-hub https://hub.docker.com, anonymous
-    failed  + registry  quay.io  docker-registry https://quay.io, anonymous
-    done  + registry  ghcr.io  github-ghcr https://ghcr.io, anonymous
-    done  + project  docker.io  proxy of docker.io, private, serves what the upstream no longer has
-    done  + project  quay.io  proxy of quay.io, private, serves what the upstream no longer has
-    done  + project  ghcr.io  proxy of ghcr.io, private, serves what the upstream no longer has
-    done  + robot  robot$talos-pull  pull on docker.io, quay.io, ghcr.io, new secret, sealed into the inventory first
-    warning: project docker.io: Harbor deletes what was not pulled for 7 days, and a stable cluster pulls nothing
-    help: set `harbor.retention`, such as 90d
-    warning: project ghcr.io: Harbor deletes what was not pulled for 7 days, and a stable cluster pulls nothing
+    failed: + registry quay.io
+    warning: retention: Harbor deletes what was not pulled for 7 days, and a stable cluster pulls nothing: docker.io, ghcr.io
     help: set `harbor.retention`, such as 90d
     error: cannot create registry `quay.io`: https://harbor.example/api/v2.0/registries answered 400: BAD_REQUEST the registry is unhealthy
     help: Harbor asks an upstream before it takes it: it needs DNS, a way out (its own HTTPS_PROXY) and valid credentials
     mirrors.yaml: has the robot's credentials; next: commit it, then `talmirror generate` or `talmirror rollout`
-    6 changes; what failed is done by the next run
+    5 changes; what failed is done by the next run
     ");
     assert_eq!(harbor.state().projects.len(), 3);
     harbor.state().dead.clear();
@@ -183,20 +177,16 @@ fn harbor_refuses() {
       ~ gc         schedule                    never → 0 0 3 * * *
       + robot      robot$talos-pull-kronform   pull on docker.io, quay.io, new secret, sealed into the inventory first
     5 to create, 1 to change, 0 to delete
-    done  + registry  docker.io  docker-hub https://hub.docker.com, anonymous
-    done  + registry  quay.io  docker-registry https://quay.io, anonymous
-    failed  + project  docker.io  proxy of docker.io, private, serves what the upstream no longer has, keeps 90 days (Harbor's default is 7), quota 50GiB
-    failed  + project  quay.io  proxy of quay.io, private, serves what the upstream no longer has, keeps 90 days (Harbor's default is 7), quota 50GiB
-    failed  ~ gc  schedule  never → 0 0 3 * * *
-    done  + robot  robot$talos-pull-kronform  pull on docker.io, quay.io, new secret, sealed into the inventory first
+    failed: + project docker.io
+    failed: + project quay.io
+    failed: ~ gc schedule
     error: cannot create project `docker.io`: https://harbor.example/api/v2.0/projects answered 500: UNKNOWN internal server error
     help: is jobservice running? Without it Harbor makes no proxy project and no schedule (core's log has it under 5f0c-11)
     error: cannot create project `quay.io`: https://harbor.example/api/v2.0/projects answered 500: UNKNOWN internal server error
     help: is jobservice running? Without it Harbor makes no proxy project and no schedule (core's log has it under 5f0c-11)
     error: cannot set the schedule of the garbage collection: https://harbor.example/api/v2.0/system/gc/schedule answered 500: UNKNOWN internal server error
     help: is jobservice running? Without it Harbor makes no proxy project and no schedule (core's log has it under 5f0c-11)
-    mirrors.yaml: has the robot's credentials; next: commit it, then `talmirror generate` or `talmirror rollout`
-    3 changes; what failed is done by the next run
+    2 changes; what failed is done by the next run
     ");
     harbor.state().jobservice = true;
     harbor.state().read_only = true;

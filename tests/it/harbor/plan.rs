@@ -46,11 +46,7 @@ fn what_is_not_ours_is_used_as_it_is_and_named() {
     harbor https://harbor.example   Harbor 2.15.2   as admin
       blocked: registry lscr.io: it leads to https://ghcr.io in place of https://lscr.io, and is not ours
           help: --adopt takes it over
-      warning: project ghcr.io: Harbor deletes what was not pulled for 7 days, and a stable cluster pulls nothing
-          help: set `harbor.retention`, such as 90d
-      warning: project quay.io: Harbor deletes what was not pulled for 7 days, and a stable cluster pulls nothing
-          help: set `harbor.retention`, such as 90d
-      warning: project gcr.io: Harbor deletes what was not pulled for 7 days, and a stable cluster pulls nothing
+      warning: retention: Harbor deletes what was not pulled for 7 days, and a stable cluster pulls nothing: ghcr.io, quay.io, gcr.io
           help: set `harbor.retention`, such as 90d
       note: registry ghcr.io: it is not ours: used as it is, and left alone
           help: --adopt takes it over
@@ -64,13 +60,7 @@ fn what_is_not_ours_is_used_as_it_is_and_named() {
       ~ registry   ghcr.io   adopted
       ~ registry   quay.io   adopted
       ~ registry   lscr.io   adopted, URL https://ghcr.io → https://lscr.io
-      warning: project ghcr.io: Harbor deletes what was not pulled for 7 days, and a stable cluster pulls nothing
-          help: set `harbor.retention`, such as 90d
-      warning: project quay.io: Harbor deletes what was not pulled for 7 days, and a stable cluster pulls nothing
-          help: set `harbor.retention`, such as 90d
-      warning: project gcr.io: Harbor deletes what was not pulled for 7 days, and a stable cluster pulls nothing
-          help: set `harbor.retention`, such as 90d
-      warning: project lscr.io: Harbor deletes what was not pulled for 7 days, and a stable cluster pulls nothing
+      warning: retention: Harbor deletes what was not pulled for 7 days, and a stable cluster pulls nothing: ghcr.io, quay.io, gcr.io, lscr.io
           help: set `harbor.retention`, such as 90d
     0 to create, 3 to change, 0 to delete
     ");
@@ -125,6 +115,8 @@ registries:
           help: leave `harbor.adapter` of the registry out
       blocked: registry lscr.io: it is of type harbor, docker-registry is needed, and Harbor never changes a type
           help: delete it and its project in Harbor, then apply again
+      warning: retention: Harbor deletes what was not pulled for 7 days, and a stable cluster pulls nothing: docker.io
+          help: set `harbor.retention`, such as 90d
       note: registry docker.io: with credentials, Harbor logs in to hub.docker.com for every check, which counts there
           help: `registries."docker.io".harbor: {adapter: docker-registry}` asks registry-1.docker.io alone
     3 to create, 0 to change, 0 to delete; 4 blocked
@@ -179,8 +171,8 @@ registries: {ghcr.io: {via: [harbor]}}
     let plain = |line: &str| place.run(&format!("harbor {line}")).env("SOPS_AGE_KEY_FILE", "keys.txt");
     let several = plain("plan").ends(2);
     insta::assert_snapshot!(named(&harbor, &several.stderr), @r"
-    warning[W204]: `mirrors.harbor.admin` sends credentials in clear to `http://127.0.0.1:43699`
-      --> mirrors.yaml:2:5  mirrors.harbor.admin.credentials
+    warning[W204]: `mirrors.harbor` sends credentials in clear to `https://harbor.example`
+      --> mirrors.yaml:2:5  mirrors.harbor.credentials
 
     error: `mirrors.yaml` has several mirrors of kind harbor
     help: name one with --mirror: harbor, other
@@ -188,8 +180,8 @@ registries: {ghcr.io: {via: [harbor]}}
     plain("plan --mirror harbor").env("ADMIN", ADMIN_PASSWORD).ends(1);
     let nobody = plain("plan --mirror other").ends(4);
     insta::assert_snapshot!(named(&harbor, &nobody.stderr), @r"
-    warning[W204]: `mirrors.harbor.admin` sends credentials in clear to `http://127.0.0.1:43699`
-      --> mirrors.yaml:2:5  mirrors.harbor.admin.credentials
+    warning[W204]: `mirrors.harbor` sends credentials in clear to `https://harbor.example`
+      --> mirrors.yaml:2:5  mirrors.harbor.credentials
 
     error: nothing says who sets Harbor up
     help: set HARBOR_USERNAME and HARBOR_PASSWORD, or `mirrors.other.admin: {username: …, passwordFrom: …}`
@@ -200,8 +192,8 @@ registries: {ghcr.io: {via: [harbor]}}
         .env("HARBOR_PASSWORD", "s3cr3t-wrong")
         .ends(5);
     insta::assert_snapshot!(named(&harbor, &wrong.stderr), @r"
-    warning[W204]: `mirrors.harbor.admin` sends credentials in clear to `https://harbor.example`
-      --> mirrors.yaml:2:5  mirrors.harbor.admin.credentials
+    warning[W204]: `mirrors.harbor` sends credentials in clear to `https://harbor.example`
+      --> mirrors.yaml:2:5  mirrors.harbor.credentials
 
     error: Harbor does not take the password of `admin`
     help: set HARBOR_USERNAME and HARBOR_PASSWORD, or the mirror's `admin` in the inventory
@@ -209,8 +201,8 @@ registries: {ghcr.io: {via: [harbor]}}
     harbor.state().auth_mode = "oidc_auth".to_owned();
     let oidc = run(&place, "plan --mirror harbor").env("HARBOR_USERNAME", "someone").ends(5);
     insta::assert_snapshot!(named(&harbor, &oidc.stderr), @r"
-    warning[W204]: `mirrors.harbor.admin` sends credentials in clear to `https://harbor.example`
-      --> mirrors.yaml:2:5  mirrors.harbor.admin.credentials
+    warning[W204]: `mirrors.harbor` sends credentials in clear to `https://harbor.example`
+      --> mirrors.yaml:2:5  mirrors.harbor.credentials
 
     error: Harbor does not take the password of `someone`
     help: this Harbor logs users in through OIDC: give the CLI secret of the user's profile, or a system robot

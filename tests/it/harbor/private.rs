@@ -43,13 +43,10 @@ fn a_robot_with_rights_in_place_of_the_administrator() {
       + robot      robot$talos-pull   pull on docker.io, new secret, sealed into the inventory first
       warning: gc: the account may not read the schedule of the garbage collection
           help: use an administrator
+      warning: retention: Harbor deletes what was not pulled for 7 days, and a stable cluster pulls nothing: docker.io
+          help: set `harbor.retention`, such as 90d
       note: robot: the account may not read `robot_name_prefix`; it is taken to be `robot$`
     3 to create, 0 to change, 0 to delete
-    done  + registry  docker.io  docker-hub https://hub.docker.com, anonymous
-    done  + project  docker.io  proxy of docker.io, private, serves what the upstream no longer has, quota 50GiB
-    done  + robot  robot$talos-pull  pull on docker.io, new secret, sealed into the inventory first
-    warning: project docker.io: Harbor deletes what was not pulled for 7 days, and a stable cluster pulls nothing
-    help: set `harbor.retention`, such as 90d
     warning: project docker.io: the account may not read quotas, so it has none set
     mirrors.yaml: has the robot's credentials; next: commit it, then `talmirror generate` or `talmirror rollout`
     3 changes

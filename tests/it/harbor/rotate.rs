@@ -13,7 +13,7 @@ fn only_the_secret_of_the_inventory_changes() {
     insta::assert_snapshot!(named(&harbor, &rotated.to_string()), @r"
     robot$talos-pull-kronform
     --- stderr
-    warning[W204]: `mirrors.harbor` sends credentials in clear to `http://127.0.0.1:34423`
+    warning[W204]: `mirrors.harbor` sends credentials in clear to `https://harbor.example`
       --> mirrors.yaml:2:1  mirrors.harbor.credentials
 
     robot$talos-pull-kronform: has a new secret, and mirrors.yaml has it; the old one is refused
@@ -42,7 +42,7 @@ fn both_work_until_the_nodes_have_the_new_one() {
     insta::assert_snapshot!(named(&harbor, &rotated.to_string()), @r"
     robot$talos-pull-kronform-2
     --- stderr
-    warning[W204]: `mirrors.harbor` sends credentials in clear to `http://127.0.0.1:35835`
+    warning[W204]: `mirrors.harbor` sends credentials in clear to `https://harbor.example`
       --> mirrors.yaml:2:1  mirrors.harbor.credentials
 
     robot$talos-pull-kronform-2: takes over, and mirrors.yaml has it; robot$talos-pull-kronform works until it is deleted
