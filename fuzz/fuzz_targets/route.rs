@@ -1,4 +1,4 @@
-//! No request gets out of the closed world, and none brings a name that is no name.
+//! No request gets out of the closed world, and none brings a name that is not a name.
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;

@@ -1,11 +1,12 @@
 //! talmirror-cache: a pull-through cache for many upstream registries, one port, one folder.
 
 pub mod auth;
+mod backoff;
 pub mod clients;
 mod command;
 pub mod config;
-mod evict;
 mod glob;
+mod memory;
 pub mod observe;
 mod refusal;
 pub mod service;
@@ -13,7 +14,7 @@ mod service_manager;
 
 pub mod store;
 
-pub mod flight;
+pub mod download;
 
 pub mod upstream;
 

@@ -8,11 +8,10 @@ use serde_json::json;
 use super::args::Global;
 use super::encryption::{self, Holds, Rules, Wishes};
 use super::input;
-use crate::machineconfig::SECRET_RULE;
 use crate::secret::os_random;
 use crate::sops::{
-    Encrypted, Identities, MacScope, NoKey, Opened, Recipient, Refusal, Rule, Settings, SopsError, encrypt,
-    guard, looks_encrypted,
+    Encrypted, Identities, MacScope, NoKey, Opened, Recipient, Refusal, Rule, SECRET_RULE, Settings,
+    SopsError, encrypt, guard, is_secret, looks_encrypted,
 };
 use crate::ui::{CliError, exit};
 use crate::yaml::emit;
@@ -154,7 +153,7 @@ fn own_settings(file: &Encrypted, holds: Holds) -> Result<Settings, CliError> {
     let rule = if file.rule().text() == WHOLE.1 { holds.default_rule()? } else { file.rule().clone() };
     // Without its recipients of other kinds nothing is encrypted anew: they would lose it.
     let settings = Settings::new(rule, recipients.unwrap_or_default());
-    Ok(Settings { mac_scope: file.mac_scope(), is_secret: Some(holds.is_secret()), ..settings })
+    Ok(Settings { mac_scope: file.mac_scope(), is_secret: Some(is_secret), ..settings })
 }
 
 /// A file that is there already.
@@ -202,7 +201,7 @@ fn attempt(old: Option<Old<'_>>, text: &str, settings: &Settings) -> Result<Opti
     let changed = opened.reencrypt(text, now, &mut os_random)?;
     let current = changed.as_deref().unwrap_or(file.text());
     if let Some(is_secret) = settings.is_secret {
-        guard(current, &is_secret)?;
+        guard(current, is_secret)?;
     }
     if !rekey {
         return Ok(changed);

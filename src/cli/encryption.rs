@@ -6,12 +6,11 @@ use std::sync::Arc;
 use super::args::Global;
 use super::input;
 use crate::file::{self, Privacy};
-use crate::machineconfig::{self, SECRET_RULE};
 use crate::secret::Secret;
 use crate::secret::os_random;
 use crate::sops::{
-    Ask, Config, Encrypted, Identities, IsSecret, MacScope, Recipient, Rule, RuleError, Settings, SopsError,
-    Surroundings, encrypt, guard, is_registry_secret, looks_encrypted,
+    Ask, Config, Encrypted, Identities, MacScope, Recipient, Rule, RuleError, SECRET_RULE, Settings,
+    SopsError, Surroundings, encrypt, guard, is_secret, looks_encrypted,
 };
 use crate::ui::exit::{self, Exit};
 use crate::ui::{self, CliError, Ui};
@@ -119,7 +118,7 @@ pub(super) fn update(global: &Global, path: &Path, plaintext: &str) -> Result<bo
 
 /// Passes on a text that leaves no secret in clear: the rule of a file may be older than what is put into it.
 pub(super) fn guarded(text: Option<String>) -> Result<Option<String>, SopsError> {
-    text.map(|text| guard(&text, &is_registry_secret).map(|()| text)).transpose()
+    text.map(|text| guard(&text, is_secret).map(|()| text)).transpose()
 }
 
 /// Encrypts a text.
@@ -130,7 +129,7 @@ pub(super) fn seal(plaintext: &str, settings: &Settings, name: &str) -> Result<S
 /// Encrypts a text for recipients, by the rule that talmirror's own files have.
 pub(super) fn encrypt_for(recipients: &[String], plaintext: &str) -> Result<String, CliError> {
     let settings = Settings::new(Holds::Registries.default_rule()?, parse_recipients(recipients)?);
-    seal(plaintext, &Settings { is_secret: Some(is_registry_secret), ..settings }, "the inventory")
+    seal(plaintext, &Settings { is_secret: Some(is_secret), ..settings }, "the inventory")
 }
 
 fn parse_rule(rule: Result<Rule, RuleError>) -> Result<Rule, CliError> {
@@ -186,14 +185,6 @@ impl Holds {
             Self::Registries => DEFAULT_RULE,
             Self::MachineConfig => SECRET_RULE,
         }))
-    }
-
-    /// Returns what must not be left in clear.
-    pub(super) fn is_secret(self) -> IsSecret {
-        match self {
-            Self::Registries => is_registry_secret,
-            Self::MachineConfig => machineconfig::is_secret,
-        }
     }
 }
 
@@ -254,7 +245,7 @@ impl Rules {
         if wishes.mac_only_encrypted {
             settings.mac_scope = MacScope::Encrypted;
         }
-        settings.is_secret = Some(wishes.holds.is_secret());
+        settings.is_secret = Some(is_secret);
         Ok(Some(settings))
     }
 }

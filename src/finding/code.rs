@@ -160,7 +160,7 @@ codes! {
          committed as it is. `encrypted_regex: ^(password|identityToken|key)$` covers all that talmirror writes.";
     WideRule = "W219", Warning, "a SOPS rule that encrypts more than secrets",
         "An unanchored rule also matches `passwordFrom`, so that the reference itself is encrypted, or whole maps whose \
-         diff nobody can read.";
+         diff that is hard to read.";
     WildcardNever = "W220", Warning, "no fallback behind `*`",
         "Every registry that has no entry of its own depends on this mirror alone.";
     MixedOverride = "W224", Warning, "one overridePath for endpoints that need different ones",
@@ -198,7 +198,7 @@ codes! {
     UnknownUpstream = "E140", Error, "an upstream that is not served",
         "`default` of a cache's configuration names one of its `upstreams`: the registry that is meant where a request \
          names none, as Docker's `registry-mirrors` do.";
-    NobodyMayRead = "W240", Warning, "an upstream whose content nobody may read",
+    NoClientMayRead = "W240", Warning, "an upstream whose content no client may read",
         "Content that takes credentials goes to users of the cache only, so that the cache opens nothing that its \
          upstream keeps shut. Without users (`htpasswd`) that is nobody; `anonymous: true` says that it may go to anyone.";
     ReplacesAll = "W231", Warning, "a patch that replaces all registries",

@@ -52,7 +52,7 @@ pub(crate) fn join(path: &str, key: &str) -> String {
 }
 
 impl Decoder<'_, '_> {
-    /// Takes a mapping apart; unknown keys and anything that is no mapping are problems.
+    /// Takes a mapping apart; unknown keys and anything that is not a mapping are problems.
     pub(crate) fn fields<'n>(&mut self, node: &'n Node, path: &str, known: &[&str]) -> Fields<'n> {
         let mut fields = Fields { node: Some(node), path: path.to_owned(), span: node.span.clone() };
         if node.is_null() {

@@ -107,7 +107,7 @@ impl<'a> Problems<'a> {
         })
     }
 
-    /// Adds a text that is no YAML.
+    /// Adds a text that is not YAML.
     pub fn add_syntax(&mut self, error: &ParseError) {
         let problem = self.add(Code::Syntax, &(error.offset..error.offset), "", error.message.clone());
         problem.help.clone_from(&error.help);

@@ -32,9 +32,9 @@ enum Value {
     Sha512([u8; 64]),
 }
 
-/// A text is no digest.
+/// A text is not a digest.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("`{0}` is no digest: `sha256:` and 64 hexadecimal digits, or `sha512:` and 128")]
+#[error("`{0}` is not a valid digest: `sha256:` and 64 hexadecimal digits, or `sha512:` and 128")]
 pub struct DigestError(pub String);
 
 impl Digest {

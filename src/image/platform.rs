@@ -12,9 +12,9 @@ pub struct Platform {
     pub variant: Option<String>,
 }
 
-/// A text is no platform.
+/// A text is not a platform.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("`{0}` is no platform, such as linux/amd64 or linux/arm/v7")]
+#[error("`{0}` is not a valid platform, such as linux/amd64 or linux/arm/v7")]
 pub struct PlatformError(pub String);
 
 impl Platform {

@@ -33,7 +33,7 @@ impl fmt::Display for TagOrDigest {
     }
 }
 
-/// Why a text is no image reference.
+/// Why a text is not an image reference.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ReferenceError {
     /// Nothing is there.

@@ -10,7 +10,7 @@ pub const DOCKER_HUB_API: &str = "registry-1.docker.io";
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct RegistryHost(String);
 
-/// Why a text is no registry name.
+/// Why a text is not a registry name.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum RegistryHostError {
     /// Nothing is there.
@@ -28,8 +28,8 @@ pub enum RegistryHostError {
     /// A character that no host name has.
     #[error("`{0}` cannot stand in a registry name")]
     Character(char),
-    /// A port that is no number from 1 to 65535.
-    #[error("`{0}` is no port")]
+    /// A port that is not a number from 1 to 65535.
+    #[error("`{0}` is not a valid port")]
     Port(String),
 }
 

@@ -8,12 +8,12 @@ const LONGEST: usize = 255;
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Repository(String);
 
-/// Why a text is no repository name.
+/// Why a text is not a valid repository name.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum RepositoryError {
     /// The grammar is broken.
     #[error(
-        "`{0}` is no repository name: lower case letters and digits, parted by `.`, `_`, `__`, `-` or `/`"
+        "`{0}` is not a valid repository name: lower case letters and digits, parted by `.`, `_`, `__`, `-` or `/`"
     )]
     Grammar(String),
     /// The name is longer than 255 bytes.

@@ -5,9 +5,9 @@ use std::str::FromStr;
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Tag(String);
 
-/// A text is no tag.
+/// A text is not a tag.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("`{0}` is no tag: letters, digits, `_`, `.` and `-`, at most 128")]
+#[error("`{0}` is not a valid tag: letters, digits, `_`, `.` and `-`, at most 128")]
 pub struct TagError(pub String);
 
 impl Tag {

@@ -3,9 +3,10 @@ use std::ops::Range;
 use toml::Spanned;
 use toml::de::{DeString, DeTable, DeValue};
 
-use super::page::Page;
-use super::reading::{Reading, Scope};
-use super::sheet::{At, Given, Listed, Located, Sheet, Tls};
+use super::declared::{Declared, Listed, SecretSource, Tls};
+use super::place::{At, Located};
+use super::readers::{Reading, Scope};
+use super::source_file::SourceFile;
 use crate::finding::{Code, did_you_mean};
 use crate::image::api_host;
 use crate::registries::Endpoint;
@@ -16,9 +17,9 @@ const KNOWN: [&str; 5] = ["capabilities", "override_path", "ca", "client", "skip
 /// Reads one `hosts.toml` of containerd; its folder is named after the registry.
 ///
 /// Source: containerd `docs/hosts.md` and `core/remotes/docker/config/hosts.go`.
-pub(super) fn read(reading: &mut Reading, page: &Page<'_>) {
-    let top = At::top(page.file);
-    let Some((folder, registry)) = registry_of(page.file) else {
+pub(super) fn read(reading: &mut Reading, file: &SourceFile<'_>) {
+    let top = At::top(file.name);
+    let Some((folder, registry)) = registry_of(file.name) else {
         reading
             .findings
             .add(
@@ -29,19 +30,19 @@ pub(super) fn read(reading: &mut Reading, page: &Page<'_>) {
             .help = Some("import the folder that holds `docker.io/hosts.toml` and the like".to_owned());
         return;
     };
-    let table = match DeTable::parse(page.text) {
+    let table = match DeTable::parse(file.text) {
         Ok(table) => table.into_inner(),
         Err(error) => {
-            let at = page.at(&error.span().unwrap_or(0..0), "");
+            let at = file.at(&error.span().unwrap_or(0..0), "");
             let message = error.message().lines().next().unwrap_or("this is not TOML").to_owned();
             reading.findings.add(Code::Syntax, &at, message);
             return;
         }
     };
-    let mut hosts = Hosts { page, reading, folder, sheet: Sheet::default() };
+    let mut hosts = Hosts { file, reading, folder, declared: Declared::default() };
     hosts.all(&registry, &table, top);
-    let sheet = hosts.sheet;
-    reading.sheets.push((Scope::All, sheet));
+    let declared = hosts.declared;
+    reading.declared.push((Scope::All, declared));
 }
 
 /// Returns the folder and the registry it stands for: `_default` is all, `h_5000_` is `h:5000`.
@@ -58,10 +59,10 @@ fn registry_of(file: &str) -> Option<(&str, String)> {
 }
 
 struct Hosts<'r, 'p> {
-    page: &'r Page<'p>,
+    file: &'r SourceFile<'p>,
     reading: &'r mut Reading,
     folder: &'r str,
-    sheet: Sheet,
+    declared: Declared,
 }
 
 type Entries<'e, 'i> = Vec<(&'e Spanned<DeString<'i>>, &'e Spanned<DeValue<'i>>)>;
@@ -91,12 +92,12 @@ impl Hosts<'_, '_> {
         }
         if !endpoints.is_empty() || never {
             let value = Listed { endpoints, never, one_override: false };
-            self.sheet.mirrors.insert(registry.to_owned(), Located { value, at: top });
+            self.declared.mirrors.insert(registry.to_owned(), Located { value, at: top });
         }
     }
 
     fn host(&mut self, url: &str, span: &Range<usize>, settings: &DeTable<'_>) -> Option<Located<Endpoint>> {
-        let at = self.page.at(span, format!("host.\"{url}\""));
+        let at = self.file.at(span, format!("host.\"{url}\""));
         for (key, _) in in_order(settings) {
             let known = KNOWN.contains(&key.get_ref().as_ref())
                 || matches!(key.get_ref().as_ref(), "server" | "host");
@@ -104,7 +105,7 @@ impl Hosts<'_, '_> {
                 let message = format!("`{}` is left out", key.get_ref());
                 let problem = self.reading.findings.add(
                     Code::Dropped,
-                    &self.page.at(&key.span(), at.path.clone()),
+                    &self.file.at(&key.span(), at.path.clone()),
                     message,
                 );
                 problem.reason = Some("Talos has no such setting".to_owned());
@@ -133,7 +134,7 @@ impl Hosts<'_, '_> {
     }
 
     fn tls(&mut self, host: &str, span: &Range<usize>, settings: &DeTable<'_>) {
-        let at = self.page.at(span, "");
+        let at = self.file.at(span, "");
         let mut files = |key: &str| -> Vec<String> {
             let texts = find(settings, key).map(|value| texts(value.get_ref())).unwrap_or_default();
             let kept = if key == "ca" { 1 } else { 2 };
@@ -151,13 +152,13 @@ impl Hosts<'_, '_> {
         // One file may hold both.
         let key = client.get(1).cloned().or_else(|| cert.clone());
         let value = Tls {
-            ca: ca.first().cloned().map(Given::File),
-            cert: cert.map(Given::File),
-            key: key.map(Given::File),
+            ca: ca.first().cloned().map(SecretSource::File),
+            cert: cert.map(SecretSource::File),
+            key: key.map(SecretSource::File),
             insecure: flag(settings, "skip_verify"),
         };
         if value != Tls::default() {
-            self.sheet.tls.insert(host.to_owned(), Located { value, at });
+            self.declared.tls.insert(host.to_owned(), Located { value, at });
         }
     }
 }

@@ -1,5 +1,5 @@
 use super::kind::is_patch_list;
-use super::page::{Findings, Page};
+use super::source_file::{Findings, SourceFile};
 use crate::finding::Code;
 use crate::yaml::{Entry, Node, Value};
 
@@ -9,14 +9,14 @@ const DEEPEST: usize = 8;
 /// Applies RFC 6902 operations to nothing, so that what they set can be read with its places.
 ///
 /// Parents that a patch takes for granted are made. The result is a tree with `machine.registries` in it.
-pub(super) fn tree(root: &Node, page: &Page<'_>, findings: &mut Findings) -> Node {
+pub(super) fn tree(root: &Node, file: &SourceFile<'_>, findings: &mut Findings) -> Node {
     let mut tree = mapping();
     let mut others = Vec::new();
     for operation in operations(root) {
         let place = operation.get("path").unwrap_or(operation);
         let path = operation.get("path").and_then(Node::as_str).unwrap_or_default();
         let op = operation.get("op").and_then(Node::as_str).unwrap_or_default();
-        let at = page.at(&place.span, path);
+        let at = file.at(&place.span, path);
         if !path.starts_with('/') {
             let message = format!("the path `{path}` does not begin with `/`");
             findings.add(Code::WrongType, &at, message).reason =

@@ -1,6 +1,7 @@
-use super::page::Page;
-use super::reading::{Reading, Scope};
-use super::sheet::{Given, Listed, Located, Sheet, Tls, credentials};
+use super::declared::{Declared, Listed, SecretSource, Tls, credentials};
+use super::place::Located;
+use super::readers::{Reading, Scope};
+use super::source_file::SourceFile;
 use crate::finding::Code;
 use crate::image::{DOCKER_HUB, DOCKER_HUB_API, api_host};
 use crate::machineconfig::Fields;
@@ -12,26 +13,26 @@ use crate::yaml::{Entry, Node};
 ///
 /// k3s adds `https://`, sets `override_path` for every path but `/` and `/v2`, and turns the endpoint `docker.io`
 /// into Docker Hub's API. Talos does none of the three, so the result says what k3s makes of the file.
-pub(super) fn read(reading: &mut Reading, page: &Page<'_>, root: &Node) {
+pub(super) fn read(reading: &mut Reading, file: &SourceFile<'_>, root: &Node) {
     reading.either_hub_name = true;
-    let mut problems = page.problems();
+    let mut problems = file.problems();
     let mut fields = Fields::new(&mut problems);
     fields.known(root, "", &["mirrors", "configs"]);
-    let mut sheet = Sheet::default();
+    let mut declared = Declared::default();
     for entry in root.get("mirrors").map(Node::entries).unwrap_or_default() {
-        mirror(&mut sheet, reading, page, &mut fields, entry);
+        mirror(&mut declared, reading, file, &mut fields, entry);
     }
     for entry in root.get("configs").map(Node::entries).unwrap_or_default() {
-        host(&mut sheet, reading, page, &mut fields, entry);
+        host(&mut declared, reading, file, &mut fields, entry);
     }
-    page.keep(problems, &mut reading.findings);
-    reading.sheets.push((Scope::All, sheet));
+    file.keep(problems, &mut reading.findings);
+    reading.declared.push((Scope::All, declared));
 }
 
 fn mirror(
-    sheet: &mut Sheet,
+    declared: &mut Declared,
     reading: &mut Reading,
-    page: &Page<'_>,
+    file: &SourceFile<'_>,
     fields: &mut Fields<'_, '_>,
     entry: &Entry,
 ) {
@@ -47,7 +48,7 @@ fn mirror(
         match target.strip_suffix("/$1").or(target.strip_suffix("/${1}")) {
             Some(head) if whole && !head.is_empty() && !head.contains('$') => prefix = Some(head.to_owned()),
             _ => {
-                let at = page.at(&rewrite.key_span, format!("{path}.rewrite"));
+                let at = file.at(&rewrite.key_span, format!("{path}.rewrite"));
                 let message = format!("the rewrite of `{}` to `{target}` is left out", rewrite.key);
                 reading.findings.add(Code::Rewrite, &at, message).help =
                     Some("give the mirror a path of its own for this registry".to_owned());
@@ -63,11 +64,11 @@ fn mirror(
         let value = endpoint(&entry.key, &text, prefix.as_deref());
         // k3s drops a URL that is there already.
         if !endpoints.iter().any(|known| known.value == value) {
-            endpoints.push(Located { value, at: page.at(&item.span, format!("{list_path}[{at}]")) });
+            endpoints.push(Located { value, at: file.at(&item.span, format!("{list_path}[{at}]")) });
         }
     }
     let value = Listed { endpoints, never: false, one_override: false };
-    sheet.mirrors.insert(entry.key.clone(), Located { value, at: page.at(&entry.key_span, path) });
+    declared.mirrors.insert(entry.key.clone(), Located { value, at: file.at(&entry.key_span, path) });
 }
 
 /// Returns the endpoint that k3s makes of a text; a registry's own host gets no rewrite.
@@ -88,9 +89,9 @@ fn endpoint(registry: &str, text: &str, prefix: Option<&str>) -> Endpoint {
 }
 
 fn host(
-    sheet: &mut Sheet,
+    declared: &mut Declared,
     reading: &mut Reading,
-    page: &Page<'_>,
+    file: &SourceFile<'_>,
     fields: &mut Fields<'_, '_>,
     entry: &Entry,
 ) {
@@ -105,17 +106,17 @@ fn host(
         let mut secret = |key| fields.field(node, key, &path).map(Secret::new);
         let (password, auth, identity_token) = (secret("password"), secret("auth"), secret("identity_token"));
         let auth = Auth { username: fields.field(node, "username", &path), password, auth, identity_token };
-        let at = page.at(&entry.key_span, path);
+        let at = file.at(&entry.key_span, path);
         if let Some(value) = credentials(auth, &at, &mut reading.findings) {
-            sheet.credentials.insert(entry.key.clone(), Located { value, at });
+            declared.credentials.insert(entry.key.clone(), Located { value, at });
         }
     }
     if let Some(node) = node.get("tls").filter(|node| node.is_mapping()) {
         let path = format!("{path}.tls");
         fields.known(node, &path, &["ca_file", "cert_file", "key_file", "insecure_skip_verify"]);
-        let mut file = |key| fields.field(node, key, &path).map(Given::File);
-        let (ca, cert, key) = (file("ca_file"), file("cert_file"), file("key_file"));
+        let mut path_of = |key| fields.field(node, key, &path).map(SecretSource::File);
+        let (ca, cert, key) = (path_of("ca_file"), path_of("cert_file"), path_of("key_file"));
         let value = Tls { ca, cert, key, insecure: fields.flag(node, "insecure_skip_verify", &path) };
-        sheet.tls.insert(entry.key.clone(), Located { value, at: page.at(&entry.key_span, path) });
+        declared.tls.insert(entry.key.clone(), Located { value, at: file.at(&entry.key_span, path) });
     }
 }

@@ -4,26 +4,28 @@
 //! where it is known what was meant; what many endpoints have in common becomes one mirror; and what the inventory
 //! does not keep is said.
 
-mod assign;
-mod factor;
+mod corrections;
+mod declared;
 mod hosts;
+mod hosts_settings;
+mod inventory_text;
 mod jsonpatch;
 mod k3s;
 mod kind;
-#[cfg(test)]
-mod laws;
 mod layers;
+mod mirror;
+mod mirrors;
 mod name;
-mod page;
-mod reading;
-mod run;
-mod sheet;
+mod pipeline;
+mod place;
+#[cfg(test)]
+mod properties;
+mod readers;
+mod source_file;
 mod talhelper;
 mod talos;
 #[cfg(test)]
 mod tests;
-mod tidy;
-mod write;
 
 pub use kind::{SourceKind, detect};
-pub use run::{Imported, Options, Source, import};
+pub use pipeline::{Imported, Options, Source, import};

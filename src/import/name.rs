@@ -1,6 +1,6 @@
 use std::collections::HashSet;
 
-use super::factor::{Mirror, Shape};
+use super::mirror::{Mirror, Shape};
 use crate::registries::Endpoint;
 
 /// First parts of host names that say nothing.

@@ -1,18 +1,18 @@
-use super::page::Page;
-use super::reading::{NodeInfo, Purpose, Reading, Role, Scope};
+use super::readers::{NodeInfo, Purpose, Reading, Role, Scope};
+use super::source_file::SourceFile;
 use super::talos;
 use crate::finding::Code;
 use crate::yaml::{Node, Value};
 
 /// Reads a talhelper `talconfig.yaml`: the patches for all, for each role, for each node.
-pub(super) fn read(reading: &mut Reading, page: &Page<'_>, root: &Node) {
+pub(super) fn read(reading: &mut Reading, file: &SourceFile<'_>, root: &Node) {
     if let Some(version) = root.get("talosVersion").and_then(Node::as_str) {
         reading.version = Some(version.to_owned());
     }
-    patches(reading, page, root, "", &Scope::All);
+    patches(reading, file, root, "", &Scope::All);
     for (key, role) in [("controlPlane", Role::Controlplane), ("worker", Role::Worker)] {
         if let Some(node) = root.get(key) {
-            patches(reading, page, node, key, &Scope::Role(role));
+            patches(reading, file, node, key, &Scope::Role(role));
         }
     }
     for (at, node) in root.get("nodes").map(Node::items).unwrap_or_default().iter().enumerate() {
@@ -25,23 +25,23 @@ pub(super) fn read(reading: &mut Reading, page: &Page<'_>, root: &Node) {
         // talhelper's own default: a node is a worker unless it says otherwise.
         let role = role.or(Some(Role::Worker));
         reading.nodes.push(NodeInfo { name: name.clone(), address, role });
-        patches(reading, page, node, &format!("nodes[{at}]"), &Scope::Node(name));
+        patches(reading, file, node, &format!("nodes[{at}]"), &Scope::Node(name));
     }
 }
 
-fn patches(reading: &mut Reading, page: &Page<'_>, node: &Node, path: &str, scope: &Scope) {
+fn patches(reading: &mut Reading, file: &SourceFile<'_>, node: &Node, path: &str, scope: &Scope) {
     if let Some(inline) =
         node.get("inlinePatch").filter(|inline| inline.at(&["machine", "registries"]).is_some())
     {
-        let (sheet, _) = reading.talos(page, &[inline], Purpose::Config);
-        reading.sheets.push((scope.clone(), sheet));
+        let (declared, _) = reading.talos(file, &[inline], Purpose::Config);
+        reading.declared.push((scope.clone(), declared));
     }
     if let Some(list) = node.get("configPatches") {
-        talos::json_patch(reading, page, list, scope);
+        talos::json_patch(reading, file, list, scope);
     }
     for (at, patch) in node.get("patches").map(Node::items).unwrap_or_default().iter().enumerate() {
         let dot = if path.is_empty() { "" } else { "." };
-        let at = page.at(&patch.span, format!("{path}{dot}patches[{at}]"));
+        let at = file.at(&patch.span, format!("{path}{dot}patches[{at}]"));
         match &patch.value {
             Value::Scalar(scalar) if scalar.text.trim_start().starts_with('@') => {
                 let file = scalar.text.trim().trim_start_matches('@');
@@ -49,13 +49,13 @@ fn patches(reading: &mut Reading, page: &Page<'_>, node: &Node, path: &str, scop
                     Some(format!("import it as well: `talmirror import {file}`"));
             }
             Value::Scalar(_) => {
-                if let Some(inner) = page.within(patch) {
+                if let Some(inner) = file.within(patch) {
                     talos::patch(reading, &inner, scope);
                 }
             }
             Value::Mapping { .. } if patch.get("op").is_none() => {
-                let (sheet, _) = reading.talos(page, &[patch], Purpose::Config);
-                reading.sheets.push((scope.clone(), sheet));
+                let (declared, _) = reading.talos(file, &[patch], Purpose::Config);
+                reading.declared.push((scope.clone(), declared));
             }
             Value::Sequence { .. } | Value::Mapping { .. } => {
                 reading.findings.add(

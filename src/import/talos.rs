@@ -1,63 +1,69 @@
 use super::jsonpatch;
 use super::kind::{SourceKind, is_patch_list, is_resource};
-use super::page::Page;
-use super::reading::{NodeInfo, Purpose, Reading, Scope};
+use super::readers::{NodeInfo, Purpose, Reading, Scope};
+use super::source_file::SourceFile;
 use crate::finding::Code;
 use crate::yaml::{Node, Stream, parse};
 
 /// Reads one of Talos' own files: a config, a resource, a patch, documents.
-pub(super) fn read(reading: &mut Reading, page: &Page<'_>, stream: &Stream, kind: SourceKind, alone: bool) {
+pub(super) fn read(
+    reading: &mut Reading,
+    file: &SourceFile<'_>,
+    stream: &Stream,
+    kind: SourceKind,
+    alone: bool,
+) {
     let roots: Vec<&Node> = stream.documents.iter().map(|document| &document.root).collect();
     match kind {
         SourceKind::JsonPatch => {
             for root in roots {
-                json_patch(reading, page, root, &Scope::All);
+                json_patch(reading, file, root, &Scope::All);
             }
         }
-        SourceKind::Resource => resources(reading, page, &roots),
+        SourceKind::Resource => resources(reading, file, &roots),
         SourceKind::MachineConfig => {
-            let (sheet, mut node) = reading.talos(page, &roots, Purpose::Config);
+            let (declared, mut node) = reading.talos(file, &roots, Purpose::Config);
             if let Some(name) = hostname(&roots) {
                 node.name = name;
             }
             if node.name.is_empty() {
-                stem(page.file).clone_into(&mut node.name);
+                stem(file.name).clone_into(&mut node.name);
             }
-            whole(reading, node, sheet, alone);
+            whole(reading, node, declared, alone);
         }
         SourceKind::StrategicPatch | SourceKind::Documents => {
-            let (sheet, _) = reading.talos(page, &roots, Purpose::Patch);
-            reading.sheets.push((Scope::All, sheet));
+            let (declared, _) = reading.talos(file, &roots, Purpose::Patch);
+            reading.declared.push((Scope::All, declared));
         }
         SourceKind::Talhelper | SourceKind::K3s | SourceKind::Containerd => {}
     }
 }
 
 /// Reads a text of a patch within another file.
-pub(super) fn patch(reading: &mut Reading, page: &Page<'_>, scope: &Scope) {
-    match parse(page.text) {
-        Err(error) => page.syntax(&error, &mut reading.findings),
+pub(super) fn patch(reading: &mut Reading, file: &SourceFile<'_>, scope: &Scope) {
+    match parse(file.text) {
+        Err(error) => file.syntax(&error, &mut reading.findings),
         Ok(stream) => {
             let roots: Vec<&Node> = stream.documents.iter().map(|document| &document.root).collect();
             let lists = roots.iter().filter(|root| is_patch_list(root) && !root.items().is_empty());
             for root in lists.clone() {
-                json_patch(reading, page, root, scope);
+                json_patch(reading, file, root, scope);
             }
             if lists.count() == 0 && mentions_registries(&roots) {
-                let (sheet, _) = reading.talos(page, &roots, Purpose::Config);
-                reading.sheets.push((scope.clone(), sheet));
+                let (declared, _) = reading.talos(file, &roots, Purpose::Config);
+                reading.declared.push((scope.clone(), declared));
             }
         }
     }
 }
 
 /// Reads RFC 6902 operations.
-pub(super) fn json_patch(reading: &mut Reading, page: &Page<'_>, root: &Node, scope: &Scope) {
-    let tree = jsonpatch::tree(root, page, &mut reading.findings);
+pub(super) fn json_patch(reading: &mut Reading, file: &SourceFile<'_>, root: &Node, scope: &Scope) {
+    let tree = jsonpatch::tree(root, file, &mut reading.findings);
     if tree.entries().is_empty() {
         return;
     }
-    let at = page.at(&root.span, "");
+    let at = file.at(&root.span, "");
     let problem = reading.findings.add(
         Code::JsonPatchDocuments,
         &at,
@@ -65,9 +71,9 @@ pub(super) fn json_patch(reading: &mut Reading, page: &Page<'_>, root: &Node, sc
     );
     problem.reason = Some("every config generated since Talos 1.12 has several documents".to_owned());
     problem.help = Some("`talmirror generate` writes a form that applies to both".to_owned());
-    let (mut sheet, _) = reading.talos(page, &[&tree], Purpose::Config);
-    sheet.replaces = !jsonpatch::appends(root);
-    reading.sheets.push((scope.clone(), sheet));
+    let (mut declared, _) = reading.talos(file, &[&tree], Purpose::Config);
+    declared.replaces = !jsonpatch::appends(root);
+    reading.declared.push((scope.clone(), declared));
 }
 
 fn mentions_registries(roots: &[&Node]) -> bool {
@@ -78,7 +84,7 @@ fn mentions_registries(roots: &[&Node]) -> bool {
 }
 
 /// Reads resources; documents without one of their own belong to the resource before them (Talos up to 1.11).
-fn resources(reading: &mut Reading, page: &Page<'_>, roots: &[&Node]) {
+fn resources(reading: &mut Reading, file: &SourceFile<'_>, roots: &[&Node]) {
     let mut configs: Vec<(&Node, Vec<&Node>)> = Vec::new();
     for root in roots {
         match configs.last_mut() {
@@ -98,24 +104,24 @@ fn resources(reading: &mut Reading, page: &Page<'_>, roots: &[&Node]) {
         let name = name_of(root);
         let active = configs.iter().any(|(other, _)| name_of(other) == name && id_of(other) == "v1alpha1");
         if active && id_of(root) != "v1alpha1" {
-            let at = page.at(&root.span, "metadata.id");
+            let at = file.at(&root.span, "metadata.id");
             let message = format!("the `{}` config is left out", id_of(root));
             reading.findings.add(Code::Dropped, &at, message).reason =
                 Some("the node's active config, `v1alpha1`, is there too".to_owned());
             continue;
         }
         let Some(spec) = root.get("spec") else { continue };
-        let (sheet, mut node) = if spec.is_mapping() {
+        let (declared, mut node) = if spec.is_mapping() {
             let roots: Vec<&Node> = std::iter::once(spec).chain(more.iter().copied()).collect();
-            reading.talos(page, &roots, Purpose::Config)
+            reading.talos(file, &roots, Purpose::Config)
         } else {
-            let Some(inner) = page.within(spec) else { continue };
+            let Some(inner) = file.within(spec) else { continue };
             match parse(inner.text) {
                 Ok(stream) => {
                     let roots: Vec<&Node> = stream.documents.iter().map(|document| &document.root).collect();
-                    let (sheet, mut node) = reading.talos(&inner, &roots, Purpose::Config);
+                    let (declared, mut node) = reading.talos(&inner, &roots, Purpose::Config);
                     node.name = hostname(&roots).unwrap_or(node.name);
-                    (sheet, node)
+                    (declared, node)
                 }
                 Err(error) => {
                     inner.syntax(&error, &mut reading.findings);
@@ -127,16 +133,16 @@ fn resources(reading: &mut Reading, page: &Page<'_>, roots: &[&Node]) {
             node.name.clone_from(&name);
         }
         node.address = Some(name).filter(|name| !name.is_empty());
-        whole(reading, node, sheet, alone);
+        whole(reading, node, declared, alone);
     }
 }
 
 /// Adds all that a node has; where it is the only one, its name does not matter.
-fn whole(reading: &mut Reading, node: NodeInfo, sheet: super::sheet::Sheet, alone: bool) {
+fn whole(reading: &mut Reading, node: NodeInfo, declared: super::declared::Declared, alone: bool) {
     if alone {
-        reading.sheets.push((Scope::All, sheet));
+        reading.declared.push((Scope::All, declared));
     } else {
-        reading.sheets.push((Scope::Whole(node.name.clone()), sheet));
+        reading.declared.push((Scope::Whole(node.name.clone()), declared));
         reading.nodes.push(node);
     }
 }

@@ -273,11 +273,11 @@ fn templates_are_refused_by_the_name_of_their_engine() {
 fn what_is_nothing_of_ours_is_said() {
     insta::assert_snapshot!(shown(&[source("x.yaml", "a: 1\n")]), @r"
     ----
-    E129 1:1 this is no file that can be imported (give a machine config, a patch, registry documents, talconfig.yaml, registries.yaml or hosts.toml)
+    E129 1:1 this file cannot be imported (give a machine config, a patch, registry documents, talconfig.yaml, registries.yaml or hosts.toml)
     ");
     insta::assert_snapshot!(shown(&[source("x.yaml", "apiVersion: talmirror/v1\nkind: Inventory\nmirrors: {}\n")]), @r"
     ----
-    E129 1:1 this is no file that can be imported (give a machine config, a patch, registry documents, talconfig.yaml, registries.yaml or hosts.toml)
+    E129 1:1 this file cannot be imported (give a machine config, a patch, registry documents, talconfig.yaml, registries.yaml or hosts.toml)
     ");
     insta::assert_snapshot!(shown(&[source("x.yaml", "machine: {type: worker}\n")]), @r"
     ----

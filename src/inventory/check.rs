@@ -132,7 +132,7 @@ fn check_url(url: &str, span: &Range<usize>, path: &str, problems: &mut Problems
     let clean = !url.chars().any(|c| c.is_whitespace() || c.is_control() || c == '\\');
     let parsed = url::Url::parse(url).ok().filter(|url| literal && clean && url.has_host());
     let Some(parsed) = parsed else {
-        let message = format!("`{}` is no http or https URL", shown.escape_debug());
+        let message = format!("`{}` is not a valid http or https URL", shown.escape_debug());
         let problem = problems.add(Code::UrlScheme, span, path, message);
         problem.help = match url.split_once("://") {
             None if clean => Some(format!(
@@ -233,7 +233,7 @@ fn check_project(
 ) {
     if !is_harbor_name(project) {
         let (project, registry) = (without_userinfo(project), without_userinfo(registry));
-        let message = format!("`{project}` is no name that Harbor takes for a project");
+        let message = format!("`{project}` is not a valid Harbor project name");
         let problem =
             problems.add(Code::ProjectName, span, format!("mirrors.{mirror}.projects.{registry}"), message);
         let dashed = project.to_lowercase().replace([':', '/'], "-");
@@ -246,7 +246,7 @@ fn check_path(mirror: &str, endpoint: &Endpoint, span: &Range<usize>, problems: 
     let odd = |c: char| matches!(c, '{' | '}' | '?' | '#' | '\\') || c.is_whitespace() || c.is_control();
     if endpoint.url.contains(odd) {
         let url = without_userinfo(&endpoint.url);
-        let message = format!("`{}` is no URL that Talos could ask", url.escape_debug());
+        let message = format!("`{}` is not a URL that Talos can use", url.escape_debug());
         problems.add(Code::UrlScheme, span, format!("mirrors.{mirror}.path"), message).help =
             Some("a path may hold {registry} or {registry_dashed}, and nothing else in braces".to_owned());
     }

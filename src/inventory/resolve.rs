@@ -91,16 +91,16 @@ impl fmt::Display for Origin<'_> {
 
 /// Why an inventory does not become registries.
 #[derive(Debug, thiserror::Error)]
+#[expect(missing_docs, reason = "the message of a variant says what its fields are")]
 pub enum ResolveError {
     /// A secret or file cannot be had.
     #[error("cannot get `{path}`")]
     Source {
         /// The place in the inventory.
         path: String,
-        /// Why.
         source: SourceError,
     },
-    /// A certificate or key is no PEM.
+    /// A certificate or key is not PEM.
     #[error("`{path}` {message}")]
     Pem {
         /// The place in the inventory.

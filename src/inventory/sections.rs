@@ -357,7 +357,7 @@ impl Decoder<'_, '_> {
             {
                 addresses.push(network);
             } else {
-                let message = format!("`{text}` is no network such as 10.9.0.0/16");
+                let message = format!("`{text}` is not a valid network, such as 10.9.0.0/16");
                 self.problems.add(Code::WrongType, &item.span, fields.at("addresses"), message);
             }
         }

@@ -40,7 +40,7 @@ impl Engine {
     }
 }
 
-/// Finds the first mark of a template in a text that is no YAML, because of it.
+/// Finds the first mark of a template in a text that is not YAML, because of it.
 pub(crate) fn engine_of(text: &str, error_line: usize) -> Option<(Engine, Position)> {
     let statements = ["{%", "{{", "%{", "#%", "#{"];
     let lines = LineIndex::new(text);

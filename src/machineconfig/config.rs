@@ -5,7 +5,6 @@ use std::ops::Range;
 use serde_json::Value;
 
 use super::read::{Found, Reader};
-use super::replace::{Form, ReplaceError, Replacement, Unlisted, replace};
 use crate::finding::{Code, Problems};
 use crate::registries::{Kind, Registries};
 use crate::yaml::{Document, Node, ParseError, Stream, parse};
@@ -109,16 +108,6 @@ impl MachineConfig {
             }
         }
         refuse_deletes(reader.finish(), problems)
-    }
-
-    /// Writes the wanted registries into the text, in the given form, and leaves every other byte.
-    pub fn replace(
-        &self,
-        wanted: &Registries,
-        form: Form,
-        unlisted: Unlisted,
-    ) -> Result<Replacement, ReplaceError> {
-        replace(self, wanted, form, unlisted)
     }
 
     pub(super) fn with_roles(&self) -> impl Iterator<Item = (&Document, Role)> {

@@ -6,17 +6,17 @@
 
 mod config;
 mod diff;
+mod error;
 mod fields;
 mod place;
 mod read;
 mod replace;
-mod secrets;
 #[cfg(test)]
 mod tests;
 
 pub use config::{MachineConfig, Role};
 pub use diff::{Change, Detail, Shown, What, diff};
+pub use error::ReplaceError;
 pub use fields::Fields;
 pub use read::{Found, Placed, Reader, Schema};
-pub use replace::{Form, ReplaceError, Replacement, TlsIn, Unlisted};
-pub use secrets::{SECRET_RULE, is_secret};
+pub use replace::{Form, Replacement, TlsIn, Unlisted};

@@ -1,6 +1,6 @@
 use serde_json::{Value, json};
 
-use super::replace::ReplaceError;
+use super::error::ReplaceError;
 use crate::yaml::{
     Document, Edit, Entry, Indent, LineIndex, Node, Style, Value as Yaml, block_end, emit, line_start,
 };

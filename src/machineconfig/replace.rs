@@ -4,6 +4,7 @@ use std::fmt;
 use serde_json::Value;
 
 use super::config::{MachineConfig, Role};
+use super::error::ReplaceError;
 use super::place::{Page, is_block_scalar, last_leaf};
 use super::read::{Found, Reader};
 use crate::finding::Problems;
@@ -62,88 +63,44 @@ impl fmt::Debug for Replacement {
     }
 }
 
-/// Why registries cannot be written into a text without touching more than registries.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum ReplaceError {
-    /// There is no document to write `machine.registries` into.
-    #[error("there is no v1alpha1 document, so `machine.registries` has no place")]
-    NoMachine,
-    /// There are several documents with `machine`.
-    #[error("there are {0} v1alpha1 documents")]
-    SeveralMachines(usize),
-    /// What has to change is written in braces.
-    #[error("`{path}` on line {line} is written in braces")]
-    FlowStyle {
-        /// The mapping.
-        path: &'static str,
-        /// Its line.
-        line: usize,
-    },
-    /// What has to change stands elsewhere.
-    #[error("`{path}` on line {line} comes through an alias")]
-    Alias {
-        /// The value.
-        path: &'static str,
-        /// Its line.
-        line: usize,
-    },
-    /// What should stay cannot be read in full.
-    #[error("registries that should stay cannot be read: {0}")]
-    Unreadable(String),
-    /// The edited text would say something else than intended.
-    #[error("the edit would change more than registries: {0}")]
-    Unsafe(&'static str),
-}
-
-impl ReplaceError {
-    /// Returns what to do.
-    pub fn help(&self) -> &'static str {
-        match self {
-            Self::NoMachine => "write registries as documents, or give the whole machine config",
-            Self::SeveralMachines(_) => "a machine config has one; split the file",
-            Self::FlowStyle { .. } => "write it as an indented block, such as `talosctl gen config` does",
-            Self::Alias { .. } => "write the value out in its place, without anchor and alias",
-            Self::Unreadable(_) => "correct it first, or drop what is not in the inventory",
-            Self::Unsafe(_) => {
-                "write `machine.registries` and the registry documents as plain indented blocks"
+impl MachineConfig {
+    /// Writes the wanted registries into the text, in the given form, and leaves every other byte.
+    ///
+    /// Fails if that would touch more than registries, and if registries that should stay cannot be read.
+    pub fn replace(
+        &self,
+        wanted: &Registries,
+        form: Form,
+        unlisted: Unlisted,
+    ) -> Result<Replacement, ReplaceError> {
+        let mut problems = Problems::new("", self.text());
+        let current = self.found(&mut problems);
+        let mut target = wanted.clone();
+        if unlisted == Unlisted::Keep {
+            if current.lossy {
+                let first =
+                    problems.into_sorted().into_iter().find(|problem| problem.code.as_str().starts_with('E'));
+                let first =
+                    first.map(|p| format!("{} on line {}", p.message, p.position.line)).unwrap_or_default();
+                return Err(ReplaceError::Unreadable(first));
             }
+            target = current.registries();
+            target.mirrors.extend(wanted.mirrors.clone());
+            target.auth.extend(wanted.auth.clone());
+            target.tls.extend(wanted.tls.clone());
         }
-    }
-}
+        let target = plain(target);
+        let dropped = dropped(&current, &target);
+        let (in_legacy, in_documents) = split(target, form);
 
-pub(super) fn replace(
-    config: &MachineConfig,
-    wanted: &Registries,
-    form: Form,
-    unlisted: Unlisted,
-) -> Result<Replacement, ReplaceError> {
-    let mut problems = Problems::new("", config.text());
-    let current = config.found(&mut problems);
-    let mut target = wanted.clone();
-    if unlisted == Unlisted::Keep {
-        if current.lossy {
-            let first =
-                problems.into_sorted().into_iter().find(|problem| problem.code.as_str().starts_with('E'));
-            let first =
-                first.map(|p| format!("{} on line {}", p.message, p.position.line)).unwrap_or_default();
-            return Err(ReplaceError::Unreadable(first));
+        let edits = plan(self, &in_legacy, &in_documents)?;
+        let text = apply(self.text(), &edits);
+        let changed = text != self.text();
+        if changed {
+            check(self, &text, &in_legacy, &in_documents)?;
         }
-        target = current.registries();
-        target.mirrors.extend(wanted.mirrors.clone());
-        target.auth.extend(wanted.auth.clone());
-        target.tls.extend(wanted.tls.clone());
+        Ok(Replacement { text, dropped, changed })
     }
-    let target = plain(target);
-    let dropped = dropped(&current, &target);
-    let (in_legacy, in_documents) = split(target, form);
-
-    let edits = plan(config, &in_legacy, &in_documents)?;
-    let text = apply(config.text(), &edits);
-    let changed = text != config.text();
-    if changed {
-        check(config, &text, &in_legacy, &in_documents)?;
-    }
-    Ok(Replacement { text, dropped, changed })
 }
 
 /// Writes registries as a config would hand them back: an empty text is an absent one.

@@ -29,7 +29,7 @@ pub fn containerd_auth(registries: &Registries, version: &TalosVersion) -> BTree
 pub fn read_containerd_auth(text: &str) -> Result<BTreeMap<String, Auth>, String> {
     let table: Table = toml::from_str(text).map_err(|error: toml::de::Error| {
         let line = error.span().map_or(0, |span| text.get(..span.start).unwrap_or_default().lines().count());
-        format!("it is no TOML at line {line}")
+        format!("it is not valid TOML at line {line}")
     })?;
     let mut found = BTreeMap::new();
     let plugins = table.get("plugins").and_then(Value::as_table);
@@ -121,6 +121,9 @@ mod tests {
             containerd_auth_differences(&other, &found),
             ["credentials for h are missing", "credentials for registry-1.docker.io should not be there"]
         );
-        assert_eq!(read_containerd_auth("a = 1\nb = s3cr3t-x").unwrap_err(), "it is no TOML at line 2");
+        assert_eq!(
+            read_containerd_auth("a = 1\nb = s3cr3t-x").unwrap_err(),
+            "it is not valid TOML at line 2"
+        );
     }
 }

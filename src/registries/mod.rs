@@ -5,8 +5,7 @@
 mod containerd_auth;
 mod documents;
 mod endpoint;
-mod hosts;
-mod hosts_read;
+mod hosts_toml;
 mod legacy;
 mod model;
 mod version;
@@ -14,10 +13,10 @@ mod version;
 pub use containerd_auth::{CRI_TOML, containerd_auth, containerd_auth_differences, read_containerd_auth};
 pub use documents::{Kind, RegistryDocument, documents};
 pub use endpoint::{Endpoint, EndpointFlaw, Hop, request_url};
-pub use hosts::{
-    HOSTS_DIRECTORY, Host, HostsToml, IMAGE_CACHE_ENDPOINT, hosts_directory, hosts_path, hosts_registries,
+pub use hosts_toml::{
+    HOSTS_DIRECTORY, Host, HostsError, HostsToml, IMAGE_CACHE_ENDPOINT, hosts_directory, hosts_path,
+    hosts_registries,
 };
-pub use hosts_read::HostsError;
 pub use legacy::{legacy, legacy_host, legacy_mirror};
 pub use model::{Auth, ClientIdentity, Mirror, Registries, Tls};
 pub use version::{TalosVersion, VersionError};

@@ -12,9 +12,9 @@ pub struct TalosVersion {
     pre: Option<String>,
 }
 
-/// Why a text is no Talos version.
+/// Why a text is not a valid Talos version.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("`{0}` is no Talos version, such as v1.13 or v1.13.9")]
+#[error("`{0}` is not a valid Talos version, such as v1.13 or v1.13.9")]
 pub struct VersionError(String);
 
 impl FromStr for TalosVersion {

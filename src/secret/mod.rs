@@ -1,4 +1,4 @@
-//! Secrets: a value that nothing prints, where one comes from, and hiding those that reach a text all the same.
+//! Secrets: a value that nothing prints, where one comes from, and hiding those that reach a text anyway.
 
 mod random;
 mod redact;

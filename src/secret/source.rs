@@ -41,30 +41,20 @@ pub fn read_limited(from: impl Read, limit: u64) -> std::io::Result<Vec<u8>> {
 
 /// Why a secret cannot be had.
 #[derive(Debug, thiserror::Error)]
+#[expect(missing_docs, reason = "the message of a variant says what its fields are")]
 pub enum SourceError {
     /// The environment variable is not there.
     #[error("environment variable `{0}` is not set")]
     NoVariable(String),
     /// A file cannot be read.
     #[error("cannot read `{path}`")]
-    Unreadable {
-        /// The file.
-        path: PathBuf,
-        /// Why.
-        source: std::io::Error,
-    },
+    Unreadable { path: PathBuf, source: std::io::Error },
     /// A program cannot be started.
     #[error("cannot start `{program}`")]
-    NotStarted {
-        /// The program.
-        program: String,
-        /// Why.
-        source: std::io::Error,
-    },
+    NotStarted { program: String, source: std::io::Error },
     /// A program failed.
     #[error("`{program}` ended with {status}{stderr}")]
     CommandFailed {
-        /// The program.
         program: String,
         /// Its exit status.
         status: String,
@@ -74,12 +64,11 @@ pub enum SourceError {
     /// A program took too long.
     #[error("`{program}` took longer than {} s", .limit.as_secs())]
     TimedOut {
-        /// The program.
         program: String,
         /// How long it could take.
         limit: Duration,
     },
-    /// What came is no text.
+    /// What came is not text.
     #[error("{0} gave bytes that are not UTF-8")]
     NotText(String),
     /// What came is empty.

@@ -31,7 +31,7 @@ pub(super) enum CipherError {
     /// It is written wrongly.
     #[error("the `ENC[…]` is damaged")]
     Malformed,
-    /// Its type is none that SOPS knows.
+    /// Its type is not one that SOPS knows.
     #[error("the type in the `ENC[…]` is unknown")]
     UnknownType,
     /// It was made elsewhere or changed since: the tag does not fit.

@@ -57,53 +57,31 @@ pub struct Warning {
 
 /// What keeps a `.sops.yaml` from being followed.
 #[derive(Debug, thiserror::Error)]
+#[expect(missing_docs, reason = "the message of a variant says what its fields are")]
 pub enum ConfigError {
     /// It cannot be read.
     #[error("cannot read `{path}`")]
-    Unreadable {
-        /// The file.
-        path: PathBuf,
-        /// Why.
-        source: std::io::Error,
-    },
-    /// It is no YAML.
-    #[error("`{path}` is no YAML that can be read")]
-    Yaml {
-        /// The file.
-        path: PathBuf,
-        /// Why.
-        source: ParseError,
-    },
+    Unreadable { path: PathBuf, source: std::io::Error },
+    /// It is not YAML.
+    #[error("`{path}` is not valid YAML")]
+    Yaml { path: PathBuf, source: ParseError },
     /// A rule selects values in a way that cannot be followed.
     #[error("the rule on line {line} of `{path}` cannot be followed")]
     Rule {
-        /// The file.
         path: PathBuf,
         /// The line the rule begins on.
         line: usize,
-        /// Why.
         source: RuleError,
     },
     /// A key holds what it cannot.
     #[error("`{key}` on line {line} of `{path}` is {found}")]
-    Kind {
-        /// The file.
-        path: PathBuf,
-        /// The line.
-        line: usize,
-        /// The key.
-        key: String,
-        /// What it is.
-        found: &'static str,
-    },
+    Kind { path: PathBuf, line: usize, key: String, found: &'static str },
     /// No rule matches.
     #[error("no creation rule in `{config}` matches `{file}`, tried: {tried}")]
     NoMatch {
-        /// The configuration.
         config: PathBuf,
         /// The file, as it was matched.
         file: String,
-        /// The patterns.
         tried: String,
     },
 }
@@ -387,7 +365,7 @@ mod tests {
                 "the rule on line 2 of `/repo/.sops.yaml` cannot be followed",
             ),
             ("creation_rules:\n  - age: {a: b}\n", "`age` on line 2 of `/repo/.sops.yaml` is a mapping"),
-            ("a: [\n", "`/repo/.sops.yaml` is no YAML that can be read"),
+            ("a: [\n", "`/repo/.sops.yaml` is not valid YAML"),
         ] {
             assert_eq!(parse(text).unwrap_err().to_string(), want, "{text}");
         }

@@ -3,11 +3,13 @@ use std::ops::Range;
 use super::block::Addition;
 use super::cipher::{Cipher, is_token};
 use super::error::{Refusal, SopsError};
+use super::known_secrets::IsSecret;
 use super::mac::{Mac, MacScope};
 use super::path::Path;
 use super::plain::Plain;
 use super::rule::Rule;
 use super::stash::Stash;
+use super::structure::Structure;
 use super::value::{Content, Kind, Unfit, Value};
 use super::walk::{Leaf, METADATA, Remark, Walk, walk};
 use crate::secret::Random;
@@ -81,6 +83,55 @@ impl<'a> Draft<'a> {
         check_lines(plain, &walk)?;
         let contents = walk.leaves.iter().map(|leaf| check(plain, leaf, reader)).collect::<Result<_, _>>()?;
         Ok(Self { plain, walk, contents })
+    }
+
+    /// Returns the values whose text SOPS would not keep: it stores `0123456` as 42798, and `1.10` as 1.1.
+    pub(super) fn rewritten(&self) -> impl Iterator<Item = (&Leaf<'a>, Kind)> {
+        let leaves = self.walk.leaves.iter().zip(&self.contents);
+        leaves.filter_map(|(leaf, content)| {
+            let (Yaml::Scalar(scalar), Some(value)) = (&leaf.node.value, content.value()) else {
+                return None;
+            };
+            let kept = match value.kind() {
+                Kind::Str | Kind::Comment => true,
+                Kind::Int | Kind::Float | Kind::Time => value.text() == scalar.text,
+                Kind::Bool => matches!(scalar.text.as_str(), "true" | "false"),
+            };
+            (!kept).then_some((leaf, value.kind()))
+        })
+    }
+
+    /// Refuses secrets that would come back in another form.
+    pub(super) fn refuse_rewritten(&self, is_secret: IsSecret) -> Result<(), SopsError> {
+        let secret = |leaf: &Leaf<'_>| {
+            let root = self.plain.stream.documents.get(leaf.document).map(|document| &document.root);
+            root.is_some_and(|root| is_secret(root, &leaf.path))
+        };
+        match self.rewritten().find(|(leaf, _)| secret(leaf)) {
+            Some((leaf, kind)) => Err(Refusal::Rewritten(kind).at(&leaf.path, self.position(leaf))),
+            None => Ok(()),
+        }
+    }
+
+    /// Returns whether the rule selects every value, so that the MAC covers all of them in any scope.
+    pub(super) fn is_all_selected(&self) -> bool {
+        let leaves = self.walk.leaves.iter().zip(&self.contents);
+        leaves.into_iter().all(|(leaf, content)| leaf.selected || content.value().is_none_or(Value::is_blank))
+    }
+
+    /// Returns what stands where.
+    pub(super) fn structure(&self) -> Structure {
+        Structure::of(&self.walk, &self.contents)
+    }
+
+    /// Returns the value that says what stood where when the text was sealed before.
+    pub(super) fn held_structure(&self) -> Option<&str> {
+        super::structure::held(&self.walk, &self.contents)
+    }
+
+    /// Returns where a leaf stands.
+    pub(super) fn position(&self, leaf: &Leaf<'_>) -> crate::yaml::Position {
+        self.plain.position(leaf.span.start)
     }
 
     /// Returns how many documents there are.

@@ -1,20 +1,23 @@
 use jiff::Timestamp;
 use zeroize::Zeroize;
 
+use super::binding::bound;
 use super::block::Addition;
 use super::cipher::{Cipher, DataKey};
 use super::draft::{Draft, Reader};
 use super::error::{Refusal, SopsError};
-use super::guard::{IsSecret, guard};
+use super::guard::guard;
+use super::known_secrets::IsSecret;
 use super::mac::MacScope;
 use super::metadata::{Group, Metadata, Wrapped, format_time};
 use super::opened::{read_back, seal_mac};
+use super::path::Path;
 use super::plain::Plain;
 use super::recipient::Recipient;
 use super::rule::Rule;
 use crate::secret::Random;
 use crate::secret::Secret;
-use crate::yaml::Indent;
+use crate::yaml::{Indent, Position};
 
 /// The version that new files name: every sops from 3.9 on reads what this module writes.
 pub const VERSION: &str = "3.9.4";
@@ -32,8 +35,20 @@ pub struct Settings {
     pub indent: Indent,
     /// The version of sops to name.
     pub version: String,
-    /// Which values must not be left in clear text.
+    /// Which values must not be left in clear text, and not be stored in another form than their text.
     pub is_secret: Option<IsSecret>,
+    /// Whether the file says, in a sealed value of its own, what stands where in it.
+    pub structure: Bound,
+}
+
+/// Whether sealed values are bound to the clear parts around them.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Bound {
+    /// No: the file is one for other tools, which take no key of ours.
+    #[default]
+    No,
+    /// Yes, below [`super::STRUCTURE`], where the rule selects a name for it.
+    Yes,
 }
 
 impl Settings {
@@ -46,6 +61,7 @@ impl Settings {
             indent: Indent::default(),
             version: VERSION.to_owned(),
             is_secret: None,
+            structure: Bound::No,
         }
     }
 }
@@ -62,9 +78,18 @@ pub fn encrypt(
     now: Timestamp,
     random: &mut Random<'_>,
 ) -> Result<String, SopsError> {
-    let plain = Plain::parse(Secret::from(plaintext))?;
-    let draft = Draft::new(&plain, &settings.rule, settings.indent, Reader::of(&settings.version))?;
-    if draft.documents() > 1 && settings.mac_scope == MacScope::Encrypted {
+    let reader = Reader::of(&settings.version);
+    let mut plain = Plain::parse(Secret::from(plaintext))?;
+    if settings.structure == Bound::Yes
+        && let Some(text) = bound(&plain, &settings.rule, settings.indent, reader, random)?
+    {
+        plain = Plain::parse(text)?;
+    }
+    let draft = Draft::new(&plain, &settings.rule, settings.indent, reader)?;
+    if let Some(is_secret) = settings.is_secret {
+        draft.refuse_rewritten(is_secret)?;
+    }
+    if draft.documents() > 1 && settings.mac_scope == MacScope::Encrypted && !draft.is_all_selected() {
         return Err(Refusal::LooseDocuments.whole());
     }
     if plain
@@ -93,9 +118,30 @@ pub fn encrypt(
     let text = draft.write(sealed, |_| Addition::new(block.clone()));
     read_back(&text, &key, &draft)?;
     if let Some(is_secret) = settings.is_secret {
-        guard(&text, &is_secret)?;
+        guard(&text, is_secret)?;
     }
     Ok(text)
+}
+
+/// A value whose text SOPS does not keep.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Rewritten {
+    /// The value.
+    pub path: Path,
+    /// Where it stands.
+    pub position: Position,
+}
+
+/// Returns the values that sops writes in another form when it decrypts or edits the file: `0123456`, `1.10`, `1e10`.
+///
+/// Fails as [`encrypt`] does where the text cannot be kept at all.
+pub fn rewritten(plaintext: &str, settings: &Settings) -> Result<Vec<Rewritten>, SopsError> {
+    let plain = Plain::parse(Secret::from(plaintext))?;
+    let draft = Draft::new(&plain, &settings.rule, settings.indent, Reader::of(&settings.version))?;
+    let values = draft
+        .rewritten()
+        .map(|(leaf, _)| Rewritten { path: leaf.path.clone(), position: draft.position(leaf) });
+    Ok(values.collect())
 }
 
 /// Makes a data key.

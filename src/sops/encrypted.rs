@@ -1,12 +1,11 @@
 use zeroize::{Zeroize, Zeroizing};
 
 use super::block::Block;
-use super::cipher::{Cipher, DataKey, is_token};
+use super::cipher::{DataKey, is_token};
 use super::error::{NoKey, Refusal, SopsError};
 use super::identity::Identities;
 use super::mac::MacScope;
 use super::metadata::{Group, Metadata};
-use super::opened::Opened;
 use super::path::Path;
 use super::rule::Rule;
 use super::shamir;
@@ -35,7 +34,7 @@ pub fn looks_encrypted(text: &str) -> bool {
 impl Encrypted {
     /// Reads a file: YAML of one document or many, or JSON.
     ///
-    /// Fails if it is no YAML, is not encrypted or by talm, uses aliases, or if its `sops:` cannot be followed.
+    /// Fails if it is not YAML, is not encrypted or by talm, uses aliases, or if its `sops:` cannot be followed.
     pub fn parse(text: &str) -> Result<Self, SopsError> {
         let stream = parse(text)?;
         let position = |offset: usize| LineIndex::new(text).position(offset);
@@ -85,19 +84,7 @@ impl Encrypted {
         &self.metadata.version
     }
 
-    /// Opens the file with the first key that fits, decrypts every value and checks the MAC.
-    ///
-    /// Fails if no key fits, if a value was tampered with, and if the MAC is missing or another.
-    pub fn open(&self, identities: &Identities) -> Result<Opened<'_>, SopsError> {
-        self.open_with(self.data_key(identities)?)
-    }
-
-    pub(super) fn open_with(&self, key: DataKey) -> Result<Opened<'_>, SopsError> {
-        let cipher = Cipher::new(&key);
-        Opened::new(self, key, &cipher)
-    }
-
-    fn data_key(&self, identities: &Identities) -> Result<DataKey, SopsError> {
+    pub(super) fn data_key(&self, identities: &Identities) -> Result<DataKey, SopsError> {
         let groups = &self.metadata.groups;
         let open =
             |group: &Group| group.age.iter().find_map(|age| identities.unwrap(&age.sealed, &age.recipient));

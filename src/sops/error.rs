@@ -3,15 +3,17 @@ use std::fmt;
 use super::cipher::CipherError;
 use super::metadata::MetadataError;
 use super::path::Path;
-use super::recipient::RecipientError;
+use super::recipient::{RecipientError, shortened};
 use super::rule::RuleError;
+use super::value::Kind;
 use crate::yaml::{ParseError, Position};
 
 /// What keeps a SOPS file from being read or written.
 #[derive(Debug, thiserror::Error)]
+#[expect(missing_docs, reason = "the message of a variant says what its fields are")]
 pub enum SopsError {
-    /// The text is no YAML.
-    #[error("the text is no YAML that can be read")]
+    /// The text is not YAML.
+    #[error("the text is not valid YAML")]
     Yaml(#[from] ParseError),
     /// There is no `sops:` in it.
     #[error("the file is not encrypted: it has no `sops:`")]
@@ -37,26 +39,15 @@ pub enum SopsError {
     /// The MAC is another.
     #[error("the MAC does not fit: something in the file was changed after it was encrypted")]
     MacMismatch,
+    /// Clear parts are not where they were when the secrets beside them were sealed.
+    #[error("the file is not as it was when its secrets were sealed: {}", moved(.0))]
+    Moved(Vec<String>),
     /// One value cannot be opened.
     #[error("{path} cannot be decrypted{}", at(Some(position)))]
-    Value {
-        /// The value.
-        path: Path,
-        /// Where it stands.
-        position: Position,
-        /// Why.
-        source: ValueError,
-    },
+    Value { path: Path, position: Position, source: ValueError },
     /// The text holds what SOPS cannot keep.
     #[error("{}{refusal}{}", subject(path, refusal), at(position.as_ref()))]
-    Refused {
-        /// What it is.
-        refusal: Refusal,
-        /// The value, or nothing for the whole text.
-        path: Path,
-        /// Where it stands.
-        position: Option<Position>,
-    },
+    Refused { refusal: Refusal, path: Path, position: Option<Position> },
     /// A recipient cannot be used.
     #[error("a recipient cannot be used")]
     Recipient(#[from] RecipientError),
@@ -83,7 +74,7 @@ pub struct NoKey {
     pub recipients: Vec<String>,
     /// The keys that were tried.
     pub identities: Vec<String>,
-    /// Keys behind a passphrase, when nobody can be asked for it.
+    /// Keys behind a passphrase, when no user can be asked for it.
     pub locked: Vec<String>,
     /// Where keys were looked for.
     pub locations: Vec<String>,
@@ -95,7 +86,10 @@ pub struct NoKey {
 
 impl fmt::Display for NoKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let list = |words: &[String]| if words.is_empty() { "nothing".to_owned() } else { words.join(", ") };
+        let list = |words: &[String]| {
+            let shown: Vec<String> = words.iter().map(|word| shortened(word)).collect();
+            if shown.is_empty() { "nothing".to_owned() } else { shown.join(", ") }
+        };
         write!(f, "it is for {}; found {}", list(&self.recipients), list(&self.identities))?;
         if let Some((needed, opened)) = self.groups {
             write!(f, "; {opened} of the {needed} groups needed could be opened")?;
@@ -124,7 +118,7 @@ pub enum Refusal {
     #[error("the document is a list")]
     List,
     /// Neither mapping nor list at the top.
-    #[error("the document is no mapping")]
+    #[error("the document is not a mapping")]
     NoMapping,
     /// Nothing at all.
     #[error("the text is empty")]
@@ -135,7 +129,7 @@ pub enum Refusal {
     /// A mapping in block style at the top, for a file whose `sops:` stands in `{…}`.
     #[error("the document is not written as `{{…}}`, as the encrypted file is")]
     BlockRoot,
-    /// A `sops` key that is no metadata.
+    /// A `sops` key that is not a metadata.
     #[error("the key `sops` is taken by SOPS itself")]
     SopsKey,
     /// An alias or merge key.
@@ -145,7 +139,7 @@ pub enum Refusal {
     #[error("there is a merge key, `<<`")]
     Merge,
     /// A key that is a number, a date, a truth value or null.
-    #[error("the key `{0}` is no string")]
+    #[error("the key `{0}` is not a string")]
     KeyKind(String),
     /// A number above 2^63 - 1.
     #[error("is a number above 9223372036854775807")]
@@ -156,6 +150,9 @@ pub enum Refusal {
     /// A date or time without quotes.
     #[error("is a date without quotes, which sops before 3.10 cannot read")]
     Timestamp,
+    /// A number, date or truth value without quotes that SOPS stores in another form.
+    #[error("is {} without quotes, and SOPS stores it in another form", kind_in_words(*.0))]
+    Rewritten(Kind),
     /// A negative zero in clear text.
     #[error("is -0.0, which sops writes as 0")]
     NegativeZero,
@@ -181,7 +178,7 @@ pub enum Refusal {
     #[error("there is no recipient")]
     NoRecipient,
     /// A recipient given twice.
-    #[error("the recipient `{0}` is given twice")]
+    #[error("the recipient `{}` is given twice", shortened(.0))]
     TwoAlike(String),
     /// Recipients that only sops can serve.
     #[error("the file is also for {}, which only sops can serve", .0.join(", "))]
@@ -190,7 +187,7 @@ pub enum Refusal {
     #[error("the data key is split among groups of recipients")]
     KeyGroups,
     /// A new key where none can go.
-    #[error("cannot be added: what it would stand in is no block mapping")]
+    #[error("cannot be added: what it would stand in is not a block mapping")]
     NoRoom,
     /// A collection where a value is to be set.
     #[error("is a mapping or a list")]
@@ -206,7 +203,7 @@ impl SopsError {
             Self::AlreadyEncrypted(_) => 203,
             Self::Rule(_) => 5,
             Self::NoKey(_) => 128,
-            Self::NoMac | Self::MacMismatch => 51,
+            Self::NoMac | Self::MacMismatch | Self::Moved(_) => 51,
             Self::Value { .. } => 25,
             Self::Refused { .. } | Self::ClearSecrets(_) => 23,
             Self::NothingAt(_) => 91,
@@ -227,8 +224,9 @@ impl SopsError {
                 "only sops serves these recipients: use `sops decrypt`, or add an age recipient with `sops updatekeys`".to_owned()
             }
             Self::NoKey(_) => "set SOPS_AGE_KEY_FILE or SOPS_AGE_KEY to a key of one of these recipients".to_owned(),
-            Self::NoMac | Self::MacMismatch => {
-                "compare with the last version in your history; `sops --ignore-mac` shows what is there now".to_owned()
+            Self::NoMac | Self::MacMismatch | Self::Moved(_) => {
+                "compare with the last version in your history; if every change is yours, `talmirror seal FILE` seals it again"
+                    .to_owned()
             }
             Self::Value { source, .. } => match source.0 {
                 CipherError::NotSealed => "the rule wants this value encrypted: restore it from your history".to_owned(),
@@ -256,6 +254,7 @@ impl SopsError {
             | Self::NoKey(_)
             | Self::NoMac
             | Self::MacMismatch
+            | Self::Moved(_)
             | Self::Value { .. }
             | Self::Recipient(_)
             | Self::ClearSecrets(_)
@@ -278,6 +277,7 @@ impl SopsError {
             | Self::NoKey(_)
             | Self::NoMac
             | Self::MacMismatch
+            | Self::Moved(_)
             | Self::Recipient(_)
             | Self::NothingAt(_)
             | Self::ReadBack => None,
@@ -309,6 +309,7 @@ impl Refusal {
             | Self::Unsigned
             | Self::Tag
             | Self::Timestamp
+            | Self::Rewritten(_)
             | Self::NegativeZero
             | Self::Separator
             | Self::ByteOrderMark
@@ -336,14 +337,16 @@ impl Refusal {
             Self::Alias | Self::Merge => {
                 "write the value out: SOPS would do so, and the anchor would be lost"
             }
-            Self::KeyKind(_) | Self::Unsigned | Self::Timestamp => "put it in quotes",
+            Self::KeyKind(_) | Self::Unsigned | Self::Timestamp | Self::Rewritten(_) => "put it in quotes",
             Self::Tag => "leave the tag out",
             Self::NegativeZero => "write 0, or put it in quotes",
             Self::Separator | Self::LeadingBreak => "let the rule select it, or leave the character out",
             Self::ByteOrderMark => "leave the character out; it shows only in a hex dump",
             Self::CarriageReturn => "end every line with LF or CR LF",
             Self::CommentInList => "move the comment above the list's key",
-            Self::LooseDocuments => "leave `mac_only_encrypted` out, or write one document a file",
+            Self::LooseDocuments => {
+                "leave `mac_only_encrypted` or the rule out, so that the MAC covers every value, or write one document a file"
+            }
             Self::NoRecipient => "name one in `.sops.yaml`, or set SOPS_AGE_RECIPIENTS",
             Self::TwoAlike(_) => "name it once",
             Self::Foreign(_) | Self::KeyGroups => "use sops itself for this file",
@@ -364,6 +367,30 @@ fn subject(path: &Path, refusal: &Refusal) -> String {
         "the document ".to_owned()
     } else {
         format!("{path} ")
+    }
+}
+
+fn kind_in_words(kind: Kind) -> &'static str {
+    match kind {
+        Kind::Int | Kind::Float => "a number",
+        Kind::Bool => "a truth value",
+        Kind::Time => "a date",
+        Kind::Str => "text",
+        Kind::Comment => "a comment",
+    }
+}
+
+/// Names paths, but not hundreds of them.
+fn moved(paths: &[String]) -> String {
+    match paths {
+        [] => "parts of it stand in another order, or are missing".to_owned(),
+        [only] => format!("{only} was changed or moved"),
+        paths => {
+            let shown: Vec<&str> = paths.iter().take(5).map(String::as_str).collect();
+            let more = paths.len() - shown.len();
+            let rest = if more == 0 { String::new() } else { format!(" and {more} more") };
+            format!("{}{rest} were changed or moved", shown.join(", "))
+        }
     }
 }
 

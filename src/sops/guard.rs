@@ -1,25 +1,15 @@
 use super::cipher::is_token;
 use super::error::{ClearSecret, SopsError};
-use super::path::Path;
+use super::known_secrets::IsSecret;
 use super::rule::Rule;
 use super::value::Content;
 use super::walk::walk;
 use crate::yaml::{Indent, LineIndex, parse};
 
-/// Says of a path whether a secret stands there.
-pub type IsSecret = fn(&Path) -> bool;
-
-/// Returns whether a registry's secret stands at a path: `password`, `identityToken`, `auth` as a value, or the `key` of
-/// a `clientIdentity`.
-pub fn is_registry_secret(path: &Path) -> bool {
-    let keys: Vec<&str> = path.keys().collect();
-    matches!(keys.as_slice(), [.., "password" | "identityToken" | "auth"] | [.., "clientIdentity", "key"])
-}
-
 /// Checks that an encrypted text leaves no secret in clear text: the last line of defence against a rule with a gap.
 ///
 /// Fails with every value that is neither sealed nor empty and for which `is_secret` holds.
-pub fn guard(text: &str, is_secret: &dyn Fn(&Path) -> bool) -> Result<(), SopsError> {
+pub fn guard(text: &str, is_secret: IsSecret) -> Result<(), SopsError> {
     let stream = parse(text)?;
     let walk = walk(text, &stream, &Rule::default(), Indent::default());
     let index = LineIndex::new(text);
@@ -29,7 +19,8 @@ pub fn guard(text: &str, is_secret: &dyn Fn(&Path) -> bool) -> Result<(), SopsEr
             Ok(Content::Value(value)) => !value.is_blank() && !is_token(value.text()),
             Err(_) => true,
         };
-        clear && is_secret(&leaf.path)
+        let root = stream.documents.get(leaf.document).map(|document| &document.root);
+        clear && root.is_some_and(|root| is_secret(root, &leaf.path))
     });
     let clear: Vec<ClearSecret> = clear
         .map(|leaf| ClearSecret { path: leaf.path.clone(), position: index.position(leaf.node.span.start) })
@@ -40,6 +31,7 @@ pub fn guard(text: &str, is_secret: &dyn Fn(&Path) -> bool) -> Result<(), SopsEr
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::sops::is_secret;
 
     #[test]
     fn names_every_clear_secret() {
@@ -55,7 +47,7 @@ config:
         auth: dXNlcg==
         key: fine
 ";
-        let error = guard(text, &is_registry_secret).unwrap_err();
+        let error = guard(text, is_secret).unwrap_err();
         assert_eq!(
             error.to_string(),
             "[\"config\"][\"a\"][\"auth\"][\"password\"] (line 5), \
@@ -63,6 +55,6 @@ config:
              [\"config\"][\"b\"][\"auth\"] (line 9) would be left in clear text"
         );
         assert!(!error.to_string().contains("hunter2"));
-        assert!(guard("password: ENC[AES256_GCM,data:x,iv:x,tag:x,type:str]\n", &is_registry_secret).is_ok());
+        assert!(guard("password: ENC[AES256_GCM,data:x,iv:x,tag:x,type:str]\n", is_secret).is_ok());
     }
 }

@@ -7,15 +7,15 @@ use age::armor::ArmoredReader;
 use age::secrecy::{ExposeSecret, SecretString};
 use zeroize::{Zeroize, Zeroizing};
 
-use super::bech32;
+use super::post_quantum;
 use crate::secret::Secret;
 
 /// Work that a passphrase may cost at most, as a power of two: what age itself takes about 16 s for.
 const MAX_WORK_FACTOR: u8 = 22;
 
-/// Talks to whoever can unlock a key.
+/// Asks the user to unlock a key.
 pub trait Ask: Send + Sync {
-    /// Asks for a passphrase; [`None`] says that nobody can be asked.
+    /// Asks for a passphrase; [`None`] says that no user can be asked.
     fn passphrase(&self, what: &str) -> Option<Secret<String>>;
 
     /// Shows what a plugin wants to say, such as that a hardware key waits for a touch.
@@ -62,7 +62,7 @@ impl Identities {
 
     /// Adds the identities in a text: one a line, `#` for comments, or a whole file that a passphrase protects.
     ///
-    /// A line that is none is remembered for the message if no key fits; the others count all the same.
+    /// A line that is none is remembered for the message if no key fits; the others count anyway.
     pub fn add(&mut self, text: &str, location: &str) {
         self.locations.push(location.to_owned());
         if text.starts_with("-----BEGIN AGE ENCRYPTED FILE-----") || text.starts_with("age-encryption.org/v1")
@@ -129,9 +129,12 @@ impl Identities {
 
     fn parse(&self, line: &str) -> Result<Key, String> {
         let upper = Zeroizing::new(line.to_ascii_uppercase());
-        if upper.starts_with("AGE-SECRET-KEY-PQ-1") {
-            let plugin = bech32::with_prefix(line, "age-secret-key-pq-", "age-plugin-pq-");
-            return self.plugin(&plugin.ok_or("the post-quantum identity is damaged")?);
+        if upper.starts_with(post_quantum::IDENTITY) {
+            let identity = post_quantum::Identity::from_str(&upper).map_err(str::to_owned)?;
+            return Ok(Key {
+                name: identity.recipient().to_string(),
+                kind: Kind::Native(Box::new(identity)),
+            });
         }
         if upper.starts_with("AGE-PLUGIN-") {
             return self.plugin(line);
@@ -143,7 +146,7 @@ impl Identities {
                 kind: Kind::Native(Box::new(identity)),
             });
         }
-        Err("no identity that talmirror knows".to_owned())
+        Err("not an identity that talmirror knows".to_owned())
     }
 
     fn plugin(&self, text: &str) -> Result<Key, String> {
@@ -199,7 +202,7 @@ impl Identities {
         inner
     }
 
-    /// Returns which keys are behind a passphrase that nobody can be asked for.
+    /// Returns which keys are behind a passphrase that no user can be asked for.
     pub(super) fn locked(&self) -> Vec<String> {
         let locked = self.keys.iter().filter(|key| matches!(key.kind, Kind::Ssh { .. } | Kind::File { .. }));
         if self.ask.is_some() { Vec::new() } else { locked.map(|key| key.name.clone()).collect() }
@@ -285,7 +288,7 @@ mod tests {
         let mut identities = Identities::default();
         identities.add(&format!("# c\n\nAGE-SECRET-KEY-PQ-1QQ\nAGE-PLUGIN-X\nhunter2\n{KEYS}"), "keys.txt");
         assert_eq!(identities.names(), [RECIPIENT]);
-        assert_eq!(identities.problems()[2], "keys.txt, line 5: no identity that talmirror knows");
+        assert_eq!(identities.problems()[2], "keys.txt, line 5: not an identity that talmirror knows");
         assert_eq!(identities.unwrap(&blob(), RECIPIENT).unwrap().as_slice(), [5; 32]);
         assert!(!format!("{identities:?}").contains("SECRET"));
     }

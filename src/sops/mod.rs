@@ -17,54 +17,63 @@
 //! # What a MAC does not say
 //!
 //! It covers values, not keys, types or comments: who can write the file can rename a clear key, such as a mirror's host,
-//! and sops will not notice. With `mac_only_encrypted`, clear values are not covered either.
+//! and sops will not notice. With `mac_only_encrypted`, clear values are not covered either. A file that talmirror made of
+//! an inventory therefore holds a sealed value of its own ([`STRUCTURE`]), which is compared when the file is opened.
 //!
 //! # Pure and not
 //!
-//! Time and randomness are arguments. Files, variables and commands are touched by `identity_source.rs`,
-//! `config_source.rs` alone; age takes randomness of its own when it wraps a key, and starts plugins.
+//! Time and randomness are arguments. Files, variables and commands are touched by `key_locations.rs`,
+//! `config_lookup.rs` alone; age takes randomness of its own when it wraps a key, and starts plugins.
 
-mod bech32;
+mod binding;
 mod block;
 mod cipher;
 mod config;
-mod config_source;
+mod config_lookup;
 mod draft;
 mod encrypt;
 mod encrypted;
 mod error;
 mod guard;
 mod identity;
-mod identity_source;
+mod key_locations;
+mod keygen;
+mod known_secrets;
 mod mac;
 mod metadata;
 mod opened;
 mod path;
 mod pattern;
 mod plain;
+mod post_quantum;
 mod recipient;
 mod rekey;
 mod rule;
 mod shamir;
 mod stash;
+mod structure;
 #[cfg(test)]
 mod tests;
 mod value;
 mod walk;
+mod x_wing;
 
 pub use config::{Config, ConfigError, CreationRule, Warning};
-pub use encrypt::{Settings, VERSION, encrypt};
+pub use encrypt::{Bound, Rewritten, Settings, VERSION, encrypt, rewritten};
 pub use encrypted::{Encrypted, is_encrypted, looks_encrypted, sealed_values};
 pub use error::{ClearSecret, NoKey, Refusal, SopsError, ValueError};
-pub use guard::{IsSecret, guard, is_registry_secret};
+pub use guard::guard;
 pub use identity::{Ask, Identities};
-pub use identity_source::Surroundings;
+pub use key_locations::Surroundings;
+pub use keygen::{KeyKind, NewKey, new_key_pair};
+pub use known_secrets::{IsSecret, SECRET_RULE, is_machine_secret, is_registry_secret, is_secret};
 pub use mac::MacScope;
 pub use metadata::MetadataError;
-pub use opened::Opened;
+pub use opened::{Fault, Opened};
 pub use path::{Path, PathError, Step};
 pub use pattern::{Pattern, PatternError};
-pub use recipient::{Recipient, RecipientError};
+pub use recipient::{Recipient, RecipientError, shortened};
 pub use rekey::{KeyChange, Rekeyed};
 pub use rule::{Rule, RuleError};
+pub use structure::STRUCTURE;
 pub use value::{Kind, Value};

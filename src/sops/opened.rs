@@ -4,23 +4,27 @@ use std::ops::Range;
 use jiff::Timestamp;
 use zeroize::Zeroize;
 
+use super::binding::bound;
 use super::block::{Addition, Block};
 use super::cipher::{Cipher, CipherError, DataKey, is_token};
 use super::draft::{Draft, Reader};
 use super::encrypted::Encrypted;
 use super::error::{Refusal, SopsError};
+use super::identity::Identities;
+use super::known_secrets::is_secret;
 use super::mac::{Mac, MacScope};
 use super::metadata::format_time;
 use super::path::{Path, Step};
 use super::plain::Plain;
 use super::stash::Stash;
+use super::structure::Structure;
 use super::value::{Content, Kind, Value};
 use super::walk::{Leaf, Walk, column, walk};
 use crate::secret::Random;
 use crate::secret::Secret;
-use crate::yaml::{Edit, Value as Yaml, apply, block_end, emit};
+use crate::yaml::{Edit, Position, Value as Yaml, apply, block_end, emit};
 
-/// A file that a key opened and whose MAC fits.
+/// A file that a key opened.
 pub struct Opened<'a> {
     pub(super) file: &'a Encrypted,
     pub(super) key: DataKey,
@@ -29,6 +33,30 @@ pub struct Opened<'a> {
     contents: Vec<Content>,
     /// What each comment says, where it was sealed.
     remarks: Vec<Option<Value>>,
+    /// What does not fit although every value opens.
+    fault: Option<Fault>,
+}
+
+/// What of a file was changed after it was sealed, although every sealed value opens in its place.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Fault {
+    /// The MAC is missing.
+    NoMac,
+    /// The MAC is another: a value was changed, added or taken away.
+    MacMismatch,
+    /// Clear parts stand where they did not, by their paths; none where only the order changed.
+    Moved(Vec<String>),
+}
+
+impl Fault {
+    /// Returns the error for a use that needs the file as it was sealed.
+    pub fn into_error(self) -> SopsError {
+        match self {
+            Self::NoMac => SopsError::NoMac,
+            Self::MacMismatch => SopsError::MacMismatch,
+            Self::Moved(paths) => SopsError::Moved(paths),
+        }
+    }
 }
 
 impl std::fmt::Debug for Opened<'_> {
@@ -37,9 +65,37 @@ impl std::fmt::Debug for Opened<'_> {
     }
 }
 
+impl Encrypted {
+    /// Opens the file with the first key that fits, decrypts every value and checks the MAC.
+    ///
+    /// Fails if no key fits, if a value was tampered with, if the MAC is missing or another, and if clear parts are not
+    /// where they were when the file was sealed.
+    pub fn open(&self, identities: &Identities) -> Result<Opened<'_>, SopsError> {
+        self.open_with(self.data_key(identities)?)
+    }
+
+    /// Opens the file even where it was changed after it was sealed; [`Opened::fault`] says what does not fit.
+    ///
+    /// Fails if no key fits, and if a sealed value does not open in its place.
+    pub fn open_changed(&self, identities: &Identities) -> Result<Opened<'_>, SopsError> {
+        let key = self.data_key(identities)?;
+        let cipher = Cipher::new(&key);
+        Opened::new(self, key, &cipher)
+    }
+
+    pub(super) fn open_with(&self, key: DataKey) -> Result<Opened<'_>, SopsError> {
+        let cipher = Cipher::new(&key);
+        let mut opened = Opened::new(self, key, &cipher)?;
+        match opened.fault.take() {
+            Some(fault) => Err(fault.into_error()),
+            None => Ok(opened),
+        }
+    }
+}
+
 impl<'a> Opened<'a> {
     /// Decrypts every value and compares the MAC.
-    pub(super) fn new(file: &'a Encrypted, key: DataKey, cipher: &Cipher) -> Result<Self, SopsError> {
+    fn new(file: &'a Encrypted, key: DataKey, cipher: &Cipher) -> Result<Self, SopsError> {
         let metadata = file.metadata();
         let walk = walk(file.text(), file.stream(), &metadata.rule, file.indent());
         let mut mac = Mac::new(metadata.scope);
@@ -62,14 +118,19 @@ impl<'a> Opened<'a> {
             }
             contents.push(content);
         }
-        if metadata.mac.is_empty() {
-            return Err(SopsError::NoMac);
-        }
-        let expected =
-            cipher.open(&metadata.mac, &metadata.last_modified).map_err(|_| SopsError::MacMismatch)?;
-        if expected != mac.finish() {
-            return Err(SopsError::MacMismatch);
-        }
+        let fits =
+            cipher.open(&metadata.mac, &metadata.last_modified).is_ok_and(|wanted| wanted == mac.finish());
+        let moved = || {
+            let held = super::structure::held(&walk, &contents)?;
+            Structure::of(&walk, &contents).differences(held)
+        };
+        let fault = if metadata.mac.is_empty() {
+            Some(Fault::NoMac)
+        } else if fits {
+            moved().map(Fault::Moved)
+        } else {
+            Some(Fault::MacMismatch)
+        };
         // A comment that does not open was never sealed, says sops, and so leaves it as it is.
         let open = |text: &str, path: &Path| {
             cipher.open(text, &path.aad()).ok().filter(|value| value.kind() == Kind::Comment)
@@ -83,7 +144,19 @@ impl<'a> Opened<'a> {
                 if is_token(text) { paths.into_iter().find_map(|path| open(text, path)) } else { None }
             })
             .collect();
-        Ok(Self { file, key, walk, contents, remarks })
+        Ok(Self { file, key, walk, contents, remarks, fault })
+    }
+
+    /// Returns what was changed after the file was sealed.
+    pub fn fault(&self) -> Option<&Fault> {
+        self.fault.as_ref()
+    }
+
+    /// Returns where sealed comments stand that do not open: they were changed or moved, and stay as they are.
+    pub fn damaged_comments(&self) -> Vec<Position> {
+        let remarks = self.walk.remarks.iter().zip(&self.remarks);
+        let damaged = remarks.filter(|(remark, value)| is_token(&remark.comment.text) && value.is_none());
+        damaged.map(|(remark, _)| self.file.position(remark.comment.span.start)).collect()
     }
 
     /// Returns the whole text decrypted: every `sops:` gone, sealed comments as comments, all else as it was.
@@ -195,18 +268,43 @@ impl<'a> Opened<'a> {
     ) -> Result<Option<String>, SopsError> {
         let metadata = self.file.metadata();
         let reader = Reader::of(&metadata.version);
-        let (old, new) = (Plain::parse(self.plaintext())?, Plain::parse(Secret::from(plaintext))?);
-        let new = Draft::new(&new, &metadata.rule, self.file.indent(), reader)?;
+        let (old, mut plain) = (Plain::parse(self.plaintext())?, Plain::parse(Secret::from(plaintext))?);
+        if super::structure::held(&self.walk, &self.contents).is_some()
+            && let Some(text) = bound(&plain, &metadata.rule, self.file.indent(), reader, random)?
+        {
+            plain = Plain::parse(text)?;
+        }
+        let new = Draft::new(&plain, &metadata.rule, self.file.indent(), reader)?;
+        new.refuse_rewritten(is_secret)?;
         // What the file holds now may be what no new text may hold: then it has changed.
         if Draft::new(&old, &metadata.rule, self.file.indent(), reader).is_ok_and(|old| old.same(&new)) {
             return Ok(None);
         }
         if new.documents() > self.file.stream().documents.len().max(1)
             && metadata.scope == MacScope::Encrypted
+            && !new.is_all_selected()
         {
             return Err(Refusal::LooseDocuments.whole());
         }
         self.write(&new, &self.key, self.stash(), now, random, None).map(Some)
+    }
+
+    /// Returns the text sealed again as it is now, with a MAC that fits and the value that says what stands where.
+    ///
+    /// Every sealed value keeps its ciphertext: one that does not open in its place has ended [`Encrypted::open_changed`].
+    ///
+    /// Fails if the text holds what SOPS cannot keep.
+    pub fn seal(&self, now: Timestamp, random: &mut Random<'_>) -> Result<String, SopsError> {
+        let metadata = self.file.metadata();
+        let reader = Reader::of(&metadata.version);
+        let mut plain = Plain::parse(self.plaintext())?;
+        if super::structure::held(&self.walk, &self.contents).is_some()
+            && let Some(text) = bound(&plain, &metadata.rule, self.file.indent(), reader, random)?
+        {
+            plain = Plain::parse(text)?;
+        }
+        let draft = Draft::new(&plain, &metadata.rule, self.file.indent(), reader)?;
+        self.write(&draft, &self.key, self.stash(), now, random, None)
     }
 
     /// Returns the encrypted text in which one scalar, or a new key of a mapping in block style, has another value.

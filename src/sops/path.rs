@@ -49,9 +49,9 @@ impl fmt::Display for Path {
     }
 }
 
-/// A text that is no path.
+/// A text that is not a path.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("`{0}` is no path of the form [\"key\"][0]")]
+#[error("`{0}` is not a path of the form [\"key\"][0]")]
 pub struct PathError(String);
 
 impl std::str::FromStr for Path {

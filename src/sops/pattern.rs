@@ -103,7 +103,7 @@ impl Translator<'_> {
         Ok(self.out)
     }
 
-    /// Copies what follows a backslash; always `false`: it is no repetition.
+    /// Copies what follows a backslash; always `false`: it is not a repetition.
     fn escape(&mut self, place: Place) -> Result<bool, String> {
         let c = self.rest.next().ok_or("a backslash stands at the end")?;
         let plain = match (c, place) {
@@ -229,7 +229,11 @@ impl Translator<'_> {
                 let fits = [least, if most.is_empty() { least } else { most }]
                     .iter()
                     .all(|bound| bound.parse::<u16>().is_ok_and(|bound| bound <= 1000));
-                return if fits { Ok(()) } else { Err(format!("`{{{body}}}` is no repetition up to 1000")) };
+                return if fits {
+                    Ok(())
+                } else {
+                    Err(format!("`{{{body}}}` is not a repetition up to 1000"))
+                };
             }
             body.push(c);
         }

@@ -5,38 +5,25 @@ use std::str::FromStr;
 use age::armor::{ArmoredWriter, Format};
 
 use super::cipher::DataKey;
+use super::post_quantum;
 
-/// Someone a file is encrypted for: an age, SSH or plugin recipient, or a post-quantum one by way of its plugin.
+/// Someone a file is encrypted for: an age recipient, classic or post-quantum, or one of SSH or of a plugin.
 #[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Recipient(String);
 
 /// Why a recipient cannot be used.
 #[derive(Debug, thiserror::Error)]
+#[expect(missing_docs, reason = "the message of a variant says what its fields are")]
 pub enum RecipientError {
     /// The text is none.
-    #[error("`{recipient}` is no age recipient: {reason}")]
-    Invalid {
-        /// The text.
-        recipient: String,
-        /// Why.
-        reason: String,
-    },
+    #[error("`{}` is not a valid age recipient: {reason}", shortened(.recipient))]
+    Invalid { recipient: String, reason: String },
     /// Its plugin is not installed.
-    #[error("the recipient `{recipient}` needs the program `{program}`, which is not on PATH")]
-    NoPlugin {
-        /// The recipient.
-        recipient: String,
-        /// The program.
-        program: String,
-    },
+    #[error("the recipient `{}` needs the program `{program}`, which is not on PATH", shortened(.recipient))]
+    NoPlugin { recipient: String, program: String },
     /// age failed.
-    #[error("cannot encrypt for `{recipient}`")]
-    Age {
-        /// The recipient.
-        recipient: String,
-        /// Why.
-        source: Box<dyn std::error::Error + Send + Sync>,
-    },
+    #[error("cannot encrypt for `{}`", shortened(.recipient))]
+    Age { recipient: String, source: Box<dyn std::error::Error + Send + Sync> },
 }
 
 impl Recipient {
@@ -75,6 +62,11 @@ impl Recipient {
                 Err(error) => Err(invalid(format!("{error:?}"))),
             };
         }
+        if text.starts_with(post_quantum::RECIPIENT) {
+            let recipient =
+                post_quantum::Recipient::from_str(text).map_err(|reason| invalid(reason.to_owned()))?;
+            return Ok(Box::new(recipient));
+        }
         let native = match age::x25519::Recipient::from_str(text) {
             Ok(recipient) => return Ok(Box::new(recipient)),
             Err(reason) => reason,
@@ -96,6 +88,20 @@ impl Recipient {
         }
     }
 }
+
+/// Returns a recipient as messages show it: a post-quantum one has 1,959 characters.
+pub fn shortened(recipient: &str) -> String {
+    let length = recipient.chars().count();
+    if length <= LONGEST_SHOWN {
+        return recipient.to_owned();
+    }
+    let head: String = recipient.chars().take(16).collect();
+    let tail: String = recipient.chars().skip(length - 6).collect();
+    format!("{head}…{tail}")
+}
+
+/// Characters of the longest recipient that is shown whole; an SSH key of RSA is cut, one of ed25519 is not.
+const LONGEST_SHOWN: usize = 140;
 
 impl FromStr for Recipient {
     type Err = RecipientError;
@@ -135,7 +141,10 @@ mod tests {
         let bad = ok.replace("age1g", "age1h").parse::<Recipient>().unwrap_err();
         assert_eq!(
             bad.to_string(),
-            format!("`{}` is no age recipient: invalid Bech32 encoding", ok.replace("age1g", "age1h"))
+            format!(
+                "`{}` is not a valid age recipient: invalid Bech32 encoding",
+                ok.replace("age1g", "age1h")
+            )
         );
         assert!("".parse::<Recipient>().is_err());
         assert!("ssh-ed25519 AAAA".parse::<Recipient>().is_err());
@@ -143,8 +152,11 @@ mod tests {
 
     #[test]
     fn a_missing_plugin_is_named_when_used() {
-        // A valid recipient of a plugin that nobody has.
-        let recipient = Recipient(super::super::bech32::encode("age1talmirrortest", &[1, 2, 3]));
+        // A valid recipient of a plugin that does not exist.
+        let recipient = Recipient(age_core::primitives::bech32_encode(
+            bech32::Hrp::parse("age1talmirrortest").unwrap(),
+            &[1, 2, 3],
+        ));
         assert!(recipient.as_str().parse::<Recipient>().is_ok());
         let error = recipient.wrap(&DataKey::new([0; 32])).unwrap_err();
         assert!(

@@ -28,7 +28,7 @@ pub enum KeyChange {
         /// Who was added.
         added: Vec<String>,
     },
-    /// Someone who knew it must not read on, so there is a new one, and every value was sealed anew.
+    /// Someone who knew it must not read on, so there is a new one, and every value was sealed again.
     Rotated {
         /// Who was added.
         added: Vec<String>,
@@ -70,7 +70,7 @@ impl Opened<'_> {
         Ok(Some(Rekeyed { text, change: KeyChange::Wrapped { added } }))
     }
 
-    /// Returns the file under a new data key for the same recipients, every value sealed anew.
+    /// Returns the file under a new data key for the same recipients, every value sealed again.
     ///
     /// Fails as [`Opened::rekey`] does when someone is removed.
     pub fn rotate(&self, now: Timestamp, random: &mut Random<'_>) -> Result<String, SopsError> {

@@ -17,7 +17,7 @@ impl Stash {
         self.tokens.entry((aad, value)).or_default().push_back(token);
     }
 
-    /// Keeps only the knowledge of what was there: every value is sealed anew, for a new data key.
+    /// Keeps only the knowledge of what was there: every value is sealed again, for a new data key.
     pub(super) fn fresh(self) -> Self {
         Self { fresh: true, ..self }
     }

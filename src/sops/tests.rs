@@ -8,8 +8,10 @@ use serde_json::{Value as Json, json};
 use super::*;
 use crate::yaml::{self, Indent, emit, emit_stream};
 
+mod changed;
 /// What real SOPS makes of our files, and we of its: `SOPS_ORACLES=sops-3.9.4:sops-3.13.3 cargo test -- --ignored`.
 mod oracle;
+mod post_quantum;
 mod random;
 mod refuse;
 mod rewrite;

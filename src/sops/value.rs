@@ -145,7 +145,7 @@ pub(super) enum Content {
     Value(Value),
 }
 
-/// Why a scalar is none that SOPS can hold.
+/// Why a scalar is not one that SOPS can hold.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Unfit {
     /// A number above 2^63 - 1: sops says `unknown type: uint64`.

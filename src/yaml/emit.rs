@@ -1,7 +1,7 @@
 use serde_json::Value;
 
-use super::node::Style;
 use super::resolve::{Resolved, resolve};
+use super::scalar::Style;
 
 /// Spaces a level, 2 to 9.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

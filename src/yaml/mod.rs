@@ -10,10 +10,12 @@ mod node;
 mod parse;
 mod position;
 mod resolve;
+mod scalar;
 
 pub use edit::{Edit, apply, block_end, line_start};
 pub use emit::{Indent, emit, emit_stream, scalar};
-pub use node::{Comment, Document, Entry, Node, Scalar, Stream, Style, Value};
+pub use node::{Comment, Document, Entry, Node, Stream, Value};
 pub use parse::{ParseError, parse, parse_one};
 pub use position::{LineIndex, Position};
 pub use resolve::{Resolved, format_float, resolve};
+pub use scalar::{Scalar, Style};

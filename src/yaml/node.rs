@@ -3,6 +3,7 @@ use std::ops::Range;
 use serde_json::{Map, Number};
 
 use super::resolve::{Resolved, resolve};
+use super::scalar::Scalar;
 
 /// A YAML text, parsed: its documents in order.
 #[derive(Clone, Debug, Default)]
@@ -78,30 +79,6 @@ pub struct Entry {
     pub key_is_string: bool,
     /// The value.
     pub value: Node,
-}
-
-/// The text of a scalar and how it was written.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Scalar {
-    /// The text after escapes and folding.
-    pub text: String,
-    /// How it was written.
-    pub style: Style,
-}
-
-/// How a scalar is written.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Style {
-    /// Without quotes; the only style whose type is found by its text.
-    Plain,
-    /// In `'…'`.
-    SingleQuoted,
-    /// In `"…"`.
-    DoubleQuoted,
-    /// As `|`.
-    Literal,
-    /// As `>`.
-    Folded,
 }
 
 impl Node {

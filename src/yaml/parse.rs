@@ -4,8 +4,9 @@ use std::ops::Range;
 
 use granit_parser::{Event, Options, Parser, ScalarStyle, Span, StrInput, StructureStyle, Tag};
 
-use super::node::{Comment, Document, Entry, Node, Scalar, Stream, Style, Value};
+use super::node::{Comment, Document, Entry, Node, Stream, Value};
 use super::position::{LineIndex, Position};
+use super::scalar::{Scalar, Style};
 
 /// Nodes a text may come to, aliases expanded; far above any machine config, far below an alias bomb.
 const MAX_NODES: usize = 2_000_000;

@@ -1,4 +1,4 @@
-use super::node::Style;
+use super::scalar::Style;
 
 /// The type and value of a scalar.
 #[derive(Clone, Debug, PartialEq)]

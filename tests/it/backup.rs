@@ -252,7 +252,7 @@ fn one_node_or_file_harms_no_other() {
     --- stderr
     warning: n2: cannot use `backups/n2.yaml`
       caused by: the MAC does not fit: something in the file was changed after it was encrypted
-    help: compare with the last version in your history; `sops --ignore-mac` shows what is there now
+    help: compare with the last version in your history; if every change is yours, `talmirror seal FILE` seals it again
     2 nodes: 1 created, 1 failed
     --- exit 4
     ");

@@ -163,7 +163,7 @@ nodes: {n1: {address: 10.0.0.1}, n2: {address: 10.0.0.2, version: v1.13.4}}
     insta::assert_snapshot!(place.run("explain Not/An/Image").ends(2), @r"
     --- stderr
     error: `Not/An/Image` is not a valid image reference
-      caused by: `Not/An/Image` is no repository name: lower case letters and digits, parted by `.`, `_`, `__`, `-` or `/`
+      caused by: `Not/An/Image` is not a valid repository name: lower case letters and digits, parted by `.`, `_`, `__`, `-` or `/`
     --- exit 2
     ");
     let all = place.run("explain --node n1 -o json").ok();

@@ -6,7 +6,7 @@ use super::load::load;
 use super::serve::http;
 use super::{Format, runtime};
 use crate::cache::observe::Metrics;
-use crate::cache::service::World;
+use crate::cache::service::Snapshot;
 use crate::cache::upstream::Checked;
 use crate::image::RegistryHost;
 use crate::ui::error::CliError;
@@ -70,10 +70,10 @@ pub(super) fn run(ui: &mut Ui, args: &CheckArgs) -> Result<Exit, CliError> {
         ui.problem(problem);
     }
     let runtime = runtime()?;
-    let world = World::new(loaded.config, None, &http()?, &std::sync::Arc::new(Metrics::new()))
+    let snapshot = Snapshot::new(loaded.config, None, &http()?, &std::sync::Arc::new(Metrics::new()))
         .map_err(|error| CliError::from_error(exit::INVALID, error))?;
     let rows: Vec<Row> = runtime.block_on(async {
-        let checks = world.upstreams().map(async |(registry, upstream)| {
+        let checks = snapshot.upstreams().map(async |(registry, upstream)| {
             let checked = upstream.check().await.into_iter();
             checked.map(|checked| Row { registry: registry.clone(), checked }).collect::<Vec<_>>()
         });

@@ -12,9 +12,9 @@ use super::control::Control;
 use super::load::{Loaded, load, root};
 use crate::cache::auth::{Anonymous, AuthGate, UsersError, Verifier};
 use crate::cache::config::{Authenticate, Config, LogFormat, Overlay};
-use crate::cache::flight::{Flights, Rules};
+use crate::cache::download::{Downloads, Policy};
 use crate::cache::observe::{AdminEndpoint, Health, Metrics, log_json, log_text};
-use crate::cache::service::{Service, World};
+use crate::cache::service::{Service, Snapshot};
 use crate::cache::service_manager::{notify_ready, notify_reloading, notify_stopping};
 use crate::cache::store::{FsConfig, FsStore, Origin, Pins, Store};
 use crate::file::Stamp;
@@ -102,7 +102,7 @@ fn doubts(config: &Config, said: &[Problem]) -> Vec<(String, String)> {
         !said.iter().any(|problem| problem.code == code && problem.message.contains(about))
     };
     let mut out = Vec::new();
-    for host in config.unreadable().filter(|host| new(Code::NobodyMayRead, host.as_str())) {
+    for host in config.unreadable().filter(|host| new(Code::NoClientMayRead, host.as_str())) {
         out.push((
             format!("nobody may read what comes from {host}: it takes credentials, and there are no users"),
             format!("--htpasswd FILE, or --anonymous {host} if it may go to anyone"),
@@ -146,13 +146,13 @@ async fn serve(ui: &mut Ui, args: &ServeArgs, config: Config) -> Result<Exit, Cl
     let folder = root(config.root.as_deref())?;
     let store = Arc::new(open(&folder, &config).await?);
     let (metrics, health) = (Arc::new(Metrics::new()), Arc::new(Health::default()));
-    let rules = Rules { fills: config.limits.fills, ..Rules::default() };
-    let flights = Flights::new(Arc::clone(&store) as Arc<dyn Store>, rules);
+    let policy = Policy { fills: config.limits.fills, ..Policy::default() };
+    let downloads = Downloads::new(Arc::clone(&store) as Arc<dyn Store>, policy);
     let http = http()?;
-    let world = World::new(config.clone(), None, &http, &metrics)
+    let snapshot = Snapshot::new(config.clone(), None, &http, &metrics)
         .map_err(|error| CliError::from_error(exit::INVALID, error))?;
     let service =
-        Service::new(Arc::clone(&store) as Arc<dyn Store>, flights.clone(), Arc::clone(&metrics), world);
+        Service::new(Arc::clone(&store) as Arc<dyn Store>, downloads.clone(), Arc::clone(&metrics), snapshot);
     let verifier = config.htpasswd.clone().map(Verifier::read).transpose()?.map(Arc::new);
     let anonymous = match config.authenticate {
         Authenticate::All => Anonymous::Deny,
@@ -186,7 +186,7 @@ async fn serve(ui: &mut Ui, args: &ServeArgs, config: Config) -> Result<Exit, Cl
         started: config.clone(),
     };
     tasks.spawn(reload.watch());
-    tasks.spawn(numbers(store.clone(), flights, metrics, Arc::clone(&health)));
+    tasks.spawn(numbers(store.clone(), downloads, metrics, Arc::clone(&health)));
     let scheme = if config.tls.is_some() { "https" } else { "http" };
     health.set_ready(true);
     notify_ready();
@@ -352,12 +352,12 @@ impl Reload {
         for what in fixed(&self.started, &loaded.config) {
             tracing::warn!("a change of `{what}` counts from the next start on");
         }
-        let before = self.service.world();
+        let before = self.service.snapshot();
         let pins = pins(&loaded.config);
-        match World::new(loaded.config, Some(&before), &self.http, &self.metrics) {
-            Ok(world) => {
+        match Snapshot::new(loaded.config, Some(&before), &self.http, &self.metrics) {
+            Ok(snapshot) => {
                 self.store.set_pins(pins);
-                self.service.replace(world);
+                self.service.replace(snapshot);
                 tracing::info!("configuration read again");
             }
             Err(error) => tracing::error!(%error, "the configuration stays as it was"),
@@ -385,11 +385,11 @@ fn fixed(started: &Config, now: &Config) -> Vec<&'static str> {
 }
 
 /// Takes the numbers that nobody reports by themselves.
-async fn numbers(store: Arc<FsStore>, flights: Flights, metrics: Arc<Metrics>, health: Arc<Health>) {
+async fn numbers(store: Arc<FsStore>, downloads: Downloads, metrics: Arc<Metrics>, health: Arc<Health>) {
     let mut ticks = tokio::time::interval(LOOK);
     loop {
         ticks.tick().await;
-        metrics.flights(&flights.stats());
+        metrics.flights(&downloads.stats());
         let Ok(usage) = store.usage().await else { continue };
         metrics.usage(&usage);
         if usage.full {

@@ -363,7 +363,7 @@ impl Reader<'_, '_> {
             let span = entry.map_or_else(|| fields.span.clone(), |entry| entry.key_span.clone());
             let message = format!("nobody may read what comes from {host}");
             let path = join("upstreams", host.as_str());
-            let problem = self.decoder.problems.add(Code::NobodyMayRead, &span, path, message);
+            let problem = self.decoder.problems.add(Code::NoClientMayRead, &span, path, message);
             problem.reason = Some("it takes credentials to get it, and there are no users here".to_owned());
             problem.help =
                 Some("write `htpasswd: FILE`, or `anonymous: true` if it may go to anyone".to_owned());

@@ -11,7 +11,7 @@ use prometheus_client::registry::{Registry, Unit};
 
 use super::access_log;
 use super::outcome::{Kind, Outcome, Served};
-use crate::cache::flight::Stats as FlightStats;
+use crate::cache::download::Stats as DownloadStats;
 use crate::cache::store::Usage;
 use crate::http::{End, Exchange, Observer};
 
@@ -389,13 +389,13 @@ impl Metrics {
     }
 
     /// Notes what downloads have come to since the start.
-    pub fn flights(&self, stats: &FlightStats) {
+    pub fn flights(&self, stats: &DownloadStats) {
         self.flights.set(signed(stats.running as u64));
         advance(&self.flights_started, stats.begun);
         advance(&self.flights_failed, stats.failed);
         advance(&self.flights_resumed, stats.resumed);
         advance(&self.followers, stats.followers);
-        advance(&self.unstored, stats.diverted);
+        advance(&self.unstored, stats.passed_through);
     }
 
     /// Notes how full the store is, and what it has removed since the start.
@@ -420,8 +420,8 @@ mod tests {
         metrics.upstream("docker.io", UpstreamResult::TooMany, Duration::from_millis(1500));
         metrics.quota("docker.io", 100, 20);
         metrics.circuit("docker.io", Circuit::Open);
-        metrics.flights(&FlightStats { begun: 2, failed: 1, ..FlightStats::default() });
-        metrics.flights(&FlightStats { begun: 3, failed: 1, ..FlightStats::default() });
+        metrics.flights(&DownloadStats { begun: 2, failed: 1, ..DownloadStats::default() });
+        metrics.flights(&DownloadStats { begun: 3, failed: 1, ..DownloadStats::default() });
         metrics.usage(&Usage { stored: 5, cap: 10, ..Usage::default() });
         let text = metrics.encode();
         for line in [

@@ -39,13 +39,13 @@ pub(super) fn freshness(
         Some(age) if age < ttl && askable => Freshness::FreshAskMeanwhile,
         Some(age) if age < ttl => Freshness::Fresh,
         _ if askable => Freshness::Ask,
-        Some(_) | None if bearable(checked, now, stale) => Freshness::Stale,
+        Some(_) | None if servable_stale(checked, now, stale) => Freshness::Stale,
         Some(_) | None => Freshness::TooOld,
     }
 }
 
 /// Tells whether what was last checked at `checked` may be served for want of anything better.
-pub(super) fn bearable(checked: Timestamp, now: Timestamp, stale: Duration) -> bool {
+pub(super) fn servable_stale(checked: Timestamp, now: Timestamp, stale: Duration) -> bool {
     // A check in the future is of a clock that was set back; nothing can be said about its age.
     Duration::try_from(now.duration_since(checked)).is_ok_and(|age| age <= stale)
         || (now < checked && !stale.is_zero())

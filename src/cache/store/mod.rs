@@ -1,6 +1,6 @@
 //! Where what was fetched is kept: blobs and manifests by their digest, small records by what they are about.
 //!
-//! [`Store`] is what every kind of store does; [`FsStore`] keeps things in one folder of one process:
+//! [`Store`] is what a local store does; [`FsStore`] keeps things in one folder of one process:
 //!
 //! ```text
 //! blobs/<algorithm>/<2 hex>/<hex>       the bytes
@@ -11,24 +11,20 @@
 //! lock, .tmp/
 //! ```
 //!
+//! A [`Tier`] is a second place behind it that several caches share.
+//!
 //! No name of a file comes from a client: it is the hexadecimal form of a digest, or of the SHA-256 of a typed key.
 
-mod blob_file;
-mod folder_file;
-mod fs_store;
-mod index;
-mod interface;
-mod journal;
-mod journal_file;
-mod keeper_store;
-mod open_file;
+mod blob;
+mod fs;
+mod local;
 mod record;
-mod room_store;
-mod spool_file;
+mod spool;
+mod tier;
 
-pub use blob_file::{Blob, SharedFile};
-pub use folder_file::Naming;
-pub use fs_store::{Durability, FsConfig, FsStore, Pins};
-pub use interface::{Kind, Listed, Object, Store, Usage};
+pub use blob::{Blob, SharedFile};
+pub use fs::{Durability, FsConfig, FsStore, Naming, Pins};
+pub use local::{Kind, Listed, Object, Store, Usage};
 pub use record::{Document, Origin, RecordKey, RecordKind, ReferrersRecord, TagRecord};
-pub use spool_file::{Room, Spool};
+pub use spool::{Room, Spool};
+pub use tier::{Tier, TierBody};

@@ -1,22 +1,20 @@
-//! Upstream registries: each a chain of endpoints, asked in order as long as they are well.
+//! Upstream registries: each a list of endpoints, asked in order as long as they are well.
 //!
-//! What comes is checked before anybody sees it: a manifest against the digests that were asked for and announced, a
-//! blob's transfer for going on where it broke. What an endpoint says that is not there is asked of the next; only
-//! what none of them has is not there.
+//! What comes is checked before any client gets it: a manifest against the digests that were asked for and announced,
+//! a blob's transfer for resuming where it broke. What one endpoint does not have is asked of the next; only what none
+//! of them has is not there.
 
-mod blob_source;
-mod budget;
-mod chain_client;
-mod circuit;
+mod blob;
+mod circuit_breaker;
+mod endpoints;
 mod error;
-mod judge;
-mod list_client;
-mod recent;
-mod upstream_client;
+mod list;
+mod pull_quota;
+mod registry;
+mod verify;
 
-pub use budget::Budget;
-pub use chain_client::EndpointHealth;
-pub use circuit::{Admission, Circuit, Pause, Sign};
-pub use error::UpstreamError;
-pub use judge::Fetched;
-pub use upstream_client::{Checked, Upstream};
+pub use circuit_breaker::{Admission, CircuitBreaker, PauseReason, Signal};
+pub use endpoints::EndpointHealth;
+pub use pull_quota::PullQuota;
+pub use registry::{Checked, Upstream};
+pub use verify::FetchedManifest;

@@ -100,7 +100,7 @@ fn what_sops_cannot_keep_is_refused() {
     for (plain, want, code) in [
         ("", "the text is empty", 23),
         ("- op: add\n", "the document is a list at line 1, column 1", 23),
-        ("a: 1\n---\n# nothing\n---\nb: 2\n", "the document is no mapping at line 2, column 4", 23),
+        ("a: 1\n---\n# nothing\n---\nb: 2\n", "the document is not a mapping at line 2, column 4", 23),
         ("{a: 1}\n", "the document is written as `{…}`", 23),
         ("sops: 1\n", "the key `sops` is taken by SOPS itself at line 1, column 1", 23),
         ("sops: {mac: x}\n", "the text is encrypted already at line 1, column 1", 203),
@@ -121,8 +121,8 @@ fn what_sops_cannot_keep_is_refused() {
             23,
         ),
         ("a:\n    <<: x\n", "there is a merge key, `<<` at line 2, column 5", 23),
-        ("a:\n    5000: x\n", "the key `5000` is no string at line 2, column 5", 23),
-        ("2024-01-02: x\n", "the key `2024-01-02` is no string at line 1, column 1", 23),
+        ("a:\n    5000: x\n", "the key `5000` is not a string at line 2, column 5", 23),
+        ("2024-01-02: x\n", "the key `2024-01-02` is not a string at line 1, column 1", 23),
         ("a: 9223372036854775808\n", "[\"a\"] is a number above 9223372036854775807 at line 1, column 4", 23),
         ("a: !!binary eA==\n", "[\"a\"] has a tag that SOPS drops at line 1, column 13", 23),
         ("password: !!int 5\n", "[\"password\"] has a tag that SOPS drops at line 1, column 17", 23),
@@ -170,7 +170,7 @@ fn what_sops_cannot_keep_is_refused() {
         ),
         ("a: 1\nb:\n    ? # c\n      <<\n", "there is a merge key, `<<` at line 4, column 7", 23),
         ("a: {<<}\n", "there is a merge key, `<<` at line 1, column 5", 23),
-        ("a: [\n", "the text is no YAML that can be read", 2),
+        ("a: [\n", "the text is not valid YAML", 2),
     ] {
         let error = refuse(plain);
         assert_eq!((error.to_string().as_str(), error.exit_code()), (want, code), "{plain}");
@@ -213,7 +213,7 @@ fn another_style_than_the_files_is_refused() {
 fn a_rule_with_a_gap_is_caught() {
     let plain =
         "config:\n    a:\n        auth:\n            password: x\n            identityToken: hunter2\n";
-    let guarded = Settings { is_secret: Some(is_registry_secret), ..settings("^password$") };
+    let guarded = Settings { is_secret: Some(is_secret), ..settings("^password$") };
     let error = encrypt(plain, &guarded, now(), &mut counter()).unwrap_err();
     assert_eq!(
         error.to_string(),

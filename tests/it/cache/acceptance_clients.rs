@@ -46,7 +46,7 @@ fn image(upstream: &Upstream) -> Image {
 }
 
 #[test]
-fn t10_skopeo() {
+fn skopeo_pulls() {
     if !has("skopeo") {
         return;
     }
@@ -102,7 +102,7 @@ impl Drop for DockerRegistry {
 }
 
 #[test]
-fn t11_caches_behind_caches_before_docker_registry() {
+fn caches_behind_caches_before_docker_registry() {
     if !has("skopeo") || !has("docker-registry") {
         return;
     }
@@ -126,7 +126,7 @@ fn t11_caches_behind_caches_before_docker_registry() {
 }
 
 #[test]
-fn t11_caches_behind_caches() {
+fn caches_behind_caches() {
     let upstream = Upstream::start();
     let image = image(&upstream);
     let inner = Cache::of("docker.io", &upstream.url());
@@ -219,7 +219,7 @@ impl Drop for Containerd {
 }
 
 #[test]
-fn t10_containerd() {
+fn containerd_pulls() {
     let Some(containerd) = Containerd::start() else { return };
     let (upstream, server) = (Upstream::start(), Upstream::start());
     image(&upstream);
@@ -239,7 +239,7 @@ fn t10_containerd() {
 
 /// What the cache refuses, containerd gets from the registry itself; the pull never fails for it.
 #[test]
-fn t10_containerd_falls_back() {
+fn containerd_falls_back() {
     let Some(containerd) = Containerd::start() else { return };
     // What containerd has from one pull it does not fetch for the next: each has an image of its own.
     let ill = |what: &str, act: Option<Act>| {

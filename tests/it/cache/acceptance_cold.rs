@@ -23,7 +23,7 @@ fn all(cache: &Cache, path: &str, clients: usize) -> Vec<Answer> {
 }
 
 #[test]
-fn t01_sixteen_clients_make_one_download() {
+fn sixteen_clients_make_one_download() {
     let upstream = Upstream::start();
     let bytes = noise(8 * MIB, 1);
     let digest = upstream.blob(bytes.clone());
@@ -44,7 +44,7 @@ fn t01_sixteen_clients_make_one_download() {
 }
 
 #[test]
-fn t01_followers_begin_with_what_is_there() {
+fn followers_begin_with_what_is_there() {
     let upstream = Upstream::start();
     let digest = upstream.blob(noise(4 * MIB, 2));
     upstream.always("/blobs/", Act::Stall(MIB));
@@ -60,7 +60,7 @@ fn t01_followers_begin_with_what_is_there() {
 }
 
 #[test]
-fn t02_nobody_has_to_stay() {
+fn no_client_has_to_stay() {
     let upstream = Upstream::start();
     let bytes = noise(8 * MIB, 3);
     let digest = upstream.blob(bytes.clone());
@@ -87,7 +87,7 @@ fn t02_nobody_has_to_stay() {
 }
 
 #[test]
-fn t03_broken_transfers_go_on_where_they_broke() {
+fn broken_transfers_go_on_where_they_broke() {
     let upstream = Upstream::start();
     let bytes = noise(6 * MIB, 5);
     let digest = upstream.blob(bytes.clone());
@@ -114,7 +114,7 @@ fn t03_broken_transfers_go_on_where_they_broke() {
 }
 
 #[test]
-fn t04_wrong_bytes_never_make_a_whole_body() {
+fn wrong_bytes_never_make_a_whole_body() {
     let upstream = Upstream::start();
     let right = noise(MIB, 7);
     let name = digest(&right);
@@ -145,7 +145,7 @@ fn t04_wrong_bytes_never_make_a_whole_body() {
 
 /// A page of apology is no blob, and says nothing against the endpoint that has it.
 #[test]
-fn t04_a_body_of_another_length_does_not_accuse_the_next_endpoint() {
+fn a_body_of_another_length_does_not_accuse_the_next_endpoint() {
     let (liar, honest) = (Upstream::start(), Upstream::start());
     let right = noise(MIB, 70);
     let name = honest.blob(right.clone());
@@ -158,7 +158,7 @@ fn t04_a_body_of_another_length_does_not_accuse_the_next_endpoint() {
 }
 
 #[test]
-fn t05_headers_do_not_wait_for_bodies() {
+fn headers_do_not_wait_for_bodies() {
     let upstream = Upstream::start();
     let digest = upstream.blob(noise(2 * MIB, 8));
     upstream.always("/blobs/", Act::Stall(0));
@@ -170,7 +170,7 @@ fn t05_headers_do_not_wait_for_bodies() {
 }
 
 #[test]
-fn t06_ranges_cold_and_warm() {
+fn ranges_cold_and_warm() {
     let upstream = Upstream::start();
     let bytes = noise(MIB, 9);
     let digest = upstream.blob(bytes.clone());
@@ -203,7 +203,7 @@ fn t06_ranges_cold_and_warm() {
 
 /// containerd 2.1 and later: open ranges that are hung up on after a chunk.
 #[test]
-fn t06_open_ranges_that_are_hung_up_on() {
+fn open_ranges_that_are_hung_up_on() {
     let upstream = Upstream::start();
     let bytes = noise(64 * MIB, 10);
     let digest = upstream.blob(bytes.clone());

@@ -5,7 +5,7 @@ use crate::fake_upstream::{Act, Auth, Bearer, Upstream};
 use crate::run::Place;
 
 #[test]
-fn t09_every_shape_of_every_name() {
+fn every_shape_of_every_name() {
     let registries = ["docker.io", "registry.gitlab.com", "registry.k8s.io", "reg.example.com:5000"];
     let upstreams: Vec<Upstream> = registries.iter().map(|_| Upstream::start()).collect();
     let mut start = Start::new();
@@ -44,7 +44,7 @@ fn t09_every_shape_of_every_name() {
 }
 
 #[test]
-fn t09_what_is_not_configured_is_not_dialled() {
+fn what_is_not_configured_is_not_dialled() {
     let cache = Cache::of("docker.io", "http://127.0.0.1:9");
     for path in [
         "/v2/a/manifests/1?ns=evil.example",
@@ -142,7 +142,7 @@ fn base64(text: &str) -> String {
 }
 
 #[test]
-fn t15_private_content_is_for_users() {
+fn private_content_is_for_users() {
     let private = Private::new();
     let image = private.upstream.image("a", "1", &[b"secret layer".to_vec()]);
     private.upstream.always("/v2/b/blobs/", Act::error(404, "BLOB_UNKNOWN"));
@@ -235,7 +235,7 @@ fn what_is_doubtful_about_flags_is_said() {
 }
 
 #[test]
-fn t15_tokens_stay_at_the_registry() {
+fn tokens_stay_at_the_registry() {
     let (upstream, elsewhere) = (Upstream::start(), Upstream::start());
     upstream.auth(Auth::Bearer(Bearer::default()));
     let digest = elsewhere.blob("far away");
@@ -250,7 +250,7 @@ fn t15_tokens_stay_at_the_registry() {
 }
 
 #[test]
-fn t16_redirects_into_private_networks() {
+fn redirects_into_private_networks() {
     let elsewhere = Upstream::start();
     let digest = elsewhere.blob("not for you");
     for target in [

@@ -12,7 +12,7 @@ use crate::run::Place;
 const MIB: usize = 1 << 20;
 
 #[test]
-fn t18_clients_that_never_finish_their_request() {
+fn clients_that_never_finish_their_request() {
     // Sockets of both ends are this machine's.
     let files = rustix::process::getrlimit(rustix::process::Resource::Nofile);
     let more = rustix::process::Rlimit { current: files.maximum, maximum: files.maximum };
@@ -41,7 +41,7 @@ fn t18_clients_that_never_finish_their_request() {
 }
 
 #[test]
-fn t19_another_configuration_cuts_no_transfer() {
+fn another_configuration_cuts_no_transfer() {
     let (upstream, other, place) = (Upstream::start(), Upstream::start(), Place::new());
     let bytes = noise(8 * MIB, 2);
     let digest = upstream.blob(bytes.clone());

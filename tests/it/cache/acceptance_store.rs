@@ -28,7 +28,7 @@ fn disk_use(dir: &Path) -> u64 {
 ///
 /// `TALMIRROR_KILLS` is how often; 200 where somebody wants to be sure.
 #[test]
-fn t12_killed_at_any_moment() {
+fn killed_at_any_moment() {
     let kills: u64 = std::env::var("TALMIRROR_KILLS").ok().and_then(|kills| kills.parse().ok()).unwrap_or(12);
     let upstream = Upstream::start();
     let blobs: Vec<(String, Vec<u8>)> = (0..6)
@@ -83,7 +83,7 @@ fn fetch(address: std::net::SocketAddr, path: &str) -> std::io::Result<()> {
 
 /// A disk of 64 MiB, and a blob of 96: the pull goes well, and what fits is kept before and after.
 #[test]
-fn t13_a_disk_that_is_too_small() {
+fn a_disk_that_is_too_small() {
     let dir = tempfile::tempdir().unwrap();
     let root = dir.path().join("disk");
     std::fs::create_dir(&root).unwrap();
@@ -116,7 +116,7 @@ fn t13_a_disk_that_is_too_small() {
 
 /// A cap, and more than fits: what is taken up never passes it, and what many want stays.
 #[test]
-fn t14_the_cap_holds() {
+fn the_cap_holds() {
     let upstream = Upstream::start();
     let blobs: Vec<(String, Vec<u8>)> = (0..40)
         .map(|seed: u64| noise((256 << 10) + 20_000 * usize::try_from(seed).unwrap(), seed))

@@ -18,7 +18,7 @@ fn hub(upstream: &Upstream, ttl: &str) -> Cache {
 }
 
 #[test]
-fn t07_a_head_says_all_and_keeps_the_manifest() {
+fn a_head_says_all_and_keeps_the_manifest() {
     let upstream = Upstream::start();
     let image = upstream.image("library/x", "1", &[b"layer".to_vec()]);
     let other = upstream.image("library/x", "arm", &[b"other".to_vec()]);
@@ -42,7 +42,7 @@ fn t07_a_head_says_all_and_keeps_the_manifest() {
 }
 
 #[test]
-fn t07_one_request_for_32_clients() {
+fn one_request_for_32_clients() {
     let upstream = Upstream::start();
     upstream.image("library/x", "1", &[b"layer".to_vec()]);
     upstream.always("/manifests/", Act::Delay(Duration::from_millis(300)));
@@ -103,7 +103,7 @@ fn ills() -> Vec<(&'static str, Act)> {
 }
 
 #[test]
-fn t08_what_was_known_is_served_when_upstream_is_ill() {
+fn what_was_known_is_served_when_upstream_is_ill() {
     for (what, ill) in ills() {
         let upstream = Upstream::start();
         let image = upstream.image("library/x", "1", &[b"layer".to_vec()]);
@@ -129,7 +129,7 @@ fn t08_what_was_known_is_served_when_upstream_is_ill() {
 }
 
 #[test]
-fn t08_what_nobody_knows_is_503() {
+fn what_is_not_known_is_503() {
     for (what, ill) in ills().into_iter().filter(|(what, _)| *what != "hangs") {
         let upstream = Upstream::start();
         upstream.always("/", ill);
@@ -156,7 +156,7 @@ fn blob_of(hex: &str) -> String {
 }
 
 #[test]
-fn t17_referrers() {
+fn referrers() {
     let upstream = Upstream::start();
     let image = upstream.image("library/x", "1", &[b"layer".to_vec()]);
     let referrer = upstream.referrer("library/x", &image.digest, "application/vnd.sig");
@@ -197,7 +197,7 @@ fn t17_referrers() {
 
 /// registry.k8s.io: by its tag a manifest is there, by its digest another region has never heard of it.
 #[test]
-fn t17_an_upstream_that_contradicts_itself() {
+fn an_upstream_that_contradicts_itself() {
     let upstream = Upstream::start();
     let image = upstream.image("library/x", "1", &[b"layer".to_vec()]);
     let cache = hub(&upstream, "0s");

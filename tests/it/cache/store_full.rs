@@ -8,7 +8,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use futures_util::future::BoxFuture;
 use futures_util::{StreamExt as _, stream};
-use talmirror::cache::flight::{Flights, Opened, Rules, Source, SourceError};
+use talmirror::cache::download::{Downloads, FetchError, Opened, Policy, Source};
 use talmirror::cache::store::{FsConfig, FsStore, Store};
 use talmirror::http::{Body, Piece};
 use talmirror::image::{Algorithm, Digest};
@@ -40,7 +40,7 @@ impl Endless {
 }
 
 impl Source for Endless {
-    fn open(&self, from: u64) -> BoxFuture<'_, Result<Opened, SourceError>> {
+    fn open(&self, from: u64) -> BoxFuture<'_, Result<Opened, FetchError>> {
         Box::pin(async move {
             let (first, skip) = (from / (64 << 10), usize::try_from(from % (64 << 10)).unwrap());
             let pace = self.pace;
@@ -63,9 +63,9 @@ impl Source for Endless {
 }
 
 /// Pulls as a client does, in constant memory.
-async fn pull(flights: &Flights, source: Arc<Endless>) -> io::Result<()> {
+async fn pull(downloads: &Downloads, source: Arc<Endless>) -> io::Result<()> {
     let digest = source.digest();
-    let flight = flights.get(&digest, None, source).unwrap();
+    let flight = downloads.get(&digest, None, source).unwrap();
     let total = flight.headers().await.map_err(io::Error::other)?;
     let mut verifier = Verifier::new(digest);
     let Body::Pieces { mut pieces, .. } = flight.body(None, total) else { panic!("a body") };
@@ -89,8 +89,8 @@ async fn pull(flights: &Flights, source: Arc<Endless>) -> io::Result<()> {
     Ok(())
 }
 
-async fn settle(flights: &Flights) {
-    while flights.stats().running > 0 {
+async fn settle(downloads: &Downloads) {
+    while downloads.stats().running > 0 {
         tokio::time::sleep(Duration::from_millis(2)).await;
     }
 }
@@ -104,47 +104,47 @@ async fn child() {
     let config =
         FsConfig { cap: Some(1 << 40), reserve: Some(4 * MIB), ..FsConfig::new(folder.join("store")) };
     let store = Arc::new(FsStore::open(config).await.unwrap());
-    let flights = Flights::new(store.clone(), Rules::default());
+    let downloads = Downloads::new(store.clone(), Policy::default());
     for n in 0..20 {
         put(&*store, &content(1000 + n, 1 << 20)).await.unwrap();
     }
 
     // More than the disk has in all: nothing is evicted for it in vain, and it arrives.
-    pull(&flights, Arc::new(Endless { blocks: 4096, pace: Duration::ZERO })).await.unwrap();
-    settle(&flights).await;
-    assert_eq!(flights.stats().diverted, 1);
+    pull(&downloads, Arc::new(Endless { blocks: 4096, pace: Duration::ZERO })).await.unwrap();
+    settle(&downloads).await;
+    assert_eq!(downloads.stats().passed_through, 1);
     let usage = store.usage().await.unwrap();
     assert!(usage.full && usage.evicted == 0 && usage.blobs == 20, "{usage:?}");
 
     // Something that fits pushes out what is in its way.
-    pull(&flights, Arc::new(Endless { blocks: 800, pace: Duration::ZERO })).await.unwrap();
-    settle(&flights).await;
+    pull(&downloads, Arc::new(Endless { blocks: 800, pace: Duration::ZERO })).await.unwrap();
+    settle(&downloads).await;
     let usage = store.usage().await.unwrap();
-    assert!(!usage.full && usage.evicted > 0 && flights.stats().stored == 1, "{usage:?}");
+    assert!(!usage.full && usage.evicted > 0 && downloads.stats().stored == 1, "{usage:?}");
     assert!(usage.free.unwrap() >= 4 * MIB, "{usage:?}");
 
     // Somebody else fills the disk while something is fetched: first the rest goes, then the pull goes on unkept.
     let source = Arc::new(Endless { blocks: 480, pace: Duration::from_millis(2) });
     let running = {
-        let (flights, source) = (flights.clone(), source.clone());
-        tokio::spawn(async move { pull(&flights, source).await })
+        let (downloads, source) = (downloads.clone(), source.clone());
+        tokio::spawn(async move { pull(&downloads, source).await })
     };
-    while flights.stats().running == 0 || store.usage().await.unwrap().reserved == 0 {
+    while downloads.stats().running == 0 || store.usage().await.unwrap().reserved == 0 {
         tokio::time::sleep(Duration::from_millis(1)).await;
     }
     let ballast = folder.join("ballast");
     let written = std::fs::write(&ballast, vec![1; 64 << 20]);
     assert_eq!(written.unwrap_err().kind(), io::ErrorKind::StorageFull);
     running.await.unwrap().unwrap();
-    settle(&flights).await;
-    assert_eq!(flights.stats().diverted, 2, "{:?}", flights.stats());
+    settle(&downloads).await;
+    assert_eq!(downloads.stats().passed_through, 2, "{:?}", downloads.stats());
     assert!(store.usage().await.unwrap().full);
     assert_eq!(store.usage().await.unwrap().reserved, 0);
 
     // And recovers.
     std::fs::remove_file(&ballast).unwrap();
-    pull(&flights, source.clone()).await.unwrap();
-    settle(&flights).await;
+    pull(&downloads, source.clone()).await.unwrap();
+    settle(&downloads).await;
     assert!(store.open(&source.digest()).await.unwrap().is_some());
     assert!(!store.usage().await.unwrap().full);
 }

@@ -10,9 +10,9 @@ use futures_util::future::{BoxFuture, join_all};
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject as _;
 use talmirror::cache::config::UpstreamConfig;
-use talmirror::cache::flight::{Source, SourceError};
+use talmirror::cache::download::{FetchError, Source};
 use talmirror::cache::observe::Metrics;
-use talmirror::cache::upstream::{Pause, Upstream, UpstreamError};
+use talmirror::cache::upstream::{PauseReason, Upstream};
 use talmirror::image::{Digest, Repository, Tag, TagOrDigest};
 use talmirror::oci::{Http, HttpSettings, Login, LookUp, Proxies, Timeouts};
 
@@ -85,7 +85,7 @@ fn by_digest(text: &str) -> TagOrDigest {
 }
 
 /// Everything that an opened blob gives, and how it ended.
-async fn read(source: &dyn Source, from: u64) -> Result<(u64, Option<u64>, Vec<u8>, bool), SourceError> {
+async fn read(source: &dyn Source, from: u64) -> Result<(u64, Option<u64>, Vec<u8>, bool), FetchError> {
     let mut opened = source.open(from).await?;
     let (mut bytes, mut whole) = (Vec::new(), true);
     while let Some(piece) = opened.body.next().await {
@@ -97,7 +97,7 @@ async fn read(source: &dyn Source, from: u64) -> Result<(u64, Option<u64>, Vec<u
     Ok((opened.starts_at, opened.total, bytes, whole))
 }
 
-async fn pull(upstream: &Upstream, blob: &str) -> Result<Vec<u8>, SourceError> {
+async fn pull(upstream: &Upstream, blob: &str) -> Result<Vec<u8>, FetchError> {
     let source = upstream.blob(&repository("a"), &digest(blob));
     read(source.as_ref(), 0).await.map(|(_, _, bytes, _)| bytes)
 }
@@ -177,8 +177,8 @@ async fn a_registry_for_everybody() {
         assert_eq!(seen.header("accept").unwrap().contains("oci.image.index"), manifest, "{seen:?}");
     }
     let absent = upstream.manifest(&repo, &by_tag("2"), None).await;
-    assert_eq!(absent, Err(UpstreamError::NotFound));
-    assert_eq!(pull(&upstream, &digest_of_nothing()).await, Err(SourceError::NotFound));
+    assert_eq!(absent, Err(FetchError::NotFound));
+    assert_eq!(pull(&upstream, &digest_of_nothing()).await, Err(FetchError::NotFound));
     assert_eq!(upstream.pause(), None);
 }
 
@@ -224,7 +224,7 @@ async fn a_registry_that_takes_no_token_is_not_asked_for_ever() {
     fake.always("/manifests/", Act::Answer { status: 401, headers, body: String::new() });
     let upstream = upstream(&[&fake.url()]);
     let error = upstream.resolve(&repository("a"), &tag("1")).await.unwrap_err();
-    assert!(matches!(error, UpstreamError::Denied { .. }), "{error:?}");
+    assert!(matches!(error, FetchError::Denied { .. }), "{error:?}");
     assert_eq!(error.to_string(), "access denied: check the name; a private one takes `credentials`");
     assert_eq!((fake.count("HEAD", "/manifests/"), fake.count("GET", "/token")), (3, 2));
 }
@@ -276,7 +276,7 @@ async fn credentials_from_a_file_that_changes() {
         let path = credentials(&place, "reg.example", &entry("s3cr3t-a"));
         let upstream = with_credentials(&fake, &path);
         let error = upstream.resolve(&a, &one).await.unwrap_err();
-        assert!(matches!(error, UpstreamError::Denied { .. }), "{error:?}");
+        assert!(matches!(error, FetchError::Denied { .. }), "{error:?}");
         credentials(&place, &fake.address.to_string(), &entry("s3cr3t-b"));
         upstream.resolve(&a, &one).await.unwrap();
         fake.forget();
@@ -339,7 +339,7 @@ async fn of_several_endpoints_only_its_own_gets_credentials() {
     credentials(&place, "reg.example", entry);
     origin.forget();
     let error = upstream.resolve(&repository("a"), &tag("1")).await.unwrap_err();
-    assert!(matches!(error, UpstreamError::Denied { .. }), "{error:?}");
+    assert!(matches!(error, FetchError::Denied { .. }), "{error:?}");
     assert_eq!(authorized(&origin), [false]);
 }
 
@@ -417,7 +417,7 @@ async fn nothing_private_is_dialled() {
         fake.always("/blobs/", Act::Redirect(target.clone()));
         let upstream = upstream(&[&fake.url()]);
         let error = pull(&upstream, &blob).await.unwrap_err();
-        assert_eq!(error, SourceError::Unavailable(want.to_owned()), "{target}");
+        assert_eq!(error, FetchError::unavailable(want), "{target}");
     }
     assert_eq!(other.seen().len(), 0);
     // A name under https that is configured may not move into this network either, unless that is said.
@@ -446,7 +446,7 @@ async fn redirects_have_an_end() {
     fake.heal();
     fake.always("/blobs/", Act::Answer { status: 307, headers: vec![], body: String::new() });
     let error = pull(&upstream(&[&fake.url()]), &blob).await.unwrap_err();
-    assert_eq!(error, SourceError::Unavailable("its redirect is refused".to_owned()));
+    assert_eq!(error, FetchError::unavailable("its redirect is refused"));
 }
 
 #[tokio::test]
@@ -489,7 +489,7 @@ async fn a_token_server_that_is_down_is_asked_once_for_all() {
     let upstream = upstream(&[&fake.url()]);
     let (a, one) = (repository("a"), tag("1"));
     let all = join_all((0..8).map(|_| upstream.resolve(&a, &one))).await;
-    assert!(all.iter().all(|one| matches!(one, Err(UpstreamError::Unavailable { .. }))), "{all:?}");
+    assert!(all.iter().all(|one| matches!(one, Err(FetchError::Unavailable { .. }))), "{all:?}");
     assert_eq!(fake.count("GET", "/token"), 1);
 }
 
@@ -524,7 +524,7 @@ async fn manifests_that_are_others_than_they_should_be() {
     wrong.always("/manifests/", Act::WrongBytes);
     for reference in [by_tag("1"), by_digest(&image.digest)] {
         let error = alone.manifest(&a, &reference, None).await.unwrap_err();
-        assert!(matches!(error, UpstreamError::Mismatch(_)), "{error:?}");
+        assert!(matches!(error, FetchError::Mismatch(_)), "{error:?}");
         assert_eq!(both.manifest(&a, &reference, None).await.unwrap().bytes, image.manifest);
     }
     let (page, large) = ("<html>log in</html>".to_owned(), "x".repeat(4 * 1024 * 1024 + 1));
@@ -564,10 +564,10 @@ async fn a_registry_whose_regions_differ() {
     // Once the tag is another's, it helps no more.
     fake.image("a", "1", &[noise(1, 1)]);
     let gone = upstream.manifest(&a, &by_digest(&image.digest), None).await;
-    assert_eq!(gone, Err(UpstreamError::NotFound));
+    assert_eq!(gone, Err(FetchError::NotFound));
     // Nor does it help in another repository.
     let other = upstream.manifest(&repository("b"), &by_digest(&image.digest), None).await;
-    assert_eq!(other, Err(UpstreamError::NotFound));
+    assert_eq!(other, Err(FetchError::NotFound));
 }
 
 #[tokio::test]
@@ -578,14 +578,14 @@ async fn a_registry_that_wants_fewer_requests_is_left_alone() {
     let upstream = upstream(&[&fake.url()]);
     let (a, one) = (repository("a"), tag("1"));
     let error = upstream.resolve(&a, &one).await.unwrap_err();
-    assert_eq!(error, UpstreamError::TooMany { retry_after: Some(Duration::from_secs(7)) });
-    let Err(UpstreamError::TooMany { retry_after: Some(left) }) = upstream.resolve(&a, &one).await else {
+    assert_eq!(error, FetchError::TooMany { retry_after: Some(Duration::from_secs(7)) });
+    let Err(FetchError::TooMany { retry_after: Some(left) }) = upstream.resolve(&a, &one).await else {
         panic!()
     };
     assert!(left > Duration::from_secs(5) && left < Duration::from_secs(9), "{left:?}");
-    assert_eq!((upstream.pause(), fake.seen().len()), (Some(Pause::TooMany), 1));
+    assert_eq!((upstream.pause(), fake.seen().len()), (Some(PauseReason::TooMany), 1));
     let blob = pull(&upstream, &digest_of_nothing()).await.unwrap_err();
-    assert!(matches!(blob, SourceError::TooMany(Some(_))), "{blob:?}");
+    assert!(matches!(blob, FetchError::TooMany { retry_after: Some(_) }), "{blob:?}");
 }
 
 #[tokio::test]
@@ -631,7 +631,7 @@ async fn what_nobody_knows_is_not_missing() {
         let error = upstream.resolve(&a, &one).await.unwrap_err();
         assert_eq!(error.to_string(), "no connection");
         let error = pull(&upstream, &digest_of_nothing()).await.unwrap_err();
-        assert_eq!(error, SourceError::Unavailable("unreachable".to_owned()));
+        assert_eq!(error, FetchError::unavailable("unreachable"));
     }
 }
 
@@ -648,7 +648,7 @@ async fn an_endpoint_that_is_down_is_left_alone_for_a_moment() {
     let begun = Instant::now();
     assert_eq!(upstream.resolve(&a, &one).await.unwrap_err().to_string(), "unreachable");
     assert!(begun.elapsed() < Duration::from_millis(100), "{:?}", begun.elapsed());
-    assert_eq!((upstream.pause(), fake.seen().len()), (Some(Pause::Unreachable), 1));
+    assert_eq!((upstream.pause(), fake.seen().len()), (Some(PauseReason::Unreachable), 1));
     // It is tried again by itself.
     fake.heal();
     let deadline = Instant::now() + Duration::from_secs(10);
@@ -675,7 +675,7 @@ async fn errors_of_a_registry_are_borne_for_a_while() {
         upstream.resolve(&a, &one).await.unwrap_err();
     }
     assert_eq!(upstream.resolve(&a, &one).await.unwrap_err().to_string(), "failing");
-    assert_eq!(upstream.pause(), Some(Pause::Failing));
+    assert_eq!(upstream.pause(), Some(PauseReason::Failing));
 }
 
 #[tokio::test]
@@ -688,7 +688,7 @@ async fn a_request_that_nobody_waits_for_says_that_it_is_slow() {
     assert!(soon.is_err() && upstream.pause().is_none(), "that is no sign");
     let late = tokio::time::timeout(Duration::from_millis(1700), upstream.resolve(&a, &one)).await;
     assert!(late.is_err());
-    assert_eq!(upstream.pause(), Some(Pause::Unreachable));
+    assert_eq!(upstream.pause(), Some(PauseReason::Unreachable));
 }
 
 #[tokio::test]
@@ -708,7 +708,7 @@ async fn what_docker_hub_grants_is_not_overdrawn() {
     }
     fake.forget();
     let error = upstream.manifest(&a, &by_digest(&image.digest), None).await.unwrap_err();
-    assert!(matches!(error, UpstreamError::TooMany { retry_after: Some(_) }), "{error:?}");
+    assert!(matches!(error, FetchError::TooMany { retry_after: Some(_) }), "{error:?}");
     assert_eq!(fake.seen().len(), 0);
     // HEAD is not counted, and says when there is more.
     fake.heal();
@@ -782,7 +782,7 @@ async fn parts_that_do_not_fit_are_not_taken() {
         fake.always("/blobs/", Act::Without("Content-Range"));
         fake.always("/blobs/", Act::With("Content-Range", range.to_owned()));
         let error = source.open(500).await.unwrap_err();
-        assert_eq!(error, SourceError::Unavailable("its answer is malformed".to_owned()), "{range}");
+        assert_eq!(error, FetchError::unavailable("its answer is malformed"), "{range}");
     }
     fake.heal();
     fake.blob_as(&blob, noise(999, 6));
@@ -826,7 +826,7 @@ async fn an_endpoint_that_sent_other_bytes_is_not_asked_for_them_again() {
     assert_eq!(pull(&upstream, &other).await.unwrap(), b"other");
     source.mismatch(&[1]);
     let error = pull(&upstream, &blob).await.unwrap_err();
-    assert!(matches!(error, SourceError::Mismatch(_)), "{error:?}");
+    assert!(matches!(error, FetchError::Mismatch(_)), "{error:?}");
 }
 
 #[tokio::test]
@@ -843,7 +843,7 @@ async fn a_signed_url_that_has_expired_is_asked_for_again() {
     }
     cdn.always("/cdn/", Act::error(403, "FORBIDDEN"));
     let error = pull(&private(&[&fake.url()]), &blob).await.unwrap_err();
-    assert_eq!(error, SourceError::Unavailable("it answers with an error".to_owned()));
+    assert_eq!(error, FetchError::unavailable("it answers with an error"));
 }
 
 #[tokio::test]
@@ -863,7 +863,7 @@ async fn sizes_of_blobs_that_head_does_not_tell() {
         }
     }
     let absent = upstream(&[&fake.url()]).blob_size(&repository("a"), &digest(&digest_of_nothing())).await;
-    assert_eq!(absent, Err(UpstreamError::NotFound));
+    assert_eq!(absent, Err(FetchError::NotFound));
 }
 
 #[tokio::test]
@@ -896,9 +896,9 @@ async fn lists_of_tags_and_referrers() {
     assert_eq!(upstream.tags(&a).await.unwrap(), all);
     let queries: Vec<String> = fake.seen().into_iter().map(|seen| seen.query).collect();
     assert_eq!(queries, ["", "n=2&last=v2", "n=2&last=v4"]);
-    assert_eq!(upstream.tags(&repository("b")).await, Err(UpstreamError::NotFound));
+    assert_eq!(upstream.tags(&repository("b")).await, Err(FetchError::NotFound));
     fake.always("/tags/list", Act::Answer { status: 200, headers: vec![], body: "<html>".to_owned() });
-    assert!(matches!(upstream.tags(&a).await, Err(UpstreamError::Unavailable { .. })));
+    assert!(matches!(upstream.tags(&a).await, Err(FetchError::Unavailable { .. })));
 
     let subject = digest(&image.digest);
     let empty = upstream.referrers(&a, &subject).await.unwrap();
@@ -907,16 +907,16 @@ async fn lists_of_tags_and_referrers() {
     let index = upstream.referrers(&a, &subject).await.unwrap();
     assert!(String::from_utf8_lossy(&index).contains(&referrer));
     fake.without_referrers();
-    assert_eq!(upstream.referrers(&a, &subject).await, Err(UpstreamError::NotFound));
+    assert_eq!(upstream.referrers(&a, &subject).await, Err(FetchError::NotFound));
     for act in [Act::error(400, "X"), Act::Answer { status: 200, headers: vec![], body: "<html>".to_owned() }]
     {
         fake.heal();
         fake.always("/referrers/", act);
-        assert_eq!(upstream.referrers(&a, &subject).await, Err(UpstreamError::NotFound));
+        assert_eq!(upstream.referrers(&a, &subject).await, Err(FetchError::NotFound));
     }
     fake.heal();
     fake.always("/referrers/", Act::error(503, "X"));
-    assert!(matches!(upstream.referrers(&a, &subject).await, Err(UpstreamError::Unavailable { .. })));
+    assert!(matches!(upstream.referrers(&a, &subject).await, Err(FetchError::Unavailable { .. })));
 }
 
 #[tokio::test]
@@ -1008,7 +1008,7 @@ async fn a_registry_under_tls() {
     // From https to http nothing is followed, wherever it leads.
     fake.always("/blobs/", Act::Redirect(format!("{}/cdn/{}", plain.url(), image.layers[0])));
     let error = pull(&upstream, &image.layers[0]).await.unwrap_err();
-    assert_eq!(error, SourceError::Unavailable("its redirect is refused".to_owned()));
+    assert_eq!(error, FetchError::unavailable("its redirect is refused"));
     assert_eq!(plain.seen().len(), 0);
     let error = with_root(&theirs).resolve(&repository("a"), &tag("1")).await.unwrap_err();
     assert_eq!(error.to_string(), "TLS failed");

@@ -1,0 +1,26 @@
+//! One download, many readers: all clients that want a blob while it is fetched join the same download.
+//!
+//! A download is a task of its own. It writes into a file of the store, and readers get parts of that file as far as
+//! it is written: a slow reader does not hold up the others, and the memory it takes does not depend on their number.
+//! Broken transfers are resumed. The last 64 KiB are withheld until the digest has proved right, so that wrong bytes
+//! never make a complete body. Where there is no room to keep a blob, each reader fetches the rest for itself, under
+//! the same policy.
+
+mod downloads;
+mod passthrough;
+mod policy;
+mod reader;
+mod resuming_body;
+mod source;
+mod state;
+mod task;
+#[cfg(test)]
+mod tests;
+#[cfg(test)]
+mod tier_tests;
+mod tiered;
+
+pub use downloads::{Download, Downloads, Joined, Overloaded, Stats};
+pub use policy::{Finish, Policy};
+pub use reader::Reader;
+pub use source::{FetchError, Opened, Source};

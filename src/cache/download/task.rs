@@ -1,0 +1,259 @@
+#![expect(clippy::disallowed_methods, reason = "waits for upstream")]
+
+use std::pin::pin;
+use std::sync::Arc;
+use std::sync::Mutex;
+
+use bytes::Bytes;
+use tokio::task::JoinHandle;
+use tokio::time::timeout;
+
+use super::policy::{GRACE, Policy, readable};
+use super::resuming_body::ResumingBody;
+use super::source::{FetchError, Source};
+use super::state::{Passthrough, Remainder, Shared, State};
+use crate::cache::store::{Spool, Store};
+use crate::oci::Verifier;
+
+/// One download into the store, for all of its readers.
+pub(super) struct DownloadTask {
+    pub(super) shared: Arc<Shared>,
+    pub(super) store: Arc<dyn Store>,
+    pub(super) source: Arc<dyn Source>,
+    pub(super) policy: Policy,
+    /// How long the object should be, for upstreams that do not say.
+    pub(super) hint: Option<u64>,
+}
+
+/// How a download ended.
+pub(super) enum Outcome {
+    /// It was there already.
+    Present,
+    /// It is to be committed; its readers have all of it.
+    Complete(Spool),
+    /// It cannot be kept: each reader fetches the rest for itself.
+    Passthrough,
+    /// It failed.
+    Failed(FetchError),
+    /// No reader waits for it, and too little was there.
+    Abandoned,
+}
+
+/// How a download ended, and how often its transfers were resumed.
+pub(super) struct Finished {
+    pub(super) outcome: Outcome,
+    pub(super) resumed: u64,
+}
+
+/// The file and the hash; they go to a thread of their own for every batch, and come back.
+struct HashingWriter {
+    spool: Spool,
+    verifier: Verifier,
+}
+
+/// What a thread brings back: with an error, the bytes that are neither written nor hashed.
+type Wrote = (HashingWriter, Result<(), (std::io::Error, Vec<Bytes>)>);
+
+enum Written {
+    All(HashingWriter),
+    /// The file takes no more; with what did not fit.
+    Full(HashingWriter, Vec<Bytes>),
+}
+
+/// So much is gathered while the batch before is written and hashed.
+const BATCH: usize = 256 << 10;
+/// How often another endpoint is tried for content that was wrong, where no reader has got any of it.
+const RESTARTS: u32 = 3;
+
+impl DownloadTask {
+    /// Fetches; readers see what happens through what is shared.
+    ///
+    /// `remove` takes the download off the list, unless a reader has joined it meanwhile.
+    pub(super) async fn run(&self, remove: &(dyn Fn() -> bool + Send + Sync)) -> Finished {
+        let mut resumed = 0;
+        let outcome = match self.download(&mut resumed, remove).await {
+            Ok(outcome) => outcome,
+            Err(error) => Outcome::Failed(error),
+        };
+        Finished { outcome, resumed }
+    }
+
+    async fn download(
+        &self,
+        resumed: &mut u64,
+        remove: &(dyn Fn() -> bool + Send + Sync),
+    ) -> Result<Outcome, FetchError> {
+        // It may have been committed between the caller's lookup and ours.
+        if let Ok(Some(blob)) = self.store.open(&self.shared.digest).await {
+            drop(self.shared.file.set(Arc::clone(blob.file())));
+            self.shared.publish(blob.len());
+            self.shared.enter(State::Complete(blob.len()));
+            return Ok(Outcome::Present);
+        }
+        let mut body = ResumingBody::new(Arc::clone(&self.source), self.policy, 0, None);
+        body.begin().await?;
+        body.expect(self.hint);
+        let total = body.total();
+        self.shared.enter(State::Streaming(total));
+        let verifier = Verifier::new(self.shared.digest);
+        if total.is_some_and(|total| total > self.policy.largest) {
+            return Ok(self.pass_through(None, verifier, body, Vec::new()));
+        }
+        let spool = match self.store.spool(total).await {
+            Ok(spool) => spool,
+            Err(error) => {
+                tracing::warn!(digest = %self.shared.digest, "passing on without keeping: {error}");
+                return Ok(self.pass_through(None, verifier, body, Vec::new()));
+            }
+        };
+        drop(self.shared.file.set(spool.file()));
+        let mut writer = HashingWriter { spool, verifier };
+        let mut restarts = 0;
+        loop {
+            let written = self.write(writer, &mut body, remove).await;
+            *resumed += body.resumed();
+            writer = match written? {
+                Some(Written::All(writer)) => writer,
+                Some(Written::Full(writer, pending)) => {
+                    return Ok(self.pass_through(Some(writer.spool), writer.verifier, body, pending));
+                }
+                None => return Ok(Outcome::Abandoned),
+            };
+            let size = writer.spool.written();
+            match writer.verifier.finish() {
+                Ok(_) => {
+                    self.shared.publish(size);
+                    self.shared.enter(State::Complete(size));
+                    return Ok(Outcome::Complete(writer.spool));
+                }
+                Err(mismatch) => {
+                    body.mismatch();
+                    let error = FetchError::Mismatch(mismatch.to_string());
+                    if self.shared.readable() > 0 || restarts == RESTARTS || writer.spool.rewind().is_err() {
+                        return Err(error);
+                    }
+                    tracing::warn!("trying another upstream: {error}");
+                    restarts += 1;
+                    body = ResumingBody::new(Arc::clone(&self.source), self.policy, 0, total);
+                    // If there is no other, it is the wrong digest that the client has to hear of.
+                    body.begin().await.map_err(|_| error)?;
+                    writer.verifier = Verifier::new(self.shared.digest);
+                }
+            }
+        }
+    }
+
+    /// Writes and hashes everything that comes; [`None`] if it was given up because no reader waits.
+    async fn write(
+        &self,
+        writer: HashingWriter,
+        body: &mut ResumingBody,
+        remove: &(dyn Fn() -> bool + Send + Sync),
+    ) -> Result<Option<Written>, FetchError> {
+        let mut abandoned = pin!(self.abandoned(remove));
+        let mut idle = Some(writer);
+        let mut job: Option<JoinHandle<Wrote>> = None;
+        let mut batch = Vec::new();
+        let mut gathered = 0;
+        let mut ended = false;
+        loop {
+            if !batch.is_empty()
+                && let Some(writer) = idle.take()
+            {
+                let (shared, total) = (Arc::clone(&self.shared), body.total());
+                let batch = std::mem::take(&mut batch);
+                gathered = 0;
+                job = Some(tokio::task::spawn_blocking(move || write(writer, batch, &shared, total)));
+            }
+            if ended
+                && batch.is_empty()
+                && let Some(writer) = idle.take()
+            {
+                return Ok(Some(Written::All(writer)));
+            }
+            tokio::select! {
+                biased;
+                wrote = wait(&mut job), if job.is_some() => {
+                    job = None;
+                    match wrote? {
+                        (writer, Ok(())) => idle = Some(writer),
+                        (writer, Err((error, mut pending))) => {
+                            tracing::warn!(
+                                digest = %self.shared.digest,
+                                "passing on the rest without keeping: {error}"
+                            );
+                            pending.append(&mut batch);
+                            return Ok(Some(Written::Full(writer, pending)));
+                        }
+                    }
+                }
+                next = body.next(), if !ended && gathered < BATCH => match next? {
+                    Some(bytes) => {
+                        gathered += bytes.len();
+                        batch.push(bytes);
+                    }
+                    None => ended = true,
+                },
+                () = &mut abandoned => return Ok(None),
+            }
+        }
+    }
+
+    /// Waits until no reader waits, and too little is there to be worth finishing.
+    async fn abandoned(&self, remove: &(dyn Fn() -> bool + Send + Sync)) {
+        let mut readers = self.shared.readers.subscribe();
+        loop {
+            // The sender is ours: neither wait can fail.
+            drop(readers.wait_for(|count| *count == 0).await);
+            let back = timeout(GRACE, readers.wait_for(|count| *count > 0)).await.is_ok();
+            let total = match &*self.shared.watch().borrow() {
+                State::Streaming(total) => *total,
+                State::Waiting | State::Complete(_) | State::Failed(_) | State::Passthrough(_) => None,
+            };
+            if !back && !self.policy.finish.is_worth(self.shared.readable(), total) && remove() {
+                return;
+            }
+        }
+    }
+
+    fn pass_through(
+        &self,
+        spool: Option<Spool>,
+        verifier: Verifier,
+        body: ResumingBody,
+        pending: Vec<Bytes>,
+    ) -> Outcome {
+        self.shared.enter(State::Passthrough(Arc::new(Passthrough {
+            total: body.total(),
+            at: spool.as_ref().map_or(0, Spool::written),
+            verifier,
+            source: Arc::clone(&self.source),
+            policy: self.policy,
+            rest: Mutex::new(Some(Remainder { pending, body })),
+            _spool: spool,
+        })));
+        Outcome::Passthrough
+    }
+}
+
+async fn wait(job: &mut Option<JoinHandle<Wrote>>) -> Result<Wrote, FetchError> {
+    match job {
+        Some(job) => job.await.map_err(|error| FetchError::Internal(error.to_string())),
+        None => std::future::pending().await,
+    }
+}
+
+/// Writes and hashes a batch, and lets all readers read it.
+fn write(mut writer: HashingWriter, mut batch: Vec<Bytes>, shared: &Shared, total: Option<u64>) -> Wrote {
+    let mut wrote = Ok(());
+    for at in 0..batch.len() {
+        let Some(bytes) = batch.get(at) else { break };
+        if let Err(error) = writer.spool.write(bytes) {
+            wrote = Err((error, batch.split_off(at)));
+            break;
+        }
+        writer.verifier.update(bytes);
+    }
+    shared.publish(readable(total, writer.spool.written()));
+    (writer, wrote)
+}

@@ -1,0 +1,169 @@
+use std::net::SocketAddr;
+use std::sync::{Arc, PoisonError, RwLock};
+
+use http::{Request, Response};
+
+use super::access::Grants;
+use super::authorize::Authorizer;
+use super::blob::Blobs;
+use super::list::Lists;
+use super::manifest::Manifests;
+use super::request::RepositoryRequest;
+use super::response::{RequestedBy, ResponseContext};
+use super::snapshot::Snapshot;
+use super::tag::Tags;
+use crate::cache::auth::Identity;
+use crate::cache::download::Downloads;
+use crate::cache::observe::{Kind, Metrics, Outcome};
+use crate::cache::refusal::rejection;
+use crate::cache::store::{Object, Origin, Store};
+use crate::http::{Body, Handler, Rejected};
+use crate::image::{Digest, TagOrDigest};
+use crate::oci::{self, Method, Place, Refusal, Route};
+
+/// Answers requests from the store and from upstream registries; a copy is the same service.
+#[derive(Clone)]
+pub struct Service(Arc<Inner>);
+
+/// What all requests share.
+struct Inner {
+    snapshot: RwLock<Arc<Snapshot>>,
+    grants: Arc<Grants>,
+    manifests: Arc<Manifests>,
+    tags: Arc<Tags>,
+    authorizer: Arc<Authorizer>,
+    blobs: Blobs,
+    lists: Lists,
+}
+
+impl std::fmt::Debug for Service {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Service").field("snapshot", &self.snapshot()).finish_non_exhaustive()
+    }
+}
+
+impl Service {
+    /// Makes a service of a store and what is downloaded into it.
+    pub fn new(
+        store: Arc<dyn Store>,
+        downloads: Downloads,
+        metrics: Arc<Metrics>,
+        snapshot: Snapshot,
+    ) -> Self {
+        let grants = Arc::new(Grants::new(Arc::clone(&store)));
+        let manifests = Arc::new(Manifests::new(Arc::clone(&store), Arc::clone(&grants)));
+        let authorizer =
+            Arc::new(Authorizer::new(Arc::clone(&store), Arc::clone(&grants), Arc::clone(&manifests)));
+        let tags = Tags::new(Arc::clone(&store), Arc::clone(&manifests), Arc::clone(&grants), metrics);
+        let blobs = Blobs::new(Arc::clone(&store), downloads, Arc::clone(&grants), Arc::clone(&authorizer));
+        Self(Arc::new(Inner {
+            snapshot: RwLock::new(Arc::new(snapshot)),
+            grants,
+            manifests,
+            tags: Arc::new(tags),
+            authorizer,
+            blobs,
+            lists: Lists::new(store),
+        }))
+    }
+
+    /// Returns what is served now.
+    pub fn snapshot(&self) -> Arc<Snapshot> {
+        Arc::clone(&self.0.snapshot.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Serves something else from now on; requests that have begun end as they began.
+    pub fn replace(&self, snapshot: Snapshot) {
+        *self.0.snapshot.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(snapshot);
+        self.0.tags.forget_registries();
+    }
+
+    /// Forgets what is in memory only to be quick: the store has changed without this service's doing.
+    pub fn forget(&self) {
+        self.0.manifests.forget();
+        self.0.tags.forget();
+        self.0.grants.forget();
+    }
+}
+
+impl Handler for Service {
+    async fn handle(&self, request: Request<()>, _peer: SocketAddr) -> Response<Body> {
+        let snapshot = self.snapshot();
+        let method = if request.method() == http::Method::HEAD { Method::Head } else { Method::Get };
+        let mut context = ResponseContext::new(method, None);
+        let uri = request.uri();
+        let is_user = request.extensions().get::<Identity>().is_some();
+        let route = match oci::parse_route(request.method().as_str(), uri.path(), uri.query()) {
+            Ok(route) => route,
+            Err(refusal) => return context.refused(&refusal),
+        };
+        context.kind = Kind::of_route(&route);
+        let (name, object) = match route {
+            Route::Object { name, object, .. } => (name, object),
+            Route::Ping { registry, .. } => {
+                let answer = ping(&snapshot, registry, is_user).map(|()| context.pong());
+                return answer.unwrap_or_else(|refusal| context.refused(&refusal));
+            }
+        };
+        let place = match snapshot.namespaces.place(&name) {
+            Ok(place) => place,
+            Err(refusal) => return context.refused(&refusal),
+        };
+        context.set_namespace(place.oci_namespace());
+        context.is_private = snapshot.is_private(place.registry);
+        let answer = self.0.answer(&snapshot, &request, &context, place, is_user, object).await;
+        answer.unwrap_or_else(|refusal| context.refused(&refusal))
+    }
+
+    fn reject(&self, rejected: Rejected) -> Response<Body> {
+        rejection(rejected)
+    }
+}
+
+/// Says whether a client may know that a registry is served here.
+fn ping(snapshot: &Snapshot, registry: Option<String>, is_user: bool) -> Result<(), Refusal> {
+    snapshot.audience.may_ping(is_user)?;
+    match registry.filter(|registry| snapshot.namespaces.get(registry).is_none()) {
+        Some(registry) => Err(Refusal::NameUnknown(registry)),
+        None => Ok(()),
+    }
+}
+
+impl Inner {
+    async fn answer(
+        &self,
+        snapshot: &Arc<Snapshot>,
+        request: &Request<()>,
+        context: &ResponseContext,
+        place: Place<'_>,
+        is_user: bool,
+        object: oci::Object,
+    ) -> Result<Response<Body>, Refusal> {
+        snapshot.may_read(&place, is_user)?;
+        let origin = Origin { registry: place.registry.clone(), repository: place.repository };
+        let request = RepositoryRequest { snapshot, origin, context, headers: request.headers() };
+        match object {
+            oci::Object::Manifest(TagOrDigest::Tag(tag)) => self.tags.tag(&request, &tag).await,
+            oci::Object::Manifest(TagOrDigest::Digest(digest)) => self.manifest(&request, &digest).await,
+            oci::Object::Blob(digest) => self.blobs.blob(&request, &digest).await,
+            oci::Object::Tags { n, last } => self.lists.tag_list(&request, n, last.as_deref()).await,
+            oci::Object::Referrers { digest, artifact_type } => {
+                self.lists.referrers(&request, &digest, artifact_type.as_deref()).await
+            }
+        }
+    }
+
+    /// Answers with the manifest of a digest.
+    async fn manifest(
+        &self,
+        request: &RepositoryRequest<'_>,
+        digest: &Digest,
+    ) -> Result<Response<Body>, Refusal> {
+        if let Some(prepared) = self.manifests.stored(digest).await {
+            self.authorizer.authorize_object(request, &Object::manifest(*digest)).await?;
+            return Ok(request.manifest(&prepared, RequestedBy::Digest, Outcome::Hit, None));
+        }
+        let (outcome, fetched) = self.manifests.fetch(request, digest).await?;
+        Ok(request.fetched(&fetched, RequestedBy::Digest, outcome))
+    }
+}

@@ -1,0 +1,146 @@
+use std::sync::{Arc, Mutex};
+
+use http::Response;
+
+use super::access::Grants;
+use super::errors::{overloaded, refusal};
+use super::request::RepositoryRequest;
+use super::response::{PreparedManifest, RequestedBy};
+use super::single_flight::SingleFlight;
+use super::snapshot::Snapshot;
+use crate::cache::download::FetchError;
+use crate::cache::memory::{BoundedMap, locked};
+use crate::cache::observe::Outcome;
+use crate::cache::store::{Document, Object, Origin, Store};
+use crate::cache::upstream::FetchedManifest;
+use crate::http::Body;
+use crate::image::{Digest, TagOrDigest};
+use crate::oci::Refusal;
+
+/// How much memory manifests may take, in bytes.
+const MEMORY: usize = 64 << 20;
+
+/// What upstream gave for a reference.
+#[derive(Clone, Debug)]
+pub(super) enum Fetched {
+    /// A manifest, which is stored.
+    Stored(Arc<PreparedManifest>),
+    /// One whose digest is not that of its bytes: it goes to the client that asked, and to no other.
+    Transient(Arc<FetchedManifest>),
+}
+
+/// Manifests: stored under their digest, the recent ones in memory too, and fetched where they are not there.
+pub(super) struct Manifests {
+    store: Arc<dyn Store>,
+    grants: Arc<Grants>,
+    prepared: Mutex<BoundedMap<Digest, Arc<PreparedManifest>>>,
+    fetching: SingleFlight<(Origin, Digest), Result<Fetched, Refusal>>,
+}
+
+impl Manifests {
+    pub(super) fn new(store: Arc<dyn Store>, grants: Arc<Grants>) -> Self {
+        Self {
+            store,
+            grants,
+            prepared: Mutex::new(BoundedMap::new(MEMORY)),
+            fetching: SingleFlight::default(),
+        }
+    }
+
+    /// Forgets what is in memory only to be quick.
+    pub(super) fn forget(&self) {
+        locked(&self.prepared).clear();
+    }
+
+    /// Returns a manifest that is stored, from memory or from the store.
+    pub(super) async fn stored(&self, digest: &Digest) -> Option<Arc<PreparedManifest>> {
+        let found = locked(&self.prepared).get(digest);
+        if let Some(prepared) = found {
+            self.store.touch(&Object::manifest(*digest));
+            return Some(prepared);
+        }
+        match self.store.manifest(digest).await {
+            Ok(document) => document.map(|document| self.remember(*digest, document)),
+            Err(error) => {
+                tracing::warn!(%digest, %error, "cannot read a stored manifest");
+                None
+            }
+        }
+    }
+
+    fn remember(&self, digest: Digest, document: Document) -> Arc<PreparedManifest> {
+        let prepared = Arc::new(PreparedManifest::new(digest, document.media_type, document.bytes));
+        locked(&self.prepared).put(digest, Arc::clone(&prepared), prepared.weight());
+        prepared
+    }
+
+    /// Fetches the manifest of a digest, once for all clients that want it at the same time, and stores it.
+    pub(super) async fn fetch(
+        self: &Arc<Self>,
+        request: &RepositoryRequest<'_>,
+        digest: &Digest,
+    ) -> Result<(Outcome, Fetched), Refusal> {
+        let digest = *digest;
+        let (part, run) = self.fetching.run((request.origin.clone(), digest), || {
+            let (manifests, snapshot) = (Arc::clone(self), Arc::clone(request.snapshot));
+            let origin = request.origin.clone();
+            async move {
+                let reference = TagOrDigest::Digest(digest);
+                let fetched = manifests.fetch_now(&snapshot, &origin, &reference).await;
+                fetched.map_err(|error| unknown(&origin, &reference, &error))
+            }
+        });
+        let fetched = run.await.ok_or_else(overloaded)??;
+        Ok((part.outcome(), fetched))
+    }
+
+    /// Fetches a manifest and stores it under its digest.
+    pub(super) async fn fetch_now(
+        &self,
+        snapshot: &Snapshot,
+        origin: &Origin,
+        reference: &TagOrDigest,
+    ) -> Result<Fetched, FetchError> {
+        let Ok(upstream) = snapshot.upstream(&origin.registry) else { return Err(FetchError::NotFound) };
+        let fetched = upstream.manifest(&origin.repository, reference, None).await?;
+        let Some(digest) = fetched.digest else { return Ok(Fetched::Transient(Arc::new(fetched))) };
+        let document = Document { media_type: fetched.media_type, bytes: fetched.bytes };
+        if let Err(error) = self.store.put_manifest(&digest, &document).await {
+            // In memory it is served anyway.
+            tracing::warn!(%digest, %error, "cannot store a manifest");
+        }
+        let prepared = self.remember(digest, document);
+        self.grants.grant(origin, &Object::manifest(digest)).await;
+        Ok(Fetched::Stored(prepared))
+    }
+
+    /// Fetches what a client asks for that does not take the kind of manifest that is stored; nothing of it is kept.
+    pub(super) async fn pass_on(
+        &self,
+        request: &RepositoryRequest<'_>,
+        reference: &TagOrDigest,
+        accept: &str,
+    ) -> Result<Response<Body>, Refusal> {
+        let upstream = request.snapshot.upstream(&request.origin.registry)?;
+        let fetched = upstream.manifest(&request.origin.repository, reference, Some(accept)).await;
+        let fetched = fetched.map_err(|error| unknown(&request.origin, reference, &error))?;
+        Ok(request.context.passed_on(&fetched.media_type, fetched.digest.as_ref(), fetched.bytes))
+    }
+}
+
+/// Returns what a client is told that could not be given a manifest.
+pub(super) fn unknown(origin: &Origin, reference: &TagOrDigest, error: &FetchError) -> Refusal {
+    refusal(&origin.registry, error, || Refusal::ManifestUnknown(reference.to_string()))
+}
+
+impl RepositoryRequest<'_> {
+    /// Answers with what upstream gave.
+    pub(super) fn fetched(&self, fetched: &Fetched, by: RequestedBy, outcome: Outcome) -> Response<Body> {
+        match fetched {
+            Fetched::Stored(prepared) => self.manifest(prepared, by, outcome, None),
+            Fetched::Transient(fetched) => {
+                self.context.passed_on(&fetched.media_type, fetched.digest.as_ref(), fetched.bytes.clone())
+            }
+        }
+    }
+}

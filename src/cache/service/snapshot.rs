@@ -1,0 +1,77 @@
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use super::access::Audience;
+use crate::cache::config::{Config, UpstreamConfig};
+use crate::cache::observe::Metrics;
+use crate::cache::upstream::Upstream;
+use crate::image::RegistryHost;
+use crate::oci::{EndpointError, Http, Namespaces, Place, Refusal};
+
+/// What is served: a configuration, and the registries that it names. It never changes; another takes its place.
+#[derive(Debug)]
+pub struct Snapshot {
+    /// The configuration.
+    pub config: Config,
+    pub(super) namespaces: Namespaces,
+    pub(super) audience: Audience,
+    upstreams: HashMap<RegistryHost, Arc<Upstream>>,
+}
+
+impl Snapshot {
+    /// Makes a snapshot of a configuration.
+    ///
+    /// A registry that is configured as it was in the snapshot `before` stays the same one: what it has learnt about
+    /// its endpoints, its tokens, and what is being fetched from it go on.
+    pub fn new(
+        config: Config,
+        before: Option<&Self>,
+        http: &Http,
+        metrics: &Arc<Metrics>,
+    ) -> Result<Self, EndpointError> {
+        let upstream = |(registry, own): (&RegistryHost, &UpstreamConfig)| {
+            let same = before.filter(|before| before.config.upstreams.get(registry) == Some(own));
+            if let Some(upstream) = same.and_then(|before| before.upstreams.get(registry)) {
+                return Ok((registry.clone(), Arc::clone(upstream)));
+            }
+            let bodies = config.limits.per_upstream;
+            let upstream = Upstream::new(registry.clone(), own, http, Arc::clone(metrics), bodies)?;
+            Ok((registry.clone(), Arc::new(upstream)))
+        };
+        Ok(Self {
+            upstreams: config.upstreams.iter().map(upstream).collect::<Result<_, EndpointError>>()?,
+            namespaces: Namespaces::new(config.upstreams.keys().cloned(), config.default_registry()),
+            audience: Audience::new(&config),
+            config,
+        })
+    }
+
+    /// Returns the upstream of a registry.
+    pub fn upstream(&self, registry: &RegistryHost) -> Result<&Arc<Upstream>, Refusal> {
+        self.upstreams.get(registry).ok_or_else(|| Refusal::NameUnknown(registry.to_string()))
+    }
+
+    /// Returns every registry and its upstream, in the order of the configuration.
+    pub fn upstreams(&self) -> impl Iterator<Item = (&RegistryHost, &Arc<Upstream>)> {
+        self.config.upstreams.keys().filter_map(|registry| self.upstreams.get_key_value(registry))
+    }
+
+    /// Returns whether a registry's content is for authorised clients only; that of a registry that is not configured is.
+    pub(super) fn is_private(&self, registry: &RegistryHost) -> bool {
+        self.config.upstreams.get(registry).is_none_or(UpstreamConfig::is_private)
+    }
+
+    /// Returns whether a client may read from a repository: by its patterns, and by who the client is.
+    pub(super) fn may_read(&self, place: &Place<'_>, is_user: bool) -> Result<(), Refusal> {
+        self.audience.may_read(place.registry, self.is_private(place.registry), is_user)?;
+        let Some(upstream) = self.config.upstreams.get(place.registry) else { return Ok(()) };
+        let name = place.repository.as_str();
+        if let Some(deny) = upstream.deny.iter().find(|deny| deny.matches(name)) {
+            return Err(Refusal::Policy(format!("deny {deny}")));
+        }
+        if !upstream.allow.is_empty() && !upstream.allow.iter().any(|allow| allow.matches(name)) {
+            return Err(Refusal::Policy(format!("{name} is not in allow")));
+        }
+        Ok(())
+    }
+}

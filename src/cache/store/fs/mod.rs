@@ -1,0 +1,16 @@
+//! A store in one folder of one process.
+
+mod config;
+mod eviction;
+mod index;
+mod journal;
+mod layout;
+mod line;
+mod replay;
+mod reservation;
+mod state;
+mod store;
+
+pub use config::{Durability, FsConfig, Pins};
+pub use layout::Naming;
+pub use store::FsStore;

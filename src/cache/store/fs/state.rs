@@ -1,0 +1,474 @@
+#![expect(clippy::disallowed_methods, reason = "dates uses, and looks for files")]
+
+use std::collections::HashSet;
+use std::fs::File;
+use std::io;
+use std::sync::{Arc, Mutex, MutexGuard};
+use std::time::SystemTime;
+
+use super::config::{Durability, FsConfig, Pins};
+use super::eviction::Levels;
+use super::index::{Entry, Index, Pin, blocks};
+use super::journal::Journal;
+use super::layout::{self, Folder, Found};
+use super::line::{Line, Trust};
+use super::replay::{Ending, Replayed};
+use crate::cache::memory::{BoundedMap, locked};
+use crate::cache::store::blob::Blob;
+use crate::cache::store::local::{Kind, Listed, Object, Usage};
+use crate::cache::store::record::{Document, Origin, RecordKey, RecordKind};
+use crate::cache::store::spool::{Room, Spool};
+use crate::image::Digest;
+use crate::oci::Hasher;
+
+/// The folder, its index and its ledger; everything here blocks, and nothing here knows of async.
+pub(super) struct State {
+    folder: Folder,
+    ledger: Mutex<Ledger>,
+    /// Held from the line to the file and the index, so that all three say the same whatever comes between; taken
+    /// before [`State::ledger`], never while that is held.
+    journal: Mutex<Journal>,
+    files: Mutex<BoundedMap<Digest, Arc<File>>>,
+    /// Held while room is made, so that two do not set the same room aside.
+    pub(super) making_room: Mutex<()>,
+    pub(super) levels: Levels,
+    /// What is to stay free on the disk.
+    pub(super) reserve: u64,
+    durability: Durability,
+    pub(super) pins: Mutex<Option<Pins>>,
+    boot: Option<String>,
+}
+
+/// What there is, and what is to come.
+pub(super) struct Ledger {
+    pub(super) index: Index,
+    /// Set aside for spools.
+    pub(super) reserved: u64,
+    /// How much of that is on the disk already.
+    pub(super) written: u64,
+    /// What is counted since the start.
+    pub(super) usage: Usage,
+}
+
+impl Ledger {
+    /// Gives room back that was set aside, and what of it was written.
+    pub(super) fn release(&mut self, reserved: u64, written: u64) {
+        self.reserved = self.reserved.saturating_sub(reserved);
+        self.written = self.written.saturating_sub(written);
+    }
+}
+
+/// What a lookup into the index says of a blob.
+pub(super) enum Lookup {
+    /// It is not there.
+    Absent,
+    /// It is there, and it is open.
+    Open(Blob),
+    /// The disk has to be asked.
+    Ask(Entry),
+}
+
+/// Smaller files are not worth waiting for the disk: after a power failure they are hashed in a millisecond.
+const WORTH_A_SYNC: u64 = 1 << 20;
+/// Of the cap so much is left for folders, records and the index: a 32nd.
+const OWN_SHARE: u64 = 32;
+
+impl State {
+    pub(super) fn open(config: FsConfig) -> io::Result<Self> {
+        let folder = Folder::open(&config.root, config.naming)?;
+        let path = folder.join("index");
+        let boot = layout::boot();
+        let mut replayed = Replayed::read(&path)?;
+        let mut journal = Journal::open(path, replayed.extent)?;
+        let same_boot = boot.is_some() && replayed.boot == boot;
+        let mut rewrite = replayed.ending == Ending::Never;
+        if !same_boot {
+            replayed.index.distrust();
+            rewrite = true;
+        }
+        if replayed.ending == Ending::Never || (replayed.ending == Ending::Cut && !same_boot) {
+            reconcile(&mut replayed.index, &folder.scan()?);
+        }
+        let mut lines = vec![Line::Start(boot.clone())];
+        if replayed.ending == Ending::Cut
+            && let Some(object) = replayed.unfinished
+            && !folder.path(&object).exists()
+        {
+            replayed.index.remove(&object);
+            lines.push(Line::Gone(object));
+        }
+        let index = replayed.index;
+        if rewrite || journal.is_long(index.len()) {
+            journal.rewrite(lines.into_iter().chain(index.lines()))?;
+        } else {
+            journal.append(&lines)?;
+        }
+
+        let disk = folder.disk()?;
+        let reserve = config.reserve.unwrap_or_else(|| default_reserve(disk.total));
+        let cap = config
+            .cap
+            .unwrap_or_else(|| disk.free.saturating_add(index.stored()).saturating_sub(reserve) / 10 * 9);
+        Ok(Self {
+            folder,
+            ledger: Mutex::new(Ledger {
+                index,
+                reserved: 0,
+                written: 0,
+                usage: Usage { cap, ..Usage::default() },
+            }),
+            journal: Mutex::new(journal),
+            files: Mutex::new(BoundedMap::new(config.open_files)),
+            making_room: Mutex::new(()),
+            levels: Levels::of(cap - cap / OWN_SHARE),
+            reserve,
+            durability: config.durability,
+            pins: Mutex::new(config.pins),
+            boot,
+        })
+    }
+
+    pub(super) const fn folder(&self) -> &Folder {
+        &self.folder
+    }
+
+    /// A panic elsewhere leaves nothing half done that matters: every change is one statement on the index.
+    pub(super) fn ledger(&self) -> MutexGuard<'_, Ledger> {
+        locked(&self.ledger)
+    }
+
+    fn journal(&self) -> MutexGuard<'_, Journal> {
+        locked(&self.journal)
+    }
+
+    fn files(&self) -> MutexGuard<'_, BoundedMap<Digest, Arc<File>>> {
+        locked(&self.files)
+    }
+
+    /// Closes a blob's file, as soon as the last reader has done.
+    fn close_file(&self, object: &Object) {
+        if object.kind == Kind::Blob {
+            self.files().remove(&object.digest);
+        }
+    }
+
+    /// Looks for a blob without asking the disk, and counts that as a use.
+    pub(super) fn lookup(&self, digest: &Digest) -> Lookup {
+        let Some(entry) = self.ledger().index.touch(&Object::blob(*digest), now()) else {
+            return Lookup::Absent;
+        };
+        if entry.trust == Trust::Doubtful {
+            return Lookup::Ask(entry);
+        }
+        match self.files().get(digest) {
+            Some(file) if has_size(&file, entry.size) => Lookup::Open(Blob::new(file, entry.size)),
+            Some(_) | None => Lookup::Ask(entry),
+        }
+    }
+
+    /// Opens a blob of which the index knows; hashes it first where it is doubtful.
+    pub(super) fn open_blob(&self, digest: &Digest) -> io::Result<Option<Blob>> {
+        let object = Object::blob(*digest);
+        let Some(entry) = self.ledger().index.get(&object) else { return Ok(None) };
+        let Some(file) = layout::open(&self.folder.path(&object))? else {
+            self.forget(&object);
+            return Ok(None);
+        };
+        if !has_size(&file, entry.size) {
+            self.discard_damaged(&object, "its file has another size than it had");
+            return Ok(None);
+        }
+        if entry.trust == Trust::Doubtful {
+            if hash(&file, digest)? != *digest {
+                self.discard_damaged(&object, "its file does not hold what its digest says");
+                return Ok(None);
+            }
+            self.trust(&object);
+        }
+        let file = Arc::new(file);
+        self.files().put(*digest, Arc::clone(&file), 1);
+        Ok(Some(Blob::new(file, entry.size)))
+    }
+
+    pub(super) fn spool(self: &Arc<Self>, size: Option<u64>) -> io::Result<Spool> {
+        let reserved = size.map_or(0, blocks);
+        self.make_room(reserved)?;
+        let room: Arc<dyn Room> = Arc::<Self>::clone(self);
+        match self.folder.temporary() {
+            Ok((file, name)) => Ok(Spool::new(file, name, room, reserved)),
+            Err(error) => {
+                self.release(reserved, 0);
+                Err(error)
+            }
+        }
+    }
+
+    pub(super) fn commit(&self, mut spool: Spool, digest: &Digest) -> io::Result<()> {
+        let object = Object::blob(*digest);
+        let size = spool.written();
+        if self.ledger().index.get(&object).is_some_and(|entry| is_sound(entry, size)) {
+            return Ok(());
+        }
+        let trust = match self.durability {
+            Durability::Full => Trust::Durable,
+            Durability::Data if size > WORTH_A_SYNC => Trust::Durable,
+            Durability::Data | Durability::Never => Trust::Written,
+        };
+        if trust == Trust::Durable {
+            spool.file().sync_data()?;
+        }
+        let used_at = now();
+        let mut journal = self.journal();
+        if self.ledger().index.get(&object).is_some_and(|entry| is_sound(entry, size)) {
+            return Ok(()); // another download was faster
+        }
+        journal.append(&[Line::Put { object, size, used_at, hits: 0, trust }])?;
+        // What is there under that name is doubtful, or the index never heard of it: ours is right.
+        self.close_file(&object);
+        self.folder.unlink(&self.folder.path(&object))?;
+        self.folder.link(&mut spool, &object)?;
+        {
+            // At one moment, so that nobody counts it twice.
+            let mut ledger = self.ledger();
+            ledger.index.put(&object, size, used_at, trust);
+            let (reserved, written) = spool.take_reservation();
+            ledger.release(reserved, written);
+        }
+        if self.durability == Durability::Full {
+            journal.sync()?;
+            drop(journal);
+            self.folder.sync_names()?;
+        }
+        Ok(())
+    }
+
+    pub(super) fn manifest(&self, digest: &Digest) -> io::Result<Option<Document>> {
+        let object = Object::manifest(*digest);
+        if self.ledger().index.touch(&object, now()).is_none() {
+            return Ok(None);
+        }
+        let Some(bytes) = Folder::read(&self.folder.path(&object))? else {
+            self.forget(&object);
+            return Ok(None);
+        };
+        let document = Document::read(bytes, digest);
+        if document.is_none() {
+            self.discard_damaged(&object, "its file does not hold what its digest says");
+        }
+        Ok(document)
+    }
+
+    pub(super) fn put_manifest(&self, digest: &Digest, document: &Document) -> io::Result<()> {
+        let object = Object::manifest(*digest);
+        let bytes = document.write();
+        let size = bytes.len() as u64;
+        self.make_room(blocks(size))?;
+        let used_at = now();
+        let put = Line::Put { object, size, used_at, hits: 0, trust: Trust::Written };
+        let mut journal = self.journal();
+        let written = journal
+            .append(std::slice::from_ref(&put))
+            .and_then(|()| self.folder.replace(&self.folder.path(&object), &bytes));
+        let mut ledger = self.ledger();
+        if written.is_ok() {
+            ledger.index.apply(put);
+        }
+        ledger.release(blocks(size), 0);
+        written
+    }
+
+    pub(super) fn touch(&self, object: &Object) {
+        self.ledger().index.touch(object, now());
+    }
+
+    /// Removes something, wherever it is still mentioned.
+    pub(super) fn remove(&self, object: &Object) -> io::Result<bool> {
+        for (grant, _) in self.folder.grants_of(object)? {
+            self.folder.unlink(&grant)?;
+        }
+        let mut journal = self.journal();
+        let known = self.ledger().index.remove(object).is_some();
+        self.close_file(object);
+        let there = self.folder.unlink(&self.folder.path(object))?;
+        if known {
+            note(&mut journal, &Line::Gone(*object));
+        }
+        Ok(known && there)
+    }
+
+    /// Removes from the index what has no file any more.
+    fn forget(&self, object: &Object) {
+        let mut journal = self.journal();
+        if !self.folder.path(object).exists() && self.ledger().index.remove(object).is_some() {
+            tracing::warn!(digest = %object.digest, kind = object.kind.as_str(), "its file is gone: another process removed it");
+            self.close_file(object);
+            note(&mut journal, &Line::Gone(*object));
+        }
+    }
+
+    /// Notes that a file has been hashed, and is what it should be.
+    fn trust(&self, object: &Object) {
+        let mut journal = self.journal();
+        let mut ledger = self.ledger();
+        ledger.index.set_trust(object, Trust::Durable);
+        if let Some(Entry { size, used_at, hits, trust, .. }) = ledger.index.get(object) {
+            note(&mut journal, &Line::Put { object: *object, size, used_at, hits, trust });
+        }
+    }
+
+    fn discard_damaged(&self, object: &Object, why: &str) {
+        tracing::error!(digest = %object.digest, kind = object.kind.as_str(), "removed as damaged: {why}");
+        self.ledger().usage.damaged += 1;
+        if let Err(error) = self.remove(object) {
+            tracing::error!("{error}");
+        }
+    }
+
+    pub(super) fn list(&self) -> Vec<Listed> {
+        self.ledger().index.list()
+    }
+
+    pub(super) fn usage(&self) -> io::Result<Usage> {
+        let free = self.folder.disk()?.free;
+        let ledger = self.ledger();
+        Ok(Usage {
+            stored: ledger.index.stored(),
+            reserved: ledger.reserved,
+            free: Some(free),
+            blobs: ledger.index.blobs(),
+            manifests: ledger.index.manifests(),
+            ..ledger.usage
+        })
+    }
+
+    pub(super) fn grant(&self, origin: &Origin, object: &Object) -> io::Result<()> {
+        let key = RecordKey::origin(origin);
+        let path = self.folder.grant(&key, object);
+        if path.exists() {
+            return Ok(());
+        }
+        let record = self.folder.record(&key);
+        if !record.exists() {
+            self.folder.replace(&record, &origin.write())?;
+        }
+        self.folder.add_grant(&path)?;
+        self.ledger().index.set_pin(object, Pin::Unknown);
+        Ok(())
+    }
+
+    pub(super) fn granted(&self, origin: &Origin, object: &Object) -> bool {
+        self.folder.grant(&RecordKey::origin(origin), object).exists()
+    }
+
+    pub(super) fn origins(&self, object: &Object) -> io::Result<Vec<Origin>> {
+        let mut out = Vec::new();
+        for (_, name) in self.folder.grants_of(object)? {
+            let path = self.folder.join(RecordKind::Origin.as_str()).join(name.get(..2).unwrap_or_default());
+            out.extend(Folder::read(&path.join(name))?.as_deref().and_then(Origin::read));
+        }
+        Ok(out)
+    }
+
+    /// Writes down what was used since the last time, and shortens the journal where it got long.
+    pub(super) fn write_uses(&self) -> io::Result<()> {
+        let used = self.ledger().index.take_used();
+        let mut journal = self.journal();
+        if !used.is_empty() {
+            journal.append(&used)?;
+        }
+        let (long, lines) = {
+            let ledger = self.ledger();
+            let long = journal.is_long(ledger.index.len());
+            (long, long.then(|| ledger.index.lines()))
+        };
+        if let Some(lines) = lines.filter(|_| long) {
+            journal.rewrite(std::iter::once(Line::Start(self.boot.clone())).chain(lines))?;
+        }
+        Ok(())
+    }
+
+    /// Removes records that were not renewed since a time, in seconds since 1970, and grants for what is not there.
+    pub(super) fn sweep(&self, before: u64) -> io::Result<()> {
+        for kind in [RecordKind::Tag, RecordKind::Referrers] {
+            for (path, written_at) in self.folder.records(kind)? {
+                if written_at < before {
+                    self.folder.unlink(&path)?;
+                }
+            }
+        }
+        let mut orphans = Vec::new();
+        self.folder.each_grant(|path, object, written_at| {
+            if written_at < before && self.ledger().index.get(&object).is_none() {
+                orphans.push(path.to_owned());
+            }
+        })?;
+        for path in orphans {
+            self.folder.unlink(&path)?;
+        }
+        Ok(())
+    }
+
+    /// Ends in order: nothing is lost after this.
+    pub(super) fn close(&self) -> io::Result<()> {
+        self.write_uses()?;
+        self.folder.sync_names()?;
+        let mut journal = self.journal();
+        journal.append(&[Line::End])?;
+        journal.sync()
+    }
+}
+
+/// Writes what can be found out again if it gets lost.
+fn note(journal: &mut Journal, line: &Line) {
+    if let Err(error) = journal.append(std::slice::from_ref(line)) {
+        tracing::warn!("cannot write the index: {error}");
+    }
+}
+
+fn is_sound(entry: Entry, size: u64) -> bool {
+    entry.trust != Trust::Doubtful && entry.size == size
+}
+
+/// Makes the index say what the folders say; what it did not know is doubtful.
+fn reconcile(index: &mut Index, found: &[Found]) {
+    let there: HashSet<Object> = found.iter().map(|found| found.object).collect();
+    for gone in index.missing_from(&there) {
+        index.remove(&gone);
+    }
+    for found in found {
+        let known = index.get(&found.object);
+        if known.is_none_or(|entry| entry.size != found.size) {
+            index.put(&found.object, found.size, found.written_at, Trust::Doubtful);
+        }
+    }
+}
+
+/// 5 % of the disk, at least 2 GiB, yet never more than a quarter of it.
+fn default_reserve(total: u64) -> u64 {
+    (total / 20).max(2 << 30).min(total / 4)
+}
+
+fn has_size(file: &File, size: u64) -> bool {
+    file.metadata().is_ok_and(|meta| meta.len() == size)
+}
+
+fn hash(file: &File, digest: &Digest) -> io::Result<Digest> {
+    use std::os::unix::fs::FileExt as _;
+    let mut hasher = Hasher::new(digest.algorithm());
+    let mut buffer = vec![0; 256 << 10];
+    let mut at = 0;
+    loop {
+        let read = file.read_at(&mut buffer, at)?;
+        let Some(bytes) = buffer.get(..read).filter(|bytes| !bytes.is_empty()) else {
+            return Ok(hasher.finish());
+        };
+        hasher.update(bytes);
+        at = at.saturating_add(read as u64);
+    }
+}
+
+/// Seconds since 1970; they fit until 2106.
+pub(super) fn now() -> u32 {
+    let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+    u32::try_from(since.as_secs()).unwrap_or(u32::MAX)
+}

@@ -1,0 +1,194 @@
+#![expect(clippy::disallowed_methods, reason = "measures upstream, and waits before a retry")]
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use futures_util::StreamExt as _;
+use http::header::{CONTENT_RANGE, ETAG};
+
+use super::endpoints::{CountsAgainstQuota, Endpoints};
+use super::error::EndpointError;
+use crate::cache::download::{FetchError, Opened, Source};
+use crate::cache::memory::{BoundedMap, locked};
+use crate::image::{Digest, Repository};
+use crate::oci::{Answer, ContentRange, Method, Range, RegistryRequest, RequestError};
+use futures_util::future::BoxFuture;
+
+/// For how long an endpoint is not asked for a digest under which it gave other bytes.
+const QUARANTINE: Duration = Duration::from_mins(1);
+/// How many such cases are remembered.
+const CASES: usize = 1024;
+/// How long a transfer that broke waits for an endpoint that is left alone, rather than fail.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// Which endpoint gave other bytes for which digest, and when.
+#[derive(Debug)]
+pub(super) struct Quarantine(BoundedMap<(Digest, usize), Instant>);
+
+impl Default for Quarantine {
+    fn default() -> Self {
+        Self(BoundedMap::new(CASES))
+    }
+}
+
+impl Quarantine {
+    fn holds(&mut self, digest: &Digest, endpoint: usize, now: Instant) -> bool {
+        let since = self.0.get(&(*digest, endpoint));
+        since.is_some_and(|since| now.saturating_duration_since(since) < QUARANTINE)
+    }
+}
+
+/// A blob's bytes, from whichever endpoint gives them.
+#[derive(Debug)]
+pub(super) struct BlobSource {
+    endpoints: Arc<Endpoints>,
+    quarantine: Arc<Mutex<Quarantine>>,
+    repository: Repository,
+    digest: Digest,
+    known: Mutex<Known>,
+}
+
+/// What earlier answers said about the blob.
+#[derive(Debug, Default)]
+struct Known {
+    /// The endpoint that answered last.
+    last: Option<usize>,
+    total: Option<u64>,
+    /// Strong entity tags by endpoint: each has its own.
+    etags: HashMap<usize, String>,
+}
+
+impl BlobSource {
+    pub(super) fn new(
+        endpoints: Arc<Endpoints>,
+        quarantine: Arc<Mutex<Quarantine>>,
+        repository: Repository,
+        digest: Digest,
+    ) -> Self {
+        Self { endpoints, quarantine, repository, digest, known: Mutex::default() }
+    }
+
+    async fn open_now(&self, from: u64) -> Result<Opened, FetchError> {
+        let permit = self.endpoints.body_permit().await.map_err(|failed| Endpoints::failed(&[failed]))?;
+        let mut failed = Vec::new();
+        for endpoint in self.order() {
+            if locked(&self.quarantine).holds(&self.digest, endpoint, Instant::now()) {
+                failed.push(EndpointError::Mismatch(
+                    "it has sent other bytes for this digest just now".to_owned(),
+                ));
+                continue;
+            }
+            match self.open_at(endpoint, from).await {
+                Ok((answer, starts_at, total)) => {
+                    self.learn(endpoint, &answer, total);
+                    let endpoints = Arc::clone(&self.endpoints);
+                    let body = answer.into_stream().map(move |piece| {
+                        // The permit lasts as long as the body.
+                        let _ = &permit;
+                        match piece {
+                            Ok(bytes) => {
+                                endpoints.received(bytes.len());
+                                Ok(bytes)
+                            }
+                            Err(error) => {
+                                tracing::debug!(registry = %endpoints.registry, %error, "a transfer broke off");
+                                Err(FetchError::Broken(error.cause.reason().to_owned()))
+                            }
+                        }
+                    });
+                    return Ok(Opened { total, starts_at, endpoint, body: body.boxed() });
+                }
+                Err(error) => failed.push(error),
+            }
+        }
+        Err(Endpoints::failed(&failed))
+    }
+
+    /// Returns the endpoints in the order in which they are asked: the one that answered last goes on.
+    fn order(&self) -> Vec<usize> {
+        let last = locked(&self.known).last;
+        let others = (0..self.endpoints.len()).filter(|endpoint| Some(*endpoint) != last);
+        last.into_iter().chain(others).collect()
+    }
+
+    /// Asks one endpoint; returns the answer, where its body begins, and how long the blob is.
+    async fn open_at(&self, endpoint: usize, from: u64) -> Result<(Answer, u64, Option<u64>), EndpointError> {
+        let what = format!("blobs/{}", self.digest);
+        let mut ask = RegistryRequest::new(Method::Get, &self.repository, &what);
+        let known = locked(&self.known).total;
+        if from > 0 {
+            let etag = locked(&self.known).etags.get(&endpoint).cloned();
+            ask = ask.part(Range::From(from), etag);
+        }
+        let answer = match self.endpoints.answer(endpoint, &ask, CountsAgainstQuota::No).await {
+            // An endpoint that gave the first half is soon asked again for the second.
+            Err(EndpointError::Paused(_, left)) if from > 0 && left <= PATIENCE => {
+                tokio::time::sleep(left + Duration::from_millis(10)).await;
+                self.endpoints.answer(endpoint, &ask, CountsAgainstQuota::No).await?
+            }
+            answer => answer?,
+        };
+        match begins(&answer, from, known) {
+            Ok((starts_at, total)) => Ok((answer, starts_at, total)),
+            Err(what) => {
+                let failed = EndpointError::Asked(answer.failed(RequestError::Answer(what)));
+                self.endpoints.log(endpoint, &failed);
+                Err(failed)
+            }
+        }
+    }
+
+    fn learn(&self, endpoint: usize, answer: &Answer, total: Option<u64>) {
+        let etag = answer.header(ETAG).filter(|tag| tag.starts_with('"')).map(str::to_owned);
+        let mut known = locked(&self.known);
+        known.last = Some(endpoint);
+        known.total = known.total.or(total);
+        match etag {
+            Some(etag) => known.etags.insert(endpoint, etag),
+            None => known.etags.remove(&endpoint),
+        };
+    }
+}
+
+/// Returns where a body begins, and how long the whole is; what cannot go on where an earlier one ended is an error.
+fn begins(answer: &Answer, from: u64, known: Option<u64>) -> Result<(u64, Option<u64>), String> {
+    let (starts_at, total) = match answer.status() {
+        200 => (0, answer.content_length()),
+        206 => {
+            let header = answer.header(CONTENT_RANGE).and_then(|header| header.parse().ok());
+            let Some(ContentRange::Part(span, size)) = header else {
+                return Err("it answers with a part and does not say which".to_owned());
+            };
+            let total = size.or(known).unwrap_or(span.last() + 1);
+            if !ContentRange::Part(span, size).continues(from, total) {
+                return Err(format!("it answers with other bytes than those from {from} on"));
+            }
+            (from, Some(total))
+        }
+        status => return Err(format!("it answers {status} to a request for a part")),
+    };
+    match (known, total) {
+        (Some(known), Some(total)) if known != total => {
+            Err(format!("it says that there are {total} bytes, and there were {known}"))
+        }
+        (known, total) => Ok((starts_at, total.or(known))),
+    }
+}
+
+impl Source for BlobSource {
+    fn open(&self, from: u64) -> BoxFuture<'_, Result<Opened, FetchError>> {
+        Box::pin(self.open_now(from))
+    }
+
+    fn mismatch(&self, endpoints: &[usize]) {
+        let now = Instant::now();
+        for endpoint in endpoints {
+            let what = format!("other bytes than those of {}", self.digest);
+            self.endpoints.log(*endpoint, &EndpointError::Mismatch(what));
+            self.endpoints.mismatch();
+            locked(&self.quarantine).0.put((self.digest, *endpoint), now, 1);
+        }
+        *locked(&self.known) = Known::default();
+    }
+}

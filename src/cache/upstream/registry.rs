@@ -1,0 +1,291 @@
+#![expect(clippy::disallowed_methods, reason = "measures upstream")]
+
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use http::header::{CONTENT_RANGE, CONTENT_TYPE, HeaderName};
+
+use super::blob::{BlobSource, Quarantine};
+use super::circuit_breaker::PauseReason;
+use super::endpoints::{CountsAgainstQuota, EndpointHealth, Endpoints, InvalidReply, Reply};
+use super::error::EndpointError;
+use super::pull_quota::PullQuota;
+use super::verify::{FetchedManifest, InvalidManifest, verify};
+use crate::cache::config::UpstreamConfig;
+use crate::cache::download::{FetchError, Source};
+use crate::cache::memory::{BoundedMap, locked};
+use crate::cache::observe::Metrics;
+use crate::image::{Digest, RegistryHost, Repository, Tag, TagOrDigest};
+use crate::oci::{
+    self, ACCEPT_MANIFESTS, AddressPolicy, Answer, ClientError, ContentRange, CredentialFile, Endpoint, Http,
+    Login, MAX_MANIFEST_SIZE, Method, Range, RegistryClient, RegistryRequest, RequestError, RequestErrorKind,
+};
+
+/// The digest that a registry says that its answer has.
+const CONTENT_DIGEST: HeaderName = HeaderName::from_static("docker-content-digest");
+/// How many digests are remembered with the tag that they came from.
+const TAGS: usize = 4096;
+/// How many manifests are kept for a moment that were fetched only to learn their digest, and for how long.
+const HASHED: usize = 16;
+const HASHED_FOR: Duration = Duration::from_secs(10);
+
+/// A registry as it is called in image references, and the chain of endpoints that stand for it.
+#[derive(Debug)]
+pub struct Upstream {
+    pub(super) endpoints: Arc<Endpoints>,
+    quarantine: Arc<Mutex<Quarantine>>,
+    /// Which tag a digest came from. Regions of one registry differ: what one of them knows by its tag, another may
+    /// not know by its digest (kubernetes/registry.k8s.io#324).
+    tags: Mutex<BoundedMap<(Repository, Digest), Tag>>,
+    hashed: Mutex<BoundedMap<(Repository, Tag), (Instant, FetchedManifest)>>,
+}
+
+/// What came of logging in to an endpoint.
+#[derive(Clone, Debug)]
+pub struct Checked {
+    /// Where it is.
+    pub endpoint: String,
+    /// Whether there are credentials to show.
+    pub has_credentials: bool,
+    /// How it let us in, or why it did not.
+    pub outcome: Result<Login, ClientError>,
+}
+
+impl Upstream {
+    /// Makes an upstream of its configuration; `bodies` is how many blobs are transferred at once.
+    pub fn new(
+        registry: RegistryHost,
+        config: &UpstreamConfig,
+        http: &Http,
+        metrics: Arc<Metrics>,
+        bodies: usize,
+    ) -> Result<Self, oci::EndpointError> {
+        let reach = if config.private { AddressPolicy::Anywhere } else { AddressPolicy::Public };
+        let credentials = config.credentials.as_ref().map(|path| Arc::new(CredentialFile::new(path)));
+        let only = config.endpoints.len() == 1;
+        let clients = config.endpoints.iter().map(|url| {
+            let (http, credentials) = (http.clone(), credentials.clone());
+            Ok(RegistryClient::new(http, registry.clone(), Endpoint::new(url)?, reach, credentials, only))
+        });
+        let clients = clients.collect::<Result<Vec<_>, oci::EndpointError>>()?;
+        Ok(Self {
+            endpoints: Arc::new(Endpoints::new(registry, clients, metrics, bodies)),
+            quarantine: Arc::default(),
+            tags: Mutex::new(BoundedMap::new(TAGS)),
+            hashed: Mutex::new(BoundedMap::new(HASHED)),
+        })
+    }
+
+    /// Returns the registry's name in image references.
+    pub fn registry(&self) -> &RegistryHost {
+        &self.endpoints.registry
+    }
+
+    /// Returns why nothing can be asked now; [`None`] where something can.
+    pub fn pause(&self) -> Option<PauseReason> {
+        self.endpoints.pause().map(|(why, _)| why)
+    }
+
+    /// Returns how each endpoint is, in the order in which they are asked.
+    pub fn health(&self) -> Vec<EndpointHealth> {
+        self.endpoints.health()
+    }
+
+    /// Returns what the registry said last about how much may be pulled, if it says so at all.
+    pub fn quota(&self) -> Option<PullQuota> {
+        self.endpoints.budget()
+    }
+
+    /// Returns the digest that a tag stands for now.
+    ///
+    /// A registry that does not say it with HEAD is asked for the manifest, whose digest is computed.
+    pub async fn resolve(&self, repository: &Repository, tag: &Tag) -> Result<Digest, FetchError> {
+        let what = format!("manifests/{tag}");
+        let ask = RegistryRequest::new(Method::Head, repository, &what).accepting(ACCEPT_MANIFESTS);
+        let digest =
+            match self.endpoints.ask(&ask, CountsAgainstQuota::No, MAX_MANIFEST_SIZE, &|_| Ok(())).await {
+                Ok(reply) => announced(&reply),
+                Err(failed) if failed.iter().any(head_refused) => None,
+                Err(failed) => return Err(Endpoints::failed(&failed)),
+            };
+        if let Some(digest) = digest {
+            self.came_from(repository, digest, tag);
+            return Ok(digest);
+        }
+        let reference = TagOrDigest::Tag(tag.clone());
+        let fetched = self.fetch(repository, &reference, ACCEPT_MANIFESTS, None).await;
+        let fetched = fetched.map_err(|failed| Endpoints::failed(&failed))?;
+        let unknown = || FetchError::Unavailable { what: "the tag has no digest".to_owned() };
+        let digest = fetched.digest.ok_or_else(unknown)?;
+        locked(&self.hashed).put((repository.clone(), tag.clone()), (Instant::now(), fetched), 1);
+        Ok(digest)
+    }
+
+    /// Returns whether a repository has a manifest, as an error if it has not.
+    pub async fn has_manifest(&self, repository: &Repository, digest: &Digest) -> Result<(), FetchError> {
+        let what = format!("manifests/{digest}");
+        let ask = RegistryRequest::new(Method::Head, repository, &what).accepting(ACCEPT_MANIFESTS);
+        match self.endpoints.ask(&ask, CountsAgainstQuota::No, MAX_MANIFEST_SIZE, &|_| Ok(())).await {
+            Ok(_) => Ok(()),
+            // Another region may have it under the tag that it came from.
+            Err(failed)
+                if failed.iter().any(head_refused)
+                    || all_absent(&failed) && self.tag_of(repository, digest).is_some() =>
+            {
+                self.manifest(repository, &TagOrDigest::Digest(*digest), None).await.map(drop)
+            }
+            Err(failed) => Err(Endpoints::failed(&failed)),
+        }
+    }
+
+    /// Fetches a manifest, whose bytes are checked against the digest that is wanted, if one is, and against the one
+    /// that is announced. `accept` is what a client takes that does not take everything.
+    pub async fn manifest(
+        &self,
+        repository: &Repository,
+        reference: &TagOrDigest,
+        accept: Option<&str>,
+    ) -> Result<FetchedManifest, FetchError> {
+        if let (TagOrDigest::Tag(tag), None) = (reference, accept)
+            && let Some((at, fetched)) = locked(&self.hashed).remove(&(repository.clone(), tag.clone()))
+            && at.elapsed() < HASHED_FOR
+        {
+            return Ok(fetched);
+        }
+        let accept = accept.unwrap_or(ACCEPT_MANIFESTS);
+        let failed = match self.fetch(repository, reference, accept, None).await {
+            Ok(fetched) => return Ok(fetched),
+            Err(failed) => failed,
+        };
+        if let TagOrDigest::Digest(digest) = reference
+            && all_absent(&failed)
+            && let Some(tag) = self.tag_of(repository, digest)
+        {
+            // Another region may answer to the tag, and with the same manifest; any other will not do.
+            let by_tag = self.fetch(repository, &TagOrDigest::Tag(tag), accept, Some(digest)).await;
+            if let Ok(fetched) = by_tag {
+                return Ok(fetched);
+            }
+        }
+        Err(Endpoints::failed(&failed))
+    }
+
+    async fn fetch(
+        &self,
+        repository: &Repository,
+        reference: &TagOrDigest,
+        accept: &str,
+        wanted: Option<&Digest>,
+    ) -> Result<FetchedManifest, Vec<EndpointError>> {
+        let (what, wanted) = match reference {
+            TagOrDigest::Tag(tag) => (format!("manifests/{tag}"), wanted),
+            TagOrDigest::Digest(digest) => (format!("manifests/{digest}"), Some(digest)),
+        };
+        let verified = |reply: &Reply| {
+            verify(reply.body.clone(), reply.header(CONTENT_TYPE), reply.header(CONTENT_DIGEST), wanted)
+        };
+        let check = |reply: &Reply| match verified(reply) {
+            Ok(_) => Ok(()),
+            Err(wrong @ InvalidManifest::Digest(_)) => Err(InvalidReply::Mismatch(wrong.to_string())),
+            Err(wrong @ InvalidManifest::Content(_)) => Err(InvalidReply::Malformed(wrong.to_string())),
+        };
+        let ask = RegistryRequest::new(Method::Get, repository, &what).accepting(accept);
+        let reply = self.endpoints.ask(&ask, CountsAgainstQuota::Yes, MAX_MANIFEST_SIZE, &check).await?;
+        let fetched = verified(&reply).map_err(|wrong| vec![EndpointError::Mismatch(wrong.to_string())])?;
+        if let (TagOrDigest::Tag(tag), Some(digest)) = (reference, fetched.digest) {
+            self.came_from(repository, digest, tag);
+        }
+        Ok(fetched)
+    }
+
+    /// Returns how many bytes a blob has.
+    ///
+    /// Some registries do not answer to HEAD, or with 404 for what they would fetch for GET (Harbor's proxy projects):
+    /// those are asked for the first byte.
+    pub async fn blob_size(&self, repository: &Repository, digest: &Digest) -> Result<u64, FetchError> {
+        let what = format!("blobs/{digest}");
+        let head = RegistryRequest::new(Method::Head, repository, &what);
+        let byte = RegistryRequest::new(Method::Get, repository, &what).part(Range::Between(0, 0), None);
+        let mut failed = Vec::new();
+        for endpoint in 0..self.endpoints.len() {
+            match self.endpoints.answer(endpoint, &head, CountsAgainstQuota::No).await {
+                Ok(answer) => {
+                    if let Some(size) = answer.content_length() {
+                        return Ok(size);
+                    }
+                }
+                Err(error) if head_refused(&error) || is_absent(&error) => {}
+                Err(error) => {
+                    failed.push(error);
+                    continue;
+                }
+            }
+            match self.endpoints.answer(endpoint, &byte, CountsAgainstQuota::No).await {
+                Ok(answer) => match size_of(&answer) {
+                    Some(size) => return Ok(size),
+                    None => failed.push(EndpointError::Asked(
+                        answer.failed(RequestError::Answer("it does not say how large it is".to_owned())),
+                    )),
+                },
+                Err(error) => failed.push(error),
+            }
+        }
+        Err(Endpoints::failed(&failed))
+    }
+
+    /// Returns where a blob's bytes come from; nothing is asked before it is opened.
+    pub fn blob(&self, repository: &Repository, digest: &Digest) -> Arc<dyn Source> {
+        let (endpoints, quarantine) = (Arc::clone(&self.endpoints), Arc::clone(&self.quarantine));
+        Arc::new(BlobSource::new(endpoints, quarantine, repository.clone(), *digest))
+    }
+
+    /// Logs in to every endpoint.
+    pub async fn check(&self) -> Vec<Checked> {
+        let checks = self.endpoints.clients().map(async |client| Checked {
+            endpoint: client.endpoint().to_string(),
+            has_credentials: client.has_credentials(),
+            outcome: client.login().await,
+        });
+        futures_util::future::join_all(checks).await
+    }
+
+    fn came_from(&self, repository: &Repository, digest: Digest, tag: &Tag) {
+        locked(&self.tags).put((repository.clone(), digest), tag.clone(), 1);
+    }
+
+    fn tag_of(&self, repository: &Repository, digest: &Digest) -> Option<Tag> {
+        locked(&self.tags).get(&(repository.clone(), *digest))
+    }
+}
+
+fn announced(reply: &Reply) -> Option<Digest> {
+    reply.header(CONTENT_DIGEST)?.trim().parse().ok()
+}
+
+/// Returns how large something is of which the first byte was asked for.
+fn size_of(answer: &Answer) -> Option<u64> {
+    match answer.status() {
+        200 => answer.content_length(),
+        _ => match answer.header(CONTENT_RANGE)?.parse().ok()? {
+            ContentRange::Part(_, size) => size,
+            ContentRange::Unsatisfied(size) => Some(size),
+        },
+    }
+}
+
+/// Returns whether an endpoint did not like HEAD.
+fn head_refused(failed: &EndpointError) -> bool {
+    matches!(
+        failed,
+        EndpointError::Asked(ClientError { cause: RequestError::Status { status: 400..=499 | 501, .. }, .. })
+    )
+}
+
+fn is_absent(failed: &EndpointError) -> bool {
+    matches!(failed, EndpointError::Asked(error) if error.cause.kind() == RequestErrorKind::NotFound)
+}
+
+/// Returns whether every endpoint was asked and does not have it.
+fn all_absent(failed: &[EndpointError]) -> bool {
+    !failed.is_empty() && failed.iter().all(is_absent)
+}

@@ -1,0 +1,165 @@
+use super::declared::Declared;
+use super::source_file::{Findings, SourceFile};
+use crate::finding::Code;
+use crate::image::RegistryHost;
+use crate::machineconfig::{Found, Reader, Role as Document};
+use crate::yaml::Node;
+
+/// What a machine is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Role {
+    Controlplane,
+    Worker,
+}
+
+impl Role {
+    pub(super) fn as_str(self) -> &'static str {
+        match self {
+            Self::Controlplane => "controlplane",
+            Self::Worker => "worker",
+        }
+    }
+}
+
+/// Which nodes something is for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Scope {
+    All,
+    Role(Role),
+    /// One node; what is for all and for its role comes first.
+    Node(String),
+    /// All that one node has.
+    Whole(String),
+}
+
+/// A node that a source names.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct NodeInfo {
+    pub(super) name: String,
+    pub(super) address: Option<String>,
+    pub(super) role: Option<Role>,
+}
+
+/// All that the sources say.
+#[derive(Debug, Default)]
+pub(super) struct Reading {
+    pub(super) declared: Vec<(Scope, Declared)>,
+    pub(super) nodes: Vec<NodeInfo>,
+    /// The Talos version, as some file gives it.
+    pub(super) version: Option<String>,
+    /// Whether the source is another tool's, which finds credentials by either name of Docker Hub.
+    pub(super) either_hub_name: bool,
+    pub(super) findings: Findings,
+}
+
+/// What a text of Talos' own documents is read as.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Purpose {
+    /// A config: what else is in it is of no concern.
+    Config,
+    /// A patch: what else is in it is left out, and that is said.
+    Patch,
+}
+
+impl Reading {
+    /// Reads Talos' own documents: the v1alpha1 one and those of registries.
+    pub(super) fn talos(
+        &mut self,
+        file: &SourceFile<'_>,
+        roots: &[&Node],
+        purpose: Purpose,
+    ) -> (Declared, NodeInfo) {
+        let mut problems = file.problems();
+        let (mut legacy, mut documents) = (Reader::new(&mut problems), Found::default());
+        let mut node = NodeInfo::default();
+        for root in roots {
+            if Document::of(root) == Document::Machine {
+                if let Some(registries) = root.at(&["machine", "registries"]) {
+                    legacy.section(registries, "machine.registries");
+                }
+                self.describe(root, &mut node);
+            }
+        }
+        let mut found = legacy.finish();
+        let mut reader = Reader::new(&mut problems);
+        for root in roots {
+            if let Document::Registry(kind, _) = Document::of(root) {
+                reader.document(kind, root);
+            }
+        }
+        documents.overlay(reader.finish());
+        found.overlay(documents);
+        file.keep(problems, &mut self.findings);
+        if purpose == Purpose::Patch {
+            self.others(file, roots);
+        }
+        for (path, span) in &found.deleted {
+            let replaced = match path.rsplit_once('.') {
+                _ if path == "machine.registries" => !found.is_empty(),
+                _ => found.mirrors.keys().chain(found.auth.keys()).any(|name| path.ends_with(name.as_str())),
+            };
+            if !replaced {
+                let at = file.at(span, path.clone());
+                let message = format!("the deletion of `{path}` is left out");
+                self.findings.add(Code::Dropped, &at, message).reason =
+                    Some("an inventory says what is there".to_owned());
+            }
+        }
+        (Declared::from_found(&found, file, &mut self.findings), node)
+    }
+
+    /// Takes the name, role and version out of a v1alpha1 document.
+    fn describe(&mut self, root: &Node, node: &mut NodeInfo) {
+        let text = |path: &[&str]| root.at(path).and_then(Node::as_str).map(str::to_owned);
+        if let Some(name) = text(&["machine", "network", "hostname"]) {
+            node.name = name;
+        }
+        node.role = match text(&["machine", "type"]).as_deref() {
+            Some("controlplane" | "init") => Some(Role::Controlplane),
+            Some("worker" | "join") => Some(Role::Worker),
+            _ => node.role,
+        };
+        let image = text(&["machine", "install", "image"]);
+        let tag = image.as_deref().and_then(|image| image.rsplit_once(':')).map(|(_, tag)| tag.to_owned());
+        self.version =
+            tag.filter(|tag| tag.parse::<crate::registries::TalosVersion>().is_ok()).or(self.version.take());
+    }
+
+    /// Says which parts of a patch are not about registries.
+    fn others(&mut self, file: &SourceFile<'_>, roots: &[&Node]) {
+        let mut others = Vec::new();
+        for root in roots {
+            match Document::of(root) {
+                Document::Machine => {
+                    let machine = root.get("machine").map(Node::entries).unwrap_or_default().iter();
+                    let machine =
+                        machine.filter(|entry| !matches!(entry.key.as_str(), "registries" | "$patch"));
+                    others.extend(
+                        machine.map(|entry| (format!("machine.{}", entry.key), entry.key_span.clone())),
+                    );
+                    let known = ["machine", "version", "debug", "persist", "sops"];
+                    let top = root.entries().iter().filter(|entry| !known.contains(&entry.key.as_str()));
+                    others.extend(top.map(|entry| (entry.key.clone(), entry.key_span.clone())));
+                }
+                Document::Other => {
+                    if let Some(kind) = root.get("kind").and_then(Node::as_str) {
+                        others.push((kind.to_owned(), root.span.clone()));
+                    }
+                }
+                Document::Registry(..) => {}
+            }
+        }
+        if let Some((_, span)) = others.first() {
+            let names: Vec<String> = others.iter().map(|(name, _)| format!("`{name}`")).collect();
+            let at = file.at(span, "");
+            let verb = if names.len() == 1 { "is" } else { "are" };
+            let message = format!("{} {verb} not about registries, and {verb} left out", names.join(", "));
+            self.findings.add(Code::Dropped, &at, message);
+        }
+    }
+}
+
+/// Tells whether a text can be the key of credentials: a host, perhaps with a port, or a variable in its place.
+pub(super) fn is_host(text: &str) -> bool {
+    text.parse::<RegistryHost>().is_ok() || super::declared::is_reference(text)
+}
