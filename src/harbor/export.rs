@@ -281,7 +281,36 @@ mod tests {
     #[test]
     fn what_was_clicked_together_reads_back() {
         let exported = export(&actual(), "https://harbor.example", "harbor");
-        insta::assert_snapshot!(exported.text, @"");
+        insta::assert_snapshot!(exported.text, @r"
+        # yaml-language-server: $schema=https://talmirror.dev/schema/v1/mirrors.json
+        apiVersion: talmirror/v1
+        kind: Inventory
+
+        mirrors:
+            harbor:
+                kind: harbor
+                url: https://harbor.example
+                project: proxy-{registry_dashed}
+                projects:
+                    harbor.lan:8080: lan
+                harbor:
+                    retention: forever
+
+        registries:
+            docker.io: {}
+            ghcr.io: {}
+            harbor.lan:8080:
+                via:
+                    - harbor
+                upstream:
+                    url: http://harbor.lan:8080
+                harbor:
+                    adapter: harbor
+
+        defaults:
+            via:
+                - harbor
+        ");
         let parsed = crate::inventory::parse(&exported.text, "mirrors.yaml", &|_| None);
         assert!(parsed.inventory.is_some(), "{:?}", parsed.problems);
         assert_eq!(

@@ -245,7 +245,7 @@ fn the_secret_has_nowhere_to_go() {
     ");
     assert!(harbor.changes().is_empty());
     // A secret that is the user's own stays where it is, and Harbor gets it.
-    let text = format!("{}credentials: {{username: 'robot$mine', passwordFrom: {{env: MINE}}}}\n", SMALL);
+    let text = format!("{SMALL}credentials: {{username: 'robot$mine', passwordFrom: {{env: MINE}}}}\n");
     place.write("mirrors.yaml", text.replace("URL", &harbor.url()));
     super::run(&place, "apply --yes").env("MINE", "s3cr3t-Mine1").ends(0);
     assert_eq!(super::secret(&harbor, "robot$mine").as_deref(), Some("s3cr3t-Mine1"));

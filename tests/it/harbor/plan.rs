@@ -28,7 +28,7 @@ fn what_is_not_ours_is_used_as_it_is_and_named() {
     settle(&harbor, &place);
     {
         let mut state = harbor.state();
-        for (_, registry) in state.registries.iter_mut() {
+        for registry in state.registries.values_mut() {
             registry.description = match registry.name.as_str() {
                 "ghcr.io" => "clicked by hand".to_owned(),
                 "quay.io" => "managed-by: talmirror (other)".to_owned(),

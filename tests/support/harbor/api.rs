@@ -164,7 +164,7 @@ fn dispatch(state: &mut State, request: &Request, parts: &[&str], caller: Caller
             let mut all: Vec<(&i64, &Project)> = state.projects.iter().collect();
             all.sort_by(|a, b| a.1.name.cmp(&b.1.name));
             let all = all.into_iter().map(|(id, project)| {
-                let mut value = state.project_json(*id, project, detail);
+                let mut value = State::project_json(*id, project, detail);
                 if !detail {
                     value.as_object_mut().unwrap().remove("owner_name");
                 }
@@ -437,7 +437,7 @@ fn project(state: &mut State, request: &Request, name: &str, rest: &[&str]) -> R
     let body = request.json();
     let full = "the project contains repositories, can not be deleted";
     match (request.method.as_str(), rest) {
-        ("GET", []) => Response::json(200, &state.project_json(id, &project, true)),
+        ("GET", []) => Response::json(200, &State::project_json(id, &project, true)),
         ("PUT", []) => {
             let changed = kept(state, &body["metadata"]);
             state.projects.get_mut(&id).unwrap().metadata.extend(changed);
@@ -480,12 +480,11 @@ fn project(state: &mut State, request: &Request, name: &str, rest: &[&str]) -> R
                                 .flatten()
                                 .any(|tag| tag["name"] == **reference)
                     };
-                    match artifacts.iter().find(is) {
-                        Some(artifact) => Response::json(200, artifact),
-                        None => {
-                            let message = format!("artifact {name}/{repository}:{reference} not found");
-                            Response::error(404, "NOT_FOUND", &message)
-                        }
+                    if let Some(artifact) = artifacts.iter().find(is) {
+                        Response::json(200, artifact)
+                    } else {
+                        let message = format!("artifact {name}/{repository}:{reference} not found");
+                        Response::error(404, "NOT_FOUND", &message)
                     }
                 }
             }

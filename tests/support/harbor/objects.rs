@@ -199,7 +199,7 @@ impl State {
         value
     }
 
-    pub fn project_json(&self, id: i64, project: &Project, detail: bool) -> Value {
+    pub fn project_json(id: i64, project: &Project, detail: bool) -> Value {
         let mut allowlist = json!({"creation_time": NEVER, "items": null, "update_time": NEVER});
         if detail {
             allowlist = json!({"creation_time": NEVER, "id": id, "items": [], "project_id": id, "update_time": NEVER});

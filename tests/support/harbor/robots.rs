@@ -211,7 +211,7 @@ fn update(state: &mut State, id: i64, mut robot: Robot, body: &Value) -> Respons
     if let Some(refused) = check_permissions(state, &body["permissions"]) {
         return refused;
     }
-    robot.description = body["description"].as_str().unwrap_or_default().to_owned();
+    body["description"].as_str().unwrap_or_default().clone_into(&mut robot.description);
     robot.disable = body["disable"].as_bool().unwrap_or(false);
     robot.duration = body["duration"].as_i64().unwrap_or(robot.duration);
     robot.expires_at = if robot.duration == -1 { -1 } else { robot.expires_at };

@@ -51,7 +51,9 @@ pub(crate) fn run(ui: &mut Ui, global: &Global, args: ApplyArgs) -> Result<Exit,
         return Ok(if plan.is_settled() { exit::OK } else { exit::FOUND });
     }
     ui.note(text.trim_end());
-    if let Some(writes) = writes(&plan) {
+    // What stands on standard input was read, and cannot be written to.
+    let writes = writes(&plan).or((global.inventory == "-").then_some(Writes::Name));
+    if let Some(writes) = writes {
         keeper.check(writes)?;
     }
     if !plan.changes.is_empty() && !args.yes {
