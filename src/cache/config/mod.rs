@@ -4,12 +4,14 @@ mod model;
 mod overlay;
 mod read;
 mod size;
+mod source;
 mod tag_policy;
 mod value;
 
-pub use model::{Authenticate, BUILTIN, Config, Limits, Log, LogFormat, TlsFiles, UpstreamConfig, builtin};
+pub use model::{Authenticate, BUILTIN, Config, Limits, Log, LogFormat, UpstreamConfig, builtin};
 pub use overlay::{Overlay, OverlayError, named_file, named_url, registry};
 pub use read::{Parsed, parse};
 pub use size::{ByteSize, SizeError};
+pub use source::{ConfigSource, LoadError, Loaded};
 pub use tag_policy::{TagPolicy, by_look};
 pub use value::{address, upstream_url};

@@ -8,6 +8,7 @@ use url::Url;
 use super::size::ByteSize;
 use super::tag_policy::TagPolicy;
 use crate::cache::glob::Glob;
+use crate::http::{self, TlsFiles};
 use crate::image::{DOCKER_HUB, RegistryHost, api_host};
 
 /// The registries that are served where the configuration names none.
@@ -55,7 +56,9 @@ pub struct Config {
     pub authenticate: Authenticate,
     /// How requests are logged.
     pub log: Log,
-    /// What is limited.
+    /// What clients may use up.
+    pub clients: http::Limits,
+    /// What downloads may use up.
     pub limits: Limits,
 }
 
@@ -74,7 +77,7 @@ pub struct UpstreamConfig {
     pub allow: Vec<Glob>,
     /// The repositories that are not served.
     pub deny: Vec<Glob>,
-    /// How long its tags are believed, before what holds for all.
+    /// How long its tags are believed; it overrides what holds for all.
     pub tag_ttl: Option<Duration>,
 }
 
@@ -91,21 +94,10 @@ impl UpstreamConfig {
     }
 }
 
-/// The files of a certificate.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct TlsFiles {
-    /// The certificate and those that lead to its authority, PEM.
-    pub cert: PathBuf,
-    /// Its key, PEM.
-    pub key: PathBuf,
-    /// The authorities that clients' certificates have to be of; [`None`]: clients need none.
-    pub client_ca: Option<PathBuf>,
-}
-
 /// Who has to say who they are.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Authenticate {
-    /// Whoever wants content of an upstream with credentials.
+    /// Clients that ask for content of an upstream with credentials.
     #[default]
     Private,
     /// Everyone.
@@ -131,13 +123,9 @@ pub enum LogFormat {
     Json,
 }
 
-/// What is limited.
+/// What downloads may use up.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limits {
-    /// How many connections there may be.
-    pub connections: usize,
-    /// How many of them from one address; [`None`] is any number: nodes behind one NAT share theirs.
-    pub per_client: Option<usize>,
     /// How many blobs are downloaded at once.
     pub fills: usize,
     /// How many of them from one upstream.
@@ -146,7 +134,7 @@ pub struct Limits {
 
 impl Default for Limits {
     fn default() -> Self {
-        Self { connections: 1024, per_client: None, fills: 256, per_upstream: 8 }
+        Self { fills: 256, per_upstream: 8 }
     }
 }
 
@@ -167,6 +155,7 @@ impl Default for Config {
             htpasswd: None,
             authenticate: Authenticate::default(),
             log: Log::default(),
+            clients: http::Limits::default(),
             limits: Limits::default(),
         }
     }
@@ -190,7 +179,7 @@ impl Config {
         own.unwrap_or_else(|| self.tags.ttl(tag))
     }
 
-    /// Returns the registries whose content nobody may read: it takes credentials, and there are no users here.
+    /// Returns the registries whose content no client may read: it takes credentials, and there are no users here.
     pub fn unreadable(&self) -> impl Iterator<Item = &RegistryHost> {
         let users = self.htpasswd.is_some();
         self.upstreams

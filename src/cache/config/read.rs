@@ -5,12 +5,13 @@ use std::time::Duration;
 
 use indexmap::IndexMap;
 
-use super::model::{Authenticate, Config, Limits, Log, LogFormat, TlsFiles, UpstreamConfig, builtin};
+use super::model::{Authenticate, Config, Limits, Log, LogFormat, UpstreamConfig, builtin};
 use super::tag_policy::TagPolicy;
 use super::value;
 use crate::cache::glob::Glob;
 use crate::finding::{Code, Problem, Problems, did_you_mean};
 use crate::finding::{Decoder, Fields, join};
+use crate::http::{self, TlsFiles};
 use crate::image::RegistryHost;
 use crate::yaml::{self, Entry, Node};
 
@@ -81,6 +82,7 @@ impl Reader<'_, '_> {
         let upstreams = self.upstreams(&fields);
         let default = self.default(&fields, &upstreams, defaults.default);
         let listen = self.listen(&fields).unwrap_or(defaults.listen);
+        let (clients, limits) = self.limits(&fields);
         let config = Config {
             metrics: self.parsed(&fields, "metricsListen", value::address),
             root: self.path(&fields, "root"),
@@ -97,7 +99,8 @@ impl Reader<'_, '_> {
                 _ => Authenticate::Private,
             },
             log: self.log(&fields),
-            limits: self.limits(&fields),
+            clients,
+            limits,
             listen,
         };
         self.check(&config, &fields);
@@ -214,7 +217,7 @@ impl Reader<'_, '_> {
                     Code::RegistryName,
                     &entry.key_span,
                     path,
-                    format!("`{}` is no registry: {error}", entry.key),
+                    format!("`{}` is not a valid registry: {error}", entry.key),
                 );
                 if entry.key == "*" {
                     problem.help = Some("what is not named is never dialled: name each registry".to_owned());
@@ -319,7 +322,7 @@ impl Reader<'_, '_> {
             }
         }
         Some(TlsFiles {
-            cert: self.path(&fields, "cert")?,
+            certificate: self.path(&fields, "cert")?,
             key: self.path(&fields, "key")?,
             client_ca: self.path(&fields, "clientCa"),
         })
@@ -335,9 +338,9 @@ impl Reader<'_, '_> {
         Log { format, filter: self.decoder.string(&fields, "filter") }
     }
 
-    fn limits(&mut self, fields: &Fields<'_>) -> Limits {
-        let defaults = Limits::default();
-        let Some(node) = fields.get("limits") else { return defaults };
+    fn limits(&mut self, fields: &Fields<'_>) -> (http::Limits, Limits) {
+        let (clients, downloads) = (http::Limits::default(), Limits::default());
+        let Some(node) = fields.get("limits") else { return (clients, downloads) };
         let fields = self.decoder.fields(node, "limits", LIMITS);
         let mut count = |key: &str| {
             let value = self.decoder.count(&fields, key);
@@ -348,12 +351,16 @@ impl Reader<'_, '_> {
             }
             value.filter(|value| *value > 0)
         };
-        Limits {
-            connections: count("connections").unwrap_or(defaults.connections),
-            per_client: count("perClient"),
-            fills: count("fills").unwrap_or(defaults.fills),
-            per_upstream: count("perUpstream").unwrap_or(defaults.per_upstream),
-        }
+        let clients = http::Limits {
+            connections: count("connections").unwrap_or(clients.connections),
+            per_address: count("perClient"),
+            ..clients
+        };
+        let downloads = Limits {
+            fills: count("fills").unwrap_or(downloads.fills),
+            per_upstream: count("perUpstream").unwrap_or(downloads.per_upstream),
+        };
+        (clients, downloads)
     }
 
     /// Finds what each part alone does not show.
@@ -361,7 +368,7 @@ impl Reader<'_, '_> {
         for host in config.unreadable() {
             let entry = fields.get("upstreams").and_then(|upstreams| upstreams.entry(host.as_str()));
             let span = entry.map_or_else(|| fields.span.clone(), |entry| entry.key_span.clone());
-            let message = format!("nobody may read what comes from {host}");
+            let message = format!("no client may read what comes from {host}");
             let path = join("upstreams", host.as_str());
             let problem = self.decoder.problems.add(Code::NoClientMayRead, &span, path, message);
             problem.reason = Some("it takes credentials to get it, and there are no users here".to_owned());
@@ -459,7 +466,8 @@ limits: {connections: 10, perClient: 5, fills: 4, perUpstream: 3}
         assert_eq!(config.listen[0].to_string(), "[::]:5000");
         assert_eq!(config.root.as_deref(), Some(Path::new("/etc/cache/data")));
         assert_eq!(config.default, None);
-        assert_eq!(config.limits, Limits { connections: 10, per_client: Some(5), fills: 4, per_upstream: 3 });
+        assert_eq!((config.clients.connections, config.clients.per_address), (10, Some(5)));
+        assert_eq!(config.limits, Limits { fills: 4, per_upstream: 3 });
         assert_eq!(config.tag_ttl(config.upstreams.keys().next().unwrap(), "v1"), Duration::from_mins(1));
         assert_eq!(
             config.tag_ttl(config.upstreams.keys().next_back().unwrap(), "v1"),
@@ -488,7 +496,7 @@ limits: {connections: 10, perClient: 5, fills: 4, perUpstream: 3}
             ),
             (
                 "upstreams: {'*': {}}",
-                "E113 3:13 `*` is no registry: `*` cannot stand in a registry name (what is not named is never dialled: name each registry)",
+                "E113 3:13 `*` is not a valid registry: `*` cannot stand in a registry name (what is not named is never dialled: name each registry)",
             ),
             (
                 "upstreams: {index.docker.io: {}}",
@@ -496,11 +504,11 @@ limits: {connections: 10, perClient: 5, fills: 4, perUpstream: 3}
             ),
             (
                 "sizeCap: 10 Gigs",
-                "E128 3:10 `10 Gigs` is no size: a number of bytes, or one with KiB, MiB, GiB, TiB, kB, MB, GB or TB",
+                "E128 3:10 `10 Gigs` is not a valid size: a number of bytes, or one with KiB, MiB, GiB, TiB, kB, MB, GB or TB",
             ),
             (
                 "listen: nowhere",
-                "E128 3:9 `nowhere` is no address to listen on, such as 127.0.0.1:5000 or :5000",
+                "E128 3:9 `nowhere` is not a valid address to listen on, such as 127.0.0.1:5000 or :5000",
             ),
             ("default: dockre.io", "E140 3:10 no upstream is named `dockre.io` (did you mean `docker.io`?)"),
             ("limits: {fills: 0}", "E128 3:17 `limits.fills` takes a number above 0, not a number"),
@@ -515,7 +523,7 @@ limits: {connections: 10, perClient: 5, fills: 4, perUpstream: 3}
             ),
             (
                 "upstreams: {ghcr.io: {credentials: f}}",
-                "W240 3:13 nobody may read what comes from ghcr.io (write `htpasswd: FILE`, or `anonymous: true` if it may go to anyone)",
+                "W240 3:13 no client may read what comes from ghcr.io (write `htpasswd: FILE`, or `anonymous: true` if it may go to anyone)",
             ),
             (
                 "htpasswd: f\nlisten: ':1'",

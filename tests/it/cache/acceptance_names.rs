@@ -226,7 +226,7 @@ fn what_is_doubtful_about_flags_is_said() {
     let args = ["--config", file.to_str().unwrap(), "--credentials", "private.example=/nowhere/secret"];
     let cache = Start::new().upstream("private.example", "http://192.0.2.1").args(&args).run();
     for doubt in [
-        "nobody may read what comes from private.example",
+        "no client may read what comes from private.example",
         "the credentials of private.example go over plain http",
         "the credentials of private.example cannot be read: `/nowhere/secret`",
     ] {

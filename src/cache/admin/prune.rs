@@ -1,0 +1,133 @@
+#![expect(clippy::disallowed_methods, reason = "says how old a thing is")]
+
+use std::io;
+use std::time::Duration;
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+use super::list::timestamp;
+use crate::cache::Glob;
+use crate::cache::store::{Listed, Origin, Store, TagRecord};
+
+/// Asks to remove what is stored.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub(in crate::cache) struct Prune {
+    /// What is removed.
+    pub(in crate::cache) target: PruneTarget,
+    /// Whether it is only said what would be removed.
+    pub(in crate::cache) dry_run: bool,
+}
+
+/// What is to be removed.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(in crate::cache) enum PruneTarget {
+    /// Images whose name fits one of these.
+    Named(Vec<Glob>),
+    /// What was not asked for during this time.
+    UnusedFor(Duration),
+    /// Everything.
+    All,
+}
+
+/// What was removed, or would be.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(in crate::cache) struct Pruned {
+    /// Whether nothing was removed.
+    pub(in crate::cache) dry_run: bool,
+    /// Tags, with registry and repository.
+    pub(in crate::cache) tags: Vec<String>,
+    /// How many blobs and manifests.
+    pub(in crate::cache) objects: u64,
+    /// Their bytes.
+    pub(in crate::cache) bytes: u64,
+}
+
+impl PruneTarget {
+    /// Returns whether a tag goes.
+    fn takes_tag(&self, record: &TagRecord) -> bool {
+        match self {
+            Self::Named(globs) => {
+                let repository = format!("{}/{}", record.origin.registry, record.origin.repository);
+                let image = format!("{repository}:{}", record.tag);
+                globs.iter().any(|glob| glob.matches(&image) || glob.matches(&repository))
+            }
+            // It leads to what is not there any more, and is fetched again when a client asks for it.
+            Self::UnusedFor(_) => false,
+            Self::All => true,
+        }
+    }
+
+    /// Returns whether a blob or a manifest goes.
+    fn takes(&self, listed: &Listed, origins: &[Origin], now: Timestamp) -> bool {
+        match self {
+            Self::Named(globs) => {
+                let fits = |origin: &Origin| {
+                    let name = format!("{}/{}", origin.registry, origin.repository);
+                    globs.iter().any(|glob| glob.matches(&name))
+                };
+                !origins.is_empty() && origins.iter().all(fits)
+            }
+            Self::UnusedFor(time) => {
+                let age = Duration::try_from(now.duration_since(timestamp(listed.used_at)));
+                age.is_ok_and(|age| age >= *time)
+            }
+            Self::All => true,
+        }
+    }
+}
+
+/// Removes what is wanted, and returns what that was.
+pub(super) async fn prune(store: &dyn Store, wanted: &Prune) -> io::Result<Pruned> {
+    let (target, dry_run, now) = (&wanted.target, wanted.dry_run, Timestamp::now());
+    let mut tags = Vec::new();
+    for record in store.tags().await? {
+        if target.takes_tag(&record) {
+            tags.push(format!("{}/{}:{}", record.origin.registry, record.origin.repository, record.tag));
+            if !dry_run {
+                store.remove_tag(&record.origin, &record.tag).await?;
+            }
+        }
+    }
+    tags.sort_unstable();
+    let (mut objects, mut bytes) = (0u64, 0);
+    for listed in store.list().await? {
+        let origins = store.origins(&listed.object).await?;
+        if target.takes(&listed, &origins, now) && (dry_run || store.remove(&listed.object).await?) {
+            objects += 1;
+            bytes += listed.size;
+        }
+    }
+    Ok(Pruned { dry_run, tags, objects, bytes })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cache::store::Object;
+    use crate::image::Digest;
+
+    fn origin(name: &str) -> Origin {
+        let (registry, repository) = name.split_once('/').unwrap();
+        Origin { registry: registry.parse().unwrap(), repository: repository.parse().unwrap() }
+    }
+
+    #[test]
+    fn what_is_shared_stays() {
+        let named = PruneTarget::Named(vec!["ghcr.io/old/*".parse().unwrap()]);
+        let listed = Listed { object: Object::blob(Digest::sha256([0; 32])), size: 1, used_at: 100, hits: 0 };
+        let now = timestamp(200);
+        let takes = |origins: &[&str]| {
+            let origins: Vec<Origin> = origins.iter().map(|name| origin(name)).collect();
+            named.takes(&listed, &origins, now)
+        };
+        assert!(takes(&["ghcr.io/old/a", "ghcr.io/old/b"]));
+        assert!(!takes(&["ghcr.io/old/a", "ghcr.io/new/b"]));
+        assert!(!takes(&[]));
+        let unused = |seconds| PruneTarget::UnusedFor(Duration::from_secs(seconds)).takes(&listed, &[], now);
+        assert_eq!((unused(100), unused(101)), (true, false));
+    }
+}
