@@ -4,8 +4,27 @@ use crate::run::{Place, repository};
 fn every_flag_has_an_environment_variable() {
     let help = |command: &str| Place::new().run(&format!("{command} --help")).ok();
     for command in [
-        "init", "import", "validate", "explain", "generate", "diff", "nodes", "rollout", "rollback",
-        "backup", "mc patch", "encrypt", "decrypt", "rekey", "rotate",
+        "init",
+        "import",
+        "validate",
+        "explain",
+        "generate",
+        "diff",
+        "nodes",
+        "rollout",
+        "rollback",
+        "backup",
+        "mc patch",
+        "encrypt",
+        "decrypt",
+        "rekey",
+        "rotate",
+        "harbor plan",
+        "harbor apply",
+        "harbor rotate-robot",
+        "harbor export",
+        "harbor status",
+        "template harbor",
     ] {
         let help = help(command);
         let flags = help.split("Options:").nth(1).unwrap().split("Examples:").next().unwrap();
