@@ -21,6 +21,7 @@
 //! - [`kubernetes`]: the kubeconfig, and lists of objects that name images.
 //! - [`backup`]: the encrypted file of a node's machine config.
 //! - [`rollout`]: registries on live nodes: plan, waves, what is done to a node step by step, its journal.
+//! - [`harbor`]: a Harbor's registries, proxy projects and robot from the inventory: desired, actual, what differs.
 //! - [`ui`]: results, findings, errors with hints, exit codes: what commands of both binaries say.
 //! - [`mod@http`]: the transport: HTTP/1.1 and HTTP/2, TLS, limits, drain; it knows no registry and no cache.
 //! - [`cache`]: the pull-through cache: upstreams, single flight, store, eviction, users, metrics.
@@ -60,6 +61,8 @@ pub mod kubernetes;
 pub mod backup;
 
 pub mod rollout;
+
+pub mod harbor;
 
 pub mod ui;
 

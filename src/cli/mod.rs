@@ -81,6 +81,8 @@ enum Command {
     Rollout(rollout::RolloutArgs),
     /// Put nodes back to what they had before a rollout
     Rollback(rollout::rollback::RollbackArgs),
+    /// Set up a Harbor from the inventory: registries, proxy projects, robot account
+    Harbor(commands::harbor::HarborArgs),
     /// Keep every node's machine config in an encrypted file
     Backup(commands::backup::BackupArgs),
     /// Work on machine config files
@@ -139,6 +141,19 @@ fn exits(path: &[&str]) -> Vec<Exit> {
         Some("scan") => {
             lasting(&[exit::FOUND, exit::USAGE, exit::INVALID, exit::SECRET, exit::REMOTE, exit::WRITE])
         }
+        Some("harbor") => match path.get(1).copied() {
+            None | Some("apply" | "rotate-robot") => lasting(&[
+                exit::FOUND,
+                exit::USAGE,
+                exit::INVALID,
+                exit::SECRET,
+                exit::REMOTE,
+                exit::STOPPED,
+                exit::WRITE,
+            ]),
+            Some("export") => lasting(&[exit::USAGE, exit::INVALID, exit::SECRET, exit::REMOTE]),
+            Some(_) => lasting(&[exit::FOUND, exit::USAGE, exit::INVALID, exit::SECRET, exit::REMOTE]),
+        },
         Some("nodes") => lasting(&[exit::USAGE, exit::INVALID, exit::SECRET, exit::REMOTE]),
         Some("import") => lasting(&[exit::FOUND, exit::USAGE, exit::INVALID, exit::SECRET]),
         Some("seal" | "edit") => {
@@ -168,6 +183,7 @@ fn run(ui: &mut Ui, global: &Global, command: Command) -> Result<Exit, CliError>
         Command::Nodes(args) => commands::nodes::run(ui, global, args),
         Command::Rollout(args) => rollout::run(ui, global, args),
         Command::Rollback(args) => rollout::rollback::run(ui, global, args),
+        Command::Harbor(args) => commands::harbor::run(ui, global, args),
         Command::Backup(args) => commands::backup::run(ui, global, args),
         Command::Machineconfig(args) => commands::machineconfig::run(ui, global, args),
         Command::Encrypt(args) => commands::encrypt::run(ui, global, args),

@@ -214,6 +214,12 @@ codes! {
     BadName = "E132", Error, "a name that cannot be a directory's",
         "Nodes and groups get a directory of their own below --output-dir: letters, digits, `.`, `_`, `-`, `:`, and not \
          `.` or `..`. A group cannot be named `base`: that is where nodes without a group find theirs.";
+    SharedProject = "E133", Error, "two registries in one Harbor project",
+        "A proxy project of Harbor passes on the images of one registry. The images of the other would be looked for there, \
+         and not found.";
+    HarborSetting = "E134", Error, "a setting that Harbor refuses",
+        "Robots and projects are named with lower case letters and digits, parted by single `.`, `_` or `-`; schedules are \
+         cron lines of six fields, seconds first.";
     UnknownUpstream = "E140", Error, "an upstream that is not served",
         "`default` of a cache's configuration names one of its `upstreams`: the registry that is meant where a request \
          names none, as Docker's `registry-mirrors` do.";

@@ -3,6 +3,7 @@ use std::ops::Range;
 
 use indexmap::IndexMap;
 
+use super::harbor::is_harbor_name;
 use super::model::{Credentials, Fallback, Inventory, Layer, Mirror, MirrorKind, Text, Tls, Via};
 use super::pem;
 use super::resolve::{Route, Target, upstream_endpoint};
@@ -31,6 +32,7 @@ pub(super) fn check(inventory: &Inventory, problems: &mut Problems<'_>) {
         for (name, route) in &routes {
             check_route(inventory, name, route, problems);
         }
+        check_projects(inventory, &routes, problems);
         check_hosts(inventory, &routes, problems);
     }
     if layers(inventory).all(|(_, layer)| layer.registries.is_empty()) {
@@ -107,7 +109,9 @@ fn check_mirror(name: &str, mirror: &Mirror, problems: &mut Problems<'_>) {
     if raw {
         check_endpoint(&mirror.endpoint("*"), at_url, &path, problems);
     }
-    check_host(&mirror.url, mirror.credentials.as_ref(), mirror.tls.as_ref(), span, &path, problems);
+    // One is enough to be told; a Harbor that has no robot yet has its administrator.
+    let credentials = mirror.credentials.as_ref().or(mirror.admin.as_ref());
+    check_host(&mirror.url, credentials, mirror.tls.as_ref(), span, &path, problems);
     if let MirrorKind::Harbor { projects, .. } = &mirror.kind {
         for (registry, project) in projects {
             check_project(name, registry, project, span, problems);
@@ -272,11 +276,7 @@ fn check_project(
     span: &Range<usize>,
     problems: &mut Problems<'_>,
 ) {
-    let legal = project.len() <= 255
-        && project.split(['.', '_', '-']).all(|word| {
-            !word.is_empty() && word.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit())
-        });
-    if !legal {
+    if !is_harbor_name(project) {
         let (project, registry) = (without_userinfo(project), without_userinfo(registry));
         let message = format!("`{project}` is not a valid Harbor project name");
         let problem =
@@ -526,6 +526,29 @@ fn check_groups(inventory: &Inventory, problems: &mut Problems<'_>) {
                 format!("`{earlier}` and `{later}` share nodes ({count}), and both set `{registry}`");
             problems.add(Code::SeveralGroups, &span, path, message).help =
                 Some(format!("`{later}` wins, because it stands later"));
+        }
+    }
+}
+
+/// Finds two registries in one project of a Harbor: a project is the proxy of one registry.
+fn check_projects(inventory: &Inventory, routes: &IndexMap<&str, Route<'_>>, problems: &mut Problems<'_>) {
+    let mut projects: HashMap<(&str, String), &str> = HashMap::new();
+    for (name, route) in routes {
+        for hop in route.via {
+            let Via::Mirror(via) = hop else { continue };
+            let Some(project) = inventory.mirrors.get(via).and_then(|mirror| mirror.harbor_project(name))
+            else {
+                continue;
+            };
+            let first = projects.entry((via, project.clone())).or_insert(name);
+            if first != name {
+                let message = format!("`{first}` and `{name}` are both the project `{project}` of `{via}`");
+                problems
+                    .add(Code::SharedProject, route.span, format!("mirrors.{via}.projects"), message)
+                    .help = Some(
+                    "give each a project of its own: `project` with {registry}, or `projects`".to_owned(),
+                );
+            }
         }
     }
 }

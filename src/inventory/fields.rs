@@ -4,6 +4,8 @@
 pub(super) const FIELDS: &[(&str, &[&str])] = &[
     ("inventory", ROOT),
     ("mirror", MIRROR),
+    ("harbor", HARBOR),
+    ("harborProject", HARBOR_PROJECT),
     ("registry", REGISTRY),
     ("upstream", UPSTREAM),
     ("credentials", CREDENTIALS),
@@ -43,6 +45,8 @@ pub(super) const ROOT: &[&str] = &[
     "credentials",
     "tls",
     "inCluster",
+    "admin",
+    "harbor",
     "fallback",
     "sops",
 ];
@@ -58,11 +62,26 @@ pub(super) const MIRROR: &[&str] = &[
     "credentials",
     "tls",
     "inCluster",
+    "admin",
+    "harbor",
 ];
 /// What of a mirror may stand at the top of an inventory that has but one.
-pub(super) const ONE_MIRROR: &[&str] =
-    &["project", "projects", "path", "paths", "overridePath", "credentials", "tls", "inCluster"];
-pub(super) const REGISTRY: &[&str] = &["via", "fallback", "upstream"];
+pub(super) const ONE_MIRROR: &[&str] = &[
+    "project",
+    "projects",
+    "path",
+    "paths",
+    "overridePath",
+    "credentials",
+    "tls",
+    "inCluster",
+    "admin",
+    "harbor",
+];
+pub(super) const HARBOR: &[&str] =
+    &["robot", "retention", "quota", "gc", "public", "speedKbps", "maxConnections"];
+pub(super) const HARBOR_PROJECT: &[&str] = &["adapter", "retention", "quota", "speedKbps", "maxConnections"];
+pub(super) const REGISTRY: &[&str] = &["via", "fallback", "upstream", "harbor"];
 pub(super) const UPSTREAM: &[&str] = &["url", "credentials", "tls"];
 pub(super) const CREDENTIALS: &[&str] = &[
     "username",

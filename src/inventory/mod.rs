@@ -3,21 +3,25 @@
 mod access;
 mod check;
 mod fields;
+mod harbor;
 mod model;
 mod own_settings;
 mod pem;
 mod resolve;
+mod rewrite;
 mod sections;
 mod settings;
 mod unrendered;
 mod use_of;
 
 pub use check::check_version;
+pub use harbor::{ADAPTERS, HarborProject, HarborSettings, Quota, Retention};
 pub use model::{
     Credentials, Fallback, Group, Inventory, Layer, Mirror, MirrorKind, Node, Output, Placed, Registry, Role,
     Rollout, Set, Talos, Text, Tls, Upstream, Verify, Via,
 };
 pub use resolve::{Origin, Part, ResolveError, Route, Target};
+pub use rewrite::{RewriteError, with_credentials};
 pub(crate) use unrendered::{Engine, engine_of, engine_of_file, hidden_in};
 
 use crate::finding::{Code, Decoder, Problem, Problems, Severity};

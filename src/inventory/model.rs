@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use indexmap::IndexMap;
 
+use super::harbor::{HarborProject, HarborSettings};
 use crate::registries::TalosVersion;
 use crate::secret::SecretRef;
 
@@ -141,6 +142,8 @@ pub struct Registry {
     pub fallback: Set<Fallback>,
     /// The registry itself.
     pub upstream: Upstream,
+    /// How Harbor keeps it, where not like the others; a later layer replaces it whole.
+    pub harbor: Set<HarborProject>,
 }
 
 /// A registry itself, where it is not what its name says or wants credentials.
@@ -169,6 +172,10 @@ pub struct Mirror {
     pub tls: Option<Tls>,
     /// Whether it runs on the nodes that pull through it.
     pub in_cluster: bool,
+    /// Who sets it up, for kind harbor; nodes never get these.
+    pub admin: Option<Credentials>,
+    /// How it is set up, for kind harbor.
+    pub harbor: HarborSettings,
     /// Where the file defines it.
     pub span: Range<usize>,
     /// Where the file has its URL.

@@ -5,6 +5,7 @@ use std::path::Path;
 
 use indexmap::IndexMap;
 
+use super::harbor::HarborProject;
 use super::model::{Credentials, Fallback, Inventory, Layer, Mirror, MirrorKind, Node, Set, Text, Tls, Via};
 use super::pem;
 use crate::image::api_host;
@@ -37,6 +38,8 @@ pub struct Route<'a> {
     pub credentials: Option<&'a Credentials>,
     /// The registry's own TLS settings.
     pub tls: Option<&'a Tls>,
+    /// How Harbor keeps it, where not like the others.
+    pub harbor: Option<&'a HarborProject>,
     /// Which part of the inventory decided `via`.
     pub origin: Origin<'a>,
     /// Where the file names the registry.
@@ -168,6 +171,13 @@ impl Inventory {
         layers
     }
 
+    /// Returns every part of the inventory whose nodes may get settings of their own: the base, groups, nodes.
+    pub fn targets(&self) -> impl Iterator<Item = Target<'_>> {
+        let groups = self.groups.keys().map(|name| Target::Group(name));
+        let nodes = self.nodes.keys().map(|name| Target::Node(name));
+        std::iter::once(Target::Base).chain(groups).chain(nodes)
+    }
+
     /// Lays defaults, registries, groups and node over each other, and returns the route of every registry.
     ///
     /// Settings of a registry win over defaults, whichever layer has them; of two layers the later wins.
@@ -195,6 +205,7 @@ impl Inventory {
                 lay(&mut entry.url, &registry.upstream.url);
                 lay(&mut entry.credentials, &registry.upstream.credentials);
                 lay(&mut entry.tls, &registry.upstream.tls);
+                lay(&mut entry.harbor, &registry.harbor);
             }
         }
         // A registry with settings alone goes the way of `*`, as Talos sends what has no mirror of its own.
@@ -220,6 +231,7 @@ impl Inventory {
                 upstream_url: merged.url.map(String::as_str),
                 credentials: merged.credentials,
                 tls: merged.tls,
+                harbor: merged.harbor,
                 origin: if merged.via.is_some() { merged.origin } else { via_origin },
                 span: merged.span,
             };
@@ -313,6 +325,16 @@ impl Inventory {
 }
 
 impl Mirror {
+    /// Returns the project of a registry in this mirror, if it is a Harbor.
+    pub fn harbor_project(&self, registry: &str) -> Option<String> {
+        match &self.kind {
+            MirrorKind::Harbor { project, projects } => {
+                Some(projects.get(registry).cloned().unwrap_or_else(|| fill(project, registry)))
+            }
+            MirrorKind::Path { .. } | MirrorKind::Plain | MirrorKind::Cache | MirrorKind::Raw { .. } => None,
+        }
+    }
+
     /// Returns the endpoint of a registry behind this mirror.
     pub fn endpoint(&self, registry: &str) -> Endpoint {
         let own = |names: &IndexMap<String, String>, template: &str| {
@@ -339,6 +361,7 @@ struct Merged<'a> {
     url: Option<&'a String>,
     credentials: Option<&'a Credentials>,
     tls: Option<&'a Tls>,
+    harbor: Option<&'a HarborProject>,
     origin: Origin<'a>,
     span: &'a Range<usize>,
 }
@@ -351,6 +374,7 @@ impl<'a> Merged<'a> {
             url: None,
             credentials: None,
             tls: None,
+            harbor: None,
             origin: Origin::Nowhere,
             span,
         }

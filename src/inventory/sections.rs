@@ -3,6 +3,7 @@ use std::ops::Range;
 use indexmap::IndexMap;
 
 use super::fields::{DEFAULTS, GROUP, LINT, MIRROR, NODE, ONE_MIRROR, REGISTRY, ROOT, UPSTREAM};
+use super::harbor::HarborSettings;
 use super::model::{
     Fallback, Group, Inventory, Layer, Mirror, MirrorKind, Node as NodeEntry, Placed, Registry, Role, Set,
     Upstream, Via,
@@ -162,12 +163,12 @@ impl Decoder<'_, '_> {
     /// Reads what a mirror has in both forms.
     fn mirror_of(&mut self, fields: &Fields<'_>, kind: &str, url: String) -> Mirror {
         let own: &[&str] = match kind {
-            "harbor" => &["project", "projects"],
+            "harbor" => &["project", "projects", "admin", "harbor"],
             "path" => &["path", "paths"],
             "raw" => &["overridePath"],
             _ => &[],
         };
-        for key in ["project", "projects", "path", "paths", "overridePath"] {
+        for key in ["project", "projects", "path", "paths", "overridePath", "admin", "harbor"] {
             if let Some(entry) = fields.entry(key)
                 && !own.contains(&key)
             {
@@ -203,6 +204,16 @@ impl Decoder<'_, '_> {
             credentials: self.credentials(fields, "credentials").get().cloned(),
             tls: self.tls(fields, "tls").get().cloned(),
             in_cluster: self.boolean(fields, "inCluster").unwrap_or(false),
+            admin: if own.contains(&"admin") {
+                self.credentials(fields, "admin").get().cloned()
+            } else {
+                None
+            },
+            harbor: if own.contains(&"harbor") {
+                self.harbor_settings(fields)
+            } else {
+                HarborSettings::default()
+            },
             span: fields.span.clone(),
             url_span: fields
                 .get("url")
@@ -290,7 +301,12 @@ impl Decoder<'_, '_> {
             }
             None => Upstream::default(),
         };
-        Registry { via: self.via(&fields, "via"), fallback: self.fallback(&fields, "fallback"), upstream }
+        Registry {
+            via: self.via(&fields, "via"),
+            fallback: self.fallback(&fields, "fallback"),
+            upstream,
+            harbor: self.set(&fields, "harbor", |decoder, _| Some(decoder.harbor_project(&fields))),
+        }
     }
 
     /// Tells a field that is not there from one that is null.

@@ -6,6 +6,7 @@
 mod client;
 mod protocol;
 
+pub(crate) use client::Outgoing;
 pub use client::{
     AddressPolicy, Answer, AskedAs, ClientError, Credential, CredentialFile, CredentialFileError,
     CredentialSource, Credentials, CredentialsError, Endpoint, EndpointError, Grant, Http, HttpError,

@@ -3,6 +3,7 @@
 use super::error::CliError;
 use super::exit;
 use crate::file::WriteError;
+use crate::harbor::{ApplyError, DesiredError, HarborError, RotateError};
 use crate::inventory::ResolveError;
 use crate::kubernetes::KubernetesError;
 use crate::mirror::scan::InputError;
@@ -47,6 +48,55 @@ impl From<KubernetesError> for CliError {
         };
         let help = error.help();
         Self::from_error(exit, error).help_if(help)
+    }
+}
+
+impl From<HarborError> for CliError {
+    fn from(error: HarborError) -> Self {
+        let help = error.help();
+        let exit = if matches!(error, HarborError::Url { .. }) { exit::INVALID } else { exit::REMOTE };
+        Self::from_error(exit, error).help_if(help)
+    }
+}
+
+impl From<DesiredError> for CliError {
+    fn from(error: DesiredError) -> Self {
+        let help = error.help();
+        let exit = if matches!(error, DesiredError::Resolve(_)) { exit::SECRET } else { exit::INVALID };
+        Self::from_error(exit, error).help(help)
+    }
+}
+
+impl From<ApplyError<CliError>> for CliError {
+    fn from(error: ApplyError<CliError>) -> Self {
+        match error {
+            ApplyError::Harbor(error) => (*error).into(),
+            ApplyError::Keeper(error) => error,
+            ApplyError::NotKept(_) => Self::new(exit::REMOTE, error.to_string())
+                .help("run the command again; if it is the same, look at Harbor's own log"),
+        }
+    }
+}
+
+impl From<RotateError<CliError>> for CliError {
+    fn from(error: RotateError<CliError>) -> Self {
+        let help = match &error {
+            RotateError::Apply(_) => None,
+            RotateError::NoRobot => Some("`talmirror harbor apply` makes one"),
+            RotateError::NotARobot(_) => {
+                Some("`talmirror rotate` puts a secret of your own into the inventory")
+            }
+            RotateError::NotFinished(_) => {
+                Some("`talmirror rollout`, then `talmirror harbor apply --prune`, which deletes it")
+            }
+            RotateError::Refused(_) => {
+                Some("run the command again: it sets the secret that the inventory has")
+            }
+        };
+        match error {
+            RotateError::Apply(error) => error.into(),
+            error => Self::new(exit::REMOTE, error.to_string()).help_if(help),
+        }
     }
 }
 

@@ -5,8 +5,32 @@ fn every_flag_has_an_environment_variable() {
     let help = |command: &str| Place::new().run(&format!("{command} --help")).ok();
     let next = regex::Regex::new(r"\n  -|\n      --|\n\n\w").unwrap();
     for command in [
-        "init", "import", "validate", "explain", "generate", "diff", "nodes", "rollout", "rollback",
-        "backup", "mc patch", "encrypt", "decrypt", "edit", "seal", "keygen", "rekey", "rotate", "template",
+        "init",
+        "import",
+        "scan",
+        "validate",
+        "explain",
+        "generate",
+        "diff",
+        "verify",
+        "nodes",
+        "rollout",
+        "rollback",
+        "backup",
+        "mc patch",
+        "encrypt",
+        "decrypt",
+        "edit",
+        "seal",
+        "keygen",
+        "rekey",
+        "rotate",
+        "harbor plan",
+        "harbor apply",
+        "harbor rotate-robot",
+        "harbor export",
+        "harbor status",
+        "template",
     ] {
         let help = help(command);
         let flags = help.split("Options:").nth(1).unwrap().split("Examples:").next().unwrap();

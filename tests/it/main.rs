@@ -18,9 +18,12 @@ mod cache;
 mod cache_process;
 mod command_line;
 mod examples;
+#[path = "../support/harbor/mod.rs"]
+mod fake_harbor;
 #[path = "../support/upstream.rs"]
 mod fake_upstream;
 mod generate;
+mod harbor;
 mod help;
 mod house;
 mod init;

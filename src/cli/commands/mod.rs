@@ -8,6 +8,7 @@ pub(super) mod edit;
 pub(super) mod encrypt;
 pub(super) mod explain;
 pub(super) mod generate;
+pub(super) mod harbor;
 pub(super) mod import;
 pub(super) mod init;
 pub(super) mod keygen;

@@ -180,7 +180,7 @@ impl Http {
     }
 
     /// Sends a request and waits for the header of the answer, whatever its status; redirects are not followed.
-    pub(super) async fn send(&self, policy: AddressPolicy, request: Outgoing) -> Result<Answer, ClientError> {
+    pub(crate) async fn send(&self, policy: AddressPolicy, request: Outgoing) -> Result<Answer, ClientError> {
         let Outgoing { method, url, headers, form } = request;
         // A name is checked when it has been resolved; an address never is.
         if !policy.allows_host(&url) {
@@ -241,12 +241,12 @@ impl Http {
 }
 
 /// A request.
-pub(super) struct Outgoing {
-    pub(super) method: http::Method,
-    pub(super) url: Url,
-    pub(super) headers: HeaderMap,
+pub(crate) struct Outgoing {
+    pub(crate) method: http::Method,
+    pub(crate) url: Url,
+    pub(crate) headers: HeaderMap,
     /// A body.
-    pub(super) form: Option<String>,
+    pub(crate) form: Option<String>,
 }
 
 /// An answer whose header has come.

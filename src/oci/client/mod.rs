@@ -16,6 +16,7 @@ mod sender;
 mod token;
 mod token_cache;
 
+pub(crate) use self::http::Outgoing;
 pub use self::http::{
     Answer, Http, HttpError, HttpSettings, Identity, LookUp, Proxies, ServerCheck, SystemNames, Timeouts,
 };
