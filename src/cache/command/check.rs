@@ -70,7 +70,8 @@ pub(super) fn run(ui: &mut Ui, args: &CheckArgs) -> Result<Exit, CliError> {
         ui.problem(problem);
     }
     let runtime = runtime()?;
-    let snapshot = Snapshot::new(loaded.config, None, &http()?, &std::sync::Arc::new(Metrics::new()))
+    let http = http(&loaded.config)?;
+    let snapshot = Snapshot::new(loaded.config, None, &http, &std::sync::Arc::new(Metrics::new()))
         .map_err(|error| CliError::from_error(exit::INVALID, error))?;
     let rows: Vec<Row> = runtime.block_on(async {
         let checks = snapshot.upstreams().map(async |(registry, upstream)| {

@@ -20,7 +20,7 @@ use crate::cache::store::{FsConfig, FsStore, Origin, Pins, Store};
 use crate::file::Stamp;
 use crate::finding::{Code, Problem};
 use crate::http::{Certificate, Drained, Limits, Observer, Server, ServerConfig, ServerError, TlsFiles};
-use crate::oci::{Http, HttpSettings};
+use crate::oci::{Http, HttpSettings, Timeouts};
 use crate::ui::Ui;
 use crate::ui::error::CliError;
 use crate::ui::exit::{self, Exit};
@@ -148,7 +148,7 @@ async fn serve(ui: &mut Ui, args: &ServeArgs, config: Config) -> Result<Exit, Cl
     let (metrics, health) = (Arc::new(Metrics::new()), Arc::new(Health::default()));
     let policy = Policy { fills: config.limits.fills, ..Policy::default() };
     let downloads = Downloads::new(Arc::clone(&store) as Arc<dyn Store>, policy);
-    let http = http()?;
+    let http = http(&config)?;
     let snapshot = Snapshot::new(config.clone(), None, &http, &metrics)
         .map_err(|error| CliError::from_error(exit::INVALID, error))?;
     let service =
@@ -222,8 +222,10 @@ async fn open(folder: &Path, config: &Config) -> Result<FsStore, CliError> {
 }
 
 /// Returns the connections to registries that all of them share.
-pub(super) fn http() -> Result<Http, CliError> {
-    Http::new(&HttpSettings::default()).map_err(|error| CliError::from_error(exit::REMOTE, error))
+pub(super) fn http(config: &Config) -> Result<Http, CliError> {
+    let timeouts = Timeouts { header: config.limits.header, ..Timeouts::default() };
+    Http::new(&HttpSettings { timeouts, ..HttpSettings::default() })
+        .map_err(|error| CliError::from_error(exit::REMOTE, error))
 }
 
 fn server_config(config: &Config) -> ServerConfig {
@@ -295,7 +297,7 @@ impl Reload {
         let mut said = [const { String::new() }; 2];
         loop {
             tokio::select! {
-                _ = hangup.recv() => {}
+                _ = hangup.recv() => self.service.snapshot().end_pauses(),
                 _ = ticks.tick() => {
                     self.reload_files(&mut said);
                     let now = file.as_deref().and_then(Stamp::of);

@@ -7,8 +7,11 @@ mod size;
 mod tag_policy;
 mod value;
 
-pub use model::{Authenticate, BUILTIN, Config, Limits, Log, LogFormat, TlsFiles, UpstreamConfig, builtin};
-pub use overlay::{Overlay, OverlayError, named_file, named_url, registry};
+pub use model::{
+    Authenticate, BUILTIN, Config, Limits, Log, LogFormat, OwnLimits, TlsFiles, UpstreamConfig,
+    UpstreamLimits, builtin,
+};
+pub use overlay::{Overlay, OverlayError, limit, named_file, named_url, registry};
 pub use read::{Parsed, parse};
 pub use size::{ByteSize, SizeError};
 pub use tag_policy::{TagPolicy, by_look};

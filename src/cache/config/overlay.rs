@@ -5,7 +5,7 @@ use std::time::Duration;
 use indexmap::IndexMap;
 use url::Url;
 
-use super::model::{Config, LogFormat, TlsFiles, UpstreamConfig};
+use super::model::{Config, LogFormat, OwnLimits, TlsFiles, UpstreamConfig};
 use super::size::ByteSize;
 use super::value::upstream_url;
 use crate::cache::glob::Glob;
@@ -37,6 +37,8 @@ pub struct Overlay {
     pub anonymous: Vec<RegistryHost>,
     /// Registries that may lead to addresses that are not of the internet.
     pub private: Vec<RegistryHost>,
+    /// What is limited for all upstreams ([`None`]), or for one.
+    pub limits: Vec<(Option<RegistryHost>, OwnLimits)>,
     /// A file of users and passwords.
     pub htpasswd: Option<PathBuf>,
     /// Certificate and key.
@@ -98,6 +100,12 @@ impl Overlay {
         for name in &self.private {
             named(&mut config, "--private", name)?.private = true;
         }
+        for (name, limits) in &self.limits {
+            match name {
+                Some(name) => limits.over_own(&mut named(&mut config, "a limit", name)?.limits),
+                None => limits.over(&mut config.limits),
+            }
+        }
         if let Some(ttl) = self.tag_ttl {
             config.tags.rules.clear();
             config.tags.ttl = Some(ttl);
@@ -142,6 +150,17 @@ pub fn named_url(text: &str) -> Result<(RegistryHost, Url), String> {
     let (name, url) =
         text.split_once('=').ok_or("it is written NAME=URL, such as ghcr.io=https://ghcr.io")?;
     Ok((registry(name)?, upstream_url(url)?))
+}
+
+/// Reads `[NAME=]VALUE`: a limit for all upstreams, or for one.
+pub fn limit<T>(
+    text: &str,
+    read: impl Fn(&str) -> Result<T, String>,
+) -> Result<(Option<RegistryHost>, T), String> {
+    match text.split_once('=') {
+        Some((name, value)) => Ok((Some(registry(name)?), read(value)?)),
+        None => Ok((None, read(text)?)),
+    }
 }
 
 /// Reads `NAME=FILE`.

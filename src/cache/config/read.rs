@@ -5,7 +5,9 @@ use std::time::Duration;
 
 use indexmap::IndexMap;
 
-use super::model::{Authenticate, Config, Limits, Log, LogFormat, TlsFiles, UpstreamConfig, builtin};
+use super::model::{
+    Authenticate, Config, Limits, Log, LogFormat, OwnLimits, TlsFiles, UpstreamConfig, builtin,
+};
 use super::tag_policy::TagPolicy;
 use super::value;
 use crate::cache::glob::Glob;
@@ -34,12 +36,22 @@ const ROOT: &[&str] = &[
     "limits",
 ];
 const UPSTREAM: &[&str] =
-    &["url", "endpoints", "credentials", "anonymous", "private", "allow", "deny", "tagTtl"];
+    &["url", "endpoints", "credentials", "anonymous", "private", "allow", "deny", "tagTtl", "limits"];
+const OWN_LIMITS: &[&str] = &["headerTimeout", "perUpstream", "queueTimeout", "longestPause", "retries"];
 const TAGS: &[&str] = &["ttl", "rules", "stale"];
 const TAG_RULE: &[&str] = &["match", "ttl"];
 const TLS: &[&str] = &["cert", "key", "clientCa"];
 const LOG: &[&str] = &["format", "filter"];
-const LIMITS: &[&str] = &["connections", "perClient", "fills", "perUpstream"];
+const LIMITS: &[&str] = &[
+    "connections",
+    "perClient",
+    "fills",
+    "perUpstream",
+    "headerTimeout",
+    "queueTimeout",
+    "longestPause",
+    "retries",
+];
 
 /// A configuration, if it holds no error, and everything that was found.
 #[derive(Debug)]
@@ -250,6 +262,7 @@ impl Reader<'_, '_> {
             allow: self.globs(&fields, "allow"),
             deny: self.globs(&fields, "deny"),
             tag_ttl: self.decoder.duration(&fields, "tagTtl"),
+            limits: self.own_limits(&fields, path),
             endpoints,
         };
         let http = upstream.endpoints.iter().any(|url| url.scheme() == "http");
@@ -339,21 +352,47 @@ impl Reader<'_, '_> {
         let defaults = Limits::default();
         let Some(node) = fields.get("limits") else { return defaults };
         let fields = self.decoder.fields(node, "limits", LIMITS);
-        let mut count = |key: &str| {
-            let value = self.decoder.count(&fields, key);
-            if value == Some(0)
-                && let Some(node) = fields.get(key)
-            {
-                self.decoder.wrong_type(node, &fields.at(key), "a number above 0");
-            }
-            value.filter(|value| *value > 0)
-        };
+        let own = self.shared_limits(&fields);
         Limits {
-            connections: count("connections").unwrap_or(defaults.connections),
-            per_client: count("perClient"),
-            fills: count("fills").unwrap_or(defaults.fills),
-            per_upstream: count("perUpstream").unwrap_or(defaults.per_upstream),
+            connections: self.count(&fields, "connections").unwrap_or(defaults.connections),
+            per_client: self.count(&fields, "perClient"),
+            fills: self.count(&fields, "fills").unwrap_or(defaults.fills),
+            per_upstream: own.bodies.unwrap_or(defaults.per_upstream),
+            header: own.header.unwrap_or(defaults.header),
+            queue: own.queue.unwrap_or(defaults.queue),
+            pause: own.pause.unwrap_or(defaults.pause),
+            retries: own.retries.unwrap_or(defaults.retries),
         }
+    }
+
+    /// Reads what one upstream has otherwise.
+    fn own_limits(&mut self, fields: &Fields<'_>, path: &str) -> OwnLimits {
+        let Some(node) = fields.get("limits") else { return OwnLimits::default() };
+        let fields = self.decoder.fields(node, &join(path, "limits"), OWN_LIMITS);
+        self.shared_limits(&fields)
+    }
+
+    /// Reads what is limited for all upstreams, and may be for one.
+    fn shared_limits(&mut self, fields: &Fields<'_>) -> OwnLimits {
+        let retries = self.decoder.count(fields, "retries");
+        OwnLimits {
+            header: self.decoder.duration(fields, "headerTimeout"),
+            bodies: self.count(fields, "perUpstream"),
+            queue: self.decoder.duration(fields, "queueTimeout"),
+            pause: self.decoder.duration(fields, "longestPause"),
+            retries: retries.map(|retries| u32::try_from(retries).unwrap_or(u32::MAX)),
+        }
+    }
+
+    /// Reads a number above 0.
+    fn count(&mut self, fields: &Fields<'_>, key: &str) -> Option<usize> {
+        let value = self.decoder.count(fields, key);
+        if value == Some(0)
+            && let Some(node) = fields.get(key)
+        {
+            self.decoder.wrong_type(node, &fields.at(key), "a number above 0");
+        }
+        value.filter(|value| *value > 0)
     }
 
     /// Finds what each part alone does not show.
@@ -459,7 +498,10 @@ limits: {connections: 10, perClient: 5, fills: 4, perUpstream: 3}
         assert_eq!(config.listen[0].to_string(), "[::]:5000");
         assert_eq!(config.root.as_deref(), Some(Path::new("/etc/cache/data")));
         assert_eq!(config.default, None);
-        assert_eq!(config.limits, Limits { connections: 10, per_client: Some(5), fills: 4, per_upstream: 3 });
+        assert_eq!(
+            config.limits,
+            Limits { connections: 10, per_client: Some(5), fills: 4, per_upstream: 3, ..Limits::default() }
+        );
         assert_eq!(config.tag_ttl(config.upstreams.keys().next().unwrap(), "v1"), Duration::from_mins(1));
         assert_eq!(
             config.tag_ttl(config.upstreams.keys().next_back().unwrap(), "v1"),

@@ -10,7 +10,7 @@ use super::snapshot::Snapshot;
 use crate::cache::observe::Outcome;
 use crate::cache::store::Origin;
 use crate::http::Body;
-use crate::image::Digest;
+use crate::image::{Digest, RegistryHost};
 use crate::oci::{self, Accept, Method, Selection, if_none_match, select};
 
 /// A request for something of a repository, by a client that may read from there.
@@ -22,6 +22,11 @@ pub(super) struct RepositoryRequest<'a> {
 }
 
 impl RepositoryRequest<'_> {
+    /// Returns which requests may share a download with this one: those of its registry only, where that is private.
+    pub(super) fn scope(&self) -> Option<&RegistryHost> {
+        self.snapshot.is_private(&self.origin.registry).then_some(&self.origin.registry)
+    }
+
     /// Returns a header, if it is text.
     pub(super) fn header(&self, name: HeaderName) -> Option<&str> {
         self.headers.get(name).and_then(|value| value.to_str().ok())

@@ -9,16 +9,21 @@ use http::header::{CONTENT_RANGE, ETAG};
 
 use super::endpoints::{CountsAgainstQuota, Endpoints};
 use super::error::EndpointError;
+use crate::cache::backoff::Backoff;
 use crate::cache::download::{FetchError, Opened, Source};
 use crate::cache::memory::{BoundedMap, locked};
 use crate::image::{Digest, Repository};
-use crate::oci::{Answer, ContentRange, Method, Range, RegistryRequest, RequestError};
+use crate::oci::{Answer, ContentRange, Method, Range, RegistryRequest, RequestError, RequestErrorKind};
 use futures_util::future::BoxFuture;
 
 /// For how long an endpoint is not asked for a digest under which it gave other bytes.
 const QUARANTINE: Duration = Duration::from_mins(1);
 /// How many such cases are remembered.
 const CASES: usize = 1024;
+/// How long to wait before a blob is asked for again that failed before its first byte.
+const TRIES: Backoff = Backoff { first: Duration::from_millis(250), longest: Duration::from_secs(2) };
+/// After what time it is not asked for again: a client waits for the header.
+const LONGEST_TRY: Duration = Duration::from_secs(10);
 /// How long a transfer that broke waits for an endpoint that is left alone, rather than fail.
 const PATIENCE: Duration = Duration::from_secs(5);
 
@@ -46,6 +51,8 @@ pub(super) struct BlobSource {
     quarantine: Arc<Mutex<Quarantine>>,
     repository: Repository,
     digest: Digest,
+    /// How large it is, where a manifest says so.
+    size: Option<u64>,
     known: Mutex<Known>,
 }
 
@@ -65,18 +72,38 @@ impl BlobSource {
         quarantine: Arc<Mutex<Quarantine>>,
         repository: Repository,
         digest: Digest,
+        size: Option<u64>,
     ) -> Self {
-        Self { endpoints, quarantine, repository, digest, known: Mutex::default() }
+        Self { endpoints, quarantine, repository, digest, size, known: Mutex::default() }
     }
 
+    /// Opens the blob; where what failed may go well in a moment, as it is with the servers behind a redirect, asks
+    /// again, within seconds.
     async fn open_now(&self, from: u64) -> Result<Opened, FetchError> {
-        let permit = self.endpoints.body_permit().await.map_err(|failed| Endpoints::failed(&[failed]))?;
+        let begun = Instant::now();
+        let mut tries = 0;
+        loop {
+            let failed = match self.open_once(from).await {
+                Ok(opened) => return Ok(opened),
+                Err(failed) => failed,
+            };
+            let may_go_well = !failed.is_empty() && failed.iter().all(is_failing);
+            if !may_go_well || tries == self.endpoints.retries() || begun.elapsed() > LONGEST_TRY {
+                return Err(Endpoints::failed(&failed));
+            }
+            tries += 1;
+            tokio::time::sleep(TRIES.after(tries)).await;
+        }
+    }
+
+    async fn open_once(&self, from: u64) -> Result<Opened, Vec<EndpointError>> {
+        let size = locked(&self.known).total.or(self.size);
+        let permit = self.endpoints.body_permit(size).await.map_err(|failed| vec![failed])?;
         let mut failed = Vec::new();
         for endpoint in self.order() {
             if locked(&self.quarantine).holds(&self.digest, endpoint, Instant::now()) {
-                failed.push(EndpointError::Mismatch(
-                    "it has sent other bytes for this digest just now".to_owned(),
-                ));
+                let what = "it has sent other bytes for this digest just now".to_owned();
+                failed.push(EndpointError::Mismatch(what));
                 continue;
             }
             match self.open_at(endpoint, from).await {
@@ -102,7 +129,7 @@ impl BlobSource {
                 Err(error) => failed.push(error),
             }
         }
-        Err(Endpoints::failed(&failed))
+        Err(failed)
     }
 
     /// Returns the endpoints in the order in which they are asked: the one that answered last goes on.
@@ -149,6 +176,11 @@ impl BlobSource {
             None => known.etags.remove(&endpoint),
         };
     }
+}
+
+/// Returns whether an endpoint answered with an error of its own, or broke off: the next time it may not.
+fn is_failing(error: &EndpointError) -> bool {
+    matches!(error, EndpointError::Asked(error) if error.cause.kind() == RequestErrorKind::Failing)
 }
 
 /// Returns where a body begins, and how long the whole is; what cannot go on where an earlier one ended is an error.

@@ -8,6 +8,7 @@ mod blob;
 mod circuit_breaker;
 mod endpoints;
 mod error;
+mod health;
 mod list;
 mod pull_quota;
 mod registry;

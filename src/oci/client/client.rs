@@ -82,6 +82,15 @@ impl RegistryClient {
         Err(RequestError::Answer("it asks for new credentials without end".to_owned()).at(&url))
     }
 
+    /// Asks whether anything is there, without credentials; returns the status of the answer.
+    pub async fn ping(&self) -> Result<u16, ClientError> {
+        let url = self.sender.endpoint.root().clone();
+        let answer = self.hop(&RegistryRequest::ping(), url, None).await?;
+        let status = answer.status();
+        answer.drain().await;
+        Ok(status)
+    }
+
     /// Asks whether the registry is there, and logs in as far as it wants that.
     pub async fn login(&self) -> Result<Login, ClientError> {
         let (request, url) = (RegistryRequest::ping(), self.sender.endpoint.root().clone());

@@ -152,6 +152,18 @@ impl Http {
         })
     }
 
+    /// Returns how long the header of an answer may take.
+    pub fn header_limit(&self) -> Duration {
+        self.timeouts.header
+    }
+
+    /// Returns the same connections with another limit for the header of an answer.
+    #[must_use]
+    pub fn with_header_limit(mut self, limit: Duration) -> Self {
+        self.timeouts.header = limit;
+        self
+    }
+
     /// Sends a request and waits for the header of the answer, whatever its status; redirects are not followed.
     pub(super) async fn send(&self, policy: AddressPolicy, request: Outgoing) -> Result<Answer, ClientError> {
         let Outgoing { method, url, headers, form } = request;
@@ -306,7 +318,6 @@ impl Answer {
             }
             401 | 403 => RequestError::Denied { asked_as, status, remote_errors: self.remote_errors().await },
             429 => RequestError::TooMany(pause),
-            503 if pause.is_some() => RequestError::TooMany(pause),
             _ => RequestError::Status { status, remote_errors: self.remote_errors().await },
         };
         error.at(&url)

@@ -113,13 +113,13 @@ fn what_is_public_and_listed_is_served_without_upstream() {
 }
 
 /// A registry that takes a password, its credentials in a file, and users of the cache.
-struct Private {
-    upstream: Upstream,
-    place: Place,
+pub(super) struct Private {
+    pub(super) upstream: Upstream,
+    pub(super) place: Place,
 }
 
 impl Private {
-    fn new() -> Self {
+    pub(super) fn new() -> Self {
         let (upstream, place) = (Upstream::start(), Place::new());
         upstream.auth(Auth::Basic("robot".into(), "s3cr3t-robot".into()));
         let auth = base64("robot:s3cr3t-robot");
@@ -128,7 +128,7 @@ impl Private {
         Self { upstream, place }
     }
 
-    fn start(&self) -> Start {
+    pub(super) fn start(&self) -> Start {
         let file = self.place.path("up.json");
         Start::new()
             .upstream("private.example", &self.upstream.url())
@@ -136,7 +136,7 @@ impl Private {
     }
 }
 
-fn base64(text: &str) -> String {
+pub(super) fn base64(text: &str) -> String {
     use base64::Engine as _;
     base64::engine::general_purpose::STANDARD.encode(text)
 }
