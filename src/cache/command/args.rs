@@ -87,7 +87,10 @@ pub(super) struct ConfigArgs {
     /// A registry whose content goes to anyone, although it takes credentials to get it
     #[arg(long, env = "TALMIRROR_CACHE_ANONYMOUS", value_name = "NAME", value_delimiter = ',', value_parser = config::registry)]
     pub(super) anonymous: Vec<RegistryHost>,
-    /// A registry that may lead to addresses of private networks, as one of your own does
+    /// A token server that is meant, though it is under another domain than its registry
+    #[arg(long, env = "TALMIRROR_CACHE_TOKEN_SERVER", value_name = "NAME=HOST", value_delimiter = ',', value_parser = config::named_host)]
+    pub(super) token_server: Vec<(RegistryHost, String)>,
+    /// A registry of a network of your own: its redirects and its token server may be anywhere there
     #[arg(long, env = "TALMIRROR_CACHE_PRIVATE", value_name = "NAME", value_delimiter = ',', value_parser = config::registry)]
     pub(super) private: Vec<RegistryHost>,
 }
@@ -182,6 +185,7 @@ impl ConfigArgs {
             credentials: self.credentials.clone(),
             anonymous: self.anonymous.clone(),
             private: self.private.clone(),
+            token_servers: self.token_server.clone(),
             ..Overlay::default()
         }
     }

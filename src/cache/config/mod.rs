@@ -11,7 +11,7 @@ pub use model::{
     Authenticate, BUILTIN, Config, Limits, Log, LogFormat, OwnLimits, TlsFiles, UpstreamConfig,
     UpstreamLimits, builtin,
 };
-pub use overlay::{Overlay, OverlayError, limit, named_file, named_url, registry};
+pub use overlay::{Overlay, OverlayError, limit, named_file, named_host, named_url, registry};
 pub use read::{Parsed, parse};
 pub use size::{ByteSize, SizeError};
 pub use tag_policy::{TagPolicy, by_look};

@@ -70,6 +70,8 @@ pub struct UpstreamConfig {
     pub anonymous: bool,
     /// Whether it may lead to addresses that are not of the internet.
     pub private: bool,
+    /// Token servers that are meant besides those that are the registry's by their name: `host` or `host:port`.
+    pub token_servers: Vec<String>,
     /// The repositories that are served; none means all.
     pub allow: Vec<Glob>,
     /// The repositories that are not served.

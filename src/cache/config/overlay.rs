@@ -37,6 +37,8 @@ pub struct Overlay {
     pub anonymous: Vec<RegistryHost>,
     /// Registries that may lead to addresses that are not of the internet.
     pub private: Vec<RegistryHost>,
+    /// Token servers that are meant besides those that are the registries' by their name.
+    pub token_servers: Vec<(RegistryHost, String)>,
     /// What is limited for all upstreams ([`None`]), or for one.
     pub limits: Vec<(Option<RegistryHost>, OwnLimits)>,
     /// A file of users and passwords.
@@ -100,6 +102,9 @@ impl Overlay {
         for name in &self.private {
             named(&mut config, "--private", name)?.private = true;
         }
+        for (name, host) in &self.token_servers {
+            named(&mut config, "--token-server", name)?.token_servers.push(host.clone());
+        }
         for (name, limits) in &self.limits {
             match name {
                 Some(name) => limits.over_own(&mut named(&mut config, "a limit", name)?.limits),
@@ -161,6 +166,13 @@ pub fn limit<T>(
         Some((name, value)) => Ok((Some(registry(name)?), read(value)?)),
         None => Ok((None, read(text)?)),
     }
+}
+
+/// Reads `NAME=HOST`.
+pub fn named_host(text: &str) -> Result<(RegistryHost, String), String> {
+    let (name, host) =
+        text.split_once('=').ok_or("it is written NAME=HOST, such as ghcr.io=auth.example.com")?;
+    Ok((registry(name)?, super::value::host(host)?))
 }
 
 /// Reads `NAME=FILE`.

@@ -35,8 +35,18 @@ const ROOT: &[&str] = &[
     "log",
     "limits",
 ];
-const UPSTREAM: &[&str] =
-    &["url", "endpoints", "credentials", "anonymous", "private", "allow", "deny", "tagTtl", "limits"];
+const UPSTREAM: &[&str] = &[
+    "url",
+    "endpoints",
+    "credentials",
+    "anonymous",
+    "private",
+    "allow",
+    "deny",
+    "tagTtl",
+    "limits",
+    "tokenServers",
+];
 const OWN_LIMITS: &[&str] = &["headerTimeout", "perUpstream", "queueTimeout", "longestPause", "retries"];
 const TAGS: &[&str] = &["ttl", "rules", "stale"];
 const TAG_RULE: &[&str] = &["match", "ttl"];
@@ -259,6 +269,7 @@ impl Reader<'_, '_> {
             credentials: self.path(&fields, "credentials"),
             anonymous: self.decoder.boolean(&fields, "anonymous").unwrap_or(false),
             private: self.decoder.boolean(&fields, "private").unwrap_or(false),
+            token_servers: self.token_servers(&fields),
             allow: self.globs(&fields, "allow"),
             deny: self.globs(&fields, "deny"),
             tag_ttl: self.decoder.duration(&fields, "tagTtl"),
@@ -271,6 +282,11 @@ impl Reader<'_, '_> {
             self.decoder.problems.add(Code::PlainHttpCredentials, &fields.span, path, message);
         }
         Some((host, Some(upstream)))
+    }
+
+    fn token_servers(&mut self, fields: &Fields<'_>) -> Vec<String> {
+        let texts = self.decoder.strings(fields, "tokenServers").unwrap_or_default();
+        self.each(texts, &fields.at("tokenServers"), value::host)
     }
 
     /// Returns the registry that is meant where a request names none; the word `none` is none.

@@ -31,7 +31,7 @@ struct Inner {
     counts: Counts,
 }
 
-/// What a download is of, and who may share it: a private registry's is for its own clients only.
+/// What a download is of, and which calls share it: those with the same scope.
 type Key = (Digest, Option<RegistryHost>);
 
 /// So much is being fetched already that nothing more is begun.
@@ -111,7 +111,7 @@ impl Downloads {
     /// Joins the download of a blob, or starts it; it belongs to the service, not to the caller.
     ///
     /// `hint` is how long the blob should be, for upstreams that do not say; call it where [`Store::open`] found
-    /// nothing. Only calls with the same `scope` share a download: the registry, where its content is private.
+    /// nothing. Only calls with the same `scope` share a download: the registry that is asked.
     pub fn get(
         &self,
         digest: &Digest,

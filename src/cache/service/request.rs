@@ -22,9 +22,10 @@ pub(super) struct RepositoryRequest<'a> {
 }
 
 impl RepositoryRequest<'_> {
-    /// Returns which requests may share a download with this one: those of its registry only, where that is private.
+    /// Returns which requests may share a download with this one: those of its registry. Another registry could be
+    /// slow on purpose, or private.
     pub(super) fn scope(&self) -> Option<&RegistryHost> {
-        self.snapshot.is_private(&self.origin.registry).then_some(&self.origin.registry)
+        Some(&self.origin.registry)
     }
 
     /// Returns a header, if it is text.

@@ -16,8 +16,11 @@ use crate::image::{Digest, Repository};
 use crate::oci::{Answer, ContentRange, Method, Range, RegistryRequest, RequestError, RequestErrorKind};
 use futures_util::future::BoxFuture;
 
-/// For how long an endpoint is not asked for a digest under which it gave other bytes.
+/// For how long an endpoint is not asked for a digest under which it gave other bytes, where another one can be asked.
 const QUARANTINE: Duration = Duration::from_mins(1);
+/// For how long where it is the only one, by how often that has happened.
+const QUARANTINE_OF_THE_ONLY: Backoff =
+    Backoff { first: Duration::from_secs(2), longest: Duration::from_mins(1) };
 /// How many such cases are remembered.
 const CASES: usize = 1024;
 /// How long to wait before a blob is asked for again that failed before its first byte.
@@ -29,7 +32,7 @@ const PATIENCE: Duration = Duration::from_secs(5);
 
 /// Which endpoint gave other bytes for which digest, and when.
 #[derive(Debug)]
-pub(super) struct Quarantine(BoundedMap<(Digest, usize), Instant>);
+pub(super) struct Quarantine(BoundedMap<(Digest, usize), (Instant, u32)>);
 
 impl Default for Quarantine {
     fn default() -> Self {
@@ -38,9 +41,16 @@ impl Default for Quarantine {
 }
 
 impl Quarantine {
+    /// Notes that an endpoint gave other bytes for a digest; `only` says that no other one can be asked.
+    fn put(&mut self, digest: &Digest, endpoint: usize, only: bool, now: Instant) {
+        let times = self.0.get(&(*digest, endpoint)).map_or(0, |(_, times)| times).saturating_add(1);
+        let wait = if only { QUARANTINE_OF_THE_ONLY.after(times) } else { QUARANTINE };
+        self.0.put((*digest, endpoint), (now + wait, times), 1);
+    }
+
+    /// Returns whether an endpoint is not to be asked for a digest.
     fn holds(&mut self, digest: &Digest, endpoint: usize, now: Instant) -> bool {
-        let since = self.0.get(&(*digest, endpoint));
-        since.is_some_and(|since| now.saturating_duration_since(since) < QUARANTINE)
+        self.0.get(&(*digest, endpoint)).is_some_and(|(until, _)| now < until)
     }
 }
 
@@ -102,8 +112,7 @@ impl BlobSource {
         let mut failed = Vec::new();
         for endpoint in self.order() {
             if locked(&self.quarantine).holds(&self.digest, endpoint, Instant::now()) {
-                let what = "it has sent other bytes for this digest just now".to_owned();
-                failed.push(EndpointError::Mismatch(what));
+                failed.push(EndpointError::Quarantined);
                 continue;
             }
             match self.open_at(endpoint, from).await {
@@ -219,7 +228,7 @@ impl Source for BlobSource {
             let what = format!("other bytes than those of {}", self.digest);
             self.endpoints.log(*endpoint, &EndpointError::Mismatch(what));
             self.endpoints.mismatch();
-            locked(&self.quarantine).0.put((self.digest, *endpoint), now, 1);
+            locked(&self.quarantine).put(&self.digest, *endpoint, self.endpoints.len() == 1, now);
         }
         *locked(&self.known) = Known::default();
     }

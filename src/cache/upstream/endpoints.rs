@@ -219,7 +219,10 @@ impl Endpoints {
                 self.note_quota(asked, &answer);
                 Ok(answer)
             }
-            Err(error) => {
+            Err(mut error) => {
+                if let RequestError::TooMany(Some(pause)) = &mut error.cause {
+                    *pause = (*pause).min(self.limits.pause);
+                }
                 let failed = EndpointError::from(error);
                 self.log(endpoint, &failed);
                 Err(failed)
@@ -423,7 +426,7 @@ impl Endpoints {
                 let endpoint = self.all.get(endpoint).map(|endpoint| endpoint.client.endpoint().to_string());
                 tracing::warn!(%registry, ?endpoint, what, "upstream sent something else");
             }
-            EndpointError::Paused(..) | EndpointError::Busy => {}
+            EndpointError::Paused(..) | EndpointError::Quarantined | EndpointError::Busy => {}
         }
     }
 

@@ -4,6 +4,7 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use http::header::{CONTENT_RANGE, CONTENT_TYPE, HeaderName};
+use url::Url;
 
 use super::blob::{BlobSource, Quarantine};
 use super::circuit_breaker::PauseReason;
@@ -62,7 +63,6 @@ impl Upstream {
         metrics: Arc<Metrics>,
         limits: UpstreamLimits,
     ) -> Result<Self, oci::EndpointError> {
-        let reach = if config.private { AddressPolicy::Anywhere } else { AddressPolicy::Public };
         let credentials = config.credentials.as_ref().map(|path| Arc::new(CredentialFile::new(path)));
         let only = config.endpoints.len() == 1;
         let last = config.endpoints.len().saturating_sub(1);
@@ -71,7 +71,10 @@ impl Upstream {
             // Where another endpoint can be asked, there is no sense in waiting long for one.
             let limit = if place < last { limit.min(BEFORE_OTHERS) } else { limit };
             let (http, credentials) = (http.clone().with_header_limit(limit), credentials.clone());
-            Ok(RegistryClient::new(http, registry.clone(), Endpoint::new(url)?, reach, credentials, only))
+            let (registry, endpoint) = (registry.clone(), Endpoint::new(url)?);
+            let policy = policy(config, url);
+            let token_servers = config.token_servers.clone();
+            Ok(RegistryClient::new(http, registry, endpoint, policy, credentials, only, token_servers))
         });
         let clients = clients.collect::<Result<Vec<_>, oci::EndpointError>>()?;
         Ok(Self {
@@ -271,6 +274,18 @@ impl Upstream {
 
     fn tag_of(&self, repository: &Repository, digest: &Digest) -> Option<Tag> {
         locked(&self.tags).get(&(repository.clone(), *digest))
+    }
+}
+
+/// Returns what an endpoint may lead to. One that is configured by an address of a private network is in one, and so
+/// may be what it leads to.
+fn policy(config: &UpstreamConfig, url: &Url) -> AddressPolicy {
+    if config.private {
+        AddressPolicy::Anywhere
+    } else if AddressPolicy::Public.allows_host(url) {
+        AddressPolicy::Public
+    } else {
+        AddressPolicy::OwnNetworks
     }
 }
 

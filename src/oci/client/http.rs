@@ -117,6 +117,7 @@ pub struct HttpError(String);
 #[derive(Clone, Debug)]
 pub struct Http {
     public: reqwest::Client,
+    own_networks: reqwest::Client,
     anywhere: reqwest::Client,
     timeouts: Timeouts,
 }
@@ -147,6 +148,7 @@ impl Http {
         };
         Ok(Self {
             public: client(AddressPolicy::Public)?,
+            own_networks: client(AddressPolicy::OwnNetworks)?,
             anywhere: client(AddressPolicy::Anywhere)?,
             timeouts: settings.timeouts,
         })
@@ -173,6 +175,7 @@ impl Http {
         }
         let client = match policy {
             AddressPolicy::Public => &self.public,
+            AddressPolicy::OwnNetworks => &self.own_networks,
             AddressPolicy::Anywhere => &self.anywhere,
         };
         let limit = self.timeouts.header;

@@ -86,6 +86,10 @@ impl State {
             replayed.index.distrust();
             rewrite = true;
         }
+        if replayed.ending == Ending::Cut {
+            replayed.index.distrust_all();
+            rewrite = true;
+        }
         if replayed.ending == Ending::Never || (replayed.ending == Ending::Cut && !same_boot) {
             reconcile(&mut replayed.index, &folder.scan()?);
         }
