@@ -17,7 +17,8 @@
 //! - [`import`]: foreign files, such as machine configs, patches, k3s' `registries.yaml`, as an inventory.
 //! - [`oci`]: the distribution protocol: routes, ranges, challenges, tokens, manifests, errors; the client over it.
 //! - [`talos`]: the Talos API: talosconfig, certificates, a connection a node, COSI resources.
-//! - [`rollout`]: registries on live nodes: plan, order, gates, what is done to a node step by step, journal.
+//! - [`backup`]: the encrypted file of a node's machine config.
+//! - [`rollout`]: registries on live nodes: plan, waves, what is done to a node step by step, its journal.
 //! - [`ui`]: results, findings, errors with hints, exit codes: what commands of both binaries say.
 //! - [`mod@http`]: the transport: HTTP/1.1 and HTTP/2, TLS, limits, drain; it knows no registry and no cache.
 //! - [`cache`]: the pull-through cache: upstreams, single flight, store, eviction, users, metrics.
@@ -49,6 +50,8 @@ pub mod import;
 pub mod oci;
 
 pub mod talos;
+
+pub mod backup;
 
 pub mod rollout;
 

@@ -100,7 +100,7 @@ fn main() -> anyhow::Result<()> {
         "hang" => RegistryAnswer::Hang,
         other => bail!("--mirror {other}: it is one of all, nothing, error, html, hang"),
     });
-    // Whoever pulls through it shows the credentials of the inventory.
+    // Nodes that pull through it show the credentials of the inventory.
     cluster.mirror.protect("robot$talos", "s3cr3t-mirror");
     let temporary = tempfile::Builder::new().prefix("simulated-cluster-").tempdir()?;
     let dir = args.dir.unwrap_or_else(|| temporary.path().to_owned());

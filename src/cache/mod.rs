@@ -1,14 +1,17 @@
 //! talmirror-cache: a pull-through cache for many upstream registries, one port, one folder.
 
+mod admin;
 pub mod auth;
 mod backoff;
-pub mod clients;
 mod command;
 pub mod config;
 mod glob;
 mod memory;
+pub mod mirror_config;
 pub mod observe;
 mod refusal;
+mod reload;
+pub mod server;
 pub mod service;
 mod service_manager;
 

@@ -2,19 +2,14 @@
 
 mod args;
 mod artifacts;
-mod backup_file;
 mod commands;
-mod drift;
 mod encryption;
-mod ending;
 mod input;
 mod inventory;
 mod machine_config;
-mod plan;
-mod progress;
-mod roll;
+mod rollout;
+mod sealer;
 mod session;
-mod signal_source;
 
 use std::ffi::OsString;
 use std::process::ExitCode;
@@ -71,9 +66,9 @@ enum Command {
     /// Show the nodes: versions, stages, configs that are pending
     Nodes(commands::nodes::NodesArgs),
     /// Bring live nodes to what the inventory gives, node by node: tried, verified, committed, else reverted
-    Rollout(commands::rollout::RolloutArgs),
+    Rollout(rollout::RolloutArgs),
     /// Put nodes back to what they had before a rollout
-    Rollback(commands::rollback::RollbackArgs),
+    Rollback(rollout::rollback::RollbackArgs),
     /// Keep every node's machine config in an encrypted file
     Backup(commands::backup::BackupArgs),
     /// Work on machine config files
@@ -136,8 +131,8 @@ fn run(ui: &mut Ui, global: &Global, command: Command) -> Result<Exit, CliError>
         Command::Generate(args) => commands::generate::run(ui, global, args),
         Command::Diff(args) => commands::diff::run(ui, global, args),
         Command::Nodes(args) => commands::nodes::run(ui, global, args),
-        Command::Rollout(args) => commands::rollout::run(ui, global, args),
-        Command::Rollback(args) => commands::rollback::run(ui, global, args),
+        Command::Rollout(args) => rollout::run(ui, global, args),
+        Command::Rollback(args) => rollout::rollback::run(ui, global, args),
         Command::Backup(args) => commands::backup::run(ui, global, args),
         Command::Machineconfig(args) => commands::machineconfig::run(ui, global, args),
         Command::Encrypt(args) => commands::encrypt::run(ui, global, args),

@@ -11,6 +11,7 @@ use super::encryption;
 use super::input;
 use super::input::directory_of;
 use super::inventory::{self, Loaded};
+use crate::finding::one_line;
 use crate::secret::Secret;
 use crate::talos::{
     Client, Config, Context, Endpoint, Issuer, NodeClient, Patience, SetupError, TalosError, Target, check,
@@ -162,8 +163,8 @@ impl Session {
     }
 
     /// Returns what tells this cluster from others: the digest of its authority.
-    pub(super) fn fingerprint(&self) -> crate::rollout::Digest {
-        crate::rollout::Digest::of(&Secret::from(self.context.ca.as_deref().unwrap_or_default()))
+    pub(super) fn fingerprint(&self) -> crate::rollout::ConfigDigest {
+        crate::rollout::ConfigDigest::of(&Secret::from(self.context.ca.as_deref().unwrap_or_default()))
     }
 
     /// Waits for work that asks nodes.
@@ -247,7 +248,7 @@ impl Drop for Session {
 pub(super) fn tell_errors<'a>(ui: &mut Ui, errors: impl Iterator<Item = (&'a LiveNode, &'a TalosError)>) {
     let mut groups: Vec<(String, Option<&str>, Vec<&str>)> = Vec::new();
     for (node, error) in errors {
-        let text = chain(error);
+        let text = one_line(error);
         match groups.iter_mut().find(|(other, ..)| *other == text) {
             Some((.., names)) => names.push(&node.name),
             None => groups.push((text, error.help(), vec![&node.name])),
@@ -256,18 +257,6 @@ pub(super) fn tell_errors<'a>(ui: &mut Ui, errors: impl Iterator<Item = (&'a Liv
     for (text, help, names) in groups {
         ui.warn(&format!("{}: {text}", names.join(", ")), help);
     }
-}
-
-/// Returns an error and its causes on one line.
-pub(super) fn chain(error: &TalosError) -> String {
-    let mut text = error.to_string();
-    let mut cause = std::error::Error::source(error);
-    while let Some(error) = cause {
-        text.push_str(": ");
-        text.push_str(&error.to_string());
-        cause = error.source();
-    }
-    text
 }
 
 /// Reads the inventory where there is one; only a default that does not exist may be missing.

@@ -2,8 +2,10 @@
 
 mod code;
 mod decode;
+mod one_line;
 mod problem;
 
 pub use code::{Code, Severity};
 pub(crate) use decode::{Decoder, Fields, join};
+pub use one_line::one_line;
 pub use problem::{Problem, Problems, did_you_mean};

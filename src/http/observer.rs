@@ -80,7 +80,7 @@ impl End {
         }
     }
 
-    /// Returns its slot in [`End::ALL`].
+    /// Returns its place in [`End::ALL`].
     pub const fn index(self) -> usize {
         self as usize
     }

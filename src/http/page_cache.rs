@@ -27,7 +27,7 @@ pub(super) fn is_resident(file: &File, offset: u64, len: u64) -> bool {
 pub(super) async fn warm(file: &Arc<File>, offset: u64, len: u64) -> io::Result<()> {
     let file = Arc::clone(file);
     let read = move || {
-        // Twice as far ahead, for what comes next. It is advice: not to be able to take it is no error.
+        // Twice as far ahead, for what comes next. It is advice: that it cannot be taken is not an error.
         let _ = rustix::fs::fadvise(
             &*file,
             offset,

@@ -2,10 +2,11 @@
 //!
 //! A config is one document up to Talos 1.11 and up to thirty since. Registries stand in `machine.registries` of the
 //! v1alpha1 document, in `Registry*Config` documents, or in both; where both name a key, the document wins whole.
-//! Whoever wrote the file also wrote comments into it, so an edit touches registries and leaves every other byte.
+//! The author of the file also wrote comments into it, so an edit touches registries and leaves every other byte.
 
 mod config;
 mod diff;
+mod drift;
 mod error;
 mod fields;
 mod place;
@@ -16,6 +17,7 @@ mod tests;
 
 pub use config::{MachineConfig, Role};
 pub use diff::{Change, Detail, Shown, What, diff};
+pub use drift::{Cell, Drift, Row, matrix, same_as};
 pub use error::ReplaceError;
 pub use fields::Fields;
 pub use read::{Found, Placed, Reader, Schema};

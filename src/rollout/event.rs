@@ -3,7 +3,9 @@ use std::time::Duration;
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
-use super::outcome::{ByItself, Outcome};
+use super::if_abandoned::IfAbandoned;
+use super::outcome::Outcome;
+use super::step::Step;
 
 /// Something that happens to a node, as it happens.
 #[derive(Clone, Debug)]
@@ -13,12 +15,12 @@ pub struct Event {
     /// To which node.
     pub node: String,
     /// What.
-    pub what: What,
+    pub kind: EventKind,
 }
 
 /// What happens to a node.
 #[derive(Clone, Debug)]
-pub enum What {
+pub enum EventKind {
     /// Its turn comes when it is well.
     Waits {
         /// What it lacks.
@@ -26,17 +28,17 @@ pub enum What {
     },
     /// A step begins.
     Begins {
-        /// Its word.
-        step: &'static str,
+        /// Which.
+        step: Step,
         /// What the node does if nothing more is done after this step began.
-        by_itself: ByItself,
+        if_abandoned: IfAbandoned,
         /// Until when a trial lasts at most.
         until: Option<Timestamp>,
     },
     /// A step has ended.
     Ends {
-        /// Its word.
-        step: &'static str,
+        /// Which.
+        step: Step,
         /// How long it took.
         took: Duration,
         /// What went wrong.
@@ -64,24 +66,24 @@ impl Event {
         let milliseconds = |took: &Duration| u64::try_from(took.as_millis()).unwrap_or(u64::MAX);
         let time = |until: &Option<Timestamp>| until.map(|until| until.to_string());
         let mut value = json!({"at": self.at.to_string(), "node": self.node});
-        let more = match &self.what {
-            What::Waits { why } => json!({"event": "waits", "reason": why}),
-            What::Begins { step, by_itself, until } => json!({
-                "event": "begins", "step": step, "byItself": by_itself.as_str(), "trialUntil": time(until),
+        let more = match &self.kind {
+            EventKind::Waits { why } => json!({"event": "waits", "reason": why}),
+            EventKind::Begins { step, if_abandoned, until } => json!({
+                "event": "begins", "step": step.as_str(), "byItself": if_abandoned.as_str(), "trialUntil": time(until),
             }),
-            What::Ends { step, took, trouble } => json!({
-                "event": "ends", "step": step, "ok": trouble.is_none(), "reason": trouble,
+            EventKind::Ends { step, took, trouble } => json!({
+                "event": "ends", "step": step.as_str(), "ok": trouble.is_none(), "reason": trouble,
                 "milliseconds": milliseconds(took),
             }),
-            What::Notes { text } => json!({"event": "note", "text": text}),
-            What::Done { outcome, until, took } => {
-                let by_itself = match outcome {
-                    Outcome::Unknown { by_itself, .. } => Some(by_itself.as_str()),
+            EventKind::Notes { text } => json!({"event": "note", "text": text}),
+            EventKind::Done { outcome, until, took } => {
+                let if_abandoned = match outcome {
+                    Outcome::Unknown { if_abandoned, .. } => Some(if_abandoned.as_str()),
                     _ => None,
                 };
                 json!({
                     "event": "done", "outcome": outcome.as_str(), "reason": outcome.reason(),
-                    "byItself": by_itself, "trialUntil": time(until), "milliseconds": milliseconds(took),
+                    "byItself": if_abandoned, "trialUntil": time(until), "milliseconds": milliseconds(took),
                 })
             }
         };

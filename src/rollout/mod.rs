@@ -1,42 +1,53 @@
-//! Rolling registries out over the Talos API: node by node, tried, verified, committed, else reverted.
+//! Registries on live nodes: node by node, tried, verified, committed, else reverted.
 //!
-//! [`NodePlan`] says what a node gets, [`waves`] in which order, [`Progress`] which step follows on what was seen, and
-//! [`rendering_flaws`] whether Talos has made of a config what it should. These are pure. [`roll`], [`settle`] and
-//! [`restore`] carry the steps out, and write each into the [`Journal`] before they take it.
+//! # What happens to a node
 //!
-//! A node is never left to anything but its old config or its new one: see [`Progress`] for the order of trials, and for
-//! what a node does when nobody reaches it any more.
+//! [`NodePlan`] says what a node gets, [`waves`] in which order, [`NodeState`] which step follows on what was seen,
+//! [`SentConfigs`] what the node does when nothing more is sent to it, and [`rendering_flaws`] whether Talos has made of a
+//! config what it should. These are pure. [`run_waves`], [`resume_node`] and [`roll_back_node`] carry the steps out, and
+//! write each into the [`Journal`] before they take it.
+//!
+//! A node is never left to anything but its old config or its new one: see [`NodeState`] for the order of trials.
 
-mod act_driver;
-mod config;
-mod driver;
-mod earlier;
 mod event;
-mod gate;
+mod found;
+mod health;
+mod if_abandoned;
 mod journal;
-mod journal_file;
-mod look_client;
-mod machine;
-mod node_driver;
-mod order;
+mod node;
 mod outcome;
 mod plan;
+mod previous;
 mod proof;
-mod verdict;
+mod rendered;
+mod resume;
+mod rollback;
+mod run;
+mod state_machine;
+mod step;
+mod variants;
+mod waves;
 
-pub use config::{ConfigError, Configs, Digest, Known, Proof, form, registries_of, strict};
-pub use driver::{Decrypt, Policy, Summary, finished, look, restore, roll, settle};
-pub use earlier::{Earlier, may_be_on_trial};
-pub use event::{Event, What};
-pub use gate::{Absence, etcd_flaws, node_flaws};
-pub use journal::{Address, History, JournalError, Left, Line, NodeHistory, Record, file_name, left};
-pub use journal_file::{
-    ELSEWHERE, Journal, NAME as JOURNAL, StoreError, elsewhere, history, latest, lock, newest, remember,
+pub use event::{Event, EventKind};
+pub use found::Decrypt;
+pub use health::{Absence, etcd_flaws, node_flaws};
+pub use if_abandoned::{IfAbandoned, SentConfigs, TrialTimer};
+pub use journal::{
+    Address, ELSEWHERE, Entry, History, Journal, JournalError, Leftover, NAME as JOURNAL, NodeHistory,
+    Record, StoreError, elsewhere, file_name, latest, leftover, lock, newest, read_history, remember,
 };
-pub use machine::{Action, OnDisk, Probe, Progress, Reboot, Route, Seen, Sending, Strict, Watch, Which};
-pub use node_driver::{Crew, Pace, Subject};
-pub use order::{Ordering, Placed, Stage, Wave, waves};
-pub use outcome::{ByItself, Clock, Outcome};
-pub use plan::{NodePlan, RebootPolicy, Refusal, Wishes};
+pub use node::{NodeJob, Pace, RolloutContext, RolloutHandle};
+pub use outcome::{Outcome, OutcomeKind};
+pub use plan::{NodePlan, PlanOptions, RebootPolicy, Refusal};
+pub use previous::{PreviousRollout, may_be_on_trial};
 pub use proof::{proves, unasked, unproven};
-pub use verdict::{Rendered, hosts_to_read, rendering_flaws};
+pub use rendered::{Rendered, hosts_to_read, rendering_flaws};
+pub use resume::{inspect_leftover, resume_node};
+pub use rollback::{finish_rollback, roll_back_node};
+pub use run::{Policy, Summary, run_waves};
+pub use state_machine::{
+    Action, Checkpoint, NodeState, Persisted, Probe, Reboot, Route, StepResult, Strict, Variant,
+};
+pub use step::{ApplyResult, ApplyStep, Step};
+pub use variants::{ConfigDigest, ConfigError, Proof, VariantDigests, Variants, form, registries_of, strict};
+pub use waves::{Ordering, Placed, Stage, Wave, waves};

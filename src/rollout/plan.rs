@@ -1,9 +1,9 @@
 use std::sync::Arc;
 
-use super::config::{ConfigError, Configs, Digest, Proof, registries_of};
-use super::earlier::{Earlier, may_be_on_trial};
-use super::machine::{Probe, Reboot, Route, Strict};
+use super::previous::{PreviousRollout, may_be_on_trial};
 use super::proof::{proves, unasked, unproven};
+use super::state_machine::{Probe, Reboot, Route, Strict};
+use super::variants::{ConfigDigest, ConfigError, Proof, Variants, registries_of};
 use crate::inventory::Role;
 use crate::machineconfig::{Change, diff};
 use crate::registries::{Kind, Registries, TalosVersion};
@@ -11,7 +11,7 @@ use crate::talos::{Observation, Pending};
 
 /// What a rollout is to do, beside the registries.
 #[derive(Clone, Debug)]
-pub struct Wishes {
+pub struct PlanOptions {
     /// The images that are pulled, each written out.
     pub images: Vec<String>,
     /// Whether mirrors have to prove themselves.
@@ -39,7 +39,7 @@ pub struct NodePlan {
     /// Its role; one that does not say is taken for a control plane node.
     pub role: Role,
     /// The config that it had when the plan was made.
-    pub before: Digest,
+    pub before: ConfigDigest,
     /// What it is to have.
     pub wanted: Arc<Registries>,
     /// What changes; nothing: the node is left alone.
@@ -78,7 +78,7 @@ pub enum Refusal {
     /// It is in maintenance mode.
     #[error("it is in maintenance mode and has no config yet")]
     Maintenance,
-    /// Nobody knows what its version takes.
+    /// What its version takes is not known.
     #[error("its version `{0}` is not known")]
     Version(String),
     /// Its version breaks TLS settings.
@@ -141,8 +141,8 @@ impl NodePlan {
     pub fn of(
         seen: &Observation,
         wanted: &Arc<Registries>,
-        wishes: &Wishes,
-        earlier: Earlier,
+        options: &PlanOptions,
+        earlier: PreviousRollout,
     ) -> Result<Self, Refusal> {
         let version = seen.talos_version().ok_or_else(|| Refusal::Version(seen.version.tag.clone()))?;
         if seen.status.as_ref().is_some_and(|status| status.stage == "maintenance") {
@@ -158,38 +158,38 @@ impl NodePlan {
             }
         }
         let owes_reboot = match earlier {
-            Earlier::Unfinished(place) => return Err(Refusal::Unfinished(place)),
-            Earlier::WantsReboot(place) => Some(place),
-            Earlier::Nothing if may_be_on_trial(active, seen.persistent.as_ref(), &version) => {
+            PreviousRollout::Unfinished(place) => return Err(Refusal::Unfinished(place)),
+            PreviousRollout::WantsReboot(place) => Some(place),
+            PreviousRollout::Nothing if may_be_on_trial(active, seen.persistent.as_ref(), &version) => {
                 return Err(Refusal::Unsure);
             }
-            Earlier::Nothing | Earlier::Original => None,
+            PreviousRollout::Nothing | PreviousRollout::Original => None,
         };
         if version.breaks_tls_paths() && !wanted.tls.is_empty() {
             return Err(Refusal::BreaksTls(seen.version.tag.clone()));
         }
-        let proof = proof(wanted, wishes);
+        let proof = proof(wanted, options);
         // The edit is tried now, so that what refuses it does so before any node is touched.
-        let configs = Configs::of(&active.text, wanted, &version, proof)?;
+        let configs = Variants::of(&active.text, wanted, &version, proof)?;
         let changes = diff(&registries_of(&active.text), wanted);
         let auth = changes.iter().any(|change| change.kind == Kind::Auth);
         // What an earlier rollout still owes comes with this one's.
         let needed = !changes.is_empty() && (auth || owes_reboot.is_some());
-        let reboots = needed && !version.reloads_auth() && wishes.reboot == RebootPolicy::IfNeeded;
-        let doubts = unproven(&wishes.images, wanted, seen.image_cache.as_deref());
+        let reboots = needed && !version.reloads_auth() && options.reboot == RebootPolicy::IfNeeded;
+        let doubts = unproven(&options.images, wanted, seen.image_cache.as_deref());
         let mut notes =
-            if changes.is_empty() { Vec::new() } else { notes(seen, &version, auth, reboots, wishes) };
+            if changes.is_empty() { Vec::new() } else { notes(seen, &version, auth, reboots, options) };
         if let Some(place) = &owes_reboot {
             notes.push(format!(
                 "an earlier rollout was to reboot it after its commit, and has not: `talmirror rollout --resume \
                  --journal {place}` does"
             ));
         }
-        if wishes.require_hit && !changes.is_empty() {
+        if options.require_hit && !changes.is_empty() {
             notes.extend(doubts.iter().map(|doubt| format!("not proven: {doubt}")));
         }
-        let unasked = unasked(&wishes.images, wanted, &changes);
-        if !wishes.images.is_empty() && !unasked.is_empty() {
+        let unasked = unasked(&options.images, wanted, &changes);
+        if !options.images.is_empty() && !unasked.is_empty() {
             let names = unasked.join(", ");
             notes.push(format!(
                 "no image of verify.images goes through {names}: that they serve is not proven"
@@ -201,7 +201,7 @@ impl NodePlan {
                 Some("worker") => Role::Worker,
                 Some(_) | None => Role::ControlPlane,
             },
-            before: Digest::of(&active.text),
+            before: ConfigDigest::of(&active.text),
             wanted: Arc::clone(wanted),
             route: Route {
                 strict: match configs.strict {
@@ -209,11 +209,11 @@ impl NodePlan {
                     None if configs.is_strict => Strict::Original,
                     None => Strict::None,
                 },
-                probe: if wishes.images.is_empty() { Probe::None } else { Probe::Pull },
+                probe: if options.images.is_empty() { Probe::None } else { Probe::Pull },
                 reboot: if reboots { Reboot::After } else { Reboot::Never },
             },
-            requires_hit: wishes.require_hit,
-            unproven: if wishes.require_hit && !changes.is_empty() { doubts } else { Vec::new() },
+            requires_hit: options.require_hit,
+            unproven: if options.require_hit && !changes.is_empty() { doubts } else { Vec::new() },
             notes,
             changes,
             version,
@@ -231,8 +231,8 @@ impl NodePlan {
 }
 
 /// Returns whether mirrors have to prove themselves: where one of the images goes through one.
-fn proof(wanted: &Registries, wishes: &Wishes) -> Proof {
-    if wishes.require_hit && proves(&wishes.images, wanted) { Proof::Strict } else { Proof::None }
+fn proof(wanted: &Registries, options: &PlanOptions) -> Proof {
+    if options.require_hit && proves(&options.images, wanted) { Proof::Strict } else { Proof::None }
 }
 
 fn notes(
@@ -240,7 +240,7 @@ fn notes(
     version: &TalosVersion,
     auth: bool,
     reboots: bool,
-    wishes: &Wishes,
+    options: &PlanOptions,
 ) -> Vec<String> {
     let mut notes = Vec::new();
     if auth {
@@ -259,16 +259,16 @@ fn notes(
     if !version.has_persistent_config() {
         notes.push("this Talos does not tell whether another config is staged: none must be".to_owned());
     }
-    if !wishes.images.is_empty() && !version.has_image_service() {
+    if !options.images.is_empty() && !version.has_image_service() {
         notes.push("this Talos removes no images: one that is there already proves nothing".to_owned());
     }
-    if !wishes.images.is_empty() && version.has_image_service() {
-        let images = wishes.images.join(", ");
+    if !options.images.is_empty() && version.has_image_service() {
+        let images = options.images.join(", ");
         notes.push(format!("removed and pulled again where it is there already: {images}"));
     }
     if !seen.foreign_hosts.is_empty() {
         let hosts = seen.foreign_hosts.join(", ");
-        notes.push(format!("Talos did not write {hosts} on the node: whoever did will change it again"));
+        notes.push(format!("Talos did not write {hosts} on the node: what did will change it again"));
     }
     if let Some(status) = seen.status.as_ref().filter(|status| status.stage != "running" || !status.ready) {
         notes.push(format!("it is {} and not ready: its turn comes when it is", status.stage));

@@ -6,7 +6,9 @@ use crate::registries::{Kind, Registries};
 
 /// Returns whether an image comes from a mirror, or from nowhere, once there is no fallback: [`None`], and else why not.
 fn doubt(image: &str, wanted: &Registries) -> Option<String> {
-    let Ok(reference) = image.parse::<Reference>() else { return Some(format!("{image} is no image")) };
+    let Ok(reference) = image.parse::<Reference>() else {
+        return Some(format!("{image} is not a valid image reference"));
+    };
     let registry = reference.registry();
     let Some((_, mirror)) = wanted.mirror_of(registry) else {
         return Some(format!("{image} comes from its upstream: nothing mirrors {registry}"));

@@ -24,7 +24,7 @@ pub enum Issuer {
     Other,
 }
 
-/// Why a client's certificate can admit nobody.
+/// Why a client's certificate cannot be used.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum CertificateError {
     /// There is none.
@@ -36,7 +36,7 @@ pub enum CertificateError {
     /// Nothing says which server can be trusted.
     #[error("it has no `ca`")]
     NoAuthority,
-    /// A text is no certificate or key.
+    /// A text is not a valid certificate or key.
     #[error("`{0}` cannot be read")]
     Unreadable(&'static str),
     /// The key belongs to another certificate.
@@ -185,7 +185,7 @@ mod tests {
     }
 
     #[test]
-    fn what_admits_nobody_says_why() {
+    fn what_cannot_be_used_says_why() {
         let authority = Authority::new();
         let whole = context(&authority, -10, 10);
         let error = |context: &Context| check(context, now()).unwrap_err();

@@ -15,9 +15,9 @@ use tonic::transport::{Channel, Endpoint as Http};
 use tonic::{Code, Extensions, Request, Status};
 
 use super::config::Context;
-use super::connection_client::Dialer;
+use super::dial::Dialer;
 use super::endpoint::{Endpoint, Target};
-use super::error::{SetupError, TalosError};
+use super::error::{Delivery, SetupError, TalosError};
 use super::proto::cosi::resource::state_client::StateClient;
 use super::proto::cosi::resource::{GetRequest, ListRequest};
 use super::proto::machine::machine_service_client::MachineServiceClient;
@@ -494,7 +494,7 @@ impl NodeClient {
             };
             let again = match repeat {
                 Repeat::Yes => error.may_differ_elsewhere(),
-                Repeat::No => error.came_before_the_call(),
+                Repeat::No => error.delivery() == Delivery::NotSent,
             };
             if !error.may_differ_elsewhere() {
                 // The node's own word, whatever went wrong on the way to it.

@@ -55,8 +55,8 @@ impl fmt::Debug for Basic {
 /// Why a talosconfig cannot be used.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ConfigError {
-    /// It is no YAML.
-    #[error("it is no YAML")]
+    /// It is not valid YAML.
+    #[error("it is not valid YAML")]
     Yaml(#[source] ParseError),
     /// It holds nothing, such as the file that talosctl makes where there is none.
     #[error("it is empty")]
@@ -270,7 +270,7 @@ mod tests {
         for (text, want) in [
             ("", "it is empty"),
             ("# nothing\n", "it is empty"),
-            ("a: [", "it is no YAML"),
+            ("a: [", "it is not valid YAML"),
             ("machine: {}\n", "it has no `contexts`"),
             ("- a\n", "it has no `contexts`"),
             ("contexts: []\n", "`contexts` is a list, not a mapping"),

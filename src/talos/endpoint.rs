@@ -14,7 +14,7 @@ pub struct Endpoint {
 
 /// Why a text names no endpoint or node.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("`{0}` is no address: use HOST, HOST:PORT or [IPV6]:PORT")]
+#[error("`{0}` is not a valid address: use HOST, HOST:PORT or [IPV6]:PORT")]
 pub struct EndpointError(String);
 
 /// How a node is reached.

@@ -9,7 +9,7 @@ use super::endpoint::Endpoint;
 /// Why a node did not answer as it should.
 #[derive(Clone, Debug, thiserror::Error)]
 pub enum TalosError {
-    /// Nobody listens there, or the way there is cut.
+    /// Nothing listens there, or the way there is cut.
     #[error("cannot reach {endpoint}")]
     Unreachable {
         /// Where.
@@ -18,7 +18,7 @@ pub enum TalosError {
         #[source]
         source: Arc<std::io::Error>,
     },
-    /// The proxy on the way does not let the connection through.
+    /// The proxy on the way refuses the connection.
     #[error("the proxy {proxy} does not connect to {endpoint}: {answer}")]
     Proxy {
         /// The proxy.
@@ -84,8 +84,8 @@ pub enum TalosError {
         /// What it says.
         message: String,
     },
-    /// The endpoint is a worker, which passes no call on.
-    #[error("{endpoint} is a worker and passes no call on to another node")]
+    /// The endpoint is a worker, which does not pass calls on.
+    #[error("{endpoint} is a worker and does not pass calls on to other nodes")]
     NoForwarding {
         /// The endpoint.
         endpoint: Endpoint,
@@ -132,7 +132,7 @@ pub enum TalosError {
         /// What the node says.
         message: String,
     },
-    /// The node's answer makes no sense.
+    /// The node's answer is malformed.
     #[error("{what}: the answer {flaw}")]
     Answer {
         /// What.
@@ -142,10 +142,21 @@ pub enum TalosError {
     },
 }
 
+/// What is known of a call that changes something, and that failed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Delivery {
+    /// The node has refused it.
+    Refused,
+    /// It has certainly not reached the node, so that repeating it does nothing twice.
+    NotSent,
+    /// It may have been carried out.
+    Lost,
+}
+
 /// Why no client can be made of a context.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum SetupError {
-    /// Its certificates admit nobody.
+    /// Its certificates cannot be used.
     #[error("context `{context}` cannot be used")]
     Certificate {
         /// The context.
@@ -246,8 +257,8 @@ impl TalosError {
         }
     }
 
-    /// Returns whether the call has certainly not reached the node, so that repeating it does nothing twice.
-    pub fn came_before_the_call(&self) -> bool {
+    /// Returns whether a call that changes something has reached the node.
+    pub fn delivery(&self) -> Delivery {
         match self {
             Self::Unreachable { .. }
             | Self::Proxy { .. }
@@ -256,15 +267,15 @@ impl TalosError {
             | Self::CertificateWanted { .. }
             | Self::CertificateRefused { .. }
             | Self::Tls { .. }
-            | Self::NoForwarding { .. } => true,
+            | Self::NoForwarding { .. } => Delivery::NotSent,
+            Self::Denied { .. }
+            | Self::NotFound { .. }
+            | Self::Unimplemented { .. }
+            | Self::Failed { .. } => Delivery::Refused,
             Self::TimedOut { .. }
             | Self::NodeUnreachable { .. }
             | Self::Lost { .. }
-            | Self::Denied { .. }
-            | Self::NotFound { .. }
-            | Self::Unimplemented { .. }
-            | Self::Failed { .. }
-            | Self::Answer { .. } => false,
+            | Self::Answer { .. } => Delivery::Lost,
         }
     }
 }

@@ -3,43 +3,43 @@
 //! Calls go to an endpoint, which passes them on to the one node that the call names: errors are then the node's own.
 //! TLS is made here and not by the gRPC library, so that a refused certificate is not a broken pipe.
 
-mod boot_config_client;
+mod boot_config;
 mod certificate;
 mod client;
 mod config;
-mod config_source;
-mod connection_client;
+mod config_path;
+mod dial;
 mod endpoint;
 mod error;
 mod etcd;
-mod etcd_client;
-mod image_client;
-mod machine_client;
-mod observe_client;
+mod foreign_hosts;
+mod images;
+mod logs;
+mod observe;
 mod proto;
 mod proxy;
+mod reboot;
 mod registry_configs;
 mod resource;
 #[cfg(test)]
 mod tests;
 mod tls;
-mod traces;
 
 pub use crate::tls::crypto_provider;
-pub use boot_config_client::{BootConfig, Origin, boot_config};
+pub use boot_config::{BootConfig, Origin, boot_config};
 pub use certificate::{Certificate, CertificateError, Issuer, check};
 pub use client::{Applied, Client, DryRun, Mode, NodeClient, Patience, ProxyFor, Service, Version};
 pub use config::{Basic, Config, ConfigError, Context};
-pub use config_source::{Found, NotFound, find};
+pub use config_path::{Found, NotFound, find};
 pub use endpoint::{Endpoint, EndpointError, Target};
-pub use error::{SetupError, TalosError};
+pub use error::{Delivery, SetupError, TalosError};
 pub use etcd::{Etcd, EtcdMember};
-pub use image_client::{Image, Instance, PullProgress, Pulled};
-pub use observe_client::{Observation, observe};
+pub use foreign_hosts::foreign_hosts;
+pub use images::{Image, Instance, PullProgress, Pulled};
+pub use observe::{Observation, observe};
 pub use proxy::{Proxy, ProxyError, choose as choose_proxy};
 pub use registry_configs::read_registry_configs;
 pub use resource::{
     ACTIVE_CONFIG, ConfigResource, IMAGE_CACHE, Kind, MACHINE_STATUS, MACHINE_TYPE, MachineStatus,
     PERSISTENT_CONFIG, Pending, REGISTRY_CONFIGS, Resource,
 };
-pub use traces::foreign_hosts;

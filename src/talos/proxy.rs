@@ -22,8 +22,8 @@ pub struct Proxy {
 /// Why a proxy cannot be used.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ProxyError {
-    /// It is no URL.
-    #[error("{0} is no URL")]
+    /// It is not a valid URL.
+    #[error("{0} is not a valid URL")]
     NotUrl(&'static str),
     /// It is a kind of proxy that talmirror does not use.
     #[error("{setting} names a proxy of kind `{scheme}`; only http is used")]

@@ -138,13 +138,13 @@ impl Resource {
     /// Returns the spec as a YAML tree.
     pub fn spec(&self) -> Result<Node, String> {
         // The parser's own words name keys only; still, this text may hold secrets.
-        Ok(yaml::parse_one(self.yaml.expose()).map_err(|_| "is no YAML".to_owned())?.root)
+        Ok(yaml::parse_one(self.yaml.expose()).map_err(|_| "is not valid YAML".to_owned())?.root)
     }
 
     /// Reads the spec as a machine config.
     pub fn machine_config(self) -> Result<ConfigResource, String> {
         let spec = MachineConfigSpec::decode(self.proto.expose().as_slice());
-        let spec = Secret::new(spec.map_err(|_| "is no machine config".to_owned())?.yaml_marshalled);
+        let spec = Secret::new(spec.map_err(|_| "is not a machine config".to_owned())?.yaml_marshalled);
         let text = std::str::from_utf8(spec.expose()).map_err(|_| "is not UTF-8".to_owned())?;
         Ok(ConfigResource { text: text.into(), version: self.version, updated: self.updated })
     }
@@ -168,7 +168,7 @@ impl Resource {
 
     /// Reads the spec as one word, such as a machine type.
     pub fn word(&self) -> Result<String, String> {
-        self.spec()?.as_str().map(str::to_owned).ok_or_else(|| "is no word".to_owned())
+        self.spec()?.as_str().map(str::to_owned).ok_or_else(|| "is not one word".to_owned())
     }
 }
 
@@ -195,7 +195,7 @@ mod tests {
     fn a_config_keeps_its_bytes() {
         let config = config("# c\nmachine: {}\n", 1);
         assert_eq!((config.text.expose().as_str(), config.version.as_str()), ("# c\nmachine: {}\n", "2"));
-        assert_eq!(resource("", b"\xff", 1).machine_config().unwrap_err(), "is no machine config");
+        assert_eq!(resource("", b"\xff", 1).machine_config().unwrap_err(), "is not a machine config");
         assert!(Resource::from_message(None).is_none());
     }
 
@@ -216,6 +216,6 @@ mod tests {
         assert_eq!(status.unmet, [("services".to_owned(), "kubelet".to_owned())]);
         assert_eq!(resource("a: b", b"", 0).machine_status().unwrap_err(), "names no stage");
         assert_eq!(resource("worker\n", b"", 0).word().unwrap(), "worker");
-        assert_eq!(resource("[", b"", 0).word().unwrap_err(), "is no YAML");
+        assert_eq!(resource("[", b"", 0).word().unwrap_err(), "is not valid YAML");
     }
 }

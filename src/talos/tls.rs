@@ -15,7 +15,7 @@ pub(super) fn config(context: &Context) -> Result<ClientConfig, CertificateError
     }
     let builder =
         ClientConfig::builder_with_provider(crypto_provider()).with_safe_default_protocol_versions();
-    // ring has suites of both versions, so this cannot fail; there is no better word for it if it does.
+    // ring has suites of both versions, so this cannot fail; this is the closest word for it if it does.
     let builder = builder.map_err(|_| CertificateError::Unreadable("ca"))?.with_root_certificates(roots);
     let mut config = match &context.crt {
         None => builder.with_no_client_auth(),

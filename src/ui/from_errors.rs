@@ -5,6 +5,7 @@ use super::exit;
 use crate::file::WriteError;
 use crate::inventory::ResolveError;
 use crate::patch::{AgainstError, FormatError};
+use crate::rollout::StoreError;
 use crate::sops::ConfigError;
 use crate::talos::{SetupError, TalosError};
 use crate::yaml::ParseError;
@@ -76,5 +77,26 @@ impl From<std::io::Error> for CliError {
         } else {
             Self::from_error(exit::WRITE, error).context("cannot write the output")
         }
+    }
+}
+
+impl From<StoreError> for CliError {
+    fn from(error: StoreError) -> Self {
+        let (exit, help) = match &error {
+            StoreError::Write { .. } => (exit::WRITE, "is there room, and may you write there?"),
+            StoreError::Read { .. } | StoreError::Journal { .. } => {
+                (exit::INVALID, "name the folder of a rollout's journal with --journal")
+            }
+            StoreError::Taken(_) => (exit::USAGE, "resume it with --resume, or name another folder"),
+            StoreError::Locked(_) => (exit::STOPPED, "wait until it is done"),
+            StoreError::Sops { .. } => (
+                exit::SECRET,
+                "the originals are encrypted for those who may read the inventory: is your key at hand?",
+            ),
+            StoreError::Changed(_) => {
+                (exit::INVALID, "put the original of this file back, or restore the node by hand")
+            }
+        };
+        Self::from_error(exit, error).help(help)
     }
 }

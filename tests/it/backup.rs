@@ -423,7 +423,7 @@ fn files_stay_in_their_directory() {
         files,
         ["backups/-..yaml", "backups/10.0.0.7.yaml", "backups/fd00--1.yaml", "backups/fd00--2.yaml"]
     );
-    assert!(backup(&place, "-n ../x").ends(2).stderr.contains("is no address"));
+    assert!(backup(&place, "-n ../x").ends(2).stderr.contains("is not a valid address"));
     let ran = backup(&place, "-n a-b,A-B").ends(2);
     assert!(ran.stderr.contains("`a-b` and `A-B` would share the file"), "{ran}");
 }

@@ -137,7 +137,7 @@ fn live_nodes_are_compared() {
 }
 
 #[test]
-fn a_talosconfig_that_admits_nobody_is_told_before_anything_is_dialled() {
+fn a_talosconfig_that_cannot_be_used_is_told_before_anything_is_dialled() {
     let cluster = Cluster::new();
     let (place, api) = start(&cluster);
     let expired = cluster.authority.client("os:admin", 0, 1000);
@@ -168,7 +168,7 @@ fn a_talosconfig_that_admits_nobody_is_told_before_anything_is_dialled() {
     help: name one with --context: c
     ");
     insta::assert_snapshot!(error("nodes -n a/b", 2), @r"
-    error: `a/b` is no address: use HOST, HOST:PORT or [IPV6]:PORT
+    error: `a/b` is not a valid address: use HOST, HOST:PORT or [IPV6]:PORT
     ");
     assert!(api.calls().is_empty());
     assert!(error("nodes -q --talosconfig soon", 0).contains("of context `c` expires in 29 hours"));

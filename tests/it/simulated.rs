@@ -250,7 +250,7 @@ async fn roles_and_routes_are_apids() {
     let cluster = start(1, 2, "v1.13.9");
     let worker = [cluster.endpoint("w-1")];
     let other = cluster.node("w-2").address.clone();
-    // A worker passes nothing on; the node itself is tried then, which nobody can reach here.
+    // A worker passes nothing on; the node itself is tried then, which cannot be reached here.
     let error = client(&cluster, &worker).node(&other.parse().unwrap()).version().await.unwrap_err();
     assert!(matches!(error, TalosError::NoForwarding { .. }), "{error:?}");
     let own = client(&cluster, &[]).node(&worker[0].parse().unwrap());
@@ -388,7 +388,7 @@ fn the_binary_runs_on_what_the_cluster_writes() {
     assert!(!applied);
 }
 
-/// A trial goes on while nobody reaches the node.
+/// A trial goes on while the node cannot be reached.
 #[tokio::test]
 async fn a_node_that_is_cut_off_ends_its_trial_by_itself() {
     let cluster = start(1, 1, "v1.13.9");

@@ -100,7 +100,7 @@ fn client(talosconfig: &str, endpoints: &[&str]) -> Client {
     Client::new(name, context, &endpoints, Box::new(|_| None), PATIENCE).unwrap()
 }
 
-/// An address where nobody listens.
+/// An address where nothing listens.
 fn nowhere() -> String {
     TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().to_string()
 }

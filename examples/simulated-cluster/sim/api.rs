@@ -118,7 +118,7 @@ impl Service {
         if !roles.contains(&role(request).as_str()) {
             return self.leave(&visit, Err(Status::permission_denied("not authorized"))).await;
         }
-        // Before the fault is told of: whoever sees it may let the call go on at once.
+        // Before the fault is told of: a test that sees it may let the call go on at once.
         let mut released = self.0.world.released.subscribe();
         let Some(Fault { kind, .. }) = visit.node.take_fault(&steps) else { return Ok(visit) };
         let applies = method == "ApplyConfiguration";

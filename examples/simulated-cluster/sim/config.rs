@@ -2,7 +2,7 @@
 
 use super::rules::Rules;
 
-/// Makes a node's machine config. The registries are those of somebody who began by hand.
+/// Makes a node's machine config. The registries are those of an operator who began by hand.
 pub fn machine_config(name: &str, role: &str, version: &str, registries: &str) -> String {
     let cluster = if role == "controlplane" {
         "    ca:\n        crt: c2ltdWxhdGVk\n        key: s3cr3t-cluster-key # keep it\n"
@@ -24,8 +24,8 @@ pub fn machine_config(name: &str, role: &str, version: &str, registries: &str) -
     text
 }
 
-/// What stands in `machine.registries` before anything is rolled out: Docker Hub behind a URL that is no registry.
+/// What stands in `machine.registries` before anything is rolled out: Docker Hub behind a URL that is not a registry.
 pub fn old_registries() -> &'static str {
-    "    # Somebody's first try.\n    registries:\n        mirrors:\n            docker.io:\n                endpoints:\n                    \
+    "    # A first try by hand.\n    registries:\n        mirrors:\n            docker.io:\n                endpoints:\n                    \
      - https://registry-1.docker.io\n"
 }

@@ -187,7 +187,7 @@ impl FromStr for Fault {
 
 /// Takes the first fault that concerns one of these steps.
 pub fn take(faults: &mut Vec<Fault>, steps: &[Step]) -> Option<Fault> {
-    // A node is unhealthy until it is told otherwise, whoever looks.
+    // A node is unhealthy until it is told otherwise, whoever asks.
     let hits = |fault: &Fault| steps.contains(&fault.step) && fault.kind != Kind::Unhealthy;
     for at in 0..faults.len() {
         let fault = &mut faults[at];

@@ -17,7 +17,7 @@
     clippy::return_self_not_must_use,
     clippy::result_large_err,
     clippy::struct_field_names,
-    reason = "the example and the tests each use a part of it, and nobody else does"
+    reason = "the example and the tests each use a part of it"
 )]
 
 mod accept;

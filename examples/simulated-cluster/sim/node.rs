@@ -94,7 +94,7 @@ pub struct State {
     pub registries: Registries,
     /// What Talos rendered.
     pub rendered: BTreeMap<String, String>,
-    /// Files that somebody else wrote.
+    /// Files that Talos did not write.
     pub files: BTreeMap<String, String>,
     /// `ready`, where the node has an image cache.
     pub image_cache: Option<String>,

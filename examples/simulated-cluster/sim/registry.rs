@@ -183,7 +183,7 @@ fn digest(text: &str) -> String {
 pub enum Said {
     /// The image's digest.
     Manifest(String),
-    /// Another status, or an answer that is no image.
+    /// Another status, or an answer that is not an image.
     Other(u16, String),
 }
 

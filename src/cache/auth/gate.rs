@@ -89,7 +89,7 @@ mod tests {
 
     impl Handler for Echo {
         async fn handle(&self, request: Request<()>, _: SocketAddr) -> Response<Body> {
-            let name = request.extensions().get::<Identity>().map_or("nobody", Identity::as_str);
+            let name = request.extensions().get::<Identity>().map_or("anonymous", Identity::as_str);
             let came = request.headers().contains_key(AUTHORIZATION);
             Response::new(Body::Piece(Piece::Bytes(format!("{name} {came}").into())))
         }
@@ -120,7 +120,7 @@ mod tests {
         let gate = |verifier| AuthGate::new(Echo, Arc::default(), verifier);
         let (good, bad) = (Some("ada:s3cr3t-ada"), Some("ada:x"));
         let open = gate(None);
-        assert_eq!(ask(&open, "/v2/", good).await, (200, "nobody true".into()));
+        assert_eq!(ask(&open, "/v2/", good).await, (200, "anonymous true".into()));
         let allow = gate(Some((Arc::clone(&verifier), Anonymous::Allow)));
         let deny = gate(Some((verifier, Anonymous::Deny)));
         for (gate, anonymous) in [(&allow, 200), (&deny, 401)] {

@@ -2,41 +2,14 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use clap::Args;
 use clap::builder::FalseyValueParser;
-use clap::{Args, Parser, Subcommand};
 use url::Url;
 
-use super::{check, completion, contents, man, mirror_config, prune, serve, stats};
 use crate::cache::Glob;
-use crate::cache::config::{self, ByteSize, LogFormat, Overlay, OwnLimits};
+use crate::cache::config::{self, ByteSize, ConfigSource, LogFormat, Overlay, OwnLimits};
 use crate::image::RegistryHost;
-use crate::ui::Color;
-
-/// A pull-through cache for many container registries: one port, one folder.
-///
-/// Nodes pull through it, and it pulls each thing once. It serves the registries that it is told and dials nothing
-/// else. Without a word of configuration it listens on loopback and serves the well-known registries.
-#[derive(Debug, Parser)]
-#[command(
-    name = "talmirror-cache",
-    version,
-    max_term_width = 100,
-    subcommand_required = true,
-    arg_required_else_help = true
-)]
-#[command(after_help = "Examples:
-  talmirror-cache serve
-  talmirror-cache serve --listen :5000 --root /var/lib/talmirror-cache --size-cap 50GiB
-  talmirror-cache serve --upstream docker.io=https://registry-1.docker.io --upstream ghcr.io=https://ghcr.io
-  talmirror-cache mirror-config talos --url http://10.0.0.5:5000 | talosctl patch mc -n 10.0.0.1 -p @/dev/stdin")]
-pub(super) struct Cli {
-    /// What all commands share.
-    #[command(flatten)]
-    pub(super) global: Global,
-    /// What to do.
-    #[command(subcommand)]
-    pub(super) command: Command,
-}
+use crate::ui::{Color, duration};
 
 /// Flags of every command.
 #[derive(Clone, Debug, Args)]
@@ -49,32 +22,10 @@ pub(super) struct Global {
     pub(super) quiet: bool,
 }
 
-/// The commands, in the order of help.
-#[derive(Debug, Subcommand)]
-pub(super) enum Command {
-    /// Serve registries from the cache
-    Serve(serve::ServeArgs),
-    /// Log in to every upstream; say what fails and why
-    Check(check::CheckArgs),
-    /// List what is stored
-    #[command(visible_alias = "list")]
-    Ls(contents::LsArgs),
-    /// Remove what is stored, by name or by age
-    Prune(prune::PruneArgs),
-    /// Show how full the cache is
-    Stats(stats::StatsArgs),
-    /// Print configuration that points clients at the cache: Talos, containerd, podman
-    MirrorConfig(mirror_config::MirrorConfigArgs),
-    /// Print a completion script for a shell
-    Completion(completion::CompletionArgs),
-    /// Write the manual pages
-    Man(man::ManArgs),
-}
-
 /// The configuration: a file, and flags over it.
 #[derive(Clone, Debug, Default, Args)]
 pub(super) struct ConfigArgs {
-    /// The configuration file; flags count before what it says
+    /// The configuration file; flags override what it says
     #[arg(short, long, env = "TALMIRROR_CACHE_CONFIG", value_name = "FILE")]
     pub(super) config: Option<PathBuf>,
     /// A registry, and where it is asked; several of one name are tried in order. Without a file, those named here are
@@ -170,14 +121,12 @@ fn limit_retries(text: &str) -> Result<Limit<u32>, String> {
     config::limit(text, |text| text.parse().map_err(|_| "it is not a number".to_owned()))
 }
 
-/// Reads `20s`, `5m`, `1h30m`; nothing is `0s`.
-pub(super) fn duration(text: &str) -> Result<Duration, String> {
-    let duration: Option<jiff::SignedDuration> = text.parse().ok();
-    let duration = duration.and_then(|duration| Duration::try_from(duration).ok());
-    duration.ok_or_else(|| "a time looks like 30s or 5m".to_owned())
-}
-
 impl ConfigArgs {
+    /// Returns where the configuration comes from.
+    pub(super) fn source(&self) -> ConfigSource {
+        ConfigSource { file: self.config.clone(), overlay: self.overlay() }
+    }
+
     /// Returns what these flags say.
     pub(super) fn overlay(&self) -> Overlay {
         Overlay {

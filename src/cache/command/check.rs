@@ -2,16 +2,16 @@ use clap::Args;
 use serde_json::{Value, json};
 
 use super::args::ConfigArgs;
-use super::load::load;
-use super::serve::http;
-use super::{Format, runtime};
+use super::runtime::runtime;
 use crate::cache::observe::Metrics;
+use crate::cache::server::StartError;
 use crate::cache::service::Snapshot;
 use crate::cache::upstream::Checked;
 use crate::image::RegistryHost;
+use crate::oci::Http;
 use crate::ui::error::CliError;
 use crate::ui::exit::{self, Exit};
-use crate::ui::{Ui, table};
+use crate::ui::{OutputFormat, Ui, table};
 
 /// Arguments of `check`.
 #[derive(Debug, Args)]
@@ -27,7 +27,7 @@ pub(super) struct CheckArgs {
     config: ConfigArgs,
     /// How it is printed
     #[arg(short, long, env = "TALMIRROR_CACHE_CHECK_OUTPUT", default_value = "table", value_name = "FORMAT")]
-    output: Format,
+    output: OutputFormat,
 }
 
 /// What came of logging in to one endpoint of one registry.
@@ -65,14 +65,14 @@ impl Row {
 }
 
 pub(super) fn run(ui: &mut Ui, args: &CheckArgs) -> Result<Exit, CliError> {
-    let loaded = load(args.config.config.as_deref(), &args.config.overlay())?;
+    let loaded = args.config.source().load()?;
     for problem in &loaded.problems {
         ui.problem(problem);
     }
     let runtime = runtime()?;
-    let http = http(&loaded.config)?;
+    let http = Http::new(&loaded.config.http_settings()).map_err(StartError::Client)?;
     let snapshot = Snapshot::new(loaded.config, None, &http, &std::sync::Arc::new(Metrics::new()))
-        .map_err(|error| CliError::from_error(exit::INVALID, error))?;
+        .map_err(StartError::Upstream)?;
     let rows: Vec<Row> = runtime.block_on(async {
         let checks = snapshot.upstreams().map(async |(registry, upstream)| {
             let checked = upstream.check().await.into_iter();
@@ -81,27 +81,29 @@ pub(super) fn run(ui: &mut Ui, args: &CheckArgs) -> Result<Exit, CliError> {
         futures_util::future::join_all(checks).await.into_iter().flatten().collect()
     });
     let failed = rows.iter().any(|row| row.failure().is_some());
-    match args.output {
-        Format::Json => ui.json(&json!({
-            "apiVersion": "talmirror/v1",
-            "kind": "CacheCheck",
-            "ok": !failed,
-            "items": rows.iter().map(Row::json).collect::<Vec<_>>(),
-        }))?,
-        Format::Table => {
-            let header = ["REGISTRY", "ENDPOINT", "LOGIN", "RESULT"].map(str::to_owned).to_vec();
-            let line = |row: &Row| {
-                let result = row.failure().map_or_else(|| "ok".to_owned(), |(what, _)| what);
-                vec![row.registry.to_string(), row.checked.endpoint.clone(), row.login().to_owned(), result]
-            };
-            let lines: Vec<Vec<String>> = std::iter::once(header).chain(rows.iter().map(line)).collect();
-            ui.result(&table(&lines))?;
-            for row in &rows {
-                if let Some((_, Some(help))) = row.failure() {
-                    ui.warn(&format!("{} fails", row.registry), Some(help));
-                }
+    let result = json!({
+        "apiVersion": "talmirror/v1",
+        "kind": "CacheCheck",
+        "ok": !failed,
+        "items": rows.iter().map(Row::json).collect::<Vec<_>>(),
+    });
+    ui.output(args.output, &result, || as_table(&rows))?;
+    if args.output == OutputFormat::Table {
+        for row in &rows {
+            if let Some((_, Some(help))) = row.failure() {
+                ui.warn(&format!("{} fails", row.registry), Some(help));
             }
         }
     }
     Ok(if failed { exit::REMOTE } else { exit::OK })
+}
+
+fn as_table(rows: &[Row]) -> String {
+    let header = ["REGISTRY", "ENDPOINT", "LOGIN", "RESULT"].map(str::to_owned).to_vec();
+    let line = |row: &Row| {
+        let result = row.failure().map_or_else(|| "ok".to_owned(), |(what, _)| what);
+        vec![row.registry.to_string(), row.checked.endpoint.clone(), row.login().to_owned(), result]
+    };
+    let lines: Vec<Vec<String>> = std::iter::once(header).chain(rows.iter().map(line)).collect();
+    table(&lines)
 }

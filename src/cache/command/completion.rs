@@ -1,7 +1,6 @@
-use clap::{Args, CommandFactory};
+use clap::Args;
 use clap_complete::Shell;
 
-use super::args::Cli;
 use crate::ui::Ui;
 use crate::ui::error::CliError;
 use crate::ui::exit::{self, Exit};
@@ -17,9 +16,9 @@ pub(super) struct CompletionArgs {
     shell: Shell,
 }
 
-pub(super) fn run(ui: &mut Ui, args: &CompletionArgs) -> Result<Exit, CliError> {
+pub(super) fn run(ui: &mut Ui, args: &CompletionArgs, mut command: clap::Command) -> Result<Exit, CliError> {
     let mut script = Vec::new();
-    clap_complete::generate(args.shell, &mut Cli::command(), "talmirror-cache", &mut script);
+    clap_complete::generate(args.shell, &mut command, "talmirror-cache", &mut script);
     ui.result(&String::from_utf8_lossy(&script))?;
     Ok(exit::OK)
 }

@@ -7,9 +7,8 @@ use serde_json::{Map, Value, json};
 use url::Url;
 
 use super::args::ConfigArgs;
-use super::load::load;
-use crate::cache::clients::{Reached, containerd, podman, talos};
 use crate::cache::config::{Config, address, upstream_url};
+use crate::cache::mirror_config::{Reached, containerd, podman, talos};
 use crate::registries::TalosVersion;
 use crate::ui::Ui;
 use crate::ui::error::CliError;
@@ -88,7 +87,7 @@ enum Output {
 }
 
 pub(super) fn run(ui: &mut Ui, args: &MirrorConfigArgs) -> Result<Exit, CliError> {
-    let loaded = load(args.config.config.as_deref(), &args.config.overlay())?;
+    let loaded = args.config.source().load()?;
     let url = match &args.url {
         Some(url) => url.clone(),
         None => own_url(ui, args, &loaded.config)?,

@@ -3,23 +3,78 @@
 mod args;
 mod check;
 mod completion;
-mod contents;
-mod control;
-mod load;
+mod errors;
+mod folder;
+mod ls;
 mod man;
 mod mirror_config;
 mod prune;
+mod record;
+mod runtime;
 mod serve;
 mod stats;
+mod verify;
 
 use std::ffi::OsString;
 use std::process::ExitCode;
 
-use args::{Cli, Command};
+use clap::{CommandFactory as _, Parser, Subcommand};
+
+use args::Global;
 
 use crate::ui::error::CliError;
 use crate::ui::exit::{self, Exit};
-use crate::ui::{self, Ui};
+use crate::ui::{self, Ui, manual};
+
+/// A pull-through cache for many container registries: one port, one folder.
+///
+/// Nodes pull through it, and it pulls each thing once. It serves the registries that it is told and dials nothing
+/// else. Without a word of configuration it listens on loopback and serves the well-known registries.
+#[derive(Debug, Parser)]
+#[command(
+    name = "talmirror-cache",
+    version,
+    max_term_width = 100,
+    subcommand_required = true,
+    arg_required_else_help = true
+)]
+#[command(after_help = "Examples:
+  talmirror-cache serve
+  talmirror-cache serve --listen :5000 --root /var/lib/talmirror-cache --size-cap 50GiB
+  talmirror-cache serve --upstream docker.io=https://registry-1.docker.io --upstream ghcr.io=https://ghcr.io
+  talmirror-cache mirror-config talos --url http://10.0.0.5:5000 | talosctl patch mc -n 10.0.0.1 -p @/dev/stdin")]
+struct Cli {
+    /// What all commands share.
+    #[command(flatten)]
+    global: Global,
+    /// What to do.
+    #[command(subcommand)]
+    command: Command,
+}
+
+/// The commands, in the order of help.
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Serve registries from the cache
+    Serve(serve::ServeArgs),
+    /// Log in to every upstream; say what fails and why
+    Check(check::CheckArgs),
+    /// List what is stored
+    #[command(visible_alias = "list")]
+    Ls(ls::LsArgs),
+    /// Remove what is stored, by name or by age
+    Prune(prune::PruneArgs),
+    /// Check what is stored against its digests; remove what is damaged
+    Verify(verify::VerifyArgs),
+    /// Show how full the cache is
+    Stats(stats::StatsArgs),
+    /// Print configuration that points clients at the cache: Talos, containerd, podman
+    MirrorConfig(mirror_config::MirrorConfigArgs),
+    /// Print a completion script for a shell
+    Completion(completion::CompletionArgs),
+    /// Write the manual pages
+    Man(man::ManArgs),
+}
 
 /// Runs the command that the arguments name, and returns its exit code.
 pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
@@ -48,29 +103,12 @@ fn run(ui: &mut Ui, command: Command) -> Result<Exit, CliError> {
     match command {
         Command::Serve(args) => serve::run(ui, &args),
         Command::Check(args) => check::run(ui, &args),
-        Command::Ls(args) => contents::run(ui, &args),
+        Command::Ls(args) => ls::run(ui, &args),
         Command::Prune(args) => prune::run(ui, &args),
+        Command::Verify(args) => verify::run(ui, &args),
         Command::Stats(args) => stats::run(ui, &args),
         Command::MirrorConfig(args) => mirror_config::run(ui, &args),
-        Command::Completion(args) => completion::run(ui, &args),
-        Command::Man(args) => man::run(ui, &args),
+        Command::Completion(args) => completion::run(ui, &args, Cli::command()),
+        Command::Man(args) => manual(ui, Cli::command(), args.output_dir.as_deref()),
     }
-}
-
-/// How a result is printed.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
-enum Format {
-    /// For people
-    #[default]
-    Table,
-    /// One object
-    Json,
-}
-
-/// Returns what runs asynchronous work of a command that is not the server.
-fn runtime() -> Result<tokio::runtime::Runtime, CliError> {
-    tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .map_err(|error| CliError::from_error(exit::REMOTE, error).context("cannot start"))
 }

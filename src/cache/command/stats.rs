@@ -1,14 +1,14 @@
 use clap::Args;
-use serde_json::{Value, json};
 
-use super::Format;
 use super::args::RootArgs;
-use super::control::{Verb, ask};
+use super::folder::root;
+use super::record::object;
+use super::runtime::runtime;
+use crate::cache::admin::{Question as _, ReadStats, Stats, ask};
 use crate::cache::config::ByteSize;
-use crate::cache::store::Store;
 use crate::ui::error::CliError;
 use crate::ui::exit::{self, Exit};
-use crate::ui::{Ui, table};
+use crate::ui::{OutputFormat, Ui, table};
 
 /// Arguments of `stats`.
 #[derive(Debug, Args)]
@@ -20,56 +20,36 @@ pub(super) struct StatsArgs {
     root: RootArgs,
     /// How it is printed
     #[arg(short, long, env = "TALMIRROR_CACHE_STATS_OUTPUT", default_value = "table", value_name = "FORMAT")]
-    output: Format,
-}
-
-/// Returns how full a store is.
-pub(super) async fn stats(store: &dyn Store) -> std::io::Result<Value> {
-    let usage = store.usage().await?;
-    Ok(json!({
-        "apiVersion": "talmirror/v1",
-        "kind": "CacheStats",
-        "capBytes": usage.cap,
-        "storedBytes": usage.stored,
-        "reservedBytes": usage.reserved,
-        "freeBytes": usage.free,
-        "blobs": usage.blobs,
-        "manifests": usage.manifests,
-        "tags": store.tags().await?.len(),
-        "evicted": usage.evicted,
-        "evictedBytes": usage.evicted_bytes,
-        "damaged": usage.damaged,
-        "full": usage.full,
-    }))
+    output: OutputFormat,
 }
 
 pub(super) fn run(ui: &mut Ui, args: &StatsArgs) -> Result<Exit, CliError> {
-    let stats = ask(args.root.root.as_deref(), &Verb::Stats)?;
-    if args.output == Format::Json {
-        ui.json(&stats)?;
-        return Ok(exit::OK);
-    }
-    let number = |key: &str| stats.get(key).and_then(Value::as_u64);
-    let size = |key: &str| number(key).map_or_else(|| "-".to_owned(), |bytes| ByteSize(bytes).to_string());
-    let count = |key: &str| number(key).unwrap_or(0).to_string();
-    let rows = [
-        ("CAP", size("capBytes")),
-        ("STORED", size("storedBytes")),
-        ("BEING FETCHED", size("reservedBytes")),
-        ("FREE ON DISK", size("freeBytes")),
-        ("BLOBS", count("blobs")),
-        ("MANIFESTS", count("manifests")),
-        ("TAGS", count("tags")),
-        ("EVICTED SINCE START", format!("{} ({})", count("evicted"), size("evictedBytes"))),
-        ("DAMAGED SINCE START", count("damaged")),
-    ];
-    let rows: Vec<Vec<String>> = rows.into_iter().map(|(name, value)| vec![name.to_owned(), value]).collect();
-    ui.result(&table(&rows))?;
-    if stats.get("full").and_then(Value::as_bool) == Some(true) {
+    let folder = root(args.root.root.as_deref())?;
+    let stats = runtime()?.block_on(ask(&folder, ReadStats {}))?;
+    ui.output(args.output, &object(ReadStats::KIND, &stats), || as_table(&stats))?;
+    if stats.full {
         ui.warn(
             "there is no room: what is fetched is passed on without being kept",
             Some("raise --size-cap, or free the disk"),
         );
     }
     Ok(exit::OK)
+}
+
+fn as_table(stats: &Stats) -> String {
+    let size = |bytes: u64| ByteSize(bytes).to_string();
+    let known = |bytes: Option<u64>| bytes.map_or_else(|| "-".to_owned(), size);
+    let rows = [
+        ("CAP", known(stats.cap_bytes)),
+        ("STORED", size(stats.stored_bytes)),
+        ("BEING FETCHED", size(stats.reserved_bytes)),
+        ("FREE ON DISK", known(stats.free_bytes)),
+        ("BLOBS", stats.blobs.to_string()),
+        ("MANIFESTS", stats.manifests.to_string()),
+        ("TAGS", stats.tags.to_string()),
+        ("EVICTED SINCE START", format!("{} ({})", stats.evicted, size(stats.evicted_bytes))),
+        ("DAMAGED SINCE START", stats.damaged.to_string()),
+    ];
+    let rows: Vec<Vec<String>> = rows.into_iter().map(|(name, value)| vec![name.to_owned(), value]).collect();
+    table(&rows)
 }

@@ -4,15 +4,16 @@ mod model;
 mod overlay;
 mod read;
 mod size;
+mod source;
 mod tag_policy;
 mod value;
 
 pub use model::{
-    Authenticate, BUILTIN, Config, Limits, Log, LogFormat, OwnLimits, TlsFiles, UpstreamConfig,
-    UpstreamLimits, builtin,
+    Authenticate, BUILTIN, Config, Limits, Log, LogFormat, OwnLimits, UpstreamConfig, UpstreamLimits, builtin,
 };
 pub use overlay::{Overlay, OverlayError, limit, named_file, named_host, named_url, registry};
 pub use read::{Parsed, parse};
 pub use size::{ByteSize, SizeError};
+pub use source::{ConfigSource, LoadError, Loaded};
 pub use tag_policy::{TagPolicy, by_look};
 pub use value::{address, upstream_url};

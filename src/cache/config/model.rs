@@ -8,7 +8,9 @@ use url::Url;
 use super::size::ByteSize;
 use super::tag_policy::TagPolicy;
 use crate::cache::glob::Glob;
+use crate::http::{self, TlsFiles};
 use crate::image::{DOCKER_HUB, RegistryHost, api_host};
+use crate::oci::{HttpSettings, Timeouts};
 
 /// The registries that are served where the configuration names none.
 pub const BUILTIN: &[&str] = &[
@@ -55,7 +57,9 @@ pub struct Config {
     pub authenticate: Authenticate,
     /// How requests are logged.
     pub log: Log,
-    /// What is limited.
+    /// What clients may use up.
+    pub clients: http::Limits,
+    /// What downloads may use up.
     pub limits: Limits,
 }
 
@@ -76,7 +80,7 @@ pub struct UpstreamConfig {
     pub allow: Vec<Glob>,
     /// The repositories that are not served.
     pub deny: Vec<Glob>,
-    /// How long its tags are believed, before what holds for all.
+    /// How long its tags are believed; it overrides what holds for all.
     pub tag_ttl: Option<Duration>,
     /// What is limited otherwise than for all.
     pub limits: OwnLimits,
@@ -151,21 +155,10 @@ impl UpstreamConfig {
     }
 }
 
-/// The files of a certificate.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct TlsFiles {
-    /// The certificate and those that lead to its authority, PEM.
-    pub cert: PathBuf,
-    /// Its key, PEM.
-    pub key: PathBuf,
-    /// The authorities that clients' certificates have to be of; [`None`]: clients need none.
-    pub client_ca: Option<PathBuf>,
-}
-
 /// Who has to say who they are.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Authenticate {
-    /// Whoever wants content of an upstream with credentials.
+    /// Clients that ask for content of an upstream with credentials.
     #[default]
     Private,
     /// Everyone.
@@ -191,13 +184,9 @@ pub enum LogFormat {
     Json,
 }
 
-/// What is limited.
+/// What downloads may use up.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limits {
-    /// How many connections there may be.
-    pub connections: usize,
-    /// How many of them from one address; [`None`] is any number: nodes behind one NAT share theirs.
-    pub per_client: Option<usize>,
     /// How many blobs are downloaded at once.
     pub fills: usize,
     /// How many of them from one upstream.
@@ -230,8 +219,6 @@ impl Limits {
 impl Default for Limits {
     fn default() -> Self {
         Self {
-            connections: 1024,
-            per_client: None,
             fills: 256,
             per_upstream: 32,
             header: Duration::from_secs(150),
@@ -259,6 +246,7 @@ impl Default for Config {
             htpasswd: None,
             authenticate: Authenticate::default(),
             log: Log::default(),
+            clients: http::Limits::default(),
             limits: Limits::default(),
         }
     }
@@ -271,6 +259,12 @@ pub fn builtin() -> IndexMap<RegistryHost, UpstreamConfig> {
 }
 
 impl Config {
+    /// Returns how registries are asked.
+    pub fn http_settings(&self) -> HttpSettings {
+        let timeouts = Timeouts { header: self.limits.header, ..Timeouts::default() };
+        HttpSettings { timeouts, ..HttpSettings::default() }
+    }
+
     /// Returns the registry that is meant where a request names none, if it is served.
     pub fn default_registry(&self) -> Option<&RegistryHost> {
         self.default.as_ref().filter(|default| self.upstreams.contains_key(*default))
@@ -282,7 +276,7 @@ impl Config {
         own.unwrap_or_else(|| self.tags.ttl(tag))
     }
 
-    /// Returns the registries whose content nobody may read: it takes credentials, and there are no users here.
+    /// Returns the registries whose content no client may read: it takes credentials, and there are no users here.
     pub fn unreadable(&self) -> impl Iterator<Item = &RegistryHost> {
         let users = self.htpasswd.is_some();
         self.upstreams

@@ -5,14 +5,15 @@ use std::time::Duration;
 use indexmap::IndexMap;
 use url::Url;
 
-use super::model::{Config, LogFormat, OwnLimits, TlsFiles, UpstreamConfig};
+use super::model::{Config, LogFormat, OwnLimits, UpstreamConfig};
 use super::size::ByteSize;
 use super::value::upstream_url;
 use crate::cache::glob::Glob;
 use crate::finding::did_you_mean;
+use crate::http::TlsFiles;
 use crate::image::{RegistryHost, is_docker_hub_alias};
 
-/// What flags and variables say, which counts before what the file says.
+/// What flags and variables say, which overrides what the file says.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Overlay {
     /// Where it listens, in place of what the file says.
@@ -81,9 +82,9 @@ impl Overlay {
         config.pins.extend(self.pins.iter().cloned());
         config.htpasswd = self.htpasswd.clone().or(config.htpasswd);
         config.log.format = self.log_format.unwrap_or(config.log.format);
-        if let Some((cert, key)) = self.tls.clone() {
+        if let Some((certificate, key)) = self.tls.clone() {
             let client_ca = config.tls.and_then(|tls| tls.client_ca);
-            config.tls = Some(TlsFiles { cert, key, client_ca });
+            config.tls = Some(TlsFiles { certificate, key, client_ca });
         }
         for (name, _) in &self.upstreams {
             config.upstreams.entry(name.clone()).or_default().endpoints.clear();
@@ -147,7 +148,7 @@ pub fn registry(text: &str) -> Result<RegistryHost, String> {
     if is_docker_hub_alias(text) {
         return Err("Docker Hub is named docker.io, as image references name it".to_owned());
     }
-    text.parse().map_err(|error| format!("`{text}` is no registry: {error}"))
+    text.parse().map_err(|error| format!("`{text}` is not a valid registry: {error}"))
 }
 
 /// Reads `NAME=URL`.

@@ -5,14 +5,13 @@ use std::time::Duration;
 
 use indexmap::IndexMap;
 
-use super::model::{
-    Authenticate, Config, Limits, Log, LogFormat, OwnLimits, TlsFiles, UpstreamConfig, builtin,
-};
+use super::model::{Authenticate, Config, Limits, Log, LogFormat, OwnLimits, UpstreamConfig, builtin};
 use super::tag_policy::TagPolicy;
 use super::value;
 use crate::cache::glob::Glob;
 use crate::finding::{Code, Problem, Problems, did_you_mean};
 use crate::finding::{Decoder, Fields, join};
+use crate::http::{self, TlsFiles};
 use crate::image::RegistryHost;
 use crate::yaml::{self, Entry, Node};
 
@@ -103,6 +102,7 @@ impl Reader<'_, '_> {
         let upstreams = self.upstreams(&fields);
         let default = self.default(&fields, &upstreams, defaults.default);
         let listen = self.listen(&fields).unwrap_or(defaults.listen);
+        let (clients, limits) = self.limits(&fields);
         let config = Config {
             metrics: self.parsed(&fields, "metricsListen", value::address),
             root: self.path(&fields, "root"),
@@ -119,7 +119,8 @@ impl Reader<'_, '_> {
                 _ => Authenticate::Private,
             },
             log: self.log(&fields),
-            limits: self.limits(&fields),
+            clients,
+            limits,
             listen,
         };
         self.check(&config, &fields);
@@ -236,7 +237,7 @@ impl Reader<'_, '_> {
                     Code::RegistryName,
                     &entry.key_span,
                     path,
-                    format!("`{}` is no registry: {error}", entry.key),
+                    format!("`{}` is not a valid registry: {error}", entry.key),
                 );
                 if entry.key == "*" {
                     problem.help = Some("what is not named is never dialled: name each registry".to_owned());
@@ -348,7 +349,7 @@ impl Reader<'_, '_> {
             }
         }
         Some(TlsFiles {
-            cert: self.path(&fields, "cert")?,
+            certificate: self.path(&fields, "cert")?,
             key: self.path(&fields, "key")?,
             client_ca: self.path(&fields, "clientCa"),
         })
@@ -364,21 +365,25 @@ impl Reader<'_, '_> {
         Log { format, filter: self.decoder.string(&fields, "filter") }
     }
 
-    fn limits(&mut self, fields: &Fields<'_>) -> Limits {
-        let defaults = Limits::default();
-        let Some(node) = fields.get("limits") else { return defaults };
+    fn limits(&mut self, fields: &Fields<'_>) -> (http::Limits, Limits) {
+        let (clients, downloads) = (http::Limits::default(), Limits::default());
+        let Some(node) = fields.get("limits") else { return (clients, downloads) };
         let fields = self.decoder.fields(node, "limits", LIMITS);
         let own = self.shared_limits(&fields);
-        Limits {
-            connections: self.count(&fields, "connections").unwrap_or(defaults.connections),
-            per_client: self.count(&fields, "perClient"),
-            fills: self.count(&fields, "fills").unwrap_or(defaults.fills),
-            per_upstream: own.bodies.unwrap_or(defaults.per_upstream),
-            header: own.header.unwrap_or(defaults.header),
-            queue: own.queue.unwrap_or(defaults.queue),
-            pause: own.pause.unwrap_or(defaults.pause),
-            retries: own.retries.unwrap_or(defaults.retries),
-        }
+        let clients = http::Limits {
+            connections: self.count(&fields, "connections").unwrap_or(clients.connections),
+            per_address: self.count(&fields, "perClient"),
+            ..clients
+        };
+        let downloads = Limits {
+            fills: self.count(&fields, "fills").unwrap_or(downloads.fills),
+            per_upstream: own.bodies.unwrap_or(downloads.per_upstream),
+            header: own.header.unwrap_or(downloads.header),
+            queue: own.queue.unwrap_or(downloads.queue),
+            pause: own.pause.unwrap_or(downloads.pause),
+            retries: own.retries.unwrap_or(downloads.retries),
+        };
+        (clients, downloads)
     }
 
     /// Reads what one upstream has otherwise.
@@ -416,7 +421,7 @@ impl Reader<'_, '_> {
         for host in config.unreadable() {
             let entry = fields.get("upstreams").and_then(|upstreams| upstreams.entry(host.as_str()));
             let span = entry.map_or_else(|| fields.span.clone(), |entry| entry.key_span.clone());
-            let message = format!("nobody may read what comes from {host}");
+            let message = format!("no client may read what comes from {host}");
             let path = join("upstreams", host.as_str());
             let problem = self.decoder.problems.add(Code::NoClientMayRead, &span, path, message);
             problem.reason = Some("it takes credentials to get it, and there are no users here".to_owned());
@@ -482,6 +487,22 @@ mod tests {
     }
 
     #[test]
+    fn limits_of_all_and_of_one() {
+        let config = good(
+            "limits: {headerTimeout: 30s, retries: 0}\nupstreams:\n  ghcr.io:\n    tokenServers: [Auth.example.com:8443]\n    limits: {headerTimeout: 2m, perUpstream: 4, queueTimeout: 1m, longestPause: 10s}\n  quay.io: {}\n",
+        );
+        let of = |name: &str| config.limits.of(&config.upstreams[&name.parse::<RegistryHost>().unwrap()]);
+        assert_eq!((of("quay.io").header, of("quay.io").retries), (None, 0));
+        assert_eq!(config.limits.header, Duration::from_secs(30));
+        let ghcr = of("ghcr.io");
+        assert_eq!((ghcr.header, ghcr.bodies, ghcr.retries), (Some(Duration::from_mins(2)), 4, 0));
+        assert_eq!((ghcr.queue, ghcr.pause), (Duration::from_mins(1), Duration::from_secs(10)));
+        assert_eq!(config.upstreams[0].token_servers, ["auth.example.com:8443"]);
+        let bad = findings("upstreams: {ghcr.io: {tokenServers: ['https://x/y'], limits: {perUpstream: 0}}}");
+        assert_eq!(bad.len(), 2, "{bad:?}");
+    }
+
+    #[test]
     fn everything_is_read() {
         let config = good(
             "\
@@ -514,10 +535,8 @@ limits: {connections: 10, perClient: 5, fills: 4, perUpstream: 3}
         assert_eq!(config.listen[0].to_string(), "[::]:5000");
         assert_eq!(config.root.as_deref(), Some(Path::new("/etc/cache/data")));
         assert_eq!(config.default, None);
-        assert_eq!(
-            config.limits,
-            Limits { connections: 10, per_client: Some(5), fills: 4, per_upstream: 3, ..Limits::default() }
-        );
+        assert_eq!((config.clients.connections, config.clients.per_address), (10, Some(5)));
+        assert_eq!(config.limits, Limits { fills: 4, per_upstream: 3, ..Limits::default() });
         assert_eq!(config.tag_ttl(config.upstreams.keys().next().unwrap(), "v1"), Duration::from_mins(1));
         assert_eq!(
             config.tag_ttl(config.upstreams.keys().next_back().unwrap(), "v1"),
@@ -546,7 +565,7 @@ limits: {connections: 10, perClient: 5, fills: 4, perUpstream: 3}
             ),
             (
                 "upstreams: {'*': {}}",
-                "E113 3:13 `*` is no registry: `*` cannot stand in a registry name (what is not named is never dialled: name each registry)",
+                "E113 3:13 `*` is not a valid registry: `*` cannot stand in a registry name (what is not named is never dialled: name each registry)",
             ),
             (
                 "upstreams: {index.docker.io: {}}",
@@ -554,11 +573,11 @@ limits: {connections: 10, perClient: 5, fills: 4, perUpstream: 3}
             ),
             (
                 "sizeCap: 10 Gigs",
-                "E128 3:10 `10 Gigs` is no size: a number of bytes, or one with KiB, MiB, GiB, TiB, kB, MB, GB or TB",
+                "E128 3:10 `10 Gigs` is not a valid size: a number of bytes, or one with KiB, MiB, GiB, TiB, kB, MB, GB or TB",
             ),
             (
                 "listen: nowhere",
-                "E128 3:9 `nowhere` is no address to listen on, such as 127.0.0.1:5000 or :5000",
+                "E128 3:9 `nowhere` is not a valid address to listen on, such as 127.0.0.1:5000 or :5000",
             ),
             ("default: dockre.io", "E140 3:10 no upstream is named `dockre.io` (did you mean `docker.io`?)"),
             ("limits: {fills: 0}", "E128 3:17 `limits.fills` takes a number above 0, not a number"),
@@ -573,7 +592,7 @@ limits: {connections: 10, perClient: 5, fills: 4, perUpstream: 3}
             ),
             (
                 "upstreams: {ghcr.io: {credentials: f}}",
-                "W240 3:13 nobody may read what comes from ghcr.io (write `htpasswd: FILE`, or `anonymous: true` if it may go to anyone)",
+                "W240 3:13 no client may read what comes from ghcr.io (write `htpasswd: FILE`, or `anonymous: true` if it may go to anyone)",
             ),
             (
                 "htpasswd: f\nlisten: ':1'",

@@ -5,9 +5,9 @@ use std::str::FromStr;
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub struct ByteSize(pub u64);
 
-/// A text is no size.
+/// A text that is not a size.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("`{0}` is no size: a number of bytes, or one with KiB, MiB, GiB, TiB, kB, MB, GB or TB")]
+#[error("`{0}` is not a valid size: a number of bytes, or one with KiB, MiB, GiB, TiB, kB, MB, GB or TB")]
 pub struct SizeError(pub String);
 
 const UNITS: &[(&str, u64)] = &[

@@ -9,12 +9,13 @@ pub fn address(text: &str) -> Result<SocketAddr, String> {
         Some(("localhost", port)) => format!("127.0.0.1:{port}"),
         _ => text.to_owned(),
     };
-    full.parse().map_err(|_| format!("`{text}` is no address to listen on, such as 127.0.0.1:5000 or :5000"))
+    full.parse()
+        .map_err(|_| format!("`{text}` is not a valid address to listen on, such as 127.0.0.1:5000 or :5000"))
 }
 
 /// Reads the URL of an upstream: `http` or `https`, a host, perhaps a path; never credentials.
 pub fn upstream_url(text: &str) -> Result<Url, String> {
-    let url = Url::parse(text).map_err(|error| format!("it is no URL: {error}"))?;
+    let url = Url::parse(text).map_err(|error| format!("it is not a valid URL: {error}"))?;
     if !matches!(url.scheme(), "http" | "https") {
         return Err("an upstream's URL begins with http:// or https://".to_owned());
     }
@@ -61,7 +62,7 @@ mod tests {
 }
 
 /// Reads a host, with a port or without.
-pub fn host(text: &str) -> Result<String, String> {
+pub(super) fn host(text: &str) -> Result<String, String> {
     let url = url::Url::parse(&format!("https://{text}"));
     let is_host = url.is_ok_and(|url| {
         url.has_host() && url.path() == "/" && url.query().is_none() && url.username().is_empty()

@@ -201,6 +201,9 @@ impl Store for Tight {
     fn remove<'a>(&'a self, object: &'a Object) -> BoxFuture<'a, io::Result<bool>> {
         self.store.remove(object)
     }
+    fn verify<'a>(&'a self, object: &'a Object) -> BoxFuture<'a, io::Result<Verdict>> {
+        self.store.verify(object)
+    }
     fn list(&self) -> BoxFuture<'_, io::Result<Vec<Listed>>> {
         self.store.list()
     }

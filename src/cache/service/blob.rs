@@ -94,7 +94,7 @@ impl Blobs {
         request: &RepositoryRequest<'_>,
         digest: &Digest,
     ) -> Result<Response<Body>, Refusal> {
-        let running = self.downloads.running(digest, request.scope());
+        let running = self.downloads.running(digest, Some(request.scope()));
         let (outcome, total) = match running.filter(|running| running.origin() == Some(&request.origin)) {
             Some(download) => (Outcome::Follow, headers(request, digest, &download).await??),
             None => (Outcome::Miss, self.authorizer.blob_size(request, digest).await?),
@@ -142,7 +142,7 @@ impl Blobs {
                 digest: *digest,
                 source: upstream.blob(&request.origin.repository, digest, size),
             };
-            let download = self.downloads.get(digest, size, request.scope(), Arc::new(source));
+            let download = self.downloads.get(digest, size, Some(request.scope()), Arc::new(source));
             let download = download.map_err(|_| Refusal::Overloaded)?;
             match (headers(request, digest, &download).await?, download.joined()) {
                 (Ok(total), _) => return Ok((download, total)),

@@ -154,7 +154,7 @@ impl Inner {
     ) -> Result<Response<Body>, Refusal> {
         snapshot.may_read(&place, is_user)?;
         let origin = Origin { registry: place.registry.clone(), repository: place.repository };
-        let request = RepositoryRequest { snapshot, origin, context, headers: request.headers() };
+        let request = RepositoryRequest { snapshot, origin, context, headers: request.headers(), is_user };
         match object {
             oci::Object::Manifest(TagOrDigest::Tag(tag)) => self.tags.tag(&request, &tag).await,
             oci::Object::Manifest(TagOrDigest::Digest(digest)) => self.manifest(&request, &digest).await,

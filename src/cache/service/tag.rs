@@ -143,6 +143,8 @@ impl Tags {
             snapshot.config.tags.stale,
             pause.is_none(),
         );
+        let may_ask_now = matches!(age, Freshness::Fresh | Freshness::FreshAskMeanwhile) && pause.is_none();
+        let age = if may_ask_now && request.wants_fresh() { Freshness::Ask } else { age };
         let stale = |why| Some((Arc::clone(&prepared), Outcome::Stale, Some(staleness(why, &record))));
         match age {
             Freshness::Fresh => Ok(Some((prepared, Outcome::Hit, None))),

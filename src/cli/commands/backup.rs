@@ -3,11 +3,13 @@ use std::path::PathBuf;
 use clap::Args;
 use serde_json::{Value, json};
 
+use crate::backup::file_name;
 use crate::cli::args::{Global, NodeSelection, TalosArgs};
-use crate::cli::backup_file::{Sealer, check_place, file_name};
 use crate::cli::encryption::{self, Holds, Rules, Wishes};
-use crate::cli::session::{LiveNode, Session, chain, inventory_if_any, tell_errors};
+use crate::cli::sealer::{Sealer, check_place};
+use crate::cli::session::{LiveNode, Session, inventory_if_any, tell_errors};
 use crate::file::{self, Privacy};
+use crate::finding::one_line;
 use crate::talos::{BootConfig, Origin, Pending, TalosError, boot_config};
 use crate::ui::exit::{self, Exit};
 use crate::ui::{CliError, OutputFormat, Ui, count, table};
@@ -273,7 +275,7 @@ fn to_json(args: &BackupArgs, backups: &[Backup]) -> Value {
             }),
             Err(Failure::Node(error)) => json!({
                 "state": "failed",
-                "error": {"reason": error.as_str(), "message": chain(error)},
+                "error": {"reason": error.as_str(), "message": one_line(error)},
             }),
             Err(Failure::File(error)) => json!({
                 "state": "failed",

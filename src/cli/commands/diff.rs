@@ -3,13 +3,12 @@ use serde_json::{Value, json};
 
 use crate::cli::args::{Global, NodeSelection, TalosArgs, TargetArgs, VersionArgs};
 use crate::cli::commands::nodes::schema;
-use crate::cli::drift::{Cell, Drift, matrix, same_as};
 use crate::cli::inventory::{Loaded, default_version, load};
 use crate::cli::machine_config::MachineConfigFile;
-use crate::cli::session::{LiveNode, Session, chain, tell_errors};
-use crate::finding::{Problem, Problems};
+use crate::cli::session::{LiveNode, Session, tell_errors};
+use crate::finding::{Problem, Problems, one_line};
 use crate::inventory::Target;
-use crate::machineconfig::{Change, MachineConfig, diff};
+use crate::machineconfig::{Cell, Change, Drift, MachineConfig, diff, matrix, same_as};
 use crate::registries::{Kind, Registries};
 use crate::talos::{Observation, Pending, TalosError, observe};
 use crate::ui::exit::{self, Exit};
@@ -289,7 +288,7 @@ fn to_json(nodes: &[Compared], same: &[Option<usize>]) -> Value {
         Err(error) => json!({
             "name": compared.node.name,
             "address": compared.node.target.to_string(),
-            "error": {"reason": error.as_str(), "message": chain(error)},
+            "error": {"reason": error.as_str(), "message": one_line(error)},
         }),
         Ok((seen, drift)) => json!({
             "name": compared.node.name,

@@ -13,8 +13,6 @@ pub(super) mod machineconfig;
 pub(super) mod man;
 pub(super) mod nodes;
 pub(super) mod rekey;
-pub(super) mod rollback;
-pub(super) mod rollout;
 pub(super) mod rotate;
 pub(super) mod schema;
 pub(super) mod validate;

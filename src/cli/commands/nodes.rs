@@ -2,7 +2,8 @@ use clap::Args;
 use serde_json::{Value, json};
 
 use crate::cli::args::{Global, NodeSelection, TalosArgs};
-use crate::cli::session::{LiveNode, Session, chain, inventory_if_any, tell_errors};
+use crate::cli::session::{LiveNode, Session, inventory_if_any, tell_errors};
+use crate::finding::one_line;
 use crate::talos::{Observation, Pending, TalosError, observe};
 use crate::ui::exit::{self, Exit};
 use crate::ui::{CliError, OutputFormat, Ui, count, table};
@@ -124,7 +125,7 @@ fn to_json(node: &LiveNode, seen: &Seen) -> Value {
     let base = json!({"name": node.name, "address": node.target.to_string(), "inInventory": node.known});
     let more = match seen {
         Err(error) => {
-            json!({"reachable": false, "error": {"reason": error.as_str(), "message": chain(error)}})
+            json!({"reachable": false, "error": {"reason": error.as_str(), "message": one_line(error)}})
         }
         Ok(seen) => json!({
             "reachable": true,
@@ -141,7 +142,7 @@ fn to_json(node: &LiveNode, seen: &Seen) -> Value {
             "pending": seen.pending().map(Pending::as_str),
             "imageCache": seen.image_cache,
             "foreignHosts": seen.foreign_hosts,
-            "configError": seen.active.as_ref().err().map(chain),
+            "configError": seen.active.as_ref().err().map(|error| one_line(error)),
         }),
     };
     merge(base, more)

@@ -65,7 +65,7 @@ pub fn check_realm(
         return Ok(url);
     }
     let same_host = url.host() == registry.host();
-    if same_host && policy != AddressPolicy::Public {
+    if same_host && policy == AddressPolicy::Anywhere {
         return Ok(url);
     }
     let by_name = matches!(url.host(), Some(Host::Domain(_))) && AddressPolicy::Public.allows_host(&url);

@@ -226,7 +226,7 @@ fn what_is_doubtful_about_flags_is_said() {
     let args = ["--config", file.to_str().unwrap(), "--credentials", "private.example=/nowhere/secret"];
     let cache = Start::new().upstream("private.example", "http://192.0.2.1").args(&args).run();
     for doubt in [
-        "nobody may read what comes from private.example",
+        "no client may read what comes from private.example",
         "the credentials of private.example go over plain http",
         "the credentials of private.example cannot be read: `/nowhere/secret`",
     ] {
@@ -254,19 +254,22 @@ fn redirects_into_private_networks() {
     let elsewhere = Upstream::start();
     let digest = elsewhere.blob("not for you");
     for target in [
-        format!("{}/cdn/{digest}", elsewhere.url()),
-        format!("http://localhost:{}/cdn/{digest}", elsewhere.address.port()),
         format!("http://169.254.169.254/{digest}"),
-        format!("https://10.1.2.3/{digest}"),
-        format!("http://[::1]:{}/cdn/{digest}", elsewhere.address.port()),
+        format!("http://[fd00:ec2::254]/{digest}"),
+        format!("http://[fe80::1]/{digest}"),
+        "ftp://10.1.2.3/x".to_owned(),
     ] {
         let upstream = Upstream::start();
         upstream.always("/blobs/", Act::Redirect(target.clone()));
         let cache = Cache::of("docker.io", &upstream.url());
         let answer = cache.get(&format!("/v2/docker.io/x/blobs/{digest}"));
         assert_eq!(answer.status, 503, "{target}: {}", answer.text());
-        assert!(elsewhere.seen().is_empty(), "{target}");
     }
+    // One that is configured by an address of a private network is in one, and so may be what it leads to.
+    let upstream = Upstream::start();
+    upstream.always("/blobs/", Act::Redirect(format!("{}/cdn/{digest}", elsewhere.url())));
+    let cache = Cache::of("docker.io", &upstream.url());
+    assert_eq!(cache.get(&format!("/v2/docker.io/x/blobs/{digest}")).status, 200);
 }
 
 #[test]

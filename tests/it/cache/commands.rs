@@ -88,7 +88,7 @@ fn what_is_wrong_is_said_with_its_place() {
         (&["serve", "--upstream", "*=https://h"][..], "name each registry"),
         (&["serve", "--upstream", "docker.io=https://u:p@h"], "a URL holds no credentials"),
         (&["serve", "--credentials", "ghrc.io=f"], "did you mean `ghcr.io`?"),
-        (&["serve", "--size-cap", "big"], "no size"),
+        (&["serve", "--size-cap", "big"], "not a valid size"),
         (&["prune"], "required"),
     ] {
         let text = fails(&place, args, 2);

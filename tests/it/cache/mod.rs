@@ -1,5 +1,6 @@
 //! The cache, part by part, and whole.
 
+mod acceptance_care;
 mod acceptance_clients;
 mod acceptance_cold;
 mod acceptance_faults;

@@ -416,7 +416,7 @@ async fn nothing_private_is_dialled() {
     ] {
         fake.heal();
         fake.always("/blobs/", Act::Redirect(target.clone()));
-        let upstream = upstream(&[&fake.url()]);
+        let upstream = upstream(&[&format!("http://registry.test:{}", fake.address.port())]);
         let error = pull(&upstream, &blob).await.unwrap_err();
         assert_eq!(error, FetchError::unavailable(want), "{target}");
     }
@@ -435,6 +435,88 @@ async fn nothing_private_is_dialled() {
     fake.heal();
     let named = upstream(&[&format!("http://registry.test:{}", fake.address.port())]);
     assert_eq!(pull(&named, &blob).await.unwrap(), b"x");
+}
+
+#[tokio::test]
+async fn what_is_configured_by_a_private_address_leads_to_such() {
+    let (fake, other) = (Fake::start(), Fake::start());
+    let blob = fake.blob("x");
+    other.blob("x");
+    fake.always("/blobs/", Act::Redirect(format!("{}/cdn/{blob}", other.url())));
+    assert_eq!(pull(&upstream(&[&fake.url()]), &blob).await.unwrap(), b"x");
+    for target in ["http://169.254.169.254/latest/", "http://[fe80::1]/x", "http://[fd00:ec2::254]/x"] {
+        fake.heal();
+        fake.always("/blobs/", Act::Redirect(target.to_owned()));
+        let error = pull(&upstream(&[&fake.url()]), &blob).await.unwrap_err();
+        assert_eq!(error, FetchError::unavailable("its redirect is refused"), "{target}");
+    }
+}
+
+/// As cr.l5d.io leads to ghcr.io, whose token is anonymous; credentials stay where they belong.
+#[tokio::test]
+async fn a_registry_behind_a_redirect() {
+    let (front, real, place) = (Fake::start(), Fake::start(), Place::new());
+    let image = real.image("a", "1", &[noise(1000, 1)]);
+    real.auth(Auth::Bearer(Bearer::default()));
+    for path in ["/manifests/1", &image.digest, &image.layers[0]] {
+        let path = path.trim_start_matches('/');
+        let kind = if path == image.layers[0] { "blobs/" } else { "manifests/" };
+        let path = path.trim_start_matches("manifests/");
+        front.always(path, Act::Redirect(format!("{}/v2/a/{kind}{path}", real.url())));
+    }
+    let path = credentials(&place, "reg.example", r#"{"username":"u","password":"s3cr3t-p"}"#);
+    let upstream =
+        upstream_with(&[&front.url()], timeouts(), 8, |config| config.credentials = Some(path.clone()));
+    assert_eq!(upstream.resolve(&repository("a"), &tag("1")).await.unwrap().to_string(), image.digest);
+    assert_eq!(pull(&upstream, &image.layers[0]).await.unwrap(), noise(1000, 1));
+    let shown = real.seen().into_iter().filter_map(|seen| seen.header("authorization").map(str::to_owned));
+    assert!(shown.into_iter().all(|shown| shown.starts_with("Bearer ")));
+}
+
+#[tokio::test]
+async fn a_token_server_elsewhere_is_named() {
+    let (fake, other, place) = (Fake::start(), Fake::start(), Place::new());
+    let image = fake.image("a", "1", &[]);
+    let path = credentials(&place, "reg.example", r#"{"username":"u","password":"s3cr3t-p"}"#);
+    // Tokens are given by the registry itself, at whatever name.
+    let realm = Some(format!("http://rebound.test:{}/token", fake.address.port()));
+    fake.auth(Auth::Bearer(Bearer { realm, ..Bearer::default() }));
+    let named = |names: &[&str]| {
+        upstream_with(&[&fake.url()], timeouts(), 8, |config| {
+            config.credentials = Some(path.clone());
+            config.token_servers = names.iter().map(ToString::to_string).collect();
+        })
+    };
+    for names in [&[][..], &["other.example"], &["rebound.test:1"]] {
+        let error = named(names).resolve(&repository("a"), &tag("1")).await.unwrap_err();
+        assert_eq!(error.to_string(), "its token server is refused");
+    }
+    let host = format!("rebound.test:{}", fake.address.port());
+    let resolved = named(&[&host]).resolve(&repository("a"), &tag("1")).await;
+    assert_eq!(resolved.unwrap().to_string(), image.digest);
+    assert_eq!(other.seen().len(), 0);
+}
+
+#[tokio::test]
+async fn lists_of_tags_are_read_page_by_page() {
+    let fake = Fake::start();
+    let image = fake.image("a", "v01", &[]);
+    for n in 2..=9 {
+        fake.tag("a", &format!("v0{n}"), &image.digest);
+    }
+    fake.pages_of(2);
+    let (upstream, a) = (upstream(&[&fake.url()]), repository("a"));
+    let all = upstream.tags(&a, None, None).await.unwrap();
+    assert_eq!((all.tags.len(), all.has_more), (9, false));
+    fake.forget();
+    let some = upstream.tags(&a, Some(3), Some("v02")).await.unwrap();
+    assert_eq!((some.has_more, some.is_rest), (true, true));
+    assert_eq!(some.tags, ["v03", "v04", "v05", "v06"]);
+    assert_eq!(fake.seen().len(), 2);
+    // A link that leads to where it is leads nowhere.
+    fake.always("/tags/list", Act::With("Link", "</v2/a/tags/list?n=2&last=v02>; rel=\"next\"".to_owned()));
+    let looped = upstream.tags(&a, None, None).await.unwrap();
+    assert!(!looped.has_more && fake.seen().len() < 20, "{looped:?}");
 }
 
 #[tokio::test]
@@ -928,7 +1010,7 @@ async fn an_endpoint_that_sent_other_bytes_is_not_asked_for_them_again() {
     assert_eq!(pull(&upstream, &other).await.unwrap(), b"other");
     source.mismatch(&[1]);
     let error = pull(&upstream, &blob).await.unwrap_err();
-    assert!(matches!(error, FetchError::Mismatch(_)), "{error:?}");
+    assert_eq!(error, FetchError::unavailable("it has sent other bytes for this digest just now"));
 }
 
 #[tokio::test]

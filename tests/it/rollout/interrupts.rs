@@ -187,7 +187,7 @@ fn killed_during_a_trial_a_plain_rollout_asks_for_the_resume() {
     }
 }
 
-/// Whoever reads the events goes away in the middle of a trial: the node in hand is brought back all the same.
+/// The reader of the events goes away in the middle of a trial: the node that is worked on is brought back anyway.
 #[cfg(unix)]
 #[test]
 fn a_reader_that_goes_away_leaves_no_node_in_between() {
@@ -257,7 +257,7 @@ fn a_dead_node_does_not_end_a_resumed_rollout_for_good() {
     site.cluster.node("w-1").go_down();
     let all = site.rollout("--resume");
     assert_eq!(all.code, 5, "{all}");
-    assert!(last(&all).ends_with("go on with the others: talmirror rollout --resume -n cp-1"), "{all}");
+    assert!(last(&all).ends_with("resume the others: talmirror rollout --resume -n cp-1"), "{all}");
     let others = site.rollout("--resume -n cp-1");
     assert_eq!((others.code, last(&others)), (0, "cp-1 updated"), "{others}");
     assert!(site.is_new("cp-1"));

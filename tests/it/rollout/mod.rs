@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use talmirror::inventory::{Inventory, Target, parse};
 use talmirror::registries::TalosVersion;
-use talmirror::rollout::{Configs, Proof};
+use talmirror::rollout::{Proof, Variants};
 use talmirror::secret::{Secret, Sources};
 
 use crate::run::{Place, Ran};
@@ -120,7 +120,7 @@ fn new(cluster: &Cluster, inventory: &Inventory, name: &str, old: &str) -> Strin
     let version: TalosVersion = cluster.node(name).state().version.parse().unwrap();
     let mut sources = Sources::new(".");
     let wanted = inventory.registries(Target::Node(name), &version, &mut sources).unwrap();
-    Configs::of(&Secret::from(old), &wanted, &version, Proof::None).unwrap().wanted.expose().clone()
+    Variants::of(&Secret::from(old), &wanted, &version, Proof::None).unwrap().desired.expose().clone()
 }
 
 /// A rollout with short times.

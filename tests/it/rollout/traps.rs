@@ -58,7 +58,7 @@ fn a_mirror_that_does_not_serve_is_not_covered_by_the_fallback() {
     assert_eq!(ran.code, 6, "{ran}");
     assert!(last(&ran).contains("pulling registry.k8s.io/pause:3.10 failed"), "{ran}");
     assert!(site.is_old("cp-1") && site.cluster.upstream.hits().is_empty());
-    // Where that is no condition, the upstream's answer is enough.
+    // Where that is not required, the upstream's answer is enough.
     let cluster = Cluster::start(1, 0, &["v1.13.9"], options()).unwrap();
     cluster.mirror.answer(RegistryAnswer::Status(404));
     let site = Site::of(cluster, "");
@@ -112,7 +112,7 @@ fn a_staged_config_is_not_destroyed() {
     assert!(ran.stderr.contains("warning: w-1: another config is staged for the next boot"), "{ran}");
     assert!(ran.stderr.contains("https://staged.example → https://registry-1.docker.io"), "{ran}");
     assert!(site.applies("w-1").is_empty() && site.applies("cp-1").is_empty());
-    // The other one can be worked on all the same.
+    // The other one can be worked on anyway.
     assert_eq!(site.rollout("-n cp-1").code, 0);
 }
 
@@ -156,7 +156,10 @@ fn a_config_staged_during_a_trial_is_not_destroyed() {
             ran.join().unwrap()
         });
         assert_eq!(ran.code, 7, "{kind:?}: {ran}");
-        assert!(ran.stderr.contains("boots with what somebody else has staged"), "{kind:?}: {ran}");
+        assert!(
+            ran.stderr.contains("boots with what another operator or tool has staged"),
+            "{kind:?}: {ran}"
+        );
         assert_eq!(site.has("cp-1").1, staged, "{kind:?}: {ran}");
     }
 }
@@ -219,13 +222,13 @@ fn a_reboot_ends_a_trial() {
     assert_eq!(site.rollout("--resume").code, 0);
 }
 
-/// What somebody else applies in the middle of it is not overwritten, whether what we do would go well or not.
+/// What another operator applies in the middle of it is not overwritten, whether what we do would go well or not.
 #[test]
 fn another_hand_is_left_alone() {
     for (step, kind) in [(Step::Pull, Kind::Slow(Duration::from_millis(400))), (Step::Render, Kind::Stale)] {
         let site = Site::new(1, 0, &["v1.13.9"]);
         site.cluster.fault("cp-1", Fault::new(step, kind.clone()));
-        let other = site.new["cp-1"].clone() + "# somebody else's\n";
+        let other = site.new["cp-1"].clone() + "# another operator's\n";
         let ran = std::thread::scope(|scope| {
             let ran = scope.spawn(|| site.rollout(""));
             site.cluster.wait("the trial", |cluster| cluster.node("cp-1").state().trial.is_some());
@@ -233,7 +236,7 @@ fn another_hand_is_left_alone() {
             ran.join().unwrap()
         });
         assert_eq!(ran.code, 7, "{kind:?}: {ran}");
-        assert!(ran.stderr.contains("it keeps what somebody else has applied"), "{kind:?}: {ran}");
+        assert!(ran.stderr.contains("it keeps what another operator or tool has applied"), "{kind:?}: {ran}");
         assert_eq!(site.has("cp-1"), (other.clone(), other), "{kind:?}: {ran}");
     }
 }
@@ -347,7 +350,7 @@ fn failures_up_to_a_number_do_not_stop_it() {
 fn a_rollback_puts_back_what_a_rollout_changed_and_nothing_else() {
     let site = Site::standard();
     assert_eq!(site.rollout("").code, 0);
-    // Somebody has changed one since.
+    // An operator has changed one since.
     site.set("w-2", &(site.new["w-2"].clone() + "# since\n"));
     let one = site.place.run("rollback --yes --settle 1500ms -n cp-3").ran();
     assert_eq!((one.code, last(&one)), (0, "cp-3 back to the old config"), "{one}");
@@ -358,7 +361,7 @@ fn a_rollback_puts_back_what_a_rollout_changed_and_nothing_else() {
         last(&all).starts_with("cp-3 unchanged; cp-2, cp-1, w-1 back to the old config; w-2 untouched"),
         "{all}"
     );
-    assert!(last(&all).ends_with("Next: mend the cause, then: talmirror rollback -n w-2"), "{all}");
+    assert!(last(&all).ends_with("Next: fix the cause, then: talmirror rollback -n w-2"), "{all}");
     assert!(all.stderr.contains("it was changed since"), "{all}");
     assert!(site.is_old("w-1"));
     assert!(site.place.run("rollback --yes -n w-9").ends(2).stderr.contains("did nothing to `w-9`"));
@@ -366,7 +369,7 @@ fn a_rollback_puts_back_what_a_rollout_changed_and_nothing_else() {
 }
 
 #[test]
-fn originals_are_encrypted_for_whoever_may_read_the_inventory() {
+fn originals_are_encrypted_for_those_who_may_read_the_inventory() {
     let site = Site::new(1, 0, &["v1.13.9"]);
     let keys = std::fs::read(crate::run::repository("tests/vectors/sops/keys.txt")).unwrap();
     site.place.write("keys.txt", keys);
@@ -400,7 +403,7 @@ fn an_ill_node_is_rolled_back() {
     }
     let back = site.place.run("rollback --yes --settle 500ms").ran();
     assert_eq!((back.code, last(&back)), (0, "cp-1, w-1 back to the old config"), "{back}");
-    assert!(back.stderr.contains("the old config is sent all the same"), "{back}");
+    assert!(back.stderr.contains("the old config is sent anyway"), "{back}");
     assert!(site.is_old("w-1") && site.is_old("cp-1"));
 }
 

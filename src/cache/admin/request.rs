@@ -1,0 +1,147 @@
+use std::io;
+
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use super::list::{self, ImageRecord, List, ListImages, ListObjects, ObjectRecord};
+use super::prune::{self, Prune, Pruned};
+use super::stats::{self, ReadStats, Stats};
+use super::verify::{self, Verified, Verify};
+use crate::cache::service::Service;
+use crate::cache::store::Store;
+
+/// What a request is about.
+pub(in crate::cache) struct OpenCache<'a> {
+    /// The store.
+    pub(super) store: &'a dyn Store,
+    /// The service over it; [`None`] where no server has the store open.
+    pub(super) service: Option<&'a Service>,
+}
+
+/// A request about a store, and what answers it.
+pub(in crate::cache) trait Question: Into<Request> {
+    /// The answer.
+    type Answer: Serialize + DeserializeOwned;
+    /// The kind of object that the answer is printed as.
+    const KIND: &'static str;
+
+    /// Carries it out.
+    ///
+    /// Fails as the store does.
+    async fn answer(&self, cache: &OpenCache<'_>) -> io::Result<Self::Answer>;
+}
+
+/// A request as it is sent to a running server.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(tag = "verb", content = "wanted", rename_all = "camelCase", deny_unknown_fields)]
+pub(in crate::cache) enum Request {
+    /// The images that are stored.
+    ListImages(ListImages),
+    /// The blobs and manifests that are stored.
+    ListObjects(ListObjects),
+    /// Removes what is stored.
+    Prune(Prune),
+    /// How full the store is.
+    Stats(ReadStats),
+    /// Checks what is stored.
+    Verify(Verify),
+}
+
+impl Request {
+    /// Carries out a request that came over the socket.
+    pub(super) async fn answer(self, cache: &OpenCache<'_>) -> io::Result<Value> {
+        Ok(match self {
+            Self::ListImages(question) => serde_json::to_value(question.answer(cache).await?)?,
+            Self::ListObjects(question) => serde_json::to_value(question.answer(cache).await?)?,
+            Self::Prune(question) => serde_json::to_value(question.answer(cache).await?)?,
+            Self::Stats(question) => serde_json::to_value(question.answer(cache).await?)?,
+            Self::Verify(question) => serde_json::to_value(question.answer(cache).await?)?,
+        })
+    }
+}
+
+impl Question for ListImages {
+    type Answer = List<ImageRecord>;
+    const KIND: &'static str = "CacheImages";
+
+    async fn answer(&self, cache: &OpenCache<'_>) -> io::Result<Self::Answer> {
+        list::images(cache.store, self).await
+    }
+}
+
+impl From<ListImages> for Request {
+    fn from(question: ListImages) -> Self {
+        Self::ListImages(question)
+    }
+}
+
+impl Question for ListObjects {
+    type Answer = List<ObjectRecord>;
+    const KIND: &'static str = "CacheObjects";
+
+    async fn answer(&self, cache: &OpenCache<'_>) -> io::Result<Self::Answer> {
+        list::objects(cache.store).await
+    }
+}
+
+impl From<ListObjects> for Request {
+    fn from(question: ListObjects) -> Self {
+        Self::ListObjects(question)
+    }
+}
+
+impl Question for Prune {
+    type Answer = Pruned;
+    const KIND: &'static str = "CachePruned";
+
+    async fn answer(&self, cache: &OpenCache<'_>) -> io::Result<Self::Answer> {
+        let pruned = prune::prune(cache.store, self).await;
+        // Also after an error: part of it may be done.
+        if let Some(service) = cache.service {
+            service.forget();
+        }
+        pruned
+    }
+}
+
+impl From<Prune> for Request {
+    fn from(question: Prune) -> Self {
+        Self::Prune(question)
+    }
+}
+
+impl Question for Verify {
+    type Answer = Verified;
+    const KIND: &'static str = "CacheVerified";
+
+    async fn answer(&self, cache: &OpenCache<'_>) -> io::Result<Self::Answer> {
+        let verified = verify::verify(cache.store, self).await;
+        if let Some(service) = cache.service {
+            service.forget();
+        }
+        verified
+    }
+}
+
+impl From<Verify> for Request {
+    fn from(question: Verify) -> Self {
+        Self::Verify(question)
+    }
+}
+
+impl Question for ReadStats {
+    type Answer = Stats;
+    const KIND: &'static str = "CacheStats";
+
+    async fn answer(&self, cache: &OpenCache<'_>) -> io::Result<Self::Answer> {
+        let stats = stats::stats(cache.store).await?;
+        Ok(Stats { cap_bytes: stats.cap_bytes.filter(|_| cache.service.is_some()), ..stats })
+    }
+}
+
+impl From<ReadStats> for Request {
+    fn from(question: ReadStats) -> Self {
+        Self::Stats(question)
+    }
+}

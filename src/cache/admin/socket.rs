@@ -1,0 +1,211 @@
+#![expect(clippy::disallowed_methods, reason = "serves and calls the admin socket")]
+
+use std::io::{self, ErrorKind};
+use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader};
+use tokio::net::{UnixListener, UnixStream};
+
+use super::request::{OpenCache, Question, Request};
+use crate::cache::service::Service;
+use crate::cache::store::{FsConfig, FsStore, Store};
+
+/// The socket of a running server, in the folder that is its own: who may write there may ask.
+const SOCKET: &str = "control";
+/// The longest answer, in bytes.
+const MAX_ANSWER: u64 = 256 << 20;
+/// The longest request, in bytes.
+const MAX_REQUEST: u64 = 64 << 10;
+/// How long an answer may take.
+const TIMEOUT: Duration = Duration::from_mins(10);
+
+/// Why a question about a store has no answer.
+#[derive(Debug, thiserror::Error)]
+pub(in crate::cache) enum AskError {
+    /// The folder holds no cache.
+    #[error("there is no cache in `{}`", folder.display())]
+    NoCache {
+        /// The folder.
+        folder: PathBuf,
+    },
+    /// The folder cannot be read by this user.
+    #[error("cannot read `{}`", folder.display())]
+    Denied {
+        /// The folder.
+        folder: PathBuf,
+        /// What the file system says.
+        source: io::Error,
+    },
+    /// The folder cannot be read, or the server that has it open answers with an error.
+    #[error("cannot read `{}`", folder.display())]
+    Io {
+        /// The folder.
+        folder: PathBuf,
+        /// What the file system or the server says.
+        source: io::Error,
+    },
+}
+
+impl AskError {
+    /// Returns what to do about it.
+    pub(in crate::cache) fn help(&self) -> Option<&'static str> {
+        match self {
+            Self::NoCache { .. } => Some("name its folder: --root DIR"),
+            Self::Denied { .. } => Some("run it as the user that the server runs as"),
+            Self::Io { .. } => None,
+        }
+    }
+}
+
+/// What a server sends back.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+enum Reply {
+    Answer(Value),
+    Error(String),
+}
+
+/// Has a request carried out: by the server that has the folder open, else here.
+pub(in crate::cache) async fn ask<Q: Question>(folder: &Path, question: Q) -> Result<Q::Answer, AskError> {
+    let own = || folder.to_owned();
+    let failed = |source| AskError::Io { folder: own(), source };
+    let denied = |source| AskError::Denied { folder: own(), source };
+    match UnixStream::connect(folder.join(SOCKET)).await {
+        Ok(stream) => {
+            let asked = tokio::time::timeout(TIMEOUT, ask_server(stream, question)).await;
+            return asked.map_err(io::Error::from).flatten().map_err(failed);
+        }
+        Err(error) if error.kind() == ErrorKind::PermissionDenied => return Err(denied(error)),
+        // No server, or one that ended without a word.
+        Err(_) => {}
+    }
+    if !folder.join("index").try_exists().map_err(denied)? {
+        return Err(AskError::NoCache { folder: own() });
+    }
+    // What another user writes there, the server could not write any more.
+    let owner = std::fs::metadata(folder).map_err(failed)?.uid();
+    if owner != rustix::process::geteuid().as_raw() {
+        return Err(denied(io::Error::new(
+            ErrorKind::PermissionDenied,
+            format!("no server has it open, and it belongs to the user with the number {owner}"),
+        )));
+    }
+    let config = FsConfig { tended: false, ..FsConfig::new(own()) };
+    let store = FsStore::open(config).await.map_err(failed)?;
+    let answer = question.answer(&OpenCache { store: &store, service: None }).await.map_err(failed);
+    store.close().await.map_err(failed)?;
+    answer
+}
+
+async fn ask_server<Q: Question>(mut stream: UnixStream, question: Q) -> io::Result<Q::Answer> {
+    let request: Request = question.into();
+    stream.write_all(format!("{}\n", serde_json::to_string(&request)?).as_bytes()).await?;
+    let mut line = String::new();
+    BufReader::new(stream.take(MAX_ANSWER)).read_line(&mut line).await?;
+    match serde_json::from_str(&line)? {
+        Reply::Answer(answer) => Ok(serde_json::from_value(answer)?),
+        Reply::Error(error) => Err(io::Error::other(error)),
+    }
+}
+
+/// The socket of a server; it goes with the value.
+#[derive(Debug)]
+pub(in crate::cache) struct AdminSocket {
+    path: PathBuf,
+    serving: tokio::task::JoinHandle<()>,
+}
+
+impl AdminSocket {
+    /// Takes requests about a store, for its owner only.
+    pub(in crate::cache) fn listen(
+        folder: &Path,
+        store: Arc<dyn Store>,
+        service: Service,
+    ) -> io::Result<Self> {
+        let path = folder.join(SOCKET);
+        // Of a server that ended without a word; the folder's lock says that no other is running.
+        match std::fs::remove_file(&path) {
+            Err(error) if error.kind() != ErrorKind::NotFound => return Err(error),
+            Ok(()) | Err(_) => {}
+        }
+        let listener = UnixListener::bind(&path)?;
+        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o600))?;
+        let serving = tokio::spawn(async move {
+            while let Ok((stream, _)) = listener.accept().await {
+                let (store, service) = (Arc::clone(&store), service.clone());
+                tokio::spawn(async move {
+                    let cache = OpenCache { store: &*store, service: Some(&service) };
+                    if let Err(error) = tokio::time::timeout(TIMEOUT, answer(stream, &cache)).await {
+                        tracing::debug!(%error, "a request about the store took too long");
+                    }
+                });
+            }
+        });
+        Ok(Self { path, serving })
+    }
+}
+
+impl Drop for AdminSocket {
+    fn drop(&mut self) {
+        self.serving.abort();
+        let _ = std::fs::remove_file(&self.path);
+    }
+}
+
+async fn answer(mut stream: UnixStream, cache: &OpenCache<'_>) {
+    let (read, mut write) = stream.split();
+    let mut line = String::new();
+    if BufReader::new(read.take(MAX_REQUEST)).read_line(&mut line).await.is_err() {
+        return;
+    }
+    // What is not known is not carried out in part: a newer command may ask for less than an older server would do.
+    let reply = match serde_json::from_str::<Request>(&line) {
+        Err(_) => {
+            Err(io::Error::other("the running server does not know this request: is it of another version?"))
+        }
+        Ok(request) => request.answer(cache).await,
+    };
+    let reply = match reply {
+        Ok(answer) => Reply::Answer(answer),
+        Err(error) => Reply::Error(error.to_string()),
+    };
+    if let Ok(text) = serde_json::to_string(&reply) {
+        let _ = write.write_all(format!("{text}\n").as_bytes()).await;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::super::prune::{Prune, PruneTarget};
+    use super::*;
+
+    #[test]
+    fn requests_read_back_and_unknown_ones_are_refused() {
+        for target in [
+            PruneTarget::Named(vec!["a/*".parse().unwrap()]),
+            PruneTarget::UnusedFor(Duration::from_secs(5)),
+            PruneTarget::All,
+        ] {
+            let prune = Prune { target, dry_run: true };
+            let text = serde_json::to_string(&Request::from(prune.clone())).unwrap();
+            let Request::Prune(read) = serde_json::from_str(&text).unwrap() else { panic!("{text}") };
+            assert_eq!(read, prune);
+        }
+        for bad in [
+            r#"{"verb":"prune","wanted":{}}"#,
+            r#"{"verb":"prune","wanted":{"dryRun":false}}"#,
+            r#"{"verb":"prune","wanted":{"dryRun":false,"target":{"newer":1}}}"#,
+            r#"{"verb":"prune","wanted":{"dryRun":false,"target":"all","except":"a"}}"#,
+            r#"{"verb":"else"}"#,
+        ] {
+            assert!(serde_json::from_str::<Request>(bad).is_err(), "{bad}");
+        }
+    }
+}

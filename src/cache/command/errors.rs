@@ -1,0 +1,47 @@
+//! What ends a command: errors of the cache with their exit codes and ways out.
+
+use crate::cache::admin::AskError;
+use crate::cache::config::LoadError;
+use crate::cache::server::{CloseError, StartError};
+use crate::ui::error::CliError;
+use crate::ui::exit;
+
+impl From<LoadError> for CliError {
+    fn from(error: LoadError) -> Self {
+        match error {
+            LoadError::Read { .. } | LoadError::NotUtf8 { .. } => Self::from_error(exit::INVALID, error),
+            LoadError::Invalid { file, problems } => Self::in_file(&file.display().to_string(), problems),
+            LoadError::Overlay(error) => {
+                let help = error.help.clone();
+                Self::from_error(exit::USAGE, error).help(help)
+            }
+        }
+    }
+}
+
+impl From<StartError> for CliError {
+    fn from(error: StartError) -> Self {
+        match error {
+            StartError::Store { .. } => Self::from_error(exit::WRITE, error).help(
+                "name a folder that this user may write to, and that no other talmirror-cache uses: --root DIR",
+            ),
+            StartError::Client(error) => Self::from_error(exit::REMOTE, error),
+            StartError::Upstream(error) => Self::from_error(exit::INVALID, error),
+            StartError::Users(error) => Self::from_error(exit::INVALID, error),
+            StartError::Server(error) => Self::from_error(exit::INVALID, error),
+        }
+    }
+}
+
+impl From<CloseError> for CliError {
+    fn from(error: CloseError) -> Self {
+        Self::from_error(exit::WRITE, error)
+    }
+}
+
+impl From<AskError> for CliError {
+    fn from(error: AskError) -> Self {
+        let help = error.help();
+        Self::from_error(exit::INVALID, error).help_if(help)
+    }
+}

@@ -1,0 +1,200 @@
+//! The whole cache as one server: store, upstreams, service, users, listeners, in the order in which they start.
+
+#![expect(clippy::disallowed_methods, reason = "looks at the store now and then")]
+
+use std::io;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::task::JoinSet;
+
+use super::admin::AdminSocket;
+use super::auth::{Anonymous, AuthGate, UsersError, Verifier};
+use super::config::{Authenticate, Config, ConfigSource};
+use super::download::{Downloads, Policy};
+use super::observe::{AdminEndpoint, Health, Metrics};
+use super::reload::{Reload, pins};
+use super::service::{Service, Snapshot};
+use super::service_manager::{notify_ready, notify_stopping};
+use super::store::{FsConfig, FsStore, Store};
+use crate::http::{Drained, Observer, Server, ServerConfig, ServerError};
+use crate::oci::{EndpointError, Http, HttpError};
+
+/// How often the metrics of store and downloads are taken.
+const SAMPLE: Duration = Duration::from_secs(2);
+
+/// A cache that listens, and serves once it runs.
+#[derive(Debug)]
+pub struct CacheServer {
+    folder: PathBuf,
+    store: Arc<FsStore>,
+    downloads: Downloads,
+    metrics: Arc<Metrics>,
+    health: Arc<Health>,
+    gate: Arc<AuthGate<Service>>,
+    server: Server,
+    admin: Option<(Server, Arc<AdminEndpoint>)>,
+    socket: Option<AdminSocket>,
+    reload: Reload,
+}
+
+/// Why a cache does not start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// The folder cannot be used.
+    #[error("cannot keep anything in `{}`", folder.display())]
+    Store {
+        /// The folder.
+        folder: PathBuf,
+        /// What the store says.
+        source: io::Error,
+    },
+    /// The client for registries cannot be made.
+    #[error(transparent)]
+    Client(HttpError),
+    /// An upstream's endpoint cannot be used.
+    #[error(transparent)]
+    Upstream(#[from] EndpointError),
+    /// The users cannot be read.
+    #[error(transparent)]
+    Users(#[from] UsersError),
+    /// The server cannot listen, or its certificate cannot be used.
+    #[error(transparent)]
+    Server(#[from] ServerError),
+}
+
+/// A store that could not be closed in order.
+#[derive(Debug, thiserror::Error)]
+#[error("cannot close `{}`", folder.display())]
+pub struct CloseError {
+    /// The folder.
+    pub folder: PathBuf,
+    /// What the file system says.
+    pub source: io::Error,
+}
+
+impl CacheServer {
+    /// Opens the store in `folder`, and begins to listen.
+    ///
+    /// `config` is what `source` said; it is read again while the server runs. Has to be called inside a tokio
+    /// runtime.
+    pub async fn start(config: Config, source: ConfigSource, folder: PathBuf) -> Result<Self, StartError> {
+        let store = Arc::new(open(&config, &folder).await?);
+        let (metrics, health) = (Arc::new(Metrics::new()), Arc::new(Health::default()));
+        let policy = Policy { fills: config.limits.fills, ..Policy::default() };
+        let downloads = Downloads::new(Arc::clone(&store) as Arc<dyn Store>, policy);
+        let http = Http::new(&config.http_settings()).map_err(StartError::Client)?;
+        let snapshot = Snapshot::new(config.clone(), None, &http, &metrics)?;
+        let service = Service::new(
+            Arc::clone(&store) as Arc<dyn Store>,
+            downloads.clone(),
+            Arc::clone(&metrics),
+            snapshot,
+        );
+        let verifier = config.htpasswd.clone().map(Verifier::read).transpose()?.map(Arc::new);
+        let anonymous = match config.authenticate {
+            Authenticate::All => Anonymous::Deny,
+            Authenticate::Private => Anonymous::Allow,
+        };
+        let users = verifier.clone().map(|verifier| (verifier, anonymous));
+        let gate = Arc::new(AuthGate::new(service.clone(), Arc::clone(&health), users));
+        let listen =
+            ServerConfig { listen: config.listen.clone(), tls: config.tls.clone(), limits: config.clients };
+        let server = Server::bind_or_take(listen, Arc::clone(&metrics) as Arc<dyn Observer>)?;
+        let socket = AdminSocket::listen(&folder, Arc::clone(&store) as Arc<dyn Store>, service.clone());
+        let socket = socket.inspect_err(|error| {
+            tracing::warn!(%error, "ls, prune and stats cannot ask this server");
+        });
+        let admin = match config.metrics {
+            None => None,
+            Some(address) => {
+                let endpoint = Arc::new(AdminEndpoint::new(Arc::clone(&metrics), Arc::clone(&health)));
+                // Those who read the metrics are not counted among them.
+                let own = Arc::new(Metrics::new());
+                Some((Server::bind(ServerConfig::new(vec![address]), own)?, endpoint))
+            }
+        };
+        let reload = Reload {
+            source,
+            service,
+            store: Arc::clone(&store),
+            metrics: Arc::clone(&metrics),
+            http,
+            verifier,
+            certificate: server.certificate(),
+            started: config,
+        };
+        let socket = socket.ok();
+        Ok(Self { folder, store, downloads, metrics, health, gate, server, admin, socket, reload })
+    }
+
+    /// Returns the addresses that it listens on, with the ports that were free.
+    pub fn addresses(&self) -> &[SocketAddr] {
+        self.server.addresses()
+    }
+
+    /// Returns the addresses that metrics are served on.
+    pub fn metrics_addresses(&self) -> &[SocketAddr] {
+        self.admin.as_ref().map(|(server, _)| server.addresses()).unwrap_or_default()
+    }
+
+    /// Serves until `shutdown` is done, lets the answers that have begun end, and closes the store.
+    pub async fn run(self, shutdown: impl Future<Output = ()>) -> Result<Drained, CloseError> {
+        let Self { folder, store, downloads, metrics, health, gate, server, admin, socket, reload } = self;
+        let mut tasks = JoinSet::new();
+        if let Some((server, endpoint)) = admin {
+            tasks.spawn(async move {
+                server.run(endpoint, std::future::pending()).await;
+            });
+        }
+        tasks.spawn(reload.watch());
+        tasks.spawn(sample(Arc::clone(&store), downloads, metrics, Arc::clone(&health)));
+        health.set_ready(true);
+        notify_ready();
+        let stop = async {
+            shutdown.await;
+            health.set_ready(false);
+            notify_stopping();
+            tracing::info!("stopping; transfers end first");
+        };
+        let drained = server.run(gate, stop).await;
+        if let Drained::Without(cut) = drained {
+            tracing::warn!(cut, "transfers took too long to end and were cut");
+        }
+        tasks.abort_all();
+        drop(socket);
+        match store.close().await {
+            Ok(()) => Ok(drained),
+            Err(source) => Err(CloseError { folder, source }),
+        }
+    }
+}
+
+async fn open(config: &Config, folder: &std::path::Path) -> Result<FsStore, StartError> {
+    let settings = FsConfig {
+        cap: config.size_cap.map(|size| size.0),
+        reserve: config.reserve.map(|size| size.0),
+        pins: pins(config),
+        ..FsConfig::new(folder.to_owned())
+    };
+    let opened = FsStore::open(settings).await;
+    opened.map_err(|source| StartError::Store { folder: folder.to_owned(), source })
+}
+
+/// Takes the metrics that store and downloads do not report by themselves; never ends.
+async fn sample(store: Arc<FsStore>, downloads: Downloads, metrics: Arc<Metrics>, health: Arc<Health>) {
+    let mut ticks = tokio::time::interval(SAMPLE);
+    loop {
+        ticks.tick().await;
+        metrics.flights(&downloads.stats());
+        let Ok(usage) = store.usage().await else { continue };
+        metrics.usage(&usage);
+        if usage.full {
+            health.degraded("store", "there is no room: what is fetched is passed on without being kept");
+        } else {
+            health.well("store");
+        }
+    }
+}

@@ -1,0 +1,118 @@
+use std::num::NonZeroUsize;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::{Args, ValueEnum};
+use regex::Regex;
+
+use crate::cli::args::{RoleName, TalosArgs};
+use crate::cli::inventory::Loaded;
+use crate::rollout::Pace;
+use crate::ui::{duration, positive_duration};
+
+/// How a rollout is told.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Format {
+    /// For people: the plan and the end as results, the steps as the story.
+    Text,
+    /// One JSON object for each event, one a line.
+    Json,
+}
+
+/// Arguments of `rollout`.
+#[derive(Debug, Args)]
+#[command(
+    after_help = "The plan comes first, and is carried out when it is confirmed. Then node by node: the config is read and saved,
+registries are replaced in it and every other byte stays; it goes on trial (Talos takes it back by itself when
+--try-timeout is over); Talos must have rendered it, and the images of verify.images must come from the mirrors: first on a
+variant without fallback, then the old config is put back, then the desired one is tried, so that whenever a node is left
+alone it goes back to exactly what it had. Then it is committed and read back. Any failure: the old config again at once.
+
+Images of verify.images that are on a node already are removed from it first (Talos 1.13 and later): name some that nothing
+needs. Changed credentials reach pods' pulls before Talos 1.14 only after a reboot; --reboot if-needed reboots such nodes one
+after another. They are neither cordoned nor drained: do that first with kubectl; a kubeconfig is not read.
+
+Control plane nodes come last, one by one, each when etcd is well. Ctrl-C brings the node in hand to its old or its new
+config and stops; twice leaves at once and says what the node does by itself. --resume finishes an earlier rollout: what the nodes say counts
+more than the journal, what was left in between is shown and asked for first, and -n or --group leaves nodes out that do
+not answer. Originals are encrypted for those who may read the inventory, and a key for that must be at hand. Ends with 6, 7 or 8 when something failed: see the README.
+
+Examples:
+  talmirror rollout --dry-run
+  talmirror rollout
+  talmirror rollout --role worker --max-parallel 3 --canary w1 --yes
+  talmirror rollout --resume --yes -o json"
+)]
+pub(crate) struct RolloutArgs {
+    /// The nodes, by name in the inventory or by address; HOST:PORT is dialled itself
+    #[arg(short, long, env = "TALMIRROR_NODES", value_name = "NODE", value_delimiter = ',')]
+    pub(super) nodes: Vec<String>,
+    /// The nodes of a group
+    #[arg(short, long, env = "TALMIRROR_GROUP", value_name = "GROUP", conflicts_with = "nodes")]
+    pub(super) group: Option<String>,
+    /// Of these, the nodes of a role
+    #[arg(long, env = "TALMIRROR_ROLE", value_name = "ROLE")]
+    pub(super) role: Option<RoleName>,
+    /// Of these, the nodes whose names fit
+    #[arg(long = "match", env = "TALMIRROR_MATCH", value_name = "REGEX")]
+    pub(super) pattern: Option<Regex>,
+    /// The nodes that go first; overrides the inventory's
+    #[arg(long, env = "TALMIRROR_CANARY", value_name = "NODE", value_delimiter = ',')]
+    pub(super) canary: Vec<String>,
+    /// How many workers at once; overrides the inventory's
+    #[arg(long, env = "TALMIRROR_MAX_PARALLEL", value_name = "NUMBER")]
+    pub(super) max_parallel: Option<NonZeroUsize>,
+    /// How many nodes may fail before the rest is left alone; overrides the inventory's
+    #[arg(long, env = "TALMIRROR_MAX_FAILURES", value_name = "NUMBER")]
+    pub(super) max_failures: Option<usize>,
+    /// How long to wait between waves; overrides the inventory's
+    #[arg(long, env = "TALMIRROR_PAUSE", value_name = "TIME", value_parser = duration)]
+    pub(super) pause: Option<Duration>,
+    /// How long a node tries a config before it takes it back; overrides the inventory's
+    #[arg(long, env = "TALMIRROR_TRY_TIMEOUT", value_name = "TIME", value_parser = positive_duration)]
+    pub(super) try_timeout: Option<Duration>,
+    /// How long a node may take to be well, and to render a config
+    #[arg(long, env = "TALMIRROR_SETTLE", value_name = "TIME", default_value = "1m", value_parser = positive_duration)]
+    pub(super) settle: Duration,
+    /// Whether nodes are rebooted for credentials to reach pods' pulls; overrides the inventory's
+    #[arg(long, env = "TALMIRROR_REBOOT", value_name = "WHEN", value_parser = ["never", "if-needed"])]
+    pub(super) reboot: Option<String>,
+    /// Do not ask
+    #[arg(short, long, env = "TALMIRROR_YES", value_parser = clap::builder::FalseyValueParser::new())]
+    pub(super) yes: bool,
+    /// Show the plan and end: with 1 when there is something to do
+    #[arg(long, env = "TALMIRROR_DRY_RUN", value_parser = clap::builder::FalseyValueParser::new())]
+    pub(super) dry_run: bool,
+    /// Resume an earlier rollout: the one of --journal, else the latest of this cluster
+    #[arg(long, env = "TALMIRROR_RESUME", conflicts_with = "dry_run", value_parser = clap::builder::FalseyValueParser::new())]
+    pub(super) resume: bool,
+    /// The folder of the journal; without it, one of its own below the user's state folder
+    #[arg(long, env = "TALMIRROR_JOURNAL", value_name = "DIR")]
+    pub(super) journal: Option<PathBuf>,
+    #[command(flatten)]
+    pub(super) talos: TalosArgs,
+    /// How it is told
+    #[arg(short, long, env = "TALMIRROR_ROLLOUT_OUTPUT", default_value = "text", value_name = "FORMAT")]
+    pub(super) output: Format,
+}
+
+/// Returns how long things may take.
+pub(super) fn pace(args: &RolloutArgs, loaded: &Loaded) -> Pace {
+    Pace {
+        trial: args.try_timeout.unwrap_or(loaded.inventory.rollout.try_timeout),
+        settle: args.settle,
+        pull: loaded.inventory.verify.timeout,
+    }
+}
+
+/// Returns the images that prove something, each written out.
+pub(super) fn images(loaded: &Loaded) -> Vec<String> {
+    let images = loaded.inventory.verify.images.iter();
+    let full = images.filter_map(|image| image.parse::<crate::image::Reference>().ok());
+    full.map(|image| {
+        let full = image.to_string();
+        let bare = format!("{}/{}", image.registry(), image.repository());
+        if full == bare { format!("{full}:latest") } else { full }
+    })
+    .collect()
+}

@@ -1,0 +1,37 @@
+//! What a rollout asks for, before it sends anything: a yes, and the control plane nodes whose etcd counts.
+
+use super::args::RolloutArgs;
+use super::plan_view::PlannedNode;
+use crate::cli::args::Global;
+use crate::cli::inventory::Loaded;
+use crate::cli::session::{LiveNode, Session};
+use crate::inventory::Role;
+use crate::talos::NodeClient;
+use crate::ui::{CliError, confirm};
+
+/// Asks whether to go on, unless that was answered by `--yes`.
+pub(super) fn ask(global: &Global, args: &RolloutArgs, question: &str) -> Result<(), CliError> {
+    let help = "--yes carries the plan out without asking, --dry-run only shows it";
+    if args.yes { Ok(()) } else { confirm(global.asking(), question, "no node was touched", help) }
+}
+
+/// Returns the control plane nodes whose etcd is asked: those that are worked on, and those that the inventory names.
+pub(super) fn control_plane(
+    loaded: &Loaded,
+    session: &Session,
+    planned: &[PlannedNode],
+) -> Vec<(String, NodeClient)> {
+    let own = planned.iter().filter(|planned| planned.plan.role == Role::ControlPlane);
+    let mut out: Vec<(String, NodeClient)> =
+        own.map(|planned| (planned.node.name.clone(), session.node(&planned.node))).collect();
+    for (name, node) in &loaded.inventory.nodes {
+        let asked = planned.iter().any(|planned| planned.node.name == *name);
+        if asked || node.role != Some(Role::ControlPlane) {
+            continue;
+        }
+        if let Ok(target) = node.address.as_deref().unwrap_or(name).parse() {
+            out.push((name.clone(), session.node(&LiveNode { name: name.clone(), target, known: true })));
+        }
+    }
+    out
+}

@@ -1,0 +1,123 @@
+//! Carries out work on nodes, while it tells what happens and listens to signals.
+
+#![expect(clippy::disallowed_methods, reason = "dates what the user has left in the middle")]
+
+use std::future::Future;
+use std::pin::pin;
+
+use jiff::Timestamp;
+use serde_json::json;
+
+use super::args::Format;
+use super::progress_view::ProgressView;
+use super::signals::{Asked, Signals};
+use crate::cli::session::Session;
+use crate::rollout::{Event, EventKind, RolloutHandle};
+use crate::ui::{CliError, Ui, exit};
+
+/// How work on nodes is told.
+pub(super) struct Telling {
+    pub(super) format: Format,
+    /// The command that resumes where the user has left it in the middle.
+    pub(super) again: String,
+}
+
+/// Carries out work on nodes, and tells what happens meanwhile; [`None`]: the user has left it in the middle.
+///
+/// Where the output cannot be written any more, the nodes in hand are brought to one config or the other anyway,
+/// as when the user wants to stop; that it could not be written is told after that.
+pub(super) fn carry_out<T>(
+    ui: &mut Ui,
+    session: &Session,
+    mut handle: RolloutHandle,
+    telling: Telling,
+    work: impl Future<Output = T>,
+) -> Result<Option<T>, CliError> {
+    let names = session.nodes.iter().map(|node| node.name.as_str());
+    let mut progress = ProgressView::new(names);
+    let Telling { format, again } = telling;
+    let done = session.wait(async {
+        let mut work = pin!(work);
+        let mut signals = Signals::new().map_err(|error| CliError::from_error(exit::WRITE, error))?;
+        let mut asked = false;
+        let mut written = Ok(());
+        let done = loop {
+            tokio::select! {
+                biased;
+                Some(event) = handle.events.recv() => {
+                    let had = written.is_ok();
+                    tell(ui, &mut progress, format, &event, &mut written);
+                    if had && written.is_err() {
+                        handle.stop();
+                        ui.warn("the output cannot be written any more; stopping: the node in hand is brought to its old or its new config first", None);
+                    }
+                }
+                signal = signals.next() => match signal {
+                    Asked::Once if asked => break None,
+                    Asked::HungUp => handle.stop(),
+                    Asked::Once => {
+                        asked = true;
+                        handle.stop();
+                        ui.warn(
+                            "stopping: the node in hand is brought to its old or its new config first",
+                            Some("once more leaves at once"),
+                        );
+                    }
+                },
+                done = &mut work => break Some(done),
+            }
+        };
+        while let Ok(event) = handle.events.try_recv() {
+            tell(ui, &mut progress, format, &event, &mut written);
+        }
+        Ok::<_, CliError>((done, written))
+    });
+    let (done, written) = match done.transpose()? {
+        Some((done, written)) => (done, written),
+        None => (None, Ok(())),
+    };
+    if done.is_none() {
+        ui.live(&[]);
+        let now = Timestamp::now();
+        for line in progress.abandoned(now) {
+            ui.warn(&line, None);
+        }
+        let last = format!("left in the middle; next: {again}");
+        match format {
+            Format::Text => ui.result(&format!("{last}\n"))?,
+            Format::Json => ui.json_line(
+                &json!({"at": now.to_string(), "event": "abandoned", "nodes": progress.abandoned(now)}),
+            )?,
+        }
+    }
+    written.map(|()| done)
+}
+
+/// Tells an event, unless an earlier one could not be told.
+fn tell(
+    ui: &mut Ui,
+    progress: &mut ProgressView,
+    format: Format,
+    event: &Event,
+    written: &mut Result<(), CliError>,
+) {
+    let line = progress.add(event);
+    if format == Format::Json {
+        if written.is_ok() {
+            *written = ui.json_line(&event.to_json());
+        }
+        return;
+    }
+    if ui.is_live() {
+        let lasting = !matches!(event.kind, EventKind::Begins { .. } | EventKind::Ends { .. });
+        if let Some(line) = line.filter(|_| lasting) {
+            ui.note(&line);
+        }
+        ui.live(&progress.lines());
+    } else if let Some(line) = line {
+        let at = event.at.strftime("%Y-%m-%dT%H:%M:%SZ");
+        for line in line.lines() {
+            ui.note(&format!("{at} {line}"));
+        }
+    }
+}

@@ -1,0 +1,18 @@
+//! `rollout` and `rollback`: their arguments, the plan, what happens meanwhile, how it ends, and the command that comes next.
+
+mod args;
+mod before;
+mod carry_out;
+mod journals;
+mod next_command;
+mod plan_view;
+mod planning;
+mod progress_view;
+mod resuming;
+pub(crate) mod rollback;
+mod run;
+mod signals;
+mod summary_view;
+
+pub(crate) use args::RolloutArgs;
+pub(crate) use run::run;

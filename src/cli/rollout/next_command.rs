@@ -1,0 +1,113 @@
+//! The commands that a rollout names last: to begin, to resume, or to make up for what an earlier one owes.
+
+use std::path::PathBuf;
+
+use super::args::RolloutArgs;
+use super::plan_view::Plan;
+use crate::cli::args::{Global, TalosArgs};
+use crate::rollout::Outcome;
+
+impl RolloutArgs {
+    /// Returns the flags that say which nodes are meant and what is done to them: those of a list, else the ones that were
+    /// given, `own` being the names among them.
+    fn selection(&self, list: Option<&[&str]>, own: &[String]) -> Vec<(&'static str, String)> {
+        let given = [
+            ("-n", (!own.is_empty()).then(|| own.join(","))),
+            ("--group", self.group.clone()),
+            ("--role", self.role.map(|role| role.role().as_str().to_owned())),
+            ("--match", self.pattern.as_ref().map(|pattern| pattern.as_str().to_owned())),
+        ];
+        let mut flags = match list {
+            Some(names) => vec![("-n", Some(names.join(",")))],
+            None => given.to_vec(),
+        };
+        flags.push(("--reboot", self.reboot.clone()));
+        flags.push(("--max-failures", self.max_failures.map(|number| number.to_string())));
+        flags.into_iter().filter_map(|(flag, value)| Some((flag, value?))).collect()
+    }
+}
+
+/// Returns the command that resumes, with all nodes that were meant or with some.
+pub(super) fn resume(global: &Global, args: &RolloutArgs, nodes: Option<&[&str]>) -> String {
+    // The journal of a rollout that has begun names its nodes.
+    let own = if args.resume { args.nodes.as_slice() } else { &[] };
+    let more = args.selection(nodes, own);
+    again("rollout --resume", global, &args.talos, args.journal.as_ref(), &more)
+}
+
+/// Returns the command that begins, with all nodes that were meant or with some.
+pub(super) fn begin(global: &Global, args: &RolloutArgs, nodes: Option<&[&str]>) -> String {
+    again("rollout", global, &args.talos, args.journal.as_ref(), &args.selection(nodes, &args.nodes))
+}
+
+/// Returns the commands that make up for the reboots that earlier rollouts owe.
+pub(super) fn reboots(global: &Global, args: &RolloutArgs, plan: &Plan) -> String {
+    let mut places: Vec<&str> =
+        plan.nodes.iter().filter_map(|node| node.plan.owes_reboot.as_deref()).collect();
+    places.sort_unstable();
+    places.dedup();
+    let commands = places
+        .into_iter()
+        .map(|place| again("rollout --resume", global, &args.talos, Some(&PathBuf::from(place)), &[]));
+    commands.collect::<Vec<_>>().join("; then: ")
+}
+
+/// Returns the nodes that are left alone, and to which an earlier rollout owes a reboot.
+pub(super) fn owing(plan: &Plan) -> Vec<(String, Outcome)> {
+    let alone = plan.nodes.iter().filter(|node| node.plan.changes.is_empty());
+    let owing = alone.filter(|node| node.plan.owes_reboot.is_some());
+    let reason = "it has the new config, and still wants the reboot that an earlier rollout was to bring";
+    owing.map(|node| (node.node.name.clone(), Outcome::WantsReboot { reason: reason.to_owned() })).collect()
+}
+
+/// Returns a command that resumes a rollout, or rolls it back, as it can be pasted: for the same inventory, cluster and journal.
+pub(super) fn again(
+    command: &str,
+    global: &Global,
+    talos: &TalosArgs,
+    journal: Option<&PathBuf>,
+    more: &[(&str, String)],
+) -> String {
+    let path = |path: &PathBuf| path.display().to_string();
+    let own = (global.inventory != "mirrors.yaml").then(|| global.inventory.clone());
+    let endpoints = (!talos.endpoints.is_empty()).then(|| talos.endpoints.join(","));
+    let flags = [
+        ("-f", own),
+        ("--age-key-file", global.age_key_file.as_ref().map(path)),
+        ("--talosconfig", talos.talosconfig.clone()),
+        ("--context", talos.context.clone()),
+        ("-e", endpoints),
+        ("--journal", journal.map(path)),
+    ];
+    let flags = flags.into_iter().filter_map(|(flag, value)| Some((flag, value?)));
+    let mut out = format!("talmirror {command}");
+    for (flag, value) in flags.chain(more.iter().cloned()) {
+        // What begins with a dash would be taken for a flag.
+        let between = if value.starts_with('-') { '=' } else { ' ' };
+        out.push_str(&format!(" {flag}{between}{}", quoted(&value)));
+    }
+    out
+}
+
+/// Writes a word so that a POSIX shell takes it as one.
+fn quoted(word: &str) -> String {
+    let plain = |c: char| c.is_ascii_alphanumeric() || "-_./:,@%+=".contains(c);
+    if !word.is_empty() && word.chars().all(plain) {
+        return word.to_owned();
+    }
+    format!("'{}'", word.replace('\'', r"'\''"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn words_are_quoted_for_a_shell() {
+        for (word, want) in
+            [("a/b-1.yaml", "a/b-1.yaml"), ("a b", "'a b'"), ("it's", r"'it'\''s'"), ("", "''")]
+        {
+            assert_eq!(quoted(word), want);
+        }
+    }
+}

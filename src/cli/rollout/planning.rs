@@ -1,0 +1,155 @@
+//! What a rollout would do: every node is asked, and what it gets is worked out.
+
+use std::num::NonZeroUsize;
+use std::path::Path;
+use std::sync::Arc;
+
+use super::args::{RolloutArgs, images};
+use super::journals::journals;
+use super::next_command::{begin, resume};
+use super::plan_view::{Plan, PlannedNode};
+use super::summary_view::end;
+use crate::cli::args::{Global, RoleName};
+use crate::cli::inventory::Loaded;
+use crate::cli::session::{LiveNode, Session, tell_errors};
+use crate::finding::one_line;
+use crate::inventory::Target;
+use crate::machineconfig::Drift;
+use crate::registries::Registries;
+use crate::rollout::{
+    History, NodePlan, Ordering, Outcome, Placed, PlanOptions, PreviousRollout, Reboot, RebootPolicy,
+    Refusal, Summary, registries_of, waves,
+};
+use crate::talos::{Observation, TalosError, observe};
+use crate::ui::exit::{self, Exit};
+use crate::ui::{CliError, Ui};
+
+/// Asks every node and says what it gets; an exit code where one cannot be worked on.
+pub(super) fn make_plan(
+    ui: &mut Ui,
+    global: &Global,
+    args: &RolloutArgs,
+    loaded: &mut Loaded,
+    session: &Session,
+    folder: &Path,
+) -> Result<Result<Plan, Exit>, CliError> {
+    let options = plan_options(args, loaded);
+    let seen = session.each(|node| async move { observe(&node).await });
+    // Read after the nodes: what one of them runs with was announced before it was sent.
+    let journals = journals(ui, session, folder)?;
+    let mut nodes: Vec<PlannedNode> = Vec::new();
+    let mut errors: Vec<(LiveNode, TalosError)> = Vec::new();
+    let mut refusals: Vec<(String, Refusal)> = Vec::new();
+    let mut shared: Vec<Arc<Registries>> = Vec::new();
+    for (node, seen) in seen {
+        let seen = match seen {
+            Ok(Observation { active: Err(error), .. }) | Err(error) => {
+                errors.push((node, error));
+                continue;
+            }
+            Ok(seen) => seen,
+        };
+        let other = |role: RoleName| seen.role.as_deref() != Some(role.role().as_str());
+        if args.role.is_some_and(other) {
+            continue;
+        }
+        let wanted = wanted(ui, loaded, &node, &seen, &mut shared)?;
+        let current = seen.active.as_ref().map(|active| registries_of(&active.text)).unwrap_or_default();
+        match NodePlan::of(&seen, &wanted, &options, previous_of(&journals, &node, &seen)) {
+            Ok(plan) => {
+                let drift = Drift::new(current, Registries::clone(&wanted));
+                nodes.push(PlannedNode { node, plan, drift });
+            }
+            Err(refusal) => refusals.push((node.name, refusal)),
+        }
+    }
+    tell_errors(ui, errors.iter().map(|(node, error)| (node, error)));
+    for (name, refusal) in &refusals {
+        ui.warn(&format!("{name}: {refusal}"), Some(&refusal.help()));
+        for change in refusal.changes() {
+            ui.warn(&format!("{name}: the config on disk and the one that runs differ: {change}"), None);
+        }
+    }
+    if !errors.is_empty() || !refusals.is_empty() {
+        let exit = if errors.is_empty() { exit::STOPPED } else { exit::REMOTE };
+        let reason = |text: String| Outcome::Untouched { reason: text };
+        let errors = errors.iter().map(|(node, error)| (node.name.clone(), reason(one_line(error))));
+        let refused = refusals.iter().map(|(name, refusal)| (name.clone(), reason(refusal.to_string())));
+        let ended: Vec<_> = errors.chain(refused).collect();
+        let names: Vec<&str> = ended.iter().map(|(name, _)| name.as_str()).collect();
+        let last = format!("no node was touched, because of {}", names.join(", "));
+        let left = nodes.iter().map(|planned| planned.node.name.clone()).collect();
+        let summary = Summary { ended, left, interrupted: false };
+        let others: Vec<&str> = summary.left.iter().map(String::as_str).collect();
+        let next = if others.is_empty() {
+            "fix that".to_owned()
+        } else if args.resume {
+            format!("fix that, or resume the others: {}", resume(global, args, Some(&others)))
+        } else {
+            format!("fix that, or begin with the others: {}", begin(global, args, Some(&others)))
+        };
+        return end(ui, args.output, &summary, exit, &last, Some(&next)).map(Err);
+    }
+    if nodes.is_empty() {
+        return Err(CliError::usage("no node is of that role"));
+    }
+    let changed = nodes.iter().filter(|planned| !planned.plan.changes.is_empty());
+    let placed = changed.map(|planned| Placed {
+        name: planned.node.name.clone(),
+        role: planned.plan.role,
+        reboots: planned.plan.route.reboot == Reboot::After,
+    });
+    let placed: Vec<Placed> = placed.collect();
+    let inventory = &loaded.inventory.rollout;
+    let canary = if args.canary.is_empty() { &inventory.canary } else { &args.canary };
+    let max_parallel = args.max_parallel.map_or(inventory.max_parallel, NonZeroUsize::get);
+    let waves = waves(&placed, &Ordering { stages: &inventory.order, canary, max_parallel });
+    Ok(Ok(Plan { nodes, waves }))
+}
+
+/// Returns what journals tell of the config that a node runs with.
+fn previous_of(journals: &[(String, History)], node: &LiveNode, seen: &Observation) -> PreviousRollout {
+    let (Ok(active), Some(version)) = (&seen.active, seen.talos_version()) else {
+        return PreviousRollout::Nothing;
+    };
+    let configs = (active, seen.persistent.as_ref());
+    PreviousRollout::of(journals, &node.name, &node.target.to_string(), configs, &version)
+}
+
+fn plan_options(args: &RolloutArgs, loaded: &Loaded) -> PlanOptions {
+    let reboot = args.reboot.as_deref().unwrap_or(&loaded.inventory.rollout.reboot);
+    PlanOptions {
+        images: images(loaded),
+        require_hit: loaded.inventory.verify.require_mirror_hit,
+        reboot: if reboot == "if-needed" { RebootPolicy::IfNeeded } else { RebootPolicy::Never },
+    }
+}
+
+/// Returns what a node is to have; nodes that are to have the same share it.
+fn wanted(
+    ui: &mut Ui,
+    loaded: &mut Loaded,
+    node: &LiveNode,
+    seen: &Observation,
+    shared: &mut Vec<Arc<Registries>>,
+) -> Result<Arc<Registries>, CliError> {
+    let target = if node.known {
+        Target::Node(&node.name)
+    } else {
+        ui.warn(
+            &format!("{}: the inventory does not know this node", node.name),
+            Some("it gets the settings that every node starts from"),
+        );
+        Target::Base
+    };
+    let version = seen.talos_version().or_else(|| loaded.inventory.version(target).cloned());
+    let version = version.unwrap_or_else(crate::cli::inventory::default_version);
+    loaded.check_version(target, &version).map_err(|error| error.context(node.name.clone()))?;
+    let wanted = loaded.inventory.registries(target, &version, &mut loaded.sources)?;
+    if let Some(same) = shared.iter().find(|other| ***other == wanted) {
+        return Ok(Arc::clone(same));
+    }
+    let wanted = Arc::new(wanted);
+    shared.push(Arc::clone(&wanted));
+    Ok(wanted)
+}

@@ -1,0 +1,114 @@
+//! What an earlier rollout has left in between, brought to one config or the other.
+
+#![expect(clippy::disallowed_methods, reason = "dates the plan")]
+
+use std::path::Path;
+
+use jiff::Timestamp;
+use serde_json::json;
+
+use super::args::{Format, RolloutArgs, pace};
+use super::before::{ask, control_plane};
+use super::carry_out::{Telling, carry_out};
+use super::journals::decrypt;
+use super::next_command::resume;
+use super::summary_view::{end, exit_of, sentence};
+use crate::cli::args::Global;
+use crate::cli::inventory::Loaded;
+use crate::cli::session::{LiveNode, Session};
+use crate::rollout::{
+    Address, History, Journal, Leftover, Outcome, Record, RolloutContext, Summary, inspect_leftover,
+    resume_node,
+};
+use crate::ui::exit::{self, Exit};
+use crate::ui::{CliError, Ui, count};
+
+/// Brings nodes that an earlier run has left in between to one config or the other; an exit code where one cannot be.
+pub(super) fn settle_all(
+    ui: &mut Ui,
+    global: &Global,
+    args: &RolloutArgs,
+    loaded: &Loaded,
+    session: &Session,
+    folder: &Path,
+    history: &History,
+) -> Result<Option<Exit>, CliError> {
+    let unsettled = |node: &LiveNode| {
+        let name = in_journal(history, loaded, node);
+        let node_history = history.by_node.get(&name).filter(|history| !history.is_settled())?;
+        let node = session.node(node);
+        let shown = session.wait(inspect_leftover(&node, node_history))?;
+        Some((name, node, node_history, shown))
+    };
+    let nodes: Vec<_> = session.nodes.iter().filter_map(unsettled).collect();
+    let mut left = Vec::new();
+    for (name, _, _, shown) in &nodes {
+        let action = match shown {
+            Ok(Leftover::Revert) => "its old config is sent again",
+            Ok(Leftover::Commit) => "its commit is sent again",
+            Ok(Leftover::Reboot) => "it is rebooted, as it was to be",
+            // Nothing is sent to it, whatever it may be.
+            Ok(Leftover::Nothing | Leftover::Foreign) | Err(_) => continue,
+        };
+        left.push((name.as_str(), action));
+    }
+    if args.output == Format::Text {
+        for (name, action) in &left {
+            ui.result(&format!("{name} was left in between: {action}\n"))?;
+        }
+        ui.flush()?;
+    } else if !left.is_empty() {
+        let nodes = left.iter().map(|(name, action)| json!({"name": name, "action": action}));
+        let at = Timestamp::now().to_string();
+        ui.json_line(&json!({"at": at, "event": "left", "nodes": nodes.collect::<Vec<_>>()}))?;
+    }
+    if !left.is_empty() {
+        ask(global, args, &format!("Bring {} to one config first?", count(left.len(), "node")))?;
+    }
+    let (journal, _) = Journal::open(folder, None)?;
+    journal.add(Record::Resume)?;
+    let open = decrypt(global);
+    let planes = control_plane(loaded, session, &[]);
+    let (context, handle) = RolloutContext::new(journal, pace(args, loaded), Vec::new(), planes);
+    let telling = Telling { format: args.output, again: resume(global, args, None) };
+    let done = carry_out(ui, session, handle, telling, async move {
+        let mut summary = Summary::default();
+        for (name, node, history, shown) in nodes {
+            if let Some(outcome) = resume_node(&context, &name, &node, history, shown, &open).await {
+                summary.ended.push((name, outcome));
+            }
+        }
+        summary.interrupted = context.is_stopping();
+        summary
+    })?;
+    let Some(summary) = done else { return Ok(Some(exit::INTERRUPTED)) };
+    let open = |outcome: &Outcome| matches!(outcome, Outcome::Unknown { .. } | Outcome::WantsReboot { .. });
+    let unknown = summary.named(open);
+    if unknown.is_empty() && summary.interrupted {
+        let next = resume(global, args, None);
+        let what = "stopped: what was left in between has one config or the other";
+        return end(ui, args.output, &summary, exit::INTERRUPTED, what, Some(&next)).map(Some);
+    }
+    if unknown.is_empty() {
+        return Ok(None);
+    }
+    let mut next = format!("look at {}, then: {}", unknown.join(", "), resume(global, args, None));
+    let others: Vec<&str> = history.nodes.iter().map(|node| node.name.as_str()).collect();
+    let others: Vec<&str> = others.into_iter().filter(|name| !unknown.contains(name)).collect();
+    if !others.is_empty() {
+        next += &format!("; or resume the others: {}", resume(global, args, Some(&others)));
+    }
+    end(ui, args.output, &summary, exit_of(&summary), &sentence(&summary), Some(&next)).map(Some)
+}
+
+/// Returns what a node is called in the journal.
+fn in_journal(history: &History, loaded: &Loaded, node: &LiveNode) -> String {
+    let found = history.nodes.iter().find(|told| address(loaded, told) == node.name);
+    found.map_or_else(|| node.name.clone(), |told| told.name.clone())
+}
+
+/// Returns what a node of an earlier rollout is found by: its name, if the inventory still knows it.
+pub(super) fn address(loaded: &Loaded, node: &Address) -> String {
+    let known = loaded.inventory.nodes.contains_key(&node.name);
+    if known { node.name.clone() } else { node.address.clone() }
+}

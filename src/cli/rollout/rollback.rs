@@ -1,0 +1,156 @@
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::Args;
+
+use super::args::Format;
+use super::carry_out::{Telling, carry_out};
+use super::journals::{decrypt, earlier, history, lock, remember};
+use super::next_command::again;
+use super::summary_view::{end, exit_of, sentence};
+use crate::cli::args::{Global, TalosArgs};
+use crate::cli::session::{Selection, Session, inventory_if_any};
+use crate::rollout::{
+    Journal, Outcome, Pace, Record, RolloutContext, Summary, finish_rollback, roll_back_node,
+};
+use crate::ui::exit::{self, Exit};
+use crate::ui::{CliError, Ui, confirm, count, positive_duration};
+
+/// Arguments of `rollback`.
+#[derive(Debug, Args)]
+#[command(
+    after_help = "Each node gets the config back that it had before the rollout of the journal, byte by byte, the last one first. A node
+whose config was changed since is left alone: putting the old one back would undo that, too. Credentials reach pods' pulls
+before Talos 1.14 only after a reboot, on the way back as well.
+
+Examples:
+  talmirror rollback
+  talmirror rollback -n w1,w2 --yes
+  talmirror rollback --journal ~/.local/state/talmirror/home-1a2b3c4d/20260102T030405.678Z"
+)]
+pub(crate) struct RollbackArgs {
+    /// Of the rollout's nodes, these; all, if left out
+    #[arg(short, long, env = "TALMIRROR_NODES", value_name = "NODE", value_delimiter = ',')]
+    nodes: Vec<String>,
+    /// The folder of the rollout's journal; without it, the latest of this cluster
+    #[arg(long, env = "TALMIRROR_JOURNAL", value_name = "DIR")]
+    journal: Option<PathBuf>,
+    /// How long a node may take to be well
+    #[arg(long, env = "TALMIRROR_SETTLE", value_name = "TIME", default_value = "1m", value_parser = positive_duration)]
+    settle: Duration,
+    /// Do not ask
+    #[arg(short, long, env = "TALMIRROR_YES", value_parser = clap::builder::FalseyValueParser::new())]
+    yes: bool,
+    #[command(flatten)]
+    talos: TalosArgs,
+    /// How it is told
+    #[arg(short, long, env = "TALMIRROR_ROLLOUT_OUTPUT", default_value = "text", value_name = "FORMAT")]
+    output: Format,
+}
+
+pub(crate) fn run(ui: &mut Ui, global: &Global, args: RollbackArgs) -> Result<Exit, CliError> {
+    let loaded = inventory_if_any(ui, global)?;
+    let mut session = Session::connect(ui, global, &args.talos, loaded.as_ref())?;
+    let folder = earlier(&session, args.journal.as_ref())?;
+    let _locks = lock(&session, &folder)?;
+    let history = history(ui, &session, &folder)?;
+    let mut chosen: Vec<_> =
+        history.nodes.iter().filter(|node| history.by_node.contains_key(&node.name)).cloned().collect();
+    for name in &args.nodes {
+        if !chosen.iter().any(|node| node.name == *name || node.address == *name) {
+            return Err(CliError::usage(format!(
+                "the rollout of `{}` did nothing to `{name}`",
+                folder.display()
+            )));
+        }
+    }
+    if !args.nodes.is_empty() {
+        chosen.retain(|node| args.nodes.iter().any(|name| node.name == *name || node.address == *name));
+    }
+    if chosen.is_empty() {
+        return Err(CliError::new(
+            exit::INVALID,
+            format!("the rollout of `{}` touched no node", folder.display()),
+        ));
+    }
+    // The last that was changed is the first that goes back.
+    chosen.reverse();
+    let addresses: Vec<String> = chosen.iter().map(|node| node.address.clone()).collect();
+    session.select(loaded.as_ref(), Selection::Nodes(&addresses))?;
+    ask(global, &args, &chosen.iter().map(|node| node.name.as_str()).collect::<Vec<_>>())?;
+    remember(&session, &folder)?;
+    let (journal, _) = Journal::open(&folder, None)?;
+    journal.add(Record::Rollback)?;
+    let nodes: Vec<_> = chosen
+        .iter()
+        .filter_map(|told| {
+            let node = session.nodes.iter().find(|node| node.target.to_string() == told.address)?;
+            Some((told.name.clone(), session.node(node)))
+        })
+        .collect();
+    let pace = Pace { trial: Duration::from_mins(5), settle: args.settle, pull: args.settle };
+    let go_on = |names: &[&str]| {
+        let more = if names.is_empty() { Vec::new() } else { vec![("-n", names.join(","))] };
+        again("rollback", global, &args.talos, args.journal.as_ref(), &more)
+    };
+    let again = go_on(&args.nodes.iter().map(String::as_str).collect::<Vec<_>>());
+    let (context, handle) = RolloutContext::new(journal, pace, Vec::new(), Vec::new());
+    let telling = Telling { format: args.output, again };
+    let open = decrypt(global);
+    let done = carry_out(ui, &session, handle, telling, async move {
+        let mut summary = Summary::default();
+        for (name, node) in nodes {
+            summary.interrupted |= context.is_stopping();
+            // One that was left alone is not a reason to leave the others with what they have.
+            let failed = summary.ended.iter().any(|(_, outcome)| matches!(outcome, Outcome::Unknown { .. }));
+            let Some(node_history) = history.by_node.get(&name).filter(|_| !failed && !summary.interrupted)
+            else {
+                summary.left.push(name);
+                continue;
+            };
+            let outcome = roll_back_node(&context, &name, &node, node_history, &open).await;
+            summary.ended.push((name, outcome));
+        }
+        summary.interrupted |= context.is_stopping();
+        finish_rollback(&context, &summary);
+        summary
+    })?;
+    let Some(summary) = done else { return Ok(exit::INTERRUPTED) };
+    let failed = summary.ended.iter().any(|(_, outcome)| is_failure(outcome));
+    let exit = if !failed && summary.left.is_empty() { exit::OK } else { exit_after(&summary) };
+    let mut rest = summary.named(is_failure);
+    rest.extend(summary.left.iter().map(String::as_str));
+    let next = (exit != exit::OK).then(|| format!("fix the cause, then: {}", go_on(&rest)));
+    let summary = clean(summary);
+    end(ui, args.output, &summary, exit, &sentence(&summary), next.as_deref())
+}
+
+/// What a rollback is for is not a failure.
+fn is_failure(outcome: &Outcome) -> bool {
+    matches!(outcome, Outcome::Untouched { .. } | Outcome::Unknown { .. })
+}
+
+fn exit_after(summary: &Summary) -> Exit {
+    match exit_of(summary) {
+        exit::ROLLED_BACK | exit::OK => exit::STOPPED,
+        exit => exit,
+    }
+}
+
+/// Takes the reason off nodes that went back: it is the purpose, and nothing went wrong with them.
+fn clean(mut summary: Summary) -> Summary {
+    for (_, outcome) in &mut summary.ended {
+        if let Outcome::Reverted { reason } = outcome {
+            reason.clear();
+        }
+    }
+    summary
+}
+
+fn ask(global: &Global, args: &RollbackArgs, names: &[&str]) -> Result<(), CliError> {
+    if args.yes {
+        return Ok(());
+    }
+    let question = format!("Put {} back ({})?", count(names.len(), "node"), names.join(", "));
+    confirm(global.asking(), &question, "no node was touched", "--yes does not ask")
+}

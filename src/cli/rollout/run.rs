@@ -1,0 +1,254 @@
+#![expect(clippy::disallowed_methods, reason = "looks for journals, and names new ones for the time")]
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use jiff::Timestamp;
+
+use super::args::{RolloutArgs, images, pace};
+use super::before::{ask, control_plane};
+use super::carry_out::{Telling, carry_out};
+use super::journals::{cluster_folder, earlier, history, lock, remember, settings};
+use super::next_command::{begin, owing, reboots, resume};
+use super::plan_view::{Plan, RolloutTerms, show};
+use super::planning::make_plan;
+use super::resuming::{address, settle_all};
+use super::summary_view::{end, exit_of, sentence};
+use crate::cli::args::{Global, TargetArgs};
+use crate::cli::inventory::{Loaded, load};
+use crate::cli::session::{LiveNode, Selection, Session};
+use crate::file::Lock;
+use crate::inventory::Target;
+use crate::rollout::{
+    Address, History, Journal, NodeJob, Outcome, Pace, Policy, Record, RolloutContext, Summary, run_waves,
+};
+use crate::sops::Settings;
+use crate::ui::exit::{self, Exit};
+use crate::ui::{CliError, Ui, count};
+
+pub(crate) fn run(ui: &mut Ui, global: &Global, args: RolloutArgs) -> Result<Exit, CliError> {
+    let mut loaded = load(ui, global)?;
+    let Pace { trial, settle, .. } = pace(&args, &loaded);
+    if trial <= settle {
+        return Err(CliError::usage(format!(
+            "a trial of {} s ends before a node has had its {} s to render the config",
+            trial.as_secs(),
+            settle.as_secs()
+        ))
+        .help("a longer --try-timeout or rollout.tryTimeout, or a shorter --settle"));
+    }
+    let mut session = Session::connect(ui, global, &args.talos, Some(&loaded))?;
+    let folder = folder(&session, &args)?;
+    let Chosen { mut locks, earlier } = choose(ui, &args, &loaded, &mut session, &folder)?;
+    if args.resume {
+        let settled = settle_all(ui, global, &args, &loaded, &session, &folder, &earlier)?;
+        if let Some(exit) = settled {
+            return Ok(exit);
+        }
+    }
+    let plan = match make_plan(ui, global, &args, &mut loaded, &session, &folder)? {
+        Ok(plan) => plan,
+        Err(exit) => return Ok(exit),
+    };
+    let is_whole = !args.resume || plan.nodes.len() == earlier.nodes.len();
+    let terms = RolloutTerms {
+        context: &session.context_name,
+        max_failures: args.max_failures.unwrap_or(loaded.inventory.rollout.max_failures),
+        trial: pace(&args, &loaded).trial,
+        images: &images(&loaded),
+    };
+    show(ui, args.output, &terms, &plan)?;
+    ui.flush()?;
+    if plan.waves.is_empty() {
+        let mut ended = owing(&plan);
+        let rebooted = |name: &String| ended.iter().all(|(owing, _)| owing != name);
+        let others = plan.nodes.iter().map(|planned| planned.node.name.clone()).filter(rebooted);
+        let others: Vec<_> = others.map(|name| (name, Outcome::Unchanged)).collect();
+        let owes = (!ended.is_empty()).then(|| reboots(global, &args, &plan));
+        ended.extend(others);
+        let summary = Summary { ended, ..Summary::default() };
+        if args.resume {
+            let (journal, _) = Journal::open(&folder, None)?;
+            journal.add(Record::Finish { complete: is_whole })?;
+        }
+        if let Some(next) = owes {
+            let what = sentence(&summary);
+            return end(ui, args.output, &summary, exit_of(&summary), &what, Some(&next));
+        }
+        let last = format!("nothing to do: {} as the inventory has it", are(plan.nodes.len()));
+        return end(ui, args.output, &summary, exit::OK, &last, None);
+    }
+    if args.dry_run {
+        ui.note(&format!("next: {}", begin(global, &args, None)));
+        return Ok(exit::FOUND);
+    }
+    let settings = settings(ui, global)?;
+    let nodes = plan.waves.iter().map(|wave| wave.nodes.len()).sum();
+    ask(global, &args, &format!("Change {}?", count(nodes, "node")))?;
+    if !args.resume {
+        locks = lock(&session, &folder)?;
+    }
+    let keeping = Keeping { folder: &folder, settings, is_whole };
+    let exit = carry(ui, global, &args, &loaded, &session, plan, keeping);
+    drop(locks);
+    exit
+}
+
+/// What choosing nodes brings along.
+struct Chosen {
+    /// Held until the end; a rollout that begins takes them after its question.
+    locks: Vec<Lock>,
+    earlier: History,
+}
+
+/// Chooses the nodes that are meant: of an earlier rollout, where it is to go on.
+fn choose(
+    ui: &mut Ui,
+    args: &RolloutArgs,
+    loaded: &Loaded,
+    session: &mut Session,
+    folder: &Path,
+) -> Result<Chosen, CliError> {
+    let mut locks = Vec::new();
+    let group = TargetArgs { node: None, group: args.group.clone() };
+    let selection = match loaded.target(&group)? {
+        Target::Group(group) => Selection::Group(group),
+        Target::Base | Target::Node(_) if args.nodes.is_empty() => Selection::All,
+        Target::Base | Target::Node(_) => Selection::Nodes(&args.nodes),
+    };
+    let mut earlier = History::default();
+    if args.resume {
+        locks = lock(session, folder)?;
+        earlier = history(ui, session, folder)?;
+        remember(session, folder)?;
+        let names: Vec<String> = earlier.nodes.iter().map(|node| address(loaded, node)).collect();
+        let narrow = !matches!(selection, Selection::All);
+        if narrow {
+            session.select(Some(loaded), selection)?;
+        }
+        let chosen = session.nodes.clone();
+        session.select(Some(loaded), Selection::Nodes(&names))?;
+        if narrow {
+            session.nodes.retain(|node| chosen.iter().any(|other| other.target == node.target));
+        }
+        if session.nodes.is_empty() {
+            return Err(CliError::usage(format!(
+                "the rollout of `{}` has none of these nodes",
+                folder.display()
+            )));
+        }
+    } else {
+        session.select(Some(loaded), selection)?;
+    }
+    if let Some(pattern) = &args.pattern {
+        session.nodes.retain(|node| pattern.is_match(&node.name));
+        if session.nodes.is_empty() {
+            return Err(CliError::usage(format!("no node's name fits `{pattern}`")));
+        }
+    }
+    if let Some(role) = args.role {
+        // What the inventory knows need not be asked.
+        let nodes = &loaded.inventory.nodes;
+        let other = |node: &LiveNode| {
+            nodes.get(&node.name).and_then(|node| node.role).is_some_and(|own| own != role.role())
+        };
+        session.nodes.retain(|node| !other(node));
+    }
+    Ok(Chosen { locks, earlier })
+}
+
+/// Returns the folder of the journal: the one that is named, the latest, or a new one.
+fn folder(session: &Session, args: &RolloutArgs) -> Result<PathBuf, CliError> {
+    if args.resume {
+        return earlier(session, args.journal.as_ref());
+    }
+    match &args.journal {
+        Some(folder) if folder.join(crate::rollout::JOURNAL).exists() => {
+            Err(crate::rollout::StoreError::Taken(folder.clone()).into())
+        }
+        Some(folder) => Ok(folder.clone()),
+        None => {
+            let id = Timestamp::now().strftime("%Y%m%dT%H%M%S.%3fZ").to_string();
+            Ok(cluster_folder(session)?.join(id))
+        }
+    }
+}
+
+fn are(nodes: usize) -> String {
+    if nodes == 1 { "the node is".to_owned() } else { format!("all {nodes} nodes are") }
+}
+
+/// How a rollout's journal is kept.
+struct Keeping<'a> {
+    folder: &'a std::path::Path,
+    settings: Option<Settings>,
+    /// Whether all its nodes are meant.
+    is_whole: bool,
+}
+
+/// Carries the plan out.
+fn carry(
+    ui: &mut Ui,
+    global: &Global,
+    args: &RolloutArgs,
+    loaded: &Loaded,
+    session: &Session,
+    plan: Plan,
+    keeping: Keeping<'_>,
+) -> Result<Exit, CliError> {
+    let Keeping { folder, settings, is_whole } = keeping;
+    let journal = if args.resume {
+        Journal::open(folder, settings)?.0
+    } else {
+        let journal = Journal::create(folder, settings)?;
+        remember(session, folder)?;
+        let order = plan.waves.iter().flat_map(|wave| &wave.nodes);
+        let nodes = order.filter_map(|name| {
+            let node = session.nodes.iter().find(|node| node.name == *name)?;
+            Some(Address { name: name.clone(), address: node.target.to_string() })
+        });
+        journal.add(Record::Start {
+            id: folder.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default(),
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            context: session.context_name.clone(),
+            cluster: Some(session.fingerprint()),
+            nodes: nodes.collect(),
+        })?;
+        journal
+    };
+    ui.note(&format!("journal: {}", folder.display()));
+    let control_plane = control_plane(loaded, session, &plan.nodes);
+    let (owing, owed) = (owing(&plan), reboots(global, args, &plan));
+    let jobs: BTreeMap<String, NodeJob> = plan
+        .nodes
+        .into_iter()
+        .map(|planned| {
+            let node = session.node(&planned.node);
+            (planned.node.name.clone(), NodeJob { name: planned.node.name, node, plan: planned.plan })
+        })
+        .collect();
+    let (context, handle) = RolloutContext::new(journal, pace(args, loaded), images(loaded), control_plane);
+    let telling = Telling { format: args.output, again: resume(global, args, None) };
+    let inventory = &loaded.inventory.rollout;
+    let policy = Policy {
+        max_failures: args.max_failures.unwrap_or(inventory.max_failures),
+        pause: args.pause.unwrap_or(inventory.pause),
+        is_whole,
+    };
+    let (waves, output) = (plan.waves, args.output);
+    let work = async move { run_waves(&context, &waves, jobs, policy).await };
+    let done = carry_out(ui, session, handle, telling, work)?;
+    let Some(mut summary) = done else { return Ok(exit::INTERRUPTED) };
+    let only_owing = summary.is_complete() && !owing.is_empty();
+    summary.ended.extend(owing);
+    let exit = exit_of(&summary);
+    let resume = resume(global, args, None);
+    let next = match exit {
+        exit::OK => None,
+        _ if only_owing => Some(owed),
+        exit::UNKNOWN => Some(format!("see what talmirror nodes says of it, then: {resume}")),
+        exit::INTERRUPTED => Some(resume),
+        _ => Some(format!("fix the cause, then: {resume}")),
+    };
+    end(ui, output, &summary, exit, &sentence(&summary), next.as_deref())
+}

@@ -1,0 +1,60 @@
+//! What is read of a node before its rollout is resumed, or rolled back.
+
+use super::journal::{Leftover, NodeHistory, StoreError, leftover};
+use super::node::RolloutContext;
+use super::variants::{ConfigDigest, VariantDigests};
+use crate::finding::one_line;
+use crate::inventory::Role;
+use crate::registries::TalosVersion;
+use crate::secret::Secret;
+use crate::sops::SopsError;
+use crate::talos::{ConfigResource, MACHINE_TYPE, NodeClient, TalosError};
+
+/// Decrypts what a journal keeps.
+pub type Decrypt<'a> = dyn Fn(&str) -> Result<Secret<String>, SopsError> + 'a;
+
+/// What is read of a node before its rollout is resumed, or rolled back.
+pub(super) struct Found {
+    pub(super) version: TalosVersion,
+    pub(super) role: Role,
+    pub(super) active: Secret<String>,
+    pub(super) persistent: Option<ConfigResource>,
+}
+
+/// Reads it.
+pub(super) async fn find(node: &NodeClient) -> Result<Found, String> {
+    let tag = node.version().await.map_err(|error| one_line(&error))?.tag;
+    let version = tag.parse::<TalosVersion>().map_err(|error| error.to_string())?;
+    let found = async {
+        let role = node.resource(MACHINE_TYPE).await?.and_then(|role| role.word().ok());
+        let role = if role.as_deref() == Some("worker") { Role::Worker } else { Role::ControlPlane };
+        let active = node.active_config().await?.text;
+        let persistent = if version.has_persistent_config() { node.persistent_config().await? } else { None };
+        Ok::<_, TalosError>((role, active, persistent))
+    };
+    let (role, active, persistent) = found.await.map_err(|error| one_line(&error))?;
+    Ok(Found { version, role, active, persistent })
+}
+
+impl Found {
+    /// Returns what is left to do on the node.
+    pub(super) fn leftover(&self, history: &NodeHistory, known: &VariantDigests) -> Leftover {
+        let disk = known.on_disk(self.persistent.as_ref(), &self.version);
+        leftover(history, known.which(&self.active), disk)
+    }
+
+    /// Returns a node's original: from the node, if it has it, so that no key is needed; else from the journal.
+    pub(super) fn original(
+        &self,
+        context: &RolloutContext,
+        file: &str,
+        before: &ConfigDigest,
+        decrypt: &Decrypt<'_>,
+    ) -> Result<Secret<String>, StoreError> {
+        let own = self.persistent.iter().map(|persistent| &persistent.text).chain([&self.active]);
+        match own.into_iter().find(|text| ConfigDigest::of(text) == *before) {
+            Some(text) => Ok(text.clone()),
+            None => context.journal.load(file, before, decrypt),
+        }
+    }
+}

@@ -1,0 +1,135 @@
+use serde::{Deserialize, Serialize};
+
+use crate::rollout::outcome::OutcomeKind;
+use crate::rollout::step::{ApplyResult, ApplyStep};
+use crate::rollout::variants::ConfigDigest;
+use crate::talos::Instance;
+
+/// A line of the journal: when, and what. Every record holds names, digests and words only, never a config.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Entry {
+    /// When, as RFC 3339.
+    pub at: String,
+    /// What.
+    #[serde(flatten)]
+    pub record: Record,
+}
+
+/// What a journal tells.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "record", rename_all = "kebab-case", rename_all_fields = "camelCase")]
+pub enum Record {
+    /// A rollout begins.
+    Start {
+        /// What it is called.
+        id: String,
+        /// Of which talmirror.
+        version: String,
+        /// The talosconfig's context.
+        context: String,
+        /// The fingerprint of the cluster's authority, which tells it from others; journals of old have none.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        cluster: Option<ConfigDigest>,
+        /// The nodes in the order in which they come.
+        nodes: Vec<Address>,
+    },
+    /// It is resumed.
+    Resume,
+    /// All of it is put back.
+    Rollback,
+    /// A node's original is saved, and what it will get is known.
+    Node {
+        /// Its name.
+        node: String,
+        /// The file that holds its original, beside the journal.
+        file: String,
+        /// The original's digest.
+        before: ConfigDigest,
+        /// The digest of the strict variant.
+        strict: Option<ConfigDigest>,
+        /// The digest of what it will get.
+        wanted: ConfigDigest,
+        /// Whether it is rebooted after the commit.
+        reboots: bool,
+    },
+    /// A config is about to be sent.
+    Send {
+        /// To which node.
+        node: String,
+        /// What.
+        what: ApplyStep,
+    },
+    /// An image is about to be removed from a node, to be pulled again.
+    Remove {
+        /// From which node.
+        node: String,
+        /// Which image.
+        image: String,
+        /// Of which of containerd's namespaces.
+        instance: Instance,
+    },
+    /// A node is about to be rebooted.
+    Reboot {
+        /// Which.
+        node: String,
+    },
+    /// Something was sent.
+    Sent {
+        /// To which node.
+        node: String,
+        /// What.
+        what: ApplyStep,
+        /// What came of it.
+        result: ApplyResult,
+        /// Until when a trial lasts at most, as RFC 3339.
+        until: Option<String>,
+    },
+    /// A node is done with.
+    Done {
+        /// Which.
+        node: String,
+        /// What became of it.
+        outcome: OutcomeKind,
+        /// Why.
+        reason: Option<String>,
+    },
+    /// Nothing more is done.
+    Finish {
+        /// Whether every node is as it should be.
+        complete: bool,
+    },
+}
+
+/// A node and how it is reached.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Address {
+    /// Its name.
+    pub name: String,
+    /// Where it is.
+    pub address: String,
+}
+
+/// Why a journal cannot be read.
+#[derive(Debug, thiserror::Error)]
+pub enum JournalError {
+    /// A line is not a record that this talmirror knows.
+    #[error("line {line} is not a record of a rollout")]
+    Line {
+        /// Which.
+        line: usize,
+        /// Why not.
+        #[source]
+        source: serde_json::Error,
+    },
+    /// It does not say how the rollout began.
+    #[error("it does not say how the rollout began")]
+    NoStart,
+}
+
+impl Entry {
+    /// Writes the line, its break included.
+    pub fn to_text(&self) -> String {
+        // Serialising names and words into memory cannot fail.
+        serde_json::to_string(self).map(|text| text + "\n").unwrap_or_default()
+    }
+}

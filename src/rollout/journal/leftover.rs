@@ -1,0 +1,61 @@
+use super::replay::NodeHistory;
+use crate::rollout::outcome::OutcomeKind;
+use crate::rollout::state_machine::{Persisted, Variant};
+use crate::rollout::step::ApplyStep;
+
+/// What an earlier run has left to do on a node, before anything new is planned.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Leftover {
+    /// Nothing: it has its old config, its new one, or that of another operator or tool, and is planned for as any other.
+    Nothing,
+    /// The original has to be applied again: a trial may run.
+    Revert,
+    /// The commit has to be sent again: it may have been lost.
+    Commit,
+    /// The reboot after the commit has not come.
+    Reboot,
+    /// A config came in the middle of it, and what that is is not known.
+    Foreign,
+}
+
+impl Leftover {
+    /// Returns whether something is sent to the node for it.
+    pub fn sends(self) -> bool {
+        matches!(self, Self::Revert | Self::Commit | Self::Reboot)
+    }
+}
+
+/// Decides what is left to do on a node: by what it runs with first, and by the journal where that leaves it open.
+///
+/// After a boot, Talos does not tell a trial from a config that is on disk (`persistent` is not there): then the journal
+/// says whether it was a trial or a commit that was under way.
+pub fn leftover(history: &NodeHistory, active: Variant, disk: Persisted) -> Leftover {
+    let (Some(sent), Some(_)) = (history.sent, &history.known) else { return Leftover::Nothing };
+    let (committed, settled) = match history.outcome {
+        Some(OutcomeKind::Updated | OutcomeKind::Unproven) => (true, true),
+        Some(
+            OutcomeKind::WantsReboot
+            | OutcomeKind::Reverted
+            | OutcomeKind::Untouched
+            | OutcomeKind::Unchanged,
+        ) => (false, true),
+        Some(OutcomeKind::Unknown) | None => (false, false),
+    };
+    match (active, disk) {
+        (Variant::Foreign, _) | (_, Persisted::Is(Variant::Foreign)) if settled => Leftover::Nothing,
+        (Variant::Foreign, _) | (_, Persisted::Is(Variant::Foreign)) => Leftover::Foreign,
+        (Variant::Original, Persisted::Is(Variant::Original) | Persisted::Unset | Persisted::Hidden) => {
+            Leftover::Nothing
+        }
+        // What is on disk is told only of nodes that have not booted since.
+        (Variant::Desired, Persisted::Is(Variant::Desired)) if history.wants_reboot() => Leftover::Reboot,
+        (Variant::Desired, Persisted::Hidden) if history.wants_reboot() && !history.rebooted => {
+            Leftover::Reboot
+        }
+        (Variant::Desired, Persisted::Is(Variant::Desired)) => Leftover::Nothing,
+        (Variant::Desired, Persisted::Unset | Persisted::Hidden) if committed => Leftover::Nothing,
+        (Variant::Desired, _) if sent == ApplyStep::Commit => Leftover::Commit,
+        (Variant::Desired | Variant::Strict, _) => Leftover::Revert,
+        (Variant::Original, Persisted::Is(Variant::Strict | Variant::Desired)) => Leftover::Revert,
+    }
+}

@@ -1,0 +1,17 @@
+//! What a rollout has done, on disk: its records, what they say of each node, what is left to do, and where journals lie.
+
+mod error;
+mod folder;
+mod format;
+mod leftover;
+mod replay;
+#[cfg(test)]
+mod tests;
+mod writer;
+
+pub use error::StoreError;
+pub use folder::{ELSEWHERE, NAME, elsewhere, file_name, latest, lock, newest, read_history, remember};
+pub use format::{Address, Entry, JournalError, Record};
+pub use leftover::{Leftover, leftover};
+pub use replay::{History, NodeHistory};
+pub use writer::Journal;

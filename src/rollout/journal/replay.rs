@@ -1,0 +1,210 @@
+use std::collections::BTreeMap;
+
+use jiff::Timestamp;
+
+use super::format::{Address, Entry, JournalError, Record};
+use crate::rollout::if_abandoned::SentConfigs;
+use crate::rollout::outcome::OutcomeKind;
+use crate::rollout::state_machine::Variant;
+use crate::rollout::step::ApplyStep;
+use crate::rollout::variants::{ConfigDigest, VariantDigests};
+use crate::talos::Instance;
+
+/// What a journal says of a rollout.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct History {
+    /// What it is called.
+    pub id: String,
+    /// The talosconfig's context.
+    pub context: String,
+    /// The fingerprint of the cluster's authority.
+    pub cluster: Option<ConfigDigest>,
+    /// The nodes in the order in which they came.
+    pub nodes: Vec<Address>,
+    /// What was done to them, by name.
+    pub by_node: BTreeMap<String, NodeHistory>,
+    /// Whether every node is as it should be.
+    pub complete: bool,
+    /// The numbers of lines that cannot be read: what they were to announce was not done.
+    pub unreadable: Vec<usize>,
+}
+
+/// What a journal says of a node.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct NodeHistory {
+    /// The file of the original to which a rollback goes, and its digest: the first one, or the first since another runner
+    /// has changed it between two attempts.
+    pub first: Option<(String, ConfigDigest)>,
+    /// The file of the original of the last attempt.
+    pub file: Option<String>,
+    /// The configs of the last attempt.
+    pub known: Option<VariantDigests>,
+    /// The configs that any attempt since that original has given it, or was to: all of them are the rollout's own.
+    pub ours: Vec<ConfigDigest>,
+    /// What was sent last, whatever came of it.
+    pub sent: Option<ApplyStep>,
+    /// When, where the journal's time can be read.
+    pub sent_at: Option<Timestamp>,
+    /// All that was sent, and what came of it.
+    pub all_sent: SentConfigs,
+    /// Until when the last trial lasts at most, where one was sent.
+    pub until: Option<Timestamp>,
+    /// Whether it was to be rebooted after the commit.
+    pub reboots: bool,
+    /// Whether it was asked to reboot since.
+    pub rebooted: bool,
+    /// The images that were removed and may not have been pulled again, each with its namespace.
+    pub removed: Vec<(String, Instance)>,
+    /// What became of it.
+    pub outcome: Option<OutcomeKind>,
+}
+
+impl NodeHistory {
+    /// Returns whether a reboot was to follow the commit, and nothing tells that it has.
+    pub(super) fn wants_reboot(&self) -> bool {
+        let open = match self.outcome {
+            None | Some(OutcomeKind::WantsReboot | OutcomeKind::Unknown) => true,
+            Some(
+                OutcomeKind::Updated
+                | OutcomeKind::Unproven
+                | OutcomeKind::Unchanged
+                | OutcomeKind::Untouched
+                | OutcomeKind::Reverted,
+            ) => false,
+        };
+        self.reboots && self.sent == Some(ApplyStep::Commit) && open
+    }
+}
+
+impl History {
+    /// Reads a journal. The last line may be cut off: the run that wrote it died meanwhile, before doing what it announces.
+    ///
+    /// So may be one in the middle, where the disk was full for a while: nothing was done that could not be announced.
+    pub fn parse(text: &str) -> Result<Self, JournalError> {
+        let mut all = Self::default();
+        let whole = text.rfind('\n').map_or("", |end| text.get(..end).unwrap_or_default());
+        let mut started = false;
+        let mut cut = None;
+        for (at, text) in whole.lines().enumerate() {
+            let line = at + 1;
+            let Entry { at, record } = match read(text) {
+                Ok((whole, found)) => {
+                    all.unreadable.extend((!whole).then_some(line));
+                    found
+                }
+                // A record of another version is whole, and may be one that matters.
+                Err(source) if source.is_data() => return Err(JournalError::Line { line, source }),
+                Err(source) => {
+                    cut.get_or_insert(JournalError::Line { line, source });
+                    all.unreadable.push(line);
+                    continue;
+                }
+            };
+            cut = None;
+            started |= matches!(record, Record::Start { .. });
+            all.add(&at, record);
+        }
+        match cut {
+            Some(error) => Err(error),
+            None if started => Ok(all),
+            None => Err(JournalError::NoStart),
+        }
+    }
+
+    fn add(&mut self, at: &str, record: Record) {
+        match record {
+            Record::Start { id, context, cluster, nodes, .. } => {
+                (self.id, self.context, self.nodes) = (id, context, nodes);
+                self.cluster = cluster;
+            }
+            Record::Resume | Record::Rollback => self.complete = false,
+            Record::Node { node, file, before, strict, wanted, reboots } => {
+                let history = self.by_node.entry(node).or_default();
+                let is_ours = history.first.as_ref().is_some_and(|(_, first)| *first == before)
+                    || history.ours.contains(&before);
+                if !is_ours {
+                    // The change of another operator or tool is not undone with ours.
+                    history.first = Some((file.clone(), before.clone()));
+                    history.ours.clear();
+                }
+                history.file = Some(file);
+                history.ours.extend(strict.iter().chain([&wanted]).cloned());
+                history.known = Some(VariantDigests { original: before, strict, desired: wanted });
+                (history.sent, history.outcome) = (None, None);
+                (history.all_sent, history.until) = (SentConfigs::default(), None);
+                (history.reboots, history.rebooted) = (reboots, false);
+            }
+            Record::Send { node, what } => {
+                let history = self.by_node.entry(node).or_default();
+                (history.sent, history.sent_at) = (Some(what), at.parse().ok());
+                history.all_sent.send(what);
+                history.outcome = None;
+            }
+            Record::Reboot { node } => self.by_node.entry(node).or_default().rebooted = true,
+            Record::Sent { node, what, result, until } => {
+                let history = self.by_node.entry(node).or_default();
+                history.all_sent.sent(what, result);
+                if what.is_trial() {
+                    history.until = until.and_then(|until| until.parse().ok());
+                }
+            }
+            Record::Remove { node, image, instance } => {
+                self.by_node.entry(node).or_default().removed.push((image, instance));
+            }
+            Record::Done { node, outcome, .. } => {
+                let history = self.by_node.entry(node).or_default();
+                if outcome == OutcomeKind::Untouched && history.outcome.is_some() {
+                    // Nothing was sent: what became of it before still holds.
+                    return;
+                }
+                if outcome != OutcomeKind::Unknown {
+                    history.removed.clear();
+                }
+                history.outcome = Some(outcome);
+            }
+            Record::Finish { complete } => self.complete = complete,
+        }
+    }
+}
+
+impl NodeHistory {
+    /// Returns whether a node was seen to have one config or the other for good, so that it need not be asked.
+    pub fn is_settled(&self) -> bool {
+        let settled = match self.outcome {
+            Some(OutcomeKind::Updated | OutcomeKind::Unproven | OutcomeKind::Reverted) => true,
+            Some(
+                OutcomeKind::WantsReboot
+                | OutcomeKind::Unchanged
+                | OutcomeKind::Untouched
+                | OutcomeKind::Unknown,
+            )
+            | None => false,
+        };
+        self.sent.is_none() || settled
+    }
+
+    /// Finds out whose a config is: the one from before the rollout, one of any of its attempts, or another.
+    pub fn whose(&self, config: &ConfigDigest) -> Variant {
+        if self.first.as_ref().is_some_and(|(_, first)| first == config) {
+            Variant::Original
+        } else if self.ours.contains(config) {
+            Variant::Desired
+        } else {
+            Variant::Foreign
+        }
+    }
+}
+
+/// Reads a line, and whether that is all of the line: the next line may follow on one that was cut off.
+fn read(text: &str) -> Result<(bool, Entry), serde_json::Error> {
+    let error = match serde_json::from_str::<Entry>(text) {
+        Ok(line) => return Ok((true, line)),
+        Err(error) => error,
+    };
+    // Within a string the quotes would be escaped.
+    let last = text.rfind("{\"at\":").filter(|begin| *begin > 0).and_then(|begin| text.get(begin..));
+    match last.map(serde_json::from_str::<Entry>) {
+        Some(Ok(line)) => Ok((false, line)),
+        _ => Err(error),
+    }
+}

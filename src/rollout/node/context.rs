@@ -1,0 +1,111 @@
+#![expect(clippy::disallowed_methods, reason = "dates events")]
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use jiff::Timestamp;
+use tokio::sync::{mpsc, watch};
+
+use crate::rollout::event::{Event, EventKind};
+use crate::rollout::journal::Journal;
+use crate::rollout::plan::NodePlan;
+use crate::talos::NodeClient;
+
+/// How long things may take.
+#[derive(Clone, Copy, Debug)]
+pub struct Pace {
+    /// A trial.
+    pub trial: Duration,
+    /// A node to be well, and to render a config; a boot may take ten times as long.
+    pub settle: Duration,
+    /// The pull of one image.
+    pub pull: Duration,
+}
+
+impl Pace {
+    pub(super) fn poll(&self) -> Duration {
+        (self.settle / 20).clamp(Duration::from_millis(10), Duration::from_secs(1))
+    }
+
+    /// How long before a trial's end nothing more is begun in it: so that a way back does not race the node's own.
+    pub(super) fn margin(&self) -> Duration {
+        (self.trial / 5).min(Duration::from_secs(10))
+    }
+}
+
+/// What all nodes of a rollout share.
+#[derive(Debug)]
+pub struct RolloutContext {
+    /// The journal.
+    pub journal: Journal,
+    /// How long things may take.
+    pub pace: Pace,
+    /// The images that are pulled.
+    pub images: Vec<String>,
+    /// The cluster's control plane nodes, as far as they are known.
+    pub control_plane: Vec<(String, NodeClient)>,
+    /// Where what happens is told.
+    events: mpsc::UnboundedSender<Event>,
+    /// Whether the user wants to stop.
+    stop: watch::Receiver<bool>,
+}
+
+/// Where a rollout is listened to and told to stop.
+#[derive(Debug)]
+pub struct RolloutHandle {
+    /// What happens.
+    pub events: mpsc::UnboundedReceiver<Event>,
+    stop: watch::Sender<bool>,
+}
+
+impl RolloutHandle {
+    /// Asks the rollout to stop: nodes that are worked on are brought to one config or the other first.
+    pub fn stop(&self) {
+        self.stop.send_replace(true);
+    }
+}
+
+impl RolloutContext {
+    /// Makes one, and what it is listened to with.
+    pub fn new(
+        journal: Journal,
+        pace: Pace,
+        images: Vec<String>,
+        control_plane: Vec<(String, NodeClient)>,
+    ) -> (Arc<Self>, RolloutHandle) {
+        let (sender, events) = mpsc::unbounded_channel();
+        let (stop, stopped) = watch::channel(false);
+        let context = Self { journal, pace, images, control_plane, events: sender, stop: stopped };
+        (Arc::new(context), RolloutHandle { events, stop })
+    }
+
+    /// Returns whether the user wants to stop.
+    pub fn is_stopping(&self) -> bool {
+        *self.stop.borrow()
+    }
+
+    /// Returns when the user wants to stop.
+    pub(in crate::rollout) async fn stopped(&self) {
+        let mut stop = self.stop.clone();
+        if stop.wait_for(|stop| *stop).await.is_err() {
+            // Nothing is left that could ask for it.
+            std::future::pending::<()>().await;
+        }
+    }
+
+    /// Tells what happens; that nothing listens is not a reason to stop.
+    pub(in crate::rollout) fn tell(&self, node: &str, kind: EventKind) {
+        let _ = self.events.send(Event { at: Timestamp::now(), node: node.to_owned(), kind });
+    }
+}
+
+/// A node that is to be worked on.
+#[derive(Clone, Debug)]
+pub struct NodeJob {
+    /// Its name.
+    pub name: String,
+    /// Its API.
+    pub node: NodeClient,
+    /// What is to be done.
+    pub plan: NodePlan,
+}

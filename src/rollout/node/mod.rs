@@ -1,0 +1,11 @@
+//! One node: what is read of it, sent to it, pulled on it, and its reboot.
+
+mod context;
+mod images;
+mod observe;
+mod reboot;
+mod runner;
+
+pub use context::{NodeJob, Pace, RolloutContext, RolloutHandle};
+pub(super) use observe::health_flaws;
+pub(super) use runner::{BARE, NodeRunner, work};

@@ -1,0 +1,86 @@
+//! What is read of a node while it is worked on.
+
+use crate::finding::one_line;
+use crate::registries::{CRI_TOML, IMAGE_CACHE_ENDPOINT, TalosVersion, hosts_path};
+use crate::rollout::health::{Absence, etcd_flaws, node_flaws};
+use crate::rollout::rendered::{Rendered, hosts_to_read, rendering_flaws};
+use crate::rollout::state_machine::{Persisted, StepResult, Variant};
+use crate::rollout::variants::{VariantDigests, registries_of};
+use crate::secret::Secret;
+use crate::talos::{MACHINE_STATUS, NodeClient, TalosError};
+
+/// The file that is another after each boot (Linux `Documentation/admin-guide/sysctl/kernel.rst`).
+const BOOT_ID: &str = "/proc/sys/kernel/random/boot_id";
+
+/// Reads which config a node runs with, and which it has on disk.
+pub(super) async fn runs(node: &NodeClient, known: &VariantDigests, version: &TalosVersion) -> StepResult {
+    let configs = async {
+        let mut active = node.active_config().await?;
+        let persistent = if version.has_persistent_config() { node.persistent_config().await? } else { None };
+        if known.on_disk(persistent.as_ref(), version) == Persisted::Is(Variant::Foreign) {
+            // What was applied between the two answers is not only staged.
+            active = node.active_config().await?;
+        }
+        Ok::<_, TalosError>((active, persistent))
+    };
+    match configs.await {
+        Ok((active, persistent)) => {
+            StepResult::Runs(known.which(&active.text), known.on_disk(persistent.as_ref(), version))
+        }
+        Err(error) => StepResult::Failed(one_line(&error)),
+    }
+}
+
+/// Returns what speaks against a node: its stage and its services.
+pub(in crate::rollout) async fn health_flaws(node: &NodeClient) -> Vec<String> {
+    let health = async {
+        let status = node.resource(MACHINE_STATUS).await?.and_then(|status| status.machine_status().ok());
+        Ok::<_, TalosError>(node_flaws(status.as_ref(), &node.services().await?))
+    };
+    health.await.unwrap_or_else(|error| vec![one_line(&error)])
+}
+
+/// Returns what speaks against touching a control plane node.
+pub(super) async fn quorum_flaws(control_plane: &[(String, NodeClient)], absence: Absence) -> Vec<String> {
+    let mut answers = Vec::new();
+    for (name, node) in control_plane {
+        answers.push((name.clone(), node.etcd().await.map_err(|error| one_line(&error))));
+    }
+    etcd_flaws(&answers, absence)
+}
+
+/// Returns how what Talos has rendered differs from what a config says.
+pub(super) async fn render_flaws(
+    node: &NodeClient,
+    before: &Secret<String>,
+    now: &Secret<String>,
+    version: &TalosVersion,
+) -> Result<Vec<String>, TalosError> {
+    let config = registries_of(now);
+    let registries = if version.has_image_cache() { node.registry_configs().await? } else { None };
+    let image_cache = registries.as_ref().is_some_and(|found| {
+        let mut endpoints = found.mirrors.values().flat_map(|mirror| &mirror.endpoints);
+        endpoints.any(|endpoint| endpoint.url == IMAGE_CACHE_ENDPOINT)
+    });
+    let mut rendered = Rendered { registries, image_cache, ..Rendered::default() };
+    for registry in hosts_to_read(&registries_of(before), &config, image_cache) {
+        let file = text(node, &hosts_path(&registry)).await?;
+        rendered.hosts.insert(registry, file);
+    }
+    rendered.cri = text(node, CRI_TOML).await?;
+    Ok(rendering_flaws(&config, version, &rendered))
+}
+
+async fn text(node: &NodeClient, path: &str) -> Result<Option<Secret<String>>, TalosError> {
+    let bytes = node.read(path).await?;
+    Ok(bytes.map(|bytes| Secret::new(String::from_utf8_lossy(bytes.expose()).into_owned())))
+}
+
+/// Returns what tells one boot of a node from the next, where it says it.
+pub(super) async fn boot_mark(node: &NodeClient) -> Result<Option<String>, TalosError> {
+    match node.read(BOOT_ID).await {
+        Ok(bytes) => Ok(bytes.map(|bytes| String::from_utf8_lossy(bytes.expose()).trim().to_owned())),
+        Err(TalosError::Failed { .. }) => Ok(None),
+        Err(error) => Err(error),
+    }
+}

@@ -1,0 +1,422 @@
+//! Carries out the steps of one node.
+
+#![expect(clippy::disallowed_methods, reason = "waits for a node, and dates what is done to it")]
+
+use std::sync::Arc;
+
+use jiff::Timestamp;
+use tokio::time::{Instant, sleep, sleep_until};
+
+use super::context::{NodeJob, RolloutContext};
+use super::observe::{health_flaws, quorum_flaws, render_flaws, runs};
+use crate::finding::one_line;
+use crate::inventory::Role;
+use crate::registries::TalosVersion;
+use crate::rollout::event::EventKind;
+use crate::rollout::health::Absence;
+use crate::rollout::journal::Record;
+use crate::rollout::outcome::Outcome;
+use crate::rollout::plan::NodePlan;
+use crate::rollout::state_machine::{
+    Action, Checkpoint, NodeState, Probe, Reboot, Route, StepResult, Strict, Variant, result_of,
+};
+use crate::rollout::step::ApplyStep;
+use crate::rollout::variants::{ConfigDigest, VariantDigests, Variants};
+use crate::secret::Secret;
+use crate::talos::{Delivery, DryRun, Instance, Mode, NodeClient, TalosError};
+
+/// How often an apply is repeated that the node refuses because another is under way.
+const BUSY: u8 = 5;
+
+/// A node in runner.
+pub(in crate::rollout) struct NodeRunner {
+    pub(super) context: Arc<RolloutContext>,
+    pub(super) name: String,
+    pub(super) node: NodeClient,
+    pub(super) version: TalosVersion,
+    pub(super) known: VariantDigests,
+    /// What can be sent; [`None`] until the node was inspected.
+    pub(in crate::rollout) configs: Option<Variants>,
+    trial: Option<Instant>,
+    until: Option<Timestamp>,
+    /// Images that were on the node and were removed, so that pulling them proves something.
+    pub(in crate::rollout) removed: Vec<(String, Instance)>,
+    pub(super) boot: Option<String>,
+    /// Whether mirrors have to prove themselves.
+    requires_hit: bool,
+    /// What is not proven though it was to be.
+    pub(super) unproven: Vec<String>,
+    /// Its role; as long as it is not known, the more careful one.
+    pub(in crate::rollout) role: Role,
+    reverts: usize,
+}
+
+/// Works on a node from its first step to its last.
+pub(in crate::rollout) async fn work(context: Arc<RolloutContext>, job: NodeJob) -> Outcome {
+    let started = Instant::now();
+    let plan = &job.plan;
+    let mut runner = NodeRunner::new(
+        Arc::clone(&context),
+        &job.name,
+        &job.node,
+        &plan.version,
+        VariantDigests { original: plan.before.clone(), strict: None, desired: plan.before.clone() },
+    );
+    runner.role = plan.role;
+    (runner.requires_hit, runner.unproven) = (plan.requires_hit, plan.unproven.clone());
+    if let Err(reason) = runner.gate(plan.role, plan.route).await {
+        return runner.done(Outcome::Untouched { reason }, started);
+    }
+    runner.run(NodeState::new(plan.route), Some(plan), started).await
+}
+
+impl NodeRunner {
+    pub(in crate::rollout) fn new(
+        context: Arc<RolloutContext>,
+        name: &str,
+        node: &NodeClient,
+        version: &TalosVersion,
+        known: VariantDigests,
+    ) -> Self {
+        Self {
+            context,
+            name: name.to_owned(),
+            node: node.clone(),
+            version: version.clone(),
+            known,
+            configs: None,
+            trial: None,
+            until: None,
+            removed: Vec::new(),
+            boot: None,
+            requires_hit: false,
+            unproven: Vec::new(),
+            role: Role::ControlPlane,
+            reverts: 0,
+        }
+    }
+
+    /// Waits until the node may be touched.
+    pub(super) async fn gate(&self, role: Role, route: Route) -> Result<(), String> {
+        let may = self.wait_until_well(role, route).await;
+        may.map_err(|why| {
+            if self.context.is_stopping() { why } else { format!("it was not touched because {why}") }
+        })
+    }
+
+    /// Waits until nothing speaks against what is to be done to the node; returns what does when the time is up.
+    pub(super) async fn wait_until_well(&self, role: Role, route: Route) -> Result<(), String> {
+        let end = Instant::now() + self.context.pace.settle;
+        let mut control_plane = self.context.control_plane.clone();
+        if control_plane.iter().all(|(name, _)| *name != self.name) {
+            control_plane.push((self.name.clone(), self.node.clone()));
+        }
+        let mut last = String::new();
+        loop {
+            let look = async {
+                let mut flaws = health_flaws(&self.node).await;
+                if role == Role::ControlPlane {
+                    let absence = match route.reboot {
+                        Reboot::After => Absence::Reboots,
+                        Reboot::Never => Absence::Stays,
+                    };
+                    flaws.extend(quorum_flaws(&control_plane, absence).await);
+                }
+                flaws
+            };
+            let flaws = tokio::select! {
+                biased;
+                () = self.context.stopped() => return Err("interrupted".to_owned()),
+                flaws = look => flaws,
+            };
+            if flaws.is_empty() {
+                return Ok(());
+            }
+            let why = flaws.join("; ");
+            if Instant::now() >= end {
+                return Err(why);
+            }
+            if why != last {
+                self.context.tell(&self.name, EventKind::Waits { why: why.clone() });
+                last = why;
+            }
+            sleep(self.context.pace.poll()).await;
+        }
+    }
+
+    /// Carries out step after step.
+    pub(in crate::rollout) async fn run(
+        mut self,
+        mut state: NodeState,
+        plan: Option<&NodePlan>,
+        started: Instant,
+    ) -> Outcome {
+        loop {
+            if let Action::End(outcome) = state.doing.clone() {
+                let lost = self.restore_images(&outcome).await;
+                let outcome = if self.requires_hit { outcome.unless_proven(&self.unproven) } else { outcome };
+                return self.done(outcome.with_lost(&lost), started);
+            }
+            let Some(step) = state.doing.step() else { continue };
+            let (if_abandoned, until) = (state.if_abandoned(), self.until);
+            self.context.tell(&self.name, EventKind::Begins { step, if_abandoned, until });
+            let begun = Instant::now();
+            let seen = self.step(&state, plan).await;
+            let next = state.next(seen.clone());
+            let trouble = trouble(&seen).or_else(|| {
+                let turned = next.failure().filter(|_| {
+                    matches!(
+                        next.doing,
+                        Action::Apply(ApplyStep::Revert) | Action::Confirm(ApplyStep::Revert)
+                    )
+                });
+                turned.filter(|_| !matches!(seen, StepResult::Well)).map(str::to_owned)
+            });
+            self.context.tell(&self.name, EventKind::Ends { step, took: begun.elapsed(), trouble });
+            state = next;
+        }
+    }
+
+    /// Carries out one step, unless the user or the trial's clock ends it.
+    async fn step(&mut self, state: &NodeState, plan: Option<&NodePlan>) -> StepResult {
+        let action = state.doing.clone();
+        let context = Arc::clone(&self.context);
+        let in_trial = match &action {
+            Action::Check(send) => send.is_trial(),
+            Action::AwaitRendered(checkpoint) => checkpoint.in_trial(),
+            Action::Pull(_) => true,
+            Action::Confirm(send) => *send != ApplyStep::Revert,
+            Action::Inspect | Action::Apply(_) | Action::Reboot | Action::AwaitBoot | Action::End(_) => false,
+        };
+        let deadline = self
+            .trial
+            .filter(|_| in_trial)
+            .map(|begun| begun + context.pace.trial.saturating_sub(context.pace.margin()));
+        let interruptible = action.is_interruptible();
+        tokio::select! {
+            biased;
+            () = context.stopped(), if interruptible => StepResult::Interrupted,
+            () = sleep_until(deadline.unwrap_or_else(Instant::now)), if deadline.is_some() => {
+                StepResult::Failed(format!(
+                    "the trial's {} s are nearly over; --try-timeout or rollout.tryTimeout gives it more",
+                    context.pace.trial.as_secs_f32()
+                ))
+            }
+            seen = self.act(&action, plan) => seen,
+        }
+    }
+
+    async fn act(&mut self, action: &Action, plan: Option<&NodePlan>) -> StepResult {
+        match action {
+            Action::Inspect => match plan {
+                Some(plan) => self.inspect(plan).await,
+                None => StepResult::Failed("nothing was planned".to_owned()),
+            },
+            Action::Apply(send) => self.apply(*send).await,
+            Action::Check(_) | Action::Confirm(_) => {
+                if self.reverts > 0 && *action == Action::Confirm(ApplyStep::Revert) {
+                    // It gets time to come back.
+                    sleep(self.context.pace.settle / 3).await;
+                }
+                runs(&self.node, &self.known, &self.version).await
+            }
+            Action::AwaitRendered(checkpoint) => self.await_rendered(*checkpoint).await,
+            Action::Pull(_) => self.pull().await,
+            Action::Reboot => self.reboot().await,
+            Action::AwaitBoot => self.await_boot().await,
+            Action::End(_) => StepResult::Well,
+        }
+    }
+
+    /// Reads the node's config once more, saves it, and makes what it will get of it.
+    async fn inspect(&mut self, plan: &NodePlan) -> StepResult {
+        let active = match self.node.active_config().await {
+            Ok(active) => active.text,
+            Err(error) => return StepResult::Failed(one_line(&error)),
+        };
+        let configs = match Variants::of(&active, &plan.wanted, &self.version, plan.proof()) {
+            Ok(configs) => configs,
+            Err(error) => return StepResult::Failed(error.to_string()),
+        };
+        let is_planned = ConfigDigest::of(&active) == plan.before;
+        if !is_planned {
+            // It is another than it was: only that it has what is wanted already is of interest.
+            self.known.desired = ConfigDigest::of(&configs.desired);
+            return runs(&self.node, &self.known, &self.version).await;
+        }
+        self.known = configs.known();
+        let seen = runs(&self.node, &self.known, &self.version).await;
+        if !matches!(seen, StepResult::Runs(Variant::Original, _)) {
+            return seen;
+        }
+        let saved = self.context.journal.save(&self.name, &active).and_then(|file| {
+            self.context.journal.add(Record::Node {
+                node: self.name.clone(),
+                file,
+                before: self.known.original.clone(),
+                strict: self.known.strict.clone(),
+                wanted: self.known.desired.clone(),
+                reboots: plan.route.reboot == Reboot::After,
+            })
+        });
+        self.configs = Some(configs);
+        match saved {
+            Ok(()) => seen,
+            Err(error) => StepResult::Failed(one_line(&error)),
+        }
+    }
+
+    fn text(&self, which: Variant) -> Option<&Secret<String>> {
+        let configs = self.configs.as_ref()?;
+        match which {
+            Variant::Original => Some(&configs.original),
+            Variant::Strict => configs.strict.as_ref(),
+            Variant::Desired => Some(&configs.desired),
+            Variant::Foreign => None,
+        }
+    }
+
+    /// Sends a config. What cannot be written into the journal first is not sent, unless it leads back.
+    async fn apply(&mut self, send: ApplyStep) -> StepResult {
+        let which = match send {
+            ApplyStep::TryStrict => Variant::Strict,
+            ApplyStep::Try | ApplyStep::Commit => Variant::Desired,
+            ApplyStep::PutBack | ApplyStep::Revert => Variant::Original,
+        };
+        let Some(text) = self.text(which).cloned() else {
+            return StepResult::NotSent("there is no such config".to_owned());
+        };
+        let written = self.context.journal.add(Record::Send { node: self.name.clone(), what: send });
+        if let Err(error) = written
+            && send != ApplyStep::Revert
+        {
+            return StepResult::NotSent(one_line(&error));
+        }
+        let mode =
+            if send.is_trial() { Mode::Try { timeout: self.context.pace.trial } } else { Mode::NoReboot };
+        self.reverts += usize::from(send == ApplyStep::Revert);
+        let begun = Instant::now();
+        let seen = self.send(&text, mode).await;
+        if send.is_trial() && !matches!(seen, StepResult::NotSent(_)) {
+            self.trial = Some(begun);
+            self.until = Timestamp::now().checked_add(self.context.pace.trial).ok();
+        }
+        // What was sent is no less sent when this cannot be written: the node is asked at the next run anyway.
+        let _ = self.context.journal.add(Record::Sent {
+            node: self.name.clone(),
+            what: send,
+            result: result_of(&seen),
+            until: self.until.filter(|_| send.is_trial()).map(|until| until.to_string()),
+        });
+        seen
+    }
+
+    async fn send(&self, text: &Secret<String>, mode: Mode) -> StepResult {
+        let mut busy = 0;
+        loop {
+            let error = match self.node.apply(text, mode, DryRun::No).await {
+                Ok(applied) => {
+                    for text in applied.warnings {
+                        self.context
+                            .tell(&self.name, EventKind::Notes { text: format!("Talos warns: {text}") });
+                    }
+                    return StepResult::Well;
+                }
+                Err(error) => error,
+            };
+            match &error {
+                // Since Talos 1.12.9 and 1.13.3 there is one apply at a time, and this one was not looked at.
+                TalosError::Failed { message, .. }
+                    if message.contains("already in progress") && busy < BUSY =>
+                {
+                    busy += 1;
+                    sleep(self.context.pace.poll() * 2).await;
+                }
+                error => return StepResult::of(error),
+            }
+        }
+    }
+
+    /// Waits until Talos has rendered the config and its services are well.
+    async fn await_rendered(&self, checkpoint: Checkpoint) -> StepResult {
+        let which = match checkpoint {
+            Checkpoint::Original => Variant::Original,
+            Checkpoint::Strict => Variant::Strict,
+            Checkpoint::Desired | Checkpoint::Committed | Checkpoint::Rebooted => Variant::Desired,
+        };
+        let (Some(before), Some(now)) = (self.text(Variant::Original), self.text(which)) else {
+            return StepResult::Failed("there is no such config".to_owned());
+        };
+        self.rendered(before, now).await
+    }
+
+    pub(in crate::rollout) async fn rendered(
+        &self,
+        before: &Secret<String>,
+        now: &Secret<String>,
+    ) -> StepResult {
+        let end = Instant::now() + self.context.pace.settle;
+        loop {
+            let look = async {
+                let flaws = match render_flaws(&self.node, before, now, &self.version).await {
+                    Ok(flaws) if flaws.is_empty() => health_flaws(&self.node).await,
+                    Ok(flaws) => flaws,
+                    Err(error) => vec![one_line(&error)],
+                };
+                if flaws.is_empty() { None } else { Some(flaws.join("; ")) }
+            };
+            let Some(why) = look.await else { return StepResult::Well };
+            if Instant::now() >= end {
+                return StepResult::Failed(why);
+            }
+            sleep(self.context.pace.poll()).await;
+        }
+    }
+
+    /// Tells what became of the node, here and in the journal.
+    pub(in crate::rollout) fn done(&self, outcome: Outcome, started: Instant) -> Outcome {
+        let written = self.context.journal.add(Record::Done {
+            node: self.name.clone(),
+            outcome: outcome.kind(),
+            reason: outcome.reason().map(str::to_owned),
+        });
+        if let Err(error) = written {
+            self.context.tell(&self.name, EventKind::Notes { text: one_line(&error) });
+        }
+        self.report_end(outcome, started)
+    }
+
+    /// Tells what became of the node, and leaves the journal as it is: what that knows of the node still holds.
+    pub(in crate::rollout) fn report_end(&self, outcome: Outcome, started: Instant) -> Outcome {
+        let (until, took) = (self.until, started.elapsed());
+        self.context.tell(&self.name, EventKind::Done { outcome: outcome.clone(), until, took });
+        outcome
+    }
+}
+
+impl StepResult {
+    /// Makes one of an error of a call that changes the node.
+    pub(super) fn of(error: &TalosError) -> Self {
+        let text = one_line(error);
+        match error.delivery() {
+            Delivery::Refused => Self::Refused(text),
+            Delivery::NotSent => Self::NotSent(text),
+            Delivery::Lost => Self::Lost(text),
+        }
+    }
+}
+
+/// Returns what went wrong, if anything did.
+fn trouble(seen: &StepResult) -> Option<String> {
+    match seen {
+        StepResult::Well | StepResult::Runs(..) => None,
+        StepResult::Refused(reason) | StepResult::Failed(reason) => Some(reason.clone()),
+        StepResult::NotSent(reason) => Some(format!("it was not reached: {reason}")),
+        StepResult::Lost(reason) => Some(format!("the answer is lost: {reason}")),
+        StepResult::Interrupted => Some("interrupted".to_owned()),
+    }
+}
+
+/// What a node's route is when only its original is sent.
+pub(in crate::rollout) const BARE: Route =
+    Route { strict: Strict::None, probe: Probe::None, reboot: Reboot::Never };

@@ -1,0 +1,231 @@
+//! What earlier rollouts tell of the config that a node runs with, before another is planned for it.
+
+use std::cmp::Reverse;
+
+use super::journal::{History, Leftover, NodeHistory, leftover};
+use super::outcome::OutcomeKind;
+use super::state_machine::Persisted;
+use super::variants::{ConfigDigest, VariantDigests};
+use crate::registries::TalosVersion;
+use crate::talos::ConfigResource;
+
+/// What earlier rollouts tell of the config that a node runs with.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum PreviousRollout {
+    /// Nothing.
+    Nothing,
+    /// It is what one of them has found there, and has put back or never replaced.
+    Original,
+    /// One of them has not ended there: the config is on trial, or that is not known. The text says where its journal is.
+    Unfinished(String),
+    /// One of them has committed what it runs with, and the reboot that was to follow has not come. The text says where
+    /// its journal is.
+    WantsReboot(String),
+}
+
+impl PreviousRollout {
+    /// Finds out what journals tell, each with the place where it is: that one first which has sent something to the
+    /// node last, and the first given where the times do not say.
+    pub fn of(
+        journals: &[(String, History)],
+        name: &str,
+        address: &str,
+        configs: (&ConfigResource, Option<&ConfigResource>),
+        version: &TalosVersion,
+    ) -> Self {
+        let (active, persistent) = configs;
+        let digest = ConfigDigest::of(&active.text);
+        let mut newest = true;
+        let mut found = Self::Nothing;
+        let found_in =
+            |(place, all)| of_node(all, name, address).map(|(history, known)| (place, history, known));
+        let mut all: Vec<(&String, &NodeHistory, &VariantDigests)> =
+            journals.iter().map(|(place, all)| (place, all)).filter_map(found_in).collect();
+        all.sort_by_key(|(_, history, _)| Reverse(history.sent_at));
+        for (place, history, known) in all {
+            let disk = known.on_disk(persistent, version);
+            let is = known.which(&active.text);
+            let on_disk = disk == Persisted::Is(is) || is_booted(active, persistent, version);
+            // What a later rollout has settled is not a concern of an earlier one, nor is what the node has booted with.
+            let left = leftover(history, is, disk);
+            // A commit that may have arrived or not is more than a reboot that is to come.
+            let is_committed = on_disk || history.outcome == Some(OutcomeKind::WantsReboot);
+            let is_open = match left {
+                Leftover::Revert | Leftover::Commit => !on_disk,
+                Leftover::Reboot => !is_committed,
+                Leftover::Nothing | Leftover::Foreign => false,
+            };
+            let open = newest && is_open;
+            // The strict variant is its node's own only where it is seen on disk.
+            let strict = known.strict.as_ref() == Some(&digest) && known.original != digest;
+            if open || (!on_disk && newest && strict) {
+                return Self::Unfinished(place.clone());
+            }
+            if newest && left == Leftover::Reboot {
+                return Self::WantsReboot(place.clone());
+            }
+            if known.original == digest {
+                found = Self::Original;
+            }
+            newest = false;
+        }
+        found
+    }
+}
+
+/// Returns what a journal tells of a node to which something was sent.
+fn of_node<'a>(all: &'a History, name: &str, address: &str) -> Option<(&'a NodeHistory, &'a VariantDigests)> {
+    let called = all.nodes.iter().find(|node| node.name == name || node.address == address);
+    let history = all.by_node.get(called.map_or(name, |node| &node.name))?;
+    history.sent?;
+    Some((history, history.known.as_ref()?))
+}
+
+/// Returns whether what runs is what the node has booted with: nothing was set since.
+fn is_booted(active: &ConfigResource, persistent: Option<&ConfigResource>, version: &TalosVersion) -> bool {
+    persistent.is_none() && version.has_persistent_config() && !active.was_set_again()
+}
+
+/// Returns whether what runs may be on trial though the node shows no other config: none was applied for good since it
+/// booted, and what it booted with was replaced anyway (Talos `controllers/config/acquire.go`).
+pub fn may_be_on_trial(
+    active: &ConfigResource,
+    persistent: Option<&ConfigResource>,
+    version: &TalosVersion,
+) -> bool {
+    persistent.is_none() && version.has_persistent_config() && active.was_set_again()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::rollout::journal::{Address, Entry, Record};
+    use crate::rollout::step::ApplyStep;
+
+    fn digest(text: &str) -> ConfigDigest {
+        ConfigDigest::of(&text.into())
+    }
+
+    /// What a journal tells of the node: a config that was sent, or what became of it.
+    #[derive(Clone, Copy)]
+    enum Told {
+        Send(ApplyStep),
+        Done(OutcomeKind),
+    }
+    use OutcomeKind::{Updated, WantsReboot};
+    use Told::{Done, Send};
+
+    const COMMITTED: Told = Send(ApplyStep::Commit);
+
+    fn journal(place: &str, records: &[Told]) -> (String, History) {
+        journal_at(place, "t", false, records)
+    }
+
+    fn journal_at(place: &str, at: &str, reboots: bool, records: &[Told]) -> (String, History) {
+        let node = "n1".to_owned();
+        let nodes = vec![Address { name: node.clone(), address: "10.0.0.1".to_owned() }];
+        let (id, version, context) = (String::new(), String::new(), String::new());
+        let mut all = vec![Record::Start { id, version, context, cluster: None, nodes }];
+        all.push(Record::Node {
+            node: node.clone(),
+            file: "f".to_owned(),
+            before: digest("old"),
+            strict: Some(digest("strict")),
+            wanted: digest("wanted"),
+            reboots,
+        });
+        for told in records {
+            let node = node.clone();
+            all.push(match *told {
+                Send(what) => Record::Send { node, what },
+                Done(outcome) => Record::Done { node, outcome, reason: None },
+            });
+        }
+        let lines = all.into_iter().map(|record| Entry { at: at.to_owned(), record }.to_text());
+        (place.to_owned(), History::parse(&lines.collect::<String>()).unwrap())
+    }
+
+    #[test]
+    fn what_a_killed_run_has_left_on_trial_is_not_taken_for_the_nodes_own() {
+        let hides = TalosVersion::minor(1, 9);
+        let shows = TalosVersion::minor(1, 13);
+        let unfinished = |place: &str| PreviousRollout::Unfinished(place.to_owned());
+        let ask = |journals: &[(String, History)], active: &str, times: u64, version| {
+            let active = ConfigResource::set(active, times);
+            PreviousRollout::of(journals, "n1", "10.0.0.1", (&active, None), version)
+        };
+        for version in [&hides, &shows] {
+            // Killed in the strict trial, in the trial, during the commit.
+            let killed = [journal("a", &[Send(ApplyStep::TryStrict)])];
+            assert_eq!(ask(&killed, "strict", 2, version), unfinished("a"));
+            assert_eq!(ask(&killed, "old", 3, version), PreviousRollout::Original);
+            assert_eq!(ask(&killed, "other", 3, version), PreviousRollout::Nothing);
+            let killed = [journal("b", &[Send(ApplyStep::Try)]), journal("a", &[])];
+            assert_eq!(ask(&killed, "wanted", 2, version), unfinished("b"));
+            assert_eq!(ask(&[journal("c", &[COMMITTED])], "wanted", 2, version), unfinished("c"));
+            // By another name, at the same address.
+            let active = ConfigResource::set("wanted", 2);
+            assert_eq!(
+                PreviousRollout::of(&killed, "10.0.0.1", "10.0.0.1", (&active, None), version),
+                unfinished("b")
+            );
+            // A later rollout has ended well.
+            let later = [journal("d", &[COMMITTED, Done(Updated)]), killed[0].clone()];
+            assert_eq!(ask(&later, "wanted", 1, version), PreviousRollout::Nothing);
+            // The strict variant is never a node's own, whichever rollout has sent it.
+            assert_eq!(ask(&later, "strict", 2, version), unfinished("d"));
+            assert_eq!(ask(&[], "strict", 2, version), PreviousRollout::Nothing);
+        }
+        let later = [journal("d", &[COMMITTED, Done(Updated)])];
+        assert_eq!(ask(&later, "strict", 1, &shows), PreviousRollout::Nothing, "it was booted with");
+    }
+
+    /// Where the folders lie says nothing of which rollout was there last.
+    #[test]
+    fn the_journal_that_has_sent_last_counts() {
+        let shows = TalosVersion::minor(1, 10);
+        let active = ConfigResource::set("wanted", 2);
+        let ask = |journals: &[(String, History)]| {
+            PreviousRollout::of(journals, "n1", "10.0.0.1", (&active, None), &shows)
+        };
+        let updated = journal_at("a", "2026-01-02T03:04:05Z", false, &[COMMITTED, Done(Updated)]);
+        let killed = journal_at("b", "2026-01-02T03:04:05.5Z", false, &[Send(ApplyStep::Try)]);
+        for journals in [[updated.clone(), killed.clone()], [killed, updated.clone()]] {
+            assert_eq!(ask(&journals), PreviousRollout::Unfinished("b".to_owned()));
+        }
+        let before = journal_at("b", "2026-01-02T03:04:04.5Z", false, &[Send(ApplyStep::Try)]);
+        assert_eq!(ask(&[before, updated]), PreviousRollout::Nothing);
+    }
+
+    #[test]
+    fn a_reboot_that_has_not_come_is_not_forgotten() {
+        let wanted = |records: &[Told]| [journal_at("a", "t", true, records)];
+        let ask = |journals: &[(String, History)], disk: Option<&str>, version: TalosVersion| {
+            let (active, disk) =
+                (ConfigResource::set("wanted", 1), disk.map(|disk| ConfigResource::set(disk, 1)));
+            PreviousRollout::of(journals, "n1", "10.0.0.1", (&active, disk.as_ref()), &version)
+        };
+        let wants = PreviousRollout::WantsReboot("a".to_owned());
+        let left = wanted(&[COMMITTED, Done(WantsReboot)]);
+        let (shows, hides) = (TalosVersion::minor(1, 10), TalosVersion::minor(1, 9));
+        assert_eq!(ask(&left, Some("wanted"), shows.clone()), wants);
+        assert_eq!(ask(&left, None, hides.clone()), wants);
+        // It has booted since, or a later rollout has seen to it.
+        assert_eq!(ask(&left, None, shows.clone()), PreviousRollout::Nothing);
+        let done = [journal("b", &[COMMITTED, Done(Updated)]), left[0].clone()];
+        assert_eq!(ask(&done, Some("wanted"), shows.clone()), PreviousRollout::Nothing);
+        // Killed before the commit was seen to be on disk.
+        let killed = wanted(&[COMMITTED]);
+        assert_eq!(ask(&killed, Some("wanted"), shows), wants);
+        assert_eq!(ask(&killed, None, hides), PreviousRollout::Unfinished("a".to_owned()));
+    }
+
+    #[test]
+    fn what_was_set_again_and_is_not_on_disk_may_be_on_trial() {
+        let shows = TalosVersion::minor(1, 10);
+        let (once, twice) = (ConfigResource::set("a", 1), ConfigResource::set("a", 2));
+        assert!(may_be_on_trial(&twice, None, &shows) && !may_be_on_trial(&once, None, &shows));
+        assert!(!may_be_on_trial(&twice, Some(&once), &shows));
+        assert!(!may_be_on_trial(&twice, None, &TalosVersion::minor(1, 9)));
+    }
+}

@@ -1,0 +1,100 @@
+//! Resumes a rollout: brings nodes that an earlier run has left in between to one config or the other.
+
+#![expect(clippy::disallowed_methods, reason = "measures how long a node takes")]
+
+use std::sync::Arc;
+
+use tokio::time::Instant;
+
+use super::event::EventKind;
+use super::found::{Decrypt, find};
+use super::if_abandoned::IfAbandoned;
+use super::journal::{Leftover, NodeHistory};
+use super::node::{BARE, NodeRunner, RolloutContext};
+use super::outcome::Outcome;
+use super::state_machine::{NodeState, Reboot, Route};
+use super::step::ApplyStep;
+use super::variants::Variants;
+use crate::finding::one_line;
+use crate::registries::TalosVersion;
+use crate::talos::NodeClient;
+
+/// Reads what an earlier run has left to do on a node; nothing is sent to it.
+pub async fn inspect_leftover(node: &NodeClient, history: &NodeHistory) -> Result<Leftover, String> {
+    match &history.known {
+        Some(known) if !history.is_settled() => Ok(find(node).await?.leftover(history, known)),
+        _ => Ok(Leftover::Nothing),
+    }
+}
+
+/// Brings a node that an earlier run has left in between to its old or its new config; [`None`]: there is nothing to do.
+///
+/// The node is believed more than the journal. `shown` is what [`look`] has found, and the user was asked about: nothing
+/// else is sent. What cannot be found out, or has no original that can be read, is [`Outcome::Unknown`].
+pub async fn resume_node(
+    context: &Arc<RolloutContext>,
+    name: &str,
+    node: &NodeClient,
+    history: &NodeHistory,
+    shown: Result<Leftover, String>,
+    decrypt: &Decrypt<'_>,
+) -> Option<Outcome> {
+    let (Some(known), Some(file), false) = (&history.known, &history.file, history.is_settled()) else {
+        return None;
+    };
+    let started = Instant::now();
+    let unknown = |reason: String| {
+        let runner =
+            NodeRunner::new(Arc::clone(context), name, node, &TalosVersion::minor(1, 14), known.clone());
+        Some(runner.done(Outcome::Unknown { reason, if_abandoned: history.all_sent.if_abandoned() }, started))
+    };
+    let shown = match shown {
+        Ok(shown) => shown,
+        Err(reason) => return unknown(reason),
+    };
+    let found = match find(node).await {
+        Ok(found) => found,
+        Err(reason) => return unknown(reason),
+    };
+    let mut runner = NodeRunner::new(Arc::clone(context), name, node, &found.version, known.clone());
+    let left = found.leftover(history, known);
+    if left.sends() && !shown.sends() {
+        return unknown(
+            "it has changed since it was looked at, and you were not asked about that".to_owned(),
+        );
+    }
+    runner.role = found.role;
+    runner.removed = history.removed.clone();
+    let may_have_booted = matches!(left, Leftover::Commit | Leftover::Nothing) && history.rebooted;
+    if may_have_booted
+        && history.reboots
+        && history.sent == Some(ApplyStep::Commit)
+        && history.outcome.is_none()
+    {
+        let text = "it was to be rebooted after its commit, and whether it was is not known: see to it, for its \
+                    credentials to reach pods' pulls";
+        context.tell(name, EventKind::Notes { text: text.to_owned() });
+    }
+    let state = match left {
+        Leftover::Nothing => {
+            runner.restore_images(&Outcome::Unchanged).await;
+            return None;
+        }
+        Leftover::Foreign => {
+            let reason = "another operator or tool has applied another config in the middle of it".to_owned();
+            let outcome = Outcome::Unknown { reason, if_abandoned: IfAbandoned::Foreign };
+            return Some(runner.done(outcome, started));
+        }
+        Leftover::Revert => NodeState::reverting(BARE, "an earlier run was cut off"),
+        Leftover::Commit => NodeState::committing(BARE),
+        Leftover::Reboot => NodeState::rebooting(Route { reboot: Reboot::After, ..BARE }),
+    };
+    let before = match found.original(context, file, &known.original, decrypt) {
+        Ok(before) => before,
+        Err(error) => return unknown(one_line(&error)),
+    };
+    // Where it is committed, what runs is what is desired.
+    runner.configs =
+        Some(Variants { original: before, is_strict: false, strict: None, desired: found.active });
+    Some(runner.run(state, None, started).await)
+}

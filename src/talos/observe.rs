@@ -1,0 +1,121 @@
+use super::client::{NodeClient, Version};
+use super::error::TalosError;
+use super::foreign_hosts::foreign_hosts;
+use super::resource::{self, ConfigResource, MachineStatus, Pending, Resource};
+use crate::finding::Problems;
+use crate::machineconfig::MachineConfig;
+use crate::registries::TalosVersion;
+use crate::secret::Secret;
+use crate::yaml::Node;
+
+/// What a node is and does.
+#[derive(Clone, Debug)]
+pub struct Observation {
+    /// Its Talos.
+    pub version: Version,
+    /// `controlplane` or `worker`.
+    pub role: Option<String>,
+    /// What it does.
+    pub status: Option<MachineStatus>,
+    /// The config that it runs with, if the certificate's role may read it.
+    pub active: Result<ConfigResource, TalosError>,
+    /// The config that it will boot with; [`None`] where none was applied since it booted.
+    pub persistent: Option<ConfigResource>,
+    /// The state of its image cache, where it has one.
+    pub image_cache: Option<String>,
+    /// What is under way between both configs; [`None`] where they may not be read.
+    pending: Option<Pending>,
+    /// Hosts in containerd's directory that Talos did not put there, such as Spegel's.
+    pub foreign_hosts: Vec<String>,
+}
+
+impl Observation {
+    /// Returns the version in the form that rules know.
+    pub fn talos_version(&self) -> Option<TalosVersion> {
+        self.version.tag.parse().ok()
+    }
+
+    /// Returns what is under way between both configs; [`None`] where they may not be read.
+    pub fn pending(&self) -> Option<Pending> {
+        self.pending
+    }
+
+    /// Lets go of both configs' texts, which is what takes memory when there are many nodes.
+    #[must_use]
+    pub fn without_texts(mut self) -> Self {
+        if let Ok(active) = &mut self.active {
+            active.text = Secret::new(String::new());
+        }
+        self.persistent = None;
+        self
+    }
+}
+
+/// Asks a node all that there is to know before its registries are changed.
+///
+/// What its version lacks or the certificate's role may not see is left out; a node that stops answering is an error.
+pub async fn observe(node: &NodeClient) -> Result<Observation, TalosError> {
+    let version = node.version().await?;
+    let role = optional(node.resource(resource::MACHINE_TYPE).await)?.flatten();
+    let status = optional(node.resource(resource::MACHINE_STATUS).await)?.flatten();
+    let active = match node.active_config().await {
+        Err(error) if !is_partial(&error) => return Err(error),
+        result => result,
+    };
+    let persistent = optional(node.persistent_config().await)?.flatten();
+    let image_cache = optional(node.resource(resource::IMAGE_CACHE).await)?.flatten();
+    let foreign_hosts = match &active {
+        Ok(active) => foreign(node, active).await?,
+        Err(_) => Vec::new(),
+    };
+    let pending = active.as_ref().ok().map(|active| Pending::between(active, persistent.as_ref()));
+    Ok(Observation {
+        version,
+        pending,
+        role: role.and_then(|role| role.word().ok()),
+        status: status.and_then(|status| status.machine_status().ok()),
+        active,
+        persistent,
+        image_cache: image_cache.as_ref().and_then(cache_status),
+        foreign_hosts,
+    })
+}
+
+fn is_partial(error: &TalosError) -> bool {
+    matches!(
+        error,
+        TalosError::Denied { .. }
+            | TalosError::NotFound { .. }
+            | TalosError::Unimplemented { .. }
+            | TalosError::Answer { .. }
+    )
+}
+
+fn optional<T>(result: Result<T, TalosError>) -> Result<Option<T>, TalosError> {
+    match result {
+        Ok(value) => Ok(Some(value)),
+        Err(error) if is_partial(&error) => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
+fn cache_status(resource: &Resource) -> Option<String> {
+    let spec = resource.spec().ok()?;
+    let status = spec.get("status").and_then(Node::as_str)?;
+    (status != "disabled").then(|| status.to_owned())
+}
+
+/// Looks where Spegel writes: the directory of all registries, and Docker Hub's.
+async fn foreign(node: &NodeClient, active: &ConfigResource) -> Result<Vec<String>, TalosError> {
+    let text = active.text.expose();
+    let Ok(config) = MachineConfig::parse(text) else { return Ok(Vec::new()) };
+    let registries = config.registries(&mut Problems::new("", text));
+    let mut found = Vec::new();
+    for (folder, registry) in [("_default", "*"), ("docker.io", "docker.io")] {
+        let path = format!("/etc/cri/conf.d/hosts/{folder}/hosts.toml");
+        let Some(bytes) = optional(node.read(&path).await)?.flatten() else { continue };
+        let hosts = String::from_utf8_lossy(bytes.expose());
+        found.extend(foreign_hosts(&hosts, registry, registries.mirrors.get(registry)));
+    }
+    Ok(found)
+}
