@@ -59,6 +59,9 @@ impl Reload {
             let looked = tokio::task::spawn_blocking(move || {
                 own.files(&mut last);
                 let now = own.source.stamp();
+                if is_told {
+                    own.service.snapshot().end_pauses();
+                }
                 if is_told || now != before {
                     notify_reloading();
                     own.config();

@@ -20,7 +20,7 @@ use super::service::{Service, Snapshot};
 use super::service_manager::{notify_ready, notify_stopping};
 use super::store::{FsConfig, FsStore, Store};
 use crate::http::{Drained, Observer, Server, ServerConfig, ServerError, TrustedProxies};
-use crate::oci::{EndpointError, Http, HttpError, HttpSettings};
+use crate::oci::{EndpointError, Http, HttpError};
 
 /// How often the metrics of store and downloads are taken.
 const SAMPLE: Duration = Duration::from_secs(2);
@@ -90,7 +90,7 @@ impl CacheServer {
         let (metrics, health) = (Arc::new(Metrics::new()), Arc::new(Health::default()));
         let policy = Policy { fills: config.limits.fills, ..Policy::default() };
         let downloads = Downloads::new(Arc::clone(&store) as Arc<dyn Store>, policy);
-        let http = Http::new(&HttpSettings::default()).map_err(StartError::Client)?;
+        let http = Http::new(&config.http_settings()).map_err(StartError::Client)?;
         let snapshot = Snapshot::new(config.clone(), None, &http, &metrics)?;
         let service = Service::new(
             Arc::clone(&store) as Arc<dyn Store>,

@@ -219,9 +219,17 @@ impl Upstream {
         Self::start_with(Some(TlsAcceptor::from(Arc::new(config))))
     }
 
+    /// Starts where another one was before.
+    pub fn start_at(address: SocketAddr) -> Self {
+        Self::listening(std::net::TcpListener::bind(address).unwrap(), None)
+    }
+
     fn start_with(tls: Option<TlsAcceptor>) -> Self {
+        Self::listening(std::net::TcpListener::bind(("127.0.0.1", 0)).unwrap(), tls)
+    }
+
+    fn listening(listener: std::net::TcpListener, tls: Option<TlsAcceptor>) -> Self {
         let scheme = if tls.is_some() { "https" } else { "http" };
-        let listener = std::net::TcpListener::bind(("127.0.0.1", 0)).unwrap();
         listener.set_nonblocking(true).unwrap();
         let address = listener.local_addr().unwrap();
         let state = Arc::new(Mutex::new(State { referrers: Some(BTreeMap::new()), ..State::default() }));

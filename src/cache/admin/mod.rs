@@ -6,9 +6,11 @@ mod request;
 mod socket;
 mod stats;
 mod text;
+mod verify;
 
 pub(in crate::cache) use list::{ImageRecord, ListImages, ListObjects, ObjectRecord};
 pub(in crate::cache) use prune::{Prune, PruneTarget};
 pub(in crate::cache) use request::Question;
 pub(in crate::cache) use socket::{AdminSocket, AskError, ask};
 pub(in crate::cache) use stats::{ReadStats, Stats};
+pub(in crate::cache) use verify::Verify;

@@ -7,6 +7,7 @@ use serde_json::Value;
 use super::list::{self, ImageRecord, List, ListImages, ListObjects, ObjectRecord};
 use super::prune::{self, Prune, Pruned};
 use super::stats::{self, ReadStats, Stats};
+use super::verify::{self, Verified, Verify};
 use crate::cache::service::Service;
 use crate::cache::store::Store;
 
@@ -43,6 +44,8 @@ pub(in crate::cache) enum Request {
     Prune(Prune),
     /// How full the store is.
     Stats(ReadStats),
+    /// Checks what is stored.
+    Verify(Verify),
 }
 
 impl Request {
@@ -53,6 +56,7 @@ impl Request {
             Self::ListObjects(question) => serde_json::to_value(question.answer(cache).await?)?,
             Self::Prune(question) => serde_json::to_value(question.answer(cache).await?)?,
             Self::Stats(question) => serde_json::to_value(question.answer(cache).await?)?,
+            Self::Verify(question) => serde_json::to_value(question.answer(cache).await?)?,
         })
     }
 }
@@ -104,6 +108,25 @@ impl Question for Prune {
 impl From<Prune> for Request {
     fn from(question: Prune) -> Self {
         Self::Prune(question)
+    }
+}
+
+impl Question for Verify {
+    type Answer = Verified;
+    const KIND: &'static str = "CacheVerified";
+
+    async fn answer(&self, cache: &OpenCache<'_>) -> io::Result<Self::Answer> {
+        let verified = verify::verify(cache.store, self).await;
+        if let Some(service) = cache.service {
+            service.forget();
+        }
+        verified
+    }
+}
+
+impl From<Verify> for Request {
+    fn from(question: Verify) -> Self {
+        Self::Verify(question)
     }
 }
 

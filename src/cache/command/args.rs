@@ -8,7 +8,7 @@ use ipnet::IpNet;
 use url::Url;
 
 use crate::cache::Glob;
-use crate::cache::config::{self, ByteSize, ConfigSource, LogFormat, Overlay};
+use crate::cache::config::{self, ByteSize, ConfigSource, LogFormat, Overlay, OwnLimits};
 use crate::cache::observe::log_filter;
 use crate::image::RegistryHost;
 use crate::ui::{Color, duration};
@@ -40,7 +40,10 @@ pub(super) struct ConfigArgs {
     /// A registry whose content goes to anyone, although it takes credentials to get it
     #[arg(long, env = "TALMIRROR_CACHE_ANONYMOUS", value_name = "NAME", value_delimiter = ',', value_parser = config::registry)]
     pub(super) anonymous: Vec<RegistryHost>,
-    /// A registry that may lead to addresses of private networks, as one of your own does
+    /// A token server that is meant, though it is under another domain than its registry
+    #[arg(long, env = "TALMIRROR_CACHE_TOKEN_SERVER", value_name = "NAME=HOST", value_delimiter = ',', value_parser = config::named_host)]
+    pub(super) token_server: Vec<(RegistryHost, String)>,
+    /// A registry of a network of your own: its redirects and its token server may be anywhere there
     #[arg(long, env = "TALMIRROR_CACHE_PRIVATE", value_name = "NAME", value_delimiter = ',', value_parser = config::registry)]
     pub(super) private: Vec<RegistryHost>,
 }
@@ -84,6 +87,22 @@ pub(super) struct ServerArgs {
     /// How long every tag is believed without asking again; without it, by the look of the tag
     #[arg(long, env = "TALMIRROR_CACHE_TAG_TTL", value_name = "TIME", value_parser = duration)]
     tag_ttl: Option<Duration>,
+    /// How long an upstream may take for the header of an answer; for one of them: NAME=TIME. Clients are told to come
+    /// back after 25 s, and then join what is still under way
+    #[arg(long, env = "TALMIRROR_CACHE_HEADER_TIMEOUT", value_name = "[NAME=]TIME", value_delimiter = ',', value_parser = limit_time)]
+    header_timeout: Vec<Limit<Duration>>,
+    /// How many blobs are downloaded at once from an upstream; for one of them: NAME=NUMBER
+    #[arg(long, env = "TALMIRROR_CACHE_PER_UPSTREAM", value_name = "[NAME=]NUMBER", value_delimiter = ',', value_parser = limit_count)]
+    per_upstream: Vec<Limit<usize>>,
+    /// How long a request waits for others of its upstream to end
+    #[arg(long, env = "TALMIRROR_CACHE_QUEUE_TIMEOUT", value_name = "[NAME=]TIME", value_delimiter = ',', value_parser = limit_time)]
+    queue_timeout: Vec<Limit<Duration>>,
+    /// The longest pause that an upstream can ask for
+    #[arg(long, env = "TALMIRROR_CACHE_LONGEST_PAUSE", value_name = "[NAME=]TIME", value_delimiter = ',', value_parser = limit_time)]
+    longest_pause: Vec<Limit<Duration>>,
+    /// How often a blob is asked for again that fails before its first byte
+    #[arg(long, env = "TALMIRROR_CACHE_RETRIES", value_name = "[NAME=]NUMBER", value_delimiter = ',', value_parser = limit_retries)]
+    retries: Vec<Limit<u32>>,
     /// Users and passwords, as `htpasswd -B` writes them
     #[arg(long, env = "TALMIRROR_CACHE_HTPASSWD", value_name = "FILE")]
     htpasswd: Option<PathBuf>,
@@ -107,6 +126,22 @@ pub(super) struct ServerArgs {
     log_format: Option<LogFormat>,
 }
 
+/// A limit, for one upstream or for all.
+type Limit<T> = (Option<RegistryHost>, T);
+
+fn limit_time(text: &str) -> Result<Limit<Duration>, String> {
+    config::limit(text, duration)
+}
+
+fn limit_count(text: &str) -> Result<Limit<usize>, String> {
+    let number = |text: &str| text.parse().ok().filter(|number| *number > 0);
+    config::limit(text, |text| number(text).ok_or_else(|| "it is not a number above 0".to_owned()))
+}
+
+fn limit_retries(text: &str) -> Result<Limit<u32>, String> {
+    config::limit(text, |text| text.parse().map_err(|_| "it is not a number".to_owned()))
+}
+
 impl ConfigArgs {
     /// Returns where the configuration comes from.
     pub(super) fn source(&self) -> ConfigSource {
@@ -120,12 +155,29 @@ impl ConfigArgs {
             credentials: self.credentials.clone(),
             anonymous: self.anonymous.clone(),
             private: self.private.clone(),
+            token_servers: self.token_server.clone(),
             ..Overlay::default()
         }
     }
 }
 
 impl ServerArgs {
+    fn limits(&self) -> Vec<(Option<RegistryHost>, OwnLimits)> {
+        fn each<T: Copy>(
+            limits: &[Limit<T>],
+            of: impl Fn(T) -> OwnLimits,
+        ) -> impl Iterator<Item = (Option<RegistryHost>, OwnLimits)> {
+            limits.iter().map(move |(name, value)| (name.clone(), of(*value)))
+        }
+        let none = OwnLimits::default();
+        each(&self.header_timeout, |header| OwnLimits { header: Some(header), ..none })
+            .chain(each(&self.per_upstream, |bodies| OwnLimits { bodies: Some(bodies), ..none }))
+            .chain(each(&self.queue_timeout, |queue| OwnLimits { queue: Some(queue), ..none }))
+            .chain(each(&self.longest_pause, |pause| OwnLimits { pause: Some(pause), ..none }))
+            .chain(each(&self.retries, |retries| OwnLimits { retries: Some(retries), ..none }))
+            .collect()
+    }
+
     /// Adds what these flags say.
     pub(super) fn over(&self, overlay: Overlay) -> Overlay {
         Overlay {
@@ -135,6 +187,7 @@ impl ServerArgs {
             reserve: self.reserve,
             pins: self.pin.clone(),
             tag_ttl: self.tag_ttl,
+            limits: self.limits(),
             htpasswd: self.htpasswd.clone(),
             tls: self.tls_cert.clone().zip(self.tls_key.clone()),
             log_format: self.log_format,

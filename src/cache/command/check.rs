@@ -8,7 +8,7 @@ use crate::cache::server::StartError;
 use crate::cache::service::Snapshot;
 use crate::cache::upstream::Checked;
 use crate::image::RegistryHost;
-use crate::oci::{Http, HttpSettings};
+use crate::oci::Http;
 use crate::ui::error::CliError;
 use crate::ui::exit::{self, Exit};
 use crate::ui::{OutputFormat, Ui, table};
@@ -70,7 +70,7 @@ pub(super) fn run(ui: &mut Ui, args: &CheckArgs) -> Result<Exit, CliError> {
         ui.problem(problem);
     }
     let runtime = runtime()?;
-    let http = Http::new(&HttpSettings::default()).map_err(StartError::Client)?;
+    let http = Http::new(&loaded.config.http_settings()).map_err(StartError::Client)?;
     let snapshot = Snapshot::new(loaded.config, None, &http, &std::sync::Arc::new(Metrics::new()))
         .map_err(StartError::Upstream)?;
     let rows: Vec<Row> = runtime.block_on(async {

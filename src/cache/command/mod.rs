@@ -13,6 +13,7 @@ mod record;
 mod runtime;
 mod serve;
 mod stats;
+mod verify;
 
 use std::ffi::OsString;
 use std::process::ExitCode;
@@ -63,6 +64,8 @@ enum Command {
     Ls(ls::LsArgs),
     /// Remove what is stored, by name or by age
     Prune(prune::PruneArgs),
+    /// Check what is stored against its digests; remove what is damaged
+    Verify(verify::VerifyArgs),
     /// Show how full the cache is
     Stats(stats::StatsArgs),
     /// Print configuration that points clients at the cache: Talos, containerd, podman
@@ -102,6 +105,7 @@ fn run(ui: &mut Ui, command: Command) -> Result<Exit, CliError> {
         Command::Check(args) => check::run(ui, &args),
         Command::Ls(args) => ls::run(ui, &args),
         Command::Prune(args) => prune::run(ui, &args),
+        Command::Verify(args) => verify::run(ui, &args),
         Command::Stats(args) => stats::run(ui, &args),
         Command::MirrorConfig(args) => mirror_config::run(ui, &args),
         Command::Completion(args) => completion::run(ui, &args, Cli::command()),

@@ -8,8 +8,10 @@ mod source;
 mod tag_policy;
 mod value;
 
-pub use model::{Authenticate, BUILTIN, Config, Limits, Log, LogFormat, UpstreamConfig, builtin};
-pub use overlay::{Overlay, OverlayError, named_file, named_url, registry};
+pub use model::{
+    Authenticate, BUILTIN, Config, Limits, Log, LogFormat, OwnLimits, UpstreamConfig, UpstreamLimits, builtin,
+};
+pub use overlay::{Overlay, OverlayError, limit, named_file, named_host, named_url, registry};
 pub use read::{Parsed, parse};
 pub use size::{ByteSize, SizeError};
 pub use source::{ConfigSource, LoadError, Loaded};

@@ -11,6 +11,7 @@ use super::tag_policy::TagPolicy;
 use crate::cache::glob::Glob;
 use crate::http::{self, TlsFiles};
 use crate::image::{DOCKER_HUB, RegistryHost, api_host};
+use crate::oci::{HttpSettings, Timeouts};
 
 /// The registries that are served where the configuration names none.
 pub const BUILTIN: &[&str] = &[
@@ -76,12 +77,72 @@ pub struct UpstreamConfig {
     pub anonymous: bool,
     /// Whether it may lead to addresses that are not of the internet.
     pub private: bool,
+    /// Token servers that are meant besides those that are the registry's by their name: `host` or `host:port`.
+    pub token_servers: Vec<String>,
     /// The repositories that are served; none means all.
     pub allow: Vec<Glob>,
     /// The repositories that are not served.
     pub deny: Vec<Glob>,
     /// How long its tags are believed; it overrides what holds for all.
     pub tag_ttl: Option<Duration>,
+    /// What is limited otherwise than for all.
+    pub limits: OwnLimits,
+}
+
+/// What is limited for one upstream otherwise than for all.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct OwnLimits {
+    /// How long the header of an answer may take.
+    pub header: Option<Duration>,
+    /// How many blobs are downloaded at once.
+    pub bodies: Option<usize>,
+    /// How long a request waits for others to end.
+    pub queue: Option<Duration>,
+    /// The longest pause that it can ask for.
+    pub pause: Option<Duration>,
+    /// How often a blob is asked for again that fails before its first byte.
+    pub retries: Option<u32>,
+}
+
+impl OwnLimits {
+    /// Writes what is said here over what holds for all.
+    pub fn over(&self, limits: &mut Limits) {
+        limits.header = self.header.unwrap_or(limits.header);
+        limits.per_upstream = self.bodies.unwrap_or(limits.per_upstream);
+        limits.queue = self.queue.unwrap_or(limits.queue);
+        limits.pause = self.pause.unwrap_or(limits.pause);
+        limits.retries = self.retries.unwrap_or(limits.retries);
+    }
+
+    /// Writes what is said here over what another place says of the same upstream.
+    pub fn over_own(&self, own: &mut Self) {
+        own.header = self.header.or(own.header);
+        own.bodies = self.bodies.or(own.bodies);
+        own.queue = self.queue.or(own.queue);
+        own.pause = self.pause.or(own.pause);
+        own.retries = self.retries.or(own.retries);
+    }
+}
+
+/// What is limited for an upstream.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct UpstreamLimits {
+    /// How long the header of an answer may take; [`None`]: as the connections have it that all upstreams share.
+    pub header: Option<Duration>,
+    /// How many blobs are downloaded at once.
+    pub bodies: usize,
+    /// How long a request waits for others to end.
+    pub queue: Duration,
+    /// The longest pause that it can ask for.
+    pub pause: Duration,
+    /// How often a blob is asked for again that fails before its first byte.
+    pub retries: u32,
+}
+
+impl Default for UpstreamLimits {
+    fn default() -> Self {
+        Limits::default().of(&UpstreamConfig::default())
+    }
 }
 
 impl UpstreamConfig {
@@ -140,11 +201,41 @@ pub struct Limits {
     pub fills: usize,
     /// How many of them from one upstream.
     pub per_upstream: usize,
+    /// How long an upstream may take for the header of an answer. A client does not wait that long: it is told to come
+    /// back, and then joins what is still under way.
+    pub header: Duration,
+    /// How long a request waits for others of its upstream to end.
+    pub queue: Duration,
+    /// The longest pause that an upstream can ask for.
+    pub pause: Duration,
+    /// How often a blob is asked for again that fails before its first byte.
+    pub retries: u32,
+}
+
+impl Limits {
+    /// Returns what is limited for an upstream.
+    pub fn of(&self, upstream: &UpstreamConfig) -> UpstreamLimits {
+        let own = upstream.limits;
+        UpstreamLimits {
+            header: own.header,
+            bodies: own.bodies.unwrap_or(self.per_upstream),
+            queue: own.queue.unwrap_or(self.queue),
+            pause: own.pause.unwrap_or(self.pause),
+            retries: own.retries.unwrap_or(self.retries),
+        }
+    }
 }
 
 impl Default for Limits {
     fn default() -> Self {
-        Self { fills: 256, per_upstream: 8 }
+        Self {
+            fills: 256,
+            per_upstream: 32,
+            header: Duration::from_secs(150),
+            queue: Duration::from_mins(10),
+            pause: Duration::from_mins(5),
+            retries: 2,
+        }
     }
 }
 
@@ -179,6 +270,12 @@ pub fn builtin() -> IndexMap<RegistryHost, UpstreamConfig> {
 }
 
 impl Config {
+    /// Returns how registries are asked.
+    pub fn http_settings(&self) -> HttpSettings {
+        let timeouts = Timeouts { header: self.limits.header, ..Timeouts::default() };
+        HttpSettings { timeouts, ..HttpSettings::default() }
+    }
+
     /// Returns the registry that is meant where a request names none, if it is served.
     pub fn default_registry(&self) -> Option<&RegistryHost> {
         self.default.as_ref().filter(|default| self.upstreams.contains_key(*default))

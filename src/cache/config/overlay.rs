@@ -6,7 +6,7 @@ use indexmap::IndexMap;
 use ipnet::IpNet;
 use url::Url;
 
-use super::model::{Config, LogFormat, UpstreamConfig};
+use super::model::{Config, LogFormat, OwnLimits, UpstreamConfig};
 use super::size::ByteSize;
 use super::value::upstream_url;
 use crate::cache::glob::Glob;
@@ -39,6 +39,10 @@ pub struct Overlay {
     pub anonymous: Vec<RegistryHost>,
     /// Registries that may lead to addresses that are not of the internet.
     pub private: Vec<RegistryHost>,
+    /// Token servers that are meant besides those that are the registries' by their name.
+    pub token_servers: Vec<(RegistryHost, String)>,
+    /// What is limited for all upstreams ([`None`]), or for one.
+    pub limits: Vec<(Option<RegistryHost>, OwnLimits)>,
     /// A file of users and passwords.
     pub htpasswd: Option<PathBuf>,
     /// Certificate and key.
@@ -109,6 +113,15 @@ impl Overlay {
         for name in &self.private {
             named(&mut config, "--private", name)?.private = true;
         }
+        for (name, host) in &self.token_servers {
+            named(&mut config, "--token-server", name)?.token_servers.push(host.clone());
+        }
+        for (name, limits) in &self.limits {
+            match name {
+                Some(name) => limits.over_own(&mut named(&mut config, "a limit", name)?.limits),
+                None => limits.over(&mut config.limits),
+            }
+        }
         if let Some(ttl) = self.tag_ttl {
             config.tags.rules.clear();
             config.tags.ttl = Some(ttl);
@@ -153,6 +166,24 @@ pub fn named_url(text: &str) -> Result<(RegistryHost, Url), String> {
     let (name, url) =
         text.split_once('=').ok_or("it is written NAME=URL, such as ghcr.io=https://ghcr.io")?;
     Ok((registry(name)?, upstream_url(url)?))
+}
+
+/// Reads `[NAME=]VALUE`: a limit for all upstreams, or for one.
+pub fn limit<T>(
+    text: &str,
+    read: impl Fn(&str) -> Result<T, String>,
+) -> Result<(Option<RegistryHost>, T), String> {
+    match text.split_once('=') {
+        Some((name, value)) => Ok((Some(registry(name)?), read(value)?)),
+        None => Ok((None, read(text)?)),
+    }
+}
+
+/// Reads `NAME=HOST`.
+pub fn named_host(text: &str) -> Result<(RegistryHost, String), String> {
+    let (name, host) =
+        text.split_once('=').ok_or("it is written NAME=HOST, such as ghcr.io=auth.example.com")?;
+    Ok((registry(name)?, super::value::host(host)?))
 }
 
 /// Reads `NAME=FILE`.

@@ -6,7 +6,7 @@ use std::time::Duration;
 use indexmap::IndexMap;
 use ipnet::IpNet;
 
-use super::model::{Authenticate, Config, Limits, Log, LogFormat, UpstreamConfig, builtin};
+use super::model::{Authenticate, Config, Limits, Log, LogFormat, OwnLimits, UpstreamConfig, builtin};
 use super::tag_policy::TagPolicy;
 use super::value;
 use crate::cache::glob::Glob;
@@ -36,13 +36,34 @@ const ROOT: &[&str] = &[
     "trustedProxies",
     "limits",
 ];
-const UPSTREAM: &[&str] =
-    &["url", "endpoints", "credentials", "anonymous", "private", "allow", "deny", "tagTtl"];
+const UPSTREAM: &[&str] = &[
+    "url",
+    "endpoints",
+    "credentials",
+    "anonymous",
+    "private",
+    "allow",
+    "deny",
+    "tagTtl",
+    "limits",
+    "tokenServers",
+];
+const OWN_LIMITS: &[&str] = &["headerTimeout", "perUpstream", "queueTimeout", "longestPause", "retries"];
 const TAGS: &[&str] = &["ttl", "rules", "stale"];
 const TAG_RULE: &[&str] = &["match", "ttl"];
 const TLS: &[&str] = &["cert", "key", "clientCa"];
 const LOG: &[&str] = &["format", "filter"];
-const LIMITS: &[&str] = &["connections", "perClient", "drainTimeout", "fills", "perUpstream"];
+const LIMITS: &[&str] = &[
+    "connections",
+    "perClient",
+    "drainTimeout",
+    "fills",
+    "perUpstream",
+    "headerTimeout",
+    "queueTimeout",
+    "longestPause",
+    "retries",
+];
 
 /// A configuration, if it holds no error, and everything that was found.
 #[derive(Debug)]
@@ -258,9 +279,11 @@ impl Reader<'_, '_> {
             credentials: self.path(&fields, "credentials"),
             anonymous: self.decoder.boolean(&fields, "anonymous").unwrap_or(false),
             private: self.decoder.boolean(&fields, "private").unwrap_or(false),
+            token_servers: self.token_servers(&fields),
             allow: self.globs(&fields, "allow"),
             deny: self.globs(&fields, "deny"),
             tag_ttl: self.decoder.duration(&fields, "tagTtl"),
+            limits: self.own_limits(&fields, path),
             endpoints,
         };
         let http = upstream.endpoints.iter().any(|url| url.scheme() == "http");
@@ -269,6 +292,11 @@ impl Reader<'_, '_> {
             self.decoder.problems.add(Code::PlainHttpCredentials, &fields.span, path, message);
         }
         Some((host, Some(upstream)))
+    }
+
+    fn token_servers(&mut self, fields: &Fields<'_>) -> Vec<String> {
+        let texts = self.decoder.strings(fields, "tokenServers").unwrap_or_default();
+        self.each(texts, &fields.at("tokenServers"), value::host)
     }
 
     /// Returns the registry that is meant where a request names none; the word `none` is none.
@@ -350,26 +378,52 @@ impl Reader<'_, '_> {
         let (clients, downloads) = (http::Limits::default(), Limits::default());
         let Some(node) = fields.get("limits") else { return (clients, downloads) };
         let fields = self.decoder.fields(node, "limits", LIMITS);
-        let mut count = |key: &str| {
-            let value = self.decoder.count(&fields, key);
-            if value == Some(0)
-                && let Some(node) = fields.get(key)
-            {
-                self.decoder.wrong_type(node, &fields.at(key), "a number above 0");
-            }
-            value.filter(|value| *value > 0)
-        };
+        let own = self.shared_limits(&fields);
         let clients = http::Limits {
-            connections: count("connections").unwrap_or(clients.connections),
-            per_address: count("perClient").or(clients.per_address),
+            connections: self.count(&fields, "connections").unwrap_or(clients.connections),
+            per_address: self.count(&fields, "perClient").or(clients.per_address),
             ..clients
         };
         let downloads = Limits {
-            fills: count("fills").unwrap_or(downloads.fills),
-            per_upstream: count("perUpstream").unwrap_or(downloads.per_upstream),
+            fills: self.count(&fields, "fills").unwrap_or(downloads.fills),
+            per_upstream: own.bodies.unwrap_or(downloads.per_upstream),
+            header: own.header.unwrap_or(downloads.header),
+            queue: own.queue.unwrap_or(downloads.queue),
+            pause: own.pause.unwrap_or(downloads.pause),
+            retries: own.retries.unwrap_or(downloads.retries),
         };
         let drain_timeout = self.decoder.duration(&fields, "drainTimeout").unwrap_or(clients.drain_timeout);
         (http::Limits { drain_timeout, ..clients }, downloads)
+    }
+
+    /// Reads what one upstream has otherwise.
+    fn own_limits(&mut self, fields: &Fields<'_>, path: &str) -> OwnLimits {
+        let Some(node) = fields.get("limits") else { return OwnLimits::default() };
+        let fields = self.decoder.fields(node, &join(path, "limits"), OWN_LIMITS);
+        self.shared_limits(&fields)
+    }
+
+    /// Reads what is limited for all upstreams, and may be for one.
+    fn shared_limits(&mut self, fields: &Fields<'_>) -> OwnLimits {
+        let retries = self.decoder.count(fields, "retries");
+        OwnLimits {
+            header: self.decoder.duration(fields, "headerTimeout"),
+            bodies: self.count(fields, "perUpstream"),
+            queue: self.decoder.duration(fields, "queueTimeout"),
+            pause: self.decoder.duration(fields, "longestPause"),
+            retries: retries.map(|retries| u32::try_from(retries).unwrap_or(u32::MAX)),
+        }
+    }
+
+    /// Reads a number above 0.
+    fn count(&mut self, fields: &Fields<'_>, key: &str) -> Option<usize> {
+        let value = self.decoder.count(fields, key);
+        if value == Some(0)
+            && let Some(node) = fields.get(key)
+        {
+            self.decoder.wrong_type(node, &fields.at(key), "a number above 0");
+        }
+        value.filter(|value| *value > 0)
     }
 
     /// Finds what each part alone does not show.
@@ -443,6 +497,22 @@ mod tests {
     }
 
     #[test]
+    fn limits_of_all_and_of_one() {
+        let config = good(
+            "limits: {headerTimeout: 30s, retries: 0}\nupstreams:\n  ghcr.io:\n    tokenServers: [Auth.example.com:8443]\n    limits: {headerTimeout: 2m, perUpstream: 4, queueTimeout: 1m, longestPause: 10s}\n  quay.io: {}\n",
+        );
+        let of = |name: &str| config.limits.of(&config.upstreams[&name.parse::<RegistryHost>().unwrap()]);
+        assert_eq!((of("quay.io").header, of("quay.io").retries), (None, 0));
+        assert_eq!(config.limits.header, Duration::from_secs(30));
+        let ghcr = of("ghcr.io");
+        assert_eq!((ghcr.header, ghcr.bodies, ghcr.retries), (Some(Duration::from_mins(2)), 4, 0));
+        assert_eq!((ghcr.queue, ghcr.pause), (Duration::from_mins(1), Duration::from_secs(10)));
+        assert_eq!(config.upstreams[0].token_servers, ["auth.example.com:8443"]);
+        let bad = findings("upstreams: {ghcr.io: {tokenServers: ['https://x/y'], limits: {perUpstream: 0}}}");
+        assert_eq!(bad.len(), 2, "{bad:?}");
+    }
+
+    #[test]
     fn everything_is_read() {
         let config = good(
             "\
@@ -479,7 +549,7 @@ limits: {connections: 10, perClient: 5, drainTimeout: 5m, fills: 4, perUpstream:
         assert_eq!((config.clients.connections, config.clients.per_address), (10, Some(5)));
         assert_eq!(config.clients.drain_timeout, Duration::from_mins(5));
         assert_eq!(config.trusted_proxies, ["10.0.0.0/8".parse().unwrap(), "::1/128".parse().unwrap()]);
-        assert_eq!(config.limits, Limits { fills: 4, per_upstream: 3 });
+        assert_eq!(config.limits, Limits { fills: 4, per_upstream: 3, ..Limits::default() });
         assert_eq!(config.tag_ttl(config.upstreams.keys().next().unwrap(), "v1"), Duration::from_mins(1));
         assert_eq!(
             config.tag_ttl(config.upstreams.keys().next_back().unwrap(), "v1"),

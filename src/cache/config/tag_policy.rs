@@ -30,7 +30,8 @@ impl TagPolicy {
 /// Returns how long a tag is believed by the look of it.
 ///
 /// Three numbers, as in `v1.2.3`, are moved by hardly anybody: a day. Names such as `latest` and one or two numbers
-/// are meant to move: five minutes. The rest, half an hour; `1.2.3-rolling` is among it on purpose.
+/// are meant to move: five minutes. So do tags that stand for a digest, `sha256-<hex>.sig` and the like: signatures come
+/// after what they sign. The rest, half an hour; `1.2.3-rolling` is among it on purpose.
 pub fn by_look(tag: &str) -> Duration {
     let numbers = |text: &str| {
         let count = text.split('.').count();
@@ -42,6 +43,7 @@ pub fn by_look(tag: &str) -> Duration {
     match (tag, numbers(tag)) {
         _ if release => Duration::from_hours(24),
         (_, Some(3)) => Duration::from_hours(24),
+        _ if tag.starts_with("sha256-") || tag.starts_with("sha512-") => Duration::from_mins(5),
         ("latest" | "main" | "edge" | "nightly" | "stable", _) | (_, Some(1 | 2)) => Duration::from_mins(5),
         _ => Duration::from_mins(30),
     }
@@ -57,10 +59,10 @@ mod tests {
         for tag in ["1.2.3", "v1.2.3", "v10.20.30"] {
             assert_eq!(minutes(tag), 24 * 60, "{tag}");
         }
-        for tag in ["latest", "main", "edge", "nightly", "stable", "3", "3.22", "2024"] {
+        for tag in ["latest", "main", "edge", "nightly", "stable", "3", "3.22", "2024", "sha256-ab.sig"] {
             assert_eq!(minutes(tag), 5, "{tag}");
         }
-        for tag in ["1.2.3-rolling", "v1", "v1.2", "1.2.3.4", "1..2", "bookworm", "1.2.x", "sha256-ab.sig"] {
+        for tag in ["1.2.3-rolling", "v1", "v1.2", "1.2.3.4", "1..2", "bookworm", "1.2.x"] {
             assert_eq!(minutes(tag), 30, "{tag}");
         }
     }

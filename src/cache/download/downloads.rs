@@ -13,9 +13,9 @@ use super::state::{Attached, Shared, State};
 use super::task::{DownloadTask, Finished, Outcome};
 use super::tiered::TieredSource;
 use crate::cache::memory::locked;
-use crate::cache::store::{Store, Tier};
+use crate::cache::store::{Origin, Store, Tier};
 use crate::http::Body;
-use crate::image::Digest;
+use crate::image::{Digest, RegistryHost};
 use crate::oci::Span;
 
 /// Everything that is being fetched into a store.
@@ -27,9 +27,12 @@ struct Inner {
     tier: Option<Arc<dyn Tier>>,
     policy: Policy,
     permits: Arc<Semaphore>,
-    running: Mutex<HashMap<Digest, Arc<Shared>>>,
+    running: Mutex<HashMap<Key, Arc<Shared>>>,
     counts: Counts,
 }
+
+/// What a download is of, and which calls share it: those with the same scope.
+type Key = (Digest, Option<RegistryHost>);
 
 /// So much is being fetched already that nothing more is begun.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -108,15 +111,17 @@ impl Downloads {
     /// Joins the download of a blob, or starts it; it belongs to the service, not to the caller.
     ///
     /// `hint` is how long the blob should be, for upstreams that do not say; call it where [`Store::open`] found
-    /// nothing.
+    /// nothing. Only calls with the same `scope` share a download: the registry that is asked.
     pub fn get(
         &self,
         digest: &Digest,
         hint: Option<u64>,
+        scope: Option<&RegistryHost>,
         source: Arc<dyn Source>,
     ) -> Result<Download, Overloaded> {
+        let key = (*digest, scope.cloned());
         let mut running = self.0.running();
-        if let Some(shared) = running.get(digest) {
+        if let Some(shared) = running.get(&key) {
             count(&self.0.counts.followers);
             return Ok(Download::new(Arc::clone(shared), Joined::Existing));
         }
@@ -124,8 +129,8 @@ impl Downloads {
             return Err(Overloaded(self.0.policy.fills));
         };
         count(&self.0.counts.begun);
-        let shared = Arc::new(Shared::new(*digest));
-        running.insert(*digest, Arc::clone(&shared));
+        let shared = Arc::new(Shared::new(*digest, source.origin().cloned()));
+        running.insert(key.clone(), Arc::clone(&shared));
         let download = Download::new(Arc::clone(&shared), Joined::Started);
         let source = match &self.0.tier {
             Some(tier) => Arc::new(TieredSource::new(Arc::clone(tier), *digest, source)),
@@ -138,15 +143,15 @@ impl Downloads {
             policy: self.0.policy,
             hint,
         };
-        let guard = Guard { inner: Arc::clone(&self.0), shared, _permit: permit };
+        let guard = Guard { inner: Arc::clone(&self.0), key, shared, _permit: permit };
         tokio::spawn(run(task, guard));
         Ok(download)
     }
 
-    /// Joins the download of a blob if there is one.
-    pub fn running(&self, digest: &Digest) -> Option<Download> {
+    /// Joins the download of a blob if there is one in this scope.
+    pub fn running(&self, digest: &Digest, scope: Option<&RegistryHost>) -> Option<Download> {
         let running = self.0.running();
-        let shared = running.get(digest)?;
+        let shared = running.get(&(*digest, scope.cloned()))?;
         Some(Download::new(Arc::clone(shared), Joined::Existing))
     }
 
@@ -169,7 +174,7 @@ impl Downloads {
 }
 
 impl Inner {
-    fn running(&self) -> MutexGuard<'_, HashMap<Digest, Arc<Shared>>> {
+    fn running(&self) -> MutexGuard<'_, HashMap<Key, Arc<Shared>>> {
         locked(&self.running)
     }
 }
@@ -177,14 +182,15 @@ impl Inner {
 /// Takes a download off the list when its task ends, even if that is by a panic: readers must not wait for ever.
 struct Guard {
     inner: Arc<Inner>,
+    key: Key,
     shared: Arc<Shared>,
     _permit: OwnedSemaphorePermit,
 }
 
 impl Guard {
-    fn remove(&self, running: &mut HashMap<Digest, Arc<Shared>>) {
-        if running.get(&self.shared.digest).is_some_and(|shared| Arc::ptr_eq(shared, &self.shared)) {
-            running.remove(&self.shared.digest);
+    fn remove(&self, running: &mut HashMap<Key, Arc<Shared>>) {
+        if running.get(&self.key).is_some_and(|shared| Arc::ptr_eq(shared, &self.shared)) {
+            running.remove(&self.key);
         }
     }
 
@@ -256,6 +262,11 @@ fn count(counter: &AtomicU64) {
 impl Download {
     fn new(shared: Arc<Shared>, joined: Joined) -> Self {
         Self { at: Attached::new(shared), joined }
+    }
+
+    /// Returns the repository that it is downloaded from, where it is one.
+    pub fn origin(&self) -> Option<&Origin> {
+        self.at.shared().origin.as_ref()
     }
 
     /// Returns whether this call started the download.

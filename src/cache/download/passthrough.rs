@@ -78,6 +78,7 @@ impl PassthroughReader {
             let verifier = self.verifier.clone();
             return match verifier.finish() {
                 Ok(_) => {
+                    self.shared.source.complete().await;
                     self.verified = true;
                     Ok(())
                 }

@@ -40,7 +40,7 @@ impl Default for Policy {
     fn default() -> Self {
         Self {
             idle: Duration::from_mins(1),
-            open: Duration::from_mins(2),
+            open: Duration::from_mins(30),
             tries: 5,
             fills: 256,
             finish: Finish::Always,

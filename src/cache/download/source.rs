@@ -1,9 +1,10 @@
 use std::time::Duration;
 
 use bytes::Bytes;
+use futures_util::future::BoxFuture;
 use futures_util::stream::BoxStream;
 
-use futures_util::future::BoxFuture;
+use crate::cache::store::Origin;
 
 /// Where the bytes of one object come from: a chain of endpoints, any of which may give the rest of what another
 /// began.
@@ -17,6 +18,22 @@ pub trait Source: Send + Sync + 'static {
     /// Takes note that what these endpoints gave together has another digest: they are not to be asked for this
     /// object again for a while.
     fn mismatch(&self, endpoints: &[usize]);
+
+    /// Takes note that what came has the right digest.
+    fn complete(&self) -> BoxFuture<'_, ()> {
+        Box::pin(async {})
+    }
+
+    /// Returns whether the store's copy will do, if it has come to have one: where that may have come from elsewhere,
+    /// only what this source gives counts.
+    fn may_use_stored(&self) -> BoxFuture<'_, bool> {
+        Box::pin(async { true })
+    }
+
+    /// Returns the repository that is asked, where it is one.
+    fn origin(&self) -> Option<&Origin> {
+        None
+    }
 }
 
 /// An object whose headers have come.

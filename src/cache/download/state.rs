@@ -7,13 +7,15 @@ use tokio::sync::watch;
 use super::policy::Policy;
 use super::resuming_body::ResumingBody;
 use super::source::{FetchError, Source};
-use crate::cache::store::{SharedFile, Spool};
+use crate::cache::store::{Origin, SharedFile, Spool};
 use crate::image::Digest;
 use crate::oci::Verifier;
 
 /// What a download and its readers share.
 pub(super) struct Shared {
     pub(super) digest: Digest,
+    /// The repository that it is downloaded from, where it is one.
+    pub(super) origin: Option<Origin>,
     /// Where the bytes are, once there is a place for them.
     pub(super) file: OnceLock<SharedFile>,
     /// How many bytes from the beginning may be read; only grows. Read without a lock for every piece.
@@ -61,9 +63,10 @@ pub(super) struct Remainder {
 }
 
 impl Shared {
-    pub(super) fn new(digest: Digest) -> Self {
+    pub(super) fn new(digest: Digest, origin: Option<Origin>) -> Self {
         Self {
             digest,
+            origin,
             file: OnceLock::new(),
             readable: AtomicU64::new(0),
             state: watch::Sender::new(State::Waiting),

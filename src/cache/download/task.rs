@@ -84,7 +84,9 @@ impl DownloadTask {
         remove: &(dyn Fn() -> bool + Send + Sync),
     ) -> Result<Outcome, FetchError> {
         // It may have been committed between the caller's lookup and ours.
-        if let Ok(Some(blob)) = self.store.open(&self.shared.digest).await {
+        if self.source.may_use_stored().await
+            && let Ok(Some(blob)) = self.store.open(&self.shared.digest).await
+        {
             drop(self.shared.file.set(Arc::clone(blob.file())));
             self.shared.publish(blob.len());
             self.shared.enter(State::Complete(blob.len()));
@@ -122,6 +124,7 @@ impl DownloadTask {
             let size = writer.spool.written();
             match writer.verifier.finish() {
                 Ok(_) => {
+                    self.source.complete().await;
                     self.shared.publish(size);
                     self.shared.enter(State::Complete(size));
                     return Ok(Outcome::Complete(writer.spool));

@@ -201,6 +201,9 @@ impl Store for Tight {
     fn remove<'a>(&'a self, object: &'a Object) -> BoxFuture<'a, io::Result<bool>> {
         self.store.remove(object)
     }
+    fn verify<'a>(&'a self, object: &'a Object) -> BoxFuture<'a, io::Result<Verdict>> {
+        self.store.verify(object)
+    }
     fn list(&self) -> BoxFuture<'_, io::Result<Vec<Listed>>> {
         self.store.list()
     }
@@ -296,7 +299,7 @@ async fn many_readers_cost_one_download_and_get_every_range() {
     let downloads = store.downloads(Policy::default());
     let mut readers = Vec::new();
     for n in 0..64_u64 {
-        let download = downloads.get(&digest, None, source.clone()).unwrap();
+        let download = downloads.get(&digest, None, None, source.clone()).unwrap();
         assert_eq!(download.joined(), if n == 0 { Joined::Started } else { Joined::Existing });
         let content = content.clone();
         readers.push(tokio::spawn(async move {
@@ -320,7 +323,7 @@ async fn many_readers_cost_one_download_and_get_every_range() {
     let stats = downloads.stats();
     assert_eq!((stats.begun, stats.followers, stats.stored, stats.failed), (1, 63, 1, 0));
     // Joining after it was stored costs nothing.
-    assert_eq!(whole(&downloads.get(&digest, None, source.clone()).unwrap()).await, content);
+    assert_eq!(whole(&downloads.get(&digest, None, None, source.clone()).unwrap()).await, content);
     assert_eq!(source.asked(), [0]);
 }
 
@@ -331,7 +334,7 @@ async fn headers_come_with_the_upstreams_and_the_end_only_when_the_digest_holds(
         Script::new(&content, [], Answer { gives: Some(299_999), ranges: false, then: Then::Stall, ..GOOD });
     let store = Tight::new(None).await;
     let downloads = store.downloads(Policy { idle: Duration::from_secs(5), tries: 1, ..Policy::default() });
-    let download = downloads.get(&digest(&content), None, source.clone()).unwrap();
+    let download = downloads.get(&digest(&content), None, None, source.clone()).unwrap();
     let begun = Instant::now();
     assert_eq!(download.headers().await, Ok(300_000));
     assert!(begun.elapsed() < Duration::from_millis(10));
@@ -355,7 +358,7 @@ async fn broken_transfers_are_taken_up_where_they_broke() {
     let source = Script::new(&content, answers, Answer { endpoint: 1, ..GOOD });
     let store = Tight::new(None).await;
     let downloads = store.downloads(Policy::default());
-    let download = downloads.get(&digest(&content), None, source.clone()).unwrap();
+    let download = downloads.get(&digest(&content), None, None, source.clone()).unwrap();
     assert!(whole(&download).await == content);
     settle(&downloads).await;
     assert_eq!(source.asked(), [0, 50_000, 70_000, 70_000, 70_000, 100_000, 130_000]);
@@ -371,7 +374,7 @@ async fn no_progress_ends_and_progress_does_not() {
     // An upstream without ranges that always breaks at the same place.
     let source =
         Script::new(&content, [], Answer { gives: Some(90_000), ranges: false, then: Then::Break, ..GOOD });
-    let download = downloads.get(&digest(&content), None, source.clone()).unwrap();
+    let download = downloads.get(&digest(&content), None, None, source.clone()).unwrap();
     let (bytes, end) = read(download.body(None, download.headers().await.unwrap())).await;
     assert!(bytes == content[..90_000]);
     assert!(end.unwrap_err().to_string().contains("connection reset"));
@@ -380,7 +383,7 @@ async fn no_progress_ends_and_progress_does_not() {
     settle(&downloads).await;
     // One that gives a little each time.
     let source = Script::new(&content, [], Answer { gives: Some(9_000), then: Then::Break, ..GOOD });
-    let download = downloads.get(&digest(&content), None, source.clone()).unwrap();
+    let download = downloads.get(&digest(&content), None, None, source.clone()).unwrap();
     assert!(whole(&download).await == content);
     assert_eq!(source.asked().len(), 23);
 }
@@ -393,14 +396,14 @@ async fn another_length_or_too_many_bytes_end_it() {
     let pace = Duration::from_millis(1);
     let cut = Answer { gives: Some(10_000), then: Then::Break, pace, ..GOOD };
     let source = Script::new(&content, [cut], Answer { lies: Some(99_999), endpoint: 7, ..GOOD });
-    let download = downloads.get(&digest(&content), None, source.clone()).unwrap();
+    let download = downloads.get(&digest(&content), None, None, source.clone()).unwrap();
     let (_, end) = read(download.body(None, download.headers().await.unwrap())).await;
     assert!(end.unwrap_err().to_string().contains("99999"));
     assert!(source.mismatches.lock().unwrap().is_empty(), "a length does not say who is right");
     settle(&downloads).await;
 
     let source = Script::new(&content, [], Answer { lies: Some(99_990), pace, ..GOOD });
-    let download = downloads.get(&digest(&content), None, source.clone()).unwrap();
+    let download = downloads.get(&digest(&content), None, None, source.clone()).unwrap();
     let (_, end) = read(download.body(None, download.headers().await.unwrap())).await;
     assert!(end.unwrap_err().to_string().contains("more than"));
     settle(&downloads).await;
@@ -417,8 +420,8 @@ async fn wrong_bytes_are_never_whole_and_never_stored() {
         [Answer { wrong: Some(0), endpoint: 3, pace: Duration::from_millis(1), ..GOOD }],
         GOOD,
     );
-    let download = downloads.get(&digest(&content), None, source.clone()).unwrap();
-    let follower = downloads.get(&digest(&content), None, source.clone()).unwrap();
+    let download = downloads.get(&digest(&content), None, None, source.clone()).unwrap();
+    let follower = downloads.get(&digest(&content), None, None, source.clone()).unwrap();
     assert_eq!((download.headers().await, follower.headers().await), (Ok(200_000), Ok(200_000)));
     for download in [&download, &follower] {
         let (bytes, end) = read(download.body(None, 200_000)).await;
@@ -430,7 +433,7 @@ async fn wrong_bytes_are_never_whole_and_never_stored() {
     assert_eq!(downloads.stats().mismatched, 1);
     assert!(!store.has(&digest(&content)).await);
     // The next request gets it from elsewhere.
-    assert!(whole(&downloads.get(&digest(&content), None, source).unwrap()).await == content);
+    assert!(whole(&downloads.get(&digest(&content), None, None, source).unwrap()).await == content);
 }
 
 #[tokio::test(start_paused = true)]
@@ -440,7 +443,7 @@ async fn small_wrong_bytes_are_fetched_elsewhere_before_anybody_sees_them() {
     let downloads = store.downloads(Policy::default());
     let wrong = |endpoint| Answer { wrong: Some(0), endpoint, ..GOOD };
     let source = Script::new(&content, [wrong(0), wrong(1)], Answer { endpoint: 2, ..GOOD });
-    let download = downloads.get(&digest(&content), None, source.clone()).unwrap();
+    let download = downloads.get(&digest(&content), None, None, source.clone()).unwrap();
     assert!(whole(&download).await == content);
     assert_eq!(*source.mismatches.lock().unwrap(), [[0], [1]]);
     settle(&downloads).await;
@@ -454,8 +457,8 @@ async fn the_answer_of_the_upstream_reaches_everybody() {
     let downloads = store.downloads(Policy::default());
     let denied = FetchError::Denied { hint: "needs a login".to_owned() };
     let source = Script::new(&content, [], Answer { fails: Some(denied.clone()), ..GOOD });
-    let download = downloads.get(&digest(&content), None, source.clone()).unwrap();
-    let follower = downloads.get(&digest(&content), None, source.clone()).unwrap();
+    let download = downloads.get(&digest(&content), None, None, source.clone()).unwrap();
+    let follower = downloads.get(&digest(&content), None, None, source.clone()).unwrap();
     assert_eq!(download.headers().await, Err(denied.clone()));
     assert_eq!(follower.headers().await, Err(denied));
     assert_eq!(source.asked(), [0], "an error before the first byte is not tried again");
@@ -466,21 +469,22 @@ async fn nothing_and_unknown_lengths() {
     let store = Tight::new(None).await;
     let downloads = store.downloads(Policy::default());
     let empty = Bytes::new();
-    let download = downloads.get(&digest(&empty), None, Script::new(&empty, [], GOOD)).unwrap();
+    let download = downloads.get(&digest(&empty), None, None, Script::new(&empty, [], GOOD)).unwrap();
     assert_eq!(whole(&download).await, b"");
-    let download = downloads.get(&digest(&content(5)), None, Script::new(&empty, [], GOOD)).unwrap();
+    let download = downloads.get(&digest(&content(5)), None, None, Script::new(&empty, [], GOOD)).unwrap();
     assert!(matches!(download.headers().await, Err(FetchError::Mismatch(_))));
 
     let content = content(150_000);
     let silent = Answer { says_length: false, pace: Duration::from_millis(10), ..GOOD };
-    let download = downloads.get(&digest(&content), None, Script::new(&content, [], silent.clone())).unwrap();
+    let download =
+        downloads.get(&digest(&content), None, None, Script::new(&content, [], silent.clone())).unwrap();
     let begun = Instant::now();
     assert!(whole(&download).await == content);
     assert!(begun.elapsed() >= Duration::from_millis(100), "the length is known at the end only");
     settle(&downloads).await;
     store.remove(&Object::blob(digest(&content))).await.unwrap();
     let download =
-        downloads.get(&digest(&content), Some(150_000), Script::new(&content, [], silent)).unwrap();
+        downloads.get(&digest(&content), Some(150_000), None, Script::new(&content, [], silent)).unwrap();
     let begun = Instant::now();
     assert_eq!(download.headers().await, Ok(150_000));
     assert!(begun.elapsed() < Duration::from_millis(10), "the hint is believed");
@@ -495,7 +499,7 @@ async fn a_fetch_belongs_to_the_service() {
         let store = Tight::new(None).await;
         let downloads = store.downloads(Policy { finish, ..Policy::default() });
         let source = Script::new(&content, [], slow.clone());
-        let download = downloads.get(&digest(&content), None, source.clone()).unwrap();
+        let download = downloads.get(&digest(&content), None, None, source.clone()).unwrap();
         let Body::Pieces { mut pieces, .. } = download.body(None, download.headers().await.unwrap()) else {
             panic!()
         };
@@ -513,9 +517,9 @@ async fn who_comes_back_in_time_finds_it_going_on() {
     let store = Tight::new(None).await;
     let downloads = store.downloads(Policy { finish: Finish::Over(100), ..Policy::default() });
     let source = Script::new(&content, [], Answer { pace: Duration::from_secs(3), ..GOOD });
-    drop(downloads.get(&digest(&content), None, source.clone()).unwrap());
+    drop(downloads.get(&digest(&content), None, None, source.clone()).unwrap());
     sleep(Duration::from_secs(8)).await;
-    let download = downloads.get(&digest(&content), None, source.clone()).unwrap();
+    let download = downloads.get(&digest(&content), None, None, source.clone()).unwrap();
     assert_eq!(download.joined(), Joined::Existing);
     assert!(whole(&download).await == content);
     assert_eq!(source.asked(), [0]);
@@ -528,7 +532,7 @@ async fn without_room_everybody_goes_on_alone_and_the_first_with_the_transfer_th
         let store = Tight::new(Some(limit)).await;
         let downloads = store.downloads(Policy::default());
         let source = Script::new(&content, [], Answer { pace: Duration::from_millis(1), ..GOOD });
-        let download = downloads.get(&digest(&content), None, source.clone()).unwrap();
+        let download = downloads.get(&digest(&content), None, None, source.clone()).unwrap();
         assert!(whole(&download).await == content);
         assert_eq!(source.asked(), [0], "one client costs one transfer");
         let total = download.headers().await.unwrap();
@@ -543,7 +547,7 @@ async fn without_room_everybody_goes_on_alone_and_the_first_with_the_transfer_th
         assert_eq!(downloads.stats().passed_through, 1);
         // Wrong bytes are no more whole than with room.
         let source = Script::new(&content, [], Answer { wrong: Some(0), ..GOOD });
-        let download = downloads.get(&digest(&content), None, source.clone()).unwrap();
+        let download = downloads.get(&digest(&content), None, None, source.clone()).unwrap();
         let (bytes, end) = read(download.body(None, total)).await;
         assert!(end.is_err() && bytes.len() < content.len());
         assert_eq!(*source.mismatches.lock().unwrap(), [[0]]);
@@ -556,9 +560,9 @@ async fn too_large_to_keep_and_too_many_at_once() {
     let store = Tight::new(None).await;
     let downloads = store.downloads(Policy { largest: 199_999, fills: 1, ..Policy::default() });
     let source = Script::new(&content, [], Answer { pace: Duration::from_millis(5), ..GOOD });
-    let download = downloads.get(&digest(&content), None, source.clone()).unwrap();
+    let download = downloads.get(&digest(&content), None, None, source.clone()).unwrap();
     let other = digest_of(Algorithm::Sha256, b"other");
-    assert_eq!(downloads.get(&other, None, source.clone()).err(), Some(Overloaded(1)));
+    assert_eq!(downloads.get(&other, None, None, source.clone()).err(), Some(Overloaded(1)));
     assert!(whole(&download).await == content);
     assert!(!store.has(&digest(&content)).await);
     assert_eq!(source.asked(), [0]);
@@ -574,7 +578,7 @@ async fn a_source_that_panics_leaves_nobody_waiting() {
         fn mismatch(&self, _: &[usize]) {}
     }
     let downloads = Tight::new(None).await.downloads(Policy::default());
-    let download = downloads.get(&digest(&content(1)), None, Arc::new(Panics)).unwrap();
+    let download = downloads.get(&digest(&content(1)), None, None, Arc::new(Panics)).unwrap();
     assert!(matches!(download.headers().await, Err(FetchError::Internal(_))));
     assert_eq!(downloads.stats().running, 0);
 }
@@ -629,7 +633,7 @@ proptest! {
                 let (downloads, source, content) = (downloads.clone(), source.clone(), content.clone());
                 tasks.push(tokio::spawn(async move {
                     sleep(Duration::from_millis(delay)).await;
-                    let download = downloads.get(&digest, None, source).unwrap();
+                    let download = downloads.get(&digest, None, None, source).unwrap();
                     let total = match download.headers().await {
                         Ok(total) => total,
                         Err(error) => { assert!(lies, "{error}"); return; }

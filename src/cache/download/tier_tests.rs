@@ -84,7 +84,7 @@ async fn what_a_tier_has_costs_upstream_nothing() {
     let bucket = Arc::new(Bucket::of([(digest(&content), content.clone())]));
     let (store, downloads) = downloads(&bucket).await;
     let source = Script::new(&content, [], GOOD);
-    let download = downloads.get(&digest(&content), None, source.clone()).unwrap();
+    let download = downloads.get(&digest(&content), None, None, source.clone()).unwrap();
     assert_eq!(whole(&download).await, content);
     settle(&downloads).await;
     assert!(store.has(&digest(&content)).await);
@@ -97,7 +97,7 @@ async fn what_is_committed_goes_to_the_tier() {
     let bucket = Arc::new(Bucket::default());
     let (_store, downloads) = downloads(&bucket).await;
     let source = Script::new(&content, [], GOOD);
-    let download = downloads.get(&digest(&content), None, source.clone()).unwrap();
+    let download = downloads.get(&digest(&content), None, None, source.clone()).unwrap();
     assert_eq!(whole(&download).await, content);
     while bucket.blobs.lock().unwrap().get(&digest(&content)) != Some(&content) {
         tokio::time::sleep(std::time::Duration::from_millis(1)).await;
@@ -113,7 +113,7 @@ async fn a_tier_that_fails_or_breaks_off_is_passed_over() {
         let bucket = Arc::new(Bucket { gives, fails, ..bucket });
         let (_store, downloads) = downloads(&bucket).await;
         let source = Script::new(&content, [], GOOD);
-        let download = downloads.get(&digest(&content), None, source.clone()).unwrap();
+        let download = downloads.get(&digest(&content), None, None, source.clone()).unwrap();
         assert_eq!(whole(&download).await, content);
         assert_eq!(source.asked(), [asked], "upstream gives the rest");
     }
@@ -127,7 +127,7 @@ async fn a_tier_is_not_trusted() {
     let bucket = Arc::new(Bucket::of([(digest(&content), wrong.into())]));
     let (store, downloads) = downloads(&bucket).await;
     let source = Script::new(&content, [], GOOD);
-    let download = downloads.get(&digest(&content), None, source.clone()).unwrap();
+    let download = downloads.get(&digest(&content), None, None, source.clone()).unwrap();
     assert_eq!(whole(&download).await, content);
     settle(&downloads).await;
     assert!(store.store.open(&digest(&content)).await.unwrap().is_some());

@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use futures_util::StreamExt as _;
 
 use super::source::{FetchError, Opened, Source};
-use crate::cache::store::Tier;
+use crate::cache::store::{Origin, Tier};
 use crate::image::Digest;
 use futures_util::future::BoxFuture;
 
@@ -16,13 +16,21 @@ pub(super) struct TieredSource {
     tier: Arc<dyn Tier>,
     digest: Digest,
     upstream: Arc<dyn Source>,
-    /// The tier failed or does not have it: it is not asked again for this download.
+    /// The tier was asked: it is not asked again for this download.
     is_passed_over: AtomicBool,
+    /// The tier gave some of it: that is no proof that upstream has it.
+    has_given: AtomicBool,
 }
 
 impl TieredSource {
     pub(super) fn new(tier: Arc<dyn Tier>, digest: Digest, upstream: Arc<dyn Source>) -> Self {
-        Self { tier, digest, upstream, is_passed_over: AtomicBool::new(false) }
+        Self {
+            tier,
+            digest,
+            upstream,
+            is_passed_over: AtomicBool::new(false),
+            has_given: AtomicBool::new(false),
+        }
     }
 
     async fn open_tier(&self, from: u64) -> Option<Opened> {
@@ -33,6 +41,7 @@ impl TieredSource {
         self.is_passed_over.store(true, Ordering::Relaxed);
         match self.tier.open(&self.digest, from).await {
             Ok(Some(found)) => {
+                self.has_given.store(true, Ordering::Relaxed);
                 let body =
                     found.body.map(|piece| piece.map_err(|error| FetchError::Broken(error.to_string())));
                 Some(Opened { total: Some(found.total), starts_at: from, endpoint: TIER, body: body.boxed() })
@@ -54,6 +63,22 @@ impl Source for TieredSource {
                 None => self.upstream.open(from).await,
             }
         })
+    }
+
+    fn complete(&self) -> BoxFuture<'_, ()> {
+        Box::pin(async move {
+            if !self.has_given.load(Ordering::Relaxed) {
+                self.upstream.complete().await;
+            }
+        })
+    }
+
+    fn may_use_stored(&self) -> BoxFuture<'_, bool> {
+        self.upstream.may_use_stored()
+    }
+
+    fn origin(&self) -> Option<&Origin> {
+        self.upstream.origin()
     }
 
     fn mismatch(&self, endpoints: &[usize]) {

@@ -58,14 +58,31 @@ fn challenge() -> Refusal {
 /// Returns whether something stored may be believed to be in a repository whose manifest lists it, when upstream
 /// cannot be asked.
 ///
-/// Anyone who may write to a repository can list any digest in a manifest there, private content's too. So it takes a
-/// repository that anyone may read, and content that came from one such.
+/// Anyone who may write to a repository can list any digest in a manifest there, private content's too. So it takes
+/// content that came from the same registry, from a repository that is served, or a repository that anyone may read and
+/// content that came from one such.
 pub(super) fn listed_suffices<'a>(
+    asked: &Origin,
+    is_private: impl Fn(&RegistryHost) -> bool,
+    is_served: impl Fn(&Origin) -> bool,
+    origins: impl IntoIterator<Item = &'a Origin>,
+) -> bool {
+    let public = !is_private(&asked.registry);
+    origins.into_iter().any(|origin| {
+        origin.registry == asked.registry && is_served(origin) || public && !is_private(&origin.registry)
+    })
+}
+
+/// Returns whether a registry's word is enough that it has something stored, or whether it must give the bytes.
+///
+/// A registry could say that it has what came from a private one, in order to get it out of here. Its word counts for
+/// what came from it, and for what came from a registry that anyone may read.
+pub(super) fn head_suffices<'a>(
     asked: &Origin,
     is_private: impl Fn(&RegistryHost) -> bool,
     origins: impl IntoIterator<Item = &'a Origin>,
 ) -> bool {
-    !is_private(&asked.registry) && origins.into_iter().any(|origin| !is_private(&origin.registry))
+    origins.into_iter().any(|origin| origin.registry == asked.registry || !is_private(&origin.registry))
 }
 
 /// How many facts about which repository has what are kept in memory.
@@ -149,12 +166,32 @@ mod tests {
         let private = |registry: &RegistryHost| registry.as_str() == "private.example";
         let suffices = |asked: &str, from: &[&str]| {
             let origins: Vec<Origin> = from.iter().map(|registry| origin(registry)).collect();
-            listed_suffices(&origin(asked), private, &origins)
+            listed_suffices(&origin(asked), private, |origin| origin.repository.as_str() == "a", &origins)
         };
         assert!(suffices("docker.io", &["ghcr.io"]));
         assert!(suffices("docker.io", &["private.example", "ghcr.io"]));
         assert!(!suffices("docker.io", &["private.example"]));
         assert!(!suffices("docker.io", &[]));
         assert!(!suffices("private.example", &["docker.io"]));
+        assert!(suffices("private.example", &["private.example"]), "within one registry");
+        let denied = Origin { repository: "b".parse().unwrap(), ..origin("private.example") };
+        let is_served = |origin: &Origin| origin.repository.as_str() == "a";
+        assert!(!listed_suffices(&origin("private.example"), private, is_served, [&denied]));
+    }
+
+    #[test]
+    fn a_word_opens_no_private_content() {
+        let origin =
+            |registry: &str| Origin { registry: registry.parse().unwrap(), repository: "a".parse().unwrap() };
+        let private = |registry: &RegistryHost| registry.as_str() == "private.example";
+        let suffices = |asked: &str, from: &[&str]| {
+            let origins: Vec<Origin> = from.iter().map(|registry| origin(registry)).collect();
+            head_suffices(&origin(asked), private, &origins)
+        };
+        assert!(suffices("docker.io", &["ghcr.io"]));
+        assert!(suffices("private.example", &["private.example"]));
+        assert!(suffices("private.example", &["docker.io"]));
+        assert!(!suffices("docker.io", &["private.example"]));
+        assert!(!suffices("docker.io", &[]));
     }
 }

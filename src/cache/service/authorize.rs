@@ -1,51 +1,92 @@
-use std::sync::Arc;
+#![expect(clippy::disallowed_methods, reason = "dates what is not there")]
 
-use super::access::{Grants, listed_suffices};
-use super::errors::refusal;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use super::access::{Grants, head_suffices, listed_suffices};
+use super::errors::{patience, refusal};
 use super::manifest::Manifests;
 use super::request::RepositoryRequest;
 use super::snapshot::Snapshot;
+use crate::cache::memory::{BoundedMap, locked};
 use crate::cache::store::{Kind, Object, Origin, Store};
 use crate::image::{Digest, RegistryHost};
 use crate::oci::{Manifest, Refusal};
+
+/// How many things are remembered that are not there.
+const MISSING: usize = 4096;
+/// For how long something that is not there is not asked for again.
+const MISSING_FOR: Duration = Duration::from_secs(5);
+
+/// How stored content may go out through a repository.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Authorized {
+    /// As it is stored.
+    Stored,
+    /// Once this repository has given it: as if it were not stored.
+    OnceFetched,
+}
 
 /// Tells whether stored content may go out through the repository that a request names.
 pub(super) struct Authorizer {
     store: Arc<dyn Store>,
     grants: Arc<Grants>,
     manifests: Arc<Manifests>,
+    /// What upstream said that is not there, and when.
+    missing: Mutex<BoundedMap<(Origin, Object), Instant>>,
     /// A search through all manifests takes a while: one at a time.
     searching: tokio::sync::Mutex<()>,
 }
 
 impl Authorizer {
     pub(super) fn new(store: Arc<dyn Store>, grants: Arc<Grants>, manifests: Arc<Manifests>) -> Self {
-        Self { store, grants, manifests, searching: tokio::sync::Mutex::default() }
+        Self {
+            store,
+            grants,
+            manifests,
+            missing: Mutex::new(BoundedMap::new(MISSING)),
+            searching: tokio::sync::Mutex::default(),
+        }
     }
 
-    /// Makes sure that a client may have what is here through the repository that it names: upstream was seen to
+    /// Makes sure that a client may have what is stored through the repository that it names: upstream was seen to
     /// have it there, or says so now.
     pub(super) async fn authorize_object(
         &self,
         request: &RepositoryRequest<'_>,
         object: &Object,
-    ) -> Result<(), Refusal> {
+    ) -> Result<Authorized, Refusal> {
         if self.grants.is_granted(&request.origin, object).await {
-            return Ok(());
+            return Ok(Authorized::Stored);
+        }
+        if !self.head_counts(request.snapshot, &request.origin, object).await {
+            return Ok(Authorized::OnceFetched);
         }
         let verdict = match object.kind {
             Kind::Blob => self.blob_size(request, &object.digest).await.map(drop),
             Kind::Manifest => self.upstream_has_manifest(request, &object.digest).await,
         };
         match verdict {
-            // Upstream does not say: what a public repository's manifests list, and is public anyway, may go out.
+            Ok(()) => Ok(Authorized::Stored),
+            // Upstream does not say: what the manifests list that are stored may go out.
             Err(Refusal::UpstreamDown { .. } | Refusal::UpstreamBusy { .. })
                 if self.is_listed(request.snapshot, &request.origin, object).await =>
             {
-                Ok(())
+                Ok(Authorized::Stored)
             }
-            verdict => verdict,
+            Err(refusal) => Err(refusal),
         }
+    }
+
+    /// Returns whether a repository was seen to have something, or its registry's word is enough that it has.
+    pub(super) async fn head_counts(&self, snapshot: &Snapshot, asked: &Origin, object: &Object) -> bool {
+        if self.grants.is_granted(asked, object).await {
+            return true;
+        }
+        let origins = self.store.origins(object).await.unwrap_or_default();
+        head_suffices(asked, |registry| snapshot.is_private(registry), &origins)
     }
 
     /// Asks upstream how large a blob is, and with it whether this repository has it.
@@ -54,13 +95,27 @@ impl Authorizer {
         request: &RepositoryRequest<'_>,
         digest: &Digest,
     ) -> Result<u64, Refusal> {
-        let registry = &request.origin.registry;
+        let (registry, object) = (&request.origin.registry, Object::blob(*digest));
+        self.reject_known_missing(request, &object)?;
         let upstream = request.snapshot.upstream(registry)?;
-        let size = upstream.blob_size(&request.origin.repository, digest).await;
-        let size =
-            size.map_err(|error| refusal(registry, &error, || Refusal::BlobUnknown(digest.to_string())))?;
-        self.grants.grant(&request.origin, &Object::blob(*digest)).await;
-        Ok(size)
+        let size = patience(registry, upstream.blob_size(&request.origin.repository, digest)).await?;
+        let size = size.map_err(|error| {
+            let refusal = refusal(registry, &error, || Refusal::BlobUnknown(digest.to_string()));
+            self.note_missing(request, &object, &refusal);
+            refusal
+        })?;
+        if self.head_counts(request.snapshot, &request.origin, &object).await {
+            self.grants.grant(&request.origin, &object).await;
+        }
+        match size {
+            Some(size) => Ok(size),
+            None => {
+                self.manifests.blob_size(&request.origin, digest).await.ok_or_else(|| Refusal::UpstreamDown {
+                    registry: registry.clone(),
+                    reason: "it does not say how large it is".to_owned(),
+                })
+            }
+        }
     }
 
     async fn upstream_has_manifest(
@@ -68,19 +123,53 @@ impl Authorizer {
         request: &RepositoryRequest<'_>,
         digest: &Digest,
     ) -> Result<(), Refusal> {
-        let registry = &request.origin.registry;
+        let (registry, object) = (&request.origin.registry, Object::manifest(*digest));
+        self.reject_known_missing(request, &object)?;
         let upstream = request.snapshot.upstream(registry)?;
-        let has = upstream.has_manifest(&request.origin.repository, digest).await;
-        has.map_err(|error| refusal(registry, &error, || Refusal::ManifestUnknown(digest.to_string())))?;
-        self.grants.grant(&request.origin, &Object::manifest(*digest)).await;
+        let has = patience(registry, upstream.has_manifest(&request.origin.repository, digest)).await?;
+        has.map_err(|error| {
+            let refusal = refusal(registry, &error, || Refusal::ManifestUnknown(digest.to_string()));
+            self.note_missing(request, &object, &refusal);
+            refusal
+        })?;
+        self.grants.grant(&request.origin, &object).await;
         Ok(())
+    }
+
+    /// Refuses something of which upstream has just said that it is not there.
+    pub(super) fn reject_known_missing(
+        &self,
+        request: &RepositoryRequest<'_>,
+        object: &Object,
+    ) -> Result<(), Refusal> {
+        let since = locked(&self.missing).get(&(request.origin.clone(), *object));
+        if since.is_none_or(|since| since.elapsed() >= MISSING_FOR) {
+            return Ok(());
+        }
+        Err(match object.kind {
+            Kind::Blob => Refusal::BlobUnknown(object.digest.to_string()),
+            Kind::Manifest => Refusal::ManifestUnknown(object.digest.to_string()),
+        })
+    }
+
+    /// Notes what upstream says that is not there.
+    pub(super) fn note_missing(&self, request: &RepositoryRequest<'_>, object: &Object, refusal: &Refusal) {
+        if matches!(refusal, Refusal::BlobUnknown(_) | Refusal::ManifestUnknown(_)) {
+            locked(&self.missing).put((request.origin.clone(), *object), Instant::now(), 1);
+        }
+    }
+
+    /// Forgets what upstream said that is not there.
+    pub(super) fn forget(&self) {
+        locked(&self.missing).clear();
     }
 
     /// Returns whether a manifest of a repository lists something that may be believed to be there for that.
     async fn is_listed(&self, snapshot: &Snapshot, asked: &Origin, object: &Object) -> bool {
         let origins = self.store.origins(object).await.unwrap_or_default();
         let is_private = |registry: &RegistryHost| snapshot.is_private(registry);
-        if !listed_suffices(asked, is_private, &origins) {
+        let is_served = |origin: &Origin| snapshot.allows(&origin.registry, &origin.repository).is_ok();
+        if !listed_suffices(asked, is_private, is_served, &origins) {
             return false;
         }
         let _one = self.searching.lock().await;

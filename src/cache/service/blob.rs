@@ -3,18 +3,19 @@ use std::sync::Arc;
 use http::Response;
 
 use super::access::Grants;
-use super::authorize::Authorizer;
-use super::errors::refusal;
+use super::authorize::{Authorized, Authorizer};
+use super::errors::{patience, refusal};
+use super::manifest::Manifests;
 use super::request::RepositoryRequest;
 use crate::cache::download::{Download, Downloads, FetchError, Joined, Opened, Source};
 use crate::cache::observe::Outcome;
-use crate::cache::store::{Object, Origin, Store};
+use crate::cache::store::{Blob, Object, Origin, Store};
 use crate::http::Body;
 use crate::image::{Digest, RegistryHost};
 use crate::oci::{Method, Refusal};
 use futures_util::future::BoxFuture;
 
-/// A blob's bytes from upstream; that they come through a repository is noted as soon as they begin to.
+/// A blob's bytes from upstream; that they come through a repository is noted when they have proved right.
 struct GrantingSource {
     grants: Arc<Grants>,
     origin: Origin,
@@ -24,17 +25,23 @@ struct GrantingSource {
 
 impl Source for GrantingSource {
     fn open(&self, from: u64) -> BoxFuture<'_, Result<Opened, FetchError>> {
-        Box::pin(async move {
-            let opened = self.source.open(from).await?;
-            if from == 0 {
-                self.grants.grant(&self.origin, &Object::blob(self.digest)).await;
-            }
-            Ok(opened)
-        })
+        self.source.open(from)
     }
 
     fn mismatch(&self, endpoints: &[usize]) {
         self.source.mismatch(endpoints);
+    }
+
+    fn complete(&self) -> BoxFuture<'_, ()> {
+        Box::pin(async move { self.grants.grant(&self.origin, &Object::blob(self.digest)).await })
+    }
+
+    fn may_use_stored(&self) -> BoxFuture<'_, bool> {
+        Box::pin(async move { self.grants.is_granted(&self.origin, &Object::blob(self.digest)).await })
+    }
+
+    fn origin(&self) -> Option<&Origin> {
+        Some(&self.origin)
     }
 }
 
@@ -43,6 +50,7 @@ pub(super) struct Blobs {
     store: Arc<dyn Store>,
     downloads: Downloads,
     grants: Arc<Grants>,
+    manifests: Arc<Manifests>,
     authorizer: Arc<Authorizer>,
 }
 
@@ -51,9 +59,10 @@ impl Blobs {
         store: Arc<dyn Store>,
         downloads: Downloads,
         grants: Arc<Grants>,
+        manifests: Arc<Manifests>,
         authorizer: Arc<Authorizer>,
     ) -> Self {
-        Self { store, downloads, grants, authorizer }
+        Self { store, downloads, grants, manifests, authorizer }
     }
 
     /// Answers with a blob, or with a part of it.
@@ -66,15 +75,12 @@ impl Blobs {
             tracing::warn!(%digest, %error, "cannot open a stored blob");
             None
         });
+        let object = Object::blob(*digest);
         if let Some(blob) = stored {
-            self.authorizer.authorize_object(request, &Object::blob(*digest)).await?;
-            if request.has(digest) {
-                return Ok(request.context.unchanged_blob(digest, Outcome::Hit));
+            match self.authorizer.authorize_object(request, &object).await? {
+                Authorized::Stored => return Ok(stored_blob(request, digest, &blob)),
+                Authorized::OnceFetched => {}
             }
-            let selection = request.selection(digest, blob.len());
-            return Ok(request
-                .context
-                .blob(digest, blob.len(), selection, Outcome::Hit, |span| blob.body(span)));
         }
         match request.context.method {
             Method::Head => self.blob_head(request, digest).await,
@@ -88,12 +94,10 @@ impl Blobs {
         request: &RepositoryRequest<'_>,
         digest: &Digest,
     ) -> Result<Response<Body>, Refusal> {
-        let (outcome, total) = match self.downloads.running(digest) {
-            Some(download) if self.grants.is_granted(&request.origin, &Object::blob(*digest)).await => {
-                let total = download.headers().await;
-                (Outcome::Follow, total.map_err(|error| unknown(&request.origin.registry, digest, &error))?)
-            }
-            Some(_) | None => (Outcome::Miss, self.authorizer.blob_size(request, digest).await?),
+        let running = self.downloads.running(digest, Some(request.scope()));
+        let (outcome, total) = match running.filter(|running| running.origin() == Some(&request.origin)) {
+            Some(download) => (Outcome::Follow, headers(request, digest, &download).await??),
+            None => (Outcome::Miss, self.authorizer.blob_size(request, digest).await?),
         };
         let selection = request.selection(digest, total);
         Ok(request.context.blob(digest, total, selection, outcome, |_| Body::Empty))
@@ -107,9 +111,11 @@ impl Blobs {
     ) -> Result<Response<Body>, Refusal> {
         let (download, total) = self.join(request, digest).await?;
         let object = Object::blob(*digest);
-        if !self.grants.is_granted(&request.origin, &object).await {
-            // It came through another repository. Whether this one has it, upstream says.
-            self.authorizer.authorize_object(request, &object).await?;
+        if download.origin() != Some(&request.origin)
+            && !self.grants.is_granted(&request.origin, &object).await
+        {
+            // It comes through another repository. Whether this one has it, upstream says.
+            self.authorizer.blob_size(request, digest).await?;
         }
         let outcome = match download.joined() {
             Joined::Started => Outcome::Miss,
@@ -125,27 +131,52 @@ impl Blobs {
         request: &RepositoryRequest<'_>,
         digest: &Digest,
     ) -> Result<(Download, u64), Refusal> {
-        let registry = &request.origin.registry;
+        let (registry, object) = (&request.origin.registry, Object::blob(*digest));
+        let size = self.manifests.blob_size(&request.origin, digest).await;
         loop {
+            self.authorizer.reject_known_missing(request, &object)?;
             let upstream = request.snapshot.upstream(registry)?;
             let source = GrantingSource {
                 grants: Arc::clone(&self.grants),
                 origin: request.origin.clone(),
                 digest: *digest,
-                source: upstream.blob(&request.origin.repository, digest),
+                source: upstream.blob(&request.origin.repository, digest, size),
             };
-            let download =
-                self.downloads.get(digest, None, Arc::new(source)).map_err(|_| Refusal::Overloaded)?;
-            match (download.headers().await, download.joined()) {
+            let download = self.downloads.get(digest, size, Some(request.scope()), Arc::new(source));
+            let download = download.map_err(|_| Refusal::Overloaded)?;
+            match (headers(request, digest, &download).await?, download.joined()) {
                 (Ok(total), _) => return Ok((download, total)),
-                (Err(error), Joined::Started) => return Err(unknown(registry, digest, &error)),
+                (Err(refusal), Joined::Started) => {
+                    self.authorizer.note_missing(request, &object, &refusal);
+                    return Err(refusal);
+                }
                 // It failed for another repository, perhaps, or just before this client came.
-                (Err(error), Joined::Existing) => {
-                    tracing::debug!(%digest, %error, "a download failed that was joined; starting one");
+                (Err(refusal), Joined::Existing) => {
+                    tracing::debug!(%digest, ?refusal, "a download failed that was joined; starting one");
                 }
             }
         }
     }
+}
+
+/// Waits for the length of a download, as long as a client waits.
+async fn headers(
+    request: &RepositoryRequest<'_>,
+    digest: &Digest,
+    download: &Download,
+) -> Result<Result<u64, Refusal>, Refusal> {
+    let registry = &request.origin.registry;
+    let total = patience(registry, download.headers()).await?;
+    Ok(total.map_err(|error| unknown(registry, digest, &error)))
+}
+
+/// Answers with a blob that is stored.
+fn stored_blob(request: &RepositoryRequest<'_>, digest: &Digest, blob: &Blob) -> Response<Body> {
+    if request.has(digest) {
+        return request.context.unchanged_blob(digest, Outcome::Hit);
+    }
+    let selection = request.selection(digest, blob.len());
+    request.context.blob(digest, blob.len(), selection, Outcome::Hit, |span| blob.body(span))
 }
 
 /// Returns what a client is told that could not be given a blob.

@@ -4,7 +4,7 @@ use std::sync::{Arc, PoisonError, RwLock};
 use http::{Request, Response};
 
 use super::access::Grants;
-use super::authorize::Authorizer;
+use super::authorize::{Authorized, Authorizer};
 use super::blob::Blobs;
 use super::list::Lists;
 use super::manifest::Manifests;
@@ -54,8 +54,20 @@ impl Service {
         let manifests = Arc::new(Manifests::new(Arc::clone(&store), Arc::clone(&grants)));
         let authorizer =
             Arc::new(Authorizer::new(Arc::clone(&store), Arc::clone(&grants), Arc::clone(&manifests)));
-        let tags = Tags::new(Arc::clone(&store), Arc::clone(&manifests), Arc::clone(&grants), metrics);
-        let blobs = Blobs::new(Arc::clone(&store), downloads, Arc::clone(&grants), Arc::clone(&authorizer));
+        let tags = Tags::new(
+            Arc::clone(&store),
+            Arc::clone(&manifests),
+            Arc::clone(&grants),
+            Arc::clone(&authorizer),
+            metrics,
+        );
+        let blobs = Blobs::new(
+            Arc::clone(&store),
+            downloads,
+            Arc::clone(&grants),
+            Arc::clone(&manifests),
+            Arc::clone(&authorizer),
+        );
         Self(Arc::new(Inner {
             snapshot: RwLock::new(Arc::new(snapshot)),
             grants,
@@ -76,6 +88,7 @@ impl Service {
     pub fn replace(&self, snapshot: Snapshot) {
         *self.0.snapshot.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(snapshot);
         self.0.tags.forget_registries();
+        self.0.authorizer.forget();
     }
 
     /// Forgets what is in memory only to be quick: the store has changed without this service's doing.
@@ -142,7 +155,7 @@ impl Inner {
     ) -> Result<Response<Body>, Refusal> {
         snapshot.may_read(&place, is_user)?;
         let origin = Origin { registry: place.registry.clone(), repository: place.repository };
-        let request = RepositoryRequest { snapshot, origin, context, headers: request.headers() };
+        let request = RepositoryRequest { snapshot, origin, context, headers: request.headers(), is_user };
         match object {
             oci::Object::Manifest(TagOrDigest::Tag(tag)) => self.tags.tag(&request, &tag).await,
             oci::Object::Manifest(TagOrDigest::Digest(digest)) => self.manifest(&request, &digest).await,
@@ -161,10 +174,19 @@ impl Inner {
         digest: &Digest,
     ) -> Result<Response<Body>, Refusal> {
         if let Some(prepared) = self.manifests.stored(digest).await {
-            self.authorizer.authorize_object(request, &Object::manifest(*digest)).await?;
-            return Ok(request.manifest(&prepared, RequestedBy::Digest, Outcome::Hit, None));
+            match self.authorizer.authorize_object(request, &Object::manifest(*digest)).await? {
+                Authorized::Stored => {
+                    return Ok(request.manifest(&prepared, RequestedBy::Digest, Outcome::Hit, None));
+                }
+                Authorized::OnceFetched => {}
+            }
         }
-        let (outcome, fetched) = self.manifests.fetch(request, digest).await?;
+        let object = Object::manifest(*digest);
+        self.authorizer.reject_known_missing(request, &object)?;
+        let fetched = self.manifests.fetch(request, digest).await;
+        let (outcome, fetched) = fetched.inspect_err(|refusal| {
+            self.authorizer.note_missing(request, &object, refusal);
+        })?;
         Ok(request.fetched(&fetched, RequestedBy::Digest, outcome))
     }
 }

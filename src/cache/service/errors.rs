@@ -1,4 +1,8 @@
+#![expect(clippy::disallowed_methods, reason = "limits how long a client waits")]
+
 use std::time::Duration;
+
+use tokio::time::timeout;
 
 use super::response::Staleness;
 use crate::cache::download::FetchError;
@@ -8,6 +12,18 @@ use crate::oci::Refusal;
 
 /// How long a client is told to wait where the registry did not say.
 const RETRY_AFTER: Duration = Duration::from_mins(1);
+
+/// How long a client waits for an upstream: containerd gives up after 30 s, and does not come back to this mirror.
+const PATIENCE: Duration = Duration::from_secs(25);
+
+/// Waits for something as long as a client waits; then the client is told to come back, and what it waited for may go
+/// on.
+pub(super) async fn patience<T>(registry: &RegistryHost, run: impl Future<Output = T>) -> Result<T, Refusal> {
+    timeout(PATIENCE, run).await.map_err(|_| Refusal::UpstreamDown {
+        registry: registry.clone(),
+        reason: "it has not answered yet; it is still being asked, so try again".to_owned(),
+    })
+}
 
 /// Returns what a client is told that could not be served because of its registry.
 pub(super) fn refusal(

@@ -7,12 +7,13 @@ use bytes::Bytes;
 use http::Response;
 use jiff::Timestamp;
 
-use super::errors::refusal;
+use super::errors::{patience, refusal};
 use super::freshness::servable_stale;
 use super::request::RepositoryRequest;
 use crate::cache::download::FetchError;
 use crate::cache::observe::Outcome;
 use crate::cache::store::{ReferrersRecord, Store};
+use crate::cache::upstream::TagList;
 use crate::http::Body;
 use crate::image::Digest;
 use crate::oci::{self, Manifest, Refusal};
@@ -38,13 +39,19 @@ impl Lists {
         last: Option<&str>,
     ) -> Result<Response<Body>, Refusal> {
         let (registry, repository) = (&request.origin.registry, &request.origin.repository);
-        let tags =
-            request.snapshot.upstream(registry)?.tags(repository).await.map_err(|error| {
-                refusal(registry, &error, || Refusal::NameUnknown(repository.to_string()))
-            })?;
+        let upstream = request.snapshot.upstream(registry)?;
+        let listed = patience(registry, Box::pin(upstream.tags(repository, n, last))).await?;
+        let listed = listed
+            .map_err(|error| refusal(registry, &error, || Refusal::NameUnknown(repository.to_string())))?;
         // The link names the registry in its path: one after `ns` would have to repeat it.
         let path = format!("/v2/{registry}/{repository}/tags/list");
-        let page = oci::tag_page(&path, repository, &tags, n, last);
+        let page = match listed {
+            TagList { tags, has_more: false, is_rest } => {
+                oci::tag_page(&path, repository, &tags, n, last.filter(|_| !is_rest))
+            }
+            // What is behind the last of these, upstream says when it is asked for that.
+            TagList { tags, has_more: true, .. } => oci::tags_so_far(&path, repository, &tags, n),
+        };
         Ok(request.context.tags(page.body, page.link.as_deref()))
     }
 

@@ -3,7 +3,7 @@ use std::sync::{Arc, Mutex};
 use http::Response;
 
 use super::access::Grants;
-use super::errors::{overloaded, refusal};
+use super::errors::{overloaded, patience, refusal};
 use super::request::RepositoryRequest;
 use super::response::{PreparedManifest, RequestedBy};
 use super::single_flight::SingleFlight;
@@ -15,10 +15,13 @@ use crate::cache::store::{Document, Object, Origin, Store};
 use crate::cache::upstream::FetchedManifest;
 use crate::http::Body;
 use crate::image::{Digest, TagOrDigest};
-use crate::oci::Refusal;
+use crate::oci::{Manifest, Refusal};
 
 /// How much memory manifests may take, in bytes.
 const MEMORY: usize = 64 << 20;
+
+/// Of how many blobs it is remembered how large they are.
+const SIZES: usize = 65_536;
 
 /// What upstream gave for a reference.
 #[derive(Clone, Debug)]
@@ -34,6 +37,8 @@ pub(super) struct Manifests {
     store: Arc<dyn Store>,
     grants: Arc<Grants>,
     prepared: Mutex<BoundedMap<Digest, Arc<PreparedManifest>>>,
+    /// How large blobs are, and which manifest says so.
+    sizes: Mutex<BoundedMap<Digest, (Digest, u64)>>,
     fetching: SingleFlight<(Origin, Digest), Result<Fetched, Refusal>>,
 }
 
@@ -43,6 +48,7 @@ impl Manifests {
             store,
             grants,
             prepared: Mutex::new(BoundedMap::new(MEMORY)),
+            sizes: Mutex::new(BoundedMap::new(SIZES)),
             fetching: SingleFlight::default(),
         }
     }
@@ -69,9 +75,21 @@ impl Manifests {
     }
 
     fn remember(&self, digest: Digest, document: Document) -> Arc<PreparedManifest> {
+        if let Ok(manifest) = Manifest::parse(&document.bytes, Some(&document.media_type)) {
+            let mut sizes = locked(&self.sizes);
+            for blob in manifest.blobs() {
+                sizes.put(blob.digest, (digest, blob.size), 1);
+            }
+        }
         let prepared = Arc::new(PreparedManifest::new(digest, document.media_type, document.bytes));
         locked(&self.prepared).put(digest, Arc::clone(&prepared), prepared.weight());
         prepared
+    }
+
+    /// Returns how large a blob is, if a manifest says so that this repository was seen to have.
+    pub(super) async fn blob_size(&self, origin: &Origin, blob: &Digest) -> Option<u64> {
+        let (manifest, size) = locked(&self.sizes).get(blob)?;
+        self.grants.is_granted(origin, &Object::manifest(manifest)).await.then_some(size)
     }
 
     /// Fetches the manifest of a digest, once for all clients that want it at the same time, and stores it.
@@ -90,7 +108,7 @@ impl Manifests {
                 fetched.map_err(|error| unknown(&origin, &reference, &error))
             }
         });
-        let fetched = run.await.ok_or_else(overloaded)??;
+        let fetched = patience(&request.origin.registry, run).await?.ok_or_else(overloaded)??;
         Ok((part.outcome(), fetched))
     }
 
@@ -122,7 +140,8 @@ impl Manifests {
         accept: &str,
     ) -> Result<Response<Body>, Refusal> {
         let upstream = request.snapshot.upstream(&request.origin.registry)?;
-        let fetched = upstream.manifest(&request.origin.repository, reference, Some(accept)).await;
+        let fetched = upstream.manifest(&request.origin.repository, reference, Some(accept));
+        let fetched = patience(&request.origin.registry, fetched).await?;
         let fetched = fetched.map_err(|error| unknown(&request.origin, reference, &error))?;
         Ok(request.context.passed_on(&fetched.media_type, fetched.digest.as_ref(), fetched.bytes))
     }

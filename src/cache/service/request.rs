@@ -3,14 +3,14 @@
 use std::sync::Arc;
 
 use http::Response;
-use http::header::{ACCEPT, HeaderMap, HeaderName, IF_NONE_MATCH, IF_RANGE, RANGE};
+use http::header::{ACCEPT, CACHE_CONTROL, HeaderMap, HeaderName, IF_NONE_MATCH, IF_RANGE, RANGE};
 
 use super::response::{PreparedManifest, RequestedBy, ResponseContext, Staleness};
 use super::snapshot::Snapshot;
 use crate::cache::observe::Outcome;
 use crate::cache::store::Origin;
 use crate::http::Body;
-use crate::image::Digest;
+use crate::image::{Digest, RegistryHost};
 use crate::oci::{self, Accept, Method, Selection, if_none_match, select};
 
 /// A request for something of a repository, by a client that may read from there.
@@ -19,9 +19,23 @@ pub(super) struct RepositoryRequest<'a> {
     pub(super) origin: Origin,
     pub(super) context: &'a ResponseContext,
     pub(super) headers: &'a HeaderMap,
+    /// Whether the client has shown who it is.
+    pub(super) is_user: bool,
 }
 
 impl RepositoryRequest<'_> {
+    /// Returns which requests may share a download with this one: those of its registry. Another registry could be
+    /// slow on purpose, or private.
+    pub(super) fn scope(&self) -> &RegistryHost {
+        &self.origin.registry
+    }
+
+    /// Returns whether the client asks for what upstream has now, and may: others could make upstream count pulls.
+    pub(super) fn wants_fresh(&self) -> bool {
+        let header = self.header(CACHE_CONTROL).unwrap_or_default();
+        self.is_user && header.split(',').any(|part| part.trim().eq_ignore_ascii_case("no-cache"))
+    }
+
     /// Returns a header, if it is text.
     pub(super) fn header(&self, name: HeaderName) -> Option<&str> {
         self.headers.get(name).and_then(|value| value.to_str().ok())

@@ -5,7 +5,7 @@ use super::access::Audience;
 use crate::cache::config::{Config, UpstreamConfig};
 use crate::cache::observe::Metrics;
 use crate::cache::upstream::Upstream;
-use crate::image::RegistryHost;
+use crate::image::{RegistryHost, Repository};
 use crate::oci::{EndpointError, Http, Namespaces, Place, Refusal};
 
 /// What is served: a configuration, and the registries that it names. It never changes; another takes its place.
@@ -30,12 +30,14 @@ impl Snapshot {
         metrics: &Arc<Metrics>,
     ) -> Result<Self, EndpointError> {
         let upstream = |(registry, own): (&RegistryHost, &UpstreamConfig)| {
-            let same = before.filter(|before| before.config.upstreams.get(registry) == Some(own));
+            let same = before.filter(|before| {
+                before.config.upstreams.get(registry) == Some(own) && before.config.limits == config.limits
+            });
             if let Some(upstream) = same.and_then(|before| before.upstreams.get(registry)) {
                 return Ok((registry.clone(), Arc::clone(upstream)));
             }
-            let bodies = config.limits.per_upstream;
-            let upstream = Upstream::new(registry.clone(), own, http, Arc::clone(metrics), bodies)?;
+            let limits = config.limits.of(own);
+            let upstream = Upstream::new(registry.clone(), own, http, Arc::clone(metrics), limits)?;
             Ok((registry.clone(), Arc::new(upstream)))
         };
         Ok(Self {
@@ -56,6 +58,13 @@ impl Snapshot {
         self.config.upstreams.keys().filter_map(|registry| self.upstreams.get_key_value(registry))
     }
 
+    /// Ends all pauses of all upstreams: the operator says that they are well.
+    pub fn end_pauses(&self) {
+        for upstream in self.upstreams.values() {
+            upstream.end_pauses();
+        }
+    }
+
     /// Returns whether a registry's content is for authorised clients only; that of a registry that is not configured is.
     pub(super) fn is_private(&self, registry: &RegistryHost) -> bool {
         self.config.upstreams.get(registry).is_none_or(UpstreamConfig::is_private)
@@ -64,8 +73,13 @@ impl Snapshot {
     /// Returns whether a client may read from a repository: by its patterns, and by who the client is.
     pub(super) fn may_read(&self, place: &Place<'_>, is_user: bool) -> Result<(), Refusal> {
         self.audience.may_read(place.registry, self.is_private(place.registry), is_user)?;
-        let Some(upstream) = self.config.upstreams.get(place.registry) else { return Ok(()) };
-        let name = place.repository.as_str();
+        self.allows(place.registry, &place.repository)
+    }
+
+    /// Returns whether a repository is served, by the patterns of its registry.
+    pub(super) fn allows(&self, registry: &RegistryHost, repository: &Repository) -> Result<(), Refusal> {
+        let Some(upstream) = self.config.upstreams.get(registry) else { return Ok(()) };
+        let name = repository.as_str();
         if let Some(deny) = upstream.deny.iter().find(|deny| deny.matches(name)) {
             return Err(Refusal::Policy(format!("deny {deny}")));
         }

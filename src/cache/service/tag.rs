@@ -9,7 +9,8 @@ use jiff::Timestamp;
 use tokio::time::{Instant, timeout};
 
 use super::access::Grants;
-use super::errors::{overloaded, staleness};
+use super::authorize::Authorizer;
+use super::errors::{overloaded, patience, staleness};
 use super::freshness::{BUDGET, Freshness, freshness, servable_stale};
 use super::manifest::{Fetched, Manifests, unknown};
 use super::request::RepositoryRequest;
@@ -54,6 +55,7 @@ pub(super) struct Tags {
     store: Arc<dyn Store>,
     manifests: Arc<Manifests>,
     grants: Arc<Grants>,
+    authorizer: Arc<Authorizer>,
     metrics: Arc<Metrics>,
     cached: Mutex<BoundedMap<TagKey, Arc<TagRecord>>>,
     /// Tags of which upstream said that they are not there, and when.
@@ -69,12 +71,14 @@ impl Tags {
         store: Arc<dyn Store>,
         manifests: Arc<Manifests>,
         grants: Arc<Grants>,
+        authorizer: Arc<Authorizer>,
         metrics: Arc<Metrics>,
     ) -> Self {
         Self {
             store,
             manifests,
             grants,
+            authorizer,
             metrics,
             cached: Mutex::new(BoundedMap::new(TAGS)),
             absent: Mutex::new(BoundedMap::new(ABSENT)),
@@ -131,7 +135,7 @@ impl Tags {
         let Some(record) = self.cached_tag(&request.origin, tag).await else { return Ok(None) };
         let Some(prepared) = self.manifests.stored(&record.digest).await else { return Ok(None) };
         let (snapshot, registry) = (request.snapshot, &request.origin.registry);
-        let pause = snapshot.upstream(registry)?.pause();
+        let pause = snapshot.upstream(registry)?.pause_of(&request.origin.repository);
         let age = freshness(
             record.checked_at,
             Timestamp::now(),
@@ -139,6 +143,8 @@ impl Tags {
             snapshot.config.tags.stale,
             pause.is_none(),
         );
+        let may_ask_now = matches!(age, Freshness::Fresh | Freshness::FreshAskMeanwhile) && pause.is_none();
+        let age = if may_ask_now && request.wants_fresh() { Freshness::Ask } else { age };
         let stale = |why| Some((Arc::clone(&prepared), Outcome::Stale, Some(staleness(why, &record))));
         match age {
             Freshness::Fresh => Ok(Some((prepared, Outcome::Hit, None))),
@@ -164,7 +170,7 @@ impl Tags {
                     };
                     checked
                 } else {
-                    run.await
+                    patience(registry, run).await?
                 };
                 match checked.ok_or_else(overloaded)? {
                     Revalidated::Unchanged => Ok(Some((prepared, Outcome::Revalidated, None))),
@@ -292,8 +298,11 @@ impl Tags {
             return Revalidated::Unchanged;
         }
         // What another tag or another repository brought is here already.
-        if let Some(prepared) = self.manifests.stored(&digest).await {
-            self.grants.grant(origin, &Object::manifest(digest)).await;
+        let object = Object::manifest(digest);
+        if let Some(prepared) = self.manifests.stored(&digest).await
+            && self.authorizer.head_counts(snapshot, origin, &object).await
+        {
+            self.grants.grant(origin, &object).await;
             let media_type = prepared.media_type.clone();
             self.put_tag(TagRecord { digest, media_type, checked_at: now, ..record.clone() }).await;
             return Revalidated::Moved(Fetched::Stored(prepared));
@@ -319,7 +328,7 @@ impl Tags {
                 fetched.map_err(|error| unknown(&origin, &TagOrDigest::Tag(tag), &error))
             }
         });
-        let fetched = run.await.ok_or_else(overloaded)??;
+        let fetched = patience(&request.origin.registry, run).await?.ok_or_else(overloaded)??;
         Ok((part.outcome(), fetched))
     }
 

@@ -59,6 +59,17 @@ pub struct Listed {
     pub hits: u32,
 }
 
+/// What a check of something stored against its digest gave.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    /// It is what its digest says.
+    Sound,
+    /// It is not, and was removed.
+    Damaged,
+    /// It is not there any more.
+    Absent,
+}
+
 /// How full a store is, in bytes where nothing else is said.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Usage {
@@ -121,6 +132,9 @@ pub trait Store: Send + Sync + 'static {
 
     /// Removes something; returns whether it was there. A client that reads it reads on.
     fn remove<'a>(&'a self, object: &'a Object) -> BoxFuture<'a, io::Result<bool>>;
+
+    /// Checks something against its digest; what is damaged is removed.
+    fn verify<'a>(&'a self, object: &'a Object) -> BoxFuture<'a, io::Result<Verdict>>;
 
     /// Lists everything, in no order.
     fn list(&self) -> BoxFuture<'_, io::Result<Vec<Listed>>>;

@@ -9,22 +9,30 @@ use http::header::{CONTENT_RANGE, ETAG};
 
 use super::endpoints::{CountsAgainstQuota, Endpoints};
 use super::error::EndpointError;
+use crate::cache::backoff::Backoff;
 use crate::cache::download::{FetchError, Opened, Source};
 use crate::cache::memory::{BoundedMap, locked};
 use crate::image::{Digest, Repository};
-use crate::oci::{Answer, ContentRange, Method, Range, RegistryRequest, RequestError};
+use crate::oci::{Answer, ContentRange, Method, Range, RegistryRequest, RequestError, RequestErrorKind};
 use futures_util::future::BoxFuture;
 
-/// For how long an endpoint is not asked for a digest under which it gave other bytes.
+/// For how long an endpoint is not asked for a digest under which it gave other bytes, where another one can be asked.
 const QUARANTINE: Duration = Duration::from_mins(1);
+/// For how long where it is the only one, by how often that has happened.
+const QUARANTINE_OF_THE_ONLY: Backoff =
+    Backoff { first: Duration::from_secs(2), longest: Duration::from_mins(1) };
 /// How many such cases are remembered.
 const CASES: usize = 1024;
+/// How long to wait before a blob is asked for again that failed before its first byte.
+const TRIES: Backoff = Backoff { first: Duration::from_millis(250), longest: Duration::from_secs(2) };
+/// After what time it is not asked for again: a client waits for the header.
+const LONGEST_TRY: Duration = Duration::from_secs(10);
 /// How long a transfer that broke waits for an endpoint that is left alone, rather than fail.
 const PATIENCE: Duration = Duration::from_secs(5);
 
 /// Which endpoint gave other bytes for which digest, and when.
 #[derive(Debug)]
-pub(super) struct Quarantine(BoundedMap<(Digest, usize), Instant>);
+pub(super) struct Quarantine(BoundedMap<(Digest, usize), (Instant, u32)>);
 
 impl Default for Quarantine {
     fn default() -> Self {
@@ -33,9 +41,16 @@ impl Default for Quarantine {
 }
 
 impl Quarantine {
+    /// Notes that an endpoint gave other bytes for a digest; `only` says that no other one can be asked.
+    fn put(&mut self, digest: &Digest, endpoint: usize, only: bool, now: Instant) {
+        let times = self.0.get(&(*digest, endpoint)).map_or(0, |(_, times)| times).saturating_add(1);
+        let wait = if only { QUARANTINE_OF_THE_ONLY.after(times) } else { QUARANTINE };
+        self.0.put((*digest, endpoint), (now + wait, times), 1);
+    }
+
+    /// Returns whether an endpoint is not to be asked for a digest.
     fn holds(&mut self, digest: &Digest, endpoint: usize, now: Instant) -> bool {
-        let since = self.0.get(&(*digest, endpoint));
-        since.is_some_and(|since| now.saturating_duration_since(since) < QUARANTINE)
+        self.0.get(&(*digest, endpoint)).is_some_and(|(until, _)| now < until)
     }
 }
 
@@ -46,6 +61,8 @@ pub(super) struct BlobSource {
     quarantine: Arc<Mutex<Quarantine>>,
     repository: Repository,
     digest: Digest,
+    /// How large it is, where a manifest says so.
+    size: Option<u64>,
     known: Mutex<Known>,
 }
 
@@ -65,18 +82,37 @@ impl BlobSource {
         quarantine: Arc<Mutex<Quarantine>>,
         repository: Repository,
         digest: Digest,
+        size: Option<u64>,
     ) -> Self {
-        Self { endpoints, quarantine, repository, digest, known: Mutex::default() }
+        Self { endpoints, quarantine, repository, digest, size, known: Mutex::default() }
     }
 
+    /// Opens the blob; where what failed may go well in a moment, as it is with the servers behind a redirect, asks
+    /// again, within seconds.
     async fn open_now(&self, from: u64) -> Result<Opened, FetchError> {
-        let permit = self.endpoints.body_permit().await.map_err(|failed| Endpoints::failed(&[failed]))?;
+        let begun = Instant::now();
+        let mut tries = 0;
+        loop {
+            let failed = match self.open_once(from).await {
+                Ok(opened) => return Ok(opened),
+                Err(failed) => failed,
+            };
+            let may_go_well = !failed.is_empty() && failed.iter().all(is_failing);
+            if !may_go_well || tries == self.endpoints.retries() || begun.elapsed() > LONGEST_TRY {
+                return Err(Endpoints::failed(&failed));
+            }
+            tries += 1;
+            tokio::time::sleep(TRIES.after(tries)).await;
+        }
+    }
+
+    async fn open_once(&self, from: u64) -> Result<Opened, Vec<EndpointError>> {
+        let size = locked(&self.known).total.or(self.size);
+        let permit = self.endpoints.body_permit(size).await.map_err(|failed| vec![failed])?;
         let mut failed = Vec::new();
         for endpoint in self.order() {
             if locked(&self.quarantine).holds(&self.digest, endpoint, Instant::now()) {
-                failed.push(EndpointError::Mismatch(
-                    "it has sent other bytes for this digest just now".to_owned(),
-                ));
+                failed.push(EndpointError::Quarantined);
                 continue;
             }
             match self.open_at(endpoint, from).await {
@@ -102,7 +138,7 @@ impl BlobSource {
                 Err(error) => failed.push(error),
             }
         }
-        Err(Endpoints::failed(&failed))
+        Err(failed)
     }
 
     /// Returns the endpoints in the order in which they are asked: the one that answered last goes on.
@@ -151,6 +187,11 @@ impl BlobSource {
     }
 }
 
+/// Returns whether an endpoint answered with an error of its own, or broke off: the next time it may not.
+fn is_failing(error: &EndpointError) -> bool {
+    matches!(error, EndpointError::Asked(error) if error.cause.kind() == RequestErrorKind::Failing)
+}
+
 /// Returns where a body begins, and how long the whole is; what cannot go on where an earlier one ended is an error.
 fn begins(answer: &Answer, from: u64, known: Option<u64>) -> Result<(u64, Option<u64>), String> {
     let (starts_at, total) = match answer.status() {
@@ -187,7 +228,7 @@ impl Source for BlobSource {
             let what = format!("other bytes than those of {}", self.digest);
             self.endpoints.log(*endpoint, &EndpointError::Mismatch(what));
             self.endpoints.mismatch();
-            locked(&self.quarantine).0.put((self.digest, *endpoint), now, 1);
+            locked(&self.quarantine).put(&self.digest, *endpoint, self.endpoints.len() == 1, now);
         }
         *locked(&self.known) = Known::default();
     }

@@ -3,13 +3,13 @@ use std::time::{Duration, Instant};
 use crate::cache::backoff::Backoff;
 
 /// The pauses after failures in a row, where none is asked for.
-const PAUSES: Backoff = Backoff { first: Duration::from_secs(1), longest: Duration::from_mins(1) };
+const PAUSES: Backoff = Backoff { first: Duration::from_secs(1), longest: Duration::from_secs(8) };
 /// How many answers of 5xx in a row are too many: one by itself says little.
 const PATIENCE: u32 = 3;
 /// For how long a probe keeps others away.
 const PROBE: Duration = Duration::from_secs(30);
 
-/// Whether an endpoint is asked: not for a while after it has failed, and then by one request that tries.
+/// Whether a repository of an endpoint is asked: not for a while after it has failed, and then by one request that tries.
 #[derive(Clone, Copy, Debug)]
 pub struct CircuitBreaker {
     state: State,

@@ -1,29 +1,37 @@
 #![expect(clippy::disallowed_methods, reason = "measures endpoints, within time limits")]
 
 use std::hash::{BuildHasher as _, Hasher as _, RandomState};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, Weak};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use http::header::{HeaderMap, HeaderName};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
+use url::Url;
 
-use super::circuit_breaker::{Admission, CircuitBreaker, PauseReason, Signal};
+use super::circuit_breaker::{Admission, PauseReason, Signal};
 use super::error::{EndpointError, together};
+use super::health::{Health, Probe, Verdict};
 use super::pull_quota::PullQuota;
+use crate::cache::config::UpstreamLimits;
 use crate::cache::download::FetchError;
 use crate::cache::memory::locked;
-
 use crate::cache::observe::{self, Metrics, UpstreamResult};
-use crate::image::RegistryHost;
-use crate::oci::{Answer, Quota, RegistryClient, RegistryRequest, RequestError, RequestErrorKind};
+use crate::image::{RegistryHost, Repository};
+use crate::oci::{
+    Answer, ClientError, Quota, RegistryClient, RegistryRequest, RequestError, RequestErrorKind, Wait,
+};
 
-/// How many requests of an upstream may be under way that are no blobs.
+/// How many requests of an upstream may be under way that are not for blobs.
 const REQUESTS: usize = 64;
-/// How long a request waits for others to end; containerd gives up after 30 s.
-const QUEUE: Duration = Duration::from_secs(20);
-/// After what time a request whose client has gone says that the endpoint is slow.
-const SLOW: Duration = Duration::from_millis(1500);
+/// How many small blobs may be transferred at once besides the large ones, so that they do not wait behind them.
+const SMALL_BODIES: usize = 32;
+/// Up to which size a blob is small, in bytes.
+const SMALL: u64 = 1 << 20;
+/// How long the answer to a probe may take.
+const PROBE: Duration = Duration::from_secs(10);
+/// How long a request waits for the first probe of a host, which may tell that nothing is wrong.
+const PATIENCE: Duration = Duration::from_secs(2);
 
 /// The endpoints of one registry, in the order in which they are asked, and how they are.
 #[derive(Debug)]
@@ -31,15 +39,19 @@ pub(super) struct Endpoints {
     pub(super) registry: RegistryHost,
     all: Vec<Endpoint>,
     metrics: Arc<Metrics>,
+    limits: UpstreamLimits,
     requests: Semaphore,
     bodies: Arc<Semaphore>,
+    small_bodies: Arc<Semaphore>,
 }
 
 #[derive(Debug)]
 struct Endpoint {
     client: RegistryClient,
-    circuit: Mutex<CircuitBreaker>,
-    budget: Mutex<PullQuota>,
+    health: Mutex<Health>,
+    /// Told when a probe has ended.
+    probed: Notify,
+    quota: Mutex<PullQuota>,
 }
 
 /// How an endpoint is.
@@ -47,8 +59,10 @@ struct Endpoint {
 pub struct EndpointHealth {
     /// Where it is.
     pub endpoint: String,
-    /// Why it is not asked now, and for how long.
+    /// Why its host is not asked now, and for how long at least.
     pub paused: Option<(PauseReason, Duration)>,
+    /// For how long that has been so, where the host cannot be reached or fails.
+    pub paused_for: Option<Duration>,
     /// What it said last about how much may be pulled.
     pub quota: Option<Quota>,
 }
@@ -90,15 +104,22 @@ impl Endpoints {
         registry: RegistryHost,
         clients: Vec<RegistryClient>,
         metrics: Arc<Metrics>,
-        bodies: usize,
+        limits: UpstreamLimits,
     ) -> Self {
-        let endpoint = |client| Endpoint { client, circuit: Mutex::default(), budget: Mutex::default() };
+        let endpoint = |client| Endpoint {
+            client,
+            health: Mutex::default(),
+            probed: Notify::new(),
+            quota: Mutex::default(),
+        };
         Self {
             registry,
             all: clients.into_iter().map(endpoint).collect(),
             metrics,
             requests: Semaphore::new(REQUESTS),
-            bodies: Arc::new(Semaphore::new(bodies.max(1))),
+            bodies: Arc::new(Semaphore::new(limits.bodies.max(1))),
+            small_bodies: Arc::new(Semaphore::new(SMALL_BODIES)),
+            limits,
         }
     }
 
@@ -112,7 +133,7 @@ impl Endpoints {
 
     /// Asks one endpoint after the other until one answers with what passes `check`, and reads the answer whole.
     pub(super) async fn ask(
-        &self,
+        self: &Arc<Self>,
         ask: &RegistryRequest<'_>,
         counted: CountsAgainstQuota,
         limit: usize,
@@ -130,14 +151,14 @@ impl Endpoints {
 
     /// Asks one endpoint.
     pub(super) async fn ask_one(
-        &self,
+        self: &Arc<Self>,
         endpoint: usize,
         ask: &RegistryRequest<'_>,
         counted: CountsAgainstQuota,
         limit: usize,
         check: &(dyn Fn(&Reply) -> Result<(), InvalidReply> + Send + Sync),
     ) -> Result<Reply, EndpointError> {
-        let waited = tokio::time::timeout(QUEUE, self.requests.acquire()).await;
+        let waited = tokio::time::timeout(self.limits.queue, self.requests.acquire()).await;
         let Ok(Ok(_permit)) = waited else { return Err(EndpointError::Busy) };
         let answer = self.answer(endpoint, ask, counted).await?;
         let fit = |reply: &Reply| {
@@ -168,33 +189,40 @@ impl Endpoints {
 
     /// Sends a request to an endpoint that is well, and waits for the header of its answer.
     pub(super) async fn answer(
-        &self,
+        self: &Arc<Self>,
         endpoint: usize,
         ask: &RegistryRequest<'_>,
         counted: CountsAgainstQuota,
     ) -> Result<Answer, EndpointError> {
         let Some(asked) = self.all.get(endpoint) else { return Err(EndpointError::Busy) };
         if counted == CountsAgainstQuota::Yes
-            && let Some(left) = locked(&asked.budget).spent(Instant::now())
+            && let Some(left) = locked(&asked.quota).spent(Instant::now())
         {
             return Err(EndpointError::Paused(PauseReason::TooMany, left));
         }
-        let admission = locked(&asked.circuit).admit(Instant::now());
-        match admission {
+        let repository = ask.object.map(|(repository, _)| repository);
+        match asked.admit(repository).await {
             Admission::Wait(why, left) => return Err(EndpointError::Paused(why, left)),
-            Admission::Go | Admission::Probe => self.show_circuit(),
+            Admission::Go | Admission::Probe => {}
         }
-        let attempt = Attempt { endpoints: self, endpoint: asked, begun: Instant::now(), noted: false };
-        let answer = asked.client.send(ask).await;
+        let attempt = Attempt { endpoints: self, endpoint, repository, is_noted: false };
+        let begun = Instant::now();
+        let answer = Box::pin(asked.client.send(ask)).await;
         let result = answer.as_ref().map_or_else(|error| result(error.cause.kind()), |_| UpstreamResult::Ok);
-        self.metrics.upstream(self.registry.as_str(), result, attempt.begun.elapsed());
-        attempt.note(answer.as_ref().map_or_else(|error| signal(&error.cause), |_| Signal::Good));
+        self.metrics.upstream(self.registry.as_str(), result, begun.elapsed());
+        attempt.note(match &answer {
+            Ok(_) => Verdict::Repository(Signal::Good),
+            Err(error) => self.verdict(&asked.client, error),
+        });
         match answer {
             Ok(answer) => {
                 self.note_quota(asked, &answer);
                 Ok(answer)
             }
-            Err(error) => {
+            Err(mut error) => {
+                if let RequestError::TooMany(Some(pause)) = &mut error.cause {
+                    *pause = (*pause).min(self.limits.pause);
+                }
                 let failed = EndpointError::from(error);
                 self.log(endpoint, &failed);
                 Err(failed)
@@ -202,20 +230,121 @@ impl Endpoints {
         }
     }
 
+    /// Returns what an error says about the endpoint: nothing, where a redirect or a token led elsewhere.
+    fn verdict(&self, client: &RegistryClient, error: &ClientError) -> Verdict {
+        let is_own = Url::parse(&error.url).is_ok_and(|url| client.endpoint().is_own(&url));
+        let signal = match &error.cause {
+            RequestError::TooMany(pause) => Signal::TooMany(pause.map(|pause| pause.min(self.limits.pause))),
+            _ if !is_own => Signal::None,
+            RequestError::Status { status: 500.., .. }
+            | RequestError::Broken(_)
+            | RequestError::TimedOut { waited: Wait::Header | Wait::Body, .. } => Signal::Failing,
+            RequestError::Status { .. } | RequestError::NotFound(_) | RequestError::Denied { .. } => {
+                Signal::Good
+            }
+            RequestError::Resolve { .. }
+            | RequestError::Connect(_)
+            | RequestError::Tls(_)
+            | RequestError::TimedOut { waited: Wait::Connection, .. } => return Verdict::HostDown,
+            RequestError::PrivateAddress(_)
+            | RequestError::Redirect(_)
+            | RequestError::Realm(_)
+            | RequestError::Token(_)
+            | RequestError::Answer(_)
+            | RequestError::TooLarge(_)
+            | RequestError::Credentials { .. } => Signal::None,
+        };
+        Verdict::Repository(signal)
+    }
+
+    /// Takes note of what became of a request, and has the host probed where that is due.
+    fn note(self: &Arc<Self>, endpoint: usize, repository: Option<&Repository>, verdict: Verdict) {
+        let Some(asked) = self.all.get(endpoint) else { return };
+        let probe = locked(&asked.health).note(repository, verdict, Instant::now(), chance());
+        self.show_circuit();
+        match probe {
+            Probe::None => {}
+            Probe::Paused | Probe::Suspected => {
+                tokio::spawn(Self::probe(Arc::downgrade(self), endpoint, probe));
+            }
+        }
+    }
+
+    /// Probes a host until it answers; a host that is only suspected and answers at once is left as it is.
+    async fn probe(endpoints: Weak<Self>, endpoint: usize, reason: Probe) {
+        loop {
+            let wait = {
+                let Some(endpoints) = endpoints.upgrade() else { return };
+                let Some(asked) = endpoints.all.get(endpoint) else { return };
+                let answered = tokio::time::timeout(PROBE, Box::pin(asked.client.ping())).await;
+                let failed = match answered {
+                    // A host that answers with an error is there; what fails is for each repository to show.
+                    Ok(Ok(status)) if status < 500 || reason == Probe::Paused => None,
+                    Ok(Ok(_)) => Some(PauseReason::Failing),
+                    Ok(Err(error)) => match error.cause.kind() {
+                        RequestErrorKind::Down | RequestErrorKind::Failing => Some(PauseReason::Unreachable),
+                        RequestErrorKind::NotFound
+                        | RequestErrorKind::Denied
+                        | RequestErrorKind::TooMany
+                        | RequestErrorKind::Setup => None,
+                    },
+                    Err(_) => Some(PauseReason::Unreachable),
+                };
+                let wait = match failed {
+                    None => {
+                        locked(&asked.health).probe_answered();
+                        None
+                    }
+                    Some(why) => Some(locked(&asked.health).probe_failed(why, Instant::now(), chance())),
+                };
+                asked.probed.notify_waiters();
+                endpoints.show_circuit();
+                wait
+            };
+            let Some(wait) = wait else { return };
+            tokio::time::sleep(wait).await;
+            let is_paused = endpoints.upgrade().is_some_and(|endpoints| {
+                let asked = endpoints.all.get(endpoint);
+                asked.is_some_and(|asked| locked(&asked.health).paused_since().is_some())
+            });
+            if !is_paused {
+                return;
+            }
+        }
+    }
+
+    /// Ends all pauses: the operator says that the upstream is well.
+    pub(super) fn end_pauses(&self) {
+        for endpoint in &self.all {
+            locked(&endpoint.health).end_pauses();
+            endpoint.probed.notify_waiters();
+        }
+        self.show_circuit();
+    }
+
     fn note_quota(&self, endpoint: &Endpoint, answer: &Answer) {
         let header = |name| answer.header(HeaderName::from_static(name));
-        if let Some(quota) = Quota::parse(header("ratelimit-limit"), header("ratelimit-remaining")) {
-            locked(&endpoint.budget).note(quota, Instant::now());
+        let quota = Quota::parse(header("ratelimit-limit"), header("ratelimit-remaining"));
+        // Limits of a whole API, which have no window, are not about pulls.
+        if let Some(quota) = quota.filter(|quota| quota.window.is_some()) {
+            locked(&endpoint.quota).note(quota, Instant::now());
             self.metrics.quota(self.registry.as_str(), quota.limit, quota.remaining);
         }
     }
 
-    /// Waits for the right to transfer a body.
-    pub(super) async fn body_permit(&self) -> Result<OwnedSemaphorePermit, EndpointError> {
-        match tokio::time::timeout(QUEUE, Arc::clone(&self.bodies).acquire_owned()).await {
+    /// Waits for the right to transfer a body, of which it may be known how large it is.
+    pub(super) async fn body_permit(&self, size: Option<u64>) -> Result<OwnedSemaphorePermit, EndpointError> {
+        let is_small = size.is_some_and(|size| size <= SMALL);
+        let bodies = Arc::clone(if is_small { &self.small_bodies } else { &self.bodies });
+        match tokio::time::timeout(self.limits.queue, bodies.acquire_owned()).await {
             Ok(Ok(permit)) => Ok(permit),
             Ok(Err(_)) | Err(_) => Err(EndpointError::Busy),
         }
+    }
+
+    /// Returns how often a blob is asked for again that fails before its first byte.
+    pub(super) fn retries(&self) -> u32 {
+        self.limits.retries
     }
 
     pub(super) fn received(&self, bytes: usize) {
@@ -227,11 +356,17 @@ impl Endpoints {
     }
 
     /// Returns why nothing is asked now, and for how long at least; [`None`] where an endpoint is.
-    pub(super) fn pause(&self) -> Option<(PauseReason, Duration)> {
+    ///
+    /// That is what holds for a repository, if one is named, else for the hosts.
+    pub(super) fn pause(&self, repository: Option<&Repository>) -> Option<(PauseReason, Duration)> {
         let now = Instant::now();
         let mut least = None;
         for endpoint in &self.all {
-            let (why, left) = locked(&endpoint.circuit).paused(now)?;
+            let mut health = locked(&endpoint.health);
+            let (why, left) = match repository {
+                Some(repository) => health.paused_for(repository, now)?,
+                None => health.paused(now)?,
+            };
             least = least.filter(|(_, other)| *other <= left).or(Some((why, left)));
         }
         least
@@ -239,29 +374,34 @@ impl Endpoints {
 
     pub(super) fn health(&self) -> Vec<EndpointHealth> {
         let now = Instant::now();
-        let health = |endpoint: &Endpoint| EndpointHealth {
-            endpoint: endpoint.client.endpoint().to_string(),
-            paused: locked(&endpoint.circuit).paused(now),
-            quota: locked(&endpoint.budget).quota(),
+        let health = |endpoint: &Endpoint| {
+            let health = locked(&endpoint.health);
+            EndpointHealth {
+                endpoint: endpoint.client.endpoint().to_string(),
+                paused: health.paused(now),
+                paused_for: health.paused_since().map(|since| now.saturating_duration_since(since)),
+                quota: locked(&endpoint.quota).quota(),
+            }
         };
         self.all.iter().map(health).collect()
     }
 
     /// Returns what was said last about how much may be pulled, by the first endpoint that says so.
     pub(super) fn budget(&self) -> Option<PullQuota> {
-        self.all.iter().map(|endpoint| *locked(&endpoint.budget)).find(|budget| budget.quota().is_some())
+        self.all.iter().map(|endpoint| *locked(&endpoint.quota)).find(|budget| budget.quota().is_some())
     }
 
     fn show_circuit(&self) {
-        let circuits = self.all.iter().map(|endpoint| *locked(&endpoint.circuit));
-        let best = circuits
-            .map(|circuit| match (circuit.is_closed(), circuit.is_probing()) {
-                (true, _) => (0, observe::Circuit::Closed),
-                (_, true) => (1, observe::Circuit::HalfOpen),
-                _ => (2, observe::Circuit::Open),
-            })
-            .min_by_key(|(order, _)| *order);
-        if let Some((_, circuit)) = best {
+        let now = Instant::now();
+        let best = self.all.iter().map(|endpoint| {
+            let health = locked(&endpoint.health);
+            match (health.paused(now), health.is_first_probe()) {
+                (None, _) => (0, observe::Circuit::Closed),
+                (Some(_), true) => (1, observe::Circuit::HalfOpen),
+                (Some(_), false) => (2, observe::Circuit::Open),
+            }
+        });
+        if let Some((_, circuit)) = best.min_by_key(|(order, _)| *order) {
             self.metrics.circuit(self.registry.as_str(), circuit);
         }
     }
@@ -286,7 +426,7 @@ impl Endpoints {
                 let endpoint = self.all.get(endpoint).map(|endpoint| endpoint.client.endpoint().to_string());
                 tracing::warn!(%registry, ?endpoint, what, "upstream sent something else");
             }
-            EndpointError::Paused(..) | EndpointError::Busy => {}
+            EndpointError::Paused(..) | EndpointError::Quarantined | EndpointError::Busy => {}
         }
     }
 
@@ -295,30 +435,44 @@ impl Endpoints {
     }
 }
 
-/// A request that is under way: what becomes of it is noted, even if no client waits for it any more.
+impl Endpoint {
+    /// Returns whether a request may go out; while the host is probed for the first time, waits a moment for that.
+    async fn admit(&self, repository: Option<&Repository>) -> Admission {
+        let probed = self.probed.notified();
+        let admission = {
+            let mut health = locked(&self.health);
+            let admission = health.admit(repository, Instant::now());
+            if !(matches!(admission, Admission::Wait(..)) && health.is_first_probe()) {
+                return admission;
+            }
+            admission
+        };
+        match tokio::time::timeout(PATIENCE, probed).await {
+            Ok(()) => locked(&self.health).admit(repository, Instant::now()),
+            Err(_) => admission,
+        }
+    }
+}
+
+/// A request that is under way: one that is given up makes way for the next.
 struct Attempt<'a> {
-    endpoints: &'a Endpoints,
-    endpoint: &'a Endpoint,
-    begun: Instant,
-    noted: bool,
+    endpoints: &'a Arc<Endpoints>,
+    endpoint: usize,
+    repository: Option<&'a Repository>,
+    is_noted: bool,
 }
 
 impl Attempt<'_> {
-    fn note(mut self, signal: Signal) {
-        self.noted = true;
-        self.tell(signal);
-    }
-
-    fn tell(&self, signal: Signal) {
-        locked(&self.endpoint.circuit).note(Instant::now(), signal, chance());
-        self.endpoints.show_circuit();
+    fn note(mut self, verdict: Verdict) {
+        self.is_noted = true;
+        self.endpoints.note(self.endpoint, self.repository, verdict);
     }
 }
 
 impl Drop for Attempt<'_> {
     fn drop(&mut self) {
-        if !self.noted {
-            self.tell(if self.begun.elapsed() >= SLOW { Signal::Down } else { Signal::None });
+        if !self.is_noted {
+            self.endpoints.note(self.endpoint, self.repository, Verdict::Repository(Signal::None));
         }
     }
 }
@@ -328,26 +482,6 @@ fn chance() -> f64 {
     // Every state is keyed by the system's randomness, which is all that is wanted here.
     let bits = RandomState::new().build_hasher().finish();
     f64::from(u32::try_from(bits >> 32).unwrap_or_default()) / f64::from(u32::MAX)
-}
-
-/// Returns what a cause says about the endpoint.
-fn signal(cause: &RequestError) -> Signal {
-    match cause {
-        RequestError::TooMany(pause) => Signal::TooMany(*pause),
-        RequestError::Status { status: 500.., .. } | RequestError::Broken(_) => Signal::Failing,
-        RequestError::Status { .. } | RequestError::NotFound(_) | RequestError::Denied { .. } => Signal::Good,
-        RequestError::Resolve { .. }
-        | RequestError::Connect(_)
-        | RequestError::Tls(_)
-        | RequestError::TimedOut { .. } => Signal::Down,
-        RequestError::PrivateAddress(_)
-        | RequestError::Redirect(_)
-        | RequestError::Realm(_)
-        | RequestError::Token(_)
-        | RequestError::Answer(_)
-        | RequestError::TooLarge(_)
-        | RequestError::Credentials { .. } => Signal::None,
-    }
 }
 
 fn result(kind: RequestErrorKind) -> UpstreamResult {

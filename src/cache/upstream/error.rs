@@ -13,6 +13,8 @@ pub(super) enum EndpointError {
     Mismatch(String),
     /// It was not asked, because it fails or limits requests.
     Paused(PauseReason, Duration),
+    /// It was not asked, because it sent other bytes for the same digest just now.
+    Quarantined,
     /// It was not asked, because too much is asked already.
     Busy,
 }
@@ -29,6 +31,9 @@ pub(super) fn together(failed: &[EndpointError]) -> FetchError {
     match worst {
         None => FetchError::Unavailable { what: "it has no endpoint".to_owned() },
         Some(EndpointError::Mismatch(what)) => FetchError::Mismatch(what.clone()),
+        Some(EndpointError::Quarantined) => {
+            FetchError::unavailable("it has sent other bytes for this digest just now")
+        }
         Some(EndpointError::Busy) => {
             FetchError::Unavailable { what: "too many requests to it at once".to_owned() }
         }
@@ -58,7 +63,7 @@ fn rank(failed: &EndpointError) -> u8 {
             RequestErrorKind::Down | RequestErrorKind::Failing => 4,
             RequestErrorKind::TooMany => 5,
         },
-        EndpointError::Mismatch(_) => 2,
+        EndpointError::Mismatch(_) | EndpointError::Quarantined => 2,
         EndpointError::Busy => 4,
         EndpointError::Paused(PauseReason::Unreachable | PauseReason::Failing, _) => 4,
         EndpointError::Paused(PauseReason::TooMany, _) => 5,
@@ -73,6 +78,7 @@ fn soonest(failed: &[EndpointError]) -> Option<Duration> {
         EndpointError::Asked(_)
         | EndpointError::Mismatch(_)
         | EndpointError::Paused(..)
+        | EndpointError::Quarantined
         | EndpointError::Busy => None,
     });
     pauses.min()

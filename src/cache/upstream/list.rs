@@ -1,3 +1,5 @@
+use std::collections::HashSet;
+
 use bytes::Bytes;
 use http::header::LINK;
 use serde_json::Value;
@@ -18,20 +20,59 @@ const PAGES: usize = 200;
 /// How many tags of a repository are listed.
 const TAGS: usize = 100_000;
 
+/// Tags of a repository.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TagList {
+    /// The tags, in the order in which they came.
+    pub tags: Vec<String>,
+    /// Whether there are more behind the last.
+    pub has_more: bool,
+    /// Whether they begin behind the tag that was named, rather than with the first.
+    pub is_rest: bool,
+}
+
 impl Upstream {
-    /// Lists the tags of a repository: all pages, in the order in which they come.
-    pub async fn tags(&self, repository: &Repository) -> Result<Vec<String>, FetchError> {
+    /// Lists the tags of a repository behind `last`: at least `n`, if there are so many, else all.
+    ///
+    /// Both are passed on; a registry that knows neither gives its whole list.
+    pub async fn tags(
+        &self,
+        repository: &Repository,
+        n: Option<usize>,
+        last: Option<&str>,
+    ) -> Result<TagList, FetchError> {
         let check = |reply: &Reply| match parse_tags(&reply.body) {
             Some(_) => Ok(()),
             None => Err(InvalidReply::Malformed("what came is not a list of tags".to_owned())),
         };
-        let mut tags = Vec::new();
-        let pages = self.pages(repository, "tags/list", None, MAX_TAGS_SIZE, &check).await;
-        for page in pages.map_err(|failed| Endpoints::failed(&failed))? {
-            tags.extend(parse_tags(&page).unwrap_or_default());
+        let mut ask = RegistryRequest::new(Method::Get, repository, "tags/list");
+        ask.query.extend(n.map(|n| ("n".to_owned(), n.to_string())));
+        ask.query.extend(last.map(|last| ("last".to_owned(), last.to_owned())));
+        let enough = |tags: &Vec<String>| n.is_some_and(|n| tags.len() >= n) || tags.len() >= TAGS;
+        let no = CountsAgainstQuota::No;
+        let first = self.endpoints.ask(&ask, no, MAX_TAGS_SIZE, &check).await;
+        let mut reply = first.map_err(|failed| Endpoints::failed(&failed))?;
+        let (mut tags, mut followed) = (Vec::new(), HashSet::new());
+        let mut is_rest = false;
+        for page in 1.. {
+            let more = parse_tags(&reply.body).unwrap_or_default();
+            if page == 1 {
+                is_rest = last.is_some_and(|last| !more.iter().any(|tag| tag == last));
+            }
+            let known = tags.len();
+            tags.extend(more);
+            // A link that leads where another one led, or a page with nothing in it, leads nowhere.
+            let next = reply.header(LINK).and_then(next_link).map(str::to_owned);
+            let next = next.filter(|next| tags.len() > known && followed.insert(next.clone()));
+            let Some(next) = next else { return Ok(TagList { tags, has_more: false, is_rest }) };
+            if (enough(&tags) && (last.is_none() || is_rest)) || page == PAGES {
+                return Ok(TagList { tags, has_more: true, is_rest });
+            }
+            ask.query = query_of(&next);
+            let one = self.endpoints.ask_one(reply.endpoint, &ask, no, MAX_TAGS_SIZE, &check).await;
+            reply = one.map_err(|failed| Endpoints::failed(&[failed]))?;
         }
-        tags.truncate(TAGS);
-        Ok(tags)
+        Ok(TagList { tags, has_more: false, is_rest })
     }
 
     /// Returns the index of what refers to a manifest, of every type.
@@ -69,12 +110,14 @@ impl Upstream {
         let mut ask = RegistryRequest::new(Method::Get, repository, what);
         ask.accept = accept;
         let mut reply = self.endpoints.ask(&ask, CountsAgainstQuota::No, limit, check).await?;
-        let (mut pages, mut size) = (Vec::new(), 0);
+        let (mut pages, mut size, mut followed) = (Vec::new(), 0, HashSet::new());
         loop {
             let next = reply.header(LINK).and_then(next_link).map(str::to_owned);
             size += reply.body.len();
             pages.push(reply.body);
-            let Some(next) = next.filter(|_| pages.len() < PAGES && size < limit) else { return Ok(pages) };
+            let is_new = |next: &String| followed.insert(next.clone());
+            let next = next.filter(|_| pages.len() < PAGES && size < limit).filter(is_new);
+            let Some(next) = next else { return Ok(pages) };
             ask.query = query_of(&next);
             let one =
                 self.endpoints.ask_one(reply.endpoint, &ask, CountsAgainstQuota::No, limit, check).await;

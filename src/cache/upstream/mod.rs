@@ -8,6 +8,7 @@ mod blob;
 mod circuit_breaker;
 mod endpoints;
 mod error;
+mod health;
 mod list;
 mod pull_quota;
 mod registry;
@@ -15,6 +16,7 @@ mod verify;
 
 pub use circuit_breaker::{Admission, CircuitBreaker, PauseReason, Signal};
 pub use endpoints::EndpointHealth;
+pub use list::TagList;
 pub use pull_quota::PullQuota;
 pub use registry::{Checked, Upstream};
 pub use verify::FetchedManifest;

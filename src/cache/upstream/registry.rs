@@ -4,6 +4,7 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use http::header::{CONTENT_RANGE, CONTENT_TYPE, HeaderName};
+use url::Url;
 
 use super::blob::{BlobSource, Quarantine};
 use super::circuit_breaker::PauseReason;
@@ -11,7 +12,7 @@ use super::endpoints::{CountsAgainstQuota, EndpointHealth, Endpoints, InvalidRep
 use super::error::EndpointError;
 use super::pull_quota::PullQuota;
 use super::verify::{FetchedManifest, InvalidManifest, verify};
-use crate::cache::config::UpstreamConfig;
+use crate::cache::config::{UpstreamConfig, UpstreamLimits};
 use crate::cache::download::{FetchError, Source};
 use crate::cache::memory::{BoundedMap, locked};
 use crate::cache::observe::Metrics;
@@ -24,6 +25,8 @@ use crate::oci::{
 
 /// The digest that a registry says that its answer has.
 const CONTENT_DIGEST: HeaderName = HeaderName::from_static("docker-content-digest");
+/// How long the header of an answer may take where there is another endpoint to ask.
+const BEFORE_OTHERS: Duration = Duration::from_secs(10);
 /// How many digests are remembered with the tag that they came from.
 const TAGS: usize = 4096;
 /// How many manifests are kept for a moment that were fetched only to learn their digest, and for how long.
@@ -53,24 +56,31 @@ pub struct Checked {
 }
 
 impl Upstream {
-    /// Makes an upstream of its configuration; `bodies` is how many blobs are transferred at once.
+    /// Makes an upstream of its configuration, within limits.
     pub fn new(
         registry: RegistryHost,
         config: &UpstreamConfig,
         http: &Http,
         metrics: Arc<Metrics>,
-        bodies: usize,
+        limits: UpstreamLimits,
     ) -> Result<Self, oci::EndpointError> {
-        let reach = if config.private { AddressPolicy::Anywhere } else { AddressPolicy::Public };
         let credentials = config.credentials.as_ref().map(|path| Arc::new(CredentialFile::new(path)));
         let only = config.endpoints.len() == 1;
-        let clients = config.endpoints.iter().map(|url| {
-            let (http, credentials) = (http.clone(), credentials.clone().map(CredentialSource::from));
-            Ok(RegistryClient::new(http, registry.clone(), Endpoint::new(url)?, reach, credentials, only))
+        let last = config.endpoints.len().saturating_sub(1);
+        let clients = config.endpoints.iter().enumerate().map(|(place, url)| {
+            let limit = limits.header.unwrap_or(http.header_limit());
+            // Where another endpoint can be asked, there is no sense in waiting long for one.
+            let limit = if place < last { limit.min(BEFORE_OTHERS) } else { limit };
+            let http = http.clone().with_header_limit(limit);
+            let credentials = credentials.clone().map(CredentialSource::from);
+            let (registry, endpoint) = (registry.clone(), Endpoint::new(url)?);
+            let policy = policy(config, url);
+            let token_servers = config.token_servers.clone();
+            Ok(RegistryClient::new(http, registry, endpoint, policy, credentials, only, token_servers))
         });
         let clients = clients.collect::<Result<Vec<_>, oci::EndpointError>>()?;
         Ok(Self {
-            endpoints: Arc::new(Endpoints::new(registry, clients, metrics, bodies)),
+            endpoints: Arc::new(Endpoints::new(registry, clients, metrics, limits)),
             quarantine: Arc::default(),
             tags: Mutex::new(BoundedMap::new(TAGS)),
             hashed: Mutex::new(BoundedMap::new(HASHED)),
@@ -84,7 +94,17 @@ impl Upstream {
 
     /// Returns why nothing can be asked now; [`None`] where something can.
     pub fn pause(&self) -> Option<PauseReason> {
-        self.endpoints.pause().map(|(why, _)| why)
+        self.endpoints.pause(None).map(|(why, _)| why)
+    }
+
+    /// Returns why nothing can be asked of a repository now; [`None`] where something can.
+    pub fn pause_of(&self, repository: &Repository) -> Option<PauseReason> {
+        self.endpoints.pause(Some(repository)).map(|(why, _)| why)
+    }
+
+    /// Ends all pauses: the operator says that the upstream is well.
+    pub fn end_pauses(&self) {
+        self.endpoints.end_pauses();
     }
 
     /// Returns how each endpoint is, in the order in which they are asked.
@@ -199,11 +219,15 @@ impl Upstream {
         Ok(fetched)
     }
 
-    /// Returns how many bytes a blob has.
+    /// Returns how many bytes a blob has; [`None`] where the registry has it and does not say.
     ///
     /// Some registries do not answer to HEAD, or with 404 for what they would fetch for GET (Harbor's proxy projects):
     /// those are asked for the first byte.
-    pub async fn blob_size(&self, repository: &Repository, digest: &Digest) -> Result<u64, FetchError> {
+    pub async fn blob_size(
+        &self,
+        repository: &Repository,
+        digest: &Digest,
+    ) -> Result<Option<u64>, FetchError> {
         let what = format!("blobs/{digest}");
         let head = RegistryRequest::new(Method::Head, repository, &what);
         let byte = RegistryRequest::new(Method::Get, repository, &what).part(Range::Between(0, 0), None);
@@ -212,7 +236,7 @@ impl Upstream {
             match self.endpoints.answer(endpoint, &head, CountsAgainstQuota::No).await {
                 Ok(answer) => {
                     if let Some(size) = answer.content_length() {
-                        return Ok(size);
+                        return Ok(Some(size));
                     }
                 }
                 Err(error) if head_refused(&error) || is_absent(&error) => {}
@@ -222,22 +246,18 @@ impl Upstream {
                 }
             }
             match self.endpoints.answer(endpoint, &byte, CountsAgainstQuota::No).await {
-                Ok(answer) => match size_of(&answer) {
-                    Some(size) => return Ok(size),
-                    None => failed.push(EndpointError::Asked(
-                        answer.failed(RequestError::Answer("it does not say how large it is".to_owned())),
-                    )),
-                },
+                Ok(answer) => return Ok(size_of(&answer)),
                 Err(error) => failed.push(error),
             }
         }
         Err(Endpoints::failed(&failed))
     }
 
-    /// Returns where a blob's bytes come from; nothing is asked before it is opened.
-    pub fn blob(&self, repository: &Repository, digest: &Digest) -> Arc<dyn Source> {
+    /// Returns where a blob's bytes come from, of which it may be known how large it is; nothing is asked before it
+    /// is opened.
+    pub fn blob(&self, repository: &Repository, digest: &Digest, size: Option<u64>) -> Arc<dyn Source> {
         let (endpoints, quarantine) = (Arc::clone(&self.endpoints), Arc::clone(&self.quarantine));
-        Arc::new(BlobSource::new(endpoints, quarantine, repository.clone(), *digest))
+        Arc::new(BlobSource::new(endpoints, quarantine, repository.clone(), *digest, size))
     }
 
     /// Logs in to every endpoint.
@@ -256,6 +276,18 @@ impl Upstream {
 
     fn tag_of(&self, repository: &Repository, digest: &Digest) -> Option<Tag> {
         locked(&self.tags).get(&(repository.clone(), *digest))
+    }
+}
+
+/// Returns what an endpoint may lead to. One that is configured by an address of a private network is in one, and so
+/// may be what it leads to.
+fn policy(config: &UpstreamConfig, url: &Url) -> AddressPolicy {
+    if config.private {
+        AddressPolicy::Anywhere
+    } else if AddressPolicy::Public.allows_host(url) {
+        AddressPolicy::Public
+    } else {
+        AddressPolicy::OwnNetworks
     }
 }
 

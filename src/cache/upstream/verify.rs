@@ -56,7 +56,12 @@ pub(super) fn verify(
     }
     let media_type = match (&parsed, header) {
         (Ok(manifest), _) => manifest.kind.media_type(),
-        (Err(_), Some(header)) if wanted.is_some() || announced.is_some() => header,
+        // A kind that is not known here is a manifest all the same if its type says so; a web page has another type.
+        (Err(_), Some(header))
+            if wanted.is_some() || announced.is_some() || header.starts_with("application/vnd.") =>
+        {
+            header
+        }
         (Err(_), None) if wanted.is_some() => OCTET_STREAM,
         (Err(error), _) => return Err(InvalidManifest::Content(error.to_string())),
     };
@@ -97,6 +102,13 @@ mod tests {
             }),
             (odd, Some("x/y"), None, Some(&odd_digest), Ok(("x/y", Some(odd_digest)))),
             (odd, Some("x/y"), announced(&odd_digest), None, Ok(("x/y", Some(odd_digest)))),
+            (
+                odd,
+                Some("application/vnd.x.y+json"),
+                None,
+                None,
+                Ok(("application/vnd.x.y+json", Some(odd_digest))),
+            ),
             (
                 odd,
                 Some("x/y"),

@@ -5,6 +5,8 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 pub enum AddressPolicy {
     /// Addresses of the internet only.
     Public,
+    /// Addresses of private networks too, but none that is of one link or of a cloud's metadata.
+    OwnNetworks,
     /// Any address: the operator says that this upstream is in a network of their own.
     Anywhere,
 }
@@ -14,6 +16,7 @@ impl AddressPolicy {
     pub fn allows(self, address: IpAddr) -> bool {
         match self {
             Self::Public => is_public(address),
+            Self::OwnNetworks => !is_of_the_machine_room(address),
             Self::Anywhere => true,
         }
     }
@@ -25,7 +28,7 @@ impl AddressPolicy {
             Some(url::Host::Ipv6(address)) => self.allows(address.into()),
             Some(url::Host::Domain(name)) => {
                 let name = name.trim_end_matches('.').to_ascii_lowercase();
-                self == Self::Anywhere || !(name == "localhost" || name.ends_with(".localhost"))
+                self != Self::Public || !(name == "localhost" || name.ends_with(".localhost"))
             }
             None => false,
         }
@@ -41,6 +44,29 @@ pub fn is_public(address: IpAddr) -> bool {
         IpAddr::V6(address) => match carried_v4(address) {
             Some(address) => is_public_v4(address),
             None => is_public_v6(address),
+        },
+    }
+}
+
+/// Returns whether an address is link-local, or one where clouds give their machines secrets.
+fn is_of_the_machine_room(address: IpAddr) -> bool {
+    let v4 = |address: Ipv4Addr| {
+        address.is_link_local()
+            || address.is_unspecified()
+            || address.is_multicast()
+            || address.is_broadcast()
+            || address == Ipv4Addr::new(100, 100, 100, 200)
+    };
+    match address {
+        IpAddr::V4(address) => v4(address),
+        IpAddr::V6(address) => match carried_v4(address) {
+            // `::1` is of the form of a compatible address.
+            Some(_) if address.is_loopback() => false,
+            Some(address) => v4(address),
+            None => {
+                let metadata = Ipv6Addr::new(0xfd00, 0x0ec2, 0, 0, 0, 0, 0, 0x254);
+                address.is_unicast_link_local() || address.is_multicast() || address == metadata
+            }
         },
     }
 }
@@ -136,6 +162,28 @@ mod tests {
         ] {
             assert!(!is_public(private.parse().unwrap()), "{private}");
             assert!(AddressPolicy::Anywhere.allows(private.parse().unwrap()));
+        }
+    }
+
+    #[test]
+    fn own_networks_have_no_metadata() {
+        for (address, want) in [
+            ("10.0.0.1", true),
+            ("127.0.0.1", true),
+            ("192.168.1.1", true),
+            ("8.8.8.8", true),
+            ("::1", true),
+            ("fd12::1", true),
+            ("169.254.169.254", false),
+            ("100.100.100.200", false),
+            ("0.0.0.0", false),
+            ("224.0.0.1", false),
+            ("fe80::1", false),
+            ("fd00:ec2::254", false),
+            ("::ffff:169.254.169.254", false),
+            ("64:ff9b::a9fe:a9fe", false),
+        ] {
+            assert_eq!(AddressPolicy::OwnNetworks.allows(address.parse().unwrap()), want, "{address}");
         }
     }
 

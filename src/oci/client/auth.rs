@@ -60,6 +60,8 @@ pub(super) struct Authenticator {
     hosts: Vec<String>,
     /// Whether this is the one endpoint of its registry.
     only: bool,
+    /// Token servers that the operator names besides those that are the registry's by their name.
+    token_servers: Vec<String>,
     tokens: TokenCache,
     /// How the registry wanted to be asked last, so that the next request need not be sent twice.
     known: Mutex<Option<CachedChallenge>>,
@@ -72,6 +74,7 @@ impl Authenticator {
         policy: AddressPolicy,
         credentials: Option<CredentialSource>,
         only: bool,
+        token_servers: Vec<String>,
     ) -> Self {
         let mut hosts = vec![endpoint.host()];
         if only && !hosts.iter().any(|host| host == registry.as_str()) {
@@ -81,7 +84,7 @@ impl Authenticator {
             }
         }
         let (tokens, known) = (TokenCache::default(), Mutex::default());
-        Self { registry, endpoint, policy, credentials, hosts, only, tokens, known }
+        Self { registry, endpoint, policy, credentials, hosts, only, token_servers, tokens, known }
     }
 
     /// Returns whether there are credentials to show.
@@ -169,6 +172,26 @@ impl Authenticator {
         }
     }
 
+    /// Returns what meets the challenge of another registry, to which this one redirects: an anonymous token, if that
+    /// is what it asks for. Credentials are for this registry only.
+    pub(super) async fn answer_elsewhere(
+        &self,
+        sender: &Sender,
+        request: &RegistryRequest<'_>,
+        answer: &Answer,
+    ) -> Result<Option<Presented>, ClientError> {
+        let headers = answer.headers().get_all(WWW_AUTHENTICATE).iter();
+        let challenges = headers.filter_map(|value| value.to_str().ok()).flat_map(Challenge::parse_all);
+        let bearer = challenges.into_iter().find_map(|challenge| match challenge {
+            Challenge::Bearer(bearer) => Some(bearer),
+            Challenge::Basic { .. } | Challenge::Other(_) => None,
+        });
+        match bearer {
+            Some(bearer) => self.token_at(sender, request, bearer, None, answer.url()).await.map(Some),
+            None => Ok(None),
+        }
+    }
+
     /// Keeps in mind how the registry wants to be asked.
     fn remember(&self, request: &RegistryRequest<'_>, challenge: Bearer) {
         let Some((repository, _)) = request.object else { return };
@@ -191,9 +214,20 @@ impl Authenticator {
         challenge: Bearer,
         credential: Option<&Credential>,
     ) -> Result<Presented, ClientError> {
-        let root = self.endpoint.root();
-        let realm = check_realm(&challenge.realm, root, self.policy, &[]);
-        let realm = realm.map_err(|refused| RequestError::from(refused).at(root))?;
+        self.token_at(sender, request, challenge, credential, self.endpoint.root()).await
+    }
+
+    /// Returns a token that a challenge at a URL asks for.
+    async fn token_at(
+        &self,
+        sender: &Sender,
+        request: &RegistryRequest<'_>,
+        challenge: Bearer,
+        credential: Option<&Credential>,
+        at: &Url,
+    ) -> Result<Presented, ClientError> {
+        let realm = check_realm(&challenge.realm, at, self.policy, &self.token_servers);
+        let realm = realm.map_err(|refused| RequestError::from(refused).at(at))?;
         let scopes = match request.object {
             Some((repository, _)) => {
                 scopes(&challenge, &self.registry, &self.endpoint.repository(repository))

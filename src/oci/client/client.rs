@@ -29,7 +29,8 @@ pub struct RegistryClient {
 
 impl RegistryClient {
     /// Makes a client. `policy` says what redirects and token servers may lead to; `only` whether this is the one
-    /// endpoint of its registry, so that credentials under the registry's name are meant for it.
+    /// endpoint of its registry, so that credentials under the registry's name are meant for it; `token_servers` names
+    /// those that are meant besides the registry's own, as `host` or `host:port`.
     pub fn new(
         http: Http,
         registry: RegistryHost,
@@ -37,8 +38,10 @@ impl RegistryClient {
         policy: AddressPolicy,
         credentials: Option<CredentialSource>,
         only: bool,
+        token_servers: Vec<String>,
     ) -> Self {
-        let authenticator = Authenticator::new(registry, endpoint.clone(), policy, credentials, only);
+        let authenticator =
+            Authenticator::new(registry, endpoint.clone(), policy, credentials, only, token_servers);
         Self { sender: Sender { http, endpoint, policy }, authenticator }
     }
 
@@ -61,10 +64,25 @@ impl RegistryClient {
         let credential = self.authenticator.credential().map_err(|error| error.at(&url))?;
         let mut pass = self.authenticator.prepare(&self.sender, request, credential.as_ref()).await?;
         let mut resolved_again = false;
+        let mut elsewhere = None;
         for attempt in 1.. {
-            let answer = self.hop(request, url.clone(), pass.as_ref().map(|pass| &pass.header)).await?;
+            let answer = match &elsewhere {
+                None => self.hop(request, url.clone(), pass.as_ref().map(|pass| &pass.header)).await?,
+                Some((url, pass)) => self.hop_to(request, Url::clone(url), pass).await?,
+            };
             match answer.status() {
-                401 if !answer.left_origin && attempt < ATTEMPTS => {
+                // Some registries are a redirect to another one, which wants a token of its own.
+                401 if answer.left_origin && elsewhere.is_none() => {
+                    let pass = self.authenticator.answer_elsewhere(&self.sender, request, &answer).await?;
+                    elsewhere = pass.map(|pass| (answer.url().clone(), pass));
+                    if elsewhere.is_none() {
+                        if resolved_again {
+                            return Err(answer.into_error(AskedAs::Anonymous).await);
+                        }
+                        resolved_again = true;
+                    }
+                }
+                401 if !answer.left_origin && elsewhere.is_none() && attempt < ATTEMPTS => {
                     pass = Some(
                         self.authenticator
                             .answer(&self.sender, request, answer, credential.as_ref(), pass.as_ref())
@@ -78,6 +96,15 @@ impl RegistryClient {
             }
         }
         Err(RequestError::Answer("it asks for new credentials without end".to_owned()).at(&url))
+    }
+
+    /// Asks whether anything is there, without credentials; returns the status of the answer.
+    pub async fn ping(&self) -> Result<u16, ClientError> {
+        let url = self.sender.endpoint.root().clone();
+        let answer = self.hop(&RegistryRequest::ping(), url, None).await?;
+        let status = answer.status();
+        answer.drain().await;
+        Ok(status)
     }
 
     /// Asks whether the registry is there, and logs in as far as it wants that.
@@ -120,6 +147,17 @@ impl RegistryClient {
         // Digest and length would be those of the compressed bytes, or of none at all.
         Err(answer
             .failed(RequestError::Answer("it answers compressed, though it was asked not to".to_owned())))
+    }
+
+    /// Sends a request to where a redirect led, whose query is that URL's own.
+    async fn hop_to(
+        &self,
+        request: &RegistryRequest<'_>,
+        url: Url,
+        pass: &Presented,
+    ) -> Result<Answer, ClientError> {
+        let request = RegistryRequest { query: Vec::new(), ..request.clone() };
+        self.hop(&request, url, Some(&pass.header)).await
     }
 
     /// Sends a request and follows redirects.

@@ -270,6 +270,9 @@ impl RequestError {
             }
             Self::Connect(_) | Self::TimedOut { .. } => "check the URL, firewalls and proxies",
             Self::Tls(_) => "check the certificate; SSL_CERT_FILE names authorities besides the system's",
+            Self::Realm(RealmRefused::Stranger { .. } | RealmRefused::Port(..)) => {
+                "if this token server is meant, name it in `tokenServers`"
+            }
             Self::Redirect(_) | Self::Realm(_) => "check the URL: is it the registry that you mean?",
             Self::Credentials { .. } => {
                 "name a dockerconfigjson, as `docker login` writes it, with an entry for the host"

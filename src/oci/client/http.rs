@@ -144,6 +144,7 @@ pub struct HttpError(String);
 #[derive(Clone, Debug)]
 pub struct Http {
     public: reqwest::Client,
+    own_networks: reqwest::Client,
     anywhere: reqwest::Client,
     timeouts: Timeouts,
 }
@@ -174,9 +175,22 @@ impl Http {
         };
         Ok(Self {
             public: client(AddressPolicy::Public)?,
+            own_networks: client(AddressPolicy::OwnNetworks)?,
             anywhere: client(AddressPolicy::Anywhere)?,
             timeouts: settings.timeouts,
         })
+    }
+
+    /// Returns how long the header of an answer may take.
+    pub fn header_limit(&self) -> Duration {
+        self.timeouts.header
+    }
+
+    /// Returns the same connections with another limit for the header of an answer.
+    #[must_use]
+    pub fn with_header_limit(mut self, limit: Duration) -> Self {
+        self.timeouts.header = limit;
+        self
     }
 
     /// Sends a request and waits for the header of the answer, whatever its status; redirects are not followed.
@@ -188,6 +202,7 @@ impl Http {
         }
         let client = match policy {
             AddressPolicy::Public => &self.public,
+            AddressPolicy::OwnNetworks => &self.own_networks,
             AddressPolicy::Anywhere => &self.anywhere,
         };
         let limit = self.timeouts.header;
@@ -333,7 +348,6 @@ impl Answer {
             }
             401 | 403 => RequestError::Denied { asked_as, status, remote_errors: self.remote_errors().await },
             429 => RequestError::TooMany(pause),
-            503 if pause.is_some() => RequestError::TooMany(pause),
             _ => RequestError::Status { status, remote_errors: self.remote_errors().await },
         };
         error.at(&url)

@@ -30,8 +30,9 @@ pub enum RealmRefused {
     },
 }
 
-/// Registries that send to a host of another name: lscr.io is ghcr.io under a name of its own.
-const RELATED: [(&str, &str); 1] = [("lscr.io", "ghcr.io")];
+/// Registries that send to a host of another name: lscr.io is ghcr.io under a name of its own, and NVIDIA has one token
+/// server for all that it has.
+const RELATED: [(&str, &str); 2] = [("lscr.io", "ghcr.io"), ("nvcr.io", "authn.nvidia.com")];
 
 /// Returns the URL of a challenge's realm, if it may be asked.
 ///
@@ -70,6 +71,10 @@ pub fn check_realm(
     let by_name = matches!(url.host(), Some(Host::Domain(_))) && AddressPolicy::Public.allows_host(&url);
     if !by_name {
         return Err(RealmRefused::Address(host));
+    }
+    // The operator says that this registry is of a network of their own, where names are given as they like.
+    if policy == AddressPolicy::Anywhere {
+        return Ok(url);
     }
     if url.port().is_some() {
         return Err(RealmRefused::Port(host, port));
@@ -135,6 +140,7 @@ mod tests {
             ("https://registry-1.docker.io", "https://auth.docker.io/token", "taken"),
             ("https://ghcr.io", "https://ghcr.io/token", "taken"),
             ("https://lscr.io", "https://ghcr.io/token", "taken"),
+            ("https://nvcr.io", "https://authn.nvidia.com/token", "taken"),
             ("https://public.ecr.aws", "https://public.ecr.aws/token/", "taken"),
             ("https://registry.gitlab.com", "https://gitlab.com/jwt/auth", "taken"),
             ("https://git.example.com:5050", "https://git.example.com/jwt/auth", "taken"),

@@ -24,4 +24,4 @@ pub use range::{ContentRange, ContentRangeError, Range, Selection, Span, select}
 pub use ratelimit::{Quota, retry_after};
 pub use referrers::filter_referrers;
 pub use route::{Method, Name, Object, Route, parse as parse_route};
-pub use tags::{MAX_TAGS_SIZE, TagPage, next_link, parse_tags, tag_page};
+pub use tags::{MAX_TAGS_SIZE, TagPage, next_link, parse_tags, tag_page, tags_so_far};

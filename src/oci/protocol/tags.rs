@@ -55,6 +55,19 @@ pub fn tag_page(
     TagPage { body: json!({ "name": repository.as_str(), "tags": page }).to_string(), link }
 }
 
+/// Returns a page of tags behind which the registry has more: the first `n` of them, in its own order, and a link to
+/// what is behind the last.
+pub fn tags_so_far(path: &str, repository: &Repository, tags: &[String], n: Option<usize>) -> TagPage {
+    let count = n.unwrap_or(tags.len()).min(tags.len());
+    let page = tags.get(..count).unwrap_or_default();
+    let link = page.last().map(|last| {
+        let mut query = url::form_urlencoded::Serializer::new(String::new());
+        query.append_pair("n", &count.to_string()).append_pair("last", last);
+        format!("<{path}?{}>; rel=\"next\"", query.finish())
+    });
+    TagPage { body: json!({ "name": repository.as_str(), "tags": page }).to_string(), link }
+}
+
 /// Returns where the next page is according to a `Link` header; it may be relative to the URL of this one.
 pub fn next_link(header: &str) -> Option<&str> {
     let mut rest = header;

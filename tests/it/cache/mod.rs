@@ -1,7 +1,9 @@
 //! The cache, part by part, and whole.
 
+mod acceptance_care;
 mod acceptance_clients;
 mod acceptance_cold;
+mod acceptance_faults;
 mod acceptance_names;
 mod acceptance_serving;
 mod acceptance_store;

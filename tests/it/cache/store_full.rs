@@ -65,7 +65,7 @@ impl Source for Endless {
 /// Pulls as a client does, in constant memory.
 async fn pull(downloads: &Downloads, source: Arc<Endless>) -> io::Result<()> {
     let digest = source.digest();
-    let flight = downloads.get(&digest, None, source).unwrap();
+    let flight = downloads.get(&digest, None, None, source).unwrap();
     let total = flight.headers().await.map_err(io::Error::other)?;
     let mut verifier = Verifier::new(digest);
     let Body::Pieces { mut pieces, .. } = flight.body(None, total) else { panic!("a body") };

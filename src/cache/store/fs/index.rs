@@ -134,6 +134,13 @@ impl Index {
         }
     }
 
+    /// Doubts every file: the last process did not end in order.
+    pub(super) fn distrust_all(&mut self) {
+        for entry in self.entries.values_mut() {
+            entry.trust = Trust::Doubtful;
+        }
+    }
+
     /// Takes a line of the journal.
     pub(super) fn apply(&mut self, line: Line) {
         match line {

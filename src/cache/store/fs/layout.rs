@@ -4,7 +4,7 @@ use std::collections::HashSet;
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read as _, Write as _};
 use std::os::fd::AsRawFd as _;
-use std::os::unix::fs::OpenOptionsExt as _;
+use std::os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 use std::time::UNIX_EPOCH;
@@ -65,6 +65,8 @@ impl Folder {
     /// `naming` is how to keep unfinished files; [`None`]: without names where the file system can do that.
     pub(super) fn open(root: &Path, naming: Option<Naming>) -> io::Result<Self> {
         make_folder(root)?;
+        narrow(root)?;
+        refuse_links(root)?;
         let lock = lock(&root.join("lock"))?;
         let temporary = root.join(".tmp");
         make_folder(&temporary)?;
@@ -340,6 +342,42 @@ const fn tree(kind: Kind) -> &'static str {
         Kind::Blob => "blobs",
         Kind::Manifest => "manifests",
     }
+}
+
+/// Makes sure that no other user may write to the store's folder: what is in it is served, and is written to.
+fn narrow(root: &Path) -> io::Result<()> {
+    let mode = fs::metadata(root).map_err(|error| at("look at", root, error))?.permissions().mode();
+    if mode & 0o022 == 0 {
+        return Ok(());
+    }
+    fs::set_permissions(root, fs::Permissions::from_mode(0o700)).map_err(|error| {
+        let help =
+            "other users may write to it, which is not safe; give it the mode 0700, or choose another folder";
+        io::Error::new(error.kind(), format!("cannot use `{}`: {help}: {error}", root.display()))
+    })?;
+    tracing::warn!(
+        folder = %root.display(),
+        "other users could write to this folder (mode {:o}); its mode is 0700 now",
+        mode & 0o7777
+    );
+    Ok(())
+}
+
+/// Refuses links right below the store's folder: it makes none, and what is behind one is not the store's.
+fn refuse_links(root: &Path) -> io::Result<()> {
+    each(root, &mut |_, entry| {
+        if entry.file_type()?.is_symlink() {
+            let path = entry.path();
+            return Err(io::Error::new(
+                io::ErrorKind::InvalidInput,
+                format!(
+                    "`{}` is a link, and a store has none: remove it, or choose another folder",
+                    path.display()
+                ),
+            ));
+        }
+        Ok(())
+    })
 }
 
 /// Locks the folder for one process.

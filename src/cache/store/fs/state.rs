@@ -1,6 +1,6 @@
 #![expect(clippy::disallowed_methods, reason = "dates uses, and looks for files")]
 
-use std::collections::HashSet;
+use std::collections::{HashSet, VecDeque};
 use std::fs::File;
 use std::io;
 use std::sync::{Arc, Mutex, MutexGuard};
@@ -15,7 +15,7 @@ use super::line::{Line, Trust};
 use super::replay::{Ending, Replayed};
 use crate::cache::memory::{BoundedMap, locked};
 use crate::cache::store::blob::Blob;
-use crate::cache::store::local::{Kind, Listed, Object, Usage};
+use crate::cache::store::local::{Kind, Listed, Object, Usage, Verdict};
 use crate::cache::store::record::{Document, Origin, RecordKey, RecordKind};
 use crate::cache::store::spool::{Room, Spool};
 use crate::image::Digest;
@@ -35,9 +35,25 @@ pub(super) struct State {
     /// What is to stay free on the disk.
     pub(super) reserve: u64,
     durability: Durability,
+    /// How far the check of all that is stored has come.
+    scrub: Mutex<Scrub>,
     pub(super) pins: Mutex<Option<Pins>>,
     boot: Option<String>,
 }
+
+/// How far a check of all that is stored has come.
+#[derive(Default)]
+struct Scrub {
+    /// What is still to be checked, with its size.
+    queue: VecDeque<(Object, u64)>,
+    /// How many bytes may be read now.
+    credit: u64,
+}
+
+/// In how many seconds everything is checked once.
+const SCRUB_SECONDS: u64 = 30 * 24 * 3600;
+/// How many bytes are checked a second at least.
+const LEAST_SCRUB: u64 = 64 << 10;
 
 /// What there is, and what is to come.
 pub(super) struct Ledger {
@@ -86,6 +102,10 @@ impl State {
             replayed.index.distrust();
             rewrite = true;
         }
+        if replayed.ending == Ending::Cut {
+            replayed.index.distrust_all();
+            rewrite = true;
+        }
         if replayed.ending == Ending::Never || (replayed.ending == Ending::Cut && !same_boot) {
             reconcile(&mut replayed.index, &folder.scan()?);
         }
@@ -123,6 +143,7 @@ impl State {
             levels: Levels::of(cap - cap / OWN_SHARE),
             reserve,
             durability: config.durability,
+            scrub: Mutex::default(),
             pins: Mutex::new(config.pins),
             boot,
         })
@@ -321,6 +342,58 @@ impl State {
         self.ledger().usage.damaged += 1;
         if let Err(error) = self.remove(object) {
             tracing::error!("{error}");
+        }
+    }
+
+    /// Checks something against its digest; what is damaged is removed.
+    pub(super) fn verify(&self, object: &Object) -> io::Result<Verdict> {
+        let Some(entry) = self.ledger().index.get(object) else { return Ok(Verdict::Absent) };
+        let path = self.folder.path(object);
+        let is_sound = match object.kind {
+            Kind::Blob => match layout::open(&path)? {
+                Some(file) => has_size(&file, entry.size) && hash(&file, &object.digest)? == object.digest,
+                None => {
+                    self.forget(object);
+                    return Ok(Verdict::Absent);
+                }
+            },
+            Kind::Manifest => match Folder::read(&path)? {
+                Some(bytes) => Document::read(bytes, &object.digest).is_some(),
+                None => {
+                    self.forget(object);
+                    return Ok(Verdict::Absent);
+                }
+            },
+        };
+        if is_sound {
+            if entry.trust != Trust::Durable {
+                self.trust(object);
+            }
+            return Ok(Verdict::Sound);
+        }
+        self.discard_damaged(object, "its file does not hold what its digest says");
+        Ok(Verdict::Damaged)
+    }
+
+    /// Goes on checking what is stored, as far as a second's share of the budget goes: all of it once in thirty days.
+    pub(super) fn scrub(&self) {
+        let (stored, mut scrub) = (self.ledger().index.stored(), locked(&self.scrub));
+        scrub.credit = scrub.credit.saturating_add((stored / SCRUB_SECONDS).max(LEAST_SCRUB));
+        loop {
+            if scrub.queue.is_empty() {
+                let mut all = self.ledger().index.list();
+                all.sort_unstable_by_key(|listed| listed.object);
+                scrub.queue.extend(all.iter().map(|listed| (listed.object, listed.size)));
+            }
+            let Some((object, size)) = scrub.queue.front().copied().filter(|(_, size)| *size <= scrub.credit)
+            else {
+                return;
+            };
+            scrub.queue.pop_front();
+            scrub.credit = scrub.credit.saturating_sub(size.max(blocks(1)));
+            if let Err(error) = self.verify(&object) {
+                tracing::warn!("cannot check {}: {error}", object.digest);
+            }
         }
     }
 

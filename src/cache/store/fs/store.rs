@@ -10,7 +10,7 @@ use super::layout::Folder;
 use super::line::Trust;
 use super::state::{Lookup, State};
 use crate::cache::store::blob::Blob;
-use crate::cache::store::local::{Listed, Object, Store, Usage};
+use crate::cache::store::local::{Listed, Object, Store, Usage, Verdict};
 use crate::cache::store::record::{Document, Origin, RecordKey, RecordKind};
 use crate::cache::store::spool::Spool;
 use crate::image::Digest;
@@ -122,6 +122,11 @@ impl Store for FsStore {
         Box::pin(self.run(move |state| state.remove(&object)))
     }
 
+    fn verify<'a>(&'a self, object: &'a Object) -> BoxFuture<'a, io::Result<Verdict>> {
+        let object = *object;
+        Box::pin(self.run(move |state| state.verify(&object)))
+    }
+
     fn list(&self) -> BoxFuture<'_, io::Result<Vec<Listed>>> {
         Box::pin(self.run(|state| Ok(state.list())))
     }
@@ -189,6 +194,7 @@ async fn tend(state: Weak<State>) {
         let tick = count;
         let done = blocking(move || {
             state.lower();
+            state.scrub();
             if tick.is_multiple_of(WRITE_USES) {
                 state.write_uses()?;
             }

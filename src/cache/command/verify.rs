@@ -1,0 +1,57 @@
+use clap::Args;
+
+use super::args::RootArgs;
+use super::folder::root;
+use super::record::object;
+use super::runtime::runtime;
+use crate::cache::Glob;
+use crate::cache::admin::{Question as _, Verify, ask};
+use crate::cache::config::ByteSize;
+use crate::ui::error::CliError;
+use crate::ui::exit::{self, Exit};
+use crate::ui::{OutputFormat, Ui, count};
+
+/// Arguments of `verify`.
+#[derive(Debug, Args)]
+#[command(
+    after_help = "What is damaged is removed, and fetched again when a client asks for it. A running server is asked \
+to do it. Ends with 1 when something was damaged.
+
+Examples:
+  talmirror-cache verify
+  talmirror-cache verify 'ghcr.io/siderolabs/*' -o json"
+)]
+pub(super) struct VerifyArgs {
+    /// Only what came from repositories whose name fits, such as ghcr.io/siderolabs/*
+    #[arg(value_name = "PATTERN")]
+    pattern: Option<Glob>,
+    #[command(flatten)]
+    root: RootArgs,
+    /// How it is printed
+    #[arg(
+        short,
+        long,
+        env = "TALMIRROR_CACHE_VERIFY_OUTPUT",
+        default_value = "table",
+        value_name = "FORMAT"
+    )]
+    output: OutputFormat,
+}
+
+pub(super) fn run(ui: &mut Ui, args: &VerifyArgs) -> Result<Exit, CliError> {
+    let folder = root(args.root.root.as_deref())?;
+    let verified = runtime()?.block_on(ask(&folder, Verify { pattern: args.pattern.clone() }))?;
+    let list = || {
+        let lines = verified.damaged.iter().map(|damaged| {
+            format!("{} {} {}\n", damaged.kind, damaged.digest, damaged.repositories.join(" "))
+        });
+        lines.collect()
+    };
+    ui.output(args.output, &object(Verify::KIND, &verified), list)?;
+    if args.output == OutputFormat::Table {
+        let damaged = count(verified.damaged.len(), "damaged object");
+        let size = ByteSize(verified.bytes);
+        ui.note(&format!("checked {} blobs and manifests, {size}; removed {damaged}", verified.checked));
+    }
+    Ok(if verified.damaged.is_empty() { exit::OK } else { exit::FOUND })
+}

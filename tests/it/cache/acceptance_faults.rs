@@ -1,0 +1,251 @@
+//! A bad day upstream: one bad thing stays one bad thing.
+
+use std::time::Duration;
+
+use super::acceptance_names::{Private, base64};
+use crate::cache_process::{Answer, Cache, Start, eventually};
+use crate::fake_upstream::{Act, Upstream, digest, noise};
+
+fn registry(upstream: &Upstream) -> Cache {
+    Cache::of("registry.example", &upstream.url())
+}
+
+fn manifest(repository: &str) -> String {
+    format!("/v2/registry.example/{repository}/manifests/1")
+}
+
+fn blob(repository: &str, digest: &str) -> String {
+    format!("/v2/registry.example/{repository}/blobs/{digest}")
+}
+
+fn ask(cache: &Cache, path: &str, user: Option<&str>) -> Answer {
+    let headers: Vec<(&str, &str)> = user.iter().map(|user| ("Authorization", *user)).collect();
+    cache.ask("GET", path, &headers)
+}
+
+#[test]
+fn one_broken_repository_takes_no_other_away() {
+    let upstream = Upstream::start();
+    for n in 0..20 {
+        upstream.image(&format!("good{n}"), "1", &[]);
+    }
+    for act in [Act::error(500, "UNKNOWN"), Act::Close, Act::error(502, "UNKNOWN")] {
+        upstream.heal();
+        upstream.always("/v2/broken/", act.clone());
+        let cache = registry(&upstream);
+        for n in 0..20 {
+            assert_eq!(cache.get(&manifest("broken")).status, 503);
+            let answer = cache.get(&manifest(&format!("good{n}")));
+            assert_eq!(answer.status, 200, "{act:?} {n}: {}", answer.text());
+        }
+        let asked = upstream.seen().iter().filter(|seen| seen.path.contains("/broken/")).count();
+        assert!(asked < 20, "a repository that fails is left alone: {asked}");
+        upstream.forget();
+    }
+}
+
+#[test]
+fn a_limit_of_one_repository_is_not_the_registrys() {
+    let upstream = Upstream::start();
+    upstream.image("good", "1", &[]);
+    let maintenance = Act::Answer {
+        status: 503,
+        headers: vec![("Retry-After".to_owned(), "120".to_owned())],
+        body: String::new(),
+    };
+    for act in [Act::too_many(None), Act::too_many(Some("60")), maintenance] {
+        upstream.heal();
+        upstream.always("/v2/busy/", act.clone());
+        let cache = registry(&upstream);
+        assert_eq!(cache.get(&manifest("busy")).status, 503);
+        assert_eq!(cache.get(&manifest("good")).status, 200, "{act:?}");
+    }
+    // No pause is for longer than is sensible, whatever the registry says.
+    for asked in ["86400", "Wed, 01 Jan 2200 00:00:00 GMT", "-1", "soon"] {
+        upstream.heal();
+        upstream.always("/v2/busy/", Act::too_many(Some(asked)));
+        let cache = registry(&upstream);
+        for _ in 0..2 {
+            let answer = cache.get(&manifest("busy"));
+            let told: u64 = answer.header("retry-after").parse().unwrap();
+            assert!(told <= 301, "{asked}: {told}");
+        }
+    }
+}
+
+#[test]
+fn the_operator_ends_all_pauses() {
+    let upstream = Upstream::start();
+    upstream.image("busy", "1", &[]);
+    upstream.always("/v2/busy/", Act::too_many(Some("120")));
+    let cache = registry(&upstream);
+    assert_eq!(cache.get(&manifest("busy")).status, 503);
+    upstream.heal();
+    assert_eq!(cache.get(&manifest("busy")).status, 503);
+    cache.signal("HUP");
+    eventually("it is asked again", || cache.get(&manifest("busy")).status == 200);
+}
+
+#[test]
+fn slow_layers_keep_no_other_away() {
+    let upstream = Upstream::start();
+    let layers: Vec<Vec<u8>> = (0..12).map(|n| noise(400_000, n)).collect();
+    let slow = upstream.image("slow", "1", &layers);
+    let small = upstream.image("small", "1", &[noise(2000, 99)]);
+    for digest in &slow.layers {
+        upstream.always(digest, Act::Stall(1000));
+    }
+    let cache = registry(&upstream);
+    assert_eq!(cache.get(&manifest("slow")).status, 200);
+    let mut open: Vec<_> =
+        slow.layers.iter().map(|digest| cache.open("GET", &blob("slow", digest), &[])).collect();
+    assert!(open.iter().all(|reading| reading.status == 200));
+    assert_eq!(cache.get(&manifest("small")).status, 200);
+    assert!(cache.get(&blob("small", &small.layers[0])).whole);
+    upstream.heal();
+    upstream.release();
+    for (reading, layer) in open.iter_mut().zip(&layers) {
+        assert!(reading.read(layer.len()) == *layer);
+    }
+}
+
+#[test]
+fn what_a_client_was_told_503_for_goes_on() {
+    let upstream = Upstream::start();
+    let image = upstream.image("late", "1", &[noise(100_000, 1)]);
+    upstream.always("/blobs/", Act::Delay(Duration::from_secs(28)));
+    let cache = registry(&upstream);
+    assert_eq!(cache.get(&manifest("late")).status, 200);
+    let path = blob("late", &image.layers[0]);
+    let first = cache.get(&path);
+    assert_eq!(first.status, 503, "{}", first.text());
+    assert!(first.text().contains("try again"), "{}", first.text());
+    let second = cache.get(&path);
+    assert_eq!((second.status, second.whole), (200, true));
+    assert_eq!(upstream.count("GET", "/blobs/"), 1, "the second joins what goes on");
+}
+
+#[test]
+fn lengths_that_upstream_does_not_say_are_the_manifests() {
+    let upstream = Upstream::start();
+    let layers: Vec<Vec<u8>> = (0..3).map(|n| noise(300_000, n)).collect();
+    let image = upstream.image("app", "1", &layers);
+    upstream.always("/blobs/", Act::Chunked);
+    let cache = registry(&upstream);
+    assert_eq!(cache.get(&manifest("app")).status, 200);
+    let head = cache.head(&blob("app", &image.layers[0]));
+    assert_eq!((head.status, head.header("content-length")), (200, "300000"));
+    let range = cache.ask("GET", &blob("app", &image.layers[0]), &[("Range", "bytes=1000-1999")]);
+    assert_eq!((range.status, range.body == layers[0][1000..2000]), (206, true));
+    // The header comes long before the end.
+    upstream.always(&image.layers[1], Act::Stall(100_000));
+    let mut slow = cache.open("GET", &blob("app", &image.layers[1]), &[]);
+    assert_eq!((slow.status, slow.header("content-length")), (200, "300000"));
+    upstream.release();
+    assert!(slow.read(300_000) == layers[1]);
+    // A repository that was not seen to have the manifest has no word in this.
+    upstream.always("/blobs/", Act::IgnoreRange);
+    let other = cache.head(&blob("other", &image.layers[2]));
+    assert_eq!(other.status, 503, "{}", other.text());
+}
+
+#[test]
+fn a_private_image_that_is_stored_is_served_offline() {
+    let private = Private::new();
+    let (shared, own) = (noise(5000, 1), noise(3000, 2));
+    private.upstream.image("team/base", "1", std::slice::from_ref(&shared));
+    private.upstream.image("team/app", "1", &[shared.clone(), own.clone()]);
+    private.upstream.image("team/denied", "1", &[noise(1000, 3)]);
+    let users = private.place.path("users");
+    let cache = private.start().args(&["--htpasswd", users.to_str().unwrap()]).run();
+    let ada = format!("Basic {}", base64("ada:s3cr3t-ada"));
+    let get = |path: &str| {
+        let answer = ask(&cache, &format!("/v2/private.example/{path}"), Some(&ada));
+        (answer.status, answer.body)
+    };
+    for path in ["base/manifests/1", "app/manifests/1"] {
+        assert_eq!(get(&format!("team/{path}")).0, 200);
+    }
+    let layer = |repository: &str, bytes: &[u8]| format!("team/{repository}/blobs/{}", digest(bytes));
+    assert_eq!(get(&layer("base", &shared)).0, 200);
+    assert_eq!(get(&layer("app", &own)).0, 200);
+    eventually("it is stored", || cache.command(&["stats", "-o", "json"]).contains("\"blobs\": 2"));
+    private.upstream.always("/", Act::Close);
+    assert_eq!(get("team/app/manifests/1").0, 200);
+    assert_eq!(get(&layer("app", &shared)), (200, shared.clone()));
+    assert_eq!(get(&layer("app", &own)), (200, own));
+    // What no manifest of a repository lists does not go out through it.
+    assert_eq!(get(&layer("base", &noise(3000, 2))).0, 503);
+    assert_eq!(ask(&cache, "/v2/private.example/team/app/manifests/1", None).status, 401);
+}
+
+/// A registry could say that it has what is stored from a private one (CVE-2026-35172 is of this kind).
+#[test]
+fn a_registry_that_lies_opens_no_private_content() {
+    let (private, evil) = (Private::new(), Upstream::start());
+    let (layer, late) = (noise(300_000, 1), noise(200_000, 2));
+    let image = private.upstream.image("team/app", "1", &[layer.clone(), late.clone()]);
+    for path in [&image.layers[0], &image.layers[1], &image.digest] {
+        evil.rule(
+            Some("HEAD"),
+            path,
+            usize::MAX,
+            Act::Answer { status: 200, headers: vec![], body: "x".repeat(300_000) },
+        );
+        evil.blob_as(path, "x".repeat(200_000));
+    }
+    let moved = Act::With("docker-content-digest", image.digest.clone());
+    evil.image("thing", "1", &[]);
+    let users = private.place.path("users");
+    let start = private.start().upstream("evil.example", &evil.url());
+    let cache = start.args(&["--htpasswd", users.to_str().unwrap(), "--tag-ttl", "0s"]).run();
+    let ada = format!("Basic {}", base64("ada:s3cr3t-ada"));
+    let mine = |path: &str| ask(&cache, &format!("/v2/private.example/team/app/{path}"), Some(&ada));
+    let theirs = |path: &str| ask(&cache, &format!("/v2/evil.example/thing/{path}"), None);
+    assert_eq!(mine("manifests/1").status, 200);
+    assert_eq!(mine(&format!("blobs/{}", image.layers[0])).body, layer);
+    eventually("it is stored", || mine(&format!("blobs/{}", image.layers[0])).header("x-cache") == "HIT");
+    let stolen = theirs(&format!("blobs/{}", image.layers[0]));
+    assert_ne!(stolen.body, layer, "{}", stolen.status);
+    let stolen = theirs(&format!("manifests/{}", image.digest));
+    assert!(!stolen.text().contains("schemaVersion"), "{}", stolen.text());
+    // Nor does a tag that is said to be it.
+    assert_eq!(theirs("manifests/1").status, 200);
+    evil.rule(Some("HEAD"), "/manifests/1", usize::MAX, moved);
+    let stolen = theirs("manifests/1");
+    assert_ne!(stolen.body, image.manifest);
+    // Wrong bytes leave no grant behind.
+    theirs(&format!("blobs/{}", image.layers[1]));
+    evil.heal();
+    evil.always("/blobs/", Act::error(404, "BLOB_UNKNOWN"));
+    assert_eq!(mine(&format!("blobs/{}", image.layers[1])).body, late);
+    eventually("it is stored", || mine(&format!("blobs/{}", image.layers[1])).header("x-cache") == "HIT");
+    let stolen = theirs(&format!("blobs/{}", image.layers[1]));
+    assert_ne!(stolen.body, late, "{}", stolen.status);
+}
+
+#[test]
+fn what_is_missing_is_not_asked_for_again_and_again() {
+    let upstream = Upstream::start();
+    let cache = registry(&upstream);
+    let absent = digest(b"nothing has this");
+    for path in [blob("a", &absent), format!("/v2/registry.example/a/manifests/{absent}")] {
+        upstream.forget();
+        for _ in 0..10 {
+            assert_eq!(cache.get(&path).status, 404);
+        }
+        assert_eq!(upstream.seen().len(), 1, "{path}");
+    }
+}
+
+#[test]
+fn limits_are_set_in_the_file_and_by_flags() {
+    let upstream = Upstream::start();
+    upstream.image("late", "1", &[]);
+    upstream.always("/v2/late/", Act::Hang);
+    let flags = ["--header-timeout", "registry.example=200ms", "--per-upstream", "3", "--retries", "0"];
+    let cache = Start::new().upstream("registry.example", &upstream.url()).args(&flags).run();
+    let answer = cache.get(&manifest("late"));
+    assert_eq!(answer.status, 503);
+    assert!(answer.text().contains("timed out"), "{}", answer.text());
+}
