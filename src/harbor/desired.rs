@@ -126,7 +126,7 @@ impl Desired {
                     registry: registry.to_owned(),
                     adapters: adapters(registry, route.upstream_url, own.adapter.as_deref()),
                     insecure: route.tls.is_some_and(|tls| tls.insecure_skip_verify),
-                    credentials: route.credentials.map(|given| pair(given, &path)).transpose()?,
+                    credentials: route.credentials.map(|given| pair(given, &path, values)).transpose()?,
                     ca: match route.tls.and_then(|tls| tls.ca.as_ref()) {
                         Some(ca) => Some(text(ca, &format!("{path}.tls.ca"), values)?),
                         None => None,
@@ -193,9 +193,17 @@ fn robot(inventory: &Inventory, mirror: &Mirror) -> WantedRobot {
     }
 }
 
-fn pair(credentials: &Credentials, path: &str) -> Result<(String, SecretRef), DesiredError> {
+fn pair(
+    credentials: &Credentials,
+    path: &str,
+    values: &mut dyn Values,
+) -> Result<(String, SecretRef), DesiredError> {
     match credentials {
-        Credentials::Pair { username, password } => Ok((username.clone(), password.clone())),
+        Credentials::Pair { username, password } => {
+            let failed =
+                |source| ResolveError::Source { path: format!("{path}.credentials.username"), source };
+            Ok((values.secret(username).map_err(failed)?.expose().clone(), password.clone()))
+        }
         Credentials::Raw(_) | Credentials::IdentityToken(_) => {
             Err(DesiredError::CredentialForm(format!("{path}.credentials")))
         }

@@ -86,7 +86,10 @@ fn a_registry_is_misspelt_by_a_letter() {
         ("registry.k8s.oi", "registry.k8s.io"),
     ] {
         let place = place(&format!("mirror: https://h.example\nregistries: [{name}]\n"));
-        says(&place.run("validate").ends(0), &["warning[W233]", &format!("`{name}` is one letter away from `{meant}`")]);
+        says(
+            &place.run("validate").ends(0),
+            &["warning[W233]", &format!("`{name}` is one letter away from `{meant}`")],
+        );
         place.run("validate --deny warnings").ends(1);
     }
     place("mirror: https://h.example\nregistries: [gcr.io, ghcr.io]\n").run("validate --deny warnings").ok();

@@ -56,7 +56,7 @@ struct Cli {
 #[derive(Debug, Subcommand)]
 enum Command {
     /// Serve registries from the cache
-    Serve(serve::ServeArgs),
+    Serve(Box<serve::ServeArgs>),
     /// Log in to every upstream; say what fails and why
     Check(check::CheckArgs),
     /// List what is stored

@@ -45,7 +45,7 @@ pub(super) fn run(ui: &mut Ui, args: &VerifyArgs) -> Result<Exit, CliError> {
         let lines = verified.damaged.iter().map(|damaged| {
             format!("{} {} {}\n", damaged.kind, damaged.digest, damaged.repositories.join(" "))
         });
-        lines.collect()
+        lines.collect::<String>()
     };
     ui.output(args.output, &object(Verify::KIND, &verified), list)?;
     if args.output == OutputFormat::Table {

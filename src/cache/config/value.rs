@@ -38,6 +38,19 @@ pub fn upstream_url(text: &str) -> Result<Url, String> {
     Ok(url)
 }
 
+/// Reads a host, with a port or without.
+pub(super) fn host(text: &str) -> Result<String, String> {
+    let url = url::Url::parse(&format!("https://{text}"));
+    let is_host = url.is_ok_and(|url| {
+        url.has_host() && url.path() == "/" && url.query().is_none() && url.username().is_empty()
+    });
+    if is_host && !text.ends_with('/') {
+        Ok(text.to_ascii_lowercase())
+    } else {
+        Err(format!("`{text}` is not a host, such as auth.example.com or auth.example.com:8443"))
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -68,18 +81,5 @@ mod tests {
             assert!(upstream_url(bad).is_err(), "{bad}");
         }
         assert!(!upstream_url("https://u:hunter2@h").unwrap_err().contains("hunter2"));
-    }
-}
-
-/// Reads a host, with a port or without.
-pub(super) fn host(text: &str) -> Result<String, String> {
-    let url = url::Url::parse(&format!("https://{text}"));
-    let is_host = url.is_ok_and(|url| {
-        url.has_host() && url.path() == "/" && url.query().is_none() && url.username().is_empty()
-    });
-    if is_host && !text.ends_with('/') {
-        Ok(text.to_ascii_lowercase())
-    } else {
-        Err(format!("`{text}` is not a host, such as auth.example.com or auth.example.com:8443"))
     }
 }

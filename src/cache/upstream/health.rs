@@ -286,7 +286,7 @@ mod tests {
     #[test]
     fn a_limit_is_the_repositorys_until_a_second_one_has_it_too() {
         let (mut health, now) = (Health::default(), Instant::now());
-        let limit = Verdict::Repository(Signal::TooMany(Some(Duration::from_secs(60))));
+        let limit = Verdict::Repository(Signal::TooMany(Some(Duration::from_mins(1))));
         health.note(Some(&repository("a")), limit, now, 0.5);
         assert!(matches!(
             health.admit(Some(&repository("a")), now),

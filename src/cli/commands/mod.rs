@@ -22,5 +22,5 @@ pub(super) mod schema;
 pub(super) mod seal;
 pub(super) mod template;
 pub(super) mod validate;
-pub(super) mod version;
 pub(super) mod verify;
+pub(super) mod version;

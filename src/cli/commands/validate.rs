@@ -1,7 +1,5 @@
 #![expect(clippy::disallowed_methods, reason = "names files by their full paths")]
 
-use std::path::Path;
-
 use clap::{Args, ValueEnum};
 use serde_json::json;
 
@@ -11,7 +9,7 @@ use crate::cli::input::{display_name, environment};
 use crate::cli::inventory::{problems_json, read_inventory, summary};
 use crate::cli::reports;
 use crate::file;
-use crate::finding::{Code, Problem, Problems, Severity};
+use crate::finding::{Code, Problems, Severity};
 use crate::inventory;
 use crate::machineconfig::MachineConfig;
 use crate::sops::{Fault, Path as Place, SopsError, Step, is_secret, looks_encrypted};

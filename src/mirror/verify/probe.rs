@@ -124,7 +124,15 @@ impl Prober {
         let http = http.map_err(|error| (Cause::TlsFailed, error.to_string()))?;
         let registry = image.registry().parse().map_err(|error| invalid(&error))?;
         let credential = access.credential.clone().map(CredentialSource::Given);
-        Ok(RegistryClient::new(http, registry, endpoint, AddressPolicy::Anywhere, credential, true))
+        Ok(RegistryClient::new(
+            http,
+            registry,
+            endpoint,
+            AddressPolicy::Anywhere,
+            credential,
+            true,
+            Vec::new(),
+        ))
     }
 
     fn http(&self, host: &str, tls: Option<&Tls>) -> Result<Http, HttpError> {

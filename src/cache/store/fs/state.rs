@@ -350,20 +350,20 @@ impl State {
         let Some(entry) = self.ledger().index.get(object) else { return Ok(Verdict::Absent) };
         let path = self.folder.path(object);
         let is_sound = match object.kind {
-            Kind::Blob => match layout::open(&path)? {
-                Some(file) => has_size(&file, entry.size) && hash(&file, &object.digest)? == object.digest,
-                None => {
-                    self.forget(object);
-                    return Ok(Verdict::Absent);
-                }
-            },
-            Kind::Manifest => match Folder::read(&path)? {
-                Some(bytes) => Document::read(bytes, &object.digest).is_some(),
-                None => {
-                    self.forget(object);
-                    return Ok(Verdict::Absent);
-                }
-            },
+            Kind::Blob => {
+                let hashed =
+                    |file: &std::fs::File| Ok::<_, io::Error>(hash(file, &object.digest)? == object.digest);
+                layout::open(&path)?
+                    .map(|file| Ok::<_, io::Error>(has_size(&file, entry.size) && hashed(&file)?))
+                    .transpose()?
+            }
+            Kind::Manifest => {
+                Folder::read(&path)?.map(|bytes| Document::read(bytes, &object.digest).is_some())
+            }
+        };
+        let Some(is_sound) = is_sound else {
+            self.forget(object);
+            return Ok(Verdict::Absent);
         };
         if is_sound {
             if entry.trust != Trust::Durable {
