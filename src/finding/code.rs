@@ -203,7 +203,7 @@ codes! {
         "The MAC does not fit, or clear parts stand where they did not when the secrets beside them were sealed. Commands that \
          send or write secrets refuse the file. Compare it with your history; if every change is yours, `talmirror seal FILE` \
          seals it again.";
-    ImportFault = "E133", Error, "an import that changed what its source says",
+    ImportFault = "E135", Error, "an import that changed what its source says",
         "The inventory was resolved again and gives a node other endpoints than the source did. This is a fault of talmirror: \
          please report it with the structure of the source, without its secrets.";
     DuplicateDocument = "E130", Error, "a registry document that is there twice",
