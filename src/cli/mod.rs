@@ -88,6 +88,8 @@ enum Command {
     Rekey(commands::rekey::RekeyArgs),
     /// Put a new secret into the encrypted inventory
     Rotate(commands::rotate::RotateArgs),
+    /// Write manifests, units and workflows that run the cache and check the inventory
+    Template(commands::template::TemplateArgs),
     /// Print the JSON schema of the inventory
     Schema(commands::schema::SchemaArgs),
     /// Print a completion script for a shell
@@ -127,6 +129,7 @@ fn exits(path: &[&str]) -> Vec<Exit> {
         Some("generate" | "machineconfig") => {
             lasting(&[exit::FOUND, exit::USAGE, exit::INVALID, exit::SECRET, exit::WRITE])
         }
+        Some("template") => lasting(&[exit::USAGE, exit::INVALID, exit::WRITE]),
         Some("completion" | "schema" | "man" | "keygen") => lasting(&[exit::USAGE, exit::WRITE]),
         Some(_) => lasting(&[exit::USAGE, exit::INVALID, exit::SECRET, exit::WRITE]),
     }
@@ -152,6 +155,7 @@ fn run(ui: &mut Ui, global: &Global, command: Command) -> Result<Exit, CliError>
         Command::Keygen(args) => commands::keygen::run(ui, args),
         Command::Rekey(args) => commands::rekey::run(ui, global, args),
         Command::Rotate(args) => commands::rotate::run(ui, global, args),
+        Command::Template(args) => commands::template::run(ui, args),
         Command::Schema(args) => commands::schema::run(ui, args),
         Command::Completion(args) => commands::completion::run(ui, Cli::command(), &global.inventory, args),
         Command::Man(args) => commands::man::run(ui, Cli::command(), args),

@@ -5,7 +5,7 @@ fn every_flag_has_an_environment_variable() {
     let help = |command: &str| Place::new().run(&format!("{command} --help")).ok();
     for command in [
         "init", "import", "validate", "explain", "generate", "diff", "nodes", "rollout", "rollback",
-        "backup", "mc patch", "encrypt", "decrypt", "edit", "seal", "keygen", "rekey", "rotate",
+        "backup", "mc patch", "encrypt", "decrypt", "edit", "seal", "keygen", "rekey", "rotate", "template",
     ] {
         let help = help(command);
         let flags = help.split("Options:").nth(1).unwrap().split("Examples:").next().unwrap();

@@ -18,4 +18,5 @@ pub(super) mod rekey;
 pub(super) mod rotate;
 pub(super) mod schema;
 pub(super) mod seal;
+pub(super) mod template;
 pub(super) mod validate;
