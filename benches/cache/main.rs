@@ -1,4 +1,4 @@
-//! talmirror-cache beside nginx and docker-registry: `benches/cache/run`, which says what it needs.
+//! talmirror-cache beside nginx, docker-registry and any other: `benches/cache/run`, which says what it needs.
 //!
 //! Every figure is the median of interleaved rounds (`ROUNDS`, 5). Clients and servers share the machine, so ratios
 //! count and not figures. Where a case says so, server and client are on one processor.
@@ -35,11 +35,11 @@ const LINK: u64 = 100 * 1024 * 1024;
 
 /// A table of figures: a line a case, a column a server.
 struct Table {
-    columns: Vec<&'static str>,
+    columns: Vec<String>,
 }
 
 impl Table {
-    fn new(columns: Vec<&'static str>) -> Self {
+    fn new(columns: Vec<String>) -> Self {
         let names: String = columns.iter().map(|name| format!("{name:>20}")).collect();
         println!("{:<44}{names}", "");
         Self { columns }
@@ -124,6 +124,13 @@ fn wrk(peer: &Peer, path: &str) -> Option<[f64; 2]> {
     Some([rate.trim().parse().ok()?, (peer.cpu() - before) * 1e6 / count])
 }
 
+/// Returns what follows each `--peer`.
+fn named() -> Vec<String> {
+    let all: Vec<String> = std::env::args().collect();
+    let peers = all.windows(2).filter(|pair| pair[0] == "--peer").map(|pair| pair[1].clone());
+    peers.chain(all.iter().filter_map(|word| word.strip_prefix("--peer=").map(str::to_owned))).collect()
+}
+
 fn main() {
     if !std::env::args().any(|argument| argument == "side-by-side") {
         println!("benches/cache/run starts this");
@@ -133,12 +140,13 @@ fn main() {
     let dir = tempfile::tempdir().unwrap();
     let upstream = Upstream::start(WARM);
     let warm = upstream.blob(WARM);
-    let peers = [
-        Peer::talmirror(dir.path(), &upstream),
+    let mut peers = vec![
+        Peer::ours(dir.path(), &upstream),
         Peer::nginx(dir.path(), Some(&upstream)),
         Peer::docker_registry(dir.path(), &upstream),
         Peer::nginx(dir.path(), None),
     ];
+    peers.extend(named().iter().map(|peer| Peer::named(peer, dir.path(), &upstream)));
     let files = Peer::files(dir.path());
     let many = upstream.blob(COLD);
     for digest in [&warm, &many] {
@@ -147,7 +155,7 @@ fn main() {
     for reference in ["t", upstream.manifest_digest()] {
         std::fs::write(files.join("manifests").join(reference), upstream.manifest()).unwrap();
     }
-    let table = Table::new(peers.iter().map(|peer| peer.name).collect());
+    let table = Table::new(peers.iter().map(|peer| peer.name.clone()).collect());
     thread::sleep(Duration::from_secs(1));
     let idle: Vec<_> = peers.iter().map(|peer| Some(peer.memory())).collect();
     table.line("idle, MiB", &idle);
@@ -160,7 +168,7 @@ fn main() {
         for (case, reference) in [("by digest", upstream.manifest_digest()), ("by tag", "t")] {
             let [rate, cpu] = rounds(count, &peers, |peer| {
                 let path = peer.manifest(reference);
-                whole(&[get(peer.address, &path)], 1024, peer.name);
+                whole(&[get(peer.address, &path)], 1024, &peer.name);
                 wrk(peer, &path)
             });
             table.line(&format!("manifests {case}, a second"), &rate);
@@ -180,7 +188,7 @@ fn main() {
 
 fn warm_cases(count: usize, table: &Table, peers: &[Peer], warm: &str) {
     for peer in peers {
-        whole(&[get(peer.address, &peer.blob(warm))], WARM, peer.name);
+        whole(&[get(peer.address, &peer.blob(warm))], WARM, &peer.name);
         // What is stored after the answer is stored by now.
         thread::sleep(Duration::from_millis(500));
     }
@@ -190,7 +198,7 @@ fn warm_cases(count: usize, table: &Table, peers: &[Peer], warm: &str) {
         peer.pin("0");
         let before = peer.cpu();
         let all: Vec<_> = (0..4).map(|_| get(peer.address, &peer.blob(warm))).collect();
-        whole(&all, WARM, peer.name);
+        whole(&all, WARM, &peer.name);
         let took: f64 = all.iter().map(|got| got.whole.as_secs_f64()).sum();
         let cpu = peer.cpu() - before;
         peer.pin("0,1");
@@ -202,7 +210,7 @@ fn warm_cases(count: usize, table: &Table, peers: &[Peer], warm: &str) {
     let [rate, cpu] = rounds(count, peers, |peer| {
         let before = peer.cpu() + own_cpu();
         let (all, took) = get_many(peer.address, &peer.blob(warm), 8);
-        whole(&all, WARM, peer.name);
+        whole(&all, WARM, &peer.name);
         let cpu = peer.cpu() + own_cpu() - before;
         Some([8.0 * gib / took.as_secs_f64(), cpu / (8.0 * gib)])
     });
@@ -215,7 +223,7 @@ fn memory_case(table: &Table, peers: &[Peer], blob: &str) {
         .iter()
         .map(|peer| {
             let (address, path) = (peer.address, peer.blob(blob));
-            whole(&[get(address, &path)], COLD, peer.name);
+            whole(&[get(address, &path)], COLD, &peer.name);
             thread::sleep(Duration::from_millis(500));
             let clients = thread::spawn(move || get_many(address, &path, 256));
             let mut peak = 0.0_f64;
@@ -223,7 +231,7 @@ fn memory_case(table: &Table, peers: &[Peer], blob: &str) {
                 peak = peak.max(peer.memory());
                 thread::sleep(Duration::from_millis(100));
             }
-            whole(&clients.join().unwrap().0, COLD, peer.name);
+            whole(&clients.join().unwrap().0, COLD, &peer.name);
             Some(peak)
         })
         .collect();
@@ -258,7 +266,7 @@ fn cold_cases(count: usize, table: &Table, peers: &[Peer], upstream: &Upstream) 
                 let path = peer.blob(&upstream.blob(COLD));
                 let before = upstream.gets.load(Ordering::SeqCst);
                 let (all, took) = get_many(peer.address, &path, clients);
-                whole(&all, COLD, peer.name);
+                whole(&all, COLD, &peer.name);
                 // A second download that runs behind counts too.
                 thread::sleep(Duration::from_millis(300));
                 let gets = upstream.gets.load(Ordering::SeqCst) - before;
@@ -279,14 +287,14 @@ fn cold_cases(count: usize, table: &Table, peers: &[Peer], upstream: &Upstream) 
 }
 
 /// Fills the cache with 100,000 blobs and starts it again.
-fn startup_case(dir: &std::path::Path, upstream: &Upstream, peers: [Peer; 4]) {
-    let [peer, ..] = peers;
+fn startup_case(dir: &std::path::Path, upstream: &Upstream, peers: Vec<Peer>) {
+    let peer = peers.into_iter().next().unwrap();
     for _ in 0..100_000 {
         let digest = upstream.blob(16);
-        whole(&[get(peer.address, &peer.blob(&digest))], 16, peer.name);
+        whole(&[get(peer.address, &peer.blob(&digest))], 16, &peer.name);
     }
     drop(peer);
-    let again = Peer::talmirror(dir, upstream);
+    let again = Peer::ours(dir, upstream);
     println!(
         "start with 100,000 blobs: {:.0} ms, {:.1} MiB",
         again.started.as_secs_f64() * 1000.0,

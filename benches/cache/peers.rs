@@ -7,14 +7,15 @@ use std::process::{Child, Command, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use super::upstream::Upstream;
+use super::client::get;
+use super::upstream::{MANIFEST, Upstream};
 
 /// A server that runs.
 pub struct Peer {
-    pub name: &'static str,
+    pub name: String,
     pub address: SocketAddr,
     /// What stands before `/manifests/` and `/blobs/`.
-    pub base: &'static str,
+    pub base: String,
     /// Until it took connections.
     pub started: Duration,
     child: Child,
@@ -25,7 +26,7 @@ fn free_port() -> u16 {
 }
 
 impl Peer {
-    fn start(name: &'static str, base: &'static str, port: u16, command: &mut Command) -> Self {
+    fn start(name: &str, base: &str, port: u16, command: &mut Command) -> Self {
         let start = Instant::now();
         let child = command.stdout(Stdio::null()).stdin(Stdio::null()).spawn();
         let mut child = child.unwrap_or_else(|error| panic!("{name} does not start: {error}"));
@@ -35,24 +36,54 @@ impl Peer {
             assert!(child.try_wait().unwrap().is_none(), "{name} ended");
             thread::sleep(Duration::from_millis(1));
         }
-        Self { name, address, base, started: start.elapsed(), child }
+        Self { name: name.to_owned(), address, base: base.to_owned(), started: start.elapsed(), child }
     }
 
-    pub fn talmirror(dir: &Path, upstream: &Upstream) -> Self {
-        let port = free_port();
-        let config = dir.join("talmirror.yaml");
-        // As its peers here: requests are not logged.
-        fs::write(&config, "apiVersion: talmirror/v1\nkind: Cache\nlog: {filter: warn}\n").unwrap();
+    /// The build that is measured: `TALMIRROR_CACHE`, else the one of this package.
+    pub fn ours(dir: &Path, upstream: &Upstream) -> Self {
         let program = std::env::var_os("TALMIRROR_CACHE").map_or_else(
             || PathBuf::from(option_env!("CARGO_BIN_EXE_talmirror-cache").unwrap_or("talmirror-cache")),
             PathBuf::from,
         );
+        Self::talmirror("talmirror-cache", &program, dir, upstream)
+    }
+
+    /// A server of the command line, `NAME=COMMAND`. A shell runs the command, with `PORT` to listen on (of 127.0.0.1), `UPSTREAM`
+    /// to pull from (a URL), and `DIR`, an empty folder, in its environment. It serves the upstream's repository as `/v2/a` or as
+    /// `/v2/bench.test/a`. A program alone whose name begins with `talmirror-cache` is started as ours is.
+    pub fn named(peer: &str, dir: &Path, upstream: &Upstream) -> Self {
+        let (name, command) =
+            peer.split_once('=').unwrap_or_else(|| panic!("--peer {peer}: not NAME=COMMAND"));
+        let plain = !name.is_empty() && name.chars().all(|c| c.is_ascii_alphanumeric() || "-_.".contains(c));
+        assert!(plain, "--peer {peer}: a name is made of letters, digits, `-`, `_` and `.`");
+        let program = Path::new(command);
+        let ours = program.file_name().and_then(|name| name.to_str()).unwrap_or_default();
+        if ours.starts_with("talmirror-cache") && !ours.contains(' ') {
+            return Self::talmirror(name, program, dir, upstream);
+        }
+        let (port, folder) = (free_port(), dir.join(format!("peer-{name}")));
+        fs::create_dir_all(&folder).unwrap();
+        let mut shell = Command::new("sh");
+        shell.args(["-c", &format!("exec {command}")]).env("PORT", port.to_string()).env("DIR", folder);
+        shell.env("UPSTREAM", format!("http://{}", upstream.address));
+        let mut peer = Self::start(name, "/v2/a", port, &mut shell);
+        let serves = |base: &str| get(peer.address, &format!("{base}/manifests/t")).bytes == MANIFEST as u64;
+        let base = ["/v2/a", "/v2/bench.test/a"].into_iter().find(|base| serves(base));
+        peer.base = base.unwrap_or_else(|| panic!("{name} serves no manifest of the upstream")).to_owned();
+        peer
+    }
+
+    fn talmirror(name: &str, program: &Path, dir: &Path, upstream: &Upstream) -> Self {
+        let port = free_port();
+        let config = dir.join(format!("{name}.yaml"));
+        // As its peers here: requests are not logged.
+        fs::write(&config, "apiVersion: talmirror/v1\nkind: Cache\nlog: {filter: warn}\n").unwrap();
         let mut command = Command::new(program);
         command.arg("serve").args(["--listen", &format!("127.0.0.1:{port}"), "--size-cap", "40GiB"]);
         command.args(["--upstream", &format!("bench.test=http://{}", upstream.address), "--tag-ttl", "1h"]);
         command.args(["--anonymous", "bench.test", "--reserve", "0"]);
-        command.arg("--root").arg(dir.join("talmirror")).arg("--config").arg(config);
-        Self::start("talmirror-cache", "/v2/bench.test/a", port, &mut command)
+        command.arg("--root").arg(dir.join(name)).arg("--config").arg(config);
+        Self::start(name, "/v2/bench.test/a", port, &mut command)
     }
 
     /// Either kind of nginx: over the files of a folder, or as a cache whose followers wait.

@@ -25,6 +25,8 @@ pub struct Upstream {
     free: Mutex<Instant>,
 }
 
+/// Length of the manifest.
+pub const MANIFEST: usize = 1024;
 const BURST: usize = 64 * 1024;
 
 fn hex(digest: impl AsRef<[u8]>) -> String {
@@ -44,7 +46,7 @@ impl Upstream {
         let mut manifest = format!(
             r#"{{"schemaVersion":2,"mediaType":"application/vnd.oci.image.manifest.v1+json","config":{{"mediaType":"application/vnd.oci.image.config.v1+json","digest":"{config}","size":2}},"layers":[],"annotations":{{"x":""#
         );
-        manifest.push_str(&"x".repeat(1024 - manifest.len() - 3));
+        manifest.push_str(&"x".repeat(MANIFEST - manifest.len() - 3));
         manifest.push_str("\"}}");
         let manifest = manifest.into_bytes();
         let upstream = Arc::new(Self {

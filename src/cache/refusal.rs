@@ -1,6 +1,7 @@
 use http::header::{CONTENT_LENGTH, HeaderMap};
 use http::{HeaderValue, Response, StatusCode};
 
+use super::observe::Reason;
 use crate::http::{Body, Piece, Rejected};
 use crate::oci::Refusal;
 
@@ -20,6 +21,7 @@ pub fn refusal(refusal: &Refusal) -> Response<Body> {
         }
     }
     headers.insert(CONTENT_LENGTH, body.len().into());
+    response.extensions_mut().insert(Reason::of(refusal));
     *response.body_mut() = Body::Piece(Piece::Bytes(body.into()));
     response
 }

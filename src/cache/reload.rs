@@ -8,7 +8,7 @@ use tokio::signal::unix::{SignalKind, signal};
 
 use super::auth::Verifier;
 use super::config::{Config, ConfigSource, LoadError};
-use super::observe::Metrics;
+use super::observe::{LogFilter, Metrics};
 use super::service::{Service, Snapshot};
 use super::service_manager::{notify_ready, notify_reloading};
 use super::store::{FsStore, Origin, Pins};
@@ -22,6 +22,7 @@ const INTERVAL: Duration = Duration::from_secs(2);
 #[derive(Debug)]
 pub(super) struct Reload {
     pub(super) source: ConfigSource,
+    pub(super) log: LogFilter,
     pub(super) service: Service,
     pub(super) store: Arc<FsStore>,
     pub(super) metrics: Arc<Metrics>,
@@ -104,6 +105,9 @@ impl Reload {
         for what in fixed(&self.started, &loaded.config) {
             tracing::warn!("a change of `{what}` takes effect at the next start");
         }
+        if let Err(error) = self.log.set(loaded.config.log.filter()) {
+            tracing::error!(error, "the level of the log stays as it was");
+        }
         let before = self.service.snapshot();
         let pins = pins(&loaded.config);
         match Snapshot::new(loaded.config, Some(&before), &self.http, &self.metrics) {
@@ -166,7 +170,8 @@ fn fixed(started: &Config, now: &Config) -> Vec<&'static str> {
         ("tls", started.tls != now.tls),
         ("htpasswd", started.htpasswd != now.htpasswd),
         ("authenticate", started.authenticate != now.authenticate),
-        ("log", started.log != now.log),
+        ("log.format", started.log.format != now.log.format),
+        ("trustedProxies", started.trusted_proxies != now.trusted_proxies),
         ("limits", started.limits != now.limits || started.clients != now.clients),
     ]
     .into_iter()

@@ -2,9 +2,9 @@
 
 #![expect(clippy::disallowed_methods, reason = "looks at the store now and then")]
 
-use std::io;
+use std::io::{self, Write as _};
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -14,12 +14,12 @@ use super::admin::AdminSocket;
 use super::auth::{Anonymous, AuthGate, UsersError, Verifier};
 use super::config::{Authenticate, Config, ConfigSource};
 use super::download::{Downloads, Policy};
-use super::observe::{AdminEndpoint, Health, Metrics};
+use super::observe::{AdminEndpoint, Health, LogFilter, Metrics};
 use super::reload::{Reload, pins};
 use super::service::{Service, Snapshot};
 use super::service_manager::{notify_ready, notify_stopping};
 use super::store::{FsConfig, FsStore, Store};
-use crate::http::{Drained, Observer, Server, ServerConfig, ServerError};
+use crate::http::{Drained, Observer, Server, ServerConfig, ServerError, TrustedProxies};
 use crate::oci::{EndpointError, Http, HttpError};
 
 /// How often the metrics of store and downloads are taken.
@@ -80,7 +80,12 @@ impl CacheServer {
     ///
     /// `config` is what `source` said; it is read again while the server runs. Has to be called inside a tokio
     /// runtime.
-    pub async fn start(config: Config, source: ConfigSource, folder: PathBuf) -> Result<Self, StartError> {
+    pub async fn start(
+        config: Config,
+        source: ConfigSource,
+        folder: PathBuf,
+        log: LogFilter,
+    ) -> Result<Self, StartError> {
         let store = Arc::new(open(&config, &folder).await?);
         let (metrics, health) = (Arc::new(Metrics::new()), Arc::new(Health::default()));
         let policy = Policy { fills: config.limits.fills, ..Policy::default() };
@@ -100,8 +105,12 @@ impl CacheServer {
         };
         let users = verifier.clone().map(|verifier| (verifier, anonymous));
         let gate = Arc::new(AuthGate::new(service.clone(), Arc::clone(&health), users));
-        let listen =
-            ServerConfig { listen: config.listen.clone(), tls: config.tls.clone(), limits: config.clients };
+        let listen = ServerConfig {
+            tls: config.tls.clone(),
+            limits: config.clients,
+            proxies: TrustedProxies::new(config.trusted_proxies.clone()),
+            ..ServerConfig::new(config.listen.clone())
+        };
         let server = Server::bind_or_take(listen, Arc::clone(&metrics) as Arc<dyn Observer>)?;
         let socket = AdminSocket::listen(&folder, Arc::clone(&store) as Arc<dyn Store>, service.clone());
         let socket = socket.inspect_err(|error| {
@@ -118,6 +127,7 @@ impl CacheServer {
         };
         let reload = Reload {
             source,
+            log,
             service,
             store: Arc::clone(&store),
             metrics: Arc::clone(&metrics),
@@ -150,7 +160,7 @@ impl CacheServer {
             });
         }
         tasks.spawn(reload.watch());
-        tasks.spawn(sample(Arc::clone(&store), downloads, metrics, Arc::clone(&health)));
+        tasks.spawn(sample(folder.clone(), Arc::clone(&store), downloads, metrics, Arc::clone(&health)));
         health.set_ready(true);
         notify_ready();
         let stop = async {
@@ -172,7 +182,7 @@ impl CacheServer {
     }
 }
 
-async fn open(config: &Config, folder: &std::path::Path) -> Result<FsStore, StartError> {
+async fn open(config: &Config, folder: &Path) -> Result<FsStore, StartError> {
     let settings = FsConfig {
         cap: config.size_cap.map(|size| size.0),
         reserve: config.reserve.map(|size| size.0),
@@ -183,12 +193,30 @@ async fn open(config: &Config, folder: &std::path::Path) -> Result<FsStore, Star
     opened.map_err(|source| StartError::Store { folder: folder.to_owned(), source })
 }
 
+/// Writes a file without a name: an error is that of a disk that is full, read-only or broken.
+fn try_writing(folder: &Path) -> io::Result<()> {
+    tempfile::tempfile_in(folder)?.write_all(b"talmirror")
+}
+
 /// Takes the metrics that store and downloads do not report by themselves; never ends.
-async fn sample(store: Arc<FsStore>, downloads: Downloads, metrics: Arc<Metrics>, health: Arc<Health>) {
+async fn sample(
+    folder: PathBuf,
+    store: Arc<FsStore>,
+    downloads: Downloads,
+    metrics: Arc<Metrics>,
+    health: Arc<Health>,
+) {
     let mut ticks = tokio::time::interval(SAMPLE);
     loop {
         ticks.tick().await;
         metrics.flights(&downloads.stats());
+        let own = folder.clone();
+        match tokio::task::spawn_blocking(move || try_writing(&own)).await {
+            Ok(Err(error)) => {
+                health.degraded("disk", format!("cannot write to `{}`: {error}", folder.display()));
+            }
+            Ok(Ok(())) | Err(_) => health.well("disk"),
+        }
         let Ok(usage) = store.usage().await else { continue };
         metrics.usage(&usage);
         if usage.full {

@@ -6,15 +6,16 @@ use std::sync::Arc;
 use super::args::Global;
 use super::input;
 use crate::file::{self, Privacy};
+use crate::machineconfig::{holds_registries_only, is_inventory};
 use crate::secret::Secret;
 use crate::secret::os_random;
 use crate::sops::{
-    Ask, Config, Encrypted, Identities, MacScope, Recipient, Rule, RuleError, SECRET_RULE, Settings,
-    SopsError, Surroundings, encrypt, guard, is_secret, looks_encrypted,
+    Ask, Bound, Config, Encrypted, Fault, Identities, MacScope, Recipient, Rule, RuleError, SECRET_RULE,
+    Settings, SopsError, Surroundings, encrypt, guard, is_secret, looks_encrypted, rewritten,
 };
 use crate::ui::exit::{self, Exit};
 use crate::ui::{self, CliError, Ui};
-use crate::yaml::Indent;
+use crate::yaml::{Indent, Position};
 
 /// The selection that covers every secret talmirror writes, and no reference to one.
 const DEFAULT_RULE: &str = "^(password|identityToken|key)$";
@@ -94,6 +95,57 @@ pub(super) fn open(text: &str, global: &Global) -> Result<Secret<String>, SopsEr
     Ok(encrypted.open(&identities)?.plaintext())
 }
 
+/// A text that a key opened although it may have been changed after it was sealed.
+pub(super) struct Changed {
+    pub(super) text: Secret<String>,
+    /// What does not fit.
+    pub(super) fault: Option<Fault>,
+    /// Where sealed comments stand that do not open.
+    pub(super) comments: Vec<Position>,
+}
+
+/// Decrypts a text for a use that sends and writes no secret, even where it was changed after it was sealed.
+pub(super) fn open_changed(text: &str, global: &Global) -> Result<Changed, SopsError> {
+    let encrypted = Encrypted::parse(text)?;
+    let identities = identities(global, &encrypted.recipients()).unwrap_or_default();
+    let opened = encrypted.open_changed(&identities)?;
+    let (fault, comments) = (opened.fault().cloned(), opened.damaged_comments());
+    Ok(Changed { text: opened.plaintext(), fault, comments })
+}
+
+/// Says which sealed comments do not open, as sops does.
+pub(super) fn warn_of_comments(ui: &mut Ui, comments: &[Position], name: &str) {
+    if let Some(first) = comments.first() {
+        let more =
+            if comments.len() > 1 { format!(", and {} more", comments.len() - 1) } else { String::new() };
+        ui.warn(
+            &format!(
+                "{name}:{}: the comment was changed after it was encrypted, and stays as it is{more}",
+                first.line
+            ),
+            Some("restore it from your history; a MAC covers no comments"),
+        );
+    }
+}
+
+/// Names the values that sops would store in another form than their text.
+pub(super) fn warn_of_rewritten(ui: &mut Ui, plaintext: &str, settings: &Settings, name: &str) {
+    let Ok(values) = rewritten(plaintext, settings) else { return };
+    let shown: Vec<String> =
+        values.iter().take(5).map(|value| format!("{} (line {})", value.path, value.position.line)).collect();
+    if !shown.is_empty() {
+        let more = values.len() - shown.len();
+        let more = if more == 0 { String::new() } else { format!(" and {more} more") };
+        ui.warn(
+            &format!(
+                "{name}: sops stores {}{more} in another form, such as 0123 as 83 and 1.10 as 1.1",
+                shown.join(", ")
+            ),
+            Some("put it in quotes where the text matters"),
+        );
+    }
+}
+
 /// Applies `change` to an opened file and writes what it gives; returns whether that was another text.
 pub(super) fn change(
     global: &Global,
@@ -129,7 +181,8 @@ pub(super) fn seal(plaintext: &str, settings: &Settings, name: &str) -> Result<S
 /// Encrypts a text for recipients, by the rule that talmirror's own files have.
 pub(super) fn encrypt_for(recipients: &[String], plaintext: &str) -> Result<String, CliError> {
     let settings = Settings::new(Holds::Registries.default_rule()?, parse_recipients(recipients)?);
-    seal(plaintext, &Settings { is_secret: Some(is_secret), ..settings }, "the inventory")
+    let settings = Settings { is_secret: Some(is_secret), structure: binding_of(plaintext), ..settings };
+    seal(plaintext, &settings, "the inventory")
 }
 
 fn parse_rule(rule: Result<Rule, RuleError>) -> Result<Rule, CliError> {
@@ -176,16 +229,34 @@ pub(super) enum Holds {
     Registries,
     /// A whole machine config.
     MachineConfig,
+    /// Anything else: every value is sealed, as sops does.
+    Anything,
 }
 
 impl Holds {
     /// Returns the selection where nothing says one.
     pub(super) fn default_rule(self) -> Result<Rule, CliError> {
-        parse_rule(Rule::encrypted_regex(match self {
-            Self::Registries => DEFAULT_RULE,
-            Self::MachineConfig => SECRET_RULE,
-        }))
+        match self {
+            Self::Registries => parse_rule(Rule::encrypted_regex(DEFAULT_RULE)),
+            Self::MachineConfig => parse_rule(Rule::encrypted_regex(SECRET_RULE)),
+            Self::Anything => Ok(Rule::default()),
+        }
     }
+
+    /// Finds out what a plaintext holds.
+    pub(super) fn of(plaintext: &str) -> Self {
+        let ours = crate::yaml::parse(plaintext).is_ok_and(|stream| holds_registries_only(&stream));
+        if ours { Self::Registries } else { Self::Anything }
+    }
+}
+
+/// Returns whether a plaintext is an inventory, whose secrets are bound to what stands around them.
+pub(super) fn binding_of(plaintext: &str) -> Bound {
+    let inventory = |stream: crate::yaml::Stream| {
+        let [document] = stream.documents.as_slice() else { return false };
+        is_inventory(&document.root)
+    };
+    if crate::yaml::parse(plaintext).is_ok_and(inventory) { Bound::Yes } else { Bound::No }
 }
 
 /// What `.sops.yaml` and the environment say about files.

@@ -9,7 +9,7 @@ use crate::finding::{Problem, Problems, Severity, did_you_mean};
 use crate::inventory::{self, Inventory, Target};
 use crate::registries::TalosVersion;
 use crate::secret::Sources;
-use crate::sops::{SopsError, looks_encrypted};
+use crate::sops::{self, SopsError, looks_encrypted};
 use crate::ui::{CliError, Ui, count, exit};
 
 /// An inventory that was read and holds no error.
@@ -40,12 +40,20 @@ pub(super) fn load(ui: &mut Ui, global: &Global) -> Result<Loaded, CliError> {
 
 /// Reads the inventory for a command that needs no secret: where no key opens it, its secrets stay sealed.
 pub(super) fn load_structure(ui: &mut Ui, global: &Global) -> Result<Loaded, CliError> {
-    load_text(ui, global, |text, name| match encryption::open(&text, global) {
+    let mut warnings = Vec::new();
+    let loaded = load_text(ui, global, |text, name| match encryption::open_changed(&text, global) {
         _ if !looks_encrypted(&text) => Ok(text),
-        Ok(plaintext) => Ok(plaintext.expose().clone()),
+        Ok(changed) => {
+            warnings.extend(changed.fault.map(sops::Fault::into_error));
+            Ok(changed.text.expose().clone())
+        }
         Err(SopsError::NoKey(_)) => Ok(text),
         Err(error) => Err(encryption::failed(error, name)),
-    })
+    });
+    for error in warnings {
+        ui.warn(&format!("{}: {error}", display_name(&global.inventory)), error.help().as_deref());
+    }
+    loaded
 }
 
 fn load_text(

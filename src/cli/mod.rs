@@ -78,10 +78,18 @@ enum Command {
     Encrypt(commands::encrypt::EncryptArgs),
     /// Decrypt a file as sops does
     Decrypt(commands::decrypt::DecryptArgs),
+    /// Edit an encrypted file: checked, then encrypted again
+    Edit(commands::edit::EditArgs),
+    /// Seal a file again whose clear parts were edited by hand
+    Seal(commands::seal::SealArgs),
+    /// Make an age key, classic or post-quantum
+    Keygen(commands::keygen::KeygenArgs),
     /// Encrypt files for the recipients that .sops.yaml names now
     Rekey(commands::rekey::RekeyArgs),
     /// Put a new secret into the encrypted inventory
     Rotate(commands::rotate::RotateArgs),
+    /// Write manifests, units and workflows that run the cache and check the inventory
+    Template(commands::template::TemplateArgs),
     /// Print the JSON schema of the inventory
     Schema(commands::schema::SchemaArgs),
     /// Print a completion script for a shell
@@ -113,11 +121,16 @@ fn exits(path: &[&str]) -> Vec<Exit> {
             lasting(&[exit::FOUND, exit::USAGE, exit::INVALID, exit::SECRET, exit::REMOTE, exit::WRITE])
         }
         Some("nodes") => lasting(&[exit::USAGE, exit::INVALID, exit::SECRET, exit::REMOTE]),
+        Some("import") => lasting(&[exit::FOUND, exit::USAGE, exit::INVALID, exit::SECRET]),
+        Some("seal" | "edit") => {
+            lasting(&[exit::USAGE, exit::INVALID, exit::SECRET, exit::STOPPED, exit::WRITE])
+        }
         Some("validate") => lasting(&[exit::FOUND, exit::USAGE, exit::INVALID]),
         Some("generate" | "machineconfig") => {
             lasting(&[exit::FOUND, exit::USAGE, exit::INVALID, exit::SECRET, exit::WRITE])
         }
-        Some("completion" | "schema" | "man") => lasting(&[exit::USAGE, exit::WRITE]),
+        Some("template") => lasting(&[exit::USAGE, exit::INVALID, exit::WRITE]),
+        Some("completion" | "schema" | "man" | "keygen") => lasting(&[exit::USAGE, exit::WRITE]),
         Some(_) => lasting(&[exit::USAGE, exit::INVALID, exit::SECRET, exit::WRITE]),
     }
 }
@@ -137,8 +150,12 @@ fn run(ui: &mut Ui, global: &Global, command: Command) -> Result<Exit, CliError>
         Command::Machineconfig(args) => commands::machineconfig::run(ui, global, args),
         Command::Encrypt(args) => commands::encrypt::run(ui, global, args),
         Command::Decrypt(args) => commands::decrypt::run(ui, global, args),
+        Command::Edit(args) => commands::edit::run(ui, global, args),
+        Command::Seal(args) => commands::seal::run(ui, global, args),
+        Command::Keygen(args) => commands::keygen::run(ui, args),
         Command::Rekey(args) => commands::rekey::run(ui, global, args),
         Command::Rotate(args) => commands::rotate::run(ui, global, args),
+        Command::Template(args) => commands::template::run(ui, args),
         Command::Schema(args) => commands::schema::run(ui, args),
         Command::Completion(args) => commands::completion::run(ui, Cli::command(), &global.inventory, args),
         Command::Man(args) => commands::man::run(ui, Cli::command(), args),

@@ -74,17 +74,49 @@ fn real(path: &Path) -> PathBuf {
     path.to_owned()
 }
 
-/// Returns the git work tree that a path lies in, unless git ignores the path.
+/// Returns the work tree of git, Mercurial or Jujutsu that a path lies in, unless git ignores the path.
 pub fn git_work_tree(path: &Path) -> Option<PathBuf> {
     let absolute = real(&std::path::absolute(path).ok()?);
-    let tree = absolute.ancestors().skip(1).find(|dir| dir.join(".git").exists())?.to_owned();
-    let git = std::process::Command::new("git")
-        .args(["check-ignore", "--quiet", "--"])
-        .arg(&absolute)
-        .current_dir(&tree)
-        .stderr(std::process::Stdio::null())
-        .status();
+    let is_tree = |dir: &&Path| [".git", ".hg", ".jj"].iter().any(|name| dir.join(name).exists());
+    let tree = absolute.ancestors().skip(1).find(is_tree);
+    let tree = match (tree, std::env::var_os("GIT_WORK_TREE").or_else(|| std::env::var_os("GIT_DIR"))) {
+        (Some(tree), _) => tree.to_owned(),
+        (None, Some(_)) => {
+            git(parent(&absolute)).args(["rev-parse", "--show-toplevel"]).output().ok().and_then(|out| {
+                let text = String::from_utf8(out.stdout).ok().filter(|_| out.status.success())?;
+                Some(PathBuf::from(text.trim_end())).filter(|tree| absolute.starts_with(tree))
+            })?
+        }
+        (None, None) => return None,
+    };
+    let status = git(&tree).args(["check-ignore", "--quiet", "--"]).arg(&absolute).status();
     // Without git there is no way to tell, and then the path counts as not ignored.
-    let ignored = git.is_ok_and(|status| status.success());
+    let ignored = status.is_ok_and(|status| status.success());
     (!ignored).then_some(tree)
+}
+
+/// Returns whether git tracks a file.
+pub fn is_tracked_by_git(path: &Path) -> bool {
+    let Ok(absolute) = std::path::absolute(path) else { return false };
+    let status = git(parent(&absolute)).args(["ls-files", "--error-unmatch", "--"]).arg(&absolute).output();
+    status.is_ok_and(|out| out.status.success())
+}
+
+/// Returns the text of a file as it was committed last.
+pub fn last_committed(path: &Path) -> Option<String> {
+    let absolute = std::path::absolute(path).ok()?;
+    let name = absolute.file_name()?.to_str()?.to_owned();
+    let out = git(parent(&absolute)).args(["show", &format!("HEAD:./{name}")]).output().ok()?;
+    out.status.success().then(|| String::from_utf8(out.stdout).ok()).flatten()
+}
+
+/// Makes a call of git that runs nothing of the repository's own configuration.
+fn git(dir: &Path) -> std::process::Command {
+    let mut command = std::process::Command::new("git");
+    command
+        .args(["-c", "core.fsmonitor=false", "-c", "core.hooksPath=/dev/null", "-c", "core.pager=cat"])
+        .current_dir(dir)
+        .stdin(std::process::Stdio::null())
+        .stderr(std::process::Stdio::null());
+    command
 }

@@ -118,7 +118,7 @@ codes! {
         "Registry documents exist since Talos 1.12, skipFallback since 1.9. An older node refuses the whole config.";
     PathWithoutOverride = "E123", Error, "an endpoint path without overridePath",
         "Talos appends /v2 to a path that does not end with it: /v2/project becomes /v2/project/v2, where no registry \
-         answers.";
+         answers. A path without /v2, such as Nexus' /repository/docker, is right as it is.";
     OverrideWithoutPath = "E124", Error, "overridePath on a bare host",
         "With overridePath Talos uses the path as it is, and there is none: /v2 is lost.";
     OverrideWithoutV2 = "E125", Error, "overridePath with a path without /v2",
@@ -163,6 +163,10 @@ codes! {
          diff that is hard to read.";
     WildcardNever = "W220", Warning, "no fallback behind `*`",
         "Every registry that has no entry of its own depends on this mirror alone.";
+    ClusterName = "W222", Warning, "an endpoint whose name only pods can resolve",
+        "Images are pulled by the node, and its resolver does not know the names of services, such as \
+         registry.kube-system.svc.cluster.local: each pull waits for the name first. Give the mirror a name or an address \
+         that the nodes reach.";
     MixedOverride = "W224", Warning, "one overridePath for endpoints that need different ones",
         "Legacy config has one overridePath for a whole mirror. Documents have one for each endpoint, and so does the \
          inventory.";
@@ -181,6 +185,27 @@ codes! {
          patches that remove everything.";
     Dropped = "W230", Warning, "something that the inventory does not keep",
         "It has no meaning for registries, or Talos has no equivalent.";
+    NearName = "W233", Warning, "a registry name next to a known one",
+        "The name differs from that of a public registry by one letter. Images of the public one do not go through this \
+         entry.";
+    ClearInGit = "W234", Warning, "a secret in clear in a file that git tracks",
+        "Who can read the repository can read the secret, and its history keeps it. Encrypt the file with `talmirror encrypt \
+         --in-place`, change the secret, or fetch it with `passwordFrom`.";
+    RedactedSecret = "W235", Warning, "a secret that reads as if it had been hidden",
+        "`<redacted>`, `REDACTED` and asterisks are what tools print in the place of a secret. Talos would send them as they \
+         stand, and the registry would refuse every pull.";
+    NodeFile = "W236", Warning, "a file that lies on a node",
+        "The source names a file of the machine it was written for. The inventory reads files beside itself: copy it there.";
+    NeverUsed = "W237", Warning, "credentials that no pull uses",
+        "No registry goes through the mirror, or the registry's own host is never asked. Nodes would hold a secret for \
+         nothing.";
+    ChangedSealed = "W238", Warning, "an encrypted file that was changed after it was sealed",
+        "The MAC does not fit, or clear parts stand where they did not when the secrets beside them were sealed. Commands that \
+         send or write secrets refuse the file. Compare it with your history; if every change is yours, `talmirror seal FILE` \
+         seals it again.";
+    ImportFault = "E133", Error, "an import that changed what its source says",
+        "The inventory was resolved again and gives a node other endpoints than the source did. This is a fault of talmirror: \
+         please report it with the structure of the source, without its secrets.";
     DuplicateDocument = "E130", Error, "a registry document that is there twice",
         "Talos refuses a config with two documents of one kind and name.";
     DuplicateEndpoint = "E131", Error, "an endpoint that is listed twice",
@@ -194,7 +219,7 @@ codes! {
          names none, as Docker's `registry-mirrors` do.";
     NoClientMayRead = "W240", Warning, "an upstream whose content no client may read",
         "Content that takes credentials goes to users of the cache only, so that the cache opens nothing that its \
-         upstream keeps shut. Without users (`htpasswd`) that is nobody; `anonymous: true` says that it may go to anyone.";
+         upstream keeps shut. Without users (`htpasswd`) that is no client; `anonymous: true` says that it may go to anyone.";
     ReplacesAll = "W231", Warning, "a patch that replaces all registries",
         "`add` and `replace` of /machine/registries put this value in place of what is there: other mirrors, credentials \
          and TLS settings are gone.";

@@ -5,6 +5,9 @@ use super::code::Code;
 use super::problem::{Problems, did_you_mean};
 use crate::yaml::{Entry, Node};
 
+/// Unknown fields of one mapping that are told one by one.
+const UNKNOWN_SHOWN: usize = 50;
+
 /// Reads typed values out of a tree and keeps every problem it meets, so that all are told at once.
 pub(crate) struct Decoder<'a, 'e> {
     pub(crate) problems: Problems<'a>,
@@ -61,10 +64,9 @@ impl Decoder<'_, '_> {
             self.wrong_type(node, path, "a mapping");
             fields.node = None;
         }
-        for entry in node.entries() {
-            if known.contains(&entry.key.as_str()) || entry.key.starts_with("x-") {
-                continue;
-            }
+        let unknown = |entry: &&Entry| !known.contains(&entry.key.as_str()) && !entry.key.starts_with("x-");
+        let mut unknown = node.entries().iter().filter(unknown);
+        for entry in unknown.by_ref().take(UNKNOWN_SHOWN) {
             let near = did_you_mean(&entry.key, known.iter().copied());
             let place = if path.is_empty() { self.noun.to_owned() } else { format!("`{path}`") };
             let problem = self.problems.add(
@@ -77,6 +79,11 @@ impl Decoder<'_, '_> {
                 Some(near) => format!("did you mean `{near}`?"),
                 None => format!("known here: {}", known.join(", ")),
             });
+        }
+        if let Some(entry) = unknown.next() {
+            let more = unknown.count() + 1;
+            let message = format!("and {more} more unknown fields");
+            self.problems.add(Code::UnknownField, &entry.key_span, join(path, &entry.key), message);
         }
         fields
     }

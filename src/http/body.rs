@@ -106,7 +106,7 @@ pub enum Rejected {
 ///
 /// `Content-Length` is among the headers of every answer; transports add `Date` and `Connection` only.
 pub trait Handler: Send + Sync + 'static {
-    /// Answers a request without a body.
+    /// Answers a request without a body; `peer` is the client, as far as trusted proxies say who that is.
     fn handle(&self, request: Request<()>, peer: SocketAddr) -> impl Future<Output = Response<Body>> + Send;
 
     /// Makes the answer to what is rejected before [`Handler::handle`] is called.

@@ -8,10 +8,8 @@ use bytes::Bytes;
 use futures_util::future::BoxFuture;
 
 use super::body::{Body, Piece, Pieces};
-use super::page_cache::{read_resident, warm};
+use super::page_cache::{is_resident, read_resident, warm};
 
-/// How much of a body is in memory at once.
-pub(super) const CHUNK: usize = 64 * 1024;
 /// How much of a file is brought into the page cache at once.
 const WARM: u64 = 1024 * 1024;
 
@@ -49,8 +47,33 @@ impl Chunks {
         self.left
     }
 
-    /// Waits for the next bytes; `None` once there have been as many as were announced.
-    pub(super) fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<Option<Bytes>>> {
+    /// Waits until there are bytes that can be had without waiting, and reads none of them.
+    pub(super) fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        loop {
+            if self.left == 0 {
+                return Poll::Ready(Ok(()));
+            }
+            match &mut self.state {
+                State::Waiting(future) => match future.as_mut().poll(cx) {
+                    Poll::Pending => return Poll::Pending,
+                    Poll::Ready((source, done)) => {
+                        self.state = State::Here(source);
+                        done?;
+                    }
+                },
+                State::Here(source) => {
+                    source.check(self.left)?;
+                    if source.is_ready() {
+                        return Poll::Ready(Ok(()));
+                    }
+                    self.state = source.waiting();
+                }
+            }
+        }
+    }
+
+    /// Waits for the next bytes, at most `most`; `None` once there have been as many as were announced.
+    pub(super) fn poll_next(&mut self, cx: &mut Context<'_>, most: usize) -> Poll<io::Result<Option<Bytes>>> {
         loop {
             if self.left == 0 {
                 return Poll::Ready(Ok(None));
@@ -63,35 +86,59 @@ impl Chunks {
                         done?;
                     }
                 },
-                State::Here(source) => match source.take()? {
-                    Some(chunk) if chunk.len() as u64 <= self.left => {
-                        self.left -= chunk.len() as u64;
-                        return Poll::Ready(Ok(Some(chunk)));
+                State::Here(source) => {
+                    source.check(self.left)?;
+                    match source.take(most)? {
+                        Some(chunk) => {
+                            self.left -= chunk.len() as u64;
+                            return Poll::Ready(Ok(Some(chunk)));
+                        }
+                        None => self.state = source.waiting(),
                     }
-                    Some(_) => return Poll::Ready(Err(io::ErrorKind::InvalidData.into())),
-                    None => {
-                        let source =
-                            Source { piece: source.piece.take(), warm: 0, pieces: source.pieces.take() };
-                        self.state = State::Waiting(Box::pin(source.advance()));
-                    }
-                },
+                }
             }
         }
     }
 }
 
 impl Source {
+    /// Fails if the piece is longer than what is left of the body.
+    fn check(&self, left: u64) -> io::Result<()> {
+        match &self.piece {
+            Some(piece) if piece.len() > left => Err(io::ErrorKind::InvalidData.into()),
+            Some(_) | None => Ok(()),
+        }
+    }
+
+    /// Returns the state in which what comes next is waited for.
+    fn waiting(&mut self) -> State {
+        let source = Self { piece: self.piece.take(), warm: 0, pieces: self.pieces.take() };
+        State::Waiting(Box::pin(source.advance()))
+    }
+
+    /// Returns whether there are bytes that need not be waited for.
+    fn is_ready(&mut self) -> bool {
+        if self.piece.as_ref().is_some_and(Piece::is_empty) {
+            self.piece = None;
+        }
+        match &self.piece {
+            None => false,
+            Some(Piece::Bytes(_)) => true,
+            Some(Piece::File { file, offset, .. }) => self.warm > 0 || is_resident(file, *offset, 1),
+        }
+    }
+
     /// Returns what is there; `None` if that has to be waited for.
-    fn take(&mut self) -> io::Result<Option<Bytes>> {
+    fn take(&mut self, most: usize) -> io::Result<Option<Bytes>> {
         match self.piece.as_mut() {
             None => Ok(None),
             Some(piece) if piece.is_empty() => {
                 self.piece = None;
                 Ok(None)
             }
-            Some(Piece::Bytes(bytes)) => Ok(Some(bytes.split_to(bytes.len().min(CHUNK)))),
+            Some(Piece::Bytes(bytes)) => Ok(Some(bytes.split_to(bytes.len().min(most)))),
             Some(Piece::File { file, offset, len }) => {
-                let most = usize::try_from(*len).unwrap_or(CHUNK).min(CHUNK);
+                let most = usize::try_from(*len).unwrap_or(most).min(most);
                 let Some(chunk) = read(file, *offset, most, self.warm > 0)? else { return Ok(None) };
                 let read = chunk.len() as u64;
                 (*offset, *len, self.warm) = (*offset + read, *len - read, self.warm.saturating_sub(read));
@@ -162,7 +209,7 @@ mod tests {
     async fn collect(body: Body) -> (Vec<u8>, io::Result<()>) {
         let (mut chunks, mut all) = (Chunks::new(body), Vec::new());
         loop {
-            match std::future::poll_fn(|cx| chunks.poll_next(cx)).await {
+            match std::future::poll_fn(|cx| chunks.poll_next(cx, 64 * 1024)).await {
                 Ok(Some(chunk)) => all.extend_from_slice(&chunk),
                 Ok(None) => return (all, Ok(())),
                 Err(error) => return (all, Err(error)),

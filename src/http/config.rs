@@ -2,6 +2,8 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use super::proxies::TrustedProxies;
+
 /// Where a server listens and what it puts up with.
 #[derive(Clone, Debug)]
 pub struct ServerConfig {
@@ -11,12 +13,14 @@ pub struct ServerConfig {
     pub tls: Option<TlsFiles>,
     /// What clients may use up.
     pub limits: Limits,
+    /// Proxies in front that say who the client is.
+    pub proxies: TrustedProxies,
 }
 
 impl ServerConfig {
     /// Makes the settings of a server in the clear with the usual limits.
     pub fn new(listen: Vec<SocketAddr>) -> Self {
-        Self { listen, tls: None, limits: Limits::default() }
+        Self { listen, tls: None, limits: Limits::default(), proxies: TrustedProxies::default() }
     }
 }
 
@@ -37,7 +41,8 @@ pub struct Limits {
     /// How many connections there are at once. One more closes the one that has been waiting for a request the
     /// longest, or, if none is waiting, is answered 503.
     pub connections: usize,
-    /// How many of them an address may have; none by default, as nodes behind one translated address share it.
+    /// How many of them an address may have, so that one client cannot have all; much for a node, as nodes behind one
+    /// translated address share it. Trusted proxies may have any number.
     pub per_address: Option<usize>,
     /// How long a TLS handshake, and then the head of a request, may take.
     pub head_timeout: Duration,
@@ -55,7 +60,7 @@ impl Default for Limits {
     fn default() -> Self {
         Self {
             connections: 1024,
-            per_address: None,
+            per_address: Some(512),
             head_timeout: Duration::from_secs(10),
             idle_timeout: Duration::from_mins(1),
             stall_timeout: Duration::from_mins(1),

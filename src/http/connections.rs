@@ -10,12 +10,14 @@ use tokio::task::AbortHandle;
 
 use super::config::Limits;
 use super::observer::Observer;
+use super::proxies::TrustedProxies;
 
 /// All connections there are: how many, and which of them only wait.
 #[derive(Debug)]
 pub(super) struct Connections {
     most: usize,
     per_address: Option<usize>,
+    proxies: TrustedProxies,
     observer: Arc<dyn Observer>,
     inner: Mutex<Inner>,
     draining: AtomicBool,
@@ -31,8 +33,9 @@ struct Inner {
 }
 
 /// What others may know of a connection.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Entry {
+    address: IpAddr,
     /// [`BUSY`], [`CLOSING`], or since when it waits for a request: milliseconds, from [`FIRST`] on.
     state: AtomicU64,
     waker: AtomicWaker,
@@ -63,10 +66,11 @@ impl Aborter {
 }
 
 impl Connections {
-    pub(super) fn new(limits: &Limits, observer: Arc<dyn Observer>) -> Arc<Self> {
+    pub(super) fn new(limits: &Limits, proxies: TrustedProxies, observer: Arc<dyn Observer>) -> Arc<Self> {
         Arc::new(Self {
             most: limits.connections.max(1),
             per_address: limits.per_address,
+            proxies,
             observer,
             inner: Mutex::default(),
             draining: AtomicBool::new(false),
@@ -85,16 +89,21 @@ impl Connections {
     pub(super) fn admit(self: &Arc<Self>, address: IpAddr, now: u64) -> Option<Slot> {
         let mut inner = self.inner();
         let of_address = inner.by_address.get(&address).copied().unwrap_or(0);
-        if self.per_address.is_some_and(|most| of_address >= most) {
-            self.observer.refused();
-            return None;
+        if self.per_address.is_some_and(|most| of_address >= most) && !self.proxies.contains(address) {
+            // One of its own makes room, so that an address that only holds connections open takes none from others.
+            let leaving = inner.closing(Some(address));
+            if self.per_address.is_some_and(|most| of_address - leaving.min(of_address) >= most) {
+                if !displace(&inner, Some(address)) {
+                    self.observer.refused();
+                    return None;
+                }
+                self.observer.displaced();
+            }
         }
         if inner.all.len() >= self.most {
             // One told to go still counts until it has gone; that is soon, so some more than allowed do no harm.
-            let leaving =
-                inner.all.values().filter(|entry| entry.state.load(Ordering::Acquire) == CLOSING).count();
-            if inner.all.len() - leaving >= self.most {
-                if !displace(&inner) {
+            if inner.all.len() - inner.closing(None) >= self.most {
+                if !displace(&inner, None) {
                     self.observer.refused();
                     return None;
                 }
@@ -103,7 +112,12 @@ impl Connections {
         }
         let id = inner.next;
         inner.next += 1;
-        let entry = Arc::new(Entry { state: AtomicU64::new(now + FIRST), ..Entry::default() });
+        let entry = Arc::new(Entry {
+            address,
+            state: AtomicU64::new(now + FIRST),
+            waker: AtomicWaker::new(),
+            task: OnceLock::new(),
+        });
         inner.all.insert(id, Arc::clone(&entry));
         if self.per_address.is_some() {
             inner.by_address.insert(address, of_address + 1);
@@ -114,7 +128,7 @@ impl Connections {
 
     /// Tells the connection to go that has waited longest; whether there was one.
     pub(super) fn displace(&self) -> bool {
-        let displaced = displace(&self.inner());
+        let displaced = displace(&self.inner(), None);
         if displaced {
             self.observer.displaced();
         }
@@ -156,9 +170,26 @@ impl Connections {
     }
 }
 
-fn displace(inner: &Inner) -> bool {
+impl Inner {
+    /// Returns how many have been told to go and have not gone yet, of all or of an address.
+    fn closing(&self, address: Option<IpAddr>) -> usize {
+        let leaving =
+            |entry: &&Arc<Entry>| entry.is_of(address) && entry.state.load(Ordering::Acquire) == CLOSING;
+        self.all.values().filter(leaving).count()
+    }
+}
+
+impl Entry {
+    fn is_of(&self, address: Option<IpAddr>) -> bool {
+        address.is_none_or(|address| self.address == address)
+    }
+}
+
+/// Tells the connection to go that has waited longest, of all or of an address; whether there was one.
+fn displace(inner: &Inner, address: Option<IpAddr>) -> bool {
     loop {
-        let waiting = inner.all.values().map(|entry| (entry.state.load(Ordering::Acquire), entry));
+        let own = inner.all.values().filter(|entry| entry.is_of(address));
+        let waiting = own.map(|entry| (entry.state.load(Ordering::Acquire), entry));
         let oldest = waiting.filter(|(state, _)| *state >= FIRST).min_by_key(|(state, _)| *state);
         let Some((state, entry)) = oldest else { return false };
         // It may have got its request meanwhile; then another one goes.
@@ -226,7 +257,11 @@ mod tests {
     const B: IpAddr = IpAddr::V6(std::net::Ipv6Addr::LOCALHOST);
 
     fn connections(connections: usize, per_address: Option<usize>) -> Arc<Connections> {
-        Connections::new(&Limits { connections, per_address, ..Limits::default() }, Arc::new(Unobserved))
+        Connections::new(
+            &Limits { connections, per_address, ..Limits::default() },
+            TrustedProxies::default(),
+            Arc::new(Unobserved),
+        )
     }
 
     #[derive(Debug)]
@@ -276,11 +311,14 @@ mod tests {
     #[test]
     fn addresses() {
         let all = connections(9, Some(1));
-        let first = all.admit(A, 0).unwrap();
-        assert!(all.admit(A, 0).is_none());
-        assert!(all.admit(B, 0).is_some());
-        drop(first);
-        assert!(all.admit(A, 0).is_some());
+        let other = all.admit(B, 0).unwrap();
+        let first = all.admit(A, 1).unwrap();
+        assert!(first.work());
+        assert!(all.admit(A, 2).is_none(), "it has work");
+        first.wait(3);
+        let second = all.admit(A, 4).unwrap();
+        assert!(told_to_go(&first) && !told_to_go(&other), "one of its own makes room");
+        drop((first, second, other));
         assert_eq!(all.inner().by_address.len(), 0);
     }
 

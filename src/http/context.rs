@@ -4,6 +4,7 @@ use tokio::time::Instant;
 
 use super::config::Limits;
 use super::observer::Observer;
+use super::proxies::TrustedProxies;
 
 /// What all connections of a server share.
 #[derive(Debug)]
@@ -11,6 +12,7 @@ pub(super) struct Shared<H> {
     pub(super) handler: Arc<H>,
     pub(super) observer: Arc<dyn Observer>,
     pub(super) limits: Limits,
+    pub(super) proxies: TrustedProxies,
     pub(super) started: Instant,
 }
 

@@ -12,14 +12,13 @@
 
 #![expect(clippy::disallowed_methods, reason = "measures requests")]
 
-use std::cell::{Cell, RefCell};
+use std::cell::RefCell;
 use std::future::Future as _;
 use std::io;
 use std::net::SocketAddr;
 use std::os::unix::fs::FileExt as _;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
-use std::time::SystemTime;
 
 use bytes::Bytes;
 use http::{Method, Request, Response};
@@ -29,6 +28,7 @@ use super::body::{Body, Handler, Piece, Pieces, Rejected};
 use super::config::MAX_HEAD;
 use super::connections::Slot;
 use super::context::Shared;
+use super::date::with_date;
 use super::http2;
 use super::observer::{End, Exchange, RequestLine};
 use super::page_cache::{is_resident, warm};
@@ -42,9 +42,6 @@ const SMALL: u64 = 16 * 1024;
 thread_local! {
     /// Lent to the connection that runs on the thread, between one wait and the next.
     static HEAD: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
-    /// The second that [`DATE`] is of.
-    static SECOND: Cell<u64> = const { Cell::new(0) };
-    static DATE: RefCell<String> = const { RefCell::new(String::new()) };
 }
 
 /// What a connection says next.
@@ -189,11 +186,12 @@ impl<H: Handler> Connection<H> {
 
     async fn answer(&mut self, request: Request<()>, keep: KeepAlive) -> Flow {
         let head = request.method() == Method::HEAD;
+        let client = self.shared.proxies.client(self.peer, request.headers());
         let kept = self.shared.observer.wants_request().then(|| {
             let (method, uri) = (request.method().clone(), request.uri().clone());
-            (RequestLine { peer: self.peer, method, uri }, Instant::now())
+            (RequestLine { peer: client, method, uri }, Instant::now())
         });
-        let mut response = self.shared.handler.handle(request, self.peer).await;
+        let mut response = self.shared.handler.handle(request, client).await;
         let status = response.status();
         let extensions = std::mem::take(response.extensions_mut());
         let says = match keep {
@@ -343,33 +341,4 @@ fn append(out: &mut Vec<u8>, piece: &Piece) -> io::Result<()> {
 
 fn is_preface(bytes: &[u8]) -> bool {
     bytes.iter().zip(PREFACE).all(|(a, b)| a == b)
-}
-
-/// Lends the date of now, as RFC 9110 §5.6.7 writes it.
-fn with_date(take: impl FnOnce(&[u8])) {
-    let second = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).map_or(0, |time| time.as_secs());
-    DATE.with_borrow_mut(|date| {
-        if SECOND.replace(second) != second || date.is_empty() {
-            *date = http_date(second);
-        }
-        take(date.as_bytes());
-    });
-}
-
-fn http_date(second: u64) -> String {
-    let time = jiff::Timestamp::from_second(i64::try_from(second).unwrap_or(0)).unwrap_or_default();
-    // Only a year past 9999 cannot be written, and no timestamp is of one.
-    jiff::fmt::rfc2822::DateTimePrinter::new().timestamp_to_rfc9110_string(&time).unwrap_or_default()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn dates() {
-        assert_eq!(http_date(784_111_777), "Sun, 06 Nov 1994 08:49:37 GMT");
-        with_date(|date| assert_eq!(date.len(), 29));
-        with_date(|date| assert_eq!(date.len(), 29));
-    }
 }

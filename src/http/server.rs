@@ -25,6 +25,7 @@ use super::error::ServerError;
 use super::http1;
 use super::http2;
 use super::observer::Observer;
+use super::proxies::TrustedProxies;
 use super::response_head::{ConnectionHeader, split_response, write_response_head};
 use super::stream::ClientStream;
 
@@ -44,6 +45,7 @@ pub struct Server {
     addresses: Vec<SocketAddr>,
     certificate: Option<Arc<Certificate>>,
     limits: Limits,
+    proxies: TrustedProxies,
     observer: Arc<dyn Observer>,
 }
 
@@ -72,7 +74,7 @@ impl Server {
                 listen(address, v6_only).map_err(|source| ServerError::Listen { address, source })
             })
             .collect();
-        Self::over(listeners?, certificate, config.limits, observer)
+        Self::over(listeners?, certificate, config.limits, config.proxies, observer)
     }
 
     /// Takes the sockets that systemd passes (`LISTEN_FDS`) in place of the addresses of the settings, if it does.
@@ -86,13 +88,14 @@ impl Server {
             return Self::bind(config, observer);
         }
         let certificate = config.tls.map(Certificate::read).transpose()?.map(Arc::new);
-        Self::over(passed, certificate, config.limits, observer)
+        Self::over(passed, certificate, config.limits, config.proxies, observer)
     }
 
     fn over(
         listeners: Vec<TcpListener>,
         certificate: Option<Arc<Certificate>>,
         limits: Limits,
+        proxies: TrustedProxies,
         observer: Arc<dyn Observer>,
     ) -> Result<Self, ServerError> {
         if listeners.is_empty() {
@@ -101,7 +104,7 @@ impl Server {
         let addresses: io::Result<Vec<_>> = listeners.iter().map(TcpListener::local_addr).collect();
         let addresses = addresses.map_err(ServerError::Passed)?;
         raise_files(limits.connections as u64 * 2 + OTHER_FILES);
-        Ok(Self { listeners, addresses, certificate, limits, observer })
+        Ok(Self { listeners, addresses, certificate, limits, proxies, observer })
     }
 
     /// Returns the addresses, with the ports that were free.
@@ -116,10 +119,10 @@ impl Server {
 
     /// Serves until `shutdown` is done, then lets the answers that have begun end.
     pub async fn run<H: Handler>(self, handler: Arc<H>, shutdown: impl Future<Output = ()>) -> Drained {
-        let Self { listeners, certificate, limits, observer, .. } = self;
-        let connections = Connections::new(&limits, Arc::clone(&observer));
+        let Self { listeners, certificate, limits, proxies, observer, .. } = self;
+        let connections = Connections::new(&limits, proxies.clone(), Arc::clone(&observer));
         let too_many = rendered(handler.reject(Rejected::TooMany));
-        let shared = Arc::new(Shared { handler, observer, limits, started: Instant::now() });
+        let shared = Arc::new(Shared { handler, observer, limits, proxies, started: Instant::now() });
         let (stop, stopped) = watch::channel(false);
         let acceptor = Arc::new(Acceptor {
             connections: Arc::clone(&connections),

@@ -8,24 +8,9 @@ use crate::finding::{Code, did_you_mean};
 use crate::image::{
     DOCKER_HUB, DOCKER_HUB_API, RegistryHost, RegistryHostError, api_host, is_docker_hub_alias,
 };
-use crate::registries::{Endpoint, EndpointFlaw};
+use crate::registries::{Endpoint, EndpointFlaw, KNOWN_HOSTS, foreign_upstream};
 use crate::secret::without_userinfo;
 
-/// Registries that mirrors are often confused with, and public mirrors that serve Docker Hub alone.
-const KNOWN: [&str; 12] = [
-    DOCKER_HUB_API,
-    "gcr.io",
-    "ghcr.io",
-    "mcr.microsoft.com",
-    "mirror.gcr.io",
-    "nvcr.io",
-    "public.ecr.aws",
-    "quay.io",
-    "registry.k8s.io",
-    "registry.gitlab.com",
-    "lscr.io",
-    "factory.talos.dev",
-];
 /// Names that look like a registry, and what was meant.
 const MEANT: [(&str, &str); 7] = [
     ("cgr.io", "cgr.dev"),
@@ -54,6 +39,8 @@ pub(super) struct PullRoute {
     /// Whether it takes the place of what is there.
     pub(super) replaces: bool,
     pub(super) at: At,
+    /// The source it comes from.
+    pub(super) source: String,
 }
 
 impl Step {
@@ -86,16 +73,23 @@ impl PullRoute {
 /// Corrects what a sheet says about mirrors, and says what was wrong.
 pub(super) fn routes(declared: &Declared, findings: &mut Findings) -> BTreeMap<String, PullRoute> {
     let mut routes = BTreeMap::new();
-    for (name, mirror) in &declared.mirrors {
+    // A name that is right comes before one that has to be corrected.
+    let right =
+        |name: &String| *name == name.to_lowercase() && !name.contains('/') && !is_docker_hub_alias(name);
+    let first = declared.mirrors.iter().filter(|(name, _)| right(name));
+    for (name, mirror) in first.chain(declared.mirrors.iter().filter(|(name, _)| !right(name))) {
         let Some(registry) = registry(name, &mirror.at, findings) else { continue };
-        let route = PullRoute { replaces: declared.replaces, ..route(&registry, mirror, findings) };
+        let route = PullRoute {
+            replaces: declared.replaces,
+            source: declared.source.clone(),
+            ..route(&registry, mirror, findings)
+        };
         match routes.entry(registry) {
             Entry::Vacant(entry) => {
                 entry.insert(route);
             }
             Entry::Occupied(entry) => {
-                let message =
-                    format!("`{name}` is `{}`, which is there too; this one is left out", entry.key());
+                let message = format!("`{name}` is left out: `{}` is there under its own name", entry.key());
                 findings.add(Code::Dropped, &mirror.at, message);
             }
         }
@@ -109,8 +103,10 @@ fn registry(name: &str, at: &At, findings: &mut Findings) -> Option<String> {
         return Some(name.to_owned());
     }
     if is_reference(name) {
-        reference("the name of a mirror", name, at, findings);
-        return Some(name.to_owned());
+        let message = format!("the name of a mirror, `{name}`, holds a variable; it is left out");
+        findings.lose(Code::Reference, at, message).help =
+            Some("write the name: talmirror fills in no variables".to_owned());
+        return None;
     }
     let bare = name.split_once("://").map_or(name, |(_, rest)| rest);
     let bare = bare.split('/').next().unwrap_or_default().to_lowercase();
@@ -123,7 +119,7 @@ fn registry(name: &str, at: &At, findings: &mut Findings) -> Option<String> {
                 .iter()
                 .find(|(wrong, _)| *wrong == name)
                 .map(|(_, right)| *right)
-                .or_else(|| did_you_mean(name, KNOWN))
+                .or_else(|| did_you_mean(name, KNOWN_HOSTS))
                 .map(|right| format!("did you mean `{right}`?"));
             Some(name.to_owned())
         }
@@ -143,7 +139,7 @@ fn registry(name: &str, at: &At, findings: &mut Findings) -> Option<String> {
             Some(meant)
         }
         (_, Err(error)) => {
-            let problem = findings.add(
+            let problem = findings.lose(
                 Code::RegistryName,
                 at,
                 format!("`{name}` is not a valid registry name, and is left out"),
@@ -156,8 +152,13 @@ fn registry(name: &str, at: &At, findings: &mut Findings) -> Option<String> {
 
 fn route(registry: &str, mirror: &Located<Listed>, findings: &mut Findings) -> PullRoute {
     let mixed = mixed_override(mirror, findings);
-    let mut route =
-        PullRoute { steps: Vec::new(), never: mirror.value.never, replaces: false, at: mirror.at.clone() };
+    let mut route = PullRoute {
+        steps: Vec::new(),
+        never: mirror.value.never,
+        replaces: false,
+        at: mirror.at.clone(),
+        source: String::new(),
+    };
     let mut seen: Vec<(String, String)> = Vec::new();
     for listed in &mirror.value.endpoints {
         let Some(endpoint) = endpoint(registry, listed, mixed, findings) else { continue };
@@ -223,7 +224,7 @@ fn endpoint(
     } else if !endpoint.is_plain_http() && !endpoint.url.starts_with("https://") {
         let message =
             format!("`{}` is left out: Talos pulls by http and https only", without_userinfo(&endpoint.url));
-        findings.add(Code::Dropped, at, message);
+        findings.lose(Code::Dropped, at, message);
         return None;
     }
     let shown = without_userinfo(&endpoint.url);
@@ -233,7 +234,7 @@ fn endpoint(
         endpoint.url.clone_from(&shown);
     }
     if endpoint.host().is_empty() {
-        findings.add(Code::UrlScheme, at, format!("`{shown}` has no host, and is left out"));
+        findings.lose(Code::UrlScheme, at, format!("`{shown}` has no host, and is left out"));
         return None;
     }
     if is_reference(&shown) {
@@ -307,18 +308,8 @@ fn not_a_registry(registry: &str, endpoint: &Endpoint, at: &At, findings: &mut F
 
 /// Says when an endpoint serves another registry's images.
 fn foreign(registry: &str, endpoint: &Endpoint, at: &At, findings: &mut Findings) {
-    let host = endpoint.host();
-    let fronts = matches!((registry, host), ("k8s.gcr.io", "registry.k8s.io") | ("lscr.io", "ghcr.io"));
-    let hub = registry == DOCKER_HUB && host == "mirror.gcr.io";
-    if registry == "*" || host == api_host(registry) || fronts || hub || endpoint.prefix() != "/v2" {
-        return;
-    }
-    if KNOWN.contains(&host) {
-        let serves = match host {
-            DOCKER_HUB_API | "mirror.gcr.io" => DOCKER_HUB,
-            host => host,
-        };
-        let message = format!("`{host}` serves the images of {serves}, not those of {registry}");
+    if let Some(serves) = foreign_upstream(registry, endpoint) {
+        let message = format!("`{}` serves the images of {serves}, not those of {registry}", endpoint.host());
         findings.add(Code::ForeignUpstream, at, message);
     }
 }

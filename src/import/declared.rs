@@ -5,7 +5,7 @@ use super::source_file::{Findings, SourceFile};
 use crate::finding::Code;
 use crate::machineconfig::{Found, Schema};
 use crate::registries::{Auth, Endpoint, Kind};
-use crate::secret::Secret;
+use crate::secret::{Secret, is_redacted, without_userinfo};
 
 /// A secret or a file as a source gives it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -19,7 +19,7 @@ pub(super) enum SecretSource {
 /// Credentials as a source gives them.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Credentials {
-    pub(super) username: Option<String>,
+    pub(super) username: Option<SecretSource>,
     pub(super) password: Option<SecretSource>,
     pub(super) identity_token: Option<SecretSource>,
 }
@@ -48,6 +48,8 @@ pub(super) struct Declared {
     pub(super) mirrors: BTreeMap<String, Located<Listed>>,
     pub(super) credentials: BTreeMap<String, Located<Credentials>>,
     pub(super) tls: BTreeMap<String, Located<Tls>>,
+    /// The source it belongs to: what one source says in several places is merged.
+    pub(super) source: String,
     /// Whether its mirrors take the place of those that are there: a JSON patch; others add endpoints.
     pub(super) replaces: bool,
 }
@@ -79,7 +81,10 @@ impl Declared {
                 Schema::Document => format!("{}/{name}", Kind::Auth),
             };
             let at = file.at(&placed.span, path);
-            if let Some(value) = credentials(placed.value.clone(), &at, findings) {
+            if placed.value == Auth::default() {
+                let message = format!("the credentials of `{}` hold nothing", without_userinfo(name));
+                findings.add(Code::AuthForms, &at, message).help = Some("they are left out".to_owned());
+            } else if let Some(value) = credentials(placed.value.clone(), &at, findings) {
                 declared.credentials.insert(name.clone(), Located { value, at });
             }
         }
@@ -112,17 +117,10 @@ pub(super) fn credentials(auth: Auth, at: &At, findings: &mut Findings) -> Optio
     let auth = auth.with_plain_pair();
     if let Some(raw) = &auth.auth {
         let code = if is_reference(raw.expose()) { Code::Reference } else { Code::AuthForms };
-        findings.add(code, at, "`auth` cannot be split into username and password, and is left out").help =
+        findings.lose(code, at, "`auth` cannot be split into username and password, and is left out").help =
             Some("give `username` and `password`".to_owned());
     }
-    let username = auth.username.filter(|name| {
-        if is_encrypted(name) {
-            encrypted("username", at, findings).help = Some("decrypt the file first".to_owned());
-        } else if is_reference(name) {
-            reference("`username`", name, at, findings);
-        }
-        !is_encrypted(name)
-    });
+    let username = auth.username.and_then(|name| secret_source(&name, "username", at, findings));
     let mut secret = |value: Option<Secret<String>>, field| {
         value.and_then(|value| secret_source(value.expose(), field, at, findings))
     };
@@ -142,6 +140,12 @@ pub(super) fn secret_source(
     if is_encrypted(text) {
         encrypted(field, at, findings);
         return None;
+    }
+    if is_redacted(text) && field != "username" {
+        let message = format!("`{field}` reads as if it had been hidden");
+        findings.add(Code::RedactedSecret, at, message).help = Some(
+            "read the file where the secret is shown, or write the secret into the inventory".to_owned(),
+        );
     }
     let name = text.strip_prefix("${").and_then(|rest| rest.strip_suffix('}')).or(text.strip_prefix('$'));
     let name = name.filter(|name| is_variable(name));

@@ -35,14 +35,14 @@ pub(super) fn read(reading: &mut Reading, file: &SourceFile<'_>) {
         Err(error) => {
             let at = file.at(&error.span().unwrap_or(0..0), "");
             let message = error.message().lines().next().unwrap_or("this is not TOML").to_owned();
-            reading.findings.add(Code::Syntax, &at, message);
+            reading.findings.lose(Code::Syntax, &at, message);
             return;
         }
     };
     let mut hosts = Hosts { file, reading, folder, declared: Declared::default() };
     hosts.all(&registry, &table, top);
     let declared = hosts.declared;
-    reading.declared.push((Scope::All, declared));
+    reading.push(Scope::All, declared, file);
 }
 
 /// Returns the folder and the registry it stands for: `_default` is all, `h_5000_` is `h:5000`.
@@ -65,7 +65,7 @@ struct Hosts<'r, 'p> {
     declared: Declared,
 }
 
-type Entries<'e, 'i> = Vec<(&'e Spanned<DeString<'i>>, &'e Spanned<DeValue<'i>>)>;
+pub(super) type Entries<'e, 'i> = Vec<(&'e Spanned<DeString<'i>>, &'e Spanned<DeValue<'i>>)>;
 
 impl Hosts<'_, '_> {
     fn all(&mut self, registry: &str, table: &DeTable<'_>, top: At) {
@@ -81,8 +81,9 @@ impl Hosts<'_, '_> {
         let mut never = false;
         let own = format!("https://{}", api_host(registry));
         let (span, url) = server.clone().unwrap_or((0..0, own.as_str()));
-        let upstream = Endpoint::new(with_scheme(url), false).host() == api_host(registry)
-            && !url.starts_with("http://");
+        let host = Endpoint::new(with_scheme(url), false).host().to_owned();
+        // containerd's own examples name Docker Hub by its site, which its default server replaces.
+        let upstream = (host == api_host(registry) || host == registry) && !url.starts_with("http://");
         if server.is_some() && !upstream {
             // containerd tries `server` last, in place of the upstream: Talos writes its own `skipFallback` so.
             endpoints.extend(self.host(url, &span, table));
@@ -140,7 +141,7 @@ impl Hosts<'_, '_> {
             let kept = if key == "ca" { 1 } else { 2 };
             if texts.len() > kept {
                 let message = format!("more files in `{key}` than Talos takes: only the first is kept");
-                self.reading.findings.add(Code::Dropped, &at, message);
+                self.reading.findings.lose(Code::Dropped, &at, message);
             }
             texts
                 .into_iter()
@@ -167,23 +168,23 @@ fn with_scheme(url: &str) -> String {
     if url.contains("://") { url.to_owned() } else { format!("https://{url}") }
 }
 
-fn find<'t, 'i>(table: &'t DeTable<'i>, name: &str) -> Option<&'t Spanned<DeValue<'i>>> {
+pub(super) fn find<'t, 'i>(table: &'t DeTable<'i>, name: &str) -> Option<&'t Spanned<DeValue<'i>>> {
     table.iter().find(|(key, _)| key.get_ref() == name).map(|(_, value)| value)
 }
 
 /// The order of the file is the order of the tries.
-fn in_order<'t, 'i>(table: &'t DeTable<'i>) -> Entries<'t, 'i> {
+pub(super) fn in_order<'t, 'i>(table: &'t DeTable<'i>) -> Entries<'t, 'i> {
     let mut entries: Entries<'_, '_> = table.iter().collect();
     entries.sort_by_key(|(key, _)| key.span().start);
     entries
 }
 
-fn flag(table: &DeTable<'_>, name: &str) -> bool {
+pub(super) fn flag(table: &DeTable<'_>, name: &str) -> bool {
     find(table, name).and_then(|value| value.get_ref().as_bool()).unwrap_or(false)
 }
 
 /// Returns the texts of a value: one, a list, or a list of lists.
-fn texts(value: &DeValue<'_>) -> Vec<String> {
+pub(super) fn texts(value: &DeValue<'_>) -> Vec<String> {
     match (value.as_str(), value.as_array()) {
         (Some(text), _) => vec![text.to_owned()],
         (None, Some(list)) => list.iter().flat_map(|item| texts(item.get_ref())).collect(),

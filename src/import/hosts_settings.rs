@@ -1,6 +1,6 @@
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::declared::{Credentials, Tls};
+use super::declared::{Credentials, SecretSource, Tls};
 use super::mirrors::Mirrors;
 use super::place::Located;
 use super::readers::{Reading, is_host};
@@ -9,6 +9,9 @@ use crate::finding::{Code, did_you_mean};
 use crate::image::{DOCKER_HUB, DOCKER_HUB_API, api_host, is_docker_hub_alias};
 use crate::registries::Endpoint;
 use crate::secret::without_userinfo;
+
+/// What findings call settings of TLS.
+const TLS_SETTINGS: &str = "TLS settings";
 
 /// What a registry's own host needs.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -84,7 +87,7 @@ impl Hosts<'_> {
             Some(known) if *known == value.value => {}
             Some(_) => {
                 let message = format!("other credentials for {name} are there already; these are left out");
-                findings.add(Code::Dropped, &value.at, message);
+                findings.lose(Code::Dropped, &value.at, message);
             }
         }
     }
@@ -100,7 +103,16 @@ impl Hosts<'_> {
                 Some("Talos refuses them: `wildcard host TLS configuration is not supported`".to_owned());
             return;
         }
-        let Some(owner) = self.owner(key, value, "TLS settings", either, findings) else { return };
+        for file in [&value.value.ca, &value.value.cert, &value.value.key] {
+            if let Some(SecretSource::File(path)) = file
+                && path.starts_with('/')
+            {
+                let message = format!("`{path}` is a file of the node");
+                findings.add(Code::NodeFile, &value.at, message).help =
+                    Some("copy it beside the inventory, and name the copy".to_owned());
+            }
+        }
+        let Some(owner) = self.owner(key, value, TLS_SETTINGS, either, findings) else { return };
         let host = match &owner {
             Owner::Mirror(host) => host.clone(),
             Owner::Registry(name) => api_host(name).to_owned(),
@@ -134,7 +146,7 @@ impl Hosts<'_> {
             Some(known) if *known == value.value => {}
             Some(_) => {
                 let message = format!("other TLS settings for {host} are there already; these are left out");
-                findings.add(Code::Dropped, &value.at, message);
+                findings.lose(Code::Dropped, &value.at, message);
             }
         }
     }
@@ -173,39 +185,43 @@ impl Hosts<'_> {
         }
         if !is_host(&bare) {
             let message = format!("{what} under `{bare}`, which is not a valid host, are left out");
-            findings.add(Code::UnusedKey, &value.at, message);
+            findings.lose(Code::UnusedKey, &value.at, message);
             return None;
         }
-        self.near(&bare, value, what, findings).or(Some(Owner::Registry(bare)))
+        self.near(&bare, value, what, findings);
+        Some(Owner::Registry(bare))
     }
 
-    /// Finds the mirror that a key was meant for: the same host, with another port or with none.
-    fn near<T>(
-        &mut self,
-        key: &str,
-        value: &Located<T>,
-        what: &str,
-        findings: &mut Findings,
-    ) -> Option<Owner> {
-        let hosts: Vec<String> = self
+    /// Asks whether a key was meant for a mirror: the same host, with another port or with none. It stays what it is:
+    /// Talos finds settings by host and port, exactly as the URL has them.
+    fn near<T>(&self, key: &str, value: &Located<T>, what: &str, findings: &mut Findings) {
+        let mut hosts: Vec<String> = self
             .mirrors
             .list
             .iter()
             .map(|mirror| Endpoint::new(&mirror.url, true).host().to_owned())
             .collect();
+        hosts.sort_unstable();
+        hosts.dedup();
         let name = |host: &str| host.rsplit_once(':').map_or(host, |(name, _)| name).to_owned();
-        let mut same: Vec<&String> = hosts.iter().filter(|host| name(host) == name(key)).collect();
-        same.dedup();
-        if let [only] = same.as_slice() {
-            let message = format!("{what} under `{key}`, and the endpoints name `{only}`");
-            findings.add(Code::UnusedKey, &value.at, message).help =
-                Some(format!("they are taken as those of `{only}`"));
-            return Some(Owner::Mirror((*only).clone()));
+        let same: Vec<String> =
+            hosts.iter().filter(|host| name(host) == name(key)).map(|host| format!("`{host}`")).collect();
+        if !same.is_empty() {
+            let names = same.join(", ");
+            let message = format!("{what} under `{key}`, and the endpoints name {names}");
+            let http =
+                hosts.iter().filter(|host| name(host) == name(key)).all(|host| self.http.contains(host));
+            let help = if what == TLS_SETTINGS && http {
+                "the endpoints are plain http, where they have no effect".to_owned()
+            } else {
+                format!("they stay as they are; for pulls through {names} write that host and port")
+            };
+            findings.add(Code::UnusedKey, &value.at, message).help = Some(help);
+            return;
         }
         if let Some(near) = did_you_mean(key, hosts.iter().map(String::as_str)) {
             let message = format!("{what} under `{key}`, which no endpoint names");
             findings.add(Code::UnusedKey, &value.at, message).help = Some(format!("did you mean `{near}`?"));
         }
-        None
     }
 }

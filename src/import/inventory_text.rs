@@ -135,10 +135,22 @@ impl Draft<'_> {
             let route = self.layers.base.get(name);
             let via = route.map(|route| self.via(name, route)).unwrap_or_default();
             let never = route.is_some_and(|route| route.never);
-            if via != defaults.via || via.is_empty() {
-                out.insert("via".to_owned(), json!(via));
+            // A registry with settings alone goes the way of `*`, unless defaults would give it another.
+            let wild = self.layers.base.get("*").map(|route| self.via("*", route)).unwrap_or_default();
+            match route {
+                Some(_) if via != defaults.via || via.is_empty() => {
+                    out.insert("via".to_owned(), json!(via));
+                }
+                None if !defaults.via.is_empty() && defaults.via != wild => {
+                    out.insert("via".to_owned(), json!(wild));
+                    let never = self.layers.base.get("*").is_some_and(|route| route.never);
+                    if never != defaults.never {
+                        out.insert("fallback".to_owned(), json!(if never { "never" } else { "upstream" }));
+                    }
+                }
+                Some(_) | None => {}
             }
-            if never != defaults.never {
+            if route.is_some() && never != defaults.never {
                 out.insert("fallback".to_owned(), json!(if never { "never" } else { "upstream" }));
             }
             if let Some(upstream) = self.upstreams.get(name) {
@@ -271,9 +283,7 @@ fn upstream_of(upstream: &Upstream) -> Value {
 
 fn credentials_of(credentials: &Credentials) -> Value {
     let mut out = Map::new();
-    if let Some(username) = &credentials.username {
-        out.insert("username".to_owned(), json!(username));
-    }
+    secret(&mut out, "username", credentials.username.as_ref());
     secret(&mut out, "password", credentials.password.as_ref());
     secret(&mut out, "identityToken", credentials.identity_token.as_ref());
     Value::Object(out)

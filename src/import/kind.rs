@@ -20,6 +20,24 @@ pub enum SourceKind {
     K3s,
     /// A `hosts.toml` of containerd.
     Containerd,
+    /// A `config.toml` of containerd.
+    ContainerdConfig,
+    /// A `ServerClass` of Sidero.
+    ServerClass,
+    /// Resources of Cluster API's providers for Talos.
+    ClusterApi,
+    /// A cluster template or `ConfigPatches` of Omni.
+    Omni,
+    /// A config of k3d.
+    K3d,
+    /// A config of kind.
+    KindCluster,
+    /// The `daemon.json` of Docker.
+    DockerDaemon,
+    /// The `registries.conf` of podman and CRI-O.
+    Podman,
+    /// Values of Helm, or any other mapping that holds registries somewhere.
+    HelmValues,
 }
 
 impl SourceKind {
@@ -34,6 +52,15 @@ impl SourceKind {
             Self::Talhelper => "talhelper config",
             Self::K3s => "k3s registries",
             Self::Containerd => "containerd hosts",
+            Self::ContainerdConfig => "containerd config",
+            Self::ServerClass => "Sidero server class",
+            Self::ClusterApi => "Cluster API resources",
+            Self::Omni => "Omni template",
+            Self::K3d => "k3d config",
+            Self::KindCluster => "kind config",
+            Self::DockerDaemon => "Docker daemon config",
+            Self::Podman => "podman registries",
+            Self::HelmValues => "Helm values",
         }
     }
 }
@@ -46,12 +73,15 @@ pub fn detect(text: &str) -> Option<SourceKind> {
         let key = line.split_once('=').map(|(key, _)| key.trim_end());
         line.starts_with("[host") || matches!(key, Some("server" | "capabilities"))
     };
-    kind.or_else(|| text.lines().any(toml).then_some(SourceKind::Containerd))
+    kind.or_else(|| of_toml(text)).or_else(|| text.lines().any(toml).then_some(SourceKind::Containerd))
 }
 
 /// Finds out what a parsed text is.
 pub(super) fn of_stream(stream: &Stream) -> Option<SourceKind> {
     let roots = || stream.documents.iter().map(|document| &document.root);
+    if let Some(kind) = roots().find_map(of_other_tools) {
+        return Some(kind);
+    }
     if roots().any(|root| is_patch_list(root) || root.get("patch").is_some_and(Node::is_sequence)) {
         return Some(SourceKind::JsonPatch);
     }
@@ -68,15 +98,46 @@ pub(super) fn of_stream(stream: &Stream) -> Option<SourceKind> {
         return Some(SourceKind::K3s);
     }
     let machines: Vec<&Node> = roots().filter(|root| Role::of(root) == Role::Machine).collect();
-    let whole = |root: &&Node| root.at(&["machine", "type"]).is_some() || root.get("cluster").is_some();
-    if machines.iter().any(whole) {
+    if machines.iter().any(|root| root.at(&["machine", "type"]).is_some()) {
         return Some(SourceKind::MachineConfig);
+    }
+    // Values have registries where Talos has none.
+    let values = |root: &Node| {
+        let (patch, document) = (root.get("machine").is_some(), matches!(Role::of(root), Role::Registry(..)));
+        !patch && !document && root.get("apiVersion").is_none() && holds_registries(root)
+    };
+    if roots().any(values) {
+        return Some(SourceKind::HelmValues);
     }
     if !machines.is_empty() || roots().any(|root| root.get("$patch").is_some()) {
         return Some(SourceKind::StrategicPatch);
     }
     let registry = |root: &Node| matches!(Role::of(root), Role::Registry(..));
     roots().any(registry).then_some(SourceKind::Documents)
+}
+
+/// Knows the files of other tools by what they call themselves.
+fn of_other_tools(root: &Node) -> Option<SourceKind> {
+    let text = |key: &str| root.get(key).and_then(Node::as_str).unwrap_or_default();
+    let (version, kind) = (text("apiVersion"), text("kind"));
+    if version.starts_with("k3d.io/") {
+        return Some(SourceKind::K3d);
+    }
+    if version.starts_with("kind.x-k8s.io/") {
+        return Some(SourceKind::KindCluster);
+    }
+    if version.starts_with("metal.sidero.dev/") {
+        return Some(SourceKind::ServerClass);
+    }
+    if version.contains("cluster.x-k8s.io/") {
+        return Some(SourceKind::ClusterApi);
+    }
+    let resource = root.at(&["metadata", "type"]).and_then(Node::as_str).unwrap_or_default();
+    let template = version.is_empty() && matches!(kind, "Cluster" | "ControlPlane" | "Workers" | "Machine");
+    if resource.starts_with("ConfigPatches.") || template {
+        return Some(SourceKind::Omni);
+    }
+    root.get("registry-mirrors").map(|_| SourceKind::DockerDaemon)
 }
 
 /// Tells whether a node is a list of RFC 6902 operations; an empty list is one.
@@ -89,4 +150,30 @@ pub(super) fn is_patch_list(node: &Node) -> bool {
 pub(super) fn is_resource(root: &Node) -> bool {
     let kind = root.at(&["metadata", "type"]).and_then(Node::as_str);
     root.get("spec").is_some() && kind.is_some_and(|kind| kind.to_lowercase().starts_with("machineconfig"))
+}
+
+/// Tells whether a node is a block of registries, Talos' or k3s'.
+pub(super) fn is_block(node: &Node) -> bool {
+    ["mirrors", "config", "configs"].iter().any(|key| node.get(key).is_some_and(Node::is_mapping))
+}
+
+/// Tells whether registries stand anywhere in a tree.
+fn holds_registries(node: &Node) -> bool {
+    node.get("registries").is_some_and(is_block)
+        || node.entries().iter().any(|entry| holds_registries(&entry.value))
+        || node.items().iter().any(holds_registries)
+        || node.as_str().is_some_and(|text| {
+            text.contains('\n') && (text.contains("registries:") || text.contains("RegistryMirrorConfig"))
+        })
+}
+
+/// Finds out which of containerd's and podman's files a text is.
+fn of_toml(text: &str) -> Option<SourceKind> {
+    let begins = |word: &str| text.lines().any(|line| line.trim_start().starts_with(word));
+    if begins("[[registry]]") || begins("[[registry.mirror]]") || begins("unqualified-search-registries") {
+        return Some(SourceKind::Podman);
+    }
+    let plugin =
+        text.lines().any(|line| line.trim_start().starts_with("[plugins") && line.contains("registry"));
+    plugin.then_some(SourceKind::ContainerdConfig)
 }

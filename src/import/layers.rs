@@ -17,7 +17,9 @@ pub(super) struct Layers {
 }
 
 impl Layers {
-    /// Puts the sheets of a reading over each other as their tool would.
+    /// Merges what is for a node as its tool does, for every node and role, and then takes out what many have in common.
+    ///
+    /// The order is that of the sources: talhelper applies the patches of a role and of a node before those for all.
     pub(super) fn new(routes: Vec<(Scope, Routes)>, nodes: &[NodeInfo], findings: &mut Findings) -> Self {
         let mut layers = Self::default();
         let wholes: Vec<&Routes> = routes
@@ -30,29 +32,67 @@ impl Layers {
         if let Some(most) = wholes.iter().rev().max_by_key(|routes| count(routes)) {
             layers.base = (*most).clone();
         }
-        for (scope, routes) in &routes {
+        let common = layers.base.clone();
+        for (scope, more) in &routes {
             if *scope == Scope::All {
-                append(&mut layers.base, routes, findings);
+                append(&mut layers.base, more, Some(findings));
             }
         }
-        for (scope, routes) in &routes {
-            if let Scope::Role(role) = scope {
-                append(layers.roles.entry(*role).or_insert_with(|| layers.base.clone()), routes, findings);
-            }
-        }
-        for (scope, routes) in routes {
-            match scope {
-                Scope::All | Scope::Role(_) => {}
-                Scope::Node(name) => {
-                    let inherited = layers.inherited(&name, nodes).clone();
-                    append(layers.nodes.entry(name).or_insert(inherited), &routes, findings);
-                }
-                Scope::Whole(name) => {
-                    layers.nodes.insert(name, routes);
+        let merged = |role: Option<Role>, node: Option<&NodeInfo>| {
+            let mut out = common.clone();
+            let only_own = node.is_some_and(|node| node.overrides_group);
+            for (scope, more) in &routes {
+                let applies = match scope {
+                    Scope::All => true,
+                    Scope::Role(of) => Some(*of) == role && !only_own,
+                    Scope::Node(name) => node.is_some_and(|node| node.name == *name),
+                    Scope::Whole(_) => false,
+                };
+                if applies {
+                    append(&mut out, more, None);
                 }
             }
+            out
+        };
+        for role in [Role::Controlplane, Role::Worker] {
+            if routes.iter().any(|(scope, _)| *scope == Scope::Role(role)) {
+                layers.roles.insert(role, merged(Some(role), None));
+            }
         }
+        for node in nodes {
+            layers.nodes.insert(node.name.clone(), merged(node.role, Some(node)));
+        }
+        for (scope, more) in &routes {
+            if let Scope::Whole(name) = scope {
+                let mut own = more.clone();
+                for (_, all) in routes.iter().filter(|(scope, _)| *scope == Scope::All) {
+                    append(&mut own, all, None);
+                }
+                layers.nodes.insert(name.clone(), own);
+            }
+        }
+        layers.fold(nodes);
         layers
+    }
+
+    /// Lets what every role has be what all have, and leaves out what says nothing new.
+    fn fold(&mut self, nodes: &[NodeInfo]) {
+        let used = |role: Role| nodes.is_empty() || nodes.iter().any(|node| node.role == Some(role));
+        let both = [Role::Controlplane, Role::Worker];
+        let mut of_roles = both.into_iter().filter(|role| used(*role)).map(|role| self.roles.get(&role));
+        let first = of_roles.next().flatten().cloned();
+        if let Some(first) = first
+            && of_roles.all(|other| other.is_some_and(|other| same(other, &first)))
+            && nodes.iter().all(|node| node.role.is_some())
+        {
+            self.base = first;
+        }
+        let base = self.base.clone();
+        self.roles.retain(|_, routes| !same(routes, &base));
+        let inherited: BTreeMap<String, Routes> =
+            self.nodes.keys().map(|name| (name.clone(), self.inherited(name, nodes).clone())).collect();
+        self.nodes
+            .retain(|name, routes| inherited.get(name).is_none_or(|inherited| !same(routes, inherited)));
     }
 
     /// Returns what a node has without anything of its own.
@@ -65,26 +105,35 @@ impl Layers {
     pub(super) fn all(&self) -> impl Iterator<Item = &Routes> {
         std::iter::once(&self.base).chain(self.roles.values()).chain(self.nodes.values())
     }
+
+    /// Returns every set of ways, to change it.
+    pub(super) fn all_mut(&mut self) -> impl Iterator<Item = &mut Routes> {
+        std::iter::once(&mut self.base).chain(self.roles.values_mut()).chain(self.nodes.values_mut())
+    }
 }
 
 fn same(one: &Routes, other: &Routes) -> bool {
     one.keys().eq(other.keys()) && one.values().zip(other.values()).all(|(one, other)| one.same(other))
 }
 
-/// Adds ways behind those that are there; two files that disagree are no patch on each other.
-fn append(routes: &mut Routes, more: &Routes, findings: &mut Findings) {
+/// Adds ways behind those that are there; two sources that disagree are not patches on each other.
+fn append(routes: &mut Routes, more: &Routes, mut findings: Option<&mut Findings>) {
     for (registry, route) in more {
         match routes.get_mut(registry) {
             None => {
                 routes.insert(registry.clone(), route.clone());
             }
-            Some(own) if own.at.file == route.at.file && route.replaces => *own = route.clone(),
-            Some(own) if own.at.file == route.at.file => own.append(route),
+            Some(own) if own.source == route.source && route.replaces => *own = route.clone(),
+            Some(own) if own.source == route.source => own.append(route),
             Some(own) if own.same(route) => {}
             Some(own) => {
-                let message =
-                    format!("{registry} is in {} too, with other endpoints; these are left out", own.at.file);
-                findings.add(Code::Dropped, &route.at, message);
+                if let Some(findings) = &mut findings {
+                    let message = format!(
+                        "{registry} is in {} too, with other endpoints; these are left out",
+                        own.at.file
+                    );
+                    findings.lose(Code::Dropped, &route.at, message);
+                }
             }
         }
     }

@@ -160,5 +160,8 @@ fn is_project(name: &str) -> bool {
 }
 
 fn is_no_harbor(base: &str) -> bool {
-    ["zot", "nexus", "artifactory", "jfrog", "pkg.dev", "amazonaws"].iter().any(|word| base.contains(word))
+    let words = ["zot", "nexus", "artifactory", "jfrog", "pkg.dev", "amazonaws", "spegel", "gitlab", "quay"];
+    // What answers on the node itself is Spegel or the like.
+    let local = ["://127.", "://localhost", "://[::1]"];
+    words.iter().chain(&local).any(|word| base.contains(word))
 }

@@ -1,11 +1,14 @@
 //! Foreign files become an inventory as a person would have written it, with findings at their lines.
 //!
-//! Every format is read into sheets (mirrors, credentials, TLS settings, each with its place); sheets are corrected
-//! where it is known what was meant; what many endpoints have in common becomes one mirror; and what the inventory
-//! does not keep is said.
+//! Three steps. Readers turn every format into what it declares (mirrors, credentials, TLS settings, each with its place
+//! and the nodes it is for); that is corrected where it is known what was meant, and merged by the source's own rules into
+//! what every node has. What many have in common is written once, as an inventory. The inventory is then read again and
+//! resolved for every node: where it does not give what the source gave, the user is told.
 
+mod comments;
 mod corrections;
 mod declared;
+mod grouping;
 mod hosts;
 mod hosts_settings;
 mod inventory_text;
@@ -21,11 +24,15 @@ mod place;
 #[cfg(test)]
 mod properties;
 mod readers;
+mod shapes;
 mod source_file;
 mod talhelper;
 mod talos;
 #[cfg(test)]
 mod tests;
+mod toml_files;
+mod verification;
 
 pub use kind::{SourceKind, detect};
 pub use pipeline::{Imported, Options, Source, import};
+pub use shapes::related_files;

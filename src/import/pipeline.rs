@@ -2,6 +2,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
 use super::corrections::{Step, routes};
+use super::declared::Declared;
 use super::hosts_settings::{Hosts, Upstream};
 use super::inventory_text::{Draft, in_order};
 use super::kind::{SourceKind, detect, of_stream};
@@ -10,10 +11,10 @@ use super::mirrors::factor;
 use super::place::At;
 use super::readers::Reading;
 use super::source_file::SourceFile;
-use super::{hosts, k3s, talhelper, talos};
+use super::{comments, grouping, hosts, k3s, shapes, talhelper, talos, toml_files, verification};
 use crate::finding::{Code, Problem, Severity};
 use crate::image::api_host;
-use crate::inventory::{engine_of, hidden_in};
+use crate::inventory::{engine_of, engine_of_file, hidden_in, parse as parse_inventory};
 use crate::registries::TalosVersion;
 use crate::yaml::{Stream, parse};
 
@@ -40,6 +41,8 @@ pub struct Options {
     pub kind: Option<SourceKind>,
     /// The cluster's Talos version; else what the files say.
     pub talos: Option<TalosVersion>,
+    /// The files that [`super::related_files`] names, by those names.
+    pub related: BTreeMap<String, String>,
 }
 
 /// The result of an import.
@@ -51,6 +54,8 @@ pub struct Imported {
     pub problems: Vec<Problem>,
     /// What the first readable file is.
     pub kind: Option<SourceKind>,
+    /// Whether something of the files has a meaning that the inventory does not have.
+    pub lost: bool,
 }
 
 /// Leaves the inventory out: it may hold secrets.
@@ -59,50 +64,86 @@ impl fmt::Debug for Imported {
         f.debug_struct("Imported")
             .field("kind", &self.kind)
             .field("problems", &self.problems)
+            .field("lost", &self.lost)
             .finish_non_exhaustive()
     }
 }
 
 /// Turns foreign files into an inventory.
 pub fn import(sources: &[Source], options: &Options) -> Imported {
-    let mut reading = Reading::default();
-    let mut kind = None;
+    let mut reading = Reading { related: options.related.clone(), ..Reading::default() };
     let mut refused = false;
-    let parsed: Vec<(&Source, Option<SourceKind>, Option<Stream>)> =
-        sources.iter().map(|source| open(source, options, &mut reading, &mut refused)).collect();
+    // A patch that another file names is read there, for the nodes that it is for.
+    let named = |source: &Source| {
+        let name = source.name.trim_start_matches("./");
+        options.related.iter().any(|(path, text)| {
+            *text == source.text && (name.ends_with(path.trim_start_matches("./")) || path.ends_with(name))
+        })
+    };
+    let parsed: Vec<(&Source, Option<SourceKind>, Option<Stream>)> = sources
+        .iter()
+        .filter(|source| !named(source))
+        .map(|source| open(source, options, &mut reading, &mut refused))
+        .collect();
     let configs = parsed.iter().filter(|(_, kind, _)| *kind == Some(SourceKind::MachineConfig)).count();
-    for (source, found, stream) in &parsed {
-        let file = SourceFile::new(&source.name, &source.text);
-        kind = kind.or(*found);
-        match (found, stream) {
-            (Some(SourceKind::Containerd), _) => hosts::read(&mut reading, &file),
-            (Some(SourceKind::Talhelper), Some(stream)) => {
-                stream
-                    .documents
-                    .iter()
-                    .for_each(|document| talhelper::read(&mut reading, &file, &document.root));
-            }
-            (Some(SourceKind::K3s), Some(stream)) => {
-                stream.documents.iter().for_each(|document| k3s::read(&mut reading, &file, &document.root));
-            }
-            (Some(kind), Some(stream)) => talos::read(&mut reading, &file, stream, *kind, configs < 2),
-            _ => {}
+    let kind = parsed.iter().find_map(|(_, kind, _)| *kind);
+    for (source, kind, stream) in &parsed {
+        if let Some(kind) = kind {
+            read(&mut reading, source, *kind, stream.as_ref(), configs < 2);
         }
     }
-    let silent = !reading.findings.0.iter().any(|problem| problem.code.severity() == Severity::Error);
+    let silent = !reading.findings.lost
+        && !reading.findings.list.iter().any(|problem| problem.code.severity() == Severity::Error);
     if silent && reading.declared.iter().all(|(_, declared)| declared.is_empty()) {
         let top = At::top(sources.first().map_or("", |source| &source.name));
         reading.findings.add(Code::MissingField, &top, "nothing is said about registries");
     }
-    let inventory = (!refused).then(|| inventory(&mut reading, options)).flatten();
+    let inventory = (!refused).then(|| inventory(&mut reading, options, sources)).flatten();
     let order = |file: &str| sources.iter().position(|source| source.name == file);
-    let mut problems = reading.findings.0;
+    let lost = reading.findings.lost;
+    let mut problems = reading.findings.list;
     problems.sort_by(|a, b| {
         let key = |p: &Problem| (order(&p.file), p.position, p.code.as_str());
         key(a).cmp(&key(b))
     });
     problems.dedup();
-    Imported { inventory, problems, kind }
+    Imported { inventory, problems: grouping::group(problems), kind, lost }
+}
+
+/// Reads one file as what it is.
+fn read(reading: &mut Reading, source: &Source, kind: SourceKind, stream: Option<&Stream>, alone: bool) {
+    let file = SourceFile::new(&source.name, &source.text);
+    if let Some(stream) = stream {
+        comments::collect(&source.text, stream, &mut reading.comments);
+    }
+    let roots = || stream.into_iter().flat_map(|stream| &stream.documents).map(|document| &document.root);
+    match kind {
+        SourceKind::Containerd => hosts::read(reading, &file),
+        SourceKind::ContainerdConfig => toml_files::containerd_config(reading, &file),
+        SourceKind::Podman => toml_files::podman(reading, &file),
+        SourceKind::Talhelper => roots().for_each(|root| talhelper::read(reading, &file, root)),
+        SourceKind::K3s => roots().for_each(|root| k3s::read(reading, &file, root)),
+        SourceKind::MachineConfig
+        | SourceKind::Resource
+        | SourceKind::JsonPatch
+        | SourceKind::StrategicPatch
+        | SourceKind::Documents => {
+            if let Some(stream) = stream {
+                talos::read(reading, &file, stream, kind, alone);
+            }
+        }
+        SourceKind::ServerClass
+        | SourceKind::ClusterApi
+        | SourceKind::Omni
+        | SourceKind::K3d
+        | SourceKind::KindCluster
+        | SourceKind::DockerDaemon
+        | SourceKind::HelmValues => {
+            if let Some(stream) = stream {
+                shapes::read(reading, &file, stream, kind);
+            }
+        }
+    }
 }
 
 /// Parses a file, or says why it cannot be: a template by the name of its engine.
@@ -113,14 +154,15 @@ fn open<'s>(
     refused: &mut bool,
 ) -> (&'s Source, Option<SourceKind>, Option<Stream>) {
     let file = SourceFile::new(&source.name, &source.text);
-    if options.kind.or_else(|| detect(&source.text)) == Some(SourceKind::Containerd) {
-        return (source, Some(SourceKind::Containerd), None);
-    }
     let parsed = parse(&source.text);
-    let engine = match &parsed {
+    let engine = engine_of_file(&source.name, &source.text).or_else(|| match &parsed {
         Ok(stream) => hidden_in(&source.text, stream),
+        Err(error) if is_toml(source, options) => {
+            let _ = error;
+            None
+        }
         Err(error) => engine_of(&source.text, error.position.line),
-    };
+    });
     if let Some((engine, position)) = engine {
         *refused = true;
         let at = At { file: source.name.clone(), position, path: String::new() };
@@ -129,6 +171,9 @@ fn open<'s>(
         problem.reason = Some("what it says is known when it is rendered".to_owned());
         problem.help = Some(engine.help(&source.name, "talmirror import -"));
         return (source, None, None);
+    }
+    if is_toml(source, options) {
+        return (source, options.kind.or_else(|| detect(&source.text)), None);
     }
     match parsed {
         Err(error) => {
@@ -149,17 +194,28 @@ fn open<'s>(
     }
 }
 
-/// Builds the inventory from what was read.
-fn inventory(reading: &mut Reading, options: &Options) -> Option<String> {
+fn is_toml(source: &Source, options: &Options) -> bool {
+    let kind = options.kind.or_else(|| detect(&source.text));
+    matches!(kind, Some(SourceKind::Containerd | SourceKind::ContainerdConfig | SourceKind::Podman))
+}
+
+/// Builds the inventory from what was read, reads it back, and compares.
+fn inventory(reading: &mut Reading, options: &Options, sources: &[Source]) -> Option<String> {
     if reading.declared.iter().all(|(_, declared)| declared.is_empty()) {
         return None;
     }
     let declared = reading.declared.clone();
-    let tidied = declared
+    let corrected = declared
         .iter()
         .map(|(scope, declared)| (scope.clone(), routes(declared, &mut reading.findings)))
         .collect();
-    let layers = Layers::new(tidied, &reading.nodes, &mut reading.findings);
+    let mut layers = Layers::new(corrected, &reading.nodes, &mut reading.findings);
+    without_detours(&mut layers, reading);
+    let settings = |declared: &Declared| !declared.credentials.is_empty() || !declared.tls.is_empty();
+    let said = reading.declared.iter().any(|(_, declared)| settings(declared));
+    if !said && !reading.findings.lost && layers.all().all(BTreeMap::is_empty) {
+        return None;
+    }
 
     let (mut uses, mut upstreams) = (Vec::new(), BTreeMap::<String, Upstream>::new());
     let (mut https, mut http) = (BTreeSet::new(), BTreeSet::new());
@@ -188,5 +244,44 @@ fn inventory(reading: &mut Reading, options: &Options) -> Option<String> {
     let upstreams = all.upstreams;
     let nodes = &reading.nodes;
     let version = options.talos.as_ref().map(ToString::to_string).or_else(|| reading.version.clone());
-    Some(Draft { mirrors: &mirrors, upstreams: &upstreams, layers: &layers, nodes, version }.text())
+    let text = Draft { mirrors: &mirrors, upstreams: &upstreams, layers: &layers, nodes, version }.text();
+    let text = comments::put(&text, &reading.comments);
+    let top = At::top(sources.first().map_or("", |source| &source.name));
+    let parsed = parse_inventory(&text, &top.file, &|_| None);
+    for problem in parsed.problems.iter().filter(|problem| problem.code.severity() == Severity::Error) {
+        if reading.findings.list.iter().any(|known| known.code == problem.code) {
+            reading.findings.lost = true; // it is told where it stands
+            continue;
+        }
+        let message = format!("the inventory made of it does not hold: {}", problem.message);
+        let added = reading.findings.lose(problem.code, &top, message);
+        added.help.clone_from(&problem.help);
+    }
+    if let Some(inventory) = &parsed.inventory {
+        for place in verification::differences(inventory, &layers, &reading.nodes) {
+            let message = format!("the inventory gives {place} other endpoints than the source");
+            reading.findings.lose(Code::ImportFault, &top, message);
+        }
+    }
+    Some(text)
+}
+
+/// Leaves out registries whose only endpoint is themselves: Talos asks them anyway, and twice where a pull fails.
+///
+/// Beside `*` they stay: there the entry keeps a registry from the way of all others.
+fn without_detours(layers: &mut Layers, reading: &mut Reading) {
+    if layers.all().any(|routes| routes.contains_key("*")) {
+        return;
+    }
+    for routes in layers.all_mut() {
+        routes.retain(|registry, route| {
+            let itself = matches!(route.steps.as_slice(), [Step::Upstream(None)]) && !route.never;
+            if itself {
+                let message = format!("the only endpoint of {registry} is itself, which Talos asks anyway");
+                reading.findings.add(Code::RedundantUpstream, &route.at, message).help =
+                    Some("it is left out".to_owned());
+            }
+            !itself
+        });
+    }
 }

@@ -34,7 +34,7 @@ fn resolved(inventory: &str) -> Registries {
     for mirror in mirrors.values() {
         settings(&mut out, Endpoint::new(mirror["url"].as_str().unwrap(), true).host(), mirror);
     }
-    for (name, registry) in root["registries"].as_object().unwrap() {
+    for (name, registry) in root["registries"].as_object().into_iter().flatten() {
         let upstream = text(&registry["upstream"], "url").unwrap_or(format!("https://{}", api_host(name)));
         settings(&mut out, api_host(name), &registry["upstream"]);
         let via = [&registry["via"], &root["defaults"]["via"]].into_iter().find_map(Value::as_array);
@@ -80,6 +80,14 @@ fn plain(mut registries: Registries) -> Registries {
         }
         mirror.endpoints = endpoints;
     }
+    // Without `*`, a registry that is mirrored to itself has what it would have anyway; with it, one that is mirrored as
+    // `*` is.
+    let wild = registries.mirrors.get("*").cloned();
+    registries.mirrors.retain(|name, mirror| {
+        let own = Endpoint::new(format!("https://{}/v2", api_host(name)), true);
+        let itself = !mirror.skip_fallback && mirror.endpoints == [own];
+        wild.as_ref().map_or(!itself, |wild| name == "*" || mirror != wild)
+    });
     registries
 }
 
@@ -102,6 +110,8 @@ fn registries() -> impl Strategy<Value = Registries> {
                 2 => Endpoint::new(format!("{host}/v2/proxy-{name}"), true),
                 3 => Endpoint::new(format!("{host}/v2/a/b"), true),
                 4 => Endpoint::new(format!("{host}/v2/hub"), true),
+                // `*` has no host of its own.
+                _ if name == "*" => Endpoint::new(host, false),
                 _ => Endpoint::new(format!("https://{}", api_host(name)), false),
             }
         })
@@ -135,11 +145,12 @@ proptest! {
             let text = config.replace(&registries, form, Unlisted::Drop).unwrap().text;
             import(&[Source { name: "c".into(), text }], &Options::default()).inventory
         });
+        let registries = plain(registries);
         if registries.is_empty() {
             prop_assert!(inventories[0].is_none());
         } else {
             let inventory = inventories[0].clone().unwrap();
-            prop_assert_eq!(resolved(&inventory), plain(registries), "{}", inventory);
+            prop_assert_eq!(resolved(&inventory), registries, "{}", inventory);
         }
         prop_assert_eq!(&inventories[0], &inventories[1]);
     }
@@ -150,7 +161,7 @@ proptest! {
         for kind in [None, Some(SourceKind::MachineConfig), Some(SourceKind::Resource), Some(SourceKind::JsonPatch),
             Some(SourceKind::StrategicPatch), Some(SourceKind::Talhelper), Some(SourceKind::K3s), Some(SourceKind::Containerd)] {
             let source = Source { name: "docker.io/hosts.toml".into(), text: text.clone() };
-            let imported = import(&[source], &Options { kind, talos: None });
+            let imported = import(&[source], &Options { kind, ..Options::default() });
             if let Some(inventory) = imported.inventory {
                 prop_assert!(parse_one(&inventory).is_ok(), "{}", inventory);
             }

@@ -1,8 +1,10 @@
-use super::declared::Declared;
+use super::declared::{Declared, Listed};
+use super::place::{At, Located};
 use super::source_file::{Findings, SourceFile};
 use crate::finding::Code;
 use crate::image::RegistryHost;
 use crate::machineconfig::{Found, Reader, Role as Document};
+use crate::registries::Endpoint;
 use crate::yaml::Node;
 
 /// What a machine is for.
@@ -38,6 +40,8 @@ pub(super) struct NodeInfo {
     pub(super) name: String,
     pub(super) address: Option<String>,
     pub(super) role: Option<Role>,
+    /// Whether what is for its role is not for it.
+    pub(super) overrides_group: bool,
 }
 
 /// All that the sources say.
@@ -49,6 +53,12 @@ pub(super) struct Reading {
     pub(super) version: Option<String>,
     /// Whether the source is another tool's, which finds credentials by either name of Docker Hub.
     pub(super) either_hub_name: bool,
+    /// Files that sources name, by the paths they name them by.
+    pub(super) related: std::collections::BTreeMap<String, String>,
+    /// The source that what is read now belongs to, where that is not the file itself.
+    pub(super) source: Option<String>,
+    /// What people wrote about registries.
+    pub(super) comments: super::comments::Comments,
     pub(super) findings: Findings,
 }
 
@@ -62,6 +72,40 @@ pub(super) enum Purpose {
 }
 
 impl Reading {
+    /// Keeps what a file declares for some nodes.
+    pub(super) fn push(&mut self, scope: Scope, declared: Declared, file: &SourceFile<'_>) {
+        let source = self.source.clone().unwrap_or_else(|| file.name.to_owned());
+        self.declared.push((scope, Declared { source, ..declared }));
+    }
+
+    /// Keeps the endpoints of one registry for all nodes.
+    pub(super) fn mirror_of(
+        &mut self,
+        registry: &str,
+        endpoints: Vec<(Endpoint, At)>,
+        at: At,
+        file: &SourceFile<'_>,
+    ) {
+        let endpoints = endpoints.into_iter().map(|(value, at)| Located { value, at }).collect::<Vec<_>>();
+        if endpoints.is_empty() {
+            return;
+        }
+        let mut declared = Declared::default();
+        let value = Listed { endpoints, never: false, one_override: false };
+        declared.mirrors.insert(registry.to_owned(), Located { value, at });
+        self.push(Scope::All, declared, file);
+    }
+
+    /// Reads a block of registries in Talos' legacy form, wherever it stands.
+    pub(super) fn section(&mut self, file: &SourceFile<'_>, node: &Node, path: &str) -> Declared {
+        let mut problems = file.problems();
+        let mut reader = Reader::new(&mut problems);
+        reader.section(node, path);
+        let found = reader.finish();
+        file.keep(problems, &mut self.findings);
+        Declared::from_found(&found, file, &mut self.findings)
+    }
+
     /// Reads Talos' own documents: the v1alpha1 one and those of registries.
     pub(super) fn talos(
         &mut self,
@@ -94,9 +138,10 @@ impl Reading {
             self.others(file, roots);
         }
         for (path, span) in &found.deleted {
+            let names = found.mirrors.keys().chain(found.auth.keys()).chain(found.tls.keys());
             let replaced = match path.rsplit_once('.') {
                 _ if path == "machine.registries" => !found.is_empty(),
-                _ => found.mirrors.keys().chain(found.auth.keys()).any(|name| path.ends_with(name.as_str())),
+                _ => names.into_iter().any(|name| path.ends_with(name.as_str())),
             };
             if !replaced {
                 let at = file.at(span, path.clone());

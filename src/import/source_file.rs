@@ -7,12 +7,29 @@ use crate::yaml::{LineIndex, Node, ParseError, Position, Style, Value};
 
 /// Findings of all sources, in the order they were made.
 #[derive(Debug, Default)]
-pub(super) struct Findings(pub(super) Vec<Problem>);
+pub(super) struct Findings {
+    pub(super) list: Vec<Problem>,
+    /// Whether something of the sources is not in the inventory and should be.
+    pub(super) lost: bool,
+}
+
+/// Errors of Talos' own schemas after which something could not be read.
+const LOSSY: [Code; 9] = [
+    Code::Syntax,
+    Code::UnknownField,
+    Code::WrongType,
+    Code::MissingField,
+    Code::DuplicateDocument,
+    Code::AuthForms,
+    Code::ClientIdentity,
+    Code::BadPem,
+    Code::TwoSources,
+];
 
 impl Findings {
     /// Adds a finding; the result takes reason and help.
     pub(super) fn add(&mut self, code: Code, at: &At, message: impl Into<String>) -> &mut Problem {
-        self.0.push(Problem {
+        self.list.push(Problem {
             code,
             file: at.file.clone(),
             position: at.position,
@@ -22,7 +39,15 @@ impl Findings {
             help: None,
         });
         #[expect(clippy::expect_used, reason = "pushed in the line above")]
-        self.0.last_mut().expect("a finding")
+        self.list.last_mut().expect("a finding")
+    }
+}
+
+impl Findings {
+    /// Adds a finding about something that the inventory does not hold although it had a meaning.
+    pub(super) fn lose(&mut self, code: Code, at: &At, message: impl Into<String>) -> &mut Problem {
+        self.lost = true;
+        self.add(code, at, message)
     }
 }
 
@@ -58,6 +83,8 @@ impl<'a> SourceFile<'a> {
     pub(super) fn within<'n>(&'n self, node: &'n Node) -> Option<SourceFile<'n>> {
         let Value::Scalar(scalar) = &node.value else { return None };
         let lift = match scalar.style {
+            // What stands here through an alias has its lines elsewhere.
+            _ if node.shared => Lift::Point(self.position(node.span.start)),
             Style::Literal => self.block(node, &scalar.text),
             Style::Plain | Style::SingleQuoted | Style::DoubleQuoted | Style::Folded => {
                 Lift::Point(self.position(node.span.start))
@@ -103,7 +130,8 @@ impl<'a> SourceFile<'a> {
     pub(super) fn keep(&self, problems: Problems<'_>, findings: &mut Findings) {
         for mut problem in problems.into_sorted() {
             problem.position = self.lift(problem.position);
-            findings.0.push(problem);
+            findings.lost |= LOSSY.contains(&problem.code);
+            findings.list.push(problem);
         }
     }
 

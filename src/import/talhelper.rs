@@ -1,15 +1,25 @@
+use super::declared::is_reference;
 use super::readers::{NodeInfo, Purpose, Reading, Role, Scope};
 use super::source_file::SourceFile;
-use super::talos;
+use super::{shapes, talos};
 use crate::finding::Code;
 use crate::yaml::{Node, Value};
 
 /// Reads a talhelper `talconfig.yaml`: the patches for all, for each role, for each node.
 pub(super) fn read(reading: &mut Reading, file: &SourceFile<'_>, root: &Node) {
-    if let Some(version) = root.get("talosVersion").and_then(Node::as_str) {
-        reading.version = Some(version.to_owned());
+    if let Some(node) = root.get("talosVersion")
+        && let Some(version) = node.as_str()
+    {
+        if is_reference(version) {
+            let at = file.at(&node.span, "talosVersion");
+            let message = format!("`talosVersion` is the variable `{version}`");
+            reading.findings.add(Code::Reference, &at, message).help =
+                Some("the version is left out: name it with --talos-version".to_owned());
+        } else {
+            reading.version = Some(version.to_owned());
+        }
     }
-    patches(reading, file, root, "", &Scope::All);
+    // talhelper's order: the patches of the role, then the node's, then those for all (`pkg/generate/config.go`).
     for (key, role) in [("controlPlane", Role::Controlplane), ("worker", Role::Worker)] {
         if let Some(node) = root.get(key) {
             patches(reading, file, node, key, &Scope::Role(role));
@@ -24,9 +34,11 @@ pub(super) fn read(reading: &mut Reading, file: &SourceFile<'_>, root: &Node) {
             text("ipAddress").and_then(|list| list.split(',').next().map(|first| first.trim().to_owned()));
         // talhelper's own default: a node is a worker unless it says otherwise.
         let role = role.or(Some(Role::Worker));
-        reading.nodes.push(NodeInfo { name: name.clone(), address, role });
+        let overrides_group = node.get("overridePatches").and_then(Node::as_bool).unwrap_or(false);
+        reading.nodes.push(NodeInfo { name: name.clone(), address, role, overrides_group });
         patches(reading, file, node, &format!("nodes[{at}]"), &Scope::Node(name));
     }
+    patches(reading, file, root, "", &Scope::All);
 }
 
 fn patches(reading: &mut Reading, file: &SourceFile<'_>, node: &Node, path: &str, scope: &Scope) {
@@ -34,7 +46,7 @@ fn patches(reading: &mut Reading, file: &SourceFile<'_>, node: &Node, path: &str
         node.get("inlinePatch").filter(|inline| inline.at(&["machine", "registries"]).is_some())
     {
         let (declared, _) = reading.talos(file, &[inline], Purpose::Config);
-        reading.declared.push((scope.clone(), declared));
+        reading.push(scope.clone(), declared, file);
     }
     if let Some(list) = node.get("configPatches") {
         talos::json_patch(reading, file, list, scope);
@@ -44,9 +56,7 @@ fn patches(reading: &mut Reading, file: &SourceFile<'_>, node: &Node, path: &str
         let at = file.at(&patch.span, format!("{path}{dot}patches[{at}]"));
         match &patch.value {
             Value::Scalar(scalar) if scalar.text.trim_start().starts_with('@') => {
-                let file = scalar.text.trim().trim_start_matches('@');
-                reading.findings.add(Code::Dropped, &at, format!("the file `{file}` is not read")).help =
-                    Some(format!("import it as well: `talmirror import {file}`"));
+                shapes::related(reading, scalar.text.trim().trim_start_matches('@').trim(), &at, scope);
             }
             Value::Scalar(_) => {
                 if let Some(inner) = file.within(patch) {
@@ -55,10 +65,10 @@ fn patches(reading: &mut Reading, file: &SourceFile<'_>, node: &Node, path: &str
             }
             Value::Mapping { .. } if patch.get("op").is_none() => {
                 let (declared, _) = reading.talos(file, &[patch], Purpose::Config);
-                reading.declared.push((scope.clone(), declared));
+                reading.push(scope.clone(), declared, file);
             }
             Value::Sequence { .. } | Value::Mapping { .. } => {
-                reading.findings.add(
+                reading.findings.lose(
                     Code::WrongType,
                     &at,
                     format!("found {} where a string belongs", patch.kind()),

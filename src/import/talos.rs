@@ -29,13 +29,24 @@ pub(super) fn read(
             if node.name.is_empty() {
                 stem(file.name).clone_into(&mut node.name);
             }
-            whole(reading, node, declared, alone);
+            whole(reading, node, declared, alone, file);
         }
         SourceKind::StrategicPatch | SourceKind::Documents => {
             let (declared, _) = reading.talos(file, &roots, Purpose::Patch);
-            reading.declared.push((Scope::All, declared));
+            reading.push(Scope::All, declared, file);
         }
-        SourceKind::Talhelper | SourceKind::K3s | SourceKind::Containerd => {}
+        SourceKind::Talhelper
+        | SourceKind::K3s
+        | SourceKind::Containerd
+        | SourceKind::ServerClass
+        | SourceKind::ClusterApi
+        | SourceKind::Omni
+        | SourceKind::K3d
+        | SourceKind::KindCluster
+        | SourceKind::DockerDaemon
+        | SourceKind::HelmValues
+        | SourceKind::ContainerdConfig
+        | SourceKind::Podman => {}
     }
 }
 
@@ -44,6 +55,7 @@ pub(super) fn patch(reading: &mut Reading, file: &SourceFile<'_>, scope: &Scope)
     match parse(file.text) {
         Err(error) => file.syntax(&error, &mut reading.findings),
         Ok(stream) => {
+            super::comments::collect(file.text, &stream, &mut reading.comments);
             let roots: Vec<&Node> = stream.documents.iter().map(|document| &document.root).collect();
             let lists = roots.iter().filter(|root| is_patch_list(root) && !root.items().is_empty());
             for root in lists.clone() {
@@ -51,7 +63,7 @@ pub(super) fn patch(reading: &mut Reading, file: &SourceFile<'_>, scope: &Scope)
             }
             if lists.count() == 0 && mentions_registries(&roots) {
                 let (declared, _) = reading.talos(file, &roots, Purpose::Config);
-                reading.declared.push((scope.clone(), declared));
+                reading.push(scope.clone(), declared, file);
             }
         }
     }
@@ -73,7 +85,7 @@ pub(super) fn json_patch(reading: &mut Reading, file: &SourceFile<'_>, root: &No
     problem.help = Some("`talmirror generate` writes a form that applies to both".to_owned());
     let (mut declared, _) = reading.talos(file, &[&tree], Purpose::Config);
     declared.replaces = !jsonpatch::appends(root);
-    reading.declared.push((scope.clone(), declared));
+    reading.push(scope.clone(), declared, file);
 }
 
 fn mentions_registries(roots: &[&Node]) -> bool {
@@ -133,16 +145,22 @@ fn resources(reading: &mut Reading, file: &SourceFile<'_>, roots: &[&Node]) {
             node.name.clone_from(&name);
         }
         node.address = Some(name).filter(|name| !name.is_empty());
-        whole(reading, node, declared, alone);
+        whole(reading, node, declared, alone, file);
     }
 }
 
 /// Adds all that a node has; where it is the only one, its name does not matter.
-fn whole(reading: &mut Reading, node: NodeInfo, declared: super::declared::Declared, alone: bool) {
+fn whole(
+    reading: &mut Reading,
+    node: NodeInfo,
+    declared: super::declared::Declared,
+    alone: bool,
+    file: &SourceFile<'_>,
+) {
     if alone {
-        reading.declared.push((Scope::All, declared));
+        reading.push(Scope::All, declared, file);
     } else {
-        reading.declared.push((Scope::Whole(node.name.clone()), declared));
+        reading.push(Scope::Whole(node.name.clone()), declared, file);
         reading.nodes.push(node);
     }
 }

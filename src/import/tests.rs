@@ -258,6 +258,8 @@ fn templates_are_refused_by_the_name_of_their_engine() {
         ("machine:\n  {{- range .Values.x }}\n  a: 1\n", "Helm"),
         ("machine:\n  {{ if .x }}\n  a: 1\n", "Go"),
         ("machine:\n  %{ if x ~}\n  a: [\n", "Terraform"),
+        ("machine: [${host}\n", "Terraform or envsubst"),
+        ("machine: [%%HOST%%]\n", "%%NAME%%"),
         ("machine: [${var.x}]\n", "Terraform"),
         ("machine: [${HOST}]\n", "envsubst"),
     ] {
@@ -267,6 +269,9 @@ fn templates_are_refused_by_the_name_of_their_engine() {
         );
     }
     assert_eq!(refused("a: ${X}\nb: [\n"), "E100:2 unclosed bracket '['");
+    assert_eq!(refused("#@ load(\"@ytt:data\", \"data\")\nmachine: {}\n"), "E126:1 this is a ytt template");
+    assert_eq!(refused("a = 1\npatches = <<EOT\nmachine: {}\nEOT\n"), "E126:2 this is a Terraform template");
+    assert_eq!(refused("local x = 1;\n{ machine: x }\n"), "E126:1 this is a Jsonnet template");
 }
 
 #[test]
@@ -330,7 +335,7 @@ fn settings_that_harm_are_found() {
 }
 
 #[test]
-fn a_json_patch_for_a_node_replaces_what_all_have() {
+fn a_json_patch_for_a_node_comes_before_what_all_have() {
     let talconfig = |patch: &str| {
         let strategic = "machine: {registries: {mirrors: {docker.io: {endpoints: [http://a.lan]}}}}";
         format!("nodes:\n- hostname: n1\n  patches:\n  - '[{patch}]'\npatches:\n- '{strategic}'\n")
@@ -343,11 +348,11 @@ fn a_json_patch_for_a_node_replaces_what_all_have() {
     let path = "path: /machine/registries/mirrors/docker.io";
     assert_eq!(
         via(&format!("{{op: add, {path}, value: {{endpoints: [\"http://b.lan\"]}}}}")),
-        r#"["hub-2"]"#
+        r#"["hub-2","hub"]"#
     );
     assert_eq!(
         via(&format!("{{op: add, {path}/endpoints/-, value: \"http://b.lan\"}}")),
-        r#"["hub","hub-2"]"#
+        r#"["hub-2","hub"]"#
     );
 }
 
@@ -365,4 +370,160 @@ fn no_secret_is_in_a_finding() {
             format!("{imported:?}{}", imported.problems.iter().map(ToString::to_string).collect::<String>());
         assert!(!text.contains("throwaway") && !text.contains("hidden"), "{text}");
     }
+}
+
+/// Imports and tells what matters: whether anything was lost, the codes, the inventory.
+fn told(name: &str, text: &str) -> (bool, String, String) {
+    let imported = import(&[source(name, text)], &Options::default());
+    let codes: Vec<&str> = imported.problems.iter().map(|problem| problem.code.as_str()).collect();
+    (imported.lost, codes.join(" "), imported.inventory.unwrap_or_default())
+}
+
+#[test]
+fn what_is_lost_is_said_to_be_lost() {
+    for (name, text) in [
+        (
+            "k3s rewrite",
+            "mirrors:\n  icr.io:\n    endpoint: [https://a.lan]\n    rewrite: {cpopen: 'p/$1'}\n",
+        ),
+        ("k3s text", "mirrors:\n  docker.io:\n    endpoint: https://a.lan\n"),
+        ("k3s slip", "mirrors:\n  docker.io:\n    endpoints: [https://a.lan]\n"),
+        ("typo", "machine: {registries: {mirrors: {docker.io: {endpoint: [https://a.lan]}}}}\n"),
+        (
+            "scheme",
+            "machine: {registries: {mirrors: {docker.io: {endpoints: ['ftp://a.lan', 'https://b.lan']}}}}\n",
+        ),
+        (
+            "sealed",
+            "machine: {registries: {mirrors: {docker.io: {endpoints: ['https://b.lan']}}, config: {b.lan: {auth: {username: u, password: 'ENC[x]'}}}}}\n",
+        ),
+        ("raw", "machine: {registries: {config: {b.lan: {auth: {auth: 'not base64'}}}}}\n"),
+        (
+            "name",
+            "machine: {registries: {mirrors: {'h.${D}': {endpoints: ['https://a.lan']}, docker.io: {endpoints: ['https://b.lan']}}}}\n",
+        ),
+    ] {
+        assert!(told(name, text).0, "{name}");
+    }
+    let fine =
+        "machine: {registries: {mirrors: {docker.io: {endpoints: ['https://b.lan/', 'https://b.lan']}}}}\n";
+    assert!(!told("fine", fine).0);
+}
+
+#[test]
+fn files_of_other_tools_are_read() {
+    let patch = "machine: {registries: {mirrors: {docker.io: {endpoints: [https://m.lan]}}}}";
+    for (text, kind) in [
+        ("kind: Cluster\nname: c\npatches: [{name: p, inline: {PATCH}}]\n", SourceKind::Omni),
+        ("metadata: {type: ConfigPatches.omni.sidero.dev, id: 1}\nspec: {data: 'PATCH'}\n", SourceKind::Omni),
+        (
+            "apiVersion: metal.sidero.dev/v1alpha2\nkind: ServerClass\nspec: {configPatches: [{op: add, path: /machine/registries/mirrors, value: {docker.io: {endpoints: [https://m.lan]}}}]}\n",
+            SourceKind::ServerClass,
+        ),
+        (
+            "apiVersion: bootstrap.cluster.x-k8s.io/v1alpha3\nkind: TalosConfigTemplate\nspec: {template: {spec: {strategicPatches: ['PATCH']}}}\n",
+            SourceKind::ClusterApi,
+        ),
+        (
+            "apiVersion: k3d.io/v1alpha5\nkind: Simple\nregistries: {config: 'mirrors: {docker.io: {endpoint: [https://m.lan]}}'}\n",
+            SourceKind::K3d,
+        ),
+        (
+            "kind: Cluster\napiVersion: kind.x-k8s.io/v1alpha4\ncontainerdConfigPatches:\n- |-\n  [plugins.\"io.containerd.grpc.v1.cri\".registry.mirrors.\"docker.io\"]\n    endpoint = [\"https://m.lan\"]\n",
+            SourceKind::KindCluster,
+        ),
+        ("{\"registry-mirrors\": [\"https://m.lan/\"]}\n", SourceKind::DockerDaemon),
+        (
+            "cluster: {name: x}\ntalos:\n  registries: {mirrors: {docker.io: {endpoints: [https://m.lan]}}}\n",
+            SourceKind::HelmValues,
+        ),
+        (
+            "talos:\n  patch: |\n    machine:\n      registries:\n        mirrors: {docker.io: {endpoints: [https://m.lan]}}\n",
+            SourceKind::HelmValues,
+        ),
+        (
+            "[plugins.'io.containerd.cri.v1.images'.registry.mirrors.'docker.io']\nendpoint = ['https://m.lan']\n",
+            SourceKind::ContainerdConfig,
+        ),
+        (
+            "[[registry]]\nlocation = 'docker.io'\n[[registry.mirror]]\nlocation = 'm.lan'\n",
+            SourceKind::Podman,
+        ),
+    ] {
+        let text = text.replace("PATCH", patch);
+        assert_eq!(detect(&text), Some(kind), "{text}");
+        let (lost, codes, inventory) = told("f", &text);
+        assert!(!lost && codes.split(' ').all(|code| code.is_empty() || code == "E120"), "{text}\n{codes}");
+        assert!(
+            inventory.contains("url: https://m.lan") && inventory.contains("docker.io"),
+            "{text}\n{inventory}"
+        );
+    }
+}
+
+#[test]
+fn talhelper_is_read_as_talhelper_merges() {
+    let text = "talosVersion: v1.13.9\nnodes:\n- {hostname: cp, controlPlane: true}\n- hostname: w\n  overridePatches: true\n  patches: ['@w.yaml']\npatches: ['@all.yaml']\nworker: {patches: ['@worker.yaml']}\n";
+    assert_eq!(related_files(text), ["w.yaml", "all.yaml", "worker.yaml"]);
+    let patch = |registry: &str, host: &str| {
+        format!("machine: {{registries: {{mirrors: {{{registry}: {{endpoints: [https://{host}]}}}}}}}}\n")
+    };
+    let related = [
+        ("w.yaml", patch("docker.io", "w.lan")),
+        ("all.yaml", patch("docker.io", "all.lan")),
+        ("worker.yaml", patch("quay.io", "q.lan")),
+    ];
+    let options = Options {
+        related: related.iter().map(|(path, text)| ((*path).to_owned(), text.clone())).collect(),
+        ..Options::default()
+    };
+    // A patch that is named beside the file that names it is read once, where it belongs.
+    let imported = import(&[source("talconfig.yaml", text), source("worker.yaml", &related[2].1)], &options);
+    assert!(!imported.lost && imported.problems.is_empty(), "{:?}", imported.problems);
+    let root = crate::yaml::parse_one(&imported.inventory.unwrap()).unwrap().root.to_json();
+    assert_eq!(root["registries"]["docker.io"]["via"].to_string(), r#"["hub"]"#);
+    assert_eq!(root["nodes"]["w"]["registries"]["docker.io"]["via"].to_string(), r#"["hub-2","hub"]"#);
+    assert!(root["nodes"]["w"]["registries"]["quay.io"].is_null());
+    let missing = import(&[source("talconfig.yaml", text)], &Options::default());
+    assert!(
+        missing.lost
+            && missing.problems.iter().any(|problem| problem.message.contains("`all.yaml` cannot be read"))
+    );
+}
+
+#[test]
+fn k3s_is_read_as_k3s_reads_it() {
+    let endpoint = |text: &str| {
+        let inventory = told("registries.yaml", text).2;
+        let root = crate::yaml::parse_one(&inventory).unwrap().root.to_json();
+        let mirror = root["mirrors"]
+            .as_object()
+            .and_then(|mirrors| mirrors.values().next().cloned())
+            .unwrap_or_default();
+        format!("{} {} {}", mirror["url"], mirror["projects"], mirror["paths"])
+    };
+    let rewrite = |pattern: &str, target: &str| {
+        endpoint(&format!(
+            "mirrors:\n  r.lan:\n    endpoint: [https://m.lan]\n    rewrite: {{'{pattern}': '{target}'}}\n"
+        ))
+    };
+    for (pattern, target) in [("^(.*)$", "p/$1"), (".*", "p/$0"), ("^", "p/"), ("(.+)", "p/${1}")] {
+        assert_eq!(rewrite(pattern, target), r#""https://m.lan" {"r.lan":"p"} null"#, "{pattern}");
+    }
+    let own = "mirrors:\n  r.lan:\n    endpoint: [https://r.lan]\n    rewrite: {'^(.*)$': 'p/$1'}\n";
+    assert!(told("registries.yaml", own).0);
+    let local = endpoint("mirrors:\n  docker.io:\n    endpoint: ['localhost:5000']\n");
+    assert!(local.starts_with(r#""http://localhost:5000""#), "{local}");
+    let all = "mirrors:\n  docker.io: {endpoint: [https://a.lan, https://b.lan]}\nconfigs:\n  '*': {auth: {username: u, password: p}}\n  b.lan: {auth: {username: v, password: q}}\n";
+    let inventory = told("registries.yaml", all).2;
+    assert_eq!(inventory.matches("username: u").count(), 1);
+    assert_eq!(inventory.matches("username: v").count(), 1);
+}
+
+#[test]
+fn comments_stay_at_their_registries() {
+    let text = "machine:\n  registries:\n    mirrors:\n      # slow without it\n      docker.io:\n        endpoints: [https://m.lan] # rack 3\n      quay.io: {endpoints: [https://m.lan]}\n";
+    let inventory = told("c.yaml", text).2;
+    assert!(inventory.contains("    # slow without it\n    # rack 3\n    docker.io:"), "{inventory}");
+    assert!(!inventory.contains("rack 3\n    quay.io"));
 }

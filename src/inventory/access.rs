@@ -1,9 +1,31 @@
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use zeroize::Zeroizing;
+
 use super::fields::{CLIENT_IDENTITY, CREDENTIALS, REFERENCE, TLS};
 use super::model::{Credentials, Set, Text, Tls};
 use crate::finding::Code;
 use crate::finding::{Decoder, Fields};
-use crate::secret::{Secret, SecretRef};
+use crate::secret::{Secret, SecretRef, is_redacted};
 use crate::yaml::Node;
+
+/// Returns what makes an `auth` that stands in the file unusable: it is base64 of `user:password`, line breaks aside.
+fn raw_flaw(auth: &SecretRef) -> Option<&'static str> {
+    let SecretRef::Inline(text) = auth else { return None };
+    if text.expose().starts_with("ENC[") || is_redacted(text.expose()) {
+        return None;
+    }
+    let packed: String = text.expose().chars().filter(|c| !matches!(c, '\n' | '\r')).collect();
+    let Ok(bytes) = STANDARD.decode(packed.trim()).map(Zeroizing::new) else {
+        return Some("`auth` is not base64");
+    };
+    if !bytes.contains(&b':') {
+        return Some("`auth` is base64 of a text without a colon, and `user:password` is wanted");
+    }
+    bytes
+        .ends_with(b"\n")
+        .then_some("`auth` is base64 of a text that ends in a line break, which becomes part of the password")
+}
 
 /// What opens a host: credentials, secrets and where they come from, TLS.
 impl Decoder<'_, '_> {
@@ -11,7 +33,7 @@ impl Decoder<'_, '_> {
         let path = fields.at(key);
         self.set(fields, key, |decoder, node| {
             let fields = decoder.fields(node, &path, CREDENTIALS);
-            let username = decoder.string(&fields, "username");
+            let username = decoder.secret(&fields, "username", "usernameFrom");
             let password = decoder.secret(&fields, "password", "passwordFrom");
             let auth = decoder.secret(&fields, "auth", "authFrom");
             let token = decoder.secret(&fields, "identityToken", "identityTokenFrom");
@@ -25,7 +47,7 @@ impl Decoder<'_, '_> {
             let given = |keys: &[&str]| keys.iter().any(|key| fields.get(key).is_some());
             let read = [username.is_some(), password.is_some(), auth.is_some(), token.is_some()];
             let there = [
-                given(&["username"]),
+                given(&["username", "usernameFrom"]),
                 given(&["password", "passwordFrom"]),
                 given(&["auth", "authFrom"]),
                 given(&["identityToken", "identityTokenFrom"]),
@@ -36,13 +58,16 @@ impl Decoder<'_, '_> {
             let empty =
                 |secret: &SecretRef| matches!(secret, SecretRef::Inline(text) if text.expose().is_empty());
             match (username, password, auth, token) {
-                (Some(username), Some(password), None, None) if username.is_empty() || empty(&password) => {
+                (Some(username), Some(password), None, None) if empty(&username) || empty(&password) => {
                     wrong(decoder, "the username or the password is empty")
                 }
                 (Some(username), Some(password), None, None) => {
                     Some(Credentials::Pair { username, password })
                 }
-                (None, None, Some(auth), None) => Some(Credentials::Raw(auth)),
+                (None, None, Some(auth), None) => match raw_flaw(&auth) {
+                    Some(flaw) => wrong(decoder, flaw),
+                    None => Some(Credentials::Raw(auth)),
+                },
                 (None, None, None, Some(token)) => Some(Credentials::IdentityToken(token)),
                 (Some(_), None, None, None) => wrong(decoder, "there is a username without a password"),
                 (None, Some(_), None, None) => wrong(decoder, "there is a password without a username"),

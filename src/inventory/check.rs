@@ -9,8 +9,8 @@ use super::resolve::{Route, Target, upstream_endpoint};
 use crate::finding::Code;
 use crate::finding::{Problems, did_you_mean};
 use crate::image::{RegistryHost, RegistryHostError, is_docker_hub_alias};
-use crate::registries::{Endpoint, EndpointFlaw, TalosVersion};
-use crate::secret::without_userinfo;
+use crate::registries::{Endpoint, EndpointFlaw, TalosVersion, near_known};
+use crate::secret::{SecretRef, is_redacted, without_userinfo};
 
 /// Finds everything that can be told without a node and without a network.
 pub(super) fn check(inventory: &Inventory, problems: &mut Problems<'_>) {
@@ -145,6 +145,18 @@ fn check_url(url: &str, span: &Range<usize>, path: &str, problems: &mut Problems
             Some("move them to `credentials`".to_owned());
         return None;
     }
+    if let Some(flaw) = host_flaw(&parsed) {
+        problems.add(Code::UrlScheme, span, path, format!("`{shown}`: {flaw}")).help =
+            Some("write a host name or an address, and a port from 1 to 65535".to_owned());
+        return None;
+    }
+    if let Some(name) = cluster_name(&parsed) {
+        let message =
+            format!("`{name}` is the name of a service in the cluster, and nodes do not resolve it");
+        problems.add(Code::ClusterName, span, path, message).help = Some(
+            "give it an address that the nodes reach, such as a node port or a load balancer".to_owned(),
+        );
+    }
     if parsed.query().is_some() || parsed.fragment().is_some() {
         problems.add(Code::UrlScheme, span, path, format!("`{shown}` holds a query or fragment"));
     }
@@ -155,6 +167,32 @@ fn check_url(url: &str, span: &Range<usize>, path: &str, problems: &mut Problems
             Some(format!("leave `{default}` out"));
     }
     Some(parsed)
+}
+
+/// Returns what is wrong with the host or port of a URL.
+fn host_flaw(url: &url::Url) -> Option<String> {
+    if url.port() == Some(0) {
+        return Some("0 is not a valid port".to_owned());
+    }
+    let Some(url::Host::Domain(host)) = url.host() else { return None };
+    let label = |label: &str| {
+        let inner = |c: char| c.is_ascii_alphanumeric() || c == '-' || c == '_';
+        !label.is_empty()
+            && label.len() <= 63
+            && label.chars().all(inner)
+            && !label.starts_with('-')
+            && !label.ends_with('-')
+    };
+    let host = host.strip_suffix('.').unwrap_or(host);
+    (host.len() > 253 || !host.split('.').all(label)).then(|| format!("`{host}` is not a valid host name"))
+}
+
+/// Returns the host of a URL where it is a name that only pods can resolve.
+fn cluster_name(url: &url::Url) -> Option<&str> {
+    let host = url.host_str()?;
+    let bare = host.trim_end_matches('.');
+    let labels: Vec<&str> = bare.split('.').collect();
+    matches!(labels.as_slice(), [.., "svc"] | [.., "cluster", "local"]).then_some(host)
 }
 
 fn check_endpoint(endpoint: &Endpoint, span: &Range<usize>, path: &str, problems: &mut Problems<'_>) {
@@ -214,6 +252,13 @@ fn check_host(
                 Some("give its CA: tls: {caFile: …}".to_owned());
         }
     }
+    if let Some(SecretRef::Inline(secret)) = credentials.map(Credentials::secret)
+        && is_redacted(secret.expose())
+    {
+        let message = format!("the secret of `{path}` reads as if it had been hidden");
+        problems.add(Code::RedactedSecret, span, format!("{path}.credentials"), message).help =
+            Some("write the secret itself; Talos would send what stands there".to_owned());
+    }
     if credentials.is_some() && plain_http {
         let message = format!("`{path}` sends credentials in clear to `{url}`");
         problems.add(Code::PlainHttpCredentials, span, format!("{path}.credentials"), message);
@@ -244,7 +289,8 @@ fn check_project(
 /// Finds what a template left behind, and what no path has.
 fn check_path(mirror: &str, endpoint: &Endpoint, span: &Range<usize>, problems: &mut Problems<'_>) {
     let odd = |c: char| matches!(c, '{' | '}' | '?' | '#' | '\\') || c.is_whitespace() || c.is_control();
-    if endpoint.url.contains(odd) {
+    // A variable in the host is told with the mirror.
+    if endpoint.prefix().contains(odd) {
         let url = without_userinfo(&endpoint.url);
         let message = format!("`{}` is not a URL that Talos can use", url.escape_debug());
         problems.add(Code::UrlScheme, span, format!("mirrors.{mirror}.path"), message).help =
@@ -316,6 +362,11 @@ fn check_registry_name(name: &str, span: &Range<usize>, path: &str, problems: &m
         problems
             .add(Code::UnreachableName, span, path, format!("no image reference begins with `{name}`"))
             .help = Some("a registry's name has a dot or a port".to_owned());
+    }
+    if let Some(known) = near_known(name) {
+        problems
+            .add(Code::NearName, span, path, format!("`{name}` is one letter away from `{known}`"))
+            .help = Some(format!("did you mean `{known}`?"));
     }
     if name == "k8s.gcr.io" {
         problems.add(Code::FrozenRegistry, span, path, "`k8s.gcr.io` is frozen since April 2023").help =

@@ -64,8 +64,16 @@ pub(super) const ONE_MIRROR: &[&str] =
     &["project", "projects", "path", "paths", "overridePath", "credentials", "tls", "inCluster"];
 pub(super) const REGISTRY: &[&str] = &["via", "fallback", "upstream"];
 pub(super) const UPSTREAM: &[&str] = &["url", "credentials", "tls"];
-pub(super) const CREDENTIALS: &[&str] =
-    &["username", "password", "passwordFrom", "auth", "authFrom", "identityToken", "identityTokenFrom"];
+pub(super) const CREDENTIALS: &[&str] = &[
+    "username",
+    "usernameFrom",
+    "password",
+    "passwordFrom",
+    "auth",
+    "authFrom",
+    "identityToken",
+    "identityTokenFrom",
+];
 pub(super) const REFERENCE: &[&str] = &["env", "file", "command", "stdin"];
 pub(super) const TLS: &[&str] = &["ca", "caFile", "clientIdentity", "insecureSkipVerify"];
 pub(super) const CLIENT_IDENTITY: &[&str] = &["cert", "certFile", "key", "keyFrom"];

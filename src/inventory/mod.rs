@@ -10,6 +10,7 @@ mod resolve;
 mod sections;
 mod settings;
 mod unrendered;
+mod use_of;
 
 pub use check::check_version;
 pub use model::{
@@ -17,7 +18,7 @@ pub use model::{
     Rollout, Set, Talos, Text, Tls, Upstream, Verify, Via,
 };
 pub use resolve::{Origin, Part, ResolveError, Route, Target};
-pub(crate) use unrendered::{Engine, engine_of, hidden_in};
+pub(crate) use unrendered::{Engine, engine_of, engine_of_file, hidden_in};
 
 use crate::finding::{Code, Decoder, Problem, Problems, Severity};
 use crate::yaml;
@@ -48,6 +49,7 @@ pub fn parse(text: &str, file: &str, env: &dyn Fn(&str) -> Option<String>) -> Pa
     let inventory = decoder.inventory(&document.root);
     let mut problems = decoder.problems;
     check::check(&inventory, &mut problems);
+    use_of::check_use(&inventory, &mut problems);
     if text.contains("${") {
         check::check_dollars(&inventory, &mut problems);
     }

@@ -225,7 +225,7 @@ pub enum Credentials {
     /// User and password.
     Pair {
         /// The user.
-        username: String,
+        username: SecretRef,
         /// The password.
         password: SecretRef,
     },
@@ -239,8 +239,8 @@ impl Credentials {
     /// Returns the user, where it is known without looking at a secret.
     pub fn username(&self) -> Option<&str> {
         match self {
-            Self::Pair { username, .. } => Some(username),
-            Self::Raw(_) | Self::IdentityToken(_) => None,
+            Self::Pair { username: SecretRef::Inline(username), .. } => Some(username.expose()),
+            Self::Pair { .. } | Self::Raw(_) | Self::IdentityToken(_) => None,
         }
     }
 

@@ -194,7 +194,21 @@ impl Inventory {
                 lay(&mut entry.tls, &registry.upstream.tls);
             }
         }
-        let routes = merged.into_iter().map(|(name, merged)| {
+        // A registry with settings alone goes the way of `*`, as Talos sends what has no mirror of its own.
+        let wild = merged.get("*").and_then(|wild| {
+            let route = wild.via.or(via).filter(|via| !via.is_empty())?;
+            let origin = if wild.via.is_some() { wild.origin } else { via_origin };
+            Some((route, wild.fallback, origin))
+        });
+        let routes = merged.into_iter().map(|(name, mut merged)| {
+            let plain = merged.url.is_some();
+            if let (None, None, false, Some((route, of_wild, origin))) = (merged.via, via, plain, wild)
+                && name != "*"
+            {
+                merged.via = Some(route);
+                merged.fallback = merged.fallback.or(of_wild);
+                merged.origin = origin;
+            }
             // A plain http registry is mirrored to itself: a mirror for it must be asked for by name.
             let itself = merged.via.is_none() && merged.url.is_some_and(|url| url.starts_with("http://"));
             let route = Route {
@@ -236,8 +250,8 @@ impl Inventory {
 
     /// Returns the mirrors of a target as Talos gets them; a registry that goes to itself has none.
     ///
-    /// Beside `*` there is no such thing: Talos would send the registry through the mirror of `*`, so it is mirrored to
-    /// itself.
+    /// Beside `*` there is no such thing: Talos would send the registry through the mirror of `*`, so one that is to go
+    /// to itself, by `via: []`, is mirrored to itself.
     pub fn mirrors_of(
         &self,
         routes: &IndexMap<&str, Route<'_>>,
@@ -417,7 +431,10 @@ fn auth(
         |reference, name: &str| secret(reference, &|| format!("{}.credentials.{name}", path()), values);
     Ok(match credentials {
         Credentials::Pair { username, password } => Auth {
-            username: Some(username.clone()),
+            username: Some(match username {
+                SecretRef::Inline(name) => name.expose().clone(),
+                reference => field(reference, "username")?.expose().clone(),
+            }),
             password: Some(field(password, "password")?),
             ..Auth::default()
         },

@@ -20,6 +20,19 @@ fn one_mirror_name(fields: &Fields<'_>) -> String {
     if taken { "mirror".to_owned() } else { kind.to_owned() }
 }
 
+/// Writes a URL in one way: the scheme in lower case, no slash at the end.
+fn plain_url(url: &str) -> String {
+    let url = url.trim_end_matches('/');
+    match url.split_once("://") {
+        Some((scheme, rest))
+            if scheme.eq_ignore_ascii_case("http") || scheme.eq_ignore_ascii_case("https") =>
+        {
+            format!("{}://{rest}", scheme.to_ascii_lowercase())
+        }
+        Some(_) | None => url.to_owned(),
+    }
+}
+
 impl Decoder<'_, '_> {
     /// Reads a whole inventory, in its full form or in the short one with `mirror:`.
     pub(super) fn inventory(&mut self, root: &Node) -> Inventory {
@@ -185,7 +198,7 @@ impl Decoder<'_, '_> {
         };
         Mirror {
             kind,
-            url: url.trim_end_matches('/').to_owned(),
+            url: plain_url(&url),
             serves: None,
             credentials: self.credentials(fields, "credentials").get().cloned(),
             tls: self.tls(fields, "tls").get().cloned(),
@@ -266,7 +279,7 @@ impl Decoder<'_, '_> {
                 let upstream = self.fields(&entry.value, &fields.at("upstream"), UPSTREAM);
                 let url = self.set(&upstream, "url", |decoder, _| decoder.text_or_env(&upstream, "url"));
                 let url = match url {
-                    Set::To(url) => Set::To(url.trim_end_matches('/').to_owned()),
+                    Set::To(url) => Set::To(plain_url(&url)),
                     other => other,
                 };
                 Upstream {

@@ -9,7 +9,13 @@ pub(crate) enum Engine {
     Helm,
     Go,
     Terraform,
+    Jsonnet,
+    Ytt,
+    /// `%%NAME%%`, of which several tools make something.
+    Placeholders,
     Envsubst,
+    /// `${name}` in lower case, which both of two tools fill in.
+    TerraformOrEnvsubst,
 }
 
 impl Engine {
@@ -21,7 +27,11 @@ impl Engine {
             Self::Helm => "Helm",
             Self::Go => "Go",
             Self::Terraform => "Terraform",
+            Self::Jsonnet => "Jsonnet",
+            Self::Ytt => "ytt",
+            Self::Placeholders => "%%NAME%%",
             Self::Envsubst => "envsubst",
+            Self::TerraformOrEnvsubst => "Terraform or envsubst",
         }
     }
 
@@ -34,15 +44,55 @@ impl Engine {
             Self::Helm => "helm template CHART".to_owned(),
             Self::Go => format!("gomplate -f {file}"),
             Self::Terraform => "terraform output -raw NAME".to_owned(),
+            Self::Jsonnet => format!("jsonnet {file}"),
+            Self::Ytt => format!("ytt -f {file}"),
+            Self::Placeholders => {
+                return "fill in the names between the `%%` first, and name the file that results".to_owned();
+            }
             Self::Envsubst => format!("envsubst < {file}"),
+            Self::TerraformOrEnvsubst => format!("terraform output -raw NAME, or envsubst < {file}"),
         };
         format!("render it first: {render} | {command}")
     }
 }
 
+/// Knows the languages of other tools by a file's name or by what no YAML has: a heredoc, Jsonnet's `local`.
+pub(crate) fn engine_of_file(name: &str, text: &str) -> Option<(Engine, Position)> {
+    let ends = |endings: &[&str]| {
+        endings.iter().any(|ending| name.len() > ending.len() && name.to_lowercase().ends_with(ending))
+    };
+    let lines = LineIndex::new(text);
+    let line_with = |test: &dyn Fn(&str) -> bool| {
+        let mut at = 0;
+        text.split_inclusive('\n').find_map(|line| {
+            let start = at;
+            at += line.len();
+            test(line).then(|| lines.position(start))
+        })
+    };
+    let heredoc = line_with(&|line| {
+        let word = line.trim_end().split_once("= <<").map(|(_, word)| word.trim_start_matches('-'));
+        word.is_some_and(|word| {
+            !word.is_empty() && word.chars().all(|c| c.is_ascii_alphanumeric() || c == '_')
+        })
+    });
+    let top = Position { line: 1, column: 1 };
+    if let Some(position) = heredoc {
+        return Some((Engine::Terraform, position));
+    }
+    if ends(&[".tf", ".tfvars", ".hcl", ".tftpl"]) {
+        return Some((Engine::Terraform, top));
+    }
+    let local = line_with(&|line| line.starts_with("local ") && line.contains('='));
+    if ends(&[".jsonnet", ".libsonnet"]) || local.is_some() {
+        return Some((Engine::Jsonnet, local.unwrap_or(top)));
+    }
+    None
+}
+
 /// Finds the first mark of a template in a text that is not YAML, because of it.
 pub(crate) fn engine_of(text: &str, error_line: usize) -> Option<(Engine, Position)> {
-    let statements = ["{%", "{{", "%{", "#%", "#{"];
+    let statements = ["{%", "{{", "%{", "#%", "#{", "%%"];
     let lines = LineIndex::new(text);
     let place = |at: usize| lines.position(at);
     let statement = statements.iter().filter_map(|mark| text.find(mark)).min();
@@ -50,7 +100,9 @@ pub(crate) fn engine_of(text: &str, error_line: usize) -> Option<(Engine, Positi
     let variable = || text.match_indices("${").map(|(at, _)| at).find(|at| place(*at).line == error_line);
     let at = statement.filter(|at| place(*at).line <= error_line).or_else(variable)?;
     let has = |word: &str| text.contains(word);
-    let engine = if has("#%") || has("#{") {
+    let engine = if has("%%") && !has("{%") && !has("{{") {
+        Engine::Placeholders
+    } else if has("#%") || has("#{") {
         Engine::Makejinja
     } else if has("{%") {
         if has("ENV.") { Engine::Minijinja } else { Engine::Jinja }
@@ -66,6 +118,8 @@ pub(crate) fn engine_of(text: &str, error_line: usize) -> Option<(Engine, Positi
         }
     } else if has("%{") || text.split("${").skip(1).any(is_expression) {
         Engine::Terraform
+    } else if text.split("${").skip(1).all(|rest| rest.starts_with(|c: char| c.is_ascii_lowercase())) {
+        Engine::TerraformOrEnvsubst
     } else {
         Engine::Envsubst
     };
@@ -75,13 +129,14 @@ pub(crate) fn engine_of(text: &str, error_line: usize) -> Option<(Engine, Positi
 /// Finds a template whose statements hide in comments, so that it reads as YAML and is several configs at once.
 pub(crate) fn hidden_in(text: &str, stream: &Stream) -> Option<(Engine, Position)> {
     let mut comments = stream.documents.iter().flat_map(|document| &document.comments);
-    let found = comments.find(|comment| comment.own_line && comment.text.starts_with('%'))?;
-    Some((Engine::Makejinja, LineIndex::new(text).position(found.span.start)))
+    let found = comments.find(|comment| comment.own_line && comment.text.starts_with(['%', '@']))?;
+    let engine = if found.text.starts_with('@') { Engine::Ytt } else { Engine::Makejinja };
+    Some((engine, LineIndex::new(text).position(found.span.start)))
 }
 
 /// Tells whether what follows `${` is more than a variable of the environment.
 fn is_expression(rest: &str) -> bool {
     let inside = rest.split('}').next().unwrap_or_default();
     let name = inside.split([':', '-']).next().unwrap_or_default();
-    name.contains(['.', '(', '[']) || name.starts_with(|c: char| c.is_ascii_lowercase())
+    name.contains(['.', '(', '['])
 }

@@ -5,6 +5,7 @@
 //! The author of the file also wrote comments into it, so an edit touches registries and leaves every other byte.
 
 mod config;
+mod contents;
 mod diff;
 mod drift;
 mod error;
@@ -16,6 +17,7 @@ mod replace;
 mod tests;
 
 pub use config::{MachineConfig, Role};
+pub use contents::{holds_registries_only, is_inventory};
 pub use diff::{Change, Detail, Shown, What, diff};
 pub use drift::{Cell, Drift, Row, matrix, same_as};
 pub use error::ReplaceError;

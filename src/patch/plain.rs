@@ -133,9 +133,13 @@ fn document_patch(parts: &Parts, versions: &Versions) -> (Patch, Patch) {
     }
     let legacy_is_set =
         open.files.first().and_then(|file| file.first()).is_some_and(|first| first.get("machine").is_some());
-    if !legacy_is_set && let Some(first) = open.files.first_mut() {
+    if !legacy_is_set {
         // What documents do not name would live on in machine.registries; a struct can be deleted on every version.
-        first.insert(0, registries_block(json!({"$patch": "delete"})));
+        let delete = registries_block(json!({"$patch": "delete"}));
+        match open.files.first_mut() {
+            Some(first) => first.insert(0, delete),
+            None => open.files.push(vec![delete]),
+        }
     }
     open.cautions.push(Caution {
         weight: Weight::Note,

@@ -12,7 +12,7 @@ pub struct Endpoint {
 /// What makes an endpoint serve no images.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum EndpointFlaw {
-    /// A path without `overridePath`: `/p` becomes `/p/v2`.
+    /// A path with `/v2` in it and more behind it, without `overridePath`: `/v2/p` becomes `/v2/p/v2`.
     PathIsExtended,
     /// `overridePath` on a bare host: `/v2` is missing.
     VersionIsLost,
@@ -78,12 +78,13 @@ impl Endpoint {
     pub fn flaw(&self) -> Option<EndpointFlaw> {
         let (_, host, path) = self.parts();
         let path = clean(path);
-        if matches!(host, DOCKER_HUB | "hub.docker.com" | "www.docker.com" | "index.docker.io") {
+        if matches!(host, DOCKER_HUB | "hub.docker.com" | "www.docker.com") {
             return Some(EndpointFlaw::NotARegistry);
         }
         match (self.override_path, path.as_str()) {
             (false, "" | "/v2") => None,
-            (false, _) => Some(EndpointFlaw::PathIsExtended),
+            // A path of its own, such as Nexus' `/repository/docker`, has its API at `/v2` behind it.
+            (false, path) => path.split('/').any(|part| part == "v2").then_some(EndpointFlaw::PathIsExtended),
             (true, "") => Some(EndpointFlaw::VersionIsLost),
             (true, path) if !path.split('/').any(|part| part == "v2") => Some(EndpointFlaw::NoVersionInPath),
             (true, _) => None,
@@ -161,6 +162,7 @@ mod tests {
     fn flaws_are_seen() {
         let flaw = |url: &str, override_path| Endpoint::new(url, override_path).flaw();
         assert_eq!(flaw("https://h/v2/p", false), Some(EndpointFlaw::PathIsExtended));
+        assert_eq!(flaw("https://h/repository/docker", false), None);
         assert_eq!(flaw("https://h", true), Some(EndpointFlaw::VersionIsLost));
         assert_eq!(flaw("https://h/p", true), Some(EndpointFlaw::NoVersionInPath));
         assert_eq!(flaw("https://docker.io/v2", true), Some(EndpointFlaw::NotARegistry));

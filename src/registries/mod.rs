@@ -6,6 +6,7 @@ mod containerd_auth;
 mod documents;
 mod endpoint;
 mod hosts_toml;
+mod known;
 mod legacy;
 mod model;
 mod version;
@@ -17,6 +18,7 @@ pub use hosts_toml::{
     HOSTS_DIRECTORY, Host, HostsError, HostsToml, IMAGE_CACHE_ENDPOINT, hosts_directory, hosts_path,
     hosts_registries,
 };
+pub use known::{KNOWN_HOSTS, foreign_upstream, near_known};
 pub use legacy::{legacy, legacy_host, legacy_mirror};
 pub use model::{Auth, ClientIdentity, Mirror, Registries, Tls};
 pub use version::{TalosVersion, VersionError};

@@ -143,7 +143,9 @@ impl Auth {
     pub fn with_plain_pair(self) -> Self {
         use base64::Engine;
         let Some(raw) = &self.auth else { return self };
-        let decoded = base64::engine::general_purpose::STANDARD.decode(raw.expose().trim()).ok();
+        // Go's decoder passes over line breaks.
+        let packed: String = raw.expose().chars().filter(|c| !matches!(c, '\n' | '\r')).collect();
+        let decoded = base64::engine::general_purpose::STANDARD.decode(packed.trim()).ok();
         let text = decoded.and_then(|bytes| String::from_utf8(bytes).ok()).map(Secret::new);
         match text.as_ref().and_then(|text| text.expose().split_once(':')) {
             Some((user, password)) => Self {

@@ -7,7 +7,7 @@ mod source;
 mod value;
 
 pub use random::{Random, os_random};
-pub use redact::{Redactor, without_userinfo};
+pub use redact::{Redactor, is_redacted, without_userinfo};
 pub use reference::SecretRef;
 pub use source::{Hidden, SourceError, Sources, Values, read_limited, read_stdin};
 pub use value::Secret;

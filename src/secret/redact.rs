@@ -33,6 +33,18 @@ pub fn without_userinfo(url: &str) -> String {
     }
 }
 
+/// Returns whether a text is what tools print in the place of a secret.
+pub fn is_redacted(text: &str) -> bool {
+    let bare = text.trim_matches(|c: char| {
+        matches!(c, '<' | '>' | '[' | ']' | '(' | ')' | '{' | '}' | '*' | '\u{2022}')
+    });
+    let masked = bare.is_empty() && text.chars().count() >= 3;
+    let word = ["redacted", "hidden", "masked", "censored", "removed"]
+        .iter()
+        .any(|word| bare.eq_ignore_ascii_case(word));
+    masked || word && (bare.len() != text.len() || bare.eq_ignore_ascii_case("redacted"))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -13,6 +13,7 @@ pub(super) fn bound(
     rule: &Rule,
     indent: Indent,
     reader: Reader,
+    old: Option<&str>,
     random: &mut Random<'_>,
 ) -> Result<Option<Secret<String>>, SopsError> {
     let draft = Draft::new(plain, rule, indent, reader)?;
@@ -20,6 +21,10 @@ pub(super) fn bound(
     if draft.held_structure().is_some_and(|held| structure.differences(held).is_none()) {
         return Ok(None);
     }
-    let value = structure.write(random);
+    // What stood there before stays where nothing moved.
+    let value = match old.filter(|old| structure.differences(old).is_none()) {
+        Some(old) => Secret::from(old),
+        None => structure.write(random),
+    };
     Ok(put(plain.text.expose(), &plain.stream, rule, indent, value.expose()).map(Secret::new))
 }

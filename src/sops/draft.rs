@@ -2,7 +2,7 @@ use std::ops::Range;
 
 use super::block::Addition;
 use super::cipher::{Cipher, is_token};
-use super::error::{Refusal, SopsError};
+use super::error::{MAX_DOCUMENTS, Refusal, SopsError};
 use super::known_secrets::IsSecret;
 use super::mac::{Mac, MacScope};
 use super::path::Path;
@@ -58,13 +58,16 @@ impl<'a> Draft<'a> {
         if plain.stream.documents.is_empty() {
             return Err(Refusal::Empty.whole());
         }
+        if plain.stream.documents.len() > MAX_DOCUMENTS {
+            return Err(Refusal::TooManyDocuments(plain.stream.documents.len()).whole());
+        }
         for document in &plain.stream.documents {
-            let position = plain.position(document.root.span.start);
+            let position = || plain.position(document.root.span.start);
             if document.root.is_sequence() {
-                return Err(Refusal::List.at(&Path::default(), position));
+                return Err(Refusal::List.at(&Path::default(), position()));
             }
             if !document.root.is_mapping() {
-                return Err(Refusal::NoMapping.at(&Path::default(), position));
+                return Err(Refusal::NoMapping.at(&Path::default(), position()));
             }
             if let Some(entry) = document.root.entry(METADATA) {
                 let position = plain.position(entry.key_span.start);

@@ -81,7 +81,7 @@ pub fn encrypt(
     let reader = Reader::of(&settings.version);
     let mut plain = Plain::parse(Secret::from(plaintext))?;
     if settings.structure == Bound::Yes
-        && let Some(text) = bound(&plain, &settings.rule, settings.indent, reader, random)?
+        && let Some(text) = bound(&plain, &settings.rule, settings.indent, reader, None, random)?
     {
         plain = Plain::parse(text)?;
     }

@@ -8,6 +8,9 @@ use super::rule::RuleError;
 use super::value::Kind;
 use crate::yaml::{ParseError, Position};
 
+/// Documents that a file may have at most.
+pub(super) const MAX_DOCUMENTS: usize = 1000;
+
 /// What keeps a SOPS file from being read or written.
 #[derive(Debug, thiserror::Error)]
 #[expect(missing_docs, reason = "the message of a variant says what its fields are")]
@@ -174,6 +177,9 @@ pub enum Refusal {
     /// Several documents with a MAC over sealed values only.
     #[error("the text has several documents, and `mac_only_encrypted` would let anyone swap them")]
     LooseDocuments,
+    /// More documents than a file may have.
+    #[error("the text has {0} documents, and each gets a `sops:` of its own; {MAX_DOCUMENTS} are the most")]
+    TooManyDocuments(usize),
     /// No recipient.
     #[error("there is no recipient")]
     NoRecipient,
@@ -317,6 +323,7 @@ impl Refusal {
             | Self::LeadingBreak
             | Self::CommentInList => true,
             Self::Empty
+            | Self::TooManyDocuments(_)
             | Self::LooseDocuments
             | Self::NoRecipient
             | Self::TwoAlike(_)
@@ -347,6 +354,7 @@ impl Refusal {
             Self::LooseDocuments => {
                 "leave `mac_only_encrypted` or the rule out, so that the MAC covers every value, or write one document a file"
             }
+            Self::TooManyDocuments(_) => "split the file",
             Self::NoRecipient => "name one in `.sops.yaml`, or set SOPS_AGE_RECIPIENTS",
             Self::TwoAlike(_) => "name it once",
             Self::Foreign(_) | Self::KeyGroups => "use sops itself for this file",

@@ -269,8 +269,8 @@ impl<'a> Opened<'a> {
         let metadata = self.file.metadata();
         let reader = Reader::of(&metadata.version);
         let (old, mut plain) = (Plain::parse(self.plaintext())?, Plain::parse(Secret::from(plaintext))?);
-        if super::structure::held(&self.walk, &self.contents).is_some()
-            && let Some(text) = bound(&plain, &metadata.rule, self.file.indent(), reader, random)?
+        if let Some(old) = super::structure::held(&self.walk, &self.contents)
+            && let Some(text) = bound(&plain, &metadata.rule, self.file.indent(), reader, Some(old), random)?
         {
             plain = Plain::parse(text)?;
         }
@@ -298,8 +298,8 @@ impl<'a> Opened<'a> {
         let metadata = self.file.metadata();
         let reader = Reader::of(&metadata.version);
         let mut plain = Plain::parse(self.plaintext())?;
-        if super::structure::held(&self.walk, &self.contents).is_some()
-            && let Some(text) = bound(&plain, &metadata.rule, self.file.indent(), reader, random)?
+        if let Some(old) = super::structure::held(&self.walk, &self.contents)
+            && let Some(text) = bound(&plain, &metadata.rule, self.file.indent(), reader, Some(old), random)?
         {
             plain = Plain::parse(text)?;
         }

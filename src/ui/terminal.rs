@@ -1,5 +1,6 @@
 #![expect(clippy::disallowed_methods, reason = "owns standard output, standard error and the terminal")]
 
+use std::borrow::Cow;
 use std::io::{self, IsTerminal, Write};
 use std::process::ExitCode;
 
@@ -70,6 +71,8 @@ impl Ui {
 
     /// Writes a result.
     pub(crate) fn result(&mut self, text: &str) -> Result<(), CliError> {
+        // A terminal acts on control characters that foreign text may hold; a file or pipe gets every byte as it is.
+        let text = if io::stdout().is_terminal() { shown(text) } else { Cow::Borrowed(text) };
         Ok(self.stdout.write_all(text.as_bytes())?)
     }
 
@@ -153,16 +156,16 @@ impl Ui {
     /// Tells what has been done; `--quiet` hides it.
     pub(crate) fn note(&mut self, text: &str) {
         if !self.quiet {
-            self.story(text);
+            self.story(&shown(text));
         }
     }
 
     /// Tells something that is likely wrong, and what to do about it.
     pub(crate) fn warn(&mut self, message: &str, help: Option<&str>) {
         let heading = self.paint("warning", AnsiColor::Yellow);
-        self.story(&format!("{heading}: {message}"));
+        self.story(&format!("{heading}: {}", shown(message)));
         if let Some(help) = help {
-            self.story(&format!("help: {help}"));
+            self.story(&format!("help: {}", shown(help)));
         }
     }
 
@@ -173,7 +176,10 @@ impl Ui {
                 Weight::Warning => self.warn(&caution.message, Some(&caution.help)),
                 Weight::Note => {
                     let heading = self.paint("note", AnsiColor::Cyan);
-                    self.note(&format!("{heading}: {}\nhelp: {}", caution.message, caution.help));
+                    if !self.quiet {
+                        let (message, help) = (shown(&caution.message), shown(&caution.help));
+                        self.story(&format!("{heading}: {message}\nhelp: {help}"));
+                    }
                 }
             }
         }
@@ -193,7 +199,7 @@ impl Ui {
         let text = problem.to_string();
         let heading = severity.as_str();
         let rest = text.strip_prefix(heading).unwrap_or(&text);
-        self.story(&format!("{}{rest}\n", self.paint(heading, color)));
+        self.story(&format!("{}{}\n", self.paint(heading, color), shown(rest)));
     }
 
     /// Tells what ended the command.
@@ -202,7 +208,7 @@ impl Ui {
             self.problem(problem);
         }
         let heading = self.paint("error", AnsiColor::Red);
-        self.story(&format!("{heading}: {}", error.render()));
+        self.story(&format!("{heading}: {}", shown(&error.render())));
     }
 
     fn paint(&self, word: &str, color: AnsiColor) -> String {
@@ -251,5 +257,29 @@ pub(super) fn print(stream: Stream, colored: &str, plain: &str) {
 
 /// Tells what a part of the library has to say that is given no [`Ui`], such as a plugin that waits for a touch.
 pub(crate) fn aside(text: &str) {
-    let _ = writeln!(io::stderr(), "{text}");
+    let _ = writeln!(io::stderr(), "{}", shown(text));
+}
+
+/// Writes control characters and marks of writing direction as `\u{1b}`: a terminal would act on them.
+pub(crate) fn shown(text: &str) -> Cow<'_, str> {
+    let acts = |c: char| {
+        c.is_control() && !matches!(c, '\n' | '\t')
+            || matches!(c, '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+    };
+    if !text.contains(acts) {
+        return Cow::Borrowed(text);
+    }
+    let write = |c: char| if acts(c) { c.escape_unicode().to_string() } else { c.to_string() };
+    Cow::Owned(text.chars().map(write).collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_control_character_of_foreign_text_is_shown() {
+        assert_eq!(shown("a\tb\nc é"), "a\tb\nc é");
+        assert_eq!(shown("x\u{1b}[2J\u{7}\r\u{9b}\u{202e}"), "x\\u{1b}[2J\\u{7}\\u{d}\\u{9b}\\u{202e}");
+    }
 }

@@ -21,6 +21,7 @@ mod examples;
 #[path = "../support/upstream.rs"]
 mod fake_upstream;
 mod generate;
+mod house;
 mod init;
 mod layering;
 mod nodes;
@@ -32,6 +33,7 @@ mod secrets;
 mod sim;
 mod simulated;
 mod talos;
+mod template;
 mod terminal;
 mod validate;
 

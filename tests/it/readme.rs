@@ -115,7 +115,7 @@ fn ci_runs_the_test_command() {
     assert!(
         readme.contains("```sh\ncargo run -- generate -f examples/minimal/mirrors.yaml\ncargo test\n```")
     );
-    assert!(ci.contains("\nstep cargo test --locked\n"));
+    assert!(ci.contains("step cargo test --locked "));
     // Of the two binaries, `cargo run` takes this one.
     let manifest = std::fs::read_to_string(repository("Cargo.toml")).unwrap();
     assert!(manifest.contains("\ndefault-run = \"talmirror\"\n"));

@@ -190,8 +190,8 @@ fn a_file_that_was_tampered_with() {
     place.write("mirrors.yaml", good.replace("https://h.example", "https://evil.example"));
     let ran = place.run("decrypt mirrors.yaml").env(KEY.0, KEY.1).ends(51);
     assert!(ran.stderr.contains("the MAC does not fit"), "{ran}");
-    let ran = place.run("validate").env(KEY.0, KEY.1).ends(1);
-    assert!(ran.stderr.contains("error[E116]"), "{ran}");
+    let ran = place.run("validate").env(KEY.0, KEY.1).ends(0);
+    assert!(ran.stderr.contains("warning[W238]"), "{ran}");
     place.run("generate").env(KEY.0, KEY.1).ends(4);
     place.run("rotate harbor --password-stdin").env(KEY.0, KEY.1).stdin("s3cr3t-n").ran();
     assert!(place.read("mirrors.yaml").contains("evil"), "a refused file is left as it was");
@@ -500,4 +500,161 @@ fn a_password_in_a_url_is_not_repeated() {
     place.run("diff --against n1.yaml -o json").ends(1);
     place.run("mc patch n1.yaml --talos-version v1.11").ok();
     place.run("import n1.yaml").ran();
+}
+
+#[test]
+fn keygen_makes_keys_that_encrypt_and_decrypt() {
+    for (flags, prefix) in [("", "AGE-SECRET-KEY-1"), (" --post-quantum", "AGE-SECRET-KEY-PQ-1")] {
+        let place = place(1);
+        let ran = place.run(&format!("keygen -o new.txt{flags}")).ends(0);
+        let key = place.read("new.txt");
+        assert!(key.starts_with("# created: ") && key.lines().nth(2).unwrap().starts_with(prefix), "{ran}");
+        assert!(!ran.to_string().contains("SECRET-KEY"), "{ran}");
+        let recipient = key.lines().nth(1).unwrap().strip_prefix("# public key: ").unwrap();
+        assert!(ran.stderr.contains(&format!("Public key: {recipient}")), "{ran}");
+        place.write(
+            ".sops.yaml",
+            format!("creation_rules:\n  - age: {recipient}\n    encrypted_regex: {RULE}\n"),
+        );
+        place.run("encrypt --in-place mirrors.yaml").ok();
+        let plain = place.run("decrypt mirrors.yaml").env(KEY.0, "new.txt").reveals().ok();
+        assert!(plain.contains("s3cr3t-harbor"), "{plain}");
+        let ran = place.run("decrypt mirrors.yaml").env(KEY.0, "keys.txt").ends(128);
+        assert!(ran.stderr.len() < 1500, "a long recipient is cut: {ran}");
+        assert_eq!(
+            place.run(&format!("keygen -o new.txt{flags}")).ends(9).stdout,
+            "",
+            "a key is never overwritten"
+        );
+        assert_eq!(place.read("new.txt"), key);
+    }
+}
+
+#[test]
+fn an_edit_keeps_what_did_not_change_and_refuses_what_does_not_hold() {
+    let place = place(2);
+    place.run("encrypt --in-place mirrors.yaml").ok();
+    let old = place.read("mirrors.yaml");
+    let edit = |script: &str| {
+        place.write("editor.sh", format!("#!/bin/sh\n{script}\n"));
+        place
+            .run("edit mirrors.yaml")
+            .env(KEY.0, KEY.1)
+            .env("EDITOR", format!("sh {}", place.path("editor.sh").display()))
+    };
+    assert!(edit("true").ends(0).stderr.contains("unchanged"));
+    assert_eq!(place.read("mirrors.yaml"), old);
+    edit("sed -i 's/s3cr3t-1/s3cr3t-9/' \"$1\"").ok();
+    let new = place.read("mirrors.yaml");
+    let lines = changed(&old, &new);
+    assert!(lines.len() <= 3 && lines[0].contains("u1"), "{lines:?}");
+    for (script, code) in [
+        ("echo 'unknown: 1' >> \"$1\"", 3),
+        ("echo '[' >> \"$1\"", 3),
+        ("sed -i 's/\"s3cr3t-9\"/0123/' \"$1\"", 3),
+        ("exit 1", 8),
+    ] {
+        let ran = edit(script).ends(code);
+        assert_eq!(place.read("mirrors.yaml"), new, "{ran}");
+    }
+    // Wherever the plaintext was, it is gone.
+    place.write("editor.sh", "#!/bin/sh\necho \"$1\" > seen; ls -l \"$1\" > mode; dirname \"$1\" > folder\n");
+    let script = format!("cd {}; sh editor.sh \"$1\"", place.path(".").display());
+    edit(&script.replace("sh editor.sh", "echo \"$1\" > seen; ls -l")).ok();
+    let seen = place.read("seen");
+    assert!(!std::path::Path::new(seen.trim()).exists());
+}
+
+#[test]
+fn an_editor_that_is_killed_leaves_no_plaintext() {
+    let place = place(1);
+    place.run("encrypt --in-place mirrors.yaml").ok();
+    let old = place.read("mirrors.yaml");
+    let seen = place.path("seen");
+    place.write("editor.sh", format!("#!/bin/sh\necho \"$1\" > {}\nexec sleep 60\n", seen.display()));
+    let editor = format!("sh {}", place.path("editor.sh").display());
+    let mut command = place.run("edit mirrors.yaml").env(KEY.0, KEY.1).env("EDITOR", editor).command();
+    command
+        .stdin(std::process::Stdio::null())
+        .stdout(std::process::Stdio::null())
+        .stderr(std::process::Stdio::null());
+    let mut child = command.spawn().unwrap();
+    let wait = |test: &dyn Fn() -> bool| {
+        for _ in 0..600 {
+            if test() {
+                return true;
+            }
+            std::thread::sleep(std::time::Duration::from_millis(50));
+        }
+        false
+    };
+    let read = || std::fs::read_to_string(&seen).unwrap_or_default();
+    assert!(wait(&|| read().ends_with('\n')));
+    let file = std::path::PathBuf::from(read().trim());
+    assert!(file.exists());
+    child.kill().unwrap();
+    child.wait().unwrap();
+    assert!(wait(&|| !file.parent().unwrap().exists()), "{}", file.display());
+    assert_eq!(place.read("mirrors.yaml"), old);
+}
+
+#[test]
+fn seal_shows_what_changed_and_commands_refuse_until_then() {
+    let place = place(1);
+    place.run("encrypt --in-place mirrors.yaml").ok();
+    let git = |args: &[&str]| {
+        let status = std::process::Command::new("git")
+            .args(["-c", "user.name=t", "-c", "user.email=t@t", "-c", "init.defaultBranch=main"])
+            .args(args)
+            .current_dir(place.path("."))
+            .stdout(std::process::Stdio::null())
+            .stderr(std::process::Stdio::null())
+            .status();
+        assert!(status.unwrap().success());
+    };
+    git(&["init", "-q"]);
+    git(&["add", "mirrors.yaml"]);
+    git(&["commit", "-qm", "x"]);
+    let old = place.read("mirrors.yaml");
+    // The url of another host beside the sealed password: sops would not notice a key that is renamed.
+    place.write("mirrors.yaml", old.replace("https://h.example", "https://evil.example"));
+    let refused = place.run("generate").env(KEY.0, KEY.1).ends(4);
+    assert!(refused.stderr.contains("talmirror seal"), "{refused}");
+    let warned = place.run("validate").env(KEY.0, KEY.1).ends(0);
+    assert!(warned.stderr.contains("W238"), "{warned}");
+    let shown = place.run("seal mirrors.yaml").env(KEY.0, KEY.1).ends(2);
+    assert!(
+        shown.stderr.contains("- mirror: https://h.example")
+            && shown.stderr.contains("+ mirror: https://evil.example"),
+        "{shown}"
+    );
+    place.run("seal --yes mirrors.yaml").env(KEY.0, KEY.1).ok();
+    place.run("generate").env(KEY.0, KEY.1).reveals().ok();
+    assert!(place.run("seal mirrors.yaml").env(KEY.0, KEY.1).ends(0).stderr.contains("nothing was changed"));
+    // A value that was moved is never sealed again.
+    let text = place.read("mirrors.yaml");
+    place.write("mirrors.yaml", text.replacen("password:", "identityToken:", 1));
+    let ran = place.run("seal --yes mirrors.yaml").env(KEY.0, KEY.1).ends(4);
+    assert!(ran.stderr.contains("cannot be moved"), "{ran}");
+}
+
+#[test]
+fn encrypt_without_a_rule_seals_every_value_of_what_is_not_ours() {
+    let place = place(1);
+    place.write(".sops.yaml", format!("creation_rules:\n  - age: {ALICE}\n"));
+    place
+        .write(
+            "secrets.yaml",
+            "cluster: {id: x, secret: s3cr3t-1}\n"
+                .replace("{id: x, secret: s3cr3t-1}", "\n  secret: s3cr3t-1")
+                + "secrets:\n  bootstraptoken: s3cr3t-2\ntrustdinfo:\n  token: s3cr3t-3\n",
+        )
+        .write("talosconfig", "context: a\ncontexts:\n  a:\n    key: s3cr3t-4\n")
+        .write("secret.yaml", "kind: Secret\ndata:\n  a: s3cr3t-5\n");
+    for file in ["secrets.yaml", "talosconfig", "secret.yaml"] {
+        let sealed = place.args(&["encrypt", "--age", ALICE, file]).ok();
+        assert!(!sealed.contains("s3cr3t"), "{sealed}");
+        // A rule with a gap is refused, whatever the file is.
+        place.args(&["encrypt", "--age", ALICE, "--encrypted-regex", "^nothing$", file]).ends(23);
+    }
 }

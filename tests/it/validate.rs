@@ -54,6 +54,10 @@ registries:
       --> mirrors.yaml:7:5  registries.https://quay.io
     help: use `quay.io`
 
+    error[E114]: `https://quay.io` is not a valid Harbor project name
+      --> mirrors.yaml:7:5  mirrors.harbor.projects.https://quay.io
+    help: name it in mirrors.harbor: projects: {"https://quay.io": https---quay.io}
+
     error[E106]: `ghcr.io` has no endpoint at all
       --> mirrors.yaml:8:5  registries.ghcr.io
        |  with no mirror and no fallback, Talos' two pullers do different things
@@ -71,7 +75,7 @@ registries:
       --> mirrors.yaml:10:5  registries.*
     help: use `fallback: upstream` for `*`
 
-    mirrors.yaml: 9 errors, 2 warnings, 1 note
+    mirrors.yaml: 10 errors, 2 warnings, 1 note
     --- exit 1
     "#);
 }
@@ -217,9 +221,7 @@ fn hosts_are_checked_across_owners_and_layers() {
     assert!(said(text).contains("error[E107]"));
     let text = "mirrors: {h: {kind: harbor, url: 'https://h.example', credentials: {username: a, passwordFrom: {env: A}}}}\nregistries: {ghcr.io: {via: [h]}}\nnodes: {n1: {registries: {h.example: {via: [], upstream: {credentials: {username: b, passwordFrom: {env: B}}}}}}}\n";
     assert!(said(text).contains("error[E108]"));
-    for url in
-        ["https:/harbor.example", "HTTPS://h.example", "https:h", " https://h.example", "https://h\\\\x"]
-    {
+    for url in ["https:/harbor.example", "https:h", " https://h.example", "https://h\\\\x"] {
         let text = format!("mirror: \"{url}\"\nregistries: [ghcr.io]\n");
         assert!(said(&text).contains("error[E102]"), "{url}");
     }

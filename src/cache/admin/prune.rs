@@ -1,6 +1,6 @@
 #![expect(clippy::disallowed_methods, reason = "says how old a thing is")]
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::io;
 use std::time::Duration;
 
@@ -10,7 +10,6 @@ use serde::{Deserialize, Serialize};
 use super::list::timestamp;
 use crate::cache::Glob;
 use crate::cache::store::{Kind, Listed, Object, Origin, Store, TagRecord};
-use crate::image::Digest;
 use crate::oci::Manifest;
 
 /// Asks to remove what is stored.
@@ -64,7 +63,7 @@ impl PruneTarget {
         }
     }
 
-    /// Returns whether a blob or a manifest goes.
+    /// Returns whether a blob or a manifest goes, whatever images it is part of.
     fn takes(&self, listed: &Listed, origins: &[Origin], now: Timestamp) -> bool {
         match self {
             Self::Named(globs) => {
@@ -86,25 +85,25 @@ impl PruneTarget {
 /// Removes what is wanted, and returns what that was.
 pub(super) async fn prune(store: &dyn Store, wanted: &Prune) -> io::Result<Pruned> {
     let (target, dry_run, now) = (&wanted.target, wanted.dry_run, Timestamp::now());
-    let (mut tags, mut gone, mut kept) = (Vec::new(), Vec::new(), Vec::new());
-    for record in store.tags().await? {
-        if target.takes_tag(&record) {
-            gone.push(record.digest);
-            tags.push(format!("{}/{}:{}", record.origin.registry, record.origin.repository, record.tag));
-            if !dry_run {
-                store.remove_tag(&record.origin, &record.tag).await?;
-            }
-        } else {
-            kept.push(record.digest);
+    let (gone, stay): (Vec<_>, Vec<_>) =
+        store.tags().await?.into_iter().partition(|record| target.takes_tag(record));
+    let all = store.list().await?;
+    let own = match target {
+        PruneTarget::Named(_) => only_needed_by(store, &all, &gone, &stay).await?,
+        PruneTarget::UnusedFor(_) | PruneTarget::All => HashSet::new(),
+    };
+    let mut tags = Vec::new();
+    for record in gone {
+        tags.push(format!("{}/{}:{}", record.origin.registry, record.origin.repository, record.tag));
+        if !dry_run {
+            store.remove_tag(&record.origin, &record.tag).await?;
         }
     }
     tags.sort_unstable();
-    let listed = store.list().await?;
-    let only = only_of(store, &listed, &gone, &kept).await?;
     let (mut objects, mut bytes) = (0u64, 0);
-    for listed in listed {
+    for listed in all {
         let origins = store.origins(&listed.object).await?;
-        let goes = only.contains(&listed.object) || target.takes(&listed, &origins, now);
+        let goes = own.contains(&listed.object) || target.takes(&listed, &origins, now);
         if goes && (dry_run || store.remove(&listed.object).await?) {
             objects += 1;
             bytes += listed.size;
@@ -113,45 +112,55 @@ pub(super) async fn prune(store: &dyn Store, wanted: &Prune) -> io::Result<Prune
     Ok(Pruned { dry_run, tags, objects, bytes })
 }
 
-/// Returns what only the images of tags that go need: nothing that another image lists which is stored, with a tag or
-/// without.
-async fn only_of(
+/// Returns the blobs and manifests that tags lead to, and that nothing else needs: no other tag, no manifest that was
+/// pulled by its digest, and no other repository.
+async fn only_needed_by(
     store: &dyn Store,
-    listed: &[Listed],
-    gone: &[Digest],
-    kept: &[Digest],
+    all: &[Listed],
+    gone: &[TagRecord],
+    stay: &[TagRecord],
 ) -> io::Result<HashSet<Object>> {
-    if gone.is_empty() {
-        return Ok(HashSet::new());
+    let mut parts: HashMap<Object, Vec<Object>> = HashMap::new();
+    for listed in all.iter().filter(|listed| listed.object.kind == Kind::Manifest) {
+        let Some(document) = store.manifest(&listed.object.digest).await? else { continue };
+        let Ok(manifest) = Manifest::parse(&document.bytes, Some(&document.media_type)) else { continue };
+        let children = manifest.children().iter().map(|child| Object::manifest(child.digest));
+        let blobs = manifest.blobs().map(|blob| Object::blob(blob.digest));
+        parts.insert(listed.object, children.chain(blobs).collect());
     }
-    let needed = parts(store, gone).await?;
-    let others = listed.iter().map(|listed| listed.object).filter(|object| object.kind == Kind::Manifest);
-    let others = others.filter(|object| !needed.contains(object)).map(|object| object.digest);
-    let roots: Vec<Digest> = others.chain(kept.iter().copied()).collect();
-    let still_needed = parts(store, &roots).await?;
-    Ok(needed.difference(&still_needed).copied().collect())
+    let tagged =
+        |records: &[TagRecord]| records.iter().map(|record| Object::manifest(record.digest)).collect();
+    let mut own = reachable(tagged(gone), &parts);
+    let repositories: HashSet<&Origin> = gone.iter().map(|record| &record.origin).collect();
+    let mut roots: Vec<Object> = tagged(stay);
+    for listed in all {
+        let object = listed.object;
+        let is_shared = store.origins(&object).await?.iter().any(|origin| !repositories.contains(origin));
+        if is_shared || (object.kind == Kind::Manifest && !own.contains(&object)) {
+            roots.push(object);
+        }
+    }
+    for object in reachable(roots, &parts) {
+        own.remove(&object);
+    }
+    Ok(own)
 }
 
-/// Returns all manifests and blobs of images, as far as their manifests are stored.
-async fn parts(store: &dyn Store, images: &[Digest]) -> io::Result<HashSet<Object>> {
-    let mut seen = HashSet::new();
-    let mut queue: Vec<Object> = images.iter().map(|digest| Object::manifest(*digest)).collect();
+/// Returns some objects and all that they are made of.
+fn reachable(from: Vec<Object>, parts: &HashMap<Object, Vec<Object>>) -> HashSet<Object> {
+    let (mut seen, mut queue) = (HashSet::new(), from);
     while let Some(object) = queue.pop() {
-        if !seen.insert(object) || object.kind != Kind::Manifest {
-            continue;
-        }
-        let Some(document) = store.manifest(&object.digest).await? else { continue };
-        if let Ok(manifest) = Manifest::parse(&document.bytes, Some(&document.media_type)) {
-            queue.extend(manifest.children().iter().map(|child| Object::manifest(child.digest)));
-            queue.extend(manifest.blobs().map(|blob| Object::blob(blob.digest)));
+        if seen.insert(object) {
+            queue.extend(parts.get(&object).into_iter().flatten());
         }
     }
-    Ok(seen)
+    seen
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::image::Digest;
 
     fn origin(name: &str) -> Origin {
         let (registry, repository) = name.split_once('/').unwrap();

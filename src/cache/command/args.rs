@@ -4,10 +4,12 @@ use std::time::Duration;
 
 use clap::Args;
 use clap::builder::FalseyValueParser;
+use ipnet::IpNet;
 use url::Url;
 
 use crate::cache::Glob;
 use crate::cache::config::{self, ByteSize, ConfigSource, LogFormat, Overlay, OwnLimits};
+use crate::cache::observe::log_filter;
 use crate::image::RegistryHost;
 use crate::ui::{Color, duration};
 
@@ -44,6 +46,16 @@ pub(super) struct ConfigArgs {
     /// A registry of a network of your own: its redirects and its token server may be anywhere there
     #[arg(long, env = "TALMIRROR_CACHE_PRIVATE", value_name = "NAME", value_delimiter = ',', value_parser = config::registry)]
     pub(super) private: Vec<RegistryHost>,
+}
+
+/// Which store a command is about.
+#[derive(Clone, Debug, Default, Args)]
+pub(super) struct StoreArgs {
+    #[command(flatten)]
+    pub(super) root: RootArgs,
+    /// The configuration file, which says where content is kept
+    #[arg(short, long, env = "TALMIRROR_CACHE_CONFIG", value_name = "FILE")]
+    pub(super) config: Option<PathBuf>,
 }
 
 /// Where content lies.
@@ -100,6 +112,15 @@ pub(super) struct ServerArgs {
     /// Its key, PEM
     #[arg(long, env = "TALMIRROR_CACHE_TLS_KEY", value_name = "FILE", requires = "tls_cert")]
     tls_key: Option<PathBuf>,
+    /// How long transfers may take to end once it is told to stop; 30s if nothing says otherwise
+    #[arg(long, env = "TALMIRROR_CACHE_DRAIN_TIMEOUT", value_name = "TIME", value_parser = duration)]
+    drain_timeout: Option<Duration>,
+    /// Proxies in front whose X-Forwarded-For is believed, such as 10.0.0.0/8
+    #[arg(long, env = "TALMIRROR_CACHE_TRUSTED_PROXY", value_name = "NETWORK", value_delimiter = ',', value_parser = config::network)]
+    trusted_proxy: Vec<IpNet>,
+    /// What is logged: error, warn, info, debug, or a filter such as info,access=warn
+    #[arg(long, env = "TALMIRROR_CACHE_LOG_LEVEL", value_name = "FILTER", value_parser = log_filter)]
+    log_level: Option<String>,
     /// How the log looks
     #[arg(long, env = "TALMIRROR_CACHE_LOG_FORMAT", value_name = "FORMAT")]
     log_format: Option<LogFormat>,
@@ -170,6 +191,9 @@ impl ServerArgs {
             htpasswd: self.htpasswd.clone(),
             tls: self.tls_cert.clone().zip(self.tls_key.clone()),
             log_format: self.log_format,
+            log_filter: self.log_level.clone(),
+            drain_timeout: self.drain_timeout,
+            trusted_proxies: self.trusted_proxy.clone(),
             ..overlay
         }
     }

@@ -2,7 +2,16 @@
 
 use std::path::{Path, PathBuf};
 
+use super::args::StoreArgs;
+use crate::cache::config::{ConfigSource, Overlay};
 use crate::ui::error::CliError;
+
+/// Returns the folder of the store that a command is about.
+pub(super) fn of_store(args: &StoreArgs) -> Result<PathBuf, CliError> {
+    let overlay = Overlay { root: args.root.root.clone(), ..Overlay::default() };
+    let source = ConfigSource { file: args.config.clone(), overlay };
+    root(source.load()?.config.root.as_deref())
+}
 
 /// Returns the folder that content is kept in: the one that is named, else one for the user's data.
 ///

@@ -3,8 +3,8 @@
 use clap::Args;
 use jiff::Timestamp;
 
-use super::args::RootArgs;
-use super::folder::root;
+use super::args::StoreArgs;
+use super::folder::of_store;
 use super::record::object;
 use super::runtime::runtime;
 use crate::cache::Glob;
@@ -29,14 +29,14 @@ pub(super) struct LsArgs {
     #[arg(long, env = "TALMIRROR_CACHE_OBJECTS", conflicts_with = "pattern", value_parser = clap::builder::FalseyValueParser::new())]
     objects: bool,
     #[command(flatten)]
-    root: RootArgs,
+    store: StoreArgs,
     /// How it is printed
     #[arg(short, long, env = "TALMIRROR_CACHE_LS_OUTPUT", default_value = "table", value_name = "FORMAT")]
     output: OutputFormat,
 }
 
 pub(super) fn run(ui: &mut Ui, args: &LsArgs) -> Result<Exit, CliError> {
-    let folder = root(args.root.root.as_deref())?;
+    let folder = of_store(&args.store)?;
     let runtime = runtime()?;
     if args.objects {
         let list = runtime.block_on(ask(&folder, ListObjects {}))?;

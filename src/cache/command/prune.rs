@@ -2,8 +2,8 @@ use std::time::Duration;
 
 use clap::Args;
 
-use super::args::RootArgs;
-use super::folder::root;
+use super::args::StoreArgs;
+use super::folder::of_store;
 use super::record::object;
 use super::runtime::runtime;
 use crate::cache::Glob;
@@ -16,10 +16,11 @@ use crate::ui::{OutputFormat, Ui, count, duration};
 /// Arguments of `prune`.
 #[derive(Debug, Args)]
 #[command(
-    after_help = "What several images share stays as long as one of them does: by IMAGE:TAG, what only that image needs \
-goes. A running server is asked to do it; transfers that run are not cut.
+    after_help = "With an image goes what it alone needs; what several images share stays as long as one of them does. A running server is asked to do it; \
+transfers that run are not cut.
 
 Examples:
+  talmirror-cache prune ghcr.io/siderolabs/installer:v1.9.0
   talmirror-cache prune 'ghcr.io/old/*' --dry-run
   talmirror-cache prune --unused-for 720h
   talmirror-cache prune --all"
@@ -38,7 +39,7 @@ pub(super) struct PruneArgs {
     #[arg(long, env = "TALMIRROR_CACHE_DRY_RUN", value_parser = clap::builder::FalseyValueParser::new())]
     dry_run: bool,
     #[command(flatten)]
-    root: RootArgs,
+    store: StoreArgs,
     /// How it is printed
     #[arg(short, long, env = "TALMIRROR_CACHE_PRUNE_OUTPUT", default_value = "table", value_name = "FORMAT")]
     output: OutputFormat,
@@ -50,21 +51,20 @@ pub(super) fn run(ui: &mut Ui, args: &PruneArgs) -> Result<Exit, CliError> {
         (false, Some(time)) => PruneTarget::UnusedFor(time),
         (false, None) => PruneTarget::Named(args.pattern.clone()),
     };
-    let folder = root(args.root.root.as_deref())?;
+    let folder = of_store(&args.store)?;
     let pruned = runtime()?.block_on(ask(&folder, Prune { target, dry_run: args.dry_run }))?;
+    if pruned.tags.is_empty() && pruned.objects == 0 && !args.pattern.is_empty() {
+        let patterns: Vec<String> = args.pattern.iter().map(|pattern| format!("`{pattern}`")).collect();
+        ui.warn(
+            &format!("no image is stored that fits {}", patterns.join(", ")),
+            Some("`talmirror-cache ls` prints the names; * stands for any text"),
+        );
+    }
     let list = || pruned.tags.iter().map(|tag| format!("{tag}\n")).collect();
     ui.output(args.output, &object(Prune::KIND, &pruned), list)?;
     if args.output == OutputFormat::Table {
         let verb = if pruned.dry_run { "would remove" } else { "removed" };
         let (tags, size) = (count(pruned.tags.len(), "tag"), ByteSize(pruned.bytes));
-        if pruned.tags.is_empty() && pruned.objects == 0 && !args.pattern.is_empty() {
-            let names: Vec<String> = args.pattern.iter().map(|glob| format!("`{glob}`")).collect();
-            ui.note(&format!(
-                "no image fits {}: `talmirror-cache ls` shows what is stored",
-                names.join(", ")
-            ));
-            return Ok(exit::OK);
-        }
         ui.note(&format!("{verb} {tags}, {} blobs and manifests, {size}", pruned.objects));
     }
     Ok(exit::OK)

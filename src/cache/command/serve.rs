@@ -6,7 +6,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use super::args::{ConfigArgs, RootArgs, ServerArgs};
 use super::folder::root;
 use crate::cache::config::{Config, ConfigSource, Loaded, LogFormat, Overlay};
-use crate::cache::observe::{log_json, log_text};
+use crate::cache::observe::{LogFilter, log_json, log_text};
 use crate::cache::server::CacheServer;
 use crate::finding::{Code, Problem};
 use crate::ui::Ui;
@@ -17,7 +17,7 @@ use crate::ui::exit::{self, Exit};
 #[derive(Clone, Debug, Args)]
 #[command(
     after_help = "Once it accepts connections it says so in one line on standard error. SIGHUP, or a change of the \
-file, reads the configuration again without cutting a transfer. SIGTERM and SIGINT let transfers end first; a second one \
+file, reads the configuration again, the level of the log included, without cutting a transfer. SIGTERM and SIGINT let transfers end first; a second one \
 does not wait.
 
 Examples:
@@ -52,26 +52,26 @@ pub(super) fn run(ui: &mut Ui, args: &ServeArgs) -> Result<Exit, CliError> {
     for (doubt, help) in doubts(&config, &problems) {
         ui.warn(&doubt, Some(&help));
     }
-    let filter = config.log.filter.clone().unwrap_or_else(|| "info".to_owned());
-    match config.log.format {
-        LogFormat::Text => log_text(&filter),
-        LogFormat::Json => log_json(&filter),
+    let filter = config.log.filter();
+    let log = match config.log.format {
+        LogFormat::Text => log_text(filter),
+        LogFormat::Json => log_json(filter),
     }
     .map_err(|message| CliError::new(exit::INVALID, message))?;
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()
         .map_err(|error| CliError::from_error(exit::REMOTE, error).context("cannot start"))?;
-    let exit = runtime.block_on(serve(ui, config, source))?;
+    let exit = runtime.block_on(serve(ui, config, source, log))?;
     // Downloads that no client waits for are not waited for.
     runtime.shutdown_background();
     Ok(exit)
 }
 
-async fn serve(ui: &mut Ui, config: Config, source: ConfigSource) -> Result<Exit, CliError> {
+async fn serve(ui: &mut Ui, config: Config, source: ConfigSource, log: LogFilter) -> Result<Exit, CliError> {
     let folder = root(config.root.as_deref())?;
     let scheme = if config.tls.is_some() { "https" } else { "http" };
-    let server = CacheServer::start(config, source, folder).await?;
+    let server = CacheServer::start(config, source, folder, log).await?;
     let stop = Stop::new()?;
     if !server.metrics_addresses().is_empty() {
         ui.note(&format!("metrics on http://{}/metrics", join(server.metrics_addresses())));

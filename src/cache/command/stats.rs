@@ -1,7 +1,7 @@
 use clap::Args;
 
-use super::args::RootArgs;
-use super::folder::root;
+use super::args::StoreArgs;
+use super::folder::of_store;
 use super::record::object;
 use super::runtime::runtime;
 use crate::cache::admin::{Question as _, ReadStats, Stats, ask};
@@ -17,14 +17,14 @@ use crate::ui::{OutputFormat, Ui, table};
   talmirror-cache stats -o json")]
 pub(super) struct StatsArgs {
     #[command(flatten)]
-    root: RootArgs,
+    store: StoreArgs,
     /// How it is printed
     #[arg(short, long, env = "TALMIRROR_CACHE_STATS_OUTPUT", default_value = "table", value_name = "FORMAT")]
     output: OutputFormat,
 }
 
 pub(super) fn run(ui: &mut Ui, args: &StatsArgs) -> Result<Exit, CliError> {
-    let folder = root(args.root.root.as_deref())?;
+    let folder = of_store(&args.store)?;
     let stats = runtime()?.block_on(ask(&folder, ReadStats {}))?;
     ui.output(args.output, &object(ReadStats::KIND, &stats), || as_table(&stats))?;
     if stats.full {

@@ -16,4 +16,4 @@ pub use read::{Parsed, parse};
 pub use size::{ByteSize, SizeError};
 pub use source::{ConfigSource, LoadError, Loaded};
 pub use tag_policy::{TagPolicy, by_look};
-pub use value::{address, upstream_url};
+pub use value::{address, network, upstream_url};

@@ -3,6 +3,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use indexmap::IndexMap;
+use ipnet::IpNet;
 use url::Url;
 
 use super::size::ByteSize;
@@ -57,6 +58,8 @@ pub struct Config {
     pub authenticate: Authenticate,
     /// How requests are logged.
     pub log: Log,
+    /// Proxies whose `X-Forwarded-For` is believed.
+    pub trusted_proxies: Vec<IpNet>,
     /// What clients may use up.
     pub clients: http::Limits,
     /// What downloads may use up.
@@ -174,6 +177,13 @@ pub struct Log {
     pub filter: Option<String>,
 }
 
+impl Log {
+    /// Returns which events are logged.
+    pub fn filter(&self) -> &str {
+        self.filter.as_deref().unwrap_or("info")
+    }
+}
+
 /// How a line of the log looks.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
 pub enum LogFormat {
@@ -246,6 +256,7 @@ impl Default for Config {
             htpasswd: None,
             authenticate: Authenticate::default(),
             log: Log::default(),
+            trusted_proxies: Vec::new(),
             clients: http::Limits::default(),
             limits: Limits::default(),
         }

@@ -3,6 +3,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use indexmap::IndexMap;
+use ipnet::IpNet;
 use url::Url;
 
 use super::model::{Config, LogFormat, OwnLimits, UpstreamConfig};
@@ -48,6 +49,12 @@ pub struct Overlay {
     pub tls: Option<(PathBuf, PathBuf)>,
     /// How requests are logged.
     pub log_format: Option<LogFormat>,
+    /// Which events are logged.
+    pub log_filter: Option<String>,
+    /// How long transfers may take to end once the server is told to stop.
+    pub drain_timeout: Option<Duration>,
+    /// Proxies whose `X-Forwarded-For` is believed, besides those of the file.
+    pub trusted_proxies: Vec<IpNet>,
 }
 
 /// A flag that does not fit the rest.
@@ -81,6 +88,9 @@ impl Overlay {
         config.reserve = self.reserve.or(config.reserve);
         config.pins.extend(self.pins.iter().cloned());
         config.htpasswd = self.htpasswd.clone().or(config.htpasswd);
+        config.log.filter = self.log_filter.clone().or(config.log.filter);
+        config.clients.drain_timeout = self.drain_timeout.unwrap_or(config.clients.drain_timeout);
+        config.trusted_proxies.extend(&self.trusted_proxies);
         config.log.format = self.log_format.unwrap_or(config.log.format);
         if let Some((certificate, key)) = self.tls.clone() {
             let client_ca = config.tls.and_then(|tls| tls.client_ca);

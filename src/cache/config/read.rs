@@ -4,6 +4,7 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use indexmap::IndexMap;
+use ipnet::IpNet;
 
 use super::model::{Authenticate, Config, Limits, Log, LogFormat, OwnLimits, UpstreamConfig, builtin};
 use super::tag_policy::TagPolicy;
@@ -32,6 +33,7 @@ const ROOT: &[&str] = &[
     "htpasswd",
     "authenticate",
     "log",
+    "trustedProxies",
     "limits",
 ];
 const UPSTREAM: &[&str] = &[
@@ -54,6 +56,7 @@ const LOG: &[&str] = &["format", "filter"];
 const LIMITS: &[&str] = &[
     "connections",
     "perClient",
+    "drainTimeout",
     "fills",
     "perUpstream",
     "headerTimeout",
@@ -119,6 +122,7 @@ impl Reader<'_, '_> {
                 _ => Authenticate::Private,
             },
             log: self.log(&fields),
+            trusted_proxies: self.trusted_proxies(&fields),
             clients,
             limits,
             listen,
@@ -193,6 +197,11 @@ impl Reader<'_, '_> {
             }
         }
         out
+    }
+
+    fn trusted_proxies(&mut self, fields: &Fields<'_>) -> Vec<IpNet> {
+        let texts = self.decoder.strings(fields, "trustedProxies").unwrap_or_default();
+        self.each(texts, &fields.at("trustedProxies"), value::network)
     }
 
     fn globs(&mut self, fields: &Fields<'_>, key: &str) -> Vec<Glob> {
@@ -372,7 +381,7 @@ impl Reader<'_, '_> {
         let own = self.shared_limits(&fields);
         let clients = http::Limits {
             connections: self.count(&fields, "connections").unwrap_or(clients.connections),
-            per_address: self.count(&fields, "perClient"),
+            per_address: self.count(&fields, "perClient").or(clients.per_address),
             ..clients
         };
         let downloads = Limits {
@@ -383,7 +392,8 @@ impl Reader<'_, '_> {
             pause: own.pause.unwrap_or(downloads.pause),
             retries: own.retries.unwrap_or(downloads.retries),
         };
-        (clients, downloads)
+        let drain_timeout = self.decoder.duration(&fields, "drainTimeout").unwrap_or(clients.drain_timeout);
+        (http::Limits { drain_timeout, ..clients }, downloads)
     }
 
     /// Reads what one upstream has otherwise.
@@ -522,7 +532,8 @@ tls: {cert: tls.crt, key: tls.key, clientCa: ca.crt}
 htpasswd: users
 authenticate: all
 log: {format: json, filter: debug}
-limits: {connections: 10, perClient: 5, fills: 4, perUpstream: 3}
+trustedProxies: [10.0.0.0/8, '::1']
+limits: {connections: 10, perClient: 5, drainTimeout: 5m, fills: 4, perUpstream: 3}
 ",
         );
         let names: Vec<&str> = config.upstreams.keys().map(RegistryHost::as_str).collect();
@@ -536,6 +547,8 @@ limits: {connections: 10, perClient: 5, fills: 4, perUpstream: 3}
         assert_eq!(config.root.as_deref(), Some(Path::new("/etc/cache/data")));
         assert_eq!(config.default, None);
         assert_eq!((config.clients.connections, config.clients.per_address), (10, Some(5)));
+        assert_eq!(config.clients.drain_timeout, Duration::from_mins(5));
+        assert_eq!(config.trusted_proxies, ["10.0.0.0/8".parse().unwrap(), "::1/128".parse().unwrap()]);
         assert_eq!(config.limits, Limits { fills: 4, per_upstream: 3, ..Limits::default() });
         assert_eq!(config.tag_ttl(config.upstreams.keys().next().unwrap(), "v1"), Duration::from_mins(1));
         assert_eq!(

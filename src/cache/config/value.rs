@@ -1,5 +1,6 @@
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 
+use ipnet::IpNet;
 use url::Url;
 
 /// Reads an address to listen on: `10.0.0.1:5000`, `[::1]:5000`, `localhost:5000`; `:5000` is every address.
@@ -11,6 +12,15 @@ pub fn address(text: &str) -> Result<SocketAddr, String> {
     };
     full.parse()
         .map_err(|_| format!("`{text}` is not a valid address to listen on, such as 127.0.0.1:5000 or :5000"))
+}
+
+/// Reads a network, such as `10.0.0.0/8`, or one address.
+pub fn network(text: &str) -> Result<IpNet, String> {
+    let one = || text.parse::<IpAddr>().map(IpNet::from);
+    let network = text.parse::<IpNet>().map(|network| network.trunc());
+    network
+        .or_else(|_| one())
+        .map_err(|_| format!("`{text}` is not a valid address or network, such as 10.0.0.0/8"))
 }
 
 /// Reads the URL of an upstream: `http` or `https`, a host, perhaps a path; never credentials.

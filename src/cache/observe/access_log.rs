@@ -1,8 +1,10 @@
 use tracing::Level;
 
 use super::outcome::Served;
+use super::reason::Reason;
 use crate::cache::auth::Identity;
 use crate::http::Exchange;
+use crate::image::RegistryHost;
 
 /// The target under which answers are logged, so that filters can tell them from the rest.
 pub const ACCESS: &str = "access";
@@ -17,6 +19,7 @@ pub(super) fn log(exchange: &Exchange<'_>) {
     let Some((line, took)) = exchange.request else { return };
     let served = exchange.extensions.get().copied().unwrap_or(Served::OTHER);
     let user = exchange.extensions.get().map(Identity::as_str);
+    let reason = exchange.extensions.get::<Reason>();
     let query = line.uri.query().unwrap_or_default();
     let ns = query.split('&').find_map(|pair| pair.strip_prefix("ns="));
     tracing::info!(
@@ -32,6 +35,8 @@ pub(super) fn log(exchange: &Exchange<'_>) {
         bytes = exchange.sent,
         micros = u64::try_from(took.as_micros()).unwrap_or(u64::MAX),
         end = exchange.end.as_str(),
+        reason = reason.map(|reason| reason.text.as_str()),
+        upstream = reason.and_then(|reason| reason.upstream.as_ref()).map(RegistryHost::as_str),
         error = exchange.error,
     );
 }
@@ -74,6 +79,8 @@ mod tests {
             let mut extensions = Extensions::new();
             extensions.insert(Served { kind: Kind::Blob, outcome: Outcome::Follow });
             extensions.insert(Identity::new("ada"));
+            let upstream = "docker.io".parse().ok();
+            extensions.insert(Reason { text: "a \u{1b}[2J".to_owned(), upstream });
             log(&Exchange {
                 request: Some((&line, Duration::from_micros(12))),
                 status: StatusCode::OK,
@@ -89,7 +96,8 @@ mod tests {
         let wanted = serde_json::json!({
             "level": "INFO", "target": "access", "peer": "10.0.0.1", "user": "ada", "method": "GET",
             "path": "/v2/a/blobs/sha256:0", "ns": "docker.io", "status": 200, "kind": "blob", "cache": "follow",
-            "bytes": 7, "micros": 12, "end": "broken", "error": "wrong bytes",
+            "bytes": 7, "micros": 12, "end": "broken", "reason": "a \u{1b}[2J",
+            "upstream": "docker.io", "error": "wrong bytes",
         });
         assert_eq!(line, wanted);
     }

@@ -6,10 +6,12 @@ mod health;
 mod log;
 mod metrics;
 mod outcome;
+mod reason;
 
 pub use access_log::ACCESS;
 pub use admin_endpoint::AdminEndpoint;
 pub use health::Health;
-pub use log::{log_json, log_text};
+pub use log::{LogFilter, log_filter, log_json, log_text};
 pub use metrics::{Circuit, Metrics, Revalidation, UpstreamResult};
 pub use outcome::{Kind, Outcome, Served};
+pub use reason::Reason;

@@ -123,6 +123,7 @@ impl Handler for Service {
             Err(refusal) => return context.refused(&refusal),
         };
         context.set_namespace(place.oci_namespace());
+        context.registry = Some(place.registry.clone());
         context.is_private = snapshot.is_private(place.registry);
         let answer = self.0.answer(&snapshot, &request, &context, place, is_user, object).await;
         answer.unwrap_or_else(|refusal| context.refused(&refusal))

@@ -7,7 +7,7 @@ use http::{HeaderValue, Response, StatusCode};
 use jiff::Timestamp;
 
 use super::freshness::ago;
-use crate::cache::observe::{Kind, Outcome, Served};
+use crate::cache::observe::{Kind, Outcome, Reason, Served};
 use crate::http::{Body, Piece};
 use crate::image::{Digest, RegistryHost};
 use crate::oci::{ContentRange, Method, OCTET_STREAM, Refusal, Selection, Span, etag};
@@ -31,6 +31,8 @@ pub(super) struct ResponseContext {
     pub(super) method: Method,
     /// What is asked for.
     pub(super) kind: Kind,
+    /// The registry that is asked for, once it is known.
+    pub(super) registry: Option<RegistryHost>,
     /// The registry's name, where the request's `ns` chose it (OCI distribution-spec, "Registry Proxying").
     pub(super) namespace: Option<HeaderValue>,
     /// Whether the content is for authorised clients only.
@@ -135,7 +137,7 @@ fn value(text: &str) -> HeaderValue {
 impl ResponseContext {
     /// Makes the context of an answer.
     pub(super) fn new(method: Method, namespace: Option<&str>) -> Self {
-        Self { method, kind: Kind::Other, namespace: namespace.map(value), is_private: false }
+        Self { method, kind: Kind::Other, registry: None, namespace: namespace.map(value), is_private: false }
     }
 
     /// Notes that the request's `ns` chose the registry.
@@ -269,6 +271,7 @@ impl ResponseContext {
         let body = Bytes::from(refusal.body());
         let status = StatusCode::from_u16(refusal.status()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
         let mut response = self.response(status, None);
+        response.extensions_mut().insert(Reason::of(refusal).at(self.registry.as_ref()));
         let headers = response.headers_mut();
         for (name, text) in refusal.headers() {
             if let Ok(name) = HeaderName::from_bytes(name.as_bytes()) {

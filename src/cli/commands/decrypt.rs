@@ -6,7 +6,7 @@ use crate::cli::args::Global;
 use crate::cli::encryption;
 use crate::cli::input::{display_name, read};
 use crate::file::{self, Privacy};
-use crate::sops::{Encrypted, Path as Place, SopsError};
+use crate::sops::{Encrypted, Fault, Path as Place, SopsError};
 use crate::ui::exit::{self, Exit};
 use crate::ui::{CliError, Ui};
 
@@ -48,7 +48,17 @@ pub(crate) fn run(ui: &mut Ui, global: &Global, args: DecryptArgs) -> Result<Exi
     let text = read(&args.file)?;
     let encrypted = Encrypted::parse(&text).map_err(failed)?;
     let identities = encryption::identities(global, &encrypted.recipients())?;
-    let opened = encrypted.open(&identities).map_err(failed)?;
+    let opened = encrypted.open_changed(&identities).map_err(failed)?;
+    match opened.fault() {
+        Some(fault @ (Fault::NoMac | Fault::MacMismatch)) => return Err(failed(fault.clone().into_error())),
+        // sops opens such a file: it compares values only.
+        Some(fault @ Fault::Moved(_)) => {
+            let error = fault.clone().into_error();
+            ui.warn(&format!("{name}: {error}"), error.help().as_deref());
+        }
+        None => {}
+    }
+    encryption::warn_of_comments(ui, &opened.damaged_comments(), name);
     let plaintext = match &place {
         Some(place) => opened.extract(0, place).map_err(failed)?,
         None => opened.plaintext(),

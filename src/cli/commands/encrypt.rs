@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use clap::Args;
 
 use crate::cli::args::Global;
-use crate::cli::encryption::{self, Wishes};
+use crate::cli::encryption::{self, Holds, Wishes};
 use crate::cli::input::{display_name, read};
 use crate::file::{self, Privacy};
 use crate::secret::os_random;
@@ -77,15 +77,23 @@ pub(crate) fn run(ui: &mut Ui, global: &Global, args: EncryptArgs) -> Result<Exi
         (None, None) => None,
     };
     let rule = rule.transpose().map_err(|error| as_sops(SopsError::Rule(error)))?;
-    let wishes =
-        Wishes { age: args.age, rule, mac_only_encrypted: args.mac_only_encrypted, ..Wishes::default() };
     let text = read(&args.file)?;
+    let holds = Holds::of(&text);
+    let wishes = Wishes {
+        age: args.age,
+        rule,
+        mac_only_encrypted: args.mac_only_encrypted,
+        holds,
+        ..Wishes::default()
+    };
     let path = args.filename_override.unwrap_or_else(|| PathBuf::from(&args.file));
     let mut settings = encryption::settings(ui, &wishes, &path)?;
     if args.allow_plaintext {
         settings.is_secret = None;
     }
+    settings.structure = encryption::binding_of(&text);
     let sealed = encrypt(&text, &settings, jiff::Timestamp::now(), &mut os_random).map_err(as_sops)?;
+    encryption::warn_of_rewritten(ui, &text, &settings, name);
     if args.in_place {
         file::replace(Path::new(&args.file), sealed.as_bytes(), Privacy::Private)?;
         ui.note(&format!("encrypted {name}"));

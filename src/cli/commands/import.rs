@@ -1,5 +1,6 @@
 #![expect(clippy::disallowed_methods, reason = "looks at what the arguments name")]
 
+use std::collections::BTreeMap;
 use std::path::Path;
 
 use clap::{Args, ValueEnum};
@@ -7,10 +8,10 @@ use serde_json::json;
 
 use crate::cli::args::{Global, VersionArgs};
 use crate::cli::encryption;
-use crate::cli::input::display_name;
+use crate::cli::input::{directory_of, display_name};
 use crate::cli::inventory::{problems_json, summary};
 use crate::finding::Severity;
-use crate::import::{Imported, Options, Source, SourceKind, import};
+use crate::import::{Imported, Options, Source, SourceKind, import, related_files};
 use crate::ui::exit::{self, Exit};
 use crate::ui::{CliError, Ui};
 
@@ -18,7 +19,9 @@ use crate::ui::{CliError, Ui};
 #[derive(Debug, Args)]
 #[command(
     after_help = "Reads machine configs, `talosctl get machineconfig -o yaml`, JSON and strategic patches, registry documents, talhelper's \
-talconfig.yaml, k3s' registries.yaml, and a directory of containerd's hosts.toml; encrypted with SOPS or not. The inventory goes to standard output, findings to standard error.
+talconfig.yaml with the patches it names, k3s' registries.yaml, containerd's hosts.toml and config.toml, podman's registries.conf, Docker's daemon.json, \
+the templates of Omni, Sidero, Cluster API, k3d and kind, values of Helm, and a directory of patches; encrypted with SOPS or not. The inventory goes to \
+standard output, findings to standard error. Ends with 1 where something of the source is not in the inventory.
 
 Examples:
   talmirror import n1.yaml > mirrors.yaml
@@ -26,7 +29,7 @@ Examples:
   talmirror import /etc/containerd/certs.d"
 )]
 pub(crate) struct ImportArgs {
-    /// The files, `-` for standard input; a directory is one of containerd's hosts
+    /// The files, `-` for standard input; a directory is one of containerd's hosts, or one of patches
     #[arg(value_name = "FILE", required = true)]
     files: Vec<String>,
     #[command(flatten)]
@@ -59,7 +62,7 @@ pub(crate) fn run(ui: &mut Ui, global: &Global, args: ImportArgs) -> Result<Exit
     let mut sources = Vec::new();
     for file in &args.files {
         if Path::new(file).is_dir() {
-            sources.extend(hosts(Path::new(file), global)?);
+            sources.extend(folder(Path::new(file), global)?);
         } else {
             let text = encryption::read(file, global)?.0.expose().clone();
             sources.push(Source { name: display_name(file).to_owned(), text });
@@ -71,7 +74,8 @@ pub(crate) fn run(ui: &mut Ui, global: &Global, args: ImportArgs) -> Result<Exit
         From::K3s => SourceKind::K3s,
         From::Containerd => SourceKind::Containerd,
     });
-    let imported = import(&sources, &Options { kind, talos: args.versions.talos_version });
+    let related = related(&sources, global)?;
+    let imported = import(&sources, &Options { kind, talos: args.versions.talos_version, related });
     match args.output {
         Format::Json => print_json(ui, &imported)?,
         Format::Yaml => print_yaml(ui, &imported)?,
@@ -80,8 +84,8 @@ pub(crate) fn run(ui: &mut Ui, global: &Global, args: ImportArgs) -> Result<Exit
         let error = CliError::new(exit::INVALID, "there is nothing to make an inventory of");
         return Err(error.help("name a file that says something about registries; --from says what it is"));
     }
-    // What was wrong in the source has been put right in the inventory: findings are not a failure.
-    Ok(exit::OK)
+    // What was wrong in the source and has been put right in the inventory is not a failure; what was lost is.
+    Ok(if imported.lost { exit::FOUND } else { exit::OK })
 }
 
 fn print_json(ui: &mut Ui, imported: &Imported) -> Result<(), CliError> {
@@ -110,8 +114,13 @@ fn print_yaml(ui: &mut Ui, imported: &Imported) -> Result<(), CliError> {
         }
     }
     let errors = imported.problems.iter().any(|problem| problem.code.severity() == Severity::Error);
-    if errors && imported.inventory.is_some() {
-        ui.note("errors are of the source; the inventory says what was meant");
+    match (imported.inventory.is_some(), imported.lost) {
+        (true, true) => ui.warn(
+            "something of the source is not in the inventory",
+            Some("the findings above name it; add it by hand, or correct the source and import it again"),
+        ),
+        (true, false) if errors => ui.note("errors are of the source; the inventory says what was meant"),
+        (true, false) | (false, _) => {}
     }
     Ok(())
 }
@@ -124,24 +133,63 @@ fn holds_secret(node: &crate::yaml::Node) -> bool {
     here || node.entries().iter().any(|entry| holds_secret(&entry.value))
 }
 
-/// Reads every `hosts.toml` of a directory of containerd's.
-fn hosts(dir: &Path, global: &Global) -> Result<Vec<Source>, CliError> {
+/// Reads the files that sources name, such as talhelper's `@patch.yaml`; what cannot be read is told by the import.
+fn related(sources: &[Source], global: &Global) -> Result<BTreeMap<String, String>, CliError> {
+    let mut out = BTreeMap::new();
+    for source in sources {
+        for path in related_files(&source.text) {
+            let place = directory_of(&source.name).join(&path);
+            if place.is_file() {
+                let text = encryption::read(&place.display().to_string(), global)?.0.expose().clone();
+                out.insert(path, text);
+            }
+        }
+    }
+    Ok(out)
+}
+
+/// Reads a directory: containerd's of `hosts.toml` files, one of its folders, or one of patches.
+fn folder(dir: &Path, global: &Global) -> Result<Vec<Source>, CliError> {
     let failed = |error: std::io::Error| {
         CliError::from_error(exit::INVALID, error).context(format!("cannot read `{}`", dir.display()))
     };
-    let mut sources = Vec::new();
+    let read = |path: &Path, name: String| -> Result<Source, CliError> {
+        let text = encryption::read(&path.display().to_string(), global)?.0.expose().clone();
+        Ok(Source { name, text })
+    };
+    let own = dir.join("hosts.toml");
+    if own.is_file() {
+        // The folder of one registry: its name is the registry's.
+        let whole = std::path::absolute(dir).map_err(failed)?;
+        let name = whole.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
+        return Ok(vec![read(&own, format!("{name}/hosts.toml"))?]);
+    }
+    let (mut hosts, mut files) = (Vec::new(), Vec::new());
     for entry in std::fs::read_dir(dir).map_err(failed)? {
-        let path = entry.map_err(failed)?.path().join("hosts.toml");
-        if path.is_file() {
-            let text = encryption::read(&path.display().to_string(), global)?.0.expose().clone();
-            let name = path.strip_prefix(dir).unwrap_or(&path).display().to_string();
-            sources.push(Source { name, text });
+        let path = entry.map_err(failed)?.path();
+        let inner = path.join("hosts.toml");
+        let yaml = path.extension().is_some_and(|ending| ending == "yaml" || ending == "yml");
+        if inner.is_file() {
+            let name = inner.strip_prefix(dir).unwrap_or(&inner).display().to_string();
+            hosts.push(read(&inner, name)?);
+        } else if yaml && path.is_file() {
+            files.push(path);
         }
     }
-    sources.sort_by(|a, b| a.name.cmp(&b.name));
-    if sources.is_empty() {
-        return Err(CliError::new(exit::INVALID, format!("`{}` holds no hosts.toml", dir.display()))
-            .help("containerd's directory has one below each registry's name"));
+    if hosts.is_empty() {
+        files.sort();
+        for path in files {
+            hosts.push(read(&path, path.display().to_string())?);
+        }
+    } else {
+        hosts.sort_by(|a, b| a.name.cmp(&b.name));
     }
-    Ok(sources)
+    if hosts.is_empty() {
+        return Err(CliError::new(
+            exit::INVALID,
+            format!("`{}` holds no hosts.toml and no patch", dir.display()),
+        )
+        .help("containerd's directory has one below each registry's name; patches end in .yaml"));
+    }
+    Ok(hosts)
 }

@@ -140,7 +140,11 @@ pub(crate) fn run(ui: &mut Ui, global: &Global, mut args: InitArgs) -> Result<Ex
         files.push((inventory_path.clone(), Secret::new(text)));
     }
     if args.ci == Ci::Github {
-        let values = [("inventory", file.to_owned()), ("output", "talos/mirrors".to_owned())];
+        let values = [
+            ("version", env!("CARGO_PKG_VERSION").to_owned()),
+            ("inventory", file.to_owned()),
+            ("output", "talos/mirrors".to_owned()),
+        ];
         let path = args.dir.join(".github/workflows/talmirror.yaml");
         files.push((path, Secret::new(template::render(template::WORKFLOW, &values))));
     }

@@ -5,7 +5,7 @@ use clap::Args;
 use crate::cli::args::Global;
 use crate::cli::encryption::{self, Wishes};
 use crate::secret::os_random;
-use crate::sops::KeyChange;
+use crate::sops::{KeyChange, shortened};
 use crate::ui::exit::{self, Exit};
 use crate::ui::{CliError, Ui};
 
@@ -49,12 +49,15 @@ fn rekey(ui: &mut Ui, global: &Global, file: &Path, age: &[String]) -> Result<()
     let name = file.display();
     match done {
         None => ui.note(&format!("{name}: its recipients are these already")),
-        Some(KeyChange::Wrapped { added }) => ui.note(&format!("{name}: added {}", added.join(", "))),
+        Some(KeyChange::Wrapped { added }) => ui.note(&format!("{name}: added {}", names(&added))),
         Some(KeyChange::Rotated { added, removed }) => {
-            let added =
-                if added.is_empty() { String::new() } else { format!(", added {}", added.join(", ")) };
-            ui.note(&format!("{name}: removed {}{added}; new data key", removed.join(", ")));
+            let added = if added.is_empty() { String::new() } else { format!(", added {}", names(&added)) };
+            ui.note(&format!("{name}: removed {}{added}; new data key", names(&removed)));
         }
     }
     Ok(())
+}
+
+fn names(recipients: &[String]) -> String {
+    recipients.iter().map(|recipient| shortened(recipient)).collect::<Vec<_>>().join(", ")
 }

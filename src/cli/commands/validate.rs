@@ -7,11 +7,13 @@ use crate::cli::args::Global;
 use crate::cli::encryption;
 use crate::cli::input::{display_name, environment};
 use crate::cli::inventory::{problems_json, read_inventory, summary};
+use crate::file;
 use crate::finding::{Code, Problem, Problems, Severity};
 use crate::inventory;
-use crate::sops::{SopsError, looks_encrypted};
+use crate::sops::{Fault, Path as Place, SopsError, Step, is_secret, looks_encrypted};
 use crate::ui::exit::{self, Exit};
 use crate::ui::{CliError, Ui};
+use crate::yaml::{Node, parse_one};
 
 /// Arguments of `validate`.
 #[derive(Debug, Args)]
@@ -46,9 +48,13 @@ enum Format {
 pub(crate) fn run(ui: &mut Ui, global: &Global, args: ValidateArgs) -> Result<Exit, CliError> {
     let file = display_name(&global.inventory);
     let raw = read_inventory(global)?;
-    let (text, sealed) = match encryption::open(&raw, global) {
-        _ if !looks_encrypted(&raw) => (raw, None),
-        Ok(plaintext) => (plaintext.expose().clone(), None),
+    let encrypted = looks_encrypted(&raw);
+    let (text, sealed) = match encryption::open_changed(&raw, global) {
+        _ if !encrypted => (raw, None),
+        Ok(changed) => {
+            encryption::warn_of_comments(ui, &changed.comments, file);
+            (changed.text.expose().clone(), changed.fault.map(Fault::into_error))
+        }
         // A check needs no key: structure and names are in clear.
         Err(SopsError::NoKey(_)) => {
             ui.note(&format!("{file}: no key opens it, so its MAC was not checked"));
@@ -59,10 +65,15 @@ pub(crate) fn run(ui: &mut Ui, global: &Global, args: ValidateArgs) -> Result<Ex
     let parsed = inventory::parse(&text, file, &environment);
     let mut findings = Problems::new(file, &text);
     if let Some(error) = sealed {
-        let problem = findings.add(Code::CannotDecrypt, &(0..0), "sops", error.to_string());
+        let changed = matches!(error, SopsError::NoMac | SopsError::MacMismatch | SopsError::Moved(_));
+        let code = if changed { Code::ChangedSealed } else { Code::CannotDecrypt };
+        let problem = findings.add(code, &(0..0), "sops", error.to_string());
         problem.help = error.help();
     }
     coverage(global, &mut findings)?;
+    if !encrypted && global.inventory != "-" {
+        clear_in_git(std::path::Path::new(&global.inventory), &text, &mut findings);
+    }
     let mut problems = findings.into_sorted();
     problems.extend(parsed.problems);
     let deny = args.deny.is_some() || parsed.inventory.is_some_and(|inventory| inventory.deny_warnings);
@@ -89,6 +100,42 @@ pub(crate) fn run(ui: &mut Ui, global: &Global, args: ValidateArgs) -> Result<Ex
         }
     }
     Ok(if failed { exit::FOUND } else { exit::OK })
+}
+
+/// Finds secrets in clear in a file that git tracks.
+fn clear_in_git(path: &std::path::Path, text: &str, findings: &mut Problems<'_>) {
+    let Ok(document) = parse_one(text) else { return };
+    let mut clear = Vec::new();
+    secrets(&document.root, &document.root, &Place::default(), &mut clear);
+    if let Some(first) = clear.first()
+        && file::is_tracked_by_git(path)
+    {
+        let message = match clear.len() {
+            1 => "a secret stands in clear, and git tracks the file".to_owned(),
+            number => format!("{number} secrets stand in clear, and git tracks the file"),
+        };
+        findings.add(Code::ClearInGit, first, "", message).help =
+            Some("encrypt it with `talmirror encrypt --in-place`, and change what was committed".to_owned());
+    }
+}
+
+/// Collects where secrets stand in clear.
+fn secrets(root: &Node, node: &Node, place: &Place, out: &mut Vec<std::ops::Range<usize>>) {
+    if node.as_str().is_some_and(|text| !text.is_empty() && !text.starts_with("ENC["))
+        && is_secret(root, place)
+    {
+        out.push(node.span.clone());
+    }
+    for entry in node.entries() {
+        let mut below = place.clone();
+        below.0.push(Step::Key(entry.key.clone()));
+        secrets(root, &entry.value, &below, out);
+    }
+    for (at, item) in node.items().iter().enumerate() {
+        let mut below = place.clone();
+        below.0.push(Step::Index(at));
+        secrets(root, item, &below, out);
+    }
 }
 
 /// Finds secrets that the rules of `.sops.yaml` would leave in clear.

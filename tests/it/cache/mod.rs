@@ -10,6 +10,7 @@ mod acceptance_store;
 mod acceptance_tags;
 mod commands;
 mod conformance;
+mod operations;
 mod server;
 mod store;
 mod store_crash;

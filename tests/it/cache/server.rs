@@ -165,7 +165,8 @@ struct Running {
 impl Running {
     fn new(limits: Limits, tls: Option<TlsFiles>) -> Self {
         let metrics = Arc::new(Metrics::new());
-        let config = ServerConfig { listen: vec!["127.0.0.1:0".parse().unwrap()], tls, limits };
+        let listen = vec!["127.0.0.1:0".parse().unwrap()];
+        let config = ServerConfig { tls, limits, ..ServerConfig::new(listen) };
         let server = Server::bind(config, Arc::clone(&metrics) as Arc<dyn Observer>).unwrap();
         let address = server.addresses()[0];
         let certificate = server.certificate();
@@ -477,7 +478,7 @@ async fn heads_and_pauses_take_only_so_long() {
 
 #[tokio::test]
 async fn those_who_only_wait_make_room() {
-    let server = Running::new(Limits::default(), None);
+    let server = Running::new(Limits { per_address: None, ..Limits::default() }, None);
     // Two thousand send the beginning of a head and then nothing: more than there is room for.
     let mut slow = Vec::new();
     for _ in 0..2000 {
@@ -517,6 +518,12 @@ async fn too_many_at_work_are_told_so() {
     let limited = Running::new(Limits { per_address: Some(1), ..Limits::default() }, None);
     let mut first = limited.connect().await;
     assert_eq!(first.get("/small").await.1, b"hello\n");
+    // One of the same address makes room as long as it only waits.
+    let mut second = limited.connect().await;
+    assert_eq!(second.get("/small").await.1, b"hello\n");
+    assert_eq!(first.rest().await.unwrap(), "");
+    second.write("GET /wait HTTP/1.1\r\nHost: h\r\n\r\n").await;
+    second.head().await;
     assert!(limited.connect().await.rest().await.unwrap().contains(" 503 "));
 }
 

@@ -1,0 +1,265 @@
+use super::k3s;
+use super::kind::{SourceKind, is_block, is_patch_list};
+use super::place::At;
+use super::readers::{NodeInfo, Purpose, Reading, Role, Scope};
+use super::source_file::SourceFile;
+use super::talos;
+use super::toml_files;
+use crate::finding::Code;
+use crate::registries::Endpoint;
+use crate::yaml::{Node, Stream, Value, parse};
+
+/// Reads a file that holds patches or registries of other tools: Sidero, Cluster API, Omni, k3d, kind, Docker, Helm.
+pub(super) fn read(reading: &mut Reading, file: &SourceFile<'_>, stream: &Stream, kind: SourceKind) {
+    for document in &stream.documents {
+        let root = &document.root;
+        match kind {
+            SourceKind::ServerClass => {
+                if let Some(list) = root.at(&["spec", "configPatches"]) {
+                    talos::json_patch(reading, file, list, &Scope::All);
+                }
+                strategic(reading, file, root.at(&["spec", "strategicPatches"]), &Scope::All);
+            }
+            SourceKind::ClusterApi => cluster_api(reading, file, root, &Scope::All),
+            SourceKind::Omni => omni(reading, file, root),
+            SourceKind::K3d => {
+                if let Some(config) = root.at(&["registries", "config"]) {
+                    embedded(reading, file, config);
+                }
+            }
+            SourceKind::KindCluster => {
+                let patches = root.get("containerdConfigPatches").map(Node::items).unwrap_or_default();
+                for patch in patches {
+                    if let Some(inner) = file.within(patch) {
+                        toml_files::containerd_config(reading, &inner);
+                    }
+                }
+            }
+            SourceKind::DockerDaemon => docker(reading, file, root),
+            SourceKind::HelmValues => values(reading, file, root, ""),
+            SourceKind::MachineConfig
+            | SourceKind::Resource
+            | SourceKind::JsonPatch
+            | SourceKind::StrategicPatch
+            | SourceKind::Documents
+            | SourceKind::Talhelper
+            | SourceKind::K3s
+            | SourceKind::Containerd
+            | SourceKind::ContainerdConfig
+            | SourceKind::Podman => {}
+        }
+    }
+}
+
+/// Reads strategic patches: texts, or mappings in their place.
+fn strategic(reading: &mut Reading, file: &SourceFile<'_>, list: Option<&Node>, scope: &Scope) {
+    for patch in list.map(Node::items).unwrap_or_default() {
+        fragment(reading, file, patch, scope);
+    }
+}
+
+/// Reads a patch in whatever form it stands there.
+pub(super) fn fragment(reading: &mut Reading, file: &SourceFile<'_>, patch: &Node, scope: &Scope) {
+    match &patch.value {
+        Value::Scalar(_) => {
+            if let Some(inner) = file.within(patch) {
+                talos::patch(reading, &inner, scope);
+            }
+        }
+        Value::Sequence { .. } => talos::json_patch(reading, file, patch, scope),
+        Value::Mapping { .. } => {
+            let (declared, _) = reading.talos(file, &[patch], Purpose::Config);
+            reading.push(scope.clone(), declared, file);
+        }
+    }
+}
+
+/// Reads the patches of Cluster API's resources for Talos, wherever their versions keep them.
+fn cluster_api(reading: &mut Reading, file: &SourceFile<'_>, node: &Node, scope: &Scope) {
+    let scope = match node.get("generateType").and_then(Node::as_str) {
+        Some("controlplane" | "init") => Scope::Role(Role::Controlplane),
+        Some("worker" | "join") => Scope::Role(Role::Worker),
+        _ => scope.clone(),
+    };
+    for entry in node.entries() {
+        match entry.key.as_str() {
+            "strategicPatches" => strategic(reading, file, Some(&entry.value), &scope),
+            "configPatches" => talos::json_patch(reading, file, &entry.value, &scope),
+            "data" if entry.value.as_str().is_some() => fragment(reading, file, &entry.value, &scope),
+            _ => cluster_api(reading, file, &entry.value, &scope),
+        }
+    }
+}
+
+/// Reads a document of an Omni cluster template, or one of its `ConfigPatches` resources.
+fn omni(reading: &mut Reading, file: &SourceFile<'_>, root: &Node) {
+    let text = |path: &[&str]| root.at(path).and_then(Node::as_str).map(str::to_owned);
+    if text(&["metadata", "type"]).is_some_and(|kind| kind.starts_with("ConfigPatches.")) {
+        let scope = match text(&["metadata", "labels", "omni.sidero.dev/cluster-machine"]) {
+            Some(machine) => {
+                reading.nodes.push(NodeInfo { name: machine.clone(), ..NodeInfo::default() });
+                Scope::Node(machine)
+            }
+            None => Scope::All,
+        };
+        if let Some(data) = root.at(&["spec", "data"]) {
+            fragment(reading, file, data, &scope);
+        }
+        return;
+    }
+    let scope = match text(&["kind"]).as_deref() {
+        Some("ControlPlane") => Scope::Role(Role::Controlplane),
+        Some("Workers") => Scope::Role(Role::Worker),
+        Some("Machine") => {
+            let Some(name) = text(&["name"]) else { return };
+            reading.nodes.push(NodeInfo { name: name.clone(), ..NodeInfo::default() });
+            Scope::Node(name)
+        }
+        _ => Scope::All,
+    };
+    if let Some(version) = text(&["talos", "version"]) {
+        reading.version = Some(version);
+    }
+    for (at, patch) in root.get("patches").map(Node::items).unwrap_or_default().iter().enumerate() {
+        let inline = patch.get("inline").filter(|inline| !inline.is_null());
+        match (inline, patch.get("file").and_then(Node::as_str)) {
+            (Some(inline), _) => fragment(reading, file, inline, &scope),
+            (None, Some(path)) => {
+                let place = file.at(&patch.span, format!("patches[{at}].file"));
+                related(reading, path, &place, &scope);
+            }
+            (None, None) => {}
+        }
+    }
+}
+
+/// Reads a patch that lies in a file of its own.
+pub(super) fn related(reading: &mut Reading, path: &str, at: &At, scope: &Scope) {
+    let Some(text) = reading.related.get(path).cloned() else {
+        let message = format!("the patch `{path}` cannot be read");
+        reading.findings.lose(Code::Dropped, at, message).help =
+            Some("paths are relative to the file that names them".to_owned());
+        return;
+    };
+    let own = SourceFile::new(path, &text);
+    let source = reading.source.replace(at.file.clone());
+    talos::patch(reading, &own, scope);
+    reading.source = source;
+}
+
+/// Reads a text that holds a `registries.yaml` of k3s.
+fn embedded(reading: &mut Reading, file: &SourceFile<'_>, node: &Node) {
+    if node.is_mapping() {
+        k3s::read(reading, file, node);
+    } else if let Some(inner) = file.within(node) {
+        match parse(inner.text) {
+            Ok(stream) => {
+                stream.documents.iter().for_each(|document| k3s::read(reading, &inner, &document.root));
+            }
+            Err(error) => inner.syntax(&error, &mut reading.findings),
+        }
+    }
+}
+
+/// Reads Docker's `daemon.json`: its mirrors are Docker Hub's.
+fn docker(reading: &mut Reading, file: &SourceFile<'_>, root: &Node) {
+    reading.either_hub_name = true;
+    let mirrors = root.get("registry-mirrors");
+    let mut endpoints = Vec::new();
+    for (at, item) in mirrors.map(Node::items).unwrap_or_default().iter().enumerate() {
+        let Some(url) = item.as_str() else { continue };
+        let place = file.at(&item.span, format!("registry-mirrors[{at}]"));
+        endpoints.push((Endpoint::new(url.trim_end_matches('/'), false), place));
+    }
+    let at = mirrors.map_or_else(|| At::top(file.name), |node| file.at(&node.span, "registry-mirrors"));
+    reading.mirror_of(crate::image::DOCKER_HUB, endpoints, at, file);
+    for item in root.get("insecure-registries").map(Node::items).unwrap_or_default() {
+        let place = file.at(&item.span, "insecure-registries");
+        let name = item.as_str().unwrap_or_default();
+        let message =
+            format!("`{name}` may be asked over http or without its certificate checked; that is left out");
+        reading.findings.lose(Code::Dropped, &place, message).help =
+            Some("give it an `upstream: {url: http://…}`, or `tls: {insecureSkipVerify: true}`".to_owned());
+    }
+}
+
+/// Looks for registries anywhere in values of Helm and the like.
+fn values(reading: &mut Reading, file: &SourceFile<'_>, node: &Node, path: &str) {
+    if is_patch_list(node) && !node.items().is_empty() {
+        talos::json_patch(reading, file, node, &Scope::All);
+        return;
+    }
+    for entry in node.entries() {
+        let path = if path.is_empty() { entry.key.clone() } else { format!("{path}.{}", entry.key) };
+        if entry.key == "registries" && is_block(&entry.value) {
+            block(reading, file, &entry.value, &path);
+        } else {
+            values(reading, file, &entry.value, &path);
+        }
+    }
+    for item in node.items() {
+        values(reading, file, item, path);
+    }
+    if let Value::Scalar(scalar) = &node.value
+        && scalar.text.contains('\n')
+        && ["registries:", "RegistryMirrorConfig", "mirrors:"].iter().any(|word| scalar.text.contains(word))
+        && let Some(inner) = file.within(node)
+        && let Ok(stream) = parse(inner.text)
+    {
+        let k3s = |root: &Node| root.get("mirrors").is_some_and(Node::is_mapping);
+        if stream.documents.iter().any(|document| k3s(&document.root)) {
+            embedded(reading, file, node);
+        } else {
+            talos::patch(reading, &inner, &Scope::All);
+        }
+    }
+}
+
+fn block(reading: &mut Reading, file: &SourceFile<'_>, node: &Node, path: &str) {
+    let mirrors = node.get("mirrors").map(Node::entries).unwrap_or_default();
+    let k3s =
+        node.get("configs").is_some() || mirrors.iter().any(|entry| entry.value.get("endpoint").is_some());
+    if k3s {
+        k3s::read(reading, file, node);
+    } else {
+        let declared = reading.section(file, node, path);
+        reading.push(Scope::All, declared, file);
+    }
+}
+
+/// Returns the files that a text names its patches by: talhelper's `@path`, Omni's `file: path`.
+pub fn related_files(text: &str) -> Vec<String> {
+    fn collect(node: &Node, omni: bool, out: &mut Vec<String>) {
+        let mut add = |path: &str| {
+            if !path.is_empty() && !out.iter().any(|known| known == path) {
+                out.push(path.to_owned());
+            }
+        };
+        match &node.value {
+            Value::Scalar(scalar) => {
+                if let Some(path) = scalar.text.trim().strip_prefix('@').filter(|path| !path.contains('\n')) {
+                    add(path.trim());
+                }
+            }
+            Value::Sequence { items, .. } => items.iter().for_each(|item| collect(item, omni, out)),
+            Value::Mapping { entries, .. } => {
+                for entry in entries {
+                    if let (true, "file", Some(path)) = (omni, entry.key.as_str(), entry.value.as_str()) {
+                        add(path);
+                    }
+                }
+                for entry in entries {
+                    collect(&entry.value, omni, out);
+                }
+            }
+        }
+    }
+    let mut out = Vec::new();
+    let Ok(stream) = parse(text) else { return out };
+    let kind = super::kind::of_stream(&stream);
+    if matches!(kind, Some(SourceKind::Talhelper | SourceKind::Omni)) {
+        let omni = kind == Some(SourceKind::Omni);
+        stream.documents.iter().for_each(|document| collect(&document.root, omni, &mut out));
+    }
+    out
+}

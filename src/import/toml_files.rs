@@ -1,0 +1,147 @@
+use toml::de::DeTable;
+
+use super::declared::{Declared, Listed, SecretSource, Tls, credentials};
+use super::hosts::{find, flag, in_order, texts};
+use super::place::{At, Located};
+use super::readers::{Reading, Scope};
+use super::source_file::SourceFile;
+use crate::finding::Code;
+use crate::image::api_host;
+use crate::registries::{Auth, Endpoint};
+use crate::secret::Secret;
+
+/// Reads the `config.toml` of containerd, which had mirrors of its own before there was `hosts.toml`.
+///
+/// Source: containerd `docs/cri/registry.md` and `internal/cri/config/config.go`.
+pub(super) fn containerd_config(reading: &mut Reading, file: &SourceFile<'_>) {
+    let Some(table) = table(reading, file) else { return };
+    reading.either_hub_name = true;
+    let mut declared = Declared::default();
+    let plugins = find(&table, "plugins").and_then(|value| value.get_ref().as_table());
+    for (_, plugin) in plugins.map(in_order).unwrap_or_default() {
+        let registry = plugin.get_ref().as_table().and_then(|plugin| find(plugin, "registry"));
+        let Some(registry) = registry.and_then(|value| value.get_ref().as_table()) else { continue };
+        let section =
+            |name: &str| find(registry, name).and_then(|value| value.get_ref().as_table()).map(in_order);
+        for (name, mirror) in section("mirrors").unwrap_or_default() {
+            let at = file.at(&name.span(), format!("registry.mirrors.{}", name.get_ref()));
+            let list = mirror.get_ref().as_table().and_then(|mirror| find(mirror, "endpoint"));
+            let urls = list.map(|list| texts(list.get_ref())).unwrap_or_default();
+            let endpoints = urls.into_iter().map(|url| {
+                let path = url.split_once("://").map_or(url.as_str(), |(_, rest)| rest).split_once('/');
+                let override_path = path.is_some_and(|(_, path)| !path.trim_matches('/').is_empty());
+                Located { value: Endpoint::new(url, override_path), at: at.clone() }
+            });
+            let value = Listed { endpoints: endpoints.collect(), never: false, one_override: false };
+            declared.mirrors.insert(name.get_ref().to_string(), Located { value, at });
+        }
+        for (name, config) in section("configs").unwrap_or_default() {
+            let at = file.at(&name.span(), format!("registry.configs.{}", name.get_ref()));
+            let Some(config) = config.get_ref().as_table() else { continue };
+            host(reading, &mut declared, name.get_ref(), config, &at);
+        }
+    }
+    reading.push(Scope::All, declared, file);
+}
+
+fn host(reading: &mut Reading, declared: &mut Declared, name: &str, config: &DeTable<'_>, at: &At) {
+    if let Some(auth) = find(config, "auth").and_then(|auth| auth.get_ref().as_table()) {
+        let text = |key: &str| {
+            let text = find(auth, key).and_then(|value| value.get_ref().as_str().map(str::to_owned));
+            text.filter(|text| !text.is_empty())
+        };
+        let auth = Auth {
+            username: text("username"),
+            password: text("password").map(Secret::new),
+            auth: text("auth").map(Secret::new),
+            identity_token: text("identitytoken").map(Secret::new),
+        };
+        if let Some(value) = credentials(auth, at, &mut reading.findings) {
+            declared.credentials.insert(name.to_owned(), Located { value, at: at.clone() });
+        }
+    }
+    if let Some(tls) = find(config, "tls").and_then(|tls| tls.get_ref().as_table()) {
+        let file = |key: &str| {
+            find(tls, key)
+                .and_then(|value| value.get_ref().as_str().map(str::to_owned))
+                .map(SecretSource::File)
+        };
+        let value = Tls {
+            ca: file("ca_file"),
+            cert: file("cert_file"),
+            key: file("key_file"),
+            insecure: flag(tls, "insecure_skip_verify"),
+        };
+        declared.tls.insert(name.to_owned(), Located { value, at: at.clone() });
+    }
+}
+
+/// Reads the `registries.conf` of podman and CRI-O (`containers-registries.conf(5)`, version 2).
+pub(super) fn podman(reading: &mut Reading, file: &SourceFile<'_>) {
+    let Some(table) = table(reading, file) else { return };
+    let mut declared = Declared::default();
+    let registries = find(&table, "registry").and_then(|list| list.get_ref().as_array());
+    for item in registries.into_iter().flat_map(|list| list.iter()) {
+        let Some(registry) = item.get_ref().as_table() else { continue };
+        let text = |table: &DeTable<'_>, key: &str| {
+            find(table, key).and_then(|value| value.get_ref().as_str().map(str::to_owned))
+        };
+        let at = file.at(&item.span(), "registry");
+        let location = text(registry, "location");
+        let Some(name) = text(registry, "prefix").or_else(|| location.clone()) else { continue };
+        if name.contains('/') || name.contains('*') {
+            let message = format!("the entry for `{name}`, a part of a registry, is left out");
+            reading.findings.lose(Code::Dropped, &at, message).reason =
+                Some("Talos' mirrors are for whole registries".to_owned());
+            continue;
+        }
+        if flag(registry, "blocked") {
+            let message = format!("`{name}` is blocked there; the inventory has no such thing");
+            reading.findings.lose(Code::Dropped, &at, message);
+            continue;
+        }
+        let mut endpoints = Vec::new();
+        let mut add = |location: &str, insecure: bool, at: &At, declared: &mut Declared| {
+            let (host, path) = location.split_once('/').unwrap_or((location, ""));
+            let url =
+                if path.is_empty() { format!("https://{host}") } else { format!("https://{host}/v2/{path}") };
+            let value = Endpoint::new(url, !path.is_empty());
+            if insecure {
+                let tls = Tls { insecure: true, ..Tls::default() };
+                declared.tls.insert(host.to_owned(), Located { value: tls, at: at.clone() });
+            }
+            endpoints.push(Located { value, at: at.clone() });
+        };
+        let mirrors = find(registry, "mirror").and_then(|list| list.get_ref().as_array());
+        for mirror in mirrors.into_iter().flat_map(|list| list.iter()) {
+            let Some(table) = mirror.get_ref().as_table() else { continue };
+            let at = file.at(&mirror.span(), "registry.mirror");
+            if let Some(location) = text(table, "location") {
+                add(&location, flag(table, "insecure"), &at, &mut declared);
+            }
+        }
+        if let Some(location) = location.filter(|location| *location != name && *location != api_host(&name))
+        {
+            // The location takes the place of the registry itself.
+            add(&location, flag(registry, "insecure"), &at, &mut declared);
+            let value = Listed { endpoints, never: true, one_override: false };
+            declared.mirrors.insert(name, Located { value, at });
+        } else if !endpoints.is_empty() {
+            let value = Listed { endpoints, never: false, one_override: false };
+            declared.mirrors.insert(name, Located { value, at });
+        }
+    }
+    reading.push(Scope::All, declared, file);
+}
+
+fn table<'t>(reading: &mut Reading, file: &SourceFile<'t>) -> Option<DeTable<'t>> {
+    match DeTable::parse(file.text) {
+        Ok(table) => Some(table.into_inner()),
+        Err(error) => {
+            let at = file.at(&error.span().unwrap_or(0..0), "");
+            let message = error.message().lines().next().unwrap_or("this is not valid TOML").to_owned();
+            reading.findings.lose(Code::Syntax, &at, message);
+            None
+        }
+    }
+}

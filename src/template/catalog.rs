@@ -1,0 +1,209 @@
+use super::setting::{Form, Setting};
+
+/// Files that come out of one name.
+#[derive(Debug)]
+pub struct Template {
+    /// Its name.
+    pub name: &'static str,
+    /// What it is.
+    pub about: &'static str,
+    /// Its files: where each goes, and its text.
+    pub(super) files: &'static [(&'static str, &'static str)],
+    /// What may be chosen.
+    pub settings: &'static [Setting],
+    /// Whether its files are objects of Kubernetes.
+    pub(super) cluster: Cluster,
+}
+
+/// Whether files are for a cluster.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Cluster {
+    /// They are objects of Kubernetes.
+    Objects,
+    /// They are for a machine or a repository.
+    No,
+}
+
+/// Where a released image is.
+const IMAGE: &str = concat!("ghcr.io/talmirror/talmirror-cache:", env!("CARGO_PKG_VERSION"));
+
+const NAMESPACE: Setting =
+    Setting { name: "namespace", default: "talmirror-cache", about: "the namespace", form: Form::Name };
+const IMAGE_SETTING: Setting =
+    Setting { name: "image", default: IMAGE, about: "the image of talmirror-cache", form: Form::Image };
+const CAP: Setting = Setting {
+    name: "cap",
+    default: "90Gi",
+    about: "the most that content takes up; less than the disk has",
+    form: Form::Size,
+};
+const PORT: Setting =
+    Setting { name: "port", default: "5000", about: "the port that clients ask", form: Form::Port };
+const METRICS_PORT: Setting =
+    Setting { name: "metrics-port", default: "9095", about: "the port of the metrics", form: Form::Port };
+const INVENTORY: Setting = Setting {
+    name: "inventory",
+    default: "mirrors.yaml",
+    about: "the inventory, from the repository's root",
+    form: Form::RelativePath,
+};
+const OUTPUT: Setting = Setting {
+    name: "output",
+    default: "talos/mirrors",
+    about: "the folder of the patches, from the repository's root",
+    form: Form::RelativePath,
+};
+
+/// What a template for a cluster may also be told when Flux or Argo CD applies it.
+pub(super) const GITOPS: &[Setting] = &[
+    Setting {
+        name: "repository",
+        default: "https://git.example/cluster",
+        about: "the git repository, with --kind flux or argo",
+        form: Form::Repository,
+    },
+    Setting {
+        name: "branch",
+        default: "main",
+        about: "its branch, with --kind flux or argo",
+        form: Form::Branch,
+    },
+    Setting {
+        name: "path",
+        default: "apps/talmirror-cache",
+        about: "the manifests' folder in it, with --kind flux or argo",
+        form: Form::RelativePath,
+    },
+];
+
+/// Everything that can be written, in the order of the list that users see.
+pub const TEMPLATES: &[Template] = &[
+    Template {
+        name: "statefulset",
+        about: "talmirror-cache in a cluster, each replica with a volume of its own, asked through a port of every node",
+        files: &[
+            ("namespace.yaml", include_str!("../../templates/deploy/statefulset/namespace.yaml")),
+            ("config.yaml", include_str!("../../templates/deploy/statefulset/config.yaml")),
+            ("statefulset.yaml", include_str!("../../templates/deploy/statefulset/statefulset.yaml")),
+            ("service.yaml", include_str!("../../templates/deploy/statefulset/service.yaml")),
+            ("pdb.yaml", include_str!("../../templates/deploy/statefulset/pdb.yaml")),
+            ("networkpolicy.yaml", include_str!("../../templates/deploy/statefulset/networkpolicy.yaml")),
+        ],
+        settings: &[
+            NAMESPACE,
+            IMAGE_SETTING,
+            CAP,
+            Setting { name: "size", default: "100Gi", about: "the size of each volume", form: Form::Size },
+            Setting {
+                name: "storage-class",
+                default: "",
+                about: "the volumes' storage class; left out: the cluster's default",
+                form: Form::OptionalName,
+            },
+            Setting { name: "replicas", default: "2", about: "the number of replicas", form: Form::Count },
+            Setting {
+                name: "node-port",
+                default: "30500",
+                about: "the port of every node that clients ask",
+                form: Form::NodePort,
+            },
+            Setting {
+                name: "monitoring-namespace",
+                default: "monitoring",
+                about: "the namespace whose pods may read the metrics",
+                form: Form::Name,
+            },
+        ],
+        cluster: Cluster::Objects,
+    },
+    Template {
+        name: "daemonset",
+        about: "talmirror-cache on every node, for that node alone, with a folder of the node",
+        files: &[
+            ("namespace.yaml", include_str!("../../templates/deploy/daemonset/namespace.yaml")),
+            ("config.yaml", include_str!("../../templates/deploy/daemonset/config.yaml")),
+            ("daemonset.yaml", include_str!("../../templates/deploy/daemonset/daemonset.yaml")),
+            ("service.yaml", include_str!("../../templates/deploy/daemonset/service.yaml")),
+        ],
+        settings: &[
+            NAMESPACE,
+            IMAGE_SETTING,
+            Setting { default: "40Gi", ..CAP },
+            PORT,
+            METRICS_PORT,
+            Setting {
+                name: "host-path",
+                default: "/var/lib/talmirror-cache",
+                about: "the folder of the node",
+                form: Form::AbsolutePath,
+            },
+        ],
+        cluster: Cluster::Objects,
+    },
+    Template {
+        name: "monitoring",
+        about: "what the Prometheus operator and Grafana need: monitors, alerts, a dashboard",
+        files: &[
+            ("servicemonitor.yaml", include_str!("../../templates/deploy/monitoring/servicemonitor.yaml")),
+            ("prometheusrule.yaml", include_str!("../../templates/deploy/monitoring/prometheusrule.yaml")),
+            ("dashboard.yaml", include_str!("../../templates/deploy/monitoring/dashboard.yaml")),
+        ],
+        settings: &[NAMESPACE],
+        cluster: Cluster::Objects,
+    },
+    Template {
+        name: "systemd",
+        about: "talmirror-cache as a service of a machine, confined by systemd",
+        files: &[
+            (
+                "talmirror-cache.service",
+                include_str!("../../templates/deploy/systemd/talmirror-cache.service"),
+            ),
+            ("talmirror-cache.yaml", include_str!("../../templates/deploy/systemd/talmirror-cache.yaml")),
+        ],
+        settings: &[
+            Setting {
+                name: "binary",
+                default: "/usr/bin/talmirror-cache",
+                about: "where the program is",
+                form: Form::AbsolutePath,
+            },
+            Setting {
+                name: "config",
+                default: "/etc/talmirror-cache.yaml",
+                about: "where its configuration is",
+                form: Form::AbsolutePath,
+            },
+            CAP,
+            PORT,
+            METRICS_PORT,
+        ],
+        cluster: Cluster::No,
+    },
+    Template {
+        name: "compose",
+        about: "talmirror-cache under docker compose",
+        files: &[("compose.yaml", include_str!("../../templates/deploy/compose.yaml"))],
+        settings: &[IMAGE_SETTING, CAP, PORT, METRICS_PORT],
+        cluster: Cluster::No,
+    },
+    Template {
+        name: "github",
+        about: "a workflow of GitHub Actions that checks the inventory and the patches",
+        files: &[(".github/workflows/talmirror.yaml", include_str!("../../templates/ci/github.yaml"))],
+        settings: &[INVENTORY, OUTPUT],
+        cluster: Cluster::No,
+    },
+    Template {
+        name: "gitlab",
+        about: "a pipeline of GitLab that checks the inventory and the patches",
+        files: &[(".gitlab-ci.yml", include_str!("../../templates/ci/gitlab.yaml"))],
+        settings: &[INVENTORY, OUTPUT],
+        cluster: Cluster::No,
+    },
+];
+
+/// Returns the template of a name.
+pub fn find(name: &str) -> Option<&'static Template> {
+    TEMPLATES.iter().find(|template| template.name == name)
+}

@@ -1,0 +1,199 @@
+use url::Url;
+
+use super::catalog::{Cluster, GITOPS, Template};
+use super::render::render;
+use super::setting::Setting;
+
+/// How manifests get into a cluster.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Delivery {
+    /// `kubectl apply -k`.
+    Kubectl,
+    /// Flux applies them from a git repository.
+    Flux,
+    /// Argo CD applies them from a git repository.
+    Argo,
+}
+
+/// A file that is filled in.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Rendered {
+    /// Where it goes, from the root of the output.
+    pub path: String,
+    /// Its text.
+    pub text: String,
+}
+
+/// A template cannot be filled in like that.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[expect(missing_docs, reason = "the messages say it")]
+pub enum FillError {
+    #[error("template {template} has no setting `{name}`")]
+    UnknownSetting { template: &'static str, name: String, known: Vec<&'static str> },
+    #[error("`{value}` is not a valid {name}: it is {expected}")]
+    Value { name: &'static str, value: String, expected: &'static str },
+    #[error("template {template} is not for a cluster, so neither Flux nor Argo CD applies it")]
+    NotForACluster { template: &'static str },
+}
+
+impl FillError {
+    /// Returns what to do about it.
+    pub fn help(&self) -> Option<String> {
+        match self {
+            Self::UnknownSetting { known, .. } => Some(format!("its settings are {}", known.join(", "))),
+            Self::Value { .. } => None,
+            Self::NotForACluster { .. } => Some("leave --kind out".to_owned()),
+        }
+    }
+}
+
+/// Returns a value as an error shows it.
+fn without_password(value: &str) -> String {
+    match Url::parse(value) {
+        Ok(mut url) if url.password().is_some() => {
+            // What cannot have a password has none.
+            let _ = url.set_password(None);
+            format!("{url} with a password")
+        }
+        _ => value.to_owned(),
+    }
+}
+
+/// Renders a text without the lines of settings that are empty.
+fn filled(text: &str, values: &[(&str, String)]) -> String {
+    let empty: Vec<String> = values
+        .iter()
+        .filter(|(_, value)| value.is_empty())
+        .map(|(name, _)| format!("{{{{{name}}}}}"))
+        .collect();
+    let kept =
+        text.split_inclusive('\n').filter(|line| !empty.iter().any(|place| line.contains(place.as_str())));
+    render(&kept.collect::<String>(), values)
+}
+
+impl Template {
+    /// Returns whether its files are objects of Kubernetes.
+    pub fn is_for_clusters(&self) -> bool {
+        self.cluster == Cluster::Objects
+    }
+
+    /// Returns what may be chosen with a way of delivery.
+    pub fn settings_for(&self, delivery: Delivery) -> impl Iterator<Item = &'static Setting> {
+        let more: &'static [Setting] = match delivery {
+            Delivery::Kubectl => &[],
+            Delivery::Flux | Delivery::Argo => GITOPS,
+        };
+        self.settings.iter().chain(more)
+    }
+
+    /// Fills it in; of two values for one setting the later counts.
+    ///
+    /// # Errors
+    /// When there is no such setting, a value is not what the setting takes, or the template is not for a cluster.
+    pub fn fill(&self, delivery: Delivery, chosen: &[(String, String)]) -> Result<Vec<Rendered>, FillError> {
+        if delivery != Delivery::Kubectl && self.cluster == Cluster::No {
+            return Err(FillError::NotForACluster { template: self.name });
+        }
+        if let Some((name, _)) =
+            chosen.iter().find(|(name, _)| !self.settings_for(delivery).any(|own| own.name == name))
+        {
+            let known = self.settings_for(delivery).map(|setting| setting.name).collect();
+            return Err(FillError::UnknownSetting { template: self.name, name: name.clone(), known });
+        }
+        let mut values = vec![("version", env!("CARGO_PKG_VERSION").to_owned())];
+        for setting in self.settings_for(delivery) {
+            let given =
+                chosen.iter().rev().find(|(name, _)| name == setting.name).map(|(_, value)| value.as_str());
+            let value = given.unwrap_or(setting.default);
+            if !setting.form.accepts(value) {
+                let (value, expected) = (without_password(value), setting.form.expected());
+                return Err(FillError::Value { name: setting.name, value, expected });
+            }
+            values.push((setting.name, value.to_owned()));
+        }
+        let folder = values.iter().find(|(name, _)| *name == "path").map(|(_, value)| format!("{value}/"));
+        let folder = folder.unwrap_or_default();
+        let mut files: Vec<Rendered> = self
+            .files
+            .iter()
+            .map(|(path, text)| Rendered { path: format!("{folder}{path}"), text: filled(text, &values) })
+            .collect();
+        if self.cluster == Cluster::Objects {
+            let names: String = self.files.iter().map(|(path, _)| format!("    - {path}\n")).collect();
+            let text = format!(
+                "apiVersion: kustomize.config.k8s.io/v1beta1\nkind: Kustomization\nresources:\n{names}"
+            );
+            files.push(Rendered { path: format!("{folder}kustomization.yaml"), text });
+        }
+        let gitops = match delivery {
+            Delivery::Kubectl => None,
+            Delivery::Flux => Some(("flux", include_str!("../../templates/deploy/gitops/flux.yaml"))),
+            Delivery::Argo => Some(("argo", include_str!("../../templates/deploy/gitops/argo.yaml"))),
+        };
+        files.extend(gitops.map(|(tool, text)| Rendered {
+            path: format!("{tool}/{}.yaml", self.name),
+            text: render(text, &values),
+        }));
+        Ok(files)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::catalog::TEMPLATES;
+    use super::*;
+
+    #[test]
+    fn every_template_is_filled_by_its_defaults() {
+        let left = regex::Regex::new(r"\{\{[\w-]+\}\}").unwrap();
+        for template in TEMPLATES {
+            for delivery in [Delivery::Kubectl, Delivery::Flux, Delivery::Argo] {
+                match template.fill(delivery, &[]) {
+                    Ok(files) => {
+                        for file in files {
+                            assert!(
+                                !left.is_match(&file.text),
+                                "{} {}: {}",
+                                template.name,
+                                file.path,
+                                file.text
+                            );
+                        }
+                    }
+                    Err(error) => assert_eq!(error, FillError::NotForACluster { template: template.name }),
+                }
+            }
+        }
+    }
+
+    /// A setting that changes nothing would be a promise that is not kept.
+    #[test]
+    fn every_setting_stands_somewhere() {
+        for template in TEMPLATES {
+            for setting in template.settings {
+                let place = format!("{{{{{}}}}}", setting.name);
+                let found = template.files.iter().any(|(_, text)| text.contains(&place));
+                assert!(found, "{}: {}", template.name, setting.name);
+            }
+        }
+    }
+
+    #[test]
+    fn refusals() {
+        let template = super::super::find("statefulset").unwrap();
+        let fill = |delivery, name: &str, value: &str| {
+            template.fill(delivery, &[(name.to_owned(), value.to_owned())]).unwrap_err().to_string()
+        };
+        assert_eq!(fill(Delivery::Kubectl, "replica", "3"), "template statefulset has no setting `replica`");
+        assert_eq!(fill(Delivery::Kubectl, "path", "x"), "template statefulset has no setting `path`");
+        assert_eq!(
+            fill(Delivery::Kubectl, "namespace", "a\nb: c"),
+            "`a\nb: c` is not a valid namespace: it is a name of lower-case letters, digits and `-`"
+        );
+        assert_eq!(
+            fill(Delivery::Flux, "repository", "https://me:s3cr3t-x@git.example/x"),
+            "`https://me@git.example/x with a password` is not a valid repository: it is the URL of a git repository, such as \
+             https://git.example/cluster or ssh://git@git.example/cluster"
+        );
+    }
+}

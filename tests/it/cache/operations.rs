@@ -1,0 +1,190 @@
+//! What operators see and do: reasons in the log, its level, proxies in front, one image removed, memory of clients.
+
+use std::process::Command;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::Request;
+
+use crate::cache_process::{Cache, Start, eventually};
+use crate::fake_upstream::{Act, Upstream, noise};
+use crate::run::Place;
+
+const MIB: usize = 1 << 20;
+
+/// Waits for a line of the access log with all of these parts.
+fn logged(cache: &Cache, parts: &[&str]) {
+    let is_there = || {
+        let log = cache.log();
+        log.lines().any(|line| parts.iter().all(|part| line.contains(part)))
+    };
+    eventually(&format!("a line with {parts:?}"), is_there);
+}
+
+#[test]
+fn the_log_says_why_a_request_was_not_served() {
+    let upstream = Upstream::start();
+    upstream.image("a", "1", &[b"layer".to_vec()]);
+    upstream.always("/v2/b/", Act::error(403, "DENIED"));
+    upstream.always("/v2/c/", Act::error(500, "UNKNOWN"));
+    let cache = Cache::of("ghcr.io", &upstream.url());
+    for (path, parts) in [
+        ("/v2/ghcr.io/a/manifests/2", ["status=404", "reason=\"manifest unknown", "upstream=\"ghcr.io\""]),
+        ("/v2/ghcr.io/b/manifests/1", ["status=403", "reason=\"upstream denied", "upstream=\"ghcr.io\""]),
+        ("/v2/ghcr.io/c/manifests/1", ["status=503", "reason=\"upstream is not", "upstream=\"ghcr.io\""]),
+        ("/v2/other.example/a/manifests/1?ns=quay.io", ["status=404", "reason=\"no upstream is", "quay.io"]),
+        ("/v2/ghcr.io/A/manifests/1", ["status=400", "reason=\"invalid repository name", "path"]),
+        ("/elsewhere", ["status=404", "reason=\"nothing is served under this path\"", "path"]),
+    ] {
+        assert!(cache.get(path).status >= 400, "{path}");
+        logged(&cache, &parts);
+    }
+    assert_eq!(cache.get("/v2/ghcr.io/a/manifests/1").status, 200);
+    logged(&cache, &["status=200", "/v2/ghcr.io/a/manifests/1"]);
+    assert!(!cache.log().lines().any(|line| line.contains("status=200") && line.contains("reason=")));
+}
+
+#[test]
+fn what_a_registry_says_acts_on_no_terminal() {
+    let upstream = Upstream::start();
+    let body = "{\"errors\":[{\"code\":\"DENIED\",\"message\":\"\\u001b]0;title\\u0007 \\u001b[2J\\nWARN no line\"}]}";
+    let headers = vec![("Content-Type".to_owned(), "application/json".to_owned())];
+    upstream.always("/v2/a/", Act::Answer { status: 403, headers, body: body.to_owned() });
+    let cache = Cache::of("ghcr.io", &upstream.url());
+    assert_eq!(cache.get("/v2/ghcr.io/a/manifests/1").status, 403);
+    logged(&cache, &["status=403"]);
+    let log = cache.log();
+    assert!(!log.contains(['\u{1b}', '\u{7}']) && !log.lines().any(|line| line.starts_with("WARN")), "{log}");
+}
+
+#[test]
+fn the_level_of_the_log_changes_while_the_server_runs() {
+    let (upstream, place) = (Upstream::start(), Place::new());
+    let write = |level: &str| {
+        let url = upstream.url();
+        let text = format!(
+            "apiVersion: talmirror/v1\nkind: Cache\nlog: {{filter: {level}}}\nupstreams: {{ghcr.io: {{url: '{url}'}}}}\n"
+        );
+        place.write("cache.yaml", text);
+    };
+    write("error");
+    let config = place.path("cache.yaml").display().to_string();
+    let cache = Start::new().args(&["--config", &config]).run();
+    assert_eq!(cache.get("/v2/ghcr.io/a/manifests/1").status, 404);
+    write("info");
+    cache.signal("HUP");
+    eventually("requests are logged", || {
+        cache.get("/v2/ghcr.io/b/manifests/1");
+        cache.log().contains("/v2/ghcr.io/b/manifests/1")
+    });
+    assert!(!cache.log().contains("/v2/ghcr.io/a/manifests/1"), "{}", cache.log());
+    let quiet = Start::new().args(&["--config", &config, "--log-level", "error"]).run();
+    quiet.get("/v2/ghcr.io/a/manifests/1");
+    assert!(!quiet.log().contains("manifests"), "{}", quiet.log());
+}
+
+#[test]
+fn a_trusted_proxy_says_who_the_client_is() {
+    let upstream = Upstream::start();
+    let header = [("X-Forwarded-For", "198.51.100.1, 192.0.2.7")];
+    let trusting =
+        Start::new().upstream("ghcr.io", &upstream.url()).args(&["--trusted-proxy", "127.0.0.0/8"]).run();
+    trusting.ask("GET", "/v2/", &header);
+    logged(&trusting, &["peer=192.0.2.7", "status=200"]);
+    let other = Cache::of("ghcr.io", &upstream.url());
+    other.ask("GET", "/v2/", &header);
+    logged(&other, &["peer=127.0.0.1", "status=200"]);
+}
+
+#[test]
+fn one_image_goes_with_what_it_alone_needs() {
+    let (upstream, place) = (Upstream::start(), Place::new());
+    let (shared, own) = (noise(MIB, 1), noise(3 * MIB, 2));
+    let first = upstream.image("m", "1", &[shared.clone(), own]);
+    let second = upstream.image("m", "2", &[shared, noise(MIB, 3)]);
+    let cache = Cache::of("ghcr.io", &upstream.url());
+    for (tag, image) in [("1", &first), ("2", &second)] {
+        assert_eq!(cache.get(&format!("/v2/ghcr.io/m/manifests/{tag}")).status, 200);
+        for blob in image.layers.iter().chain([&image.config]) {
+            assert_eq!(cache.get(&format!("/v2/ghcr.io/m/blobs/{blob}")).status, 200);
+        }
+    }
+    // By the configuration alone: nothing else says where the store is.
+    let root = cache.root.display().to_string();
+    place.write("cache.yaml", format!("apiVersion: talmirror/v1\nkind: Cache\nroot: {root}\n"));
+    let config = place.path("cache.yaml").display().to_string();
+    let run = |args: &[&str]| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_talmirror-cache"));
+        let output = command.args(args).args(["--config", &config]).env_clear().output().unwrap();
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        (String::from_utf8(output.stdout).unwrap(), String::from_utf8(output.stderr).unwrap())
+    };
+    assert!(run(&["prune", "ghcr.io/m:9"]).1.contains("no image is stored that fits `ghcr.io/m:9`"));
+    let dry = run(&["prune", "ghcr.io/m:1", "--dry-run", "-o", "json"]).0;
+    let (pruned, story) = run(&["prune", "ghcr.io/m:1"]);
+    assert_eq!(pruned, "ghcr.io/m:1\n");
+    // The layer, the configuration and the manifest.
+    assert!(story.contains("removed 1 tag, 3 blobs and manifests, 3"), "{story}");
+    let dry: serde_json::Value = serde_json::from_str(&dry).unwrap();
+    assert_eq!((&dry["objects"], &dry["dryRun"]), (&3.into(), &true.into()));
+    upstream.forget();
+    for blob in second.layers.iter().chain([&second.config]) {
+        assert_eq!(cache.get(&format!("/v2/ghcr.io/m/blobs/{blob}")).outcome(), (200, "HIT"));
+    }
+    assert_eq!(upstream.seen().len(), 0);
+    let (list, _) = run(&["ls"]);
+    assert!(list.contains("ghcr.io/m:2") && !list.contains("ghcr.io/m:1"), "{list}");
+    assert!(run(&["stats", "-o", "yaml"]).0.contains("kind: CacheStats"));
+}
+
+/// Asks over many connections with a window of `window` bytes a stream, and takes nothing.
+async fn take_nothing(
+    address: std::net::SocketAddr,
+    path: &str,
+    window: u32,
+) -> Vec<tokio::task::JoinHandle<()>> {
+    let mut held = Vec::new();
+    for _ in 0..40 {
+        let tcp = tokio::net::TcpStream::connect(address).await.unwrap();
+        let mut builder = h2::client::Builder::new();
+        builder.initial_window_size(window).initial_connection_window_size(1 << 30);
+        let (mut send, connection) = builder.handshake::<_, Bytes>(tcp).await.unwrap();
+        let driver = tokio::spawn(async {
+            let _ = connection.await;
+        });
+        let mut answers = Vec::new();
+        for _ in 0..64 {
+            send = send.ready().await.unwrap();
+            let request = Request::get(format!("http://cache{path}")).body(()).unwrap();
+            answers.push(send.send_request(request, true).unwrap().0);
+        }
+        let mut bodies = Vec::new();
+        for answer in answers {
+            bodies.push(answer.await.unwrap());
+        }
+        held.push(tokio::spawn(async move {
+            let _all = (bodies, send, driver);
+            std::future::pending::<()>().await;
+        }));
+    }
+    held
+}
+
+#[test]
+fn what_http2_clients_do_not_take_is_not_held_for_them() {
+    let upstream = Upstream::start();
+    let digest = upstream.blob(noise(8 * MIB, 1));
+    let cache = Cache::of("ghcr.io", &upstream.url());
+    let path = format!("/v2/ghcr.io/x/blobs/{digest}");
+    assert_eq!(cache.get(&path).status, 200);
+    let before = cache.memory();
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
+    let held = runtime.block_on(take_nothing(cache.address, &path, 1));
+    let grown = cache.memory().saturating_sub(before);
+    assert!(grown < 64 << 10, "{grown} KiB for 2560 answers of which nothing is taken");
+    // Others are served meanwhile.
+    assert!(cache.get(&path).whole);
+    held.iter().for_each(tokio::task::JoinHandle::abort);
+    runtime.shutdown_timeout(Duration::from_secs(5));
+    eventually("memory is given back", || cache.memory().saturating_sub(before) < 64 << 10);
+}
