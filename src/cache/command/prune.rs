@@ -65,14 +65,6 @@ pub(super) fn run(ui: &mut Ui, args: &PruneArgs) -> Result<Exit, CliError> {
     if args.output == OutputFormat::Table {
         let verb = if pruned.dry_run { "would remove" } else { "removed" };
         let (tags, size) = (count(pruned.tags.len(), "tag"), ByteSize(pruned.bytes));
-        if pruned.tags.is_empty() && pruned.objects == 0 && !args.pattern.is_empty() {
-            let names: Vec<String> = args.pattern.iter().map(|glob| format!("`{glob}`")).collect();
-            ui.note(&format!(
-                "no image fits {}: `talmirror-cache ls` shows what is stored",
-                names.join(", ")
-            ));
-            return Ok(exit::OK);
-        }
         ui.note(&format!("{verb} {tags}, {} blobs and manifests, {size}", pruned.objects));
     }
     Ok(exit::OK)

@@ -81,12 +81,23 @@ struct Entry {
     registrytoken: Option<String>,
 }
 
+impl Entry {
+    fn is_empty(&self) -> bool {
+        let all = [&self.auth, &self.username, &self.password, &self.identitytoken, &self.registrytoken];
+        all.into_iter().flatten().all(String::is_empty)
+    }
+}
+
 impl Credentials {
     /// Reads a `config.json` of Docker, or a `.dockerconfigjson` of Kubernetes.
     pub fn parse(json: &[u8]) -> Result<Self, CredentialsError> {
         let file: File = serde_json::from_slice(json).map_err(|_| CredentialsError::Unreadable)?;
         let mut all = BTreeMap::new();
         for (key, entry) in file.auths {
+            // `docker login` leaves such an entry where a credential helper holds the secret.
+            if entry.is_empty() {
+                continue;
+            }
             let credential = credential(&key, entry)?;
             // `registry/path` is for that path as Kubernetes reads it; an entry for the host itself goes first.
             let (host, exact) = host_of(&key);
@@ -199,12 +210,18 @@ mod tests {
             (r#"{"auths":{"h":{"auth":"hunter2"}}}"#, "`auth` of `h` is not the base64 of user:password"),
             (r#"{"auths":{"h":{"auth":"aHVudGVy"}}}"#, "`auth` of `h` is not the base64 of user:password"),
             (
-                r#"{"auths":{"h":{}}}"#,
+                r#"{"auths":{"h":{"username":"u"}}}"#,
                 "the entry of `h` holds no secret: a credential helper may hold it, and none is run here",
             ),
         ] {
             assert_eq!(Credentials::parse(file.as_bytes()).unwrap_err().to_string(), want);
         }
+    }
+
+    #[test]
+    fn an_empty_entry_is_an_absent_one() {
+        let all = Credentials::parse(br#"{"auths":{"h":{},"i":{"auth":""},"j":{"auth":"dTpw"}}}"#).unwrap();
+        assert_eq!(all.hosts().collect::<Vec<_>>(), ["j"]);
     }
 
     #[test]

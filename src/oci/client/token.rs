@@ -31,7 +31,7 @@ pub fn scopes(challenge: &Bearer, registry: &RegistryHost, repository: &Reposito
         .filter_map(|scope| match scope.split_once(':') {
             None => Some(scope.to_owned()),
             Some(("repository", rest)) => {
-                rest.rsplit_once(':').map(|(name, _)| format!("repository:{name}:pull"))
+                rest.rsplit_once(':').map(|(name, actions)| format!("repository:{name}:{}", reading(actions)))
             }
             // Nothing here asks for the catalogue or anything else that is wider than a repository.
             Some(_) => None,
@@ -46,6 +46,13 @@ pub fn scopes(challenge: &Bearer, registry: &RegistryHost, repository: &Reposito
     scopes.sort();
     scopes.dedup();
     scopes
+}
+
+/// Returns those of a scope's actions that read, such as `pull` and Azure's `metadata_read`.
+fn reading(actions: &str) -> String {
+    let reads = |action: &&str| *action == "pull" || action.ends_with("_read") || *action == "read";
+    let kept: Vec<&str> = actions.split(',').filter(reads).collect();
+    if kept.is_empty() { "pull".to_owned() } else { kept.join(",") }
 }
 
 /// What a token is good for: requests with the same key can share one.
@@ -250,6 +257,7 @@ mod tests {
             ("docker.io", Some(""), "repository:a/b:pull"),
             ("public.ecr.aws", Some("aws"), "aws"),
             ("public.ecr.aws", None, "aws"),
+            ("h", Some("repository:a:metadata_read"), "repository:a:metadata_read"),
             ("h", Some("repository:x/a/b:pull,push,delete"), "repository:x/a/b:pull"),
             ("h", Some("repository:h:5000/a:*"), "repository:h:5000/a:pull"),
             ("h", Some("registry:catalog:*"), "repository:a/b:pull"),

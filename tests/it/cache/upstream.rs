@@ -511,8 +511,8 @@ async fn lists_of_tags_are_read_page_by_page() {
     fake.forget();
     let some = upstream.tags(&a, Some(3), Some("v02")).await.unwrap();
     assert_eq!((some.has_more, some.is_rest), (true, true));
-    assert_eq!(some.tags, ["v03", "v04", "v05", "v06"]);
-    assert_eq!(fake.seen().len(), 2);
+    assert_eq!(some.tags, ["v03", "v04", "v05"]);
+    assert_eq!(fake.seen().len(), 1);
     // A link that leads to where it is leads nowhere.
     fake.always("/tags/list", Act::With("Link", "</v2/a/tags/list?n=2&last=v02>; rel=\"next\"".to_owned()));
     let looped = upstream.tags(&a, None, None).await.unwrap();

@@ -351,19 +351,13 @@ impl State {
         let path = self.folder.path(object);
         let is_sound = match object.kind {
             Kind::Blob => {
-                let hashed =
-                    |file: &std::fs::File| Ok::<_, io::Error>(hash(file, &object.digest)? == object.digest);
-                layout::open(&path)?
-                    .map(|file| Ok::<_, io::Error>(has_size(&file, entry.size) && hashed(&file)?))
-                    .transpose()?
+                let Some(file) = layout::open(&path)? else { return Ok(self.found_gone(object)) };
+                has_size(&file, entry.size) && hash(&file, &object.digest)? == object.digest
             }
             Kind::Manifest => {
-                Folder::read(&path)?.map(|bytes| Document::read(bytes, &object.digest).is_some())
+                let Some(bytes) = Folder::read(&path)? else { return Ok(self.found_gone(object)) };
+                Document::read(bytes, &object.digest).is_some()
             }
-        };
-        let Some(is_sound) = is_sound else {
-            self.forget(object);
-            return Ok(Verdict::Absent);
         };
         if is_sound {
             if entry.trust != Trust::Durable {
@@ -375,10 +369,15 @@ impl State {
         Ok(Verdict::Damaged)
     }
 
-    /// Goes on checking what is stored, as far as a second's share of the budget goes: all of it once in thirty days.
-    pub(super) fn scrub(&self) {
+    fn found_gone(&self, object: &Object) -> Verdict {
+        self.forget(object);
+        Verdict::Absent
+    }
+
+    /// Goes on checking what is stored, as far as the budget of so many seconds goes: all of it once in thirty days.
+    pub(super) fn scrub(&self, seconds: u64) {
         let (stored, mut scrub) = (self.ledger().index.stored(), locked(&self.scrub));
-        scrub.credit = scrub.credit.saturating_add((stored / SCRUB_SECONDS).max(LEAST_SCRUB));
+        scrub.credit = scrub.credit.saturating_add((stored / SCRUB_SECONDS).max(LEAST_SCRUB).saturating_mul(seconds));
         loop {
             if scrub.queue.is_empty() {
                 let mut all = self.ledger().index.list();

@@ -26,6 +26,8 @@ pub struct FsStore {
 
 /// How often uses are written down, in ticks of a second.
 const WRITE_USES: u64 = 5;
+/// How often some of what is stored is checked, in ticks of a second.
+const SCRUB: u64 = 60;
 /// How often what nobody renews is swept out, in ticks of a second.
 const SWEEP: u64 = 24 * 3600;
 /// Tags and referrers that nobody has asked for in so many seconds are forgotten: far longer than anything stale is served.
@@ -194,7 +196,6 @@ async fn tend(state: Weak<State>) {
         let tick = count;
         let done = blocking(move || {
             state.lower();
-            state.scrub();
             if tick.is_multiple_of(WRITE_USES) {
                 state.write_uses()?;
             }
@@ -202,7 +203,12 @@ async fn tend(state: Weak<State>) {
                 let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
                 state.sweep(now.as_secs().saturating_sub(FORGET))?;
             }
-            state.folder().sync_names()
+            state.folder().sync_names()?;
+            // Last: it may take a while.
+            if tick.is_multiple_of(SCRUB) {
+                state.scrub(SCRUB);
+            }
+            Ok(())
         });
         if let Err(error) = done.await {
             tracing::warn!("cannot tend the store: {error}");
