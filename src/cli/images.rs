@@ -38,6 +38,7 @@ pub(crate) struct ImageSources {
     /// What nodes have, over the Talos API: all nodes, or --nodes=n1,n2
     #[arg(
         long,
+        env = "TALMIRROR_SCAN_NODES",
         value_name = "NODE",
         num_args = 0..=1,
         require_equals = true,
@@ -49,10 +50,10 @@ pub(crate) struct ImageSources {
     #[arg(long, env = "TALMIRROR_TALOS_VERSION", value_name = "VERSION", value_parser = clap::value_parser!(TalosVersion))]
     pub(crate) talos_version: Option<TalosVersion>,
     /// The Kubernetes version of --talos-version; without it, the one that Talos version installs
-    #[arg(long, value_name = "VERSION", requires = "talos_version")]
+    #[arg(long, env = "TALMIRROR_KUBERNETES_VERSION", value_name = "VERSION", requires = "talos_version")]
     pub(crate) kubernetes_version: Option<String>,
     /// The image factory's schematic of the installer of --talos-version
-    #[arg(long, value_name = "ID", requires = "talos_version")]
+    #[arg(long, env = "TALMIRROR_SCHEMATIC", value_name = "ID", requires = "talos_version")]
     pub(crate) schematic: Option<String>,
     /// The talosconfig for --nodes; without it, the one that talosctl would take
     #[arg(long, env = "TALMIRROR_TALOSCONFIG", value_name = "FILE")]

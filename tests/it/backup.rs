@@ -294,7 +294,10 @@ fn recipients_come_from_flags_rules_or_the_inventory() {
     insta::assert_snapshot!(backup(&place, "-n n1").ends(2), @r"
     --- stderr
     error: nothing says for whom `backups/n1.yaml` is encrypted
-    help: name a recipient with --age, or write a `.sops.yaml`; `talmirror init --age` makes one
+    help: name a recipient with --age, or write a `.sops.yaml`, for example:
+    creation_rules:
+        - encrypted_regex: ^(password|identityToken|key)$
+          age: age1…
     --- exit 2
     ");
     assert!(api.calls().is_empty(), "nothing is asked before it is known for whom the files are");

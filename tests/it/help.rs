@@ -87,6 +87,8 @@ fn site(cluster: &Cluster) -> Place {
         ("talosctl", "case \"$*\" in *get*|*gen*) cat \"$HOME/n1.yaml\" ;; *) cat >/dev/null ;; esac"),
         ("pass", "echo s3cr3t-of-pass"),
         ("man", "cat >/dev/null"),
+        ("vi", "true"),
+        ("code", "true"),
     ];
     for (tool, script) in tools {
         place.write(&format!("tools/{tool}"), format!("#!/bin/sh\n{script}\n"));
@@ -129,9 +131,16 @@ const ASKING: [(&str, &[(&str, &str)]); 3] = [
     ("talmirror rollback", &[("Put 3 nodes back", "y")]),
 ];
 
+/// Commands that ask a server which these places do not have: a registry, the API of Kubernetes, a Harbor. Each has
+/// tests of its own with one.
+const ELSEWHERE: [&str; 3] = ["scan", "verify", "harbor"];
+
 /// Runs the examples of a command, in their order; returns those that fail.
 fn run_examples(command: &str, place: &Place) -> Vec<String> {
     let mut failed = Vec::new();
+    if command.split(' ').next().is_some_and(|first| ELSEWHERE.contains(&first)) {
+        return failed;
+    }
     for example in examples(command) {
         let empty = Place::new();
         let place = if example.starts_with("talmirror init") { &empty } else { place };
@@ -155,7 +164,12 @@ fn run_examples(command: &str, place: &Place) -> Vec<String> {
 fn prepare(command: &str, place: &Place) {
     match command {
         "encrypt" => drop(place.run("decrypt --in-place mirrors.yaml").ok()),
-        "validate" => {
+        "import" => drop(place.write(
+            "n1.yaml",
+            "machine:\n  type: worker\n  registries:\n    mirrors:\n      docker.io:\n        endpoints: [https://h.example]\n",
+        )),
+        "keygen" => std::fs::remove_file(place.path(".config/sops/age/keys.txt")).unwrap(),
+        "edit" | "validate" => {
             place.write("talos/mirrors.yaml", place.read("mirrors.yaml"));
         }
         "rollback" => {

@@ -36,7 +36,7 @@ pub(crate) struct ScanArgs {
     #[command(flatten)]
     target: TargetArgs,
     /// Put registries that have no mirror into the inventory
-    #[arg(long)]
+    #[arg(long, env = "TALMIRROR_ADD", value_parser = clap::builder::FalseyValueParser::new())]
     add: bool,
     /// How it is printed
     #[arg(short, long, env = "TALMIRROR_SCAN_OUTPUT", default_value = "table", value_name = "FORMAT")]

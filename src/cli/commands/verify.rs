@@ -43,10 +43,10 @@ pub(crate) struct VerifyArgs {
     #[command(flatten)]
     versions: VersionArgs,
     /// Say which images nothing would serve while a mirror is down
-    #[arg(long)]
+    #[arg(long, env = "TALMIRROR_DRILL", value_parser = clap::builder::FalseyValueParser::new())]
     drill: bool,
     /// The platform whose layers are asked for
-    #[arg(long, value_name = "PLATFORM", default_value = "linux/amd64")]
+    #[arg(long, env = "TALMIRROR_PLATFORM", value_name = "PLATFORM", default_value = "linux/amd64")]
     platform: Platform,
     /// How long one answer may take
     #[arg(long, env = "TALMIRROR_TIMEOUT", value_name = "TIME", default_value = "20s", value_parser = positive_duration)]
