@@ -4,7 +4,7 @@
 //!
 //! - [`image`]: words of an image reference: registry host, repository, tag, digest, platform; Docker Hub's aliases.
 //! - [`secret`]: a value that nothing prints, and where one comes from.
-//! - [`file`]: files written whole or not at all, locks, logs of lines, private folders, files watched for a change.
+//! - [`mod@file`]: files written whole or not at all, locks, logs of lines, private folders, files watched for a change.
 //! - [`tls`]: the cryptography behind every TLS connection.
 //! - [`yaml`]: YAML as text: documents with the span of every value, edits that leave every other byte.
 //! - [`sops`]: the SOPS file format: value cipher, MAC, metadata, rules, recipients and identities, rewriting that

@@ -29,7 +29,7 @@ pub async fn inspect_leftover(node: &NodeClient, history: &NodeHistory) -> Resul
 
 /// Brings a node that an earlier run has left in between to its old or its new config; [`None`]: there is nothing to do.
 ///
-/// The node is believed more than the journal. `shown` is what [`look`] has found, and the user was asked about: nothing
+/// The node is believed more than the journal. `shown` is what [`inspect_leftover`] has found, and the user was asked about: nothing
 /// else is sent. What cannot be found out, or has no original that can be read, is [`Outcome::Unknown`].
 pub async fn resume_node(
     context: &Arc<RolloutContext>,
