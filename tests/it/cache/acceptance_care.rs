@@ -88,7 +88,7 @@ fn pruning_an_image_frees_what_only_it_needs() {
     }
     assert_eq!(cache.get(&blob("app", &first.layers[1])).outcome(), (200, "MISS"));
     let (_, said) = run(&cache, &["prune", "registry.example/ap:9"]);
-    assert!(said.contains("no image fits `registry.example/ap:9`"), "{said}");
+    assert!(said.contains("no image is stored that fits `registry.example/ap:9`"), "{said}");
 }
 
 #[test]

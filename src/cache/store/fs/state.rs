@@ -377,7 +377,8 @@ impl State {
     /// Goes on checking what is stored, as far as the budget of so many seconds goes: all of it once in thirty days.
     pub(super) fn scrub(&self, seconds: u64) {
         let (stored, mut scrub) = (self.ledger().index.stored(), locked(&self.scrub));
-        scrub.credit = scrub.credit.saturating_add((stored / SCRUB_SECONDS).max(LEAST_SCRUB).saturating_mul(seconds));
+        scrub.credit =
+            scrub.credit.saturating_add((stored / SCRUB_SECONDS).max(LEAST_SCRUB).saturating_mul(seconds));
         loop {
             if scrub.queue.is_empty() {
                 let mut all = self.ledger().index.list();
