@@ -1,7 +1,7 @@
 use clap::Args;
 
-use super::args::RootArgs;
-use super::folder::root;
+use super::args::StoreArgs;
+use super::folder::of_store;
 use super::record::object;
 use super::runtime::runtime;
 use crate::cache::Glob;
@@ -26,7 +26,7 @@ pub(super) struct VerifyArgs {
     #[arg(value_name = "PATTERN")]
     pattern: Option<Glob>,
     #[command(flatten)]
-    root: RootArgs,
+    store: StoreArgs,
     /// How it is printed
     #[arg(
         short,
@@ -39,7 +39,7 @@ pub(super) struct VerifyArgs {
 }
 
 pub(super) fn run(ui: &mut Ui, args: &VerifyArgs) -> Result<Exit, CliError> {
-    let folder = root(args.root.root.as_deref())?;
+    let folder = of_store(&args.store)?;
     let verified = runtime()?.block_on(ask(&folder, Verify { pattern: args.pattern.clone() }))?;
     let list = || {
         let lines = verified.damaged.iter().map(|damaged| {
