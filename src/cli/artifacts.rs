@@ -5,9 +5,9 @@ use std::path::{Path, PathBuf};
 use clap::Args;
 
 use super::args::Global;
-use super::encryption::{self, Wishes};
+use super::encryption::{self, EncryptionOptions};
 use super::input::read;
-use super::inventory::Loaded;
+use super::inventory::LoadedInventory;
 use crate::file::{self, Privacy};
 use crate::secret::Secret;
 use crate::secret::os_random;
@@ -37,7 +37,7 @@ pub(crate) struct Encryption {
 
 impl Encryption {
     /// Returns whether secrets are to be encrypted, by the flags or by the inventory's `output.encrypt`.
-    pub(super) fn wanted(&self, loaded: &Loaded) -> bool {
+    pub(super) fn wanted(&self, loaded: &LoadedInventory) -> bool {
         self.encrypt
             || !self.age.is_empty()
             || (!self.allow_plaintext && loaded.inventory.output.encrypt == Some(true))
@@ -50,7 +50,7 @@ impl Encryption {
     }
 
     fn settings(&self, ui: &mut Ui, path: &Path) -> Result<Settings, CliError> {
-        let wishes = Wishes { age: self.age.clone(), ..Wishes::default() };
+        let wishes = EncryptionOptions { age: self.age.clone(), ..EncryptionOptions::default() };
         encryption::settings(ui, &wishes, path)
     }
 }

@@ -209,7 +209,7 @@ pub(super) fn config() -> Result<Option<Config>, CliError> {
 
 /// How flags want a file encrypted; they override what `.sops.yaml` says.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Wishes {
+pub(super) struct EncryptionOptions {
     /// Recipients; with any, those of the configuration do not count.
     pub(super) age: Vec<String>,
     /// The selection; with one, that of the configuration does not count.
@@ -278,7 +278,7 @@ impl Rules {
     }
 
     /// Returns how a file is to be encrypted; fails where nothing says for whom.
-    pub(super) fn settings(&self, wishes: &Wishes, file: &Path) -> Result<Settings, CliError> {
+    pub(super) fn settings(&self, wishes: &EncryptionOptions, file: &Path) -> Result<Settings, CliError> {
         if let Some(settings) = self.settings_if_any(wishes, file)? {
             return Ok(settings);
         }
@@ -293,7 +293,11 @@ impl Rules {
     }
 
     /// Returns how a file is to be encrypted; [`None`] where nothing says for whom.
-    pub(super) fn settings_if_any(&self, wishes: &Wishes, file: &Path) -> Result<Option<Settings>, CliError> {
+    pub(super) fn settings_if_any(
+        &self,
+        wishes: &EncryptionOptions,
+        file: &Path,
+    ) -> Result<Option<Settings>, CliError> {
         let indent = self.config.as_ref().map_or_else(Indent::default, |config| config.indent);
         let named = if wishes.age.is_empty() { &self.recipients } else { &wishes.age };
         let recipients = parse_recipients(named)?;
@@ -326,7 +330,7 @@ fn absolute(file: &Path) -> PathBuf {
 }
 
 /// Returns how a file is to be encrypted, and tells what its rule does that may not be meant.
-pub(super) fn settings(ui: &mut Ui, wishes: &Wishes, file: &Path) -> Result<Settings, CliError> {
+pub(super) fn settings(ui: &mut Ui, wishes: &EncryptionOptions, file: &Path) -> Result<Settings, CliError> {
     let settings = Rules::load(ui)?.settings(wishes, file)?;
     if settings.rule.selects_keys(["credentials", "passwordFrom", "env"])
         && !settings.rule.selects_keys(["registries"])
@@ -351,7 +355,8 @@ pub(super) fn inventory_recipients(global: &Global, rules: &Rules) -> Vec<String
         (!age.is_empty()).then_some(age)
     };
     let ruled = || {
-        let settings = rules.settings_if_any(&Wishes::default(), Path::new(&global.inventory)).ok()??;
+        let settings =
+            rules.settings_if_any(&EncryptionOptions::default(), Path::new(&global.inventory)).ok()??;
         Some(settings.recipients.iter().map(ToString::to_string).collect())
     };
     if global.inventory == "-" { None } else { own().or_else(ruled) }.unwrap_or_default()

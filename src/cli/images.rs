@@ -8,7 +8,7 @@ use clap::Args;
 use super::args::{Global, TalosArgs};
 use super::encryption;
 use super::input::environment;
-use super::inventory::Loaded;
+use super::inventory::LoadedInventory;
 use super::session::{Selection, Session, tell_errors};
 use crate::kubernetes::{Access, Api, Kubeconfig, KubernetesError, ListOf, in_cluster, kubeconfig_files};
 use crate::mirror::scan::{Images, InputError, read_bytes, read_stream, talos_images};
@@ -93,7 +93,7 @@ impl ImageSources {
         &self,
         ui: &mut Ui,
         global: &Global,
-        loaded: Option<&Loaded>,
+        loaded: Option<&LoadedInventory>,
     ) -> Result<Images, CliError> {
         let mut images = Images::default();
         for file in &self.files {
@@ -187,7 +187,7 @@ impl ImageSources {
         &self,
         ui: &mut Ui,
         global: &Global,
-        loaded: Option<&Loaded>,
+        loaded: Option<&LoadedInventory>,
         nodes: &[String],
         images: &mut Images,
     ) -> Result<(), CliError> {

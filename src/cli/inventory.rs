@@ -16,7 +16,7 @@ use crate::yaml::Node;
 
 /// An inventory that was read and holds no error.
 #[derive(Debug)]
-pub(super) struct Loaded {
+pub(super) struct LoadedInventory {
     pub(super) file: String,
     /// The text, decrypted.
     pub(super) text: String,
@@ -27,7 +27,7 @@ pub(super) struct Loaded {
 }
 
 /// Reads the inventory, decrypted, and tells its warnings; its errors end the command.
-pub(super) fn load(ui: &mut Ui, global: &Global) -> Result<Loaded, CliError> {
+pub(super) fn load(ui: &mut Ui, global: &Global) -> Result<LoadedInventory, CliError> {
     load_text(ui, global, |text, name| {
         if looks_encrypted(&text) {
             Ok(encryption::open(&text, global)
@@ -41,7 +41,7 @@ pub(super) fn load(ui: &mut Ui, global: &Global) -> Result<Loaded, CliError> {
 }
 
 /// Reads the inventory for a command that needs no secret: where no key opens it, its secrets stay sealed.
-pub(super) fn load_structure(ui: &mut Ui, global: &Global) -> Result<Loaded, CliError> {
+pub(super) fn load_structure(ui: &mut Ui, global: &Global) -> Result<LoadedInventory, CliError> {
     let mut warnings = Vec::new();
     let loaded = load_text(ui, global, |text, name| match encryption::open_changed(&text, global) {
         _ if !looks_encrypted(&text) => Ok(text),
@@ -62,7 +62,7 @@ fn load_text(
     ui: &mut Ui,
     global: &Global,
     decrypt: impl FnOnce(String, &str) -> Result<String, CliError>,
-) -> Result<Loaded, CliError> {
+) -> Result<LoadedInventory, CliError> {
     let file = display_name(&global.inventory).to_owned();
     let text = decrypt(read_inventory(global)?, &file)?;
     let loaded = parse(global, file, text)?;
@@ -72,11 +72,11 @@ fn load_text(
     Ok(loaded)
 }
 
-fn parse(global: &Global, file: String, text: String) -> Result<Loaded, CliError> {
+fn parse(global: &Global, file: String, text: String) -> Result<LoadedInventory, CliError> {
     let parsed = inventory::parse(&text, &file, &environment);
     if let Some(inventory) = parsed.inventory {
         let sources = Sources::new(directory_of(&global.inventory));
-        Ok(Loaded { file, text, inventory, problems: parsed.problems, sources })
+        Ok(LoadedInventory { file, text, inventory, problems: parsed.problems, sources })
     } else {
         let is_error = |problem: &&Problem| problem.code.severity() == Severity::Error;
         let first = parsed.problems.iter().find(is_error).map(|problem| problem.code.as_str());
@@ -95,7 +95,7 @@ pub(super) fn read_inventory(global: &Global) -> Result<String, CliError> {
     read(file)
 }
 
-impl Loaded {
+impl LoadedInventory {
     /// Returns the target that the flags name; names are checked.
     pub(super) fn target<'a>(&self, args: &'a TargetArgs) -> Result<Target<'a>, CliError> {
         let unknown = |what: &str, name: &str, known: Vec<&String>| {

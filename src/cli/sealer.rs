@@ -6,7 +6,7 @@ use std::path::Path;
 use jiff::Timestamp;
 
 use super::args::Global;
-use super::encryption::{self, Rules, Wishes};
+use super::encryption::{self, EncryptionOptions, Rules};
 use super::input;
 use crate::backup::{Old, Recipients, Sealed, own_settings, seal};
 use crate::secret::os_random;
@@ -33,7 +33,7 @@ pub(super) struct Step {
 pub(super) struct Sealer<'a> {
     global: &'a Global,
     rules: Rules,
-    wishes: Wishes,
+    wishes: EncryptionOptions,
     /// What opens files, by whom they are for: a passphrase is asked for once.
     identities: HashMap<Vec<String>, Identities>,
 }
@@ -54,7 +54,7 @@ pub(super) fn check_place(dir: &Path, path: &Path) -> Result<(), CliError> {
 
 impl<'a> Sealer<'a> {
     /// Makes one by the rules at hand and the recipients that are wished for.
-    pub(super) fn new(global: &'a Global, rules: Rules, wishes: Wishes) -> Self {
+    pub(super) fn new(global: &'a Global, rules: Rules, wishes: EncryptionOptions) -> Self {
         Self { global, rules, wishes, identities: HashMap::new() }
     }
 

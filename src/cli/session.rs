@@ -10,7 +10,7 @@ use super::args::{Global, NodeSelection, RoleName, TalosArgs, TargetArgs};
 use super::encryption;
 use super::input;
 use super::input::directory_of;
-use super::inventory::{self, Loaded};
+use super::inventory::{self, LoadedInventory};
 use crate::finding::one_line;
 use crate::secret::Secret;
 use crate::talos::{
@@ -64,7 +64,7 @@ impl Session {
         ui: &mut Ui,
         global: &Global,
         args: &TalosArgs,
-        loaded: Option<&Loaded>,
+        loaded: Option<&LoadedInventory>,
         selection: Selection<'_>,
     ) -> Result<Self, CliError> {
         let mut session = Self::connect(ui, global, args, loaded)?;
@@ -77,7 +77,7 @@ impl Session {
         ui: &mut Ui,
         global: &Global,
         args: &TalosArgs,
-        loaded: Option<&Loaded>,
+        loaded: Option<&LoadedInventory>,
         which: &NodeSelection,
     ) -> Result<Self, CliError> {
         let mut session = Self::open(ui, global, args, loaded, selection(which, loaded)?)?;
@@ -86,7 +86,7 @@ impl Session {
     }
 
     /// Leaves out the nodes of another role, as far as the inventory says it, and those whose names do not fit.
-    fn narrow(&mut self, loaded: Option<&Loaded>, which: &NodeSelection) -> Result<(), CliError> {
+    fn narrow(&mut self, loaded: Option<&LoadedInventory>, which: &NodeSelection) -> Result<(), CliError> {
         if let Some(pattern) = &which.pattern {
             self.nodes.retain(|node| pattern.is_match(&node.name));
             if self.nodes.is_empty() {
@@ -109,7 +109,7 @@ impl Session {
     /// Finds the nodes that are meant.
     pub(super) fn select(
         &mut self,
-        loaded: Option<&Loaded>,
+        loaded: Option<&LoadedInventory>,
         selection: Selection<'_>,
     ) -> Result<(), CliError> {
         self.nodes = select(&selection, loaded, &self.context, &self.file)?;
@@ -124,7 +124,7 @@ impl Session {
         ui: &mut Ui,
         global: &Global,
         args: &TalosArgs,
-        loaded: Option<&Loaded>,
+        loaded: Option<&LoadedInventory>,
     ) -> Result<Self, CliError> {
         let (file, text) = talosconfig(ui, global, args, loaded)?;
         let config = Config::parse(text.expose()).map_err(|error| unusable(error, &file))?;
@@ -223,7 +223,10 @@ impl Session {
 }
 
 /// Returns which nodes flags mean; a group has to be one of the inventory.
-fn selection<'a>(which: &'a NodeSelection, loaded: Option<&Loaded>) -> Result<Selection<'a>, CliError> {
+fn selection<'a>(
+    which: &'a NodeSelection,
+    loaded: Option<&LoadedInventory>,
+) -> Result<Selection<'a>, CliError> {
     let Some(group) = which.group.as_deref().filter(|group| !group.is_empty()) else {
         return Ok(if which.nodes.is_empty() { Selection::All } else { Selection::Nodes(&which.nodes) });
     };
@@ -260,7 +263,7 @@ pub(super) fn tell_errors<'a>(ui: &mut Ui, errors: impl Iterator<Item = (&'a Liv
 }
 
 /// Reads the inventory where there is one; only a default that does not exist may be missing.
-pub(super) fn inventory_if_any(ui: &mut Ui, global: &Global) -> Result<Option<Loaded>, CliError> {
+pub(super) fn inventory_if_any(ui: &mut Ui, global: &Global) -> Result<Option<LoadedInventory>, CliError> {
     if global.inventory == "mirrors.yaml" && !Path::new(&global.inventory).exists() {
         return Ok(None);
     }
@@ -272,7 +275,7 @@ fn talosconfig(
     ui: &mut Ui,
     global: &Global,
     args: &TalosArgs,
-    loaded: Option<&Loaded>,
+    loaded: Option<&LoadedInventory>,
 ) -> Result<(String, Secret<String>), CliError> {
     let file = if let Some(file) = &args.talosconfig {
         file.clone()
@@ -338,7 +341,7 @@ fn check_proxy(context: &Context, endpoint: &Endpoint) -> Result<(), CliError> {
 /// Finds the nodes that are meant: from flags, else from the inventory, else from the context.
 fn select(
     selection: &Selection<'_>,
-    loaded: Option<&Loaded>,
+    loaded: Option<&LoadedInventory>,
     context: &Context,
     file: &str,
 ) -> Result<Vec<LiveNode>, CliError> {

@@ -30,7 +30,7 @@ impl Excerpt {
     }
 }
 
-/// Returns whether a line may hold a secret: by a word in it, by a user in a URL, or because it is no field at all, as a
+/// Returns whether a line may hold a secret: by a word in it, by a user in a URL, or because it is not a field at all, as a
 /// line of a long text.
 fn may_hold_a_secret(line: &str) -> bool {
     let lower = line.to_lowercase();

@@ -141,7 +141,7 @@ impl Harbor {
         }
     }
 
-    /// Tells whether something is there: a 404 is no failure.
+    /// Tells whether something is there: a 404 is not a failure.
     pub async fn find<T: DeserializeOwned>(&self, path: &str, doing: &str) -> Result<Option<T>, HarborError> {
         match self.get(path, doing).await {
             Ok(found) => Ok(Some(found)),

@@ -53,7 +53,7 @@ pub(super) async fn read(harbor: &Harbor) -> Result<Actual, HarborError> {
         harbor.get("/api/v2.0/systeminfo", "read what Harbor tells about itself").await?;
     let registries = harbor.list("/api/v2.0/registries", "list registries").await;
     let registries = registries.map_err(|error| match error {
-        // That it tells its version to known callers only is no sign of a good password before 2.13.
+        // That it tells its version to known callers only does not prove a good password before 2.13.
         HarborError::Answer { status: 401, .. } => {
             HarborError::Login { user: harbor.user().to_owned(), auth_mode: system.auth_mode.clone() }
         }

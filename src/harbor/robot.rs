@@ -258,7 +258,7 @@ mod tests {
         assert_eq!(name(None, Some("mine"), None), robot("mine"));
         assert_eq!(name(Some("robot$proxy-cache"), None, None), robot("proxy-cache"));
         assert_eq!(name(Some("bot+proxy-cache"), None, Some("bot+")), robot("proxy-cache"));
-        // The prefix was changed, from one that nobody knows any more.
+        // The prefix was changed, from one that is not known any more.
         assert_eq!(name(Some("old.proxy-cache"), None, Some("bot+")), robot("proxy-cache"));
         assert_eq!(name(Some("robot$unseen"), None, Some("bot+")), robot("unseen"));
         assert_eq!(name(Some("robot$a-2"), Some("a"), None), robot("a-2"));

@@ -383,7 +383,7 @@ struct Owner<'a> {
 }
 
 /// Finds two owners of one host that disagree, and TLS for a host that is asked over plain http: Talos keeps one
-/// credential and one TLS setting a host, whoever they were meant for.
+/// credential and one TLS setting a host, no matter which mirror they were meant for.
 fn check_hosts(inventory: &Inventory, routes: &IndexMap<&str, Route<'_>>, problems: &mut Problems<'_>) {
     let mut owners: HashMap<String, Vec<Owner<'_>>> = HashMap::new();
     for (name, mirror) in &inventory.mirrors {

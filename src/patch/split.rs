@@ -10,7 +10,7 @@ pub struct Parts {
 }
 
 impl Parts {
-    /// Keeps registries whole, for a single patch that may be read by whoever may read its secrets.
+    /// Keeps registries whole, for a single patch that may be read by those who may read its secrets.
     pub fn whole(registries: Registries) -> Self {
         Self { open: registries, secret: Registries::default() }
     }

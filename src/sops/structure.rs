@@ -161,7 +161,7 @@ mod tests {
         let old = "mirrors:\n  a:\n    url: https://a.lan\n    password: p\n  b:\n    url: https://b.lan\n";
         let sealed = structure(old).write(&mut |bytes| bytes.fill(7));
         assert_eq!(structure(old).differences(sealed.expose()), None);
-        // Another password is no other structure; a comment is none either.
+        // Another password is not another structure; a comment is none either.
         let rotated = old.replace("password: p", "password: q # new");
         assert_eq!(structure(&rotated).differences(sealed.expose()), None);
         let renamed =

@@ -14,7 +14,7 @@ pub(crate) struct Table {
     pub(crate) below: String,
 }
 
-/// A text that is no table stands above one without rows.
+/// A text that is not a table stands above one without rows.
 impl From<String> for Table {
     fn from(text: String) -> Self {
         Self { above: text, ..Self::default() }

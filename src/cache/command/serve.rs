@@ -5,7 +5,7 @@ use tokio::signal::unix::{SignalKind, signal};
 
 use super::args::{ConfigArgs, RootArgs, ServerArgs};
 use super::folder::root;
-use crate::cache::config::{Config, ConfigSource, Loaded, LogFormat, Overlay};
+use crate::cache::config::{Config, ConfigSource, LoadedConfig, LogFormat, Overlay};
 use crate::cache::observe::{LogFilter, log_json, log_text};
 use crate::cache::server::CacheServer;
 use crate::finding::{Code, Problem};
@@ -45,7 +45,7 @@ impl ServeArgs {
 
 pub(super) fn run(ui: &mut Ui, args: &ServeArgs) -> Result<Exit, CliError> {
     let source = args.source();
-    let Loaded { config, problems } = source.load()?;
+    let LoadedConfig { config, problems } = source.load()?;
     for problem in &problems {
         ui.problem(problem);
     }

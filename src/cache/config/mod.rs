@@ -14,6 +14,6 @@ pub use model::{
 pub use overlay::{Overlay, OverlayError, limit, named_file, named_host, named_url, registry};
 pub use read::{Parsed, parse};
 pub use size::{ByteSize, SizeError};
-pub use source::{ConfigSource, LoadError, Loaded};
+pub use source::{ConfigSource, LoadError, LoadedConfig};
 pub use tag_policy::{TagPolicy, by_look};
 pub use value::{address, network, upstream_url};

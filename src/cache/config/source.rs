@@ -24,7 +24,7 @@ pub struct ConfigSource {
 
 /// A configuration as it holds, and what was found about its file.
 #[derive(Debug)]
-pub struct Loaded {
+pub struct LoadedConfig {
     /// The configuration.
     pub config: Config,
     /// Warnings and notes.
@@ -70,7 +70,7 @@ fn counted(problems: &[Problem]) -> String {
 
 impl ConfigSource {
     /// Reads the configuration.
-    pub fn load(&self) -> Result<Loaded, LoadError> {
+    pub fn load(&self) -> Result<LoadedConfig, LoadError> {
         let (from_file, problems) = match &self.file {
             None => (None, Vec::new()),
             Some(file) => {
@@ -78,7 +78,7 @@ impl ConfigSource {
                 (Some(config), problems)
             }
         };
-        Ok(Loaded { config: self.overlay.over(from_file)?, problems })
+        Ok(LoadedConfig { config: self.overlay.over(from_file)?, problems })
     }
 
     /// Returns the stamp of the file, which is another one when the file has changed.

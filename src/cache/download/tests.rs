@@ -603,7 +603,7 @@ proptest! {
     #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
 
     /// Whatever transfers do, and wherever the room ends: readers get the right bytes; and where an upstream lies,
-    /// nobody who asked for the end gets all of it.
+    /// no client that asked for the end gets all of it.
     #[test]
     fn right_bytes_or_an_error(
         size in prop_oneof![0usize..200, 60_000usize..70_000, 0usize..400_000],

@@ -18,7 +18,7 @@ pub(super) struct TieredSource {
     upstream: Arc<dyn Source>,
     /// The tier was asked: it is not asked again for this download.
     is_passed_over: AtomicBool,
-    /// The tier gave some of it: that is no proof that upstream has it.
+    /// The tier gave some of it: that does not prove that upstream has it.
     has_given: AtomicBool,
 }
 

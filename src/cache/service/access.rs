@@ -8,7 +8,7 @@ use crate::oci::{Challenge, Refusal};
 
 /// Who may read what is stored: facts about one configuration.
 ///
-/// Content is stored once, whichever repository it came from, so that having it is no reason to hand it out. A client
+/// Content is stored once, whichever repository it came from, so that having it does not allow handing it out. A client
 /// gets it through a repository only where that repository was seen to have it, and content of a registry that takes
 /// credentials goes to users of this server only, unless the configuration says otherwise.
 #[derive(Clone, Debug)]

@@ -13,7 +13,7 @@ pub(super) enum Freshness {
     Ask,
     /// Upstream cannot be asked; it is served, and the answer says so.
     Stale,
-    /// Upstream cannot be asked, and nobody should believe a tag this old.
+    /// Upstream cannot be asked, and a tag this old is not served.
     TooOld,
 }
 
@@ -23,7 +23,7 @@ pub(super) const BUDGET: Duration = Duration::from_secs(2);
 /// Tells what is done about a tag that was last checked at `checked`.
 ///
 /// `ttl` is how long it is believed, `stale` how long after its check it is served for want of anything better, and
-/// `askable` whether upstream can be asked at all. In the last fifth of its time a tag that somebody wants is checked
+/// `askable` whether upstream can be asked at all. In the last fifth of its time a tag that a client asks for is checked
 /// ahead, so that a tag in use never makes its users wait, and yet none is ever served past its time for convenience.
 pub(super) fn freshness(
     checked: Timestamp,

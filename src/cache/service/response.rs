@@ -19,7 +19,7 @@ const NAMESPACE: HeaderName = HeaderName::from_static("oci-namespace");
 const X_CACHE: HeaderName = HeaderName::from_static("x-cache");
 
 const IMMUTABLE: HeaderValue = HeaderValue::from_static("public, max-age=31536000, immutable");
-/// `public` would let caches in between keep what was answered to somebody who showed who he is (RFC 9111, 3.5).
+/// `public` would let caches in between keep what was answered to a client that is known (RFC 9111, 3.5).
 const IMMUTABLE_PRIVATE: HeaderValue = HeaderValue::from_static("private, max-age=31536000, immutable");
 const NO_CACHE: HeaderValue = HeaderValue::from_static("no-cache");
 const JSON: HeaderValue = HeaderValue::from_static("application/json");

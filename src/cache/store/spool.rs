@@ -32,7 +32,7 @@ pub struct Spool {
     written: u64,
 }
 
-/// Room is taken in steps that grow with the file, where nobody said how large it gets.
+/// Room is taken in steps that grow with the file, where its size is not known beforehand.
 const FIRST_STEP: u64 = 1 << 20;
 const LARGEST_STEP: u64 = 64 << 20;
 
@@ -83,7 +83,7 @@ impl Spool {
         Ok(())
     }
 
-    /// Begins anew, with the room it has; for when nobody has read anything yet.
+    /// Begins again, with the room it has; for when no client has read anything yet.
     pub fn rewind(&mut self) -> io::Result<()> {
         self.file.set_len(0)?;
         self.room.release(0, self.written);
@@ -91,7 +91,7 @@ impl Spool {
         Ok(())
     }
 
-    /// Hands over the room that was set aside, and how much of it is written: whoever takes it gives it back.
+    /// Hands over the room that was set aside, and how much of it is written: the caller gives it back.
     pub(super) fn take_reservation(&mut self) -> (u64, u64) {
         (std::mem::take(&mut self.reserved), std::mem::take(&mut self.written))
     }

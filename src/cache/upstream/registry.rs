@@ -69,7 +69,7 @@ impl Upstream {
         let last = config.endpoints.len().saturating_sub(1);
         let clients = config.endpoints.iter().enumerate().map(|(place, url)| {
             let limit = limits.header.unwrap_or(http.header_limit());
-            // Where another endpoint can be asked, there is no sense in waiting long for one.
+            // Where another endpoint can be asked, waiting long for one helps no client.
             let limit = if place < last { limit.min(BEFORE_OTHERS) } else { limit };
             let http = http.clone().with_header_limit(limit);
             let credentials = credentials.clone().map(CredentialSource::from);

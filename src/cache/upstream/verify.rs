@@ -56,7 +56,7 @@ pub(super) fn verify(
     }
     let media_type = match (&parsed, header) {
         (Ok(manifest), _) => manifest.kind.media_type(),
-        // A kind that is not known here is a manifest all the same if its type says so; a web page has another type.
+        // A kind that is not known here is a manifest anyway if its type says so; a web page has another type.
         (Err(_), Some(header))
             if wanted.is_some() || announced.is_some() || header.starts_with("application/vnd.") =>
         {

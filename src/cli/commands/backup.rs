@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 
 use crate::backup::file_name;
 use crate::cli::args::{Global, NodeSelection, TalosArgs};
-use crate::cli::encryption::{self, Holds, Rules, Wishes};
+use crate::cli::encryption::{self, EncryptionOptions, Holds, Rules};
 use crate::cli::sealer::{Sealer, check_place};
 use crate::cli::session::{LiveNode, Session, inventory_if_any, tell_errors};
 use crate::file::{self, Privacy};
@@ -117,8 +117,12 @@ pub(crate) fn run(ui: &mut Ui, global: &Global, args: BackupArgs) -> Result<Exit
     let rules = Rules::load(ui)?;
     let age_at_last =
         if loaded.is_some() { encryption::inventory_recipients(global, &rules) } else { Vec::new() };
-    let wishes =
-        Wishes { age: args.age.clone(), age_at_last, holds: Holds::MachineConfig, ..Wishes::default() };
+    let wishes = EncryptionOptions {
+        age: args.age.clone(),
+        age_at_last,
+        holds: Holds::MachineConfig,
+        ..EncryptionOptions::default()
+    };
     let mut sealer = Sealer::new(global, rules, wishes);
     for path in &paths {
         check_place(&args.output_dir, path)?;

@@ -3,7 +3,7 @@ use serde_json::{Value, json};
 
 use crate::cli::args::{Global, NodeSelection, TalosArgs, TargetArgs, VersionArgs};
 use crate::cli::commands::nodes::schema;
-use crate::cli::inventory::{Loaded, default_version, load, warn_of_version};
+use crate::cli::inventory::{LoadedInventory, default_version, load, warn_of_version};
 use crate::cli::machine_config::MachineConfigFile;
 use crate::cli::session::{LiveNode, Session, tell_errors};
 use crate::finding::{Problem, Problems, one_line};
@@ -188,7 +188,7 @@ fn current(seen: &Observation) -> Result<Current, TalosError> {
 /// Compares what a node runs with and what the inventory gives it.
 fn compare(
     ui: &mut Ui,
-    loaded: &mut Loaded,
+    loaded: &mut LoadedInventory,
     args: &DiffArgs,
     node: &LiveNode,
     seen: Observation,

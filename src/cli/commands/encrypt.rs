@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use clap::Args;
 
 use crate::cli::args::Global;
-use crate::cli::encryption::{self, Holds, Wishes};
+use crate::cli::encryption::{self, EncryptionOptions, Holds};
 use crate::cli::input::{display_name, read};
 use crate::file::{self, Privacy};
 use crate::secret::os_random;
@@ -79,12 +79,12 @@ pub(crate) fn run(ui: &mut Ui, global: &Global, args: EncryptArgs) -> Result<Exi
     let rule = rule.transpose().map_err(|error| as_sops(SopsError::Rule(error)))?;
     let text = read(&args.file)?;
     let holds = Holds::of(&text);
-    let wishes = Wishes {
+    let wishes = EncryptionOptions {
         age: args.age,
         rule,
         mac_only_encrypted: args.mac_only_encrypted,
         holds,
-        ..Wishes::default()
+        ..EncryptionOptions::default()
     };
     let path = args.filename_override.unwrap_or_else(|| PathBuf::from(&args.file));
     let mut settings = encryption::settings(ui, &wishes, &path)?;

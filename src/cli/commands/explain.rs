@@ -2,7 +2,7 @@ use clap::Args;
 use serde_json::json;
 
 use crate::cli::args::{Global, TargetArgs, VersionArgs};
-use crate::cli::inventory::{Loaded, default_version, load, load_structure, warn_of_version};
+use crate::cli::inventory::{LoadedInventory, default_version, load, load_structure, warn_of_version};
 use crate::image::Reference;
 use crate::inventory::{Inventory, Target, Via};
 use crate::registries::TalosVersion;
@@ -14,7 +14,7 @@ mod code;
 mod hops;
 
 use code::{explain_code, is_code, list_codes};
-use hops::{attempts, notes};
+use hops::{Attempt, attempts, notes};
 
 /// Arguments of `explain`.
 #[derive(Debug, Args)]
@@ -74,7 +74,7 @@ pub(crate) fn run(ui: &mut Ui, global: &Global, args: ExplainArgs) -> Result<Exi
 
 fn explain_target(
     ui: &mut Ui,
-    loaded: &mut Loaded,
+    loaded: &mut LoadedInventory,
     target: Target<'_>,
     version: &TalosVersion,
     args: &ExplainArgs,
@@ -140,7 +140,7 @@ fn who(target: Target<'_>) -> String {
 /// Shows the way of all images of a registry.
 fn explain_registry(
     ui: &mut Ui,
-    loaded: &Loaded,
+    loaded: &LoadedInventory,
     target: Target<'_>,
     version: &TalosVersion,
     name: &str,
@@ -185,32 +185,31 @@ fn explain_registry(
         "notes": notes,
     });
     ui.output(format, &value, || {
-        let out = format!("REGISTRY  {name}   NODE  {who}   TALOS  {version}   SOURCE  {source}\n");
-        let rows = attempts.iter().enumerate().map(|(at, attempt)| {
-            let (via, endpoint) = (attempt.via.clone(), attempt.prefix.clone());
-            vec![(at + 1).to_string(), via, endpoint, attempt.auth(), attempt.on_failure.to_owned()]
-        });
-        let below = notes
-            .iter()
-            .map(|note| {
-                format!(
-                    "note: {note}
-"
-                )
-            })
-            .collect();
-        Table {
-            above: out,
-            below,
-            ..Table::new(&["HOP", "VIA", "ENDPOINT", "AUTH (KEY)", "ON FAILURE"], rows)
-        }
+        let above = format!("REGISTRY  {name}   NODE  {who}   TALOS  {version}   SOURCE  {source}\n");
+        hop_table(above, "ENDPOINT", &attempts, |attempt| attempt.prefix.clone(), &notes)
     })?;
     Ok(exit::OK)
 }
 
+/// Lays the attempts of a pull out, with what they have in common above and notes below.
+fn hop_table(
+    above: String,
+    column: &str,
+    attempts: &[Attempt],
+    shown: impl Fn(&Attempt) -> String,
+    notes: &[String],
+) -> Table {
+    let rows = attempts.iter().enumerate().map(|(at, attempt)| {
+        let (via, on_failure) = (attempt.via.clone(), attempt.on_failure.to_owned());
+        vec![(at + 1).to_string(), via, shown(attempt), attempt.auth(), on_failure]
+    });
+    let below = notes.iter().map(|note| format!("note: {note}\n")).collect();
+    Table { above, below, ..Table::new(&["HOP", "VIA", column, "AUTH (KEY)", "ON FAILURE"], rows) }
+}
+
 fn explain_image(
     ui: &mut Ui,
-    loaded: &Loaded,
+    loaded: &LoadedInventory,
     target: Target<'_>,
     version: &TalosVersion,
     image: &str,
@@ -248,31 +247,8 @@ fn explain_image(
         "notes": notes,
     });
     ui.output(format, &value, || {
-        let out = format!("IMAGE  {reference}   NODE  {who}   TALOS  {version}   SOURCE  {source}\n");
-        let rows = attempts.iter().enumerate().map(|(at, attempt)| {
-            let request = format!("HEAD {}", attempt.url);
-            vec![
-                (at + 1).to_string(),
-                attempt.via.clone(),
-                request,
-                attempt.auth(),
-                attempt.on_failure.to_owned(),
-            ]
-        });
-        let below = notes
-            .iter()
-            .map(|note| {
-                format!(
-                    "note: {note}
-"
-                )
-            })
-            .collect();
-        Table {
-            above: out,
-            below,
-            ..Table::new(&["HOP", "VIA", "REQUEST", "AUTH (KEY)", "ON FAILURE"], rows)
-        }
+        let above = format!("IMAGE  {reference}   NODE  {who}   TALOS  {version}   SOURCE  {source}\n");
+        hop_table(above, "REQUEST", &attempts, |attempt| format!("HEAD {}", attempt.url), &notes)
     })?;
     Ok(exit::OK)
 }

@@ -10,7 +10,7 @@ use serde_json::Value;
 use crate::cli::args::{Global, TargetArgs, VersionArgs};
 use crate::cli::artifacts::{Artifact, Encryption, Mode, Seal, write};
 use crate::cli::input::directory_of;
-use crate::cli::inventory::{Loaded, default_version, load, warn_of_version};
+use crate::cli::inventory::{LoadedInventory, default_version, load, warn_of_version};
 use crate::cli::{encryption, machine_config};
 use crate::inventory::Target;
 use crate::patch::{self, Choice, Current, Format, Parts, Patch, Versions};
@@ -122,7 +122,7 @@ struct Made {
 
 fn make(
     args: &GenerateArgs,
-    loaded: &mut Loaded,
+    loaded: &mut LoadedInventory,
     target: Target<'_>,
     current: Option<&Current>,
 ) -> Result<Made, CliError> {
@@ -157,7 +157,7 @@ fn to_stdout(
     ui: &mut Ui,
     global: &Global,
     args: &GenerateArgs,
-    loaded: &mut Loaded,
+    loaded: &mut LoadedInventory,
 ) -> Result<Exit, CliError> {
     let target = loaded.target(&args.target)?;
     if target == Target::Base {
@@ -232,7 +232,7 @@ fn to_directory(
     ui: &mut Ui,
     global: &Global,
     args: &GenerateArgs,
-    loaded: &mut Loaded,
+    loaded: &mut LoadedInventory,
     dir: &Path,
 ) -> Result<Exit, CliError> {
     let inventory = loaded.inventory.clone();
@@ -284,7 +284,7 @@ fn files(dir: &Path, stem: &str, patch: &Patch, style: Style, seal: Seal, indent
     patch.files.iter().enumerate().map(artifact).collect()
 }
 
-fn layout(args: &GenerateArgs, loaded: &Loaded) -> Result<Layout, CliError> {
+fn layout(args: &GenerateArgs, loaded: &LoadedInventory) -> Result<Layout, CliError> {
     let named = args.target.node.is_some() || args.target.group.is_some();
     let own = loaded.own_settings(&args.versions);
     let chosen = match (&args.layout, loaded.inventory.output.layout.as_deref()) {

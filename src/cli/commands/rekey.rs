@@ -3,7 +3,7 @@ use std::path::{Path, PathBuf};
 use clap::Args;
 
 use crate::cli::args::Global;
-use crate::cli::encryption::{self, Wishes};
+use crate::cli::encryption::{self, EncryptionOptions};
 use crate::secret::os_random;
 use crate::sops::{KeyChange, shortened};
 use crate::ui::exit::{self, Exit};
@@ -36,7 +36,7 @@ pub(crate) fn run(ui: &mut Ui, global: &Global, args: RekeyArgs) -> Result<Exit,
 }
 
 fn rekey(ui: &mut Ui, global: &Global, file: &Path, age: &[String]) -> Result<(), CliError> {
-    let wishes = Wishes { age: age.to_vec(), ..Wishes::default() };
+    let wishes = EncryptionOptions { age: age.to_vec(), ..EncryptionOptions::default() };
     let settings = encryption::settings(ui, &wishes, file)?;
     let mut done = None;
     encryption::change(global, file, |opened, now| {

@@ -5,7 +5,7 @@ use clap::Args;
 use crate::cli::args::Global;
 use crate::cli::encryption;
 use crate::cli::input::read;
-use crate::cli::inventory::{Loaded, load, load_structure, read_inventory};
+use crate::cli::inventory::{LoadedInventory, load, load_structure, read_inventory};
 use crate::finding::did_you_mean;
 use crate::inventory::Credentials;
 use crate::secret::os_random;
@@ -66,7 +66,7 @@ pub(crate) fn run(ui: &mut Ui, global: &Global, args: RotateArgs) -> Result<Exit
 }
 
 /// Finds the value that holds the secret of a mirror or of a registry's own credentials.
-fn place(loaded: &Loaded, name: &str) -> Result<Place, CliError> {
+fn place(loaded: &LoadedInventory, name: &str) -> Result<Place, CliError> {
     let inventory = &loaded.inventory;
     let root = crate::yaml::parse_one(&loaded.text)?.root;
     let short = root.get("mirror").is_some() && root.get("mirrors").is_none();

@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use crate::cli::args::{Global, TargetArgs};
 use crate::cli::encryption;
 use crate::cli::images::ImageSources;
-use crate::cli::inventory::{Loaded, load};
+use crate::cli::inventory::{LoadedInventory, load};
 use crate::cli::session::inventory_if_any;
 use crate::file::{self, Privacy};
 use crate::inventory::{Set, Target, Via};
@@ -114,7 +114,7 @@ fn is_missing(row: &Row<'_>) -> bool {
 }
 
 /// Returns the targets whose settings count: the one that flags name, else every node, else what nodes start from.
-fn targets<'a>(loaded: &'a Loaded, args: &'a TargetArgs) -> Result<Vec<Target<'a>>, CliError> {
+fn targets<'a>(loaded: &'a LoadedInventory, args: &'a TargetArgs) -> Result<Vec<Target<'a>>, CliError> {
     let named = loaded.target(args)?;
     if named != Target::Base {
         return Ok(vec![named]);
@@ -215,7 +215,7 @@ fn to_json(images: &Images, rows: &[Row<'_>]) -> Value {
 }
 
 /// Puts registries into the inventory; comments and the rest of the file stay.
-fn add(ui: &mut Ui, global: &Global, loaded: &Loaded, names: &[&str]) -> Result<Exit, CliError> {
+fn add(ui: &mut Ui, global: &Global, loaded: &LoadedInventory, names: &[&str]) -> Result<Exit, CliError> {
     let file = &global.inventory;
     if file == "-" {
         return Err(CliError::usage("standard input cannot be written to").help("name the inventory with -f"));
@@ -262,7 +262,7 @@ fn add(ui: &mut Ui, global: &Global, loaded: &Loaded, names: &[&str]) -> Result<
 }
 
 /// Returns the mirror that new registries go through: none where `defaults.via` says it, else the one that others use.
-fn via(loaded: &Loaded) -> Result<Option<&str>, CliError> {
+fn via(loaded: &LoadedInventory) -> Result<Option<&str>, CliError> {
     let inventory = &loaded.inventory;
     let short = crate::yaml::parse_one(&loaded.text)?.root.get("mirror").is_some();
     if short || matches!(&inventory.base.via, Set::To(via) if !via.is_empty()) {

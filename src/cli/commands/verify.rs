@@ -5,7 +5,7 @@ use futures_util::StreamExt as _;
 use serde_json::{Value, json};
 
 use crate::cli::args::{Global, TargetArgs, VersionArgs};
-use crate::cli::inventory::{Loaded, default_version, load};
+use crate::cli::inventory::{LoadedInventory, default_version, load};
 use crate::image::{Platform, Reference};
 use crate::inventory::Target;
 use crate::mirror::verify::{Access, Finding, Prober, Proof, Wanted, drill, fix, group};
@@ -94,7 +94,7 @@ pub(crate) fn run(ui: &mut Ui, global: &Global, args: VerifyArgs) -> Result<Exit
 }
 
 /// Returns the images that are asked for.
-fn images(loaded: &Loaded, named: &[String]) -> Result<Vec<Reference>, CliError> {
+fn images(loaded: &LoadedInventory, named: &[String]) -> Result<Vec<Reference>, CliError> {
     let listed = if named.is_empty() { &loaded.inventory.verify.images } else { named };
     let parse = |text: &String| {
         text.parse::<Reference>().map_err(|error| {
@@ -117,7 +117,7 @@ struct Question {
 
 /// Returns what is asked, each once however many nodes would ask it.
 fn questions(
-    loaded: &mut Loaded,
+    loaded: &mut LoadedInventory,
     named: Target<'_>,
     args: &VerifyArgs,
     images: &[Reference],
@@ -169,7 +169,7 @@ fn push(
 }
 
 /// Returns what an endpoint is called in the inventory.
-pub(super) fn via_of(loaded: &Loaded, entry: &str, endpoint: &Endpoint) -> String {
+pub(super) fn via_of(loaded: &LoadedInventory, entry: &str, endpoint: &Endpoint) -> String {
     let mirrors = &loaded.inventory.mirrors;
     let named = mirrors.iter().find(|(_, mirror)| mirror.endpoint(entry) == *endpoint);
     named.map_or_else(|| "upstream".to_owned(), |(name, _)| name.clone())

@@ -5,7 +5,7 @@ use std::time::Duration;
 use clap::{Args, ValueEnum};
 
 use crate::cli::args::{NodeSelection, TalosArgs};
-use crate::cli::inventory::Loaded;
+use crate::cli::inventory::LoadedInventory;
 use crate::rollout::Pace;
 use crate::ui::{duration, positive_duration};
 
@@ -100,7 +100,7 @@ fn number_of_nodes(text: &str) -> Result<NonZeroUsize, String> {
 }
 
 /// Returns how long things may take.
-pub(super) fn pace(args: &RolloutArgs, loaded: &Loaded) -> Pace {
+pub(super) fn pace(args: &RolloutArgs, loaded: &LoadedInventory) -> Pace {
     Pace {
         trial: args.try_timeout.unwrap_or(loaded.inventory.rollout.try_timeout),
         settle: args.settle,
@@ -109,7 +109,7 @@ pub(super) fn pace(args: &RolloutArgs, loaded: &Loaded) -> Pace {
 }
 
 /// Returns the images that prove something, each written out.
-pub(super) fn images(loaded: &Loaded) -> Vec<String> {
+pub(super) fn images(loaded: &LoadedInventory) -> Vec<String> {
     let images = loaded.inventory.verify.images.iter();
     let full = images.filter_map(|image| image.parse::<crate::image::Reference>().ok());
     full.map(|image| {

@@ -3,7 +3,7 @@
 use super::args::RolloutArgs;
 use super::plan_view::PlannedNode;
 use crate::cli::args::Global;
-use crate::cli::inventory::Loaded;
+use crate::cli::inventory::LoadedInventory;
 use crate::cli::session::{LiveNode, Session};
 use crate::inventory::Role;
 use crate::talos::NodeClient;
@@ -17,7 +17,7 @@ pub(super) fn ask(global: &Global, args: &RolloutArgs, question: &str) -> Result
 
 /// Returns the control plane nodes whose etcd is asked: those that are worked on, and those that the inventory names.
 pub(super) fn control_plane(
-    loaded: &Loaded,
+    loaded: &LoadedInventory,
     session: &Session,
     planned: &[PlannedNode],
 ) -> Vec<(String, NodeClient)> {

@@ -10,7 +10,7 @@ use super::next_command::{begin, resume};
 use super::plan_view::{Plan, PlannedNode};
 use super::summary_view::end;
 use crate::cli::args::{Global, RoleName};
-use crate::cli::inventory::Loaded;
+use crate::cli::inventory::LoadedInventory;
 use crate::cli::session::{LiveNode, Session, tell_errors};
 use crate::finding::one_line;
 use crate::inventory::Target;
@@ -29,7 +29,7 @@ pub(super) fn make_plan(
     ui: &mut Ui,
     global: &Global,
     args: &RolloutArgs,
-    loaded: &mut Loaded,
+    loaded: &mut LoadedInventory,
     session: &Session,
     folder: &Path,
 ) -> Result<Result<Plan, Exit>, CliError> {
@@ -116,7 +116,7 @@ fn previous_of(journals: &[(String, History)], node: &LiveNode, seen: &Observati
     PreviousRollout::of(journals, &node.name, &node.target.to_string(), configs, &version)
 }
 
-fn plan_options(args: &RolloutArgs, loaded: &Loaded) -> PlanOptions {
+fn plan_options(args: &RolloutArgs, loaded: &LoadedInventory) -> PlanOptions {
     let reboot = args.reboot.as_deref().unwrap_or(&loaded.inventory.rollout.reboot);
     PlanOptions {
         images: images(loaded),
@@ -128,7 +128,7 @@ fn plan_options(args: &RolloutArgs, loaded: &Loaded) -> PlanOptions {
 /// Returns what a node is to have; nodes that are to have the same share it.
 fn wanted(
     ui: &mut Ui,
-    loaded: &mut Loaded,
+    loaded: &mut LoadedInventory,
     node: &LiveNode,
     seen: &Observation,
     shared: &mut Vec<Arc<Registries>>,

@@ -14,7 +14,7 @@ use super::journals::decrypt;
 use super::next_command::resume;
 use super::summary_view::{end, exit_of, sentence};
 use crate::cli::args::Global;
-use crate::cli::inventory::Loaded;
+use crate::cli::inventory::LoadedInventory;
 use crate::cli::session::{LiveNode, Session};
 use crate::rollout::{
     Address, History, Journal, Leftover, Outcome, Record, RolloutContext, Summary, inspect_leftover,
@@ -28,7 +28,7 @@ pub(super) fn settle_all(
     ui: &mut Ui,
     global: &Global,
     args: &RolloutArgs,
-    loaded: &Loaded,
+    loaded: &LoadedInventory,
     session: &Session,
     folder: &Path,
     history: &History,
@@ -102,13 +102,13 @@ pub(super) fn settle_all(
 }
 
 /// Returns what a node is called in the journal.
-fn in_journal(history: &History, loaded: &Loaded, node: &LiveNode) -> String {
+fn in_journal(history: &History, loaded: &LoadedInventory, node: &LiveNode) -> String {
     let found = history.nodes.iter().find(|told| address(loaded, told) == node.name);
     found.map_or_else(|| node.name.clone(), |told| told.name.clone())
 }
 
 /// Returns what a node of an earlier rollout is found by: its name, if the inventory still knows it.
-pub(super) fn address(loaded: &Loaded, node: &Address) -> String {
+pub(super) fn address(loaded: &LoadedInventory, node: &Address) -> String {
     let known = loaded.inventory.nodes.contains_key(&node.name);
     if known { node.name.clone() } else { node.address.clone() }
 }

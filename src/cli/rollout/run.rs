@@ -15,7 +15,7 @@ use super::planning::make_plan;
 use super::resuming::{address, settle_all};
 use super::summary_view::{end, exit_of, sentence};
 use crate::cli::args::{Global, TargetArgs};
-use crate::cli::inventory::{Loaded, load};
+use crate::cli::inventory::{LoadedInventory, load};
 use crate::cli::session::{LiveNode, Selection, Session};
 use crate::file::Lock;
 use crate::finding::did_you_mean;
@@ -97,7 +97,7 @@ pub(crate) fn run(ui: &mut Ui, global: &Global, args: RolloutArgs) -> Result<Exi
 }
 
 /// Refuses a canary that is not a node: without it the rollout would begin elsewhere.
-fn check_canary(args: &RolloutArgs, loaded: &Loaded, session: &Session) -> Result<(), CliError> {
+fn check_canary(args: &RolloutArgs, loaded: &LoadedInventory, session: &Session) -> Result<(), CliError> {
     let chosen = || session.nodes.iter().map(|node| node.name.as_str());
     for name in &args.canary {
         if loaded.inventory.nodes.contains_key(name) || chosen().any(|node| node == name) {
@@ -121,7 +121,7 @@ struct Chosen {
 fn choose(
     ui: &mut Ui,
     args: &RolloutArgs,
-    loaded: &Loaded,
+    loaded: &LoadedInventory,
     session: &mut Session,
     folder: &Path,
 ) -> Result<Chosen, CliError> {
@@ -207,7 +207,7 @@ fn carry(
     ui: &mut Ui,
     global: &Global,
     args: &RolloutArgs,
-    loaded: &Loaded,
+    loaded: &LoadedInventory,
     session: &Session,
     plan: Plan,
     keeping: Keeping<'_>,

@@ -107,7 +107,7 @@ pub fn talos_images(
         names.push((what, format!("registry.k8s.io/{name}:{kubernetes}")));
     }
     let tag = version.to_string();
-    // `v1.13` is no tag of an installer.
+    // `v1.13` is not a tag of an installer.
     if tag.matches('.').count() == 2 {
         names.push((
             "installer",

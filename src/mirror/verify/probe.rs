@@ -101,7 +101,7 @@ impl Prober {
         wanted: Wanted,
     ) -> Result<Proof, (Cause, String)> {
         if hop.endpoint.flaw() == Some(crate::registries::EndpointFlaw::NotARegistry) {
-            // Asked all the same by containerd, and answered with a web page or a redirect to one.
+            // containerd asks it anyway, and is answered with a web page or a redirect to one.
             let (host, api) = (hop.host.as_str(), crate::image::DOCKER_HUB_API);
             let evidence = format!("{host} is a web site; the API of Docker Hub is https://{api}");
             return Err((Cause::NotARegistry, evidence));

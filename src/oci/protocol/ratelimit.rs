@@ -37,7 +37,7 @@ fn counted(header: &str) -> Option<(u64, Option<Duration>)> {
 
 /// Reads a `Retry-After` header: seconds, or one of the three forms of an HTTP date (RFC 9110 §5.6.7).
 ///
-/// A date in the past is no pause, and none is longer than a day.
+/// A date in the past is not a pause, and none is longer than a day.
 pub fn retry_after(header: &str, now: Timestamp) -> Option<Duration> {
     let header = header.trim();
     let digits = !header.is_empty() && header.bytes().all(|byte| byte.is_ascii_digit());

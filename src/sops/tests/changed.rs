@@ -73,7 +73,7 @@ fn an_edit_renews_the_value_and_no_change_keeps_it() {
     assert_eq!(fault(&again), None);
     let line =
         |text: &str| text.lines().skip_while(|line| *line != "x-structure:").nth(1).unwrap().to_owned();
-    assert_eq!(line(&again), line(&text), "another password is no other structure");
+    assert_eq!(line(&again), line(&text), "another password is not another structure");
 }
 
 #[test]

@@ -177,7 +177,7 @@ impl Index {
         self.entries.keys().map(Key::object).filter(|object| !there.contains(object)).collect()
     }
 
-    /// Returns the whole of it as lines; a copy, so that nobody waits while they are written.
+    /// Returns the whole of it as lines; a copy, so that no request waits while they are written.
     pub(super) fn lines(&self) -> impl Iterator<Item = Line> + use<> {
         let all: Vec<(Key, Entry)> = self.entries.iter().map(|(key, entry)| (key.clone(), *entry)).collect();
         all.into_iter().map(|(key, entry)| Line::Put {

@@ -330,7 +330,7 @@ pub(super) fn open(path: &Path) -> io::Result<Option<File>> {
     }
 }
 
-/// Returns the random name of the machine's present boot; [`None`] where nobody says.
+/// Returns the random name of the machine's present boot; [`None`] where the kernel does not say.
 pub(super) fn boot() -> Option<String> {
     let text = fs::read_to_string("/proc/sys/kernel/random/boot_id").ok()?;
     let text = text.trim();

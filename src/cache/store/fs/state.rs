@@ -249,7 +249,7 @@ impl State {
         self.folder.unlink(&self.folder.path(&object))?;
         self.folder.link(&mut spool, &object)?;
         {
-            // At one moment, so that nobody counts it twice.
+            // At one moment, so that it is not counted twice.
             let mut ledger = self.ledger();
             ledger.index.put(&object, size, used_at, trust);
             let (reserved, written) = spool.take_reservation();

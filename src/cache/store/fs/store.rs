@@ -28,9 +28,9 @@ pub struct FsStore {
 const WRITE_USES: u64 = 5;
 /// How often some of what is stored is checked, in ticks of a second.
 const SCRUB: u64 = 60;
-/// How often what nobody renews is swept out, in ticks of a second.
+/// How often what no request renews is swept out, in ticks of a second.
 const SWEEP: u64 = 24 * 3600;
-/// Tags and referrers that nobody has asked for in so many seconds are forgotten: far longer than anything stale is served.
+/// Tags and referrers that no client has asked for in so many seconds are forgotten: far longer than anything stale is served.
 const FORGET: u64 = 90 * 24 * 3600;
 
 impl FsStore {

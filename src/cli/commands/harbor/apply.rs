@@ -3,7 +3,7 @@ use serde_json::json;
 
 use super::connection::{Connection, ConnectionArgs};
 use super::keeper::{InventoryKeeper, Writes};
-use super::plan::{Wishes, look};
+use super::plan::{PlanOptions, look};
 use super::plan_view;
 use crate::cli::args::Global;
 use crate::harbor::{Applied, Change, ChangeView, Event, Notice, Plan, SecretFrom, Weight, apply};
@@ -27,7 +27,7 @@ pub(crate) struct ApplyArgs {
     #[command(flatten)]
     connection: ConnectionArgs,
     #[command(flatten)]
-    wishes: Wishes,
+    wishes: PlanOptions,
     /// Do it without asking
     #[arg(short, long, env = "TALMIRROR_YES", value_parser = clap::builder::FalseyValueParser::new())]
     yes: bool,

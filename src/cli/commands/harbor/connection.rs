@@ -10,7 +10,7 @@ use tokio::runtime::Runtime;
 
 use crate::cli::args::Global;
 use crate::cli::input::{environment, read};
-use crate::cli::inventory::{Loaded, load};
+use crate::cli::inventory::{LoadedInventory, load};
 use crate::harbor::{Account, Desired, Harbor, HarborError, harbors};
 use crate::inventory::{Credentials, Mirror, Text, Tls};
 use crate::oci::{Http, HttpSettings, Timeouts};
@@ -30,7 +30,7 @@ pub(super) struct ConnectionArgs {
 
 /// A Harbor that can be asked.
 pub(super) struct Connection {
-    pub(super) loaded: Loaded,
+    pub(super) loaded: LoadedInventory,
     /// The mirror's name.
     pub(super) name: String,
     pub(super) desired: Desired,
@@ -101,7 +101,7 @@ pub(super) fn client(
     Ok(Harbor::new(http.map_err(HarborError::from)?, url, account)?)
 }
 
-fn select(loaded: &Loaded, named: Option<&str>) -> Result<String, CliError> {
+fn select(loaded: &LoadedInventory, named: Option<&str>) -> Result<String, CliError> {
     let known = harbors(&loaded.inventory);
     match (named.filter(|name| !name.is_empty()), known.as_slice()) {
         (Some(name), _) if known.contains(&name) => Ok(name.to_owned()),
@@ -116,7 +116,7 @@ fn select(loaded: &Loaded, named: Option<&str>) -> Result<String, CliError> {
     }
 }
 
-fn no_harbor(loaded: &Loaded) -> CliError {
+fn no_harbor(loaded: &LoadedInventory) -> CliError {
     CliError::new(exit::INVALID, format!("`{}` has no mirror of kind harbor", loaded.file))
         .help("`mirror: https://HARBOR` is the shortest way to say one")
 }
@@ -137,7 +137,7 @@ pub(super) fn no_account(mirror: &str) -> CliError {
 }
 
 /// Returns who asks: the environment goes first.
-fn account(mirror: &Mirror, name: &str, loaded: &mut Loaded) -> Result<Account, CliError> {
+fn account(mirror: &Mirror, name: &str, loaded: &mut LoadedInventory) -> Result<Account, CliError> {
     if let Some(account) = account_of_environment() {
         return Ok(account);
     }
@@ -147,7 +147,7 @@ fn account(mirror: &Mirror, name: &str, loaded: &mut Loaded) -> Result<Account, 
     }
 }
 
-fn pair(credentials: &Credentials, path: &str, loaded: &mut Loaded) -> Result<Account, CliError> {
+fn pair(credentials: &Credentials, path: &str, loaded: &mut LoadedInventory) -> Result<Account, CliError> {
     let Some(user) = credentials.username() else {
         let message = format!("`{path}` is not a username and a password, and Harbor takes nothing else");
         return Err(
@@ -168,7 +168,7 @@ fn pair(credentials: &Credentials, path: &str, loaded: &mut Loaded) -> Result<Ac
 }
 
 /// Returns the authorities of the mirror; refuses what would show the password to a stranger.
-fn ca(tls: &Tls, name: &str, loaded: &mut Loaded) -> Result<Option<String>, CliError> {
+fn ca(tls: &Tls, name: &str, loaded: &mut LoadedInventory) -> Result<Option<String>, CliError> {
     if tls.insecure_skip_verify {
         let message = format!("`mirrors.{name}.tls` leaves the certificate unchecked");
         return Err(CliError::new(exit::INVALID, message).help(

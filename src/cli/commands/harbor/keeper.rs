@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use crate::cli::args::Global;
-use crate::cli::encryption::{self, Rules, Wishes};
+use crate::cli::encryption::{self, EncryptionOptions, Rules};
 use crate::cli::input::{directory_of, environment};
 use crate::cli::inventory::read_inventory;
 use crate::file::{self, Privacy};
@@ -37,7 +37,7 @@ impl<'a> InventoryKeeper<'a> {
         let settings = if global.inventory == "-" || looks_encrypted(&read_inventory(global)?) {
             None
         } else {
-            Rules::load(ui)?.settings_if_any(&Wishes::default(), Path::new(&global.inventory))?
+            Rules::load(ui)?.settings_if_any(&EncryptionOptions::default(), Path::new(&global.inventory))?
         };
         let sources = Sources::new(directory_of(&global.inventory));
         Ok(Self { global, mirror: mirror.to_owned(), sources, settings })

@@ -28,7 +28,7 @@ pub(crate) struct PlanArgs {
     #[command(flatten)]
     connection: ConnectionArgs,
     #[command(flatten)]
-    wishes: Wishes,
+    wishes: PlanOptions,
     /// How it is printed
     #[arg(short, long, env = "TALMIRROR_HARBOR_OUTPUT", default_value = "table", value_name = "FORMAT")]
     output: Format,
@@ -36,7 +36,7 @@ pub(crate) struct PlanArgs {
 
 /// What may be done besides what the inventory says.
 #[derive(Clone, Debug, Args)]
-pub(super) struct Wishes {
+pub(super) struct PlanOptions {
     /// Take over what is there and is not talmirror's
     #[arg(long, env = "TALMIRROR_ADOPT", value_parser = clap::builder::FalseyValueParser::new())]
     adopt: bool,
@@ -61,7 +61,7 @@ enum Format {
     Markdown,
 }
 
-impl Wishes {
+impl PlanOptions {
     /// Returns the options at this moment.
     pub(super) fn options(&self) -> Options {
         Options {
