@@ -11,4 +11,4 @@ pub(in crate::cache) use list::{ImageRecord, ListImages, ListObjects, ObjectReco
 pub(in crate::cache) use prune::{Prune, PruneTarget};
 pub(in crate::cache) use request::Question;
 pub(in crate::cache) use socket::{AdminSocket, AskError, ask};
-pub(in crate::cache) use stats::{ReadStats, Stats};
+pub(in crate::cache) use stats::{ReadStats, Stats, UpstreamState};

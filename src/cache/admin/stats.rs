@@ -1,6 +1,14 @@
+#![expect(clippy::disallowed_methods, reason = "says until when an upstream is left alone")]
+
+use std::sync::Arc;
+
+use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
+use crate::cache::service::Service;
 use crate::cache::store::Store;
+use crate::cache::upstream::Upstream;
+use crate::image::RegistryHost;
 
 /// Asks how full the store is.
 #[derive(Clone, Copy, Debug, Serialize, Deserialize)]
@@ -33,6 +41,44 @@ pub(in crate::cache) struct Stats {
     pub(in crate::cache) damaged: u64,
     /// Whether there is no room for more.
     pub(in crate::cache) full: bool,
+    /// How the upstreams are; only a running server knows it.
+    #[serde(default)]
+    pub(in crate::cache) upstreams: Vec<UpstreamState>,
+}
+
+/// How an endpoint of an upstream is.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(in crate::cache) struct UpstreamState {
+    /// The registry that it is an endpoint of.
+    pub(in crate::cache) registry: String,
+    /// Where it is.
+    pub(in crate::cache) endpoint: String,
+    /// Why it is not asked now; [`None`]: it is asked.
+    pub(in crate::cache) paused: Option<String>,
+    /// Until when at least that stays so.
+    pub(in crate::cache) paused_until: Option<String>,
+    /// How many pulls it allows in its window, if it says so.
+    pub(in crate::cache) quota_limit: Option<u64>,
+    /// How many of them are left.
+    pub(in crate::cache) quota_remaining: Option<u64>,
+}
+
+/// Reads how the upstreams of a service are.
+pub(super) fn upstreams(service: &Service) -> Vec<UpstreamState> {
+    let (now, snapshot) = (Timestamp::now(), service.snapshot());
+    let of = |(registry, upstream): (&RegistryHost, &Arc<Upstream>)| {
+        let registry = registry.to_string();
+        upstream.health().into_iter().map(move |health| UpstreamState {
+            registry: registry.clone(),
+            endpoint: health.endpoint,
+            paused: health.paused.map(|(reason, _)| reason.as_str().to_owned()),
+            paused_until: health.paused.and_then(|(_, time)| now.checked_add(time).ok()).map(|time| time.to_string()),
+            quota_limit: health.quota.map(|quota| quota.limit),
+            quota_remaining: health.quota.map(|quota| quota.remaining),
+        })
+    };
+    snapshot.upstreams().flat_map(of).collect()
 }
 
 /// Reads how full a store is, of which only a running server knows the cap.
@@ -50,5 +96,6 @@ pub(super) async fn stats(store: &dyn Store) -> std::io::Result<Stats> {
         evicted_bytes: usage.evicted_bytes,
         damaged: usage.damaged,
         full: usage.full,
+        upstreams: Vec::new(),
     })
 }

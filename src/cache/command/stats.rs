@@ -4,7 +4,7 @@ use super::args::StoreArgs;
 use super::folder::of_store;
 use super::record::object;
 use super::runtime::runtime;
-use crate::cache::admin::{Question as _, ReadStats, Stats, ask};
+use crate::cache::admin::{Question as _, ReadStats, Stats, UpstreamState, ask};
 use crate::cache::config::ByteSize;
 use crate::ui::error::CliError;
 use crate::ui::exit::{self, Exit};
@@ -51,5 +51,27 @@ fn as_table(stats: &Stats) -> String {
         ("DAMAGED SINCE START", stats.damaged.to_string()),
     ];
     let rows: Vec<Vec<String>> = rows.into_iter().map(|(name, value)| vec![name.to_owned(), value]).collect();
-    table(&rows)
+    let mut out = table(&rows);
+    if !stats.upstreams.is_empty() {
+        let header = ["REGISTRY", "ENDPOINT", "STATE", "UNTIL", "QUOTA LEFT"].map(str::to_owned).to_vec();
+        let states = stats.upstreams.iter().map(state);
+        out.push('\n');
+        out.push_str(&table(&std::iter::once(header).chain(states).collect::<Vec<_>>()));
+    }
+    out
+}
+
+/// Returns a row about an endpoint of an upstream.
+fn state(upstream: &UpstreamState) -> Vec<String> {
+    let quota = match (upstream.quota_remaining, upstream.quota_limit) {
+        (Some(left), Some(limit)) => format!("{left} of {limit}"),
+        _ => "-".to_owned(),
+    };
+    vec![
+        upstream.registry.clone(),
+        upstream.endpoint.clone(),
+        upstream.paused.clone().unwrap_or_else(|| "asked".to_owned()),
+        upstream.paused_until.clone().unwrap_or_else(|| "-".to_owned()),
+        quota,
+    ]
 }

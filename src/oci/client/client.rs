@@ -95,6 +95,10 @@ impl RegistryClient {
         };
         let answer = self.hop(&request, url.clone(), own.as_ref().map(|shown| &shown.header)).await?;
         match answer.status() {
+            200 if is_web_page(&answer) => {
+                let problem = "it answers with a web page: this is not the URL of a registry's API";
+                return Err(answer.failed(RequestError::Answer(problem.to_owned())));
+            }
             200 if own.is_some() => return Ok(Login::Credentials),
             200 => return Ok(Login::Open),
             401 => {}
@@ -161,4 +165,9 @@ fn insert(
         headers.insert(name, value);
     }
     Ok(())
+}
+/// Returns whether an answer is for people, as that of a portal or of a landing page.
+fn is_web_page(answer: &Answer) -> bool {
+    let media_type = answer.header(http::header::CONTENT_TYPE).unwrap_or_default();
+    media_type.trim_start().to_ascii_lowercase().starts_with("text/html")
 }

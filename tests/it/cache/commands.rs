@@ -2,7 +2,7 @@
 
 use std::process::{Command, Output};
 
-use crate::fake_upstream::{Auth, Upstream};
+use crate::fake_upstream::{Act, Auth, Upstream};
 use crate::run::Place;
 
 fn run(place: &Place, args: &[&str]) -> Output {
@@ -53,6 +53,16 @@ fn check_says_what_fails_and_why() {
     );
     place.write("up.json", r#"{"auths":{"b.example":{"username":"u","password":"s3cr3t-right"}}}"#);
     assert!(ok(&place, &all).lines().skip(1).all(|row| row.ends_with("ok")));
+}
+
+#[test]
+fn check_is_not_fooled_by_a_web_page() {
+    let (page, place) = (Upstream::start(), Place::new());
+    let headers = vec![("Content-Type".to_owned(), "text/html; charset=utf-8".to_owned())];
+    page.always("/v2/", Act::Answer { status: 200, headers, body: "<html>sign in</html>".to_owned() });
+    let output = run(&place, &["check", "--upstream", &format!("a.example={}", page.url())]);
+    assert_eq!(output.status.code(), Some(5));
+    assert!(String::from_utf8_lossy(&output.stdout).contains("a web page"));
 }
 
 #[test]

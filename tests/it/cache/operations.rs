@@ -135,6 +135,8 @@ fn one_image_goes_with_what_it_alone_needs() {
     let (list, _) = run(&["ls"]);
     assert!(list.contains("ghcr.io/m:2") && !list.contains("ghcr.io/m:1"), "{list}");
     assert!(run(&["stats", "-o", "yaml"]).0.contains("kind: CacheStats"));
+    let stats = run(&["stats"]).0;
+    assert!(stats.contains("REGISTRY") && stats.contains("ghcr.io") && stats.contains("asked"), "{stats}");
 }
 
 /// Asks over many connections with a window of `window` bytes a stream, and takes nothing.
