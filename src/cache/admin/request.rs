@@ -136,7 +136,10 @@ impl Question for ReadStats {
 
     async fn answer(&self, cache: &OpenCache<'_>) -> io::Result<Self::Answer> {
         let stats = stats::stats(cache.store).await?;
-        Ok(Stats { cap_bytes: stats.cap_bytes.filter(|_| cache.service.is_some()), ..stats })
+        Ok(match cache.service {
+            Some(service) => Stats { upstreams: stats::upstreams(service), ..stats },
+            None => Stats { cap_bytes: None, ..stats },
+        })
     }
 }
 
