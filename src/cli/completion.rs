@@ -60,7 +60,8 @@ pub(super) fn values(words: &[String], at: usize, lookup: &mut dyn Lookup) -> Ve
     };
     let taken: Vec<&str> = listed.split(',').collect();
     let names = names(kind, words, lookup);
-    let names = names.into_iter().filter(|name| name.starts_with(last) && !taken.contains(&name.as_str()));
+    let fits = |name: &String| is_plain(name) && name.starts_with(last) && !taken.contains(&name.as_str());
+    let names = names.into_iter().filter(fits);
     let comma = if listed.is_empty() { "" } else { "," };
     names.map(|name| format!("{start}{listed}{comma}{name}")).collect()
 }
@@ -82,6 +83,12 @@ fn names(kind: Kind, words: &[String], lookup: &mut dyn Lookup) -> Vec<String> {
             section("registries").into_iter().chain(codes).collect()
         }
     }
+}
+
+/// Returns whether a shell takes a name as it stands: it puts what completes into the command line, which it then runs.
+fn is_plain(name: &str) -> bool {
+    let plain = |c: char| c.is_ascii_alphanumeric() || "._:/*@-".contains(c);
+    !name.starts_with('-') && name.chars().all(plain)
 }
 
 /// Returns the names of a mapping or of a list.
@@ -121,6 +128,30 @@ mod tests {
         fn contexts(&mut self, _: Option<&str>) -> Vec<String> {
             vec!["home".to_owned(), "lab".to_owned()]
         }
+    }
+
+    /// Names that a shell would act on when they stand in its command line.
+    struct Hostile;
+
+    impl Lookup for Hostile {
+        fn inventory(&mut self, _: Option<&str>) -> String {
+            let names = ["'$(id)'", "'`id`'", "'a;id'", "'a b'", "'--yes'", "\"a\\nb\"", "'$HOME'", "'a|b'", "n1", "'*'"];
+            format!("nodes: {{{}: {{}}}}\n", names.join(": {}, "))
+        }
+
+        fn contexts(&mut self, _: Option<&str>) -> Vec<String> {
+            ["admin@home", "$(id)", "a'b"].map(str::to_owned).to_vec()
+        }
+    }
+
+    #[test]
+    fn a_name_that_a_shell_acts_on_is_not_offered() {
+        let at = |words: &[&str]| {
+            let words: Vec<String> = words.iter().map(|&word| word.to_owned()).collect();
+            values(&words, words.len() - 1, &mut Hostile)
+        };
+        assert_eq!(at(&["talmirror", "diff", "-n", ""]), ["n1", "*"]);
+        assert_eq!(at(&["talmirror", "nodes", "--context", ""]), ["admin@home"]);
     }
 
     fn at_end(line: &str) -> String {

@@ -77,6 +77,15 @@ pub(super) fn identities(global: &Global, recipients: &[String]) -> Result<Ident
     Ok(identities)
 }
 
+/// Refuses `-` for a file that is to be written again.
+pub(super) fn refuse_stdin(file: &Path) -> Result<(), CliError> {
+    if file == Path::new("-") {
+        return Err(CliError::usage("standard input cannot be written to")
+            .help("name a file; `talmirror decrypt -` and `talmirror encrypt -` read standard input and print"));
+    }
+    Ok(())
+}
+
 /// Reads a text that may be encrypted, and tells whether it was.
 pub(super) fn read(file: &str, global: &Global) -> Result<(Secret<String>, bool), CliError> {
     let text = input::read(file)?;

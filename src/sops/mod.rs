@@ -60,7 +60,7 @@ mod x_wing;
 
 pub use config::{Config, ConfigError, CreationRule, Warning};
 pub use encrypt::{Bound, Rewritten, Settings, VERSION, encrypt, rewritten};
-pub use encrypted::{Encrypted, is_encrypted, looks_encrypted, sealed_values};
+pub use encrypted::{Encrypted, is_encrypted, looks_encrypted, metadata_of, sealed_values};
 pub use error::{ClearSecret, NoKey, Refusal, SopsError, ValueError};
 pub use guard::guard;
 pub use identity::{Ask, Identities};

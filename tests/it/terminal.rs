@@ -5,6 +5,17 @@ use std::process::{Command, Stdio};
 
 use crate::run::Place;
 
+/// Returns whether a terminal can be had; without one, a test that needs it is skipped, or fails where clients are required.
+pub fn is_lent() -> bool {
+    let lent = Command::new("script").arg("--version").output().is_ok();
+    let required = std::env::var("TALMIRROR_CLIENTS").is_ok_and(|value| value == "required");
+    assert!(lent || !required, "there is no `script` (util-linux) to lend a terminal");
+    if !lent {
+        eprintln!("skipped: there is no `script` to lend a terminal");
+    }
+    lent
+}
+
 /// Runs a command on a terminal of its own and answers each prompt when it is there; it has to end well.
 pub fn converse(place: &Place, command: &str, answers: &[(&str, &str)]) -> String {
     converse_to(place, command, answers, 0)
@@ -45,8 +56,7 @@ fn converse_to(place: &Place, command: &str, answers: &[(&str, &str)], code: i32
 
 #[test]
 fn init_asks_for_what_is_missing() {
-    if Command::new("script").arg("--version").output().is_err() {
-        eprintln!("skipped: there is no `script` to lend a terminal");
+    if !is_lent() {
         return;
     }
     let place = Place::new();
@@ -102,8 +112,7 @@ fn init_asks_for_what_is_missing() {
 /// What is answered at the last question decides: nothing was written before it.
 #[test]
 fn init_writes_nothing_before_the_last_answer() {
-    if Command::new("script").arg("--version").output().is_err() {
-        eprintln!("skipped: there is no `script` to lend a terminal");
+    if !is_lent() {
         return;
     }
     let place = Place::new();
@@ -136,8 +145,7 @@ fn init_writes_nothing_before_the_last_answer() {
 /// On a terminal a rollout asks, and a node's line grows in its place.
 #[test]
 fn a_rollout_asks_and_shows_a_line_a_node() {
-    if Command::new("script").arg("--version").output().is_err() {
-        eprintln!("skipped: there is no `script` to lend a terminal");
+    if !is_lent() {
         return;
     }
     let site = crate::rollout::Site::new(1, 0, &["v1.13.9"]);
@@ -147,4 +155,31 @@ fn a_rollout_asks_and_shows_a_line_a_node() {
     assert!(said.contains("\r\u{1b}[J"), "{said}");
     assert!(said.trim_end().ends_with("cp-1 updated"), "{said}");
     assert!(site.is_new("cp-1"));
+}
+
+/// Colours reach the terminal; what a file says to it does not.
+#[test]
+fn tables_and_diffs_have_colours_and_nothing_of_a_file_acts() {
+    if !is_lent() {
+        return;
+    }
+    let place = Place::new();
+    place
+        .write("mirrors.yaml", "mirror: https://h.example\nkind: harbor\nregistries: [docker.io, ghcr.io]\n")
+        .write(
+            "n1.yaml",
+            "version: v1alpha1\nmachine:\n  registries:\n    mirrors:\n      docker.io:\n        endpoints:\n          \
+             - \"https://old.example/\\e[2Jx\\u009b\\u202e\"\ncluster: {}\n",
+        );
+    let table = converse(&place, "explain", &[]);
+    assert!(table.contains("\u{1b}[1mREGISTRY") && !table.contains("\\u{"), "{table:?}");
+    let version = converse(&place, "version", &[]);
+    assert!(version.starts_with("talmirror ") && !version.contains("\\u{"), "{version:?}");
+    let diff = converse_to(&place, "diff --against n1.yaml", &[], 1);
+    assert!(diff.contains("\u{1b}[31m") || diff.contains("\u{1b}[33m"), "{diff:?}");
+    assert!(diff.contains("old.example/\\u{1b}[2Jx\\u{9b}\\u{202e}"), "{diff:?}");
+    assert!(!diff.contains("\u{1b}[2J") && !diff.contains('\u{9b}'), "{diff:?}");
+    // So does a reader of colours, such as `less -R`.
+    let piped = place.run("diff --against n1.yaml --color always").ends(1).stdout;
+    assert!(piped.contains("\u{1b}[3") && piped.contains("\\u{1b}[2J") && !piped.contains("\u{1b}[2J"), "{piped:?}");
 }

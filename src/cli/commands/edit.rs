@@ -1,5 +1,6 @@
 #![expect(clippy::disallowed_methods, reason = "starts the editor on a private temporary file")]
 
+use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
@@ -22,9 +23,10 @@ use crate::yaml::parse;
 /// Arguments of `edit`.
 #[derive(Debug, Args)]
 #[command(
-    after_help = "Opens the plaintext in $VISUAL or $EDITOR, in a private temporary file that goes away however the command ends. What is saved is \
-checked before it is encrypted; where it does not hold, the findings are shown and the editor opens again. Values that did not change keep their \
-ciphertext.
+    after_help = "Opens the plaintext in $VISUAL or $EDITOR, in a private temporary file that goes away when the command ends, killed or not. It stays only \
+where every process is ended at once: by a power cut, or with the container or the login session. Then remove talmirror-edit-* in \
+$XDG_RUNTIME_DIR or $TMPDIR. What is saved is checked before it is encrypted; where it does not hold, the findings are shown and the editor \
+opens again. Values that did not change keep their ciphertext.
 
 Examples:
   talmirror edit
@@ -124,8 +126,10 @@ impl Temporary {
             .map_or_else(std::env::temp_dir, PathBuf::from);
         let base = if base.is_dir() { base } else { std::env::temp_dir() };
         let folder = tempfile::Builder::new().prefix("talmirror-edit-").tempdir_in(base).map_err(failed)?;
+        // In a process group of its own: what ends the whole group of this command leaves it.
         let guard = Command::new("sh")
-            .args(["-c", "trap '' HUP INT TERM; cat >/dev/null; rm -rf -- \"$1\"", "sh"])
+            .process_group(0)
+            .args(["-c", "trap '' HUP INT QUIT TERM; cat >/dev/null; rm -rf -- \"$1\"", "sh"])
             .arg(folder.path())
             .stdin(Stdio::piped())
             .stdout(Stdio::null())
