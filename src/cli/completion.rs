@@ -1,6 +1,6 @@
 //! Which values fit at a word of a command line.
 
-use crate::finding::Code;
+use super::code_list;
 use crate::yaml::Node;
 
 /// Where names come from.
@@ -79,7 +79,7 @@ fn names(kind: Kind, words: &[String], lookup: &mut dyn Lookup) -> Vec<String> {
         Kind::Contexts => Vec::new(),
         Kind::Secrets => [section("mirrors"), section("registries")].concat(),
         Kind::Explained => {
-            let codes = Code::ALL.iter().map(|code| code.as_str().to_owned());
+            let codes = code_list::all().into_iter().map(|listed| listed.code.to_owned());
             section("registries").into_iter().chain(codes).collect()
         }
     }
@@ -135,7 +135,18 @@ mod tests {
 
     impl Lookup for Hostile {
         fn inventory(&mut self, _: Option<&str>) -> String {
-            let names = ["'$(id)'", "'`id`'", "'a;id'", "'a b'", "'--yes'", "\"a\\nb\"", "'$HOME'", "'a|b'", "n1", "'*'"];
+            let names = [
+                "'$(id)'",
+                "'`id`'",
+                "'a;id'",
+                "'a b'",
+                "'--yes'",
+                "\"a\\nb\"",
+                "'$HOME'",
+                "'a|b'",
+                "n1",
+                "'*'",
+            ];
             format!("nodes: {{{}: {{}}}}\n", names.join(": {}, "))
         }
 
@@ -176,6 +187,7 @@ mod tests {
             ("talmirror rotate h", "harbor"),
             ("talmirror explain gh", "ghcr.io"),
             ("talmirror explain E11", "E110 E111 E112 E113 E114 E115 E116 E117 E118 E119"),
+            ("talmirror explain V30", "V301 V302 V303 V304 V305 V306 V307 V308 V309"),
             ("talmirror explain ghcr.io --ou", ""),
             ("talmirror generate --format ", ""),
             ("talmirror ", ""),

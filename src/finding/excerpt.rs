@@ -3,7 +3,8 @@ use std::ops::Range;
 /// The longest line that is worth showing.
 const LONGEST: usize = 200;
 /// Words beside which a line may hold a secret, and in the path of a place below which one may stand.
-const SECRET_WORDS: [&str; 9] = ["pass", "pwd", "token", "secret", "auth", "key", "credential", "admin", "-----"];
+const SECRET_WORDS: [&str; 9] =
+    ["pass", "pwd", "token", "secret", "auth", "key", "credential", "admin", "-----"];
 
 /// The line of a file that a finding is about, and what of it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -21,7 +22,11 @@ impl Excerpt {
         let before = text.get(..span.start)?;
         let start = before.rfind('\n').map_or(0, |at| at + 1);
         let line = text.get(start..)?.lines().next()?.trim_end();
-        if span.is_empty() || line.len() > LONGEST || line.contains('\t') || may_hold_a_secret(line) || names_a_secret(path)
+        if span.is_empty()
+            || line.len() > LONGEST
+            || line.contains('\t')
+            || may_hold_a_secret(line)
+            || names_a_secret(path)
         {
             return None;
         }

@@ -301,18 +301,18 @@ pub(super) enum Stream {
 }
 
 /// Writes a text before there is a [`Ui`]: `colored` where colours are shown, else `plain`.
-pub(super) fn print(stream: Stream, colored: &str, plain: &str) {
-    // A closed stream loses nothing that is needed.
-    let _ = match stream {
+pub(super) fn print(stream: Stream, colored: &str, plain: &str) -> io::Result<()> {
+    match stream {
         Stream::Output => {
             let mut out = io::stdout();
-            out.write_all(if wants_color(&out) { colored } else { plain }.as_bytes())
+            out.write_all(if wants_color(&out) { colored } else { plain }.as_bytes())?;
+            out.flush()
         }
         Stream::Error => {
             let mut out = io::stderr();
             out.write_all(if wants_color(&out) { colored } else { plain }.as_bytes())
         }
-    };
+    }
 }
 
 /// Tells what a part of the library has to say that is given no [`Ui`], such as a plugin that waits for a touch.

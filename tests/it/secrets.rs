@@ -666,7 +666,11 @@ fn seal_does_not_show_the_plaintext_that_git_has() {
     place.run("encrypt --in-place mirrors.yaml").ok();
     let sealed = place.read("mirrors.yaml");
     // In clear throughout, and in clear in one place.
-    let gap = sealed.replacen("username: u0, password: \"ENC[", "username: u0, auth: s3cr3t-gap, password: \"ENC[", 1);
+    let gap = sealed.replacen(
+        "username: u0, password: \"ENC[",
+        "username: u0, auth: s3cr3t-gap, password: \"ENC[",
+        1,
+    );
     assert_ne!(gap, sealed);
     for committed in [plain, gap] {
         let place = self::place(1);
@@ -697,4 +701,78 @@ fn encrypt_without_a_rule_seals_every_value_of_what_is_not_ours() {
         // A rule with a gap is refused, whatever the file is.
         place.args(&["encrypt", "--age", ALICE, "--encrypted-regex", "^nothing$", file]).ends(23);
     }
+}
+
+/// sops stores 0123 as 83 and 1.10 as 1.1: a secret is refused, anything else is named, whichever command writes it.
+#[test]
+fn numbers_that_sops_changes_are_told_by_every_command() {
+    let place = place(1);
+    place.write(".sops.yaml", format!("creation_rules:\n  - age: {ALICE}\n"));
+    place.write("plain.yaml", "password: 0123\n");
+    let refused = place.run("encrypt --allow-plaintext plain.yaml").ran();
+    assert!(refused.code != 0 && refused.stdout.is_empty(), "{refused}");
+    // What the flag is for: a secret that the rule leaves out.
+    place.write("gap.yaml", "password: x\nother: y\n");
+    let gap = ["encrypt", "--encrypted-regex", "^other$", "gap.yaml"];
+    place.args(&gap).ends(23);
+    let clear = place.args(&[&gap[..], &["--allow-plaintext"]].concat()).ok();
+    assert!(clear.contains("password: x\n"), "{clear}");
+
+    place.write("values.yaml", "name: x\nversion: '1'\n");
+    place.run("encrypt --in-place values.yaml").ok();
+    let sealed = place.read("values.yaml");
+    let update =
+        place.run("encrypt --update values.yaml").env(KEY.0, KEY.1).stdin("name: x\nversion: 1.10\n");
+    let told = update.ends(0);
+    assert!(told.stderr.contains("sops stores [\"version\"] (line 2) in another form"), "{told}");
+    place.write("values.yaml", sealed);
+    place.write("editor.sh", "sed -i 's/version: .*/version: 1.10/' \"$1\"\n");
+    let editor = format!("sh {}", place.path("editor.sh").display());
+    let told = place.run("edit values.yaml").env(KEY.0, KEY.1).env("EDITOR", editor).ends(0);
+    assert!(told.stderr.contains("sops stores [\"version\"] (line 2) in another form"), "{told}");
+}
+
+#[test]
+fn what_is_written_again_has_a_name() {
+    let place = place(1);
+    let before = place.files();
+    for command in
+        ["seal -", "rekey -", "rekey mirrors.yaml -", "edit -", "encrypt --in-place -", "encrypt --update -"]
+    {
+        let ran = place.run(command).stdin("a: b\n").ends(2);
+        assert!(ran.stderr.contains("name a file"), "{command}: {ran}");
+    }
+    let key = place.run("keygen -o -").ok();
+    assert!(key.contains("AGE-SECRET-KEY-1"), "{key}");
+    assert_eq!(place.files(), before);
+    let there = place.run("keygen -o keys.txt").ends(9);
+    assert!(there.stderr.contains("name another"), "{there}");
+    for flag in ["--in-place", "--age x", "--encrypted-regex x", "--mac-only-encrypted", "--allow-plaintext"]
+    {
+        let ran = place.run(&format!("encrypt --update {flag} mirrors.yaml")).stdin("a: b\n").ends(2);
+        assert!(ran.stderr.contains("cannot be used with"), "{flag}: {ran}");
+    }
+}
+
+#[test]
+fn every_secret_of_registries_is_sealed_where_no_rule_says_what() {
+    let place = Place::new();
+    place.write(
+        "mirrors.yaml",
+        "mirror: https://h.example\nkind: harbor\ncredentials: {auth: czNjcjN0OnMzY3IzdC1h}\nregistries: [ghcr.io]\n",
+    );
+    let sealed = place.args(&["encrypt", "--age", ALICE, "mirrors.yaml"]).ok();
+    assert!(sealed.contains("auth: \"ENC[") || sealed.contains("auth: ENC["), "{sealed}");
+    place.write(".sops.yaml", format!("creation_rules:\n  - encrypted_regex: {RULE}\n    age: {ALICE}\n"));
+    let warned = place.run("validate").ends(0);
+    assert!(warned.stderr.contains("W218") && warned.stderr.contains("leaves auth in clear"), "{warned}");
+}
+
+#[test]
+fn the_key_file_of_the_flag_is_tried_first() {
+    let place = place(1);
+    place.run("encrypt --in-place mirrors.yaml").ok();
+    let ran = place.run("decrypt --age-key-file second.txt mirrors.yaml").env(KEY.0, "second.txt").ran();
+    let at = |text: &str| ran.stderr.find(text).unwrap_or_else(|| panic!("{text}: {ran}"));
+    assert!(ran.code == 128 && at("second.txt,") < at("second.txt (SOPS_AGE_KEY_FILE)"), "{ran}");
 }

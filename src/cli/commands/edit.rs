@@ -40,6 +40,7 @@ pub(crate) struct EditArgs {
 
 pub(crate) fn run(ui: &mut Ui, global: &Global, args: EditArgs) -> Result<Exit, CliError> {
     let path = args.file.unwrap_or_else(|| PathBuf::from(&global.inventory));
+    encryption::refuse_stdin(&path)?;
     let name = path.display().to_string();
     let failed = |error| encryption::failed(error, &name);
     let text = input::read(&name)?;
@@ -50,37 +51,46 @@ pub(crate) fn run(ui: &mut Ui, global: &Global, args: EditArgs) -> Result<Exit, 
     let plaintext = opened.plaintext();
     let place = Temporary::new(&path, &plaintext)?;
     loop {
-        place.edit()?;
-        let edited = place.read()?;
-        if edited == plaintext {
-            ui.note(&format!("{name}: unchanged"));
-            return Ok(exit::OK);
-        }
-        let problem = match sealed(ui, &opened, &edited, &name) {
-            Ok(None) => {
-                ui.note(&format!("{name}: unchanged"));
-                return Ok(exit::OK);
-            }
-            Ok(Some(sealed)) => {
-                if input::read(&name)? != text {
-                    return Err(CliError::new(
-                        exit::WRITE,
-                        format!("`{name}` was changed by another process meanwhile"),
-                    )
-                    .help("nothing was written; edit it again"));
-                }
-                file::replace(&path, sealed.as_bytes(), Privacy::Private)?;
-                ui.note(&format!("{name}: updated"));
+        let attempt = place.edit().and_then(|()| {
+            let edited = place.read()?;
+            if edited == plaintext { Ok("unchanged") } else { write(ui, &opened, &edited, &path, &text) }
+        });
+        let problem = match attempt {
+            Ok(what) => {
+                ui.note(&format!("{name}: {what}"));
                 return Ok(exit::OK);
             }
             Err(error) => error,
         };
+        // Nothing was edited, so nothing can be lost.
+        if place.read().is_ok_and(|edited| edited == plaintext) {
+            return Err(problem);
+        }
+        let untouched = format!("`{name}` stays as it is, and what was edited is not kept");
         if !global.asking().is_possible() {
-            return Err(problem.context(format!("`{name}` stays as it is")));
+            return Err(problem.context(untouched));
         }
         ui.error(&problem);
-        confirm(global.asking(), "Open the editor again?", &format!("`{name}` stays as it is"), "")?;
+        confirm(global.asking(), "Open the editor again?", &untouched, "")?;
     }
+}
+
+/// Checks what was edited, encrypts it and writes it, unless the file is another by now; returns what became of the file.
+fn write(
+    ui: &mut Ui,
+    opened: &Opened<'_>,
+    edited: &Secret<String>,
+    path: &Path,
+    text: &str,
+) -> Result<&'static str, CliError> {
+    let name = path.display().to_string();
+    let Some(sealed) = sealed(ui, opened, edited, &name)? else { return Ok("unchanged") };
+    if input::read(&name)? != text {
+        return Err(CliError::new(exit::WRITE, format!("`{name}` was changed by another process meanwhile"))
+            .help("nothing was written; copy your work out of the editor, and edit the file again"));
+    }
+    file::replace(path, sealed.as_bytes(), Privacy::Private)?;
+    Ok("updated")
 }
 
 /// Checks a plaintext and encrypts it; [`None`] where it holds what the file holds already.
@@ -104,7 +114,11 @@ fn sealed(
     }
     let failed = |error| encryption::failed(error, name);
     let sealed = opened.reencrypt(edited.expose(), jiff::Timestamp::now(), &mut os_random).map_err(failed)?;
-    encryption::guarded(sealed).map_err(failed)
+    let sealed = encryption::guarded(sealed).map_err(failed)?;
+    if sealed.is_some() {
+        encryption::warn_of_rewritten(ui, &opened.rewritten(edited.expose()).map_err(failed)?, name);
+    }
+    Ok(sealed)
 }
 
 /// A plaintext in a folder of its own, which goes away with this process, however it ends.

@@ -129,7 +129,9 @@ fn differences(old: &str, new: &str) -> Vec<String> {
         let mut lines: Vec<(usize, String)> = Vec::new();
         if op.tag() == DiffTag::Equal {
             let resealed = gone.iter().zip(come).filter(|(gone, come)| gone.text != come.text);
-            lines.extend(resealed.map(|(_, line)| (line.number, format!("~ {} (another sealed value)", line.shown))));
+            lines.extend(
+                resealed.map(|(_, line)| (line.number, format!("~ {} (another sealed value)", line.shown))),
+            );
         } else {
             lines.extend(gone.iter().map(|line| (first, format!("- {}", line.shown))));
             lines.extend(come.iter().map(|line| (line.number, format!("+ {}", line.shown))));
@@ -178,7 +180,8 @@ mod tests {
     fn what_stands_beside_a_sealed_value_is_shown() {
         let old = "m: {p: ENC[AES256_GCM,data:x], url: https://a}\nsops:\n  mac: x\n";
         let new = "m: {p: ENC[AES256_GCM,data:x], url: https://evil}\nsops:\n  mac: x\n";
-        let shown = ["from line 1 on:", "- m: {p: ENC[…], url: https://a}", "+ m: {p: ENC[…], url: https://evil}"];
+        let shown =
+            ["from line 1 on:", "- m: {p: ENC[…], url: https://a}", "+ m: {p: ENC[…], url: https://evil}"];
         assert_eq!(differences(old, new), shown);
     }
 
