@@ -202,7 +202,7 @@ mod tests {
 
     #[test]
     fn secrets_in_clear_are_found_where_they_stand() {
-        let text = "mirrors: {h: {credentials: {username: u, password: p1}}}\nconfigs:\n  - auth: '${AUTH}'\n  - {password: ENC[AES256_GCM,x], identityToken: t2}\n  - password: ''\n";
+        let text = "mirrors: {h: {credentials: {username: u, password: p1}}}\nconfigs:\n  - auth: '${AUTH}'\n  - {password: 'ENC[AES256_GCM,x]', identityToken: t2}\n  - password: ''\n";
         let root = parse_one(text).unwrap().root;
         let found: Vec<&str> = clear_secrets(&root).into_iter().map(|span| &text[span]).collect();
         assert_eq!(found, ["p1", "t2"]);
