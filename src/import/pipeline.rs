@@ -157,10 +157,7 @@ fn open<'s>(
     let parsed = parse(&source.text);
     let engine = engine_of_file(&source.name, &source.text).or_else(|| match &parsed {
         Ok(stream) => hidden_in(&source.text, stream),
-        Err(error) if is_toml(source, options) => {
-            let _ = error;
-            None
-        }
+        Err(_) if is_toml(source, options) => None,
         Err(error) => engine_of(&source.text, error.position.line),
     });
     if let Some((engine, position)) = engine {

@@ -16,6 +16,7 @@ use super::mac::{Mac, MacScope};
 use super::metadata::format_time;
 use super::path::{Path, Step};
 use super::plain::Plain;
+use super::rewritten::{Rewritten, rewritten};
 use super::stash::Stash;
 use super::structure::Structure;
 use super::value::{Content, Kind, Value};
@@ -287,6 +288,14 @@ impl<'a> Opened<'a> {
             return Err(Refusal::LooseDocuments.whole());
         }
         self.write(&new, &self.key, self.stash(), now, random, None).map(Some)
+    }
+
+    /// Returns the values of a new plaintext that sops writes in another form when it decrypts or edits the file.
+    ///
+    /// Fails as [`Opened::reencrypt`] does where the text cannot be kept at all.
+    pub fn rewritten(&self, plaintext: &str) -> Result<Vec<Rewritten>, SopsError> {
+        let metadata = self.file.metadata();
+        rewritten(plaintext, &metadata.rule, self.file.indent(), &metadata.version)
     }
 
     /// Returns the text sealed again as it is now, with a MAC that fits and the value that says what stands where.

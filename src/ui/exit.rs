@@ -28,9 +28,11 @@ pub const ROLLED_BACK: Exit =
     Exit { code: 6, meaning: "a rollout failed; what it was at has its old config again" };
 /// A rollout failed, and what a node has is not known.
 pub const UNKNOWN: Exit = Exit { code: 7, meaning: "a rollout failed; what a node has is not known" };
-/// A rollout stopped by its own rules before all nodes were done.
-pub const STOPPED: Exit =
-    Exit { code: 8, meaning: "a rollout stopped by its own rules; some nodes were not touched" };
+/// A command stopped before all was done: a rollout by its own rules, or because its user or editor said no.
+pub const STOPPED: Exit = Exit {
+    code: 8,
+    meaning: "stopped by a rollout's rules, an answer or the editor; the rest was not touched",
+};
 /// Somewhere a file cannot be written.
 pub const WRITE: Exit = Exit { code: 9, meaning: "a file cannot be written" };
 /// The user pressed Ctrl-C at a question.

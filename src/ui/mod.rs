@@ -13,6 +13,7 @@ mod manual;
 mod output_format;
 mod paint;
 mod prompt;
+mod shown;
 mod table;
 mod terminal;
 mod usage;

@@ -9,7 +9,7 @@ use crate::cli::encryption::{self, EncryptionOptions, Holds};
 use crate::cli::input::{display_name, read};
 use crate::file::{self, Privacy};
 use crate::secret::os_random;
-use crate::sops::{Rule, SopsError, encrypt};
+use crate::sops::{InClear, Rule, SopsError, encrypt};
 use crate::ui::exit::{self, Exit};
 use crate::ui::{CliError, Ui};
 
@@ -31,8 +31,13 @@ pub(crate) struct EncryptArgs {
     /// Write the file itself
     #[arg(short, long, env = "TALMIRROR_IN_PLACE", value_parser = clap::builder::FalseyValueParser::new())]
     in_place: bool,
-    /// Put the plaintext of standard input into the encrypted FILE; only what changed changes
-    #[arg(long, env = "TALMIRROR_UPDATE", value_parser = clap::builder::FalseyValueParser::new())]
+    /// Put the plaintext of standard input into the encrypted FILE; only what changed changes, and recipients and rule stay
+    #[arg(
+        long,
+        env = "TALMIRROR_UPDATE",
+        value_parser = clap::builder::FalseyValueParser::new(),
+        conflicts_with_all = ["in_place", "age", "encrypted_regex", "unencrypted_regex", "mac_only_encrypted", "filename_override", "allow_plaintext"]
+    )]
     update: bool,
     /// An age recipient; with one, those of `.sops.yaml` do not count
     #[arg(long, env = "TALMIRROR_AGE", value_name = "RECIPIENT", value_delimiter = ',')]
@@ -61,12 +66,17 @@ pub(crate) struct EncryptArgs {
 
 pub(crate) fn run(ui: &mut Ui, global: &Global, args: EncryptArgs) -> Result<Exit, CliError> {
     let name = display_name(&args.file);
-    if args.file == "-" && (args.in_place || args.update) {
-        return Err(CliError::usage("standard input cannot be written to").help("name a file"));
+    if args.in_place || args.update {
+        encryption::refuse_stdin(Path::new(&args.file))?;
     }
     if args.update {
         let plaintext = read("-")?;
-        let changed = encryption::update(global, Path::new(&args.file), &plaintext)?;
+        let mut values = Vec::new();
+        let changed = encryption::change(global, Path::new(&args.file), |opened, now| {
+            values = opened.rewritten(&plaintext)?;
+            encryption::guarded(opened.reencrypt(&plaintext, now, &mut os_random)?)
+        })?;
+        encryption::warn_of_rewritten(ui, &values, name);
         ui.note(&format!("{name}: {}", if changed { "updated" } else { "unchanged" }));
         return Ok(exit::OK);
     }
@@ -89,11 +99,11 @@ pub(crate) fn run(ui: &mut Ui, global: &Global, args: EncryptArgs) -> Result<Exi
     let path = args.filename_override.unwrap_or_else(|| PathBuf::from(&args.file));
     let mut settings = encryption::settings(ui, &wishes, &path)?;
     if args.allow_plaintext {
-        settings.is_secret = None;
+        settings.in_clear = InClear::Allowed;
     }
     settings.structure = encryption::binding_of(&text);
     let sealed = encrypt(&text, &settings, jiff::Timestamp::now(), &mut os_random).map_err(as_sops)?;
-    encryption::warn_of_rewritten(ui, &text, &settings, name);
+    encryption::warn_of_rewritten(ui, &settings.rewritten(&text).map_err(as_sops)?, name);
     if args.in_place {
         file::replace(Path::new(&args.file), sealed.as_bytes(), Privacy::Private)?;
         ui.note(&format!("encrypted {name}"));

@@ -12,6 +12,7 @@ use crate::mirror::verify::{Access, Finding, Prober, Proof, Wanted, drill, fix, 
 use crate::mirror::{Cause, Hop, hops};
 use crate::oci::{HttpSettings, Timeouts};
 use crate::registries::{Endpoint, Registries};
+use crate::secret::without_userinfo;
 use crate::ui::exit::{self, Exit};
 use crate::ui::{CliError, Ui, count, positive_duration, table};
 
@@ -99,7 +100,7 @@ fn images(loaded: &LoadedInventory, named: &[String]) -> Result<Vec<Reference>, 
     let parse = |text: &String| {
         text.parse::<Reference>().map_err(|error| {
             CliError::from_error(exit::USAGE, error)
-                .context(format!("`{text}` is not a valid image reference"))
+                .context(format!("`{}` is not a valid image reference", without_userinfo(text)))
         })
     };
     listed.iter().map(parse).collect()

@@ -92,10 +92,13 @@ pub(crate) fn run(ui: &mut Ui, global: &Global, args: RollbackArgs) -> Result<Ex
         let last = format!("nothing to do: {} the old config", have(chosen.len()));
         return end(ui, args.output, &summary, exit::OK, &last, None);
     }
-    if args.dry_run {
-        let names: Vec<&str> = args.nodes.iter().map(String::as_str).collect();
+    let go_on = |names: &[&str]| {
         let more = if names.is_empty() { Vec::new() } else { vec![("-n", names.join(","))] };
-        ui.note(&format!("next: {}", again("rollback", global, &args.talos, args.journal.as_ref(), &more)));
+        again("rollback", global, &args.talos, args.journal.as_ref(), &more)
+    };
+    let again = go_on(&args.nodes.iter().map(String::as_str).collect::<Vec<_>>());
+    if args.dry_run {
+        ui.note(&format!("next: {again}"));
         return Ok(exit::FOUND);
     }
     ask(global, &args, &chosen.iter().map(|node| node.name.as_str()).collect::<Vec<_>>())?;
@@ -109,11 +112,6 @@ pub(crate) fn run(ui: &mut Ui, global: &Global, args: RollbackArgs) -> Result<Ex
         })
         .collect();
     let pace = Pace { trial: Duration::from_mins(5), settle: args.settle, pull: args.settle };
-    let go_on = |names: &[&str]| {
-        let more = if names.is_empty() { Vec::new() } else { vec![("-n", names.join(","))] };
-        again("rollback", global, &args.talos, args.journal.as_ref(), &more)
-    };
-    let again = go_on(&args.nodes.iter().map(String::as_str).collect::<Vec<_>>());
     let (context, handle) = RolloutContext::new(journal, pace, Vec::new(), Vec::new());
     let telling = Telling { format: args.output, again };
     let done = carry_out(ui, &session, handle, telling, async move {

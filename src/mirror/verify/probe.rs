@@ -13,7 +13,7 @@ use crate::mirror::hops::Hop;
 use crate::oci::{
     AddressPolicy, Answer, ClientError, Content, Credential, CredentialSource, Endpoint, Http, HttpError,
     HttpSettings, Identity, MAX_MANIFEST_SIZE, Manifest, ManifestKind, Method, Quota, Range, RegistryClient,
-    RegistryRequest, RequestError, ServerCheck, digest_of,
+    RegistryRequest, RequestError, ServerCheck, TokenServers, digest_of,
 };
 use crate::registries::{Auth, Registries, Tls};
 
@@ -131,7 +131,8 @@ impl Prober {
             AddressPolicy::Anywhere,
             credential,
             true,
-            Vec::new(),
+            // As the nodes do, whose pulls this is to foretell.
+            TokenServers::AsChallenged,
         ))
     }
 

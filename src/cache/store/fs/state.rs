@@ -204,7 +204,7 @@ impl State {
                 self.discard_damaged(&object, "its file does not hold what its digest says");
                 return Ok(None);
             }
-            self.trust(&object);
+            self.trust_file(&object, &file);
         }
         let file = Arc::new(file);
         self.files().put(*digest, Arc::clone(&file), 1);
@@ -327,8 +327,13 @@ impl State {
         }
     }
 
-    /// Notes that a file has been hashed, and is what it should be.
-    fn trust(&self, object: &Object) {
+    /// Notes that a file has been hashed, and is what it should be, once that is on the disk: what was hashed may have
+    /// been in memory only, and a power failure would take it away.
+    fn trust_file(&self, object: &Object, file: &File) {
+        if let Err(error) = file.sync_data() {
+            tracing::warn!(digest = %object.digest, %error, "cannot write a file that was checked to the disk");
+            return;
+        }
         let mut journal = self.journal();
         let mut ledger = self.ledger();
         ledger.index.set_trust(object, Trust::Durable);
@@ -352,17 +357,19 @@ impl State {
         let is_sound = match object.kind {
             Kind::Blob => {
                 let Some(file) = layout::open(&path)? else { return Ok(self.found_gone(object)) };
-                has_size(&file, entry.size) && hash(&file, &object.digest)? == object.digest
+                let is_sound = has_size(&file, entry.size) && hash(&file, &object.digest)? == object.digest;
+                if is_sound && entry.trust != Trust::Durable {
+                    self.trust_file(object, &file);
+                }
+                is_sound
             }
             Kind::Manifest => {
                 let Some(bytes) = Folder::read(&path)? else { return Ok(self.found_gone(object)) };
+                // It is checked whenever it is read, so that nothing has to be noted.
                 Document::read(bytes, &object.digest).is_some()
             }
         };
         if is_sound {
-            if entry.trust != Trust::Durable {
-                self.trust(object);
-            }
             return Ok(Verdict::Sound);
         }
         self.discard_damaged(object, "its file does not hold what its digest says");

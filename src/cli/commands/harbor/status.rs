@@ -8,6 +8,7 @@ use crate::cli::args::Global;
 use crate::harbor::{Account, Actual, Login, Status, status};
 use crate::image::Reference;
 use crate::inventory::{Inventory, Target};
+use crate::secret::without_userinfo;
 use crate::ui::exit::{self, Exit};
 use crate::ui::{CliError, OutputFormat, Ui, table};
 
@@ -40,7 +41,7 @@ pub(crate) fn run(ui: &mut Ui, global: &Global, args: StatusArgs) -> Result<Exit
         let parsed = image.parse::<Reference>();
         let parsed = parsed.map_err(|error| {
             CliError::from_error(exit::USAGE, error)
-                .context(format!("`{image}` is not a valid image reference"))
+                .context(format!("`{}` is not a valid image reference", without_userinfo(image)))
         })?;
         let project = project(&connection.loaded.inventory, &connection.name, parsed.registry());
         Ok((parsed, project))
