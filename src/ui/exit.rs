@@ -22,7 +22,7 @@ pub const INVALID: Exit =
 pub const SECRET: Exit = Exit { code: 4, meaning: "a secret cannot be had, or a file cannot be decrypted" };
 /// A node or another server does not answer, or does not admit.
 pub const REMOTE: Exit =
-    Exit { code: 5, meaning: "a node or another server cannot be reached or does not admit" };
+    Exit { code: 5, meaning: "a node or another server cannot be reached or refuses access" };
 /// A rollout failed, and the nodes that it was at have their old config again.
 pub const ROLLED_BACK: Exit =
     Exit { code: 6, meaning: "a rollout failed; what it was at has its old config again" };
