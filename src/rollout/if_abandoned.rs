@@ -45,7 +45,7 @@ pub struct SentConfigs {
     /// Whether a trial may run.
     in_trial: bool,
     timer: TrialTimer,
-    /// Whether a commit may have arrived, and nothing after it was taken.
+    /// Whether a commit was sent, whatever came of it, and nothing after it was taken.
     committed: bool,
 }
 
@@ -67,6 +67,7 @@ impl SentConfigs {
             self.sent(open, ApplyResult::Lost);
         }
         self.sending = Some(step);
+        self.committed |= step == ApplyStep::Commit;
     }
 
     /// Takes note of what came of it.
@@ -86,8 +87,6 @@ impl SentConfigs {
             // A config that was taken for good has ended the trial.
             self.in_trial = step.is_trial();
             self.committed = step == ApplyStep::Commit;
-        } else if result == ApplyResult::Lost {
-            self.committed |= step == ApplyStep::Commit;
         }
     }
 
@@ -111,12 +110,10 @@ impl SentConfigs {
         let settled = match self.last {
             None => IfAbandoned::KeepsOld,
             Some(ApplyStep::TryStrict | ApplyStep::Try) => IfAbandoned::GoesBack(self.timer),
-            Some(ApplyStep::PutBack | ApplyStep::Revert) if self.in_trial && self.committed => {
-                IfAbandoned::NewOrGoesBack
-            }
-            Some(ApplyStep::PutBack | ApplyStep::Revert) if self.in_trial => {
-                IfAbandoned::OldOrGoesBack(self.timer)
-            }
+            Some(ApplyStep::PutBack | ApplyStep::Revert) if self.in_trial => match self.timer {
+                TrialTimer::Runs if self.committed => IfAbandoned::NewOrGoesBack,
+                TrialTimer::Runs | TrialTimer::MayHaveStopped => IfAbandoned::OldOrGoesBack(self.timer),
+            },
             Some(ApplyStep::PutBack | ApplyStep::Revert) if self.committed => IfAbandoned::OldOrNew,
             Some(ApplyStep::PutBack | ApplyStep::Revert) => IfAbandoned::KeepsOld,
             Some(ApplyStep::Commit) if self.in_trial => match self.timer {
