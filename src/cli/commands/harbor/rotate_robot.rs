@@ -28,6 +28,9 @@ pub(crate) struct RotateRobotArgs {
     /// Let a second robot take over, so that the old secret works until the nodes have the new one
     #[arg(long, env = "TALMIRROR_OVERLAP", value_parser = clap::builder::FalseyValueParser::new())]
     overlap: bool,
+    /// Take the robot over where it is not talmirror's
+    #[arg(long, env = "TALMIRROR_ADOPT", value_parser = clap::builder::FalseyValueParser::new())]
+    adopt: bool,
     /// Do it without asking
     #[arg(short, long, env = "TALMIRROR_YES", value_parser = clap::builder::FalseyValueParser::new())]
     yes: bool,
@@ -51,7 +54,7 @@ pub(crate) fn run(ui: &mut Ui, global: &Global, args: RotateRobotArgs) -> Result
         )?;
     }
     let Connection { harbor, desired, runtime, .. } = &mut connection;
-    let options = Options::default();
+    let options = Options { adopt: args.adopt, ..Options::default() };
     let mut random = os_random;
     let rotated = rotate(harbor, desired.clone(), &options, overlap, &mut keeper, &mut random);
     let rotated = runtime.block_on(rotated)?;
