@@ -10,8 +10,9 @@ use crate::machineconfig::{holds_registries_only, is_inventory};
 use crate::secret::Secret;
 use crate::secret::os_random;
 use crate::sops::{
-    Ask, Bound, Config, Encrypted, Fault, Identities, MacScope, REGISTRY_RULE, Recipient, Rewritten, Rule,
-    RuleError, SECRET_RULE, Settings, SopsError, Surroundings, encrypt, guard, is_secret, looks_encrypted,
+    Bound, Config, Encrypted, Identities, IntegrityFault, MacScope, PassphrasePrompt, REGISTRY_RULE,
+    Recipient, Rewritten, Rule, RuleError, SECRET_RULE, Settings, SopsError, Surroundings, encrypt, guard,
+    is_secret, looks_encrypted,
 };
 use crate::ui::exit::{self, Exit};
 use crate::ui::{self, CliError, Ui};
@@ -46,7 +47,7 @@ pub(super) fn failed_as_sops(error: SopsError, file: &str) -> CliError {
 /// Asks for passphrases on the terminal.
 struct Terminal;
 
-impl Ask for Terminal {
+impl PassphrasePrompt for Terminal {
     fn passphrase(&self, what: &str) -> Option<Secret<String>> {
         ui::password(&format!("Passphrase for {what}")).ok()
     }
@@ -59,7 +60,7 @@ impl Ask for Terminal {
 
 /// Collects identities from every place that sops looks at, and the file that a flag names.
 pub(super) fn identities(global: &Global, recipients: &[String]) -> Result<Identities, CliError> {
-    let ask: Option<Arc<dyn Ask>> =
+    let ask: Option<Arc<dyn PassphrasePrompt>> =
         if global.asking().is_possible() { Some(Arc::new(Terminal)) } else { None };
     let mut identities = Identities::new(ask.clone());
     if let Some(file) = &global.age_key_file {
@@ -107,7 +108,7 @@ pub(super) fn open(text: &str, global: &Global) -> Result<Secret<String>, SopsEr
 pub(super) struct Changed {
     pub(super) text: Secret<String>,
     /// What does not fit.
-    pub(super) fault: Option<Fault>,
+    pub(super) fault: Option<IntegrityFault>,
     /// Where sealed comments stand that do not open.
     pub(super) comments: Vec<Position>,
 }

@@ -44,7 +44,7 @@ pub(super) fn load_structure(ui: &mut Ui, global: &Global) -> Result<LoadedInven
     let loaded = load_text(ui, global, |text, name| match encryption::open_changed(&text, global) {
         _ if !looks_encrypted(&text) => Ok(text),
         Ok(changed) => {
-            warnings.extend(changed.fault.map(sops::Fault::into_error));
+            warnings.extend(changed.fault.map(sops::IntegrityFault::into_error));
             Ok(changed.text.expose().clone())
         }
         Err(SopsError::NoKey(_)) => Ok(text),

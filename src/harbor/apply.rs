@@ -20,7 +20,7 @@ use crate::secret::{Random, Secret, SecretRef};
 const ROUNDS: usize = 12;
 
 /// Where the robot's secret is kept, and where other secrets come from: the inventory.
-pub trait Keeper {
+pub trait CredentialStore {
     /// Why it cannot.
     type Error;
 
@@ -75,7 +75,7 @@ pub enum ApplyError<E> {
     Harbor(Box<HarborError>),
     /// A secret cannot be had or kept.
     #[error("the inventory cannot be used")]
-    Keeper(E),
+    CredentialStore(E),
     /// Harbor answers with success and changes nothing, or another process changes it back.
     #[error("Harbor does not keep {0}")]
     NotKept(String),
@@ -91,16 +91,16 @@ impl<E> From<HarborError> for ApplyError<E> {
 ///
 /// Fails at the first error that concerns all of it. A change that fails by itself is put down, what depends on it is left
 /// out, and the rest is done.
-pub async fn apply<K: Keeper>(
+pub async fn apply<K: CredentialStore>(
     harbor: &mut Harbor,
     desired: Desired,
     options: Options,
     start: (Actual, Plan),
-    keeper: &mut K,
+    store: &mut K,
     random: &mut Random<'_>,
     tell: &mut dyn FnMut(Event<'_>),
 ) -> Result<Applied, ApplyError<K::Error>> {
-    let mut work = Work::new(harbor, desired, keeper, random);
+    let mut work = Work::new(harbor, desired, store, random);
     let mut options = options;
     let asked_to_prune = options.prune;
     let (mut actual, mut plan) = start;
@@ -163,10 +163,10 @@ pub(super) enum Step {
 }
 
 /// A run at work.
-pub(super) struct Work<'a, 'r, K: Keeper> {
+pub(super) struct Work<'a, 'r, K: CredentialStore> {
     pub(super) harbor: &'a mut Harbor,
     pub(super) desired: Desired,
-    keeper: &'a mut K,
+    store: &'a mut K,
     random: &'a mut Random<'r>,
     /// The credentials that the inventory had when it was last read.
     pub(super) known: Option<Account>,
@@ -181,17 +181,17 @@ pub(super) struct Work<'a, 'r, K: Keeper> {
     projects: BTreeSet<String>,
 }
 
-impl<'a, 'r, K: Keeper> Work<'a, 'r, K> {
+impl<'a, 'r, K: CredentialStore> Work<'a, 'r, K> {
     pub(super) fn new(
         harbor: &'a mut Harbor,
         desired: Desired,
-        keeper: &'a mut K,
+        store: &'a mut K,
         random: &'a mut Random<'r>,
     ) -> Self {
         Self {
             harbor,
             desired,
-            keeper,
+            store,
             random,
             known: None,
             made: 0,
@@ -206,7 +206,7 @@ impl<'a, 'r, K: Keeper> Work<'a, 'r, K> {
 
     /// Reads the credentials again: another process may have put them there.
     pub(super) fn read_inventory(&mut self) -> Result<Option<Secret<String>>, ApplyError<K::Error>> {
-        self.known = self.keeper.current().map_err(ApplyError::Keeper)?;
+        self.known = self.store.current().map_err(ApplyError::CredentialStore)?;
         self.desired.robot.username = self.known.as_ref().map(|account| account.user.clone());
         if let Some(account) = &self.known {
             self.harbor.hide(&account.password);
@@ -419,7 +419,7 @@ impl<'a, 'r, K: Keeper> Work<'a, 'r, K> {
         credentials: Option<&(String, SecretRef)>,
     ) -> Result<Option<Secret<String>>, ApplyError<K::Error>> {
         let Some((_, reference)) = credentials else { return Ok(None) };
-        let password = self.keeper.secret(reference).map_err(ApplyError::Keeper)?;
+        let password = self.store.secret(reference).map_err(ApplyError::CredentialStore)?;
         self.harbor.hide(&password);
         Ok(Some(password))
     }
@@ -433,7 +433,7 @@ impl<'a, 'r, K: Keeper> Work<'a, 'r, K> {
 
     fn seal(&mut self, account: Account) -> Result<(), ApplyError<K::Error>> {
         self.harbor.hide(&account.password);
-        self.keeper.seal(&account).map_err(ApplyError::Keeper)?;
+        self.store.seal(&account).map_err(ApplyError::CredentialStore)?;
         self.sealed = true;
         self.desired.robot.username = Some(account.user.clone());
         self.known = Some(account);

@@ -37,7 +37,7 @@ pub enum HarborError {
         source: ClientError,
     },
     /// The answer is a refusal.
-    #[error("cannot {doing}: {url} answered {status}{}", told(.said))]
+    #[error("cannot {doing}: {url} answered {status}{}", after_colon(.said))]
     Answer {
         /// What was asked for.
         doing: String,
@@ -93,7 +93,7 @@ pub enum Refused {
     Fatal,
 }
 
-fn told(said: &[RemoteError]) -> String {
+fn after_colon(said: &[RemoteError]) -> String {
     said.iter().map(|error| format!(": {} {}", error.code, error.message).trim_end().to_owned()).collect()
 }
 

@@ -1,5 +1,5 @@
 use super::actual::Login;
-use super::apply::{ApplyError, Keeper, Step, Work};
+use super::apply::{ApplyError, CredentialStore, Step, Work};
 use super::change::{Change, SecretFrom};
 use super::client::Harbor;
 use super::desired::Desired;
@@ -79,15 +79,15 @@ impl<E> From<HarborError> for RotateError<E> {
 ///
 /// Killed before Harbor has it, the inventory has a secret that Harbor does not take, and the nodes' old one works; the next
 /// run sets it, and makes no other.
-pub async fn rotate<K: Keeper>(
+pub async fn rotate<K: CredentialStore>(
     harbor: &mut Harbor,
     desired: Desired,
     options: &Options,
     overlap: Overlap,
-    keeper: &mut K,
+    store: &mut K,
     random: &mut Random<'_>,
 ) -> Result<Rotated, RotateError<K::Error>> {
-    let mut work = Work::new(harbor, desired, keeper, random);
+    let mut work = Work::new(harbor, desired, store, random);
     let Some(secret) = work.read_inventory()? else { return Err(RotateError::NoRobot) };
     let actual = observe(work.harbor, &work.desired, Some(&secret)).await?;
     work.begin(&actual)?;
@@ -150,7 +150,7 @@ pub async fn rotate<K: Keeper>(
 }
 
 /// Returns the robot that the inventory has now, if Harbor takes what the inventory has of it.
-async fn proved<K: Keeper>(work: &mut Work<'_, '_, K>) -> Result<String, RotateError<K::Error>> {
+async fn proved<K: CredentialStore>(work: &mut Work<'_, '_, K>) -> Result<String, RotateError<K::Error>> {
     work.read_inventory()?;
     let Some(account) = &work.known else { return Err(RotateError::NoRobot) };
     if work.harbor.admits(account).await? {

@@ -74,7 +74,7 @@ pub struct Api {
 }
 
 #[derive(Deserialize)]
-struct Page {
+struct ListPage {
     metadata: Option<Metadata>,
 }
 
@@ -148,7 +148,7 @@ impl Api {
                 }
                 page => page?,
             };
-            let read = serde_json::from_slice::<Page>(&page);
+            let read = serde_json::from_slice::<ListPage>(&page);
             let read = read.map_err(|error| unusable(without_value(&error)))?;
             take(page)?;
             next = read.metadata.and_then(|metadata| metadata.next).filter(|next| !next.is_empty());

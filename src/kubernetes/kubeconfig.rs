@@ -219,7 +219,7 @@ impl Kubeconfig {
             proxy: cluster.proxy_url.clone().filter(|url| !url.is_empty()),
             ..Access::default()
         };
-        let given = Given { context: name, read };
+        let given = ContextReader { context: name, read };
         let ca = given.pem(
             "certificate-authority",
             folder,
@@ -235,12 +235,12 @@ impl Kubeconfig {
 }
 
 /// Reads what a context's entries name.
-struct Given<'a> {
+struct ContextReader<'a> {
     context: &'a str,
     read: &'a dyn Fn(&Path) -> std::io::Result<Secret<String>>,
 }
 
-impl Given<'_> {
+impl ContextReader<'_> {
     fn user(&self, access: &mut Access, folder: &Path, user: &User) -> Result<(), KubernetesError> {
         let certificate = self.pem(
             "client-certificate",

@@ -9,4 +9,4 @@ pub mod scan;
 pub mod verify;
 
 pub use cause::Cause;
-pub use hops::{Hop, hops};
+pub use hops::{PullHop, hops};

@@ -18,7 +18,8 @@ pub use client::{
 pub use protocol::{
     ACCEPT_MANIFESTS, Accept, Bearer, Challenge, Code, Content, ContentRange, ContentRangeError, Descriptor,
     DigestMismatch, Hasher, MAX_MANIFEST_SIZE, MAX_TAGS_SIZE, Manifest, ManifestError, ManifestKind, Method,
-    Name, Namespaces, Ns, OCTET_STREAM, Object, Place, Quota, Range, Refusal, RemoteError, Route, Selection,
-    Shape, Span, TagPage, Verifier, digest_of, essence, etag, filter_referrers, if_none_match, if_range,
-    next_link, parse_route, parse_tags, passable, retry_after, select, tag_page, tags_so_far,
+    Name, Namespaces, Ns, OCTET_STREAM, Object, Quota, Range, Refusal, RemoteError, RepositoryLocation,
+    Route, Selection, Shape, Span, TagPage, Verifier, digest_of, essence, etag, filter_referrers,
+    if_none_match, if_range, next_link, parse_route, parse_tags, passable, retry_after, select, tag_page,
+    tags_so_far,
 };

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use zeroize::Zeroizing;
 
-use super::identity::{Ask, Identities};
+use super::identity::{Identities, PassphrasePrompt};
 
 /// Where sops looks for age identities, and what it may ask.
 pub struct Surroundings<'a> {
@@ -17,7 +17,7 @@ pub struct Surroundings<'a> {
     /// The recipients of the file to be opened: commands are told each of them.
     pub recipients: &'a [String],
     /// Who is asked for passphrases.
-    pub ask: Option<Arc<dyn Ask>>,
+    pub ask: Option<Arc<dyn PassphrasePrompt>>,
 }
 
 impl std::fmt::Debug for Surroundings<'_> {

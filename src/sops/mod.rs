@@ -64,7 +64,7 @@ pub use encrypt::{Bound, InClear, Settings, VERSION, encrypt};
 pub use encrypted::{Encrypted, is_encrypted, looks_encrypted, metadata_of, sealed_values};
 pub use error::{ClearSecret, NoKey, Refusal, SopsError, ValueError};
 pub use guard::guard;
-pub use identity::{Ask, Identities};
+pub use identity::{Identities, PassphrasePrompt};
 pub use key_locations::Surroundings;
 pub use keygen::{KeyKind, NewKey, new_key_pair};
 pub use known_secrets::{
@@ -72,7 +72,7 @@ pub use known_secrets::{
 };
 pub use mac::MacScope;
 pub use metadata::MetadataError;
-pub use opened::{Fault, Opened};
+pub use opened::{IntegrityFault, Opened};
 pub use path::{Path, PathError, Step};
 pub use pattern::{Pattern, PatternError};
 pub use recipient::{Recipient, RecipientError, shortened};

@@ -72,7 +72,7 @@ impl From<ApplyError<CliError>> for CliError {
     fn from(error: ApplyError<CliError>) -> Self {
         match error {
             ApplyError::Harbor(error) => (*error).into(),
-            ApplyError::Keeper(error) => error,
+            ApplyError::CredentialStore(error) => error,
             ApplyError::NotKept(_) => Self::new(exit::REMOTE, error.to_string())
                 .help("run the command again; if it is the same, look at Harbor's own log"),
         }

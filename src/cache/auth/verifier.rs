@@ -43,7 +43,7 @@ pub struct UsersError {
 #[derive(Debug)]
 pub struct Verifier {
     file: PathBuf,
-    known: Watched<Known>,
+    known: Watched<KnownUsers>,
     /// Of one process, so that nothing in memory can be compared with hashes made elsewhere.
     key: Secret<[u8; 32]>,
     /// One thread is kept busy with passwords, no more; held until it is done, even if the request has gone meanwhile.
@@ -53,7 +53,7 @@ pub struct Verifier {
 
 /// The users of one version of the file, and what has been found out about passwords since.
 #[derive(Debug, Default)]
-struct Known {
+struct KnownUsers {
     users: Users,
     verdicts: Mutex<HashMap<[u8; 32], Arc<OnceCell<bool>>>>,
 }
@@ -142,14 +142,14 @@ fn decode(header: &str) -> Option<Zeroizing<String>> {
     String::from_utf8(pair).ok().map(Zeroizing::new)
 }
 
-fn read(file: &std::path::Path) -> Result<Known, UsersError> {
+fn read(file: &std::path::Path) -> Result<KnownUsers, UsersError> {
     let blame = |why: String| UsersError { file: file.to_owned(), why };
     let text = fs::read_to_string(file).map(Zeroizing::new).map_err(|error| blame(error.to_string()))?;
     let users = Users::parse(&text).map_err(|(line, error)| UsersError {
         file: PathBuf::from(format!("{}:{line}", file.display())),
         why: error.to_string(),
     })?;
-    Ok(Known { users, verdicts: Mutex::default() })
+    Ok(KnownUsers { users, verdicts: Mutex::default() })
 }
 
 #[cfg(test)]

@@ -6,7 +6,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::access::{Grants, head_suffices, listed_suffices};
-use super::errors::{patience, refusal};
+use super::errors::{refusal, within_wait_budget};
 use super::manifest::Manifests;
 use super::request::RepositoryRequest;
 use super::snapshot::Snapshot;
@@ -104,7 +104,8 @@ impl Authorizer {
         let (registry, object) = (&request.origin.registry, Object::blob(*digest));
         self.reject_known_missing(request, &object)?;
         let upstream = request.snapshot.upstream(registry)?;
-        let size = patience(registry, upstream.blob_size(&request.origin.repository, digest)).await?;
+        let size =
+            within_wait_budget(registry, upstream.blob_size(&request.origin.repository, digest)).await?;
         let size = size.map_err(|error| {
             let refusal = refusal(registry, &error, || Refusal::BlobUnknown(digest.to_string()));
             self.note_missing(request, &object, &refusal);
@@ -134,7 +135,8 @@ impl Authorizer {
         let (registry, object) = (&request.origin.registry, Object::manifest(*digest));
         self.reject_known_missing(request, &object)?;
         let upstream = request.snapshot.upstream(registry)?;
-        let has = patience(registry, upstream.has_manifest(&request.origin.repository, digest)).await?;
+        let has =
+            within_wait_budget(registry, upstream.has_manifest(&request.origin.repository, digest)).await?;
         has.map_err(|error| {
             let refusal = refusal(registry, &error, || Refusal::ManifestUnknown(digest.to_string()));
             self.note_missing(request, &object, &refusal);

@@ -20,7 +20,7 @@ use crate::cache::refusal::rejection;
 use crate::cache::store::{Object, Origin, Store};
 use crate::http::{Body, Handler, Rejected};
 use crate::image::{Digest, TagOrDigest};
-use crate::oci::{self, Method, Place, Refusal, Route};
+use crate::oci::{self, Method, Refusal, RepositoryLocation, Route};
 
 /// How often the log says that a registry is asked for which is not configured.
 const SAY: Duration = Duration::from_secs(10);
@@ -171,7 +171,7 @@ impl Inner {
         snapshot: &Arc<Snapshot>,
         request: &Request<()>,
         context: &ResponseContext,
-        place: Place<'_>,
+        place: RepositoryLocation<'_>,
         is_user: bool,
         object: oci::Object,
     ) -> Result<Response<Body>, Refusal> {

@@ -246,12 +246,12 @@ fn refuse_existing<'a>(paths: impl Iterator<Item = &'a Path>) -> Result<(), CliE
 }
 
 /// What flags say, and what they leave open.
-struct Given {
+struct FromFlags {
     answers: Answers,
     open: Open,
 }
 
-fn from_flags(args: &mut InitArgs) -> Result<Given, CliError> {
+fn from_flags(args: &mut InitArgs) -> Result<FromFlags, CliError> {
     let open = Open {
         kind: args.kind.is_none(),
         url: args.url.is_none(),
@@ -281,7 +281,7 @@ fn from_flags(args: &mut InitArgs) -> Result<Given, CliError> {
         nodes: std::mem::take(&mut args.nodes),
         age: std::mem::take(&mut args.age),
     };
-    Ok(Given { answers, open })
+    Ok(FromFlags { answers, open })
 }
 
 fn password_from(args: &InitArgs) -> Result<PasswordFrom, CliError> {

@@ -11,7 +11,7 @@ use crate::cli::encryption;
 use crate::cli::input;
 use crate::file::{self, Privacy};
 use crate::secret::os_random;
-use crate::sops::{Encrypted, Fault, guard, is_secret, looks_encrypted, metadata_of};
+use crate::sops::{Encrypted, IntegrityFault, guard, is_secret, looks_encrypted, metadata_of};
 use crate::ui::exit::{self, Exit};
 use crate::ui::{CliError, Ui, confirm};
 
@@ -66,7 +66,7 @@ pub(crate) fn run(ui: &mut Ui, global: &Global, args: SealArgs) -> Result<Exit, 
 }
 
 /// Shows what differs from the last version that git has; without one, what the file itself tells.
-fn show(ui: &mut Ui, path: &Path, text: &str, fault: Fault) {
+fn show(ui: &mut Ui, path: &Path, text: &str, fault: IntegrityFault) {
     let told = format!("{}: {}", path.display(), fault.into_error());
     match file::last_committed(path) {
         Some(old) if looks_encrypted(&old) && guard(&old, is_secret).is_ok() => {

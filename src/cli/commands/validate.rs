@@ -12,7 +12,7 @@ use crate::file;
 use crate::finding::{Code, Problems, Severity};
 use crate::inventory;
 use crate::machineconfig::MachineConfig;
-use crate::sops::{Fault, REGISTRY_RULE, SopsError, clear_secrets, looks_encrypted};
+use crate::sops::{IntegrityFault, REGISTRY_RULE, SopsError, clear_secrets, looks_encrypted};
 use crate::ui::exit::{self, Exit};
 use crate::ui::{CliError, Ui};
 use crate::yaml::{Indent, emit, parse_one};
@@ -80,7 +80,7 @@ pub(crate) fn run(ui: &mut Ui, global: &Global, args: ValidateArgs) -> Result<Ex
         _ if !encrypted => (raw, None),
         Ok(changed) => {
             encryption::warn_of_comments(ui, &changed.comments, file);
-            (changed.text.expose().clone(), changed.fault.map(Fault::into_error))
+            (changed.text.expose().clone(), changed.fault.map(IntegrityFault::into_error))
         }
         // A check needs no key: structure and names are in clear.
         Err(SopsError::NoKey(_)) => {

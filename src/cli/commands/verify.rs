@@ -7,7 +7,7 @@ use crate::cli::inventory::{LoadedInventory, default_version, load};
 use crate::image::{Platform, Reference};
 use crate::inventory::Target;
 use crate::mirror::verify::{Access, Finding, Lost, Prober, Proof, Wanted, drill, fix, group};
-use crate::mirror::{Cause, Hop, hops};
+use crate::mirror::{Cause, PullHop, hops};
 use crate::oci::{HttpSettings, Timeouts};
 use crate::registries::Endpoint;
 use crate::secret::without_userinfo;
@@ -110,7 +110,7 @@ fn images(loaded: &LoadedInventory, named: &[String]) -> Result<Vec<Reference>, 
 
 /// One thing that is asked of one host.
 struct Question {
-    hop: Hop,
+    hop: PullHop,
     image: Reference,
     /// The image's name, or its registry's where only that is asked for.
     about: String,

@@ -14,7 +14,7 @@ use serde_json::json;
 
 use super::args::Format;
 use super::progress_view::ProgressView;
-use super::signals::{Asked, Signals};
+use super::signals::{EndRequest, Signals};
 use crate::cli::session::Session;
 use crate::rollout::{Event, EventKind, RolloutHandle};
 use crate::ui::{CliError, Ui, exit};
@@ -60,9 +60,9 @@ pub(super) fn carry_out<T>(
                 }
                 _ = second.tick(), if format == Format::Text && ui.is_live() => ui.live(&progress.lines(Timestamp::now())),
                 signal = signals.next() => match signal {
-                    Asked::Once if asked => break None,
-                    Asked::HungUp => handle.stop(),
-                    Asked::Once => {
+                    EndRequest::Once if asked => break None,
+                    EndRequest::HungUp => handle.stop(),
+                    EndRequest::Once => {
                         asked = true;
                         handle.stop();
                         ui.warn(

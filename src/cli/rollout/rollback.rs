@@ -12,7 +12,7 @@ use super::summary_view::{end, exit_of, sentence};
 use crate::cli::args::{Global, TalosArgs};
 use crate::cli::session::{Selection, Session, inventory_if_any};
 use crate::rollout::{
-    Journal, Outcome, Pace, Record, RolloutContext, Summary, finish_rollback, roll_back_node,
+    Journal, Outcome, Record, RolloutContext, RolloutTimeouts, Summary, finish_rollback, roll_back_node,
 };
 use crate::ui::exit::{self, Exit};
 use crate::ui::{CliError, Ui, confirm, count, positive_duration};
@@ -22,7 +22,7 @@ use crate::ui::{CliError, Ui, confirm, count, positive_duration};
 #[command(
     after_help = "Each node gets the config back that it had before the rollout of the journal, byte by byte, the last one first. A node
 whose config was changed since is left alone: putting the old one back would undo that, too. Credentials reach pods' pulls
-before Talos 1.14 only after a reboot, on the way back as well. What changes is shown first; --dry-run only shows it.
+before Talos 1.14 only after a reboot, on the way back as well. ChangeKind changes is shown first; --dry-run only shows it.
 
 Examples:
   talmirror rollback --dry-run
@@ -111,7 +111,7 @@ pub(crate) fn run(ui: &mut Ui, global: &Global, args: RollbackArgs) -> Result<Ex
             Some((told.name.clone(), session.node(node)))
         })
         .collect();
-    let pace = Pace { trial: Duration::from_mins(5), settle: args.settle, pull: args.settle };
+    let pace = RolloutTimeouts { trial: Duration::from_mins(5), settle: args.settle, pull: args.settle };
     let (context, handle) = RolloutContext::new(journal, pace, Vec::new(), Vec::new());
     let telling = Telling { format: args.output, again };
     let done = carry_out(ui, &session, handle, telling, async move {

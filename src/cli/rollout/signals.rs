@@ -4,7 +4,7 @@
 
 /// What wants a command to end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Asked {
+pub(super) enum EndRequest {
     /// A user or a service manager that may ask once more: Ctrl-C, SIGTERM.
     Once,
     /// The terminal has gone; the kernel and the shell may both say so.
@@ -35,7 +35,7 @@ impl Signals {
         Ok(Self {})
     }
 
-    pub(super) async fn next(&mut self) -> Asked {
+    pub(super) async fn next(&mut self) -> EndRequest {
         #[cfg(unix)]
         {
             let hangup = async {
@@ -45,15 +45,15 @@ impl Signals {
                 }
             };
             tokio::select! {
-                _ = self.terminate.recv() => Asked::Once,
-                _ = self.interrupt.recv() => Asked::Once,
-                _ = hangup => Asked::HungUp,
+                _ = self.terminate.recv() => EndRequest::Once,
+                _ = self.interrupt.recv() => EndRequest::Once,
+                _ = hangup => EndRequest::HungUp,
             }
         }
         #[cfg(not(unix))]
         {
             let _ = tokio::signal::ctrl_c().await;
-            Asked::Once
+            EndRequest::Once
         }
     }
 }

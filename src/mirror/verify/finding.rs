@@ -1,7 +1,7 @@
 use serde_json::{Value, json};
 
 use crate::mirror::cause::Cause;
-use crate::mirror::hops::Hop;
+use crate::mirror::hops::PullHop;
 
 /// What one host answered for one image.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -45,7 +45,7 @@ impl Finding {
     }
 
     /// Makes a finding of a hop.
-    pub fn of(hop: &Hop, image: &str, nodes: &[String], result: Result<String, (Cause, String)>) -> Self {
+    pub fn of(hop: &PullHop, image: &str, nodes: &[String], result: Result<String, (Cause, String)>) -> Self {
         let (cause, evidence) = match result {
             Ok(evidence) => (None, evidence),
             Err((cause, evidence)) => (Some(cause), evidence),

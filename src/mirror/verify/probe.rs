@@ -8,7 +8,7 @@ use super::classify::classify;
 use super::signatures::{Signatures, lists_bundle, tags_of};
 use crate::image::{Algorithm, Digest, Platform, Reference};
 use crate::mirror::cause::Cause;
-use crate::mirror::hops::Hop;
+use crate::mirror::hops::PullHop;
 use crate::oci::{
     AddressPolicy, Answer, ClientError, Content, Credential, CredentialSource, Endpoint, Http, HttpError,
     HttpSettings, Identity, MAX_MANIFEST_SIZE, Manifest, ManifestKind, Method, Quota, Range, RegistryClient,
@@ -100,7 +100,7 @@ impl Prober {
     /// Asks one host for an image.
     pub async fn probe(
         &self,
-        hop: &Hop,
+        hop: &PullHop,
         image: &Reference,
         access: &Access,
         wanted: Wanted,
@@ -119,7 +119,7 @@ impl Prober {
         }
     }
 
-    fn client(&self, hop: &Hop, image: &Reference, access: &Access) -> Result<RegistryClient, Failed> {
+    fn client(&self, hop: &PullHop, image: &Reference, access: &Access) -> Result<RegistryClient, Failed> {
         let invalid = |why: &dyn std::fmt::Display| (Cause::AnswerInvalid, format!("`{}`: {why}", hop.url));
         let scheme = if hop.endpoint.is_plain_http() { "http" } else { "https" };
         let url = format!("{scheme}://{}{}", hop.host, hop.endpoint.prefix());

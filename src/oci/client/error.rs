@@ -23,10 +23,10 @@ pub struct ClientError {
 #[derive(Clone, Debug, thiserror::Error)]
 pub enum RequestError {
     /// 404.
-    #[error("it is not there{}", told(.0))]
+    #[error("it is not there{}", after_colon(.0))]
     NotFound(Vec<RemoteError>),
     /// 401 or 403.
-    #[error("{} ({status}){}", .asked_as.as_str(), told(.remote_errors))]
+    #[error("{} ({status}){}", .asked_as.as_str(), after_colon(.remote_errors))]
     Denied {
         /// As whom we asked.
         asked_as: AskedAs,
@@ -39,7 +39,7 @@ pub enum RequestError {
     #[error("it is rate-limited (429){}", .0.map(|pause| format!(", for {} s", pause.as_secs())).unwrap_or_default())]
     TooMany(Option<Duration>),
     /// Another status that is not a success.
-    #[error("it answered {status}{}", told(.remote_errors))]
+    #[error("it answered {status}{}", after_colon(.remote_errors))]
     Status {
         /// Which.
         status: u16,
@@ -314,7 +314,7 @@ pub(super) fn shown(url: &Url) -> String {
 }
 
 /// Returns what another registry says, after a colon.
-fn told(remote_errors: &[RemoteError]) -> String {
+fn after_colon(remote_errors: &[RemoteError]) -> String {
     match remote_errors.first() {
         None => String::new(),
         Some(RemoteError { code, message }) if message.is_empty() => format!(": {code}"),

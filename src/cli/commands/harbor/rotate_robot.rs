@@ -2,7 +2,7 @@ use clap::Args;
 use serde_json::json;
 
 use super::connection::{Connection, ConnectionArgs};
-use super::keeper::{InventoryKeeper, Writes};
+use super::credentials::{InventoryCredentials, Writes};
 use crate::cli::args::Global;
 use crate::harbor::{Options, Overlap, Rotated, rotate};
 use crate::secret::os_random;
@@ -41,8 +41,8 @@ pub(crate) struct RotateRobotArgs {
 
 pub(crate) fn run(ui: &mut Ui, global: &Global, args: RotateRobotArgs) -> Result<Exit, CliError> {
     let mut connection = Connection::open(ui, global, &args.connection)?;
-    let mut keeper = InventoryKeeper::new(ui, global, &connection.name)?;
-    keeper.check(Writes::Secret)?;
+    let mut store = InventoryCredentials::new(ui, global, &connection.name)?;
+    store.check(Writes::Secret)?;
     let overlap = if args.overlap { Overlap::Yes } else { Overlap::No };
     if overlap == Overlap::No && !args.yes {
         let question = "Nodes are refused until they have the new secret. Do it?";
@@ -56,7 +56,7 @@ pub(crate) fn run(ui: &mut Ui, global: &Global, args: RotateRobotArgs) -> Result
     let Connection { harbor, desired, runtime, .. } = &mut connection;
     let options = Options { adopt: args.adopt, ..Options::default() };
     let mut random = os_random;
-    let rotated = rotate(harbor, desired.clone(), &options, overlap, &mut keeper, &mut random);
+    let rotated = rotate(harbor, desired.clone(), &options, overlap, &mut store, &mut random);
     let rotated = runtime.block_on(rotated)?;
     let (kind, robot, old) = match &rotated {
         Rotated::Finished { robot } => ("finished", robot, None),

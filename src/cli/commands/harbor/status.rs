@@ -128,7 +128,7 @@ fn text(connection: &Connection, found: &Status, robot: Option<&Account>, now: i
         .health
         .iter()
         .filter(|part| part.status != "healthy")
-        .map(|part| format!("{} {}{}", part.name, part.status, said(&part.error)))
+        .map(|part| format!("{} {}{}", part.name, part.status, in_brackets(&part.error)))
         .collect();
     let health = if sick.is_empty() { "healthy".to_owned() } else { sick.join("; ") };
     out.push_str(&format!("health  {health}\n"));
@@ -178,7 +178,7 @@ fn text(connection: &Connection, found: &Status, robot: Option<&Account>, now: i
     out
 }
 
-fn said(error: &str) -> String {
+fn in_brackets(error: &str) -> String {
     if error.is_empty() { String::new() } else { format!(" ({error})") }
 }
 
