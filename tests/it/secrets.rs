@@ -747,10 +747,26 @@ fn what_is_written_again_has_a_name() {
     assert_eq!(place.files(), before);
     let there = place.run("keygen -o keys.txt").ends(9);
     assert!(there.stderr.contains("name another"), "{there}");
-    for flag in ["--in-place", "--age x", "--encrypted-regex x", "--mac-only-encrypted", "--allow-plaintext"]
-    {
+    for flag in ["--age x", "--encrypted-regex x", "--mac-only-encrypted", "--allow-plaintext"] {
         let ran = place.run(&format!("encrypt --update {flag} mirrors.yaml")).stdin("a: b\n").ends(2);
         assert!(ran.stderr.contains("cannot be used with"), "{flag}: {ran}");
+    }
+}
+
+#[test]
+fn an_update_follows_the_file_whatever_variables_are_set_for_other_commands() {
+    let place = place(1);
+    place.write("values.yaml", "password: s3cr3t-one\n");
+    place.run("encrypt --in-place values.yaml").ok();
+    for flags in ["--update", "--in-place --update"] {
+        let ran = place
+            .run(&format!("encrypt {flags} values.yaml"))
+            .env(KEY.0, KEY.1)
+            .env("TALMIRROR_AGE", "age1other")
+            .env("TALMIRROR_ALLOW_PLAINTEXT", "0")
+            .stdin("password: s3cr3t-two\n");
+        let ran = ran.ends(0);
+        assert!(ran.stderr.contains("values.yaml"), "{ran}");
     }
 }
 

@@ -6,7 +6,7 @@ use clap::Args;
 
 use crate::cli::args::Global;
 use crate::cli::encryption::{self, EncryptionOptions, Holds};
-use crate::cli::input::{display_name, read};
+use crate::cli::input::{display_name, environment, read};
 use crate::file::{self, Privacy};
 use crate::secret::os_random;
 use crate::sops::{InClear, Rule, SopsError, encrypt};
@@ -32,12 +32,7 @@ pub(crate) struct EncryptArgs {
     #[arg(short, long, env = "TALMIRROR_IN_PLACE", value_parser = clap::builder::FalseyValueParser::new())]
     in_place: bool,
     /// Put the plaintext of standard input into the encrypted FILE; only what changed changes, and recipients and rule stay
-    #[arg(
-        long,
-        env = "TALMIRROR_UPDATE",
-        value_parser = clap::builder::FalseyValueParser::new(),
-        conflicts_with_all = ["in_place", "age", "encrypted_regex", "unencrypted_regex", "mac_only_encrypted", "filename_override", "allow_plaintext"]
-    )]
+    #[arg(long, env = "TALMIRROR_UPDATE", value_parser = clap::builder::FalseyValueParser::new())]
     update: bool,
     /// An age recipient; with one, those of `.sops.yaml` do not count
     #[arg(long, env = "TALMIRROR_AGE", value_name = "RECIPIENT", value_delimiter = ',')]
@@ -70,6 +65,7 @@ pub(crate) fn run(ui: &mut Ui, global: &Global, args: EncryptArgs) -> Result<Exi
         encryption::refuse_stdin(Path::new(&args.file))?;
     }
     if args.update {
+        refuse_ignored(&args)?;
         let plaintext = read("-")?;
         let mut values = Vec::new();
         let changed = encryption::change(global, Path::new(&args.file), |opened, now| {
@@ -111,4 +107,23 @@ pub(crate) fn run(ui: &mut Ui, global: &Global, args: EncryptArgs) -> Result<Exi
         ui.result(&sealed)?;
     }
     Ok(exit::OK)
+}
+
+/// Refuses flags that `--update` does not follow. A variable may be set for other commands, and is not refused.
+fn refuse_ignored(args: &EncryptArgs) -> Result<(), CliError> {
+    let ignored = [
+        ("--age", !args.age.is_empty(), "TALMIRROR_AGE"),
+        ("--encrypted-regex", args.encrypted_regex.is_some(), "TALMIRROR_ENCRYPTED_REGEX"),
+        ("--unencrypted-regex", args.unencrypted_regex.is_some(), "TALMIRROR_UNENCRYPTED_REGEX"),
+        ("--mac-only-encrypted", args.mac_only_encrypted, "TALMIRROR_MAC_ONLY_ENCRYPTED"),
+        ("--filename-override", args.filename_override.is_some(), "TALMIRROR_FILENAME_OVERRIDE"),
+        ("--allow-plaintext", args.allow_plaintext, "TALMIRROR_ALLOW_PLAINTEXT"),
+    ];
+    match ignored.iter().find(|(_, given, variable)| *given && environment(variable).is_none()) {
+        None => Ok(()),
+        Some((flag, ..)) => Err(CliError::usage(format!(
+            "`{flag}` cannot be used with `--update`, which keeps the recipients and the rule of the file"
+        ))
+        .help("change them with `talmirror rekey`, or encrypt the plaintext again without `--update`")),
+    }
 }
