@@ -21,6 +21,8 @@ const SOCKET: &str = "control";
 const MAX_ANSWER: u64 = 256 << 20;
 /// The longest request, in bytes.
 const MAX_REQUEST: u64 = 64 << 10;
+/// How long accepting rests after it failed.
+const REST: Duration = Duration::from_secs(1);
 /// How long a client may take to send its request.
 const TIMEOUT: Duration = Duration::from_secs(10);
 
@@ -136,7 +138,16 @@ impl AdminSocket {
         let listener = UnixListener::bind(&path)?;
         std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o600))?;
         let serving = tokio::spawn(async move {
-            while let Ok((stream, _)) = listener.accept().await {
+            loop {
+                let stream = match listener.accept().await {
+                    Ok((stream, _)) => stream,
+                    // Such as when the process has no descriptor left: there may be one in a moment.
+                    Err(error) => {
+                        tracing::warn!(%error, "the admin socket cannot accept");
+                        tokio::time::sleep(REST).await;
+                        continue;
+                    }
+                };
                 let (store, service) = (Arc::clone(&store), service.clone());
                 tokio::spawn(async move {
                     let cache = OpenCache { store: &*store, service: Some(&service) };
