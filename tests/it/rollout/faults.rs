@@ -83,7 +83,7 @@ fn at_once<T: Sync>(work: &[T], run: impl Fn(&T) -> Result<(), Flaw> + Sync) {
     });
     let failures = failures.into_inner().unwrap();
     for flaw in &failures {
-        println!("{}\n{}\n----", flaw.what, flaw.story);
+        eprintln!("{}\n{}\n----", flaw.what, flaw.story);
     }
     let what: Vec<_> = failures.iter().map(|flaw| flaw.what.as_str()).collect();
     assert!(failures.is_empty(), "{} of {} failed:\n{}", failures.len(), work.len(), what.join("\n"));
