@@ -164,15 +164,14 @@ impl NodeClient {
         let (connected, answered) = times;
         let begun = Instant::now();
         let not_sent = |error| Failure { error, is_sent: IsSent::No, went_silent: false };
-        let connection = match timeout_at(connected, link.connection()).await {
-            Ok(connection) => connection.map_err(not_sent)?,
-            Err(_) => {
-                let endpoint = link.dialer.endpoint.clone();
-                let after = connected.saturating_duration_since(begun);
-                return Err(not_sent(TalosError::ConnectTimedOut { endpoint, after }));
-            }
-        };
+        let connection = timeout_at(connected, link.connection()).await.unwrap_or_else(|_| {
+            let endpoint = link.dialer.endpoint.clone();
+            Err(TalosError::ConnectTimedOut { endpoint, after: connected.saturating_duration_since(begun) })
+        });
+        let connection = connection.map_err(not_sent)?;
         let silent = tokio::select! {
+            // An answer that has arrived counts, however late it is read.
+            biased;
             answer = make(connection.channel.clone()) => {
                 return answer.map_err(|status| Failure {
                     error: self.classify(what, &link.dialer.endpoint, patience, &status),

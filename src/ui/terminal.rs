@@ -9,6 +9,7 @@ use super::error::CliError;
 use super::exit::{self, Exit};
 use super::live::{self, Size};
 use super::output_format::OutputFormat;
+use super::queue::Queue;
 use crate::finding::{Problem, Severity};
 use crate::patch::{Caution, Weight};
 use crate::yaml::{Indent, emit};
@@ -29,6 +30,8 @@ pub(crate) enum Color {
 pub(crate) struct Ui {
     stdout: Box<dyn Write>,
     stderr: Box<dyn Write>,
+    /// Where the output goes once nothing may wait for its reader.
+    queue: Option<Queue>,
     colored: bool,
     quiet: bool,
     /// What is drawn and may be overwritten.
@@ -62,6 +65,7 @@ impl Ui {
         Self {
             stdout: Box::new(io::BufWriter::new(io::stdout())),
             stderr: Box::new(io::stderr()),
+            queue: None,
             colored,
             quiet,
             drawn: Drawn::Nothing,
@@ -70,7 +74,10 @@ impl Ui {
 
     /// Writes a result.
     pub(crate) fn result(&mut self, text: &str) -> Result<(), CliError> {
-        Ok(self.stdout.write_all(text.as_bytes())?)
+        match &self.queue {
+            Some(queue) => Ok(queue.result(text.as_bytes())?),
+            None => Ok(self.stdout.write_all(text.as_bytes())?),
+        }
     }
 
     /// Writes a result as JSON, one object, with a line break at its end.
@@ -115,7 +122,11 @@ impl Ui {
             text.push_str(&live::draw(lines, Size { rows: rows.into(), columns: columns.into() }));
             self.drawn = Drawn::Lines;
         }
-        let _ = self.stderr.write_all(text.as_bytes());
+        match &self.queue {
+            // What is drawn is of the moment: where it would have to wait, it is left out.
+            Some(queue) if !queue.is_empty() && !lines.is_empty() => {}
+            _ => self.say(&text),
+        }
     }
 
     /// Returns what takes away what is drawn.
@@ -130,8 +141,44 @@ impl Ui {
     pub(crate) fn flush(&mut self) -> Result<(), CliError> {
         // On a terminal a result would be written over what is drawn.
         let erased = self.erase();
-        let _ = self.stderr.write_all(erased.as_bytes());
-        Ok(self.stdout.flush()?)
+        if !erased.is_empty() {
+            self.say(erased);
+        }
+        match &self.queue {
+            Some(queue) => Ok(queue.check()?),
+            None => Ok(self.stdout.flush()?),
+        }
+    }
+
+    /// From here on, nothing waits for the reader of the output until the command ends.
+    pub(crate) fn detach(&mut self) -> Result<(), CliError> {
+        self.flush()?;
+        if self.queue.is_none() {
+            self.queue = Some(Queue::start()?);
+        }
+        Ok(())
+    }
+
+    /// Waits until all is written, as before a question; `untouched` says what did not happen where it cannot be.
+    pub(crate) fn settle(&mut self, untouched: &str) -> Result<(), CliError> {
+        self.flush()?;
+        self.drain().map_or(Ok(()), |exit| Err(CliError::new(exit, untouched.to_owned())))
+    }
+
+    /// Waits until all is written; returns the exit code where it cannot be.
+    fn drain(&self) -> Option<Exit> {
+        let queue = self.queue.as_ref()?;
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().ok()?;
+        runtime.block_on(queue.drained());
+        queue.check().err().map(|error| CliError::from(error).exit)
+    }
+
+    fn say(&mut self, text: &str) {
+        match &self.queue {
+            Some(queue) => queue.story(text.as_bytes()),
+            // A closed standard error loses nothing that is needed.
+            None => drop(self.stderr.write_all(text.as_bytes())),
+        }
     }
 
     /// Ends a command: tells what ended it early, and returns the exit code.
@@ -147,7 +194,7 @@ impl Ui {
                 error.exit
             }
         };
-        ExitCode::from(exit.code)
+        ExitCode::from(self.drain().unwrap_or(exit).code)
     }
 
     /// Tells what has been done; `--quiet` hides it.
@@ -216,7 +263,7 @@ impl Ui {
     /// Writes a line of the story; a closed standard error loses nothing that is needed.
     fn story(&mut self, line: &str) {
         let erased = self.erase();
-        let _ = writeln!(self.stderr, "{erased}{line}");
+        self.say(&format!("{erased}{line}\n"));
     }
 }
 

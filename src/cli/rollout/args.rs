@@ -5,6 +5,7 @@ use std::time::Duration;
 use clap::{Args, ValueEnum};
 use regex::Regex;
 
+use super::journals::Authority;
 use crate::cli::args::{RoleName, TalosArgs};
 use crate::cli::inventory::Loaded;
 use crate::rollout::Pace;
@@ -50,6 +51,9 @@ pub(crate) struct RolloutArgs {
     /// The nodes of a group
     #[arg(short, long, env = "TALMIRROR_GROUP", value_name = "GROUP", conflicts_with = "nodes")]
     pub(super) group: Option<String>,
+    /// Of these, not the nodes of these names
+    #[arg(long, env = "TALMIRROR_WITHOUT", value_name = "NODE", value_delimiter = ',')]
+    pub(super) without: Vec<String>,
     /// Of these, the nodes of a role
     #[arg(long, env = "TALMIRROR_ROLE", value_name = "ROLE")]
     pub(super) role: Option<RoleName>,
@@ -86,6 +90,12 @@ pub(crate) struct RolloutArgs {
     /// Resume an earlier rollout: the one of --journal, else the latest of this cluster
     #[arg(long, env = "TALMIRROR_RESUME", conflicts_with = "dry_run", value_parser = clap::builder::FalseyValueParser::new())]
     pub(super) resume: bool,
+    /// Give nodes that the inventory does not know the settings that every node starts from
+    #[arg(long, env = "TALMIRROR_UNKNOWN_NODES", value_parser = clap::builder::FalseyValueParser::new())]
+    pub(super) unknown_nodes: bool,
+    /// With --resume, accept the journal of a cluster whose CA was another, as before its CA was rotated
+    #[arg(long, env = "TALMIRROR_OTHER_CA", value_parser = clap::builder::FalseyValueParser::new())]
+    pub(super) other_ca: bool,
     /// The folder of the journal; without it, one of its own below the user's state folder
     #[arg(long, env = "TALMIRROR_JOURNAL", value_name = "DIR")]
     pub(super) journal: Option<PathBuf>,
@@ -94,6 +104,13 @@ pub(crate) struct RolloutArgs {
     /// How it is told
     #[arg(short, long, env = "TALMIRROR_ROLLOUT_OUTPUT", default_value = "text", value_name = "FORMAT")]
     pub(super) output: Format,
+}
+
+impl RolloutArgs {
+    /// Returns whose journals are accepted.
+    pub(super) fn authority(&self) -> Authority {
+        if self.other_ca { Authority::Any } else { Authority::Own }
+    }
 }
 
 /// Returns how long things may take.

@@ -11,7 +11,6 @@ mod progress_view;
 mod resuming;
 pub(crate) mod rollback;
 mod run;
-mod signals;
 mod summary_view;
 
 pub(crate) use args::RolloutArgs;

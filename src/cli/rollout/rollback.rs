@@ -4,10 +4,10 @@ use std::time::Duration;
 use clap::Args;
 
 use super::args::Format;
-use super::carry_out::{Telling, carry_out};
-use super::journals::{decrypt, earlier, history, lock, remember};
+use super::carry_out::{Ended, Telling, carry_out};
+use super::journals::{Authority, decrypt, earlier, history, lock, remember};
 use super::next_command::again;
-use super::summary_view::{end, exit_of, sentence};
+use super::summary_view::{end, ended, exit_of, sentence};
 use crate::cli::args::{Global, TalosArgs};
 use crate::cli::session::{Selection, Session, inventory_if_any};
 use crate::rollout::{
@@ -35,6 +35,9 @@ pub(crate) struct RollbackArgs {
     /// The folder of the rollout's journal; without it, the latest of this cluster
     #[arg(long, env = "TALMIRROR_JOURNAL", value_name = "DIR")]
     journal: Option<PathBuf>,
+    /// Accept the journal of a cluster whose CA was another, as before its CA was rotated
+    #[arg(long, env = "TALMIRROR_OTHER_CA", value_parser = clap::builder::FalseyValueParser::new())]
+    other_ca: bool,
     /// How long a node may take to be well
     #[arg(long, env = "TALMIRROR_SETTLE", value_name = "TIME", default_value = "1m", value_parser = positive_duration)]
     settle: Duration,
@@ -49,11 +52,19 @@ pub(crate) struct RollbackArgs {
 }
 
 pub(crate) fn run(ui: &mut Ui, global: &Global, args: RollbackArgs) -> Result<Exit, CliError> {
+    let output = args.output;
+    ui.detach()?;
+    let result = roll_back(ui, global, args);
+    ended(ui, output, result)
+}
+
+fn roll_back(ui: &mut Ui, global: &Global, args: RollbackArgs) -> Result<Exit, CliError> {
     let loaded = inventory_if_any(ui, global)?;
     let mut session = Session::connect(ui, global, &args.talos, loaded.as_ref())?;
     let folder = earlier(&session, args.journal.as_ref())?;
     let _locks = lock(&session, &folder)?;
-    let history = history(ui, &session, &folder)?;
+    let authority = if args.other_ca { Authority::Any } else { Authority::Own };
+    let history = history(ui, &session, &folder, authority)?;
     let mut chosen: Vec<_> =
         history.nodes.iter().filter(|node| history.by_node.contains_key(&node.name)).cloned().collect();
     for name in &args.nodes {
@@ -77,7 +88,7 @@ pub(crate) fn run(ui: &mut Ui, global: &Global, args: RollbackArgs) -> Result<Ex
     chosen.reverse();
     let addresses: Vec<String> = chosen.iter().map(|node| node.address.clone()).collect();
     session.select(loaded.as_ref(), Selection::Nodes(&addresses))?;
-    ask(global, &args, &chosen.iter().map(|node| node.name.as_str()).collect::<Vec<_>>())?;
+    ask(ui, global, &args, &chosen.iter().map(|node| node.name.as_str()).collect::<Vec<_>>())?;
     remember(&session, &folder)?;
     let (journal, _) = Journal::open(&folder, None)?;
     journal.add(Record::Rollback)?;
@@ -115,9 +126,12 @@ pub(crate) fn run(ui: &mut Ui, global: &Global, args: RollbackArgs) -> Result<Ex
         finish_rollback(&context, &summary);
         summary
     })?;
-    let Some(summary) = done else { return Ok(exit::INTERRUPTED) };
+    let (summary, stopped) = match done {
+        Ended::Done(summary, stopped) => (summary, stopped),
+        Ended::Abandoned(exit) => return Ok(exit),
+    };
     let failed = summary.ended.iter().any(|(_, outcome)| is_failure(outcome));
-    let exit = if !failed && summary.left.is_empty() { exit::OK } else { exit_after(&summary) };
+    let exit = if !failed && summary.left.is_empty() { exit::OK } else { exit_after(&summary, stopped) };
     let mut rest = summary.named(is_failure);
     rest.extend(summary.left.iter().map(String::as_str));
     let next = (exit != exit::OK).then(|| format!("fix the cause, then: {}", go_on(&rest)));
@@ -130,8 +144,8 @@ fn is_failure(outcome: &Outcome) -> bool {
     matches!(outcome, Outcome::Untouched { .. } | Outcome::Unknown { .. })
 }
 
-fn exit_after(summary: &Summary) -> Exit {
-    match exit_of(summary) {
+fn exit_after(summary: &Summary, stopped: Exit) -> Exit {
+    match exit_of(summary, stopped) {
         exit::ROLLED_BACK | exit::OK => exit::STOPPED,
         exit => exit,
     }
@@ -147,10 +161,11 @@ fn clean(mut summary: Summary) -> Summary {
     summary
 }
 
-fn ask(global: &Global, args: &RollbackArgs, names: &[&str]) -> Result<(), CliError> {
+fn ask(ui: &mut Ui, global: &Global, args: &RollbackArgs, names: &[&str]) -> Result<(), CliError> {
     if args.yes {
         return Ok(());
     }
+    ui.settle("no node was touched")?;
     let question = format!("Put {} back ({})?", count(names.len(), "node"), names.join(", "));
     confirm(global.asking(), &question, "no node was touched", "--yes does not ask")
 }

@@ -220,7 +220,7 @@ fn a_lost_terminal_leaves_no_node_in_between() {
     signal(&child, "-HUP");
     signal(&child, "-HUP");
     let (output, text) = end(child);
-    assert_eq!(output.status.code(), Some(130), "{text}");
+    assert_eq!(output.status.code(), Some(129), "{text}");
     assert!(site.is_old("w-1") && site.applies("cp-1").is_empty(), "{text}");
 }
 
