@@ -133,6 +133,7 @@ mod tests {
             strict: Some(digest("strict")),
             wanted: digest("wanted"),
             reboots,
+            machine: None,
         });
         for told in records {
             let node = node.clone();

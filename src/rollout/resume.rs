@@ -22,7 +22,10 @@ use crate::talos::NodeClient;
 /// Reads what an earlier run has left to do on a node; nothing is sent to it.
 pub async fn inspect_leftover(node: &NodeClient, history: &NodeHistory) -> Result<Leftover, String> {
     match &history.known {
-        Some(known) if !history.is_settled() => Ok(find(node).await?.leftover(history, known)),
+        Some(known) if !history.is_settled() => {
+            let found = find(node).await?;
+            Ok(if found.is_replaced(history) { Leftover::Nothing } else { found.leftover(history, known) })
+        }
         _ => Ok(Leftover::Nothing),
     }
 }
@@ -56,6 +59,11 @@ pub async fn resume_node(
         Ok(found) => found,
         Err(reason) => return unknown(reason),
     };
+    if found.is_replaced(history) {
+        let text = "another machine answers at its address: the node was replaced, and nothing is brought back on it";
+        context.tell(name, EventKind::Notes { text: text.to_owned() });
+        return None;
+    }
     let mut runner = NodeRunner::new(Arc::clone(context), name, node, &found.version, known.clone());
     let left = found.leftover(history, known);
     if left.sends() && !shown.sends() {

@@ -1,6 +1,7 @@
 use super::client::{NodeClient, Version};
 use super::error::TalosError;
 use super::foreign_hosts::foreign_hosts;
+use super::identity::Identity;
 use super::resource::{self, ConfigResource, MachineStatus, Pending, Resource};
 use crate::finding::Problems;
 use crate::machineconfig::MachineConfig;
@@ -15,6 +16,8 @@ pub struct Observation {
     pub version: Version,
     /// `controlplane` or `worker`.
     pub role: Option<String>,
+    /// Which machine it is.
+    pub identity: Identity,
     /// What it does.
     pub status: Option<MachineStatus>,
     /// The config that it runs with, if the certificate's role may read it.
@@ -25,6 +28,9 @@ pub struct Observation {
     pub image_cache: Option<String>,
     /// What is under way between both configs; [`None`] where they may not be read.
     pending: Option<Pending>,
+    /// Whether what runs may be on trial though the node shows no other config: none was applied for good since it booted,
+    /// and what it booted with was replaced anyway.
+    pub may_be_on_trial: bool,
     /// Hosts in containerd's directory that Talos did not put there, such as Spegel's.
     pub foreign_hosts: Vec<String>,
 }
@@ -57,6 +63,7 @@ impl Observation {
 pub async fn observe(node: &NodeClient) -> Result<Observation, TalosError> {
     let version = node.version().await?;
     let role = optional(node.resource(resource::MACHINE_TYPE).await)?.flatten();
+    let identity = node.identity().await?;
     let status = optional(node.resource(resource::MACHINE_STATUS).await)?.flatten();
     let active = match node.active_config().await {
         Err(error) if !is_partial(&error) => return Err(error),
@@ -69,9 +76,14 @@ pub async fn observe(node: &NodeClient) -> Result<Observation, TalosError> {
         Err(_) => Vec::new(),
     };
     let pending = active.as_ref().ok().map(|active| Pending::between(active, persistent.as_ref()));
+    let may_be_on_trial = persistent.is_none()
+        && active.as_ref().is_ok_and(ConfigResource::was_set_again)
+        && version.tag.parse::<TalosVersion>().is_ok_and(|version| version.has_persistent_config());
     Ok(Observation {
+        may_be_on_trial,
         version,
         pending,
+        identity,
         role: role.and_then(|role| role.word().ok()),
         status: status.and_then(|status| status.machine_status().ok()),
         active,

@@ -42,7 +42,11 @@ pub(crate) fn confirm(asking: Asking, question: &str, untouched: &str, help: &st
     match Confirm::new().with_prompt(question).default(false).interact() {
         Ok(true) => Ok(()),
         Ok(false) => Err(CliError::new(exit::STOPPED, untouched)),
-        Err(error) => Err(CliError::new(exit::INTERRUPTED, format!("{untouched}: {error}"))),
+        Err(error) => {
+            // The question hides the cursor, and a Ctrl-C leaves it so.
+            let _ = console::Term::stderr().show_cursor();
+            Err(CliError::new(exit::INTERRUPTED, format!("{untouched}: {error}")))
+        }
     }
 }
 

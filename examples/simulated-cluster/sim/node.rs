@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime};
 
@@ -79,6 +80,8 @@ pub struct Trial {
 /// All about a node that changes.
 #[derive(Clone, Debug)]
 pub struct State {
+    /// What tells the machine from others.
+    pub machine: String,
     pub version: String,
     pub role: String,
     pub stage: String,
@@ -112,7 +115,9 @@ pub struct State {
 
 impl State {
     pub fn new(version: &str, role: &str, config: &str) -> Self {
+        static MACHINES: AtomicU64 = AtomicU64::new(1);
         let mut state = Self {
+            machine: format!("machine-{}", MACHINES.fetch_add(1, Ordering::Relaxed)),
             version: version.to_owned(),
             role: role.to_owned(),
             stage: "running".to_owned(),

@@ -106,6 +106,7 @@ fn row(node: &LiveNode, seen: &Seen) -> Vec<String> {
     };
     let pending = match seen.pending() {
         None => "?",
+        Some(Pending::Nothing) if seen.may_be_on_trial => "trial?",
         Some(Pending::Nothing) => "-",
         Some(pending @ (Pending::Trial | Pending::Staged)) => pending.as_str(),
     };
@@ -145,6 +146,7 @@ fn to_json(node: &LiveNode, seen: &Seen) -> Value {
             }).collect::<Vec<_>>(),
             "schema": schema(seen),
             "pending": seen.pending().map(Pending::as_str),
+            "mayBeOnTrial": seen.may_be_on_trial,
             "imageCache": seen.image_cache,
             "foreignHosts": seen.foreign_hosts,
             "configError": seen.active.as_ref().err().map(|error| one_line(error)),

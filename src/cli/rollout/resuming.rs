@@ -9,7 +9,7 @@ use serde_json::json;
 
 use super::args::{Format, RolloutArgs, pace};
 use super::before::{ask, control_plane};
-use super::carry_out::{Telling, carry_out};
+use super::carry_out::{Ended, Telling, carry_out};
 use super::journals::decrypt;
 use super::next_command::resume;
 use super::summary_view::{end, exit_of, sentence};
@@ -20,7 +20,7 @@ use crate::rollout::{
     Address, History, Journal, Leftover, Outcome, Record, RolloutContext, Summary, inspect_leftover,
     resume_node,
 };
-use crate::ui::exit::{self, Exit};
+use crate::ui::exit::Exit;
 use crate::ui::{CliError, Ui, count};
 
 /// Brings nodes that an earlier run has left in between to one config or the other; an exit code where one cannot be.
@@ -63,7 +63,7 @@ pub(super) fn settle_all(
         ui.json_line(&json!({"at": at, "event": "left", "nodes": nodes.collect::<Vec<_>>()}))?;
     }
     if !left.is_empty() {
-        ask(global, args, &format!("Bring {} to one config first?", count(left.len(), "node")))?;
+        ask(ui, global, args, &format!("Bring {} to one config first?", count(left.len(), "node")))?;
     }
     let (journal, _) = Journal::open(folder, None)?;
     journal.add(Record::Resume)?;
@@ -81,13 +81,16 @@ pub(super) fn settle_all(
         summary.interrupted = context.is_stopping();
         summary
     })?;
-    let Some(summary) = done else { return Ok(Some(exit::INTERRUPTED)) };
+    let (summary, stopped) = match done {
+        Ended::Done(summary, stopped) => (summary, stopped),
+        Ended::Abandoned(exit) => return Ok(Some(exit)),
+    };
     let open = |outcome: &Outcome| matches!(outcome, Outcome::Unknown { .. } | Outcome::WantsReboot { .. });
     let unknown = summary.named(open);
     if unknown.is_empty() && summary.interrupted {
         let next = resume(global, args, None);
         let what = "stopped: what was left in between has one config or the other";
-        return end(ui, args.output, &summary, exit::INTERRUPTED, what, Some(&next)).map(Some);
+        return end(ui, args.output, &summary, stopped, what, Some(&next)).map(Some);
     }
     if unknown.is_empty() {
         return Ok(None);
@@ -98,7 +101,7 @@ pub(super) fn settle_all(
     if !others.is_empty() {
         next += &format!("; or resume the others: {}", resume(global, args, Some(&others)));
     }
-    end(ui, args.output, &summary, exit_of(&summary), &sentence(&summary), Some(&next)).map(Some)
+    end(ui, args.output, &summary, exit_of(&summary, stopped), &sentence(&summary), Some(&next)).map(Some)
 }
 
 /// Returns what a node is called in the journal.

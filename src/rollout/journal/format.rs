@@ -51,6 +51,9 @@ pub enum Record {
         wanted: ConfigDigest,
         /// Whether it is rebooted after the commit.
         reboots: bool,
+        /// Which machine it is, as it says itself; journals of old do not tell.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        machine: Option<String>,
     },
     /// A config is about to be sent.
     Send {

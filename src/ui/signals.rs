@@ -2,9 +2,19 @@
 
 #![expect(clippy::disallowed_methods, reason = "hears signals")]
 
+use std::sync::Once;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use super::exit;
+
+/// Whether a command listens itself, because it has something in hand that it has to bring to an end first.
+static LISTENS: AtomicBool = AtomicBool::new(false);
+/// A signal that was heard once no longer ends the process by itself.
+static WATCHED: Once = Once::new();
+
 /// What wants a command to end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Asked {
+pub(crate) enum Asked {
     /// A user or a service manager that may ask once more: Ctrl-C, SIGTERM.
     Once,
     /// The terminal has gone; the kernel and the shell may both say so.
@@ -12,7 +22,7 @@ pub(super) enum Asked {
 }
 
 /// The signals that ask a process to end.
-pub(super) struct Signals {
+pub(crate) struct Signals {
     #[cfg(unix)]
     terminate: tokio::signal::unix::Signal,
     #[cfg(unix)]
@@ -23,7 +33,15 @@ pub(super) struct Signals {
 }
 
 impl Signals {
-    pub(super) fn new() -> std::io::Result<Self> {
+    /// Listens, until this is dropped; from then on, a signal ends the process at once, as it did before.
+    pub(crate) fn new() -> std::io::Result<Self> {
+        let signals = Self::listen()?;
+        LISTENS.store(true, Ordering::SeqCst);
+        WATCHED.call_once(|| drop(std::thread::Builder::new().name("signals".to_owned()).spawn(watch)));
+        Ok(signals)
+    }
+
+    fn listen() -> std::io::Result<Self> {
         #[cfg(unix)]
         {
             use tokio::signal::unix::{SignalKind, signal};
@@ -35,7 +53,7 @@ impl Signals {
         Ok(Self {})
     }
 
-    pub(super) async fn next(&mut self) -> Asked {
+    pub(crate) async fn next(&mut self) -> Asked {
         #[cfg(unix)]
         {
             let hangup = async {
@@ -56,6 +74,32 @@ impl Signals {
             Asked::Once
         }
     }
+}
+
+impl Drop for Signals {
+    fn drop(&mut self) {
+        LISTENS.store(false, Ordering::SeqCst);
+    }
+}
+
+/// Ends the process at a signal that nothing else listens to.
+fn watch() {
+    let Ok(runtime) = tokio::runtime::Builder::new_current_thread().enable_all().build() else { return };
+    runtime.block_on(async {
+        let Ok(signals) = Signals::listen() else { return };
+        // Its end would count as the end of a command that listens.
+        let mut signals = std::mem::ManuallyDrop::new(signals);
+        loop {
+            let asked = signals.next().await;
+            if !LISTENS.load(Ordering::SeqCst) {
+                let exit = match asked {
+                    Asked::Once => exit::INTERRUPTED,
+                    Asked::HungUp => exit::CLOSED_TERMINAL,
+                };
+                std::process::exit(exit.code.into());
+            }
+        }
+    });
 }
 
 /// Returns whether SIGHUP was ignored from the start, as under `nohup`; Linux alone tells.
