@@ -52,6 +52,11 @@ impl<K: Hash + Eq + Clone, V: Clone> BoundedMap<K, V> {
         self.young.insert(key, (value, weight));
     }
 
+    /// Returns all entries, in no order, without remembering that they were asked for.
+    pub(in crate::cache) fn iter(&self) -> impl Iterator<Item = (&K, &V)> {
+        self.young.iter().chain(&self.old).map(|(key, (value, _))| (key, value))
+    }
+
     /// Forgets an entry; returns what it was.
     pub(in crate::cache) fn remove<Q: ?Sized + Hash + Eq>(&mut self, key: &Q) -> Option<V>
     where

@@ -1,6 +1,5 @@
 #![expect(clippy::disallowed_methods, reason = "waits for a signal, and for files to change")]
 
-use std::fmt::Write as _;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -12,6 +11,7 @@ use super::observe::{LogFilter, Metrics};
 use super::service::{Service, Snapshot};
 use super::service_manager::{notify_ready, notify_reloading};
 use super::store::{FsStore, Origin, Pins};
+use crate::finding::one_line;
 use crate::http::Certificate;
 use crate::oci::Http;
 
@@ -95,7 +95,7 @@ impl Reload {
                         tracing::error!("{problem}");
                     }
                 }
-                tracing::error!("the configuration stays as it was: {}", with_causes(&error));
+                tracing::error!("the configuration stays as it was: {}", one_line(&error));
                 return;
             }
         };
@@ -105,15 +105,15 @@ impl Reload {
         for what in fixed(&self.started, &loaded.config) {
             tracing::warn!("a change of `{what}` takes effect at the next start");
         }
-        if let Err(error) = self.log.set(loaded.config.log.filter()) {
-            tracing::error!(error, "the level of the log stays as it was");
-        }
+        let (log, pins) = (loaded.config.log.clone(), pins(&loaded.config));
         let before = self.service.snapshot();
-        let pins = pins(&loaded.config);
         match Snapshot::new(loaded.config, Some(&before), &self.http, &self.metrics) {
             Ok(snapshot) => {
                 self.store.set_pins(pins);
                 self.service.replace(snapshot);
+                if let Err(error) = self.log.set(log.filter()) {
+                    tracing::error!(error, "the level of the log stays as it was");
+                }
                 tracing::info!("read the configuration again");
             }
             Err(error) => tracing::error!(%error, "the configuration stays as it was"),
@@ -137,16 +137,6 @@ fn report<E: std::fmt::Display>(what: &str, read: Result<bool, E>, failure: &mut
             }
         }
     }
-}
-
-fn with_causes(error: &dyn std::error::Error) -> String {
-    let mut out = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        let _ = write!(out, ": {error}");
-        cause = error.source();
-    }
-    out
 }
 
 /// Returns what content is never evicted: that of repositories by their names.

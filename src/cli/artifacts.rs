@@ -31,7 +31,7 @@ pub(crate) struct Encryption {
     )]
     age: Vec<String>,
     /// Write secrets in clear, even inside a git work tree
-    #[arg(long, env = "TALMIRROR_ALLOW_PLAINTEXT", conflicts_with_all = ["encrypt", "age"], help_heading = "Secrets")]
+    #[arg(long, env = "TALMIRROR_ALLOW_PLAINTEXT", value_parser = clap::builder::FalseyValueParser::new(), conflicts_with_all = ["encrypt", "age"], help_heading = "Secrets")]
     allow_plaintext: bool,
 }
 

@@ -1,6 +1,6 @@
 //! Which values fit at a word of a command line.
 
-use crate::finding::Code;
+use super::code_list;
 use crate::yaml::Node;
 
 /// Where names come from.
@@ -60,7 +60,8 @@ pub(super) fn values(words: &[String], at: usize, lookup: &mut dyn Lookup) -> Ve
     };
     let taken: Vec<&str> = listed.split(',').collect();
     let names = names(kind, words, lookup);
-    let names = names.into_iter().filter(|name| name.starts_with(last) && !taken.contains(&name.as_str()));
+    let fits = |name: &String| is_plain(name) && name.starts_with(last) && !taken.contains(&name.as_str());
+    let names = names.into_iter().filter(fits);
     let comma = if listed.is_empty() { "" } else { "," };
     names.map(|name| format!("{start}{listed}{comma}{name}")).collect()
 }
@@ -78,10 +79,16 @@ fn names(kind: Kind, words: &[String], lookup: &mut dyn Lookup) -> Vec<String> {
         Kind::Contexts => Vec::new(),
         Kind::Secrets => [section("mirrors"), section("registries")].concat(),
         Kind::Explained => {
-            let codes = Code::ALL.iter().map(|code| code.as_str().to_owned());
+            let codes = code_list::all().into_iter().map(|listed| listed.code.to_owned());
             section("registries").into_iter().chain(codes).collect()
         }
     }
+}
+
+/// Returns whether a shell takes a name as it stands: it puts what completes into the command line, which it then runs.
+fn is_plain(name: &str) -> bool {
+    let plain = |c: char| c.is_ascii_alphanumeric() || "._:/*@-".contains(c);
+    !name.starts_with('-') && name.chars().all(plain)
 }
 
 /// Returns the names of a mapping or of a list.
@@ -123,6 +130,41 @@ mod tests {
         }
     }
 
+    /// Names that a shell would act on when they stand in its command line.
+    struct Hostile;
+
+    impl Lookup for Hostile {
+        fn inventory(&mut self, _: Option<&str>) -> String {
+            let names = [
+                "'$(id)'",
+                "'`id`'",
+                "'a;id'",
+                "'a b'",
+                "'--yes'",
+                "\"a\\nb\"",
+                "'$HOME'",
+                "'a|b'",
+                "n1",
+                "'*'",
+            ];
+            format!("nodes: {{{}: {{}}}}\n", names.join(": {}, "))
+        }
+
+        fn contexts(&mut self, _: Option<&str>) -> Vec<String> {
+            ["admin@home", "$(id)", "a'b"].map(str::to_owned).to_vec()
+        }
+    }
+
+    #[test]
+    fn a_name_that_a_shell_acts_on_is_not_offered() {
+        let at = |words: &[&str]| {
+            let words: Vec<String> = words.iter().map(|&word| word.to_owned()).collect();
+            values(&words, words.len() - 1, &mut Hostile)
+        };
+        assert_eq!(at(&["talmirror", "diff", "-n", ""]), ["n1", "*"]);
+        assert_eq!(at(&["talmirror", "nodes", "--context", ""]), ["admin@home"]);
+    }
+
     fn at_end(line: &str) -> String {
         let words: Vec<String> = line.split(' ').map(str::to_owned).collect();
         values(&words, words.len() - 1, &mut Fixed).join(" ")
@@ -145,6 +187,7 @@ mod tests {
             ("talmirror rotate h", "harbor"),
             ("talmirror explain gh", "ghcr.io"),
             ("talmirror explain E11", "E110 E111 E112 E113 E114 E115 E116 E117 E118 E119"),
+            ("talmirror explain V30", "V301 V302 V303 V304 V305 V306 V307 V308 V309"),
             ("talmirror explain ghcr.io --ou", ""),
             ("talmirror generate --format ", ""),
             ("talmirror ", ""),

@@ -10,15 +10,13 @@ use crate::machineconfig::{holds_registries_only, is_inventory};
 use crate::secret::Secret;
 use crate::secret::os_random;
 use crate::sops::{
-    Ask, Bound, Config, Encrypted, Fault, Identities, MacScope, Recipient, Rule, RuleError, SECRET_RULE,
-    Settings, SopsError, Surroundings, encrypt, guard, is_secret, looks_encrypted, rewritten,
+    Bound, Config, Encrypted, Identities, IntegrityFault, MacScope, PassphrasePrompt, REGISTRY_RULE,
+    Recipient, Rewritten, Rule, RuleError, SECRET_RULE, Settings, SopsError, Surroundings, encrypt, guard,
+    is_secret, looks_encrypted,
 };
 use crate::ui::exit::{self, Exit};
 use crate::ui::{self, CliError, Ui};
 use crate::yaml::{Indent, Position};
-
-/// The selection that covers every secret talmirror writes, and no reference to one.
-const DEFAULT_RULE: &str = "^(password|identityToken|key)$";
 
 /// Makes an error of one of SOPS', for a file.
 pub(super) fn failed(error: SopsError, file: &str) -> CliError {
@@ -49,7 +47,7 @@ pub(super) fn failed_as_sops(error: SopsError, file: &str) -> CliError {
 /// Asks for passphrases on the terminal.
 struct Terminal;
 
-impl Ask for Terminal {
+impl PassphrasePrompt for Terminal {
     fn passphrase(&self, what: &str) -> Option<Secret<String>> {
         ui::password(&format!("Passphrase for {what}")).ok()
     }
@@ -62,19 +60,30 @@ impl Ask for Terminal {
 
 /// Collects identities from every place that sops looks at, and the file that a flag names.
 pub(super) fn identities(global: &Global, recipients: &[String]) -> Result<Identities, CliError> {
-    let ask: Option<Arc<dyn Ask>> =
+    let ask: Option<Arc<dyn PassphrasePrompt>> =
         if global.asking().is_possible() { Some(Arc::new(Terminal)) } else { None };
-    let mut identities = Identities::from_environment(&Surroundings {
+    let mut identities = Identities::new(ask.clone());
+    if let Some(file) = &global.age_key_file {
+        let name = file.display().to_string();
+        identities.add(Secret::new(input::read(&name)?).expose(), &name);
+    }
+    identities.add_environment(&Surroundings {
         variable: &input::environment,
         home: std::env::home_dir(),
         recipients,
         ask,
     });
-    if let Some(file) = &global.age_key_file {
-        let name = file.display().to_string();
-        identities.add(Secret::new(input::read(&name)?).expose(), &name);
-    }
     Ok(identities)
+}
+
+/// Refuses `-` for a file that is to be written again.
+pub(super) fn refuse_stdin(file: &Path) -> Result<(), CliError> {
+    if file == Path::new("-") {
+        return Err(CliError::usage("standard input cannot be written to").help(
+            "name a file; `talmirror decrypt -` and `talmirror encrypt -` read standard input and print",
+        ));
+    }
+    Ok(())
 }
 
 /// Reads a text that may be encrypted, and tells whether it was.
@@ -99,7 +108,7 @@ pub(super) fn open(text: &str, global: &Global) -> Result<Secret<String>, SopsEr
 pub(super) struct Changed {
     pub(super) text: Secret<String>,
     /// What does not fit.
-    pub(super) fault: Option<Fault>,
+    pub(super) fault: Option<IntegrityFault>,
     /// Where sealed comments stand that do not open.
     pub(super) comments: Vec<Position>,
 }
@@ -129,8 +138,7 @@ pub(super) fn warn_of_comments(ui: &mut Ui, comments: &[Position], name: &str) {
 }
 
 /// Names the values that sops would store in another form than their text.
-pub(super) fn warn_of_rewritten(ui: &mut Ui, plaintext: &str, settings: &Settings, name: &str) {
-    let Ok(values) = rewritten(plaintext, settings) else { return };
+pub(super) fn warn_of_rewritten(ui: &mut Ui, values: &[Rewritten], name: &str) {
     let shown: Vec<String> =
         values.iter().take(5).map(|value| format!("{} (line {})", value.path, value.position.line)).collect();
     if !shown.is_empty() {
@@ -237,7 +245,7 @@ impl Holds {
     /// Returns the selection where nothing says one.
     pub(super) fn default_rule(self) -> Result<Rule, CliError> {
         match self {
-            Self::Registries => parse_rule(Rule::encrypted_regex(DEFAULT_RULE)),
+            Self::Registries => parse_rule(Rule::encrypted_regex(REGISTRY_RULE)),
             Self::MachineConfig => parse_rule(Rule::encrypted_regex(SECRET_RULE)),
             Self::Anything => Ok(Rule::default()),
         }
@@ -286,7 +294,7 @@ impl Rules {
             Some(Err(error)) => error.into(),
             Some(Ok(_)) | None => {
                 CliError::usage(format!("nothing says for whom `{}` is encrypted", file.display())).help(
-                    "name a recipient with --age, or write a `.sops.yaml`, for example:\ncreation_rules:\n    - encrypted_regex: ^(password|identityToken|key)$\n      age: age1…",
+                    format!("name a recipient with --age, or write a `.sops.yaml`, for example:\ncreation_rules:\n    - encrypted_regex: {REGISTRY_RULE}\n      age: age1…"),
                 )
             }
         })
@@ -340,7 +348,7 @@ pub(super) fn settings(ui: &mut Ui, wishes: &EncryptionOptions, file: &Path) -> 
                 "the rule `{}` also encrypts references such as passwordFrom [W219]",
                 settings.rule.text()
             ),
-            Some(&format!("anchor it: {DEFAULT_RULE}")),
+            Some(&format!("anchor it: {REGISTRY_RULE}")),
         );
     }
     Ok(settings)

@@ -13,7 +13,7 @@ use super::session::{Selection, Session, tell_errors};
 use crate::kubernetes::{Access, Api, Kubeconfig, KubernetesError, ListOf, in_cluster, kubeconfig_files};
 use crate::mirror::scan::{Images, InputError, read_bytes, read_stream, talos_images};
 use crate::registries::TalosVersion;
-use crate::secret::{Secret, read_limited};
+use crate::secret::{Secret, claim_stdin, read_limited};
 use crate::talos::Instance;
 use crate::ui::{CliError, Ui, count, exit, positive_duration};
 
@@ -75,6 +75,16 @@ impl ImageSources {
         self.kubeconfig.is_some()
             || self.context.is_some()
             || (self.files.is_empty() && self.nodes.is_none() && self.talos_version.is_none())
+    }
+
+    /// Fails if standard input is to be read for more than one thing.
+    pub(super) fn check_stdin(&self, global: &Global) -> Result<(), CliError> {
+        let readers = std::iter::once(&global.inventory).chain(&self.files).filter(|name| *name == "-");
+        if readers.count() > 1 {
+            let message = "standard input is named twice, and can be read once";
+            return Err(CliError::usage(message).help("put one of the two into a file, and name that"));
+        }
+        Ok(())
     }
 
     /// Returns how nodes are asked.
@@ -231,7 +241,8 @@ fn unreadable(file: &str, error: std::io::Error) -> CliError {
 /// Reads a file, a folder or standard input.
 fn read_file(ui: &mut Ui, file: &str, images: &mut Images) -> Result<(), CliError> {
     if file == "-" {
-        return Ok(read_stream(std::io::stdin().lock(), "standard input", images)?);
+        let input = claim_stdin().map_err(|error| unreadable(file, error))?;
+        return Ok(read_stream(input, "standard input", images)?);
     }
     let path = Path::new(file);
     if path.is_dir() {

@@ -1,6 +1,5 @@
 #![expect(clippy::disallowed_methods, reason = "asks whether there is an inventory")]
 
-use std::ops::Range;
 use std::path::Path;
 
 use super::args::{Global, TargetArgs, VersionArgs};
@@ -12,7 +11,6 @@ use crate::registries::TalosVersion;
 use crate::secret::Sources;
 use crate::sops::{self, SopsError, looks_encrypted};
 use crate::ui::{CliError, Ui, count, exit};
-use crate::yaml::Node;
 
 /// An inventory that was read and holds no error.
 #[derive(Debug)]
@@ -46,7 +44,7 @@ pub(super) fn load_structure(ui: &mut Ui, global: &Global) -> Result<LoadedInven
     let loaded = load_text(ui, global, |text, name| match encryption::open_changed(&text, global) {
         _ if !looks_encrypted(&text) => Ok(text),
         Ok(changed) => {
-            warnings.extend(changed.fault.map(sops::Fault::into_error));
+            warnings.extend(changed.fault.map(sops::IntegrityFault::into_error));
             Ok(changed.text.expose().clone())
         }
         Err(SopsError::NoKey(_)) => Ok(text),
@@ -158,16 +156,6 @@ pub(super) fn warn_of_version(ui: &mut Ui, args: &VersionArgs) {
             Some("the rules of the nearest one are used; is there a newer talmirror?"),
         );
     }
-}
-
-/// Finds the first secret in clear in a tree, and returns its place.
-pub(super) fn clear_secret(node: &Node) -> Option<Range<usize>> {
-    node.entries().iter().find_map(|entry| {
-        let named = matches!(entry.key.as_str(), "password" | "identityToken" | "auth" | "key");
-        let here =
-            named && entry.value.as_str().is_some_and(|text| !text.is_empty() && !text.starts_with("${"));
-        if here { Some(entry.value.span.clone()) } else { clear_secret(&entry.value) }
-    })
 }
 
 /// The version whose rules apply where none is known: today's.

@@ -2,6 +2,7 @@
 
 mod args;
 mod artifacts;
+mod code_list;
 mod commands;
 mod completion;
 mod encryption;
@@ -130,43 +131,31 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
 /// Returns the exit codes that a command has beside those of sops, which stand in the help of the three that end as it does.
 fn exits(path: &[&str]) -> Vec<Exit> {
     let lasting = |more: &[Exit]| {
-        let all = [&[exit::OK], more, &[exit::INTERRUPTED, exit::CLOSED_PIPE]].concat();
+        // What is printed may go to a file on a full disk.
+        let all = [&[exit::OK], more, &[exit::WRITE, exit::INTERRUPTED, exit::CLOSED_PIPE]].concat();
         exit::ALL.iter().copied().filter(|exit| all.contains(exit)).collect()
     };
     match path.first().copied() {
         None | Some("rollout" | "rollback") => exit::ALL.to_vec(),
-        Some("diff" | "backup") => {
-            lasting(&[exit::FOUND, exit::USAGE, exit::INVALID, exit::SECRET, exit::REMOTE, exit::WRITE])
-        }
-        Some("scan") => {
-            lasting(&[exit::FOUND, exit::USAGE, exit::INVALID, exit::SECRET, exit::REMOTE, exit::WRITE])
+        Some("diff" | "backup" | "scan" | "verify") => {
+            lasting(&[exit::FOUND, exit::USAGE, exit::INVALID, exit::SECRET, exit::REMOTE])
         }
         Some("harbor") => match path.get(1).copied() {
-            None | Some("apply" | "rotate-robot") => lasting(&[
-                exit::FOUND,
-                exit::USAGE,
-                exit::INVALID,
-                exit::SECRET,
-                exit::REMOTE,
-                exit::STOPPED,
-                exit::WRITE,
-            ]),
+            None | Some("apply" | "rotate-robot") => {
+                lasting(&[exit::FOUND, exit::USAGE, exit::INVALID, exit::SECRET, exit::REMOTE, exit::STOPPED])
+            }
             Some("export") => lasting(&[exit::USAGE, exit::INVALID, exit::SECRET, exit::REMOTE]),
             Some(_) => lasting(&[exit::FOUND, exit::USAGE, exit::INVALID, exit::SECRET, exit::REMOTE]),
         },
         Some("nodes") => lasting(&[exit::USAGE, exit::INVALID, exit::SECRET, exit::REMOTE]),
-        Some("import") => lasting(&[exit::FOUND, exit::USAGE, exit::INVALID, exit::SECRET]),
-        Some("seal" | "edit") => {
-            lasting(&[exit::USAGE, exit::INVALID, exit::SECRET, exit::STOPPED, exit::WRITE])
-        }
-        Some("verify") => lasting(&[exit::FOUND, exit::USAGE, exit::INVALID, exit::SECRET, exit::REMOTE]),
+        Some("init" | "seal" | "edit") => lasting(&[exit::USAGE, exit::INVALID, exit::SECRET, exit::STOPPED]),
         Some("validate") => lasting(&[exit::FOUND, exit::USAGE, exit::INVALID]),
-        Some("generate" | "machineconfig") => {
-            lasting(&[exit::FOUND, exit::USAGE, exit::INVALID, exit::SECRET, exit::WRITE])
+        Some("generate" | "machineconfig" | "import") => {
+            lasting(&[exit::FOUND, exit::USAGE, exit::INVALID, exit::SECRET])
         }
-        Some("template") => lasting(&[exit::USAGE, exit::INVALID, exit::WRITE]),
-        Some("completion" | "schema" | "man" | "version" | "keygen") => lasting(&[exit::USAGE, exit::WRITE]),
-        Some(_) => lasting(&[exit::USAGE, exit::INVALID, exit::SECRET, exit::WRITE]),
+        Some("template") => lasting(&[exit::USAGE, exit::INVALID]),
+        Some("completion" | "schema" | "man" | "version" | "keygen") => lasting(&[exit::USAGE]),
+        Some(_) => lasting(&[exit::USAGE, exit::INVALID, exit::SECRET]),
     }
 }
 
@@ -210,6 +199,25 @@ mod tests {
     fn the_version_names_the_talos_versions_that_are_known() {
         let range = format!("\nTalos: {} to {}", TalosVersion::OLDEST, TalosVersion::NEWEST);
         assert!(LONG_VERSION.ends_with(&range), "{LONG_VERSION}");
+    }
+
+    /// CI sets `1`, which clap's own reader of truth values refuses.
+    #[test]
+    fn every_flag_takes_1_from_the_environment() {
+        fn walk(command: &clap::Command, refuse: &mut Vec<String>, flags: &mut usize) {
+            for arg in command.get_arguments() {
+                if arg.get_env().is_some() && matches!(arg.get_action(), clap::ArgAction::SetTrue) {
+                    *flags += 1;
+                    if format!("{:?}", arg.get_value_parser()) == "ValueParser::bool" {
+                        refuse.push(format!("{} --{}", command.get_name(), arg.get_id()));
+                    }
+                }
+            }
+            command.get_subcommands().for_each(|below| walk(below, refuse, flags));
+        }
+        let (mut refuse, mut flags) = (Vec::new(), 0);
+        walk(&Cli::command(), &mut refuse, &mut flags);
+        assert!(flags > 20 && refuse.is_empty(), "{flags}: {refuse:?}");
     }
 
     #[test]

@@ -29,6 +29,9 @@ impl WriteError {
     /// Returns what to do about it.
     pub fn help(&self) -> &'static str {
         match self.source.kind() {
+            io::ErrorKind::AlreadyExists if self.path.is_file() => {
+                "a file that is there is left alone: name another"
+            }
             io::ErrorKind::PermissionDenied => "may this user write there?",
             io::ErrorKind::StorageFull => "the disk is full",
             _ => "does the directory exist, and is it one?",

@@ -157,7 +157,7 @@ codes! {
         "Harbor's robot names hold a `$`. envsubst, talhelper and the like take what follows for a variable.";
     UncoveredSecret = "W218", Warning, "a SOPS rule that leaves a secret in clear",
         "The creation rule that matches this path does not select every secret field; what it does not select is \
-         committed as it is. `encrypted_regex: ^(password|identityToken|key)$` covers all that talmirror writes.";
+         committed as it is. The finding names a rule that selects every secret of registries.";
     WideRule = "W219", Warning, "a SOPS rule that encrypts more than secrets",
         "An unanchored rule also matches `passwordFrom`, so that the reference itself is encrypted, or whole maps whose \
          diff that is hard to read.";

@@ -82,7 +82,7 @@ impl Decoder<'_, '_> {
             let meant = MEANT.iter().find(|(word, field)| *word == entry.key && known.contains(field));
             let near = did_you_mean(&entry.key, known.iter().copied());
             let near = near.or(meant.map(|(_, field)| *field));
-            let place = if path.is_empty() { self.noun.to_owned() } else { format!("`{path}`") };
+            let place = self.place(path);
             let problem = self.problems.add(
                 Code::UnknownField,
                 &entry.key_span,
@@ -102,8 +102,14 @@ impl Decoder<'_, '_> {
         fields
     }
 
+    /// Returns what a message calls the value at a path.
+    fn place(&self, path: &str) -> String {
+        if path.is_empty() { self.noun.to_owned() } else { format!("`{path}`") }
+    }
+
     pub(crate) fn wrong_type(&mut self, node: &Node, path: &str, wanted: &str) {
-        let message = format!("`{path}` takes {wanted}, not {}", node.kind());
+        let place = self.place(path);
+        let message = format!("{place} takes {wanted}, not {}", node.kind());
         let quotes = wanted == "a string" && matches!(node.kind(), "a number" | "a truth value");
         self.problems.add(Code::WrongType, &node.span, path, message).help =
             quotes.then(|| "put it in quotes".to_owned());

@@ -100,15 +100,16 @@ impl<'a> Problems<'a> {
         path: impl Into<String>,
         message: impl Into<String>,
     ) -> &mut Problem {
+        let path = path.into();
         self.found.push_mut(Problem {
             code,
             file: self.file.clone(),
             position: self.lines.position(span.start),
-            path: path.into(),
+            excerpt: Excerpt::of(self.text, span, &path),
+            path,
             message: message.into(),
             reason: None,
             help: None,
-            excerpt: Excerpt::of(self.text, span),
         })
     }
 

@@ -13,7 +13,8 @@ pub struct Actual {
     pub version: HarborVersion,
     /// What it tells about itself.
     pub system: SystemInfo,
-    /// What stands before the names of robots; [`None`] where the account may not read the configuration.
+    /// What stands before the names of robots; [`None`] where the account may not read the configuration, and no robot
+    /// shows it.
     pub robot_prefix: Option<String>,
     /// Its registries.
     pub registries: Vec<Registry>,

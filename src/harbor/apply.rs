@@ -10,7 +10,7 @@ use super::client::{Account, Harbor};
 use super::desired::Desired;
 use super::error::{HarborError, Refused};
 use super::observe::observe;
-use super::plan::{Options, Plan};
+use super::plan::{Notice, Options, Plan, Weight};
 use super::reconcile::reconcile;
 use super::robot::make_secret;
 use crate::inventory::Retention;
@@ -20,7 +20,7 @@ use crate::secret::{Random, Secret, SecretRef};
 const ROUNDS: usize = 12;
 
 /// Where the robot's secret is kept, and where other secrets come from: the inventory.
-pub trait Keeper {
+pub trait CredentialStore {
     /// Why it cannot.
     type Error;
 
@@ -75,7 +75,7 @@ pub enum ApplyError<E> {
     Harbor(Box<HarborError>),
     /// A secret cannot be had or kept.
     #[error("the inventory cannot be used")]
-    Keeper(E),
+    CredentialStore(E),
     /// Harbor answers with success and changes nothing, or another process changes it back.
     #[error("Harbor does not keep {0}")]
     NotKept(String),
@@ -91,17 +91,18 @@ impl<E> From<HarborError> for ApplyError<E> {
 ///
 /// Fails at the first error that concerns all of it. A change that fails by itself is put down, what depends on it is left
 /// out, and the rest is done.
-pub async fn apply<K: Keeper>(
+pub async fn apply<K: CredentialStore>(
     harbor: &mut Harbor,
     desired: Desired,
     options: Options,
     start: (Actual, Plan),
-    keeper: &mut K,
+    store: &mut K,
     random: &mut Random<'_>,
     tell: &mut dyn FnMut(Event<'_>),
 ) -> Result<Applied, ApplyError<K::Error>> {
-    let mut work = Work::new(harbor, desired, keeper, random);
+    let mut work = Work::new(harbor, desired, store, random);
     let mut options = options;
+    let asked_to_prune = options.prune;
     let (mut actual, mut plan) = start;
     let mut before: Option<Vec<Change>> = None;
     for _ in 0..ROUNDS {
@@ -127,6 +128,9 @@ pub async fn apply<K: Keeper>(
             before = (!raced).then(|| plan.changes.clone());
             // Nothing shows afterwards that they were sent.
             options.renew_secrets &= raced;
+            // What is missing may be what keeps the rest in use.
+            options.prune &= !work.lacks_something();
+            options.given_up.clone_from(&work.given_up);
         }
         let known = work.read_inventory()?;
         actual = observe(work.harbor, &work.desired, known.as_ref()).await?;
@@ -139,6 +143,12 @@ pub async fn apply<K: Keeper>(
             "{} {}: another process changes it back",
             view.object, view.name
         )));
+    }
+    if asked_to_prune && !options.prune {
+        let message = "nothing was pruned, since a change before it failed".to_owned();
+        let help = Some("fix what failed, then apply again with --prune".to_owned());
+        let object = "prune".to_owned();
+        plan.notices.insert(0, Notice { weight: Weight::Warning, object, message, help });
     }
     Ok(Applied { made: work.made, failures: work.failures, plan, sealed: work.sealed })
 }
@@ -153,39 +163,42 @@ pub(super) enum Step {
 }
 
 /// A run at work.
-pub(super) struct Work<'a, 'r, K: Keeper> {
+pub(super) struct Work<'a, 'r, K: CredentialStore> {
     pub(super) harbor: &'a mut Harbor,
     pub(super) desired: Desired,
-    keeper: &'a mut K,
+    store: &'a mut K,
     random: &'a mut Random<'r>,
     /// The credentials that the inventory had when it was last read.
-    known: Option<Account>,
+    pub(super) known: Option<Account>,
     made: usize,
     sealed: bool,
     failed: Vec<Change>,
     failures: Vec<Failure>,
+    /// Projects that could not be made, or whose registry could not.
+    given_up: BTreeSet<String>,
     /// Registries and projects that are there, by name.
     registries: BTreeMap<String, i64>,
     projects: BTreeSet<String>,
 }
 
-impl<'a, 'r, K: Keeper> Work<'a, 'r, K> {
+impl<'a, 'r, K: CredentialStore> Work<'a, 'r, K> {
     pub(super) fn new(
         harbor: &'a mut Harbor,
         desired: Desired,
-        keeper: &'a mut K,
+        store: &'a mut K,
         random: &'a mut Random<'r>,
     ) -> Self {
         Self {
             harbor,
             desired,
-            keeper,
+            store,
             random,
             known: None,
             made: 0,
             sealed: false,
             failed: Vec::new(),
             failures: Vec::new(),
+            given_up: BTreeSet::new(),
             registries: BTreeMap::new(),
             projects: BTreeSet::new(),
         }
@@ -193,7 +206,7 @@ impl<'a, 'r, K: Keeper> Work<'a, 'r, K> {
 
     /// Reads the credentials again: another process may have put them there.
     pub(super) fn read_inventory(&mut self) -> Result<Option<Secret<String>>, ApplyError<K::Error>> {
-        self.known = self.keeper.current().map_err(ApplyError::Keeper)?;
+        self.known = self.store.current().map_err(ApplyError::CredentialStore)?;
         self.desired.robot.username = self.known.as_ref().map(|account| account.user.clone());
         if let Some(account) = &self.known {
             self.harbor.hide(&account.password);
@@ -211,6 +224,9 @@ impl<'a, 'r, K: Keeper> Work<'a, 'r, K> {
         self.begin(actual)?;
         let mut raced = false;
         for change in changes {
+            if change.is_deletion() && self.lacks_something() {
+                continue;
+            }
             let change = &self.possible(change);
             match self.step(actual, change).await {
                 Ok(Step::Made) => {
@@ -243,11 +259,18 @@ impl<'a, 'r, K: Keeper> Work<'a, 'r, K> {
         Ok(())
     }
 
+    /// Returns whether something that the inventory wants could not be made or changed.
+    fn lacks_something(&self) -> bool {
+        self.failed.iter().any(|change| !change.is_deletion())
+    }
+
     /// Puts a failure down, and leaves out what depends on it.
     fn fail(&mut self, change: &Change, error: HarborError) {
         let lost: Option<&str> = match change {
-            Change::CreateRegistry { name, .. } => Some(name),
-            Change::CreateProject { registry, .. } => Some(registry),
+            Change::CreateRegistry { name, .. } => {
+                self.desired.of_registry(name).map(|wanted| wanted.project.as_str())
+            }
+            Change::CreateProject { name, .. } => Some(name),
             Change::UpdateRegistry { .. }
             | Change::DeleteRegistry { .. }
             | Change::UpdateProject { .. }
@@ -261,9 +284,7 @@ impl<'a, 'r, K: Keeper> Work<'a, 'r, K> {
             | Change::SetRobotSecret { .. }
             | Change::DeleteRobot { .. } => None,
         };
-        if let Some(lost) = lost {
-            self.desired.projects.retain(|project| project.registry != lost);
-        }
+        self.given_up.extend(lost.map(str::to_owned));
         self.failed.push(change.clone());
         self.failures.push(Failure { change: change.view(), error });
     }
@@ -279,7 +300,7 @@ impl<'a, 'r, K: Keeper> Work<'a, 'r, K> {
     }
 
     /// Returns a change without the projects that are not there: a robot for one is refused whole.
-    fn possible(&self, change: &Change) -> Change {
+    pub(super) fn possible(&self, change: &Change) -> Change {
         let mut change = change.clone();
         if let Change::CreateRobot { projects, .. } | Change::UpdateRobot { projects, .. } = &mut change {
             projects.retain(|project| self.projects.contains(project));
@@ -398,7 +419,7 @@ impl<'a, 'r, K: Keeper> Work<'a, 'r, K> {
         credentials: Option<&(String, SecretRef)>,
     ) -> Result<Option<Secret<String>>, ApplyError<K::Error>> {
         let Some((_, reference)) = credentials else { return Ok(None) };
-        let password = self.keeper.secret(reference).map_err(ApplyError::Keeper)?;
+        let password = self.store.secret(reference).map_err(ApplyError::CredentialStore)?;
         self.harbor.hide(&password);
         Ok(Some(password))
     }
@@ -412,7 +433,7 @@ impl<'a, 'r, K: Keeper> Work<'a, 'r, K> {
 
     fn seal(&mut self, account: Account) -> Result<(), ApplyError<K::Error>> {
         self.harbor.hide(&account.password);
-        self.keeper.seal(&account).map_err(ApplyError::Keeper)?;
+        self.store.seal(&account).map_err(ApplyError::CredentialStore)?;
         self.sealed = true;
         self.desired.robot.username = Some(account.user.clone());
         self.known = Some(account);

@@ -241,6 +241,24 @@ impl Change {
         }
     }
 
+    /// Returns whether it deletes something.
+    pub fn is_deletion(&self) -> bool {
+        match self {
+            Self::DeleteRegistry { .. } | Self::DeleteProject { .. } | Self::DeleteRobot { .. } => true,
+            Self::CreateRegistry { .. }
+            | Self::UpdateRegistry { .. }
+            | Self::CreateProject { .. }
+            | Self::UpdateProject { .. }
+            | Self::SetRetention { .. }
+            | Self::SetQuota { .. }
+            | Self::SetGc { .. }
+            | Self::WriteUsername { .. }
+            | Self::CreateRobot { .. }
+            | Self::UpdateRobot { .. }
+            | Self::SetRobotSecret { .. } => false,
+        }
+    }
+
     /// Returns whether the inventory is written for it.
     pub fn writes_the_inventory(&self) -> bool {
         match self {

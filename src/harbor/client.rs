@@ -11,6 +11,8 @@ use crate::secret::{Redactor, Secret, without_userinfo};
 const LARGEST: usize = 16 * 1024 * 1024;
 /// How many items a page has; Harbor answers 422 to more.
 const PAGE: usize = 100;
+/// How many pages a list may have: more objects than any Harbor holds.
+const MOST_PAGES: usize = 1000;
 
 /// A user name and a password.
 #[derive(Clone, Debug)]
@@ -49,6 +51,9 @@ impl Harbor {
     pub fn new(http: Http, url: &str, account: Account) -> Result<Self, HarborError> {
         let failed = || HarborError::Url { url: without_userinfo(url) };
         let base: Url = url.parse().map_err(|_| failed())?;
+        if !base.username().is_empty() || base.password().is_some() {
+            return Err(HarborError::Userinfo { url: without_userinfo(url) });
+        }
         if !matches!(base.scheme(), "http" | "https") || base.host_str().is_none() || base.path() != "/" {
             return Err(failed());
         }
@@ -74,19 +79,25 @@ impl Harbor {
 
     /// Asks for every page of a list.
     pub async fn list<T: DeserializeOwned>(&self, path: &str, doing: &str) -> Result<Vec<T>, HarborError> {
+        let endless = |why| HarborError::Endless { doing: doing.to_owned(), url: self.shown(path), why };
         let mut all = Vec::new();
+        let mut before = bytes::Bytes::new();
         let sign = if path.contains('?') { '&' } else { '?' };
-        for page in 1.. {
-            let items: Option<Vec<T>> =
-                self.get(&format!("{path}{sign}page={page}&page_size={PAGE}"), doing).await?;
-            let items = items.unwrap_or_default();
-            let last = items.len() < PAGE;
-            all.extend(items);
-            if last {
-                break;
+        for page in 1..=MOST_PAGES {
+            let path = format!("{path}{sign}page={page}&page_size={PAGE}");
+            let reply = self.call(http::Method::GET, &path, None, doing).await?;
+            let items = reply.json::<Option<Vec<T>>>()?.unwrap_or_default();
+            if items.len() < PAGE {
+                all.extend(items);
+                return Ok(all);
             }
+            if reply.body == before {
+                return Err(endless(format!("pages {} and {page} are the same", page - 1)));
+            }
+            all.extend(items);
+            before = reply.body;
         }
-        Ok(all)
+        Err(endless(format!("there are more than {MOST_PAGES} pages")))
     }
 
     /// Sends a body, or a request without one.

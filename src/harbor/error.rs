@@ -12,6 +12,22 @@ pub enum HarborError {
         /// The URL, without credentials.
         url: String,
     },
+    /// The URL brings a user or a password with it, and would be shown.
+    #[error("the URL `{url}` is written with a user name or a password in it")]
+    Userinfo {
+        /// The URL, without them.
+        url: String,
+    },
+    /// A list does not end.
+    #[error("cannot {doing}: the list of {url} does not end: {why}")]
+    Endless {
+        /// What was asked for.
+        doing: String,
+        /// What was asked.
+        url: String,
+        /// What shows it.
+        why: String,
+    },
     /// No answer came.
     #[error("cannot {doing}")]
     Request {
@@ -21,7 +37,7 @@ pub enum HarborError {
         source: ClientError,
     },
     /// The answer is a refusal.
-    #[error("cannot {doing}: {url} answered {status}{}", told(.said))]
+    #[error("cannot {doing}: {url} answered {status}{}", after_colon(.said))]
     Answer {
         /// What was asked for.
         doing: String,
@@ -77,7 +93,7 @@ pub enum Refused {
     Fatal,
 }
 
-fn told(said: &[RemoteError]) -> String {
+fn after_colon(said: &[RemoteError]) -> String {
     said.iter().map(|error| format!(": {} {}", error.code, error.message).trim_end().to_owned()).collect()
 }
 
@@ -98,6 +114,8 @@ impl HarborError {
             Self::Answer { .. } => Refused::Alone,
             Self::Setup(_)
             | Self::Url { .. }
+            | Self::Userinfo { .. }
+            | Self::Endless { .. }
             | Self::Request { .. }
             | Self::Unreadable { .. }
             | Self::Login { .. }
@@ -120,6 +138,13 @@ impl HarborError {
         Some(match self {
             Self::Setup(_) => return None,
             Self::Url { .. } => "write it as https://HOST, without a path: container clients ask /v2/ of a host".to_owned(),
+            Self::Userinfo { .. } => {
+                "leave them out, and set HARBOR_USERNAME and HARBOR_PASSWORD, or the mirror's `admin` in the inventory"
+                    .to_owned()
+            }
+            Self::Endless { .. } => {
+                "check what stands between here and Harbor: it has to pass `page` and `page_size` of the query".to_owned()
+            }
             Self::Request { source, .. } => match &source.cause {
                 RequestError::Tls(_) => "if Harbor has a CA of its own, name it in the mirror's `tls: {caFile: …}`".to_owned(),
                 cause => cause.help()?.to_owned(),

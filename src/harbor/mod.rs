@@ -31,7 +31,7 @@ pub use actual::{
     Registry, RetentionPolicy, RetentionRule, Robot, Schedule, Selector, Storage, SystemInfo, Trigger,
     TriggerSettings,
 };
-pub use apply::{Applied, ApplyError, Event, Failure, Keeper, apply};
+pub use apply::{Applied, ApplyError, CredentialStore, Event, Failure, apply};
 pub use change::{Action, Change, ChangeView, RegistryField, SecretFrom};
 pub use client::{Account, Harbor, Reply};
 pub use desired::{Adapter, Desired, DesiredError, MARK, WantedProject, WantedRobot, harbors};

@@ -7,7 +7,7 @@ use super::actual::{Actual, GcSchedule, Login, Project, QuotaState, RetentionPol
 use super::client::{Account, Harbor};
 use super::desired::Desired;
 use super::error::{HarborError, Refused};
-use super::robot::{DEFAULT_PREFIX, RobotName, robot_name};
+use super::robot::{DEFAULT_PREFIX, RobotName, robot_name, shown_prefix};
 use crate::secret::Secret;
 
 /// Reads what a Harbor holds, as far as it matters for what is desired.
@@ -19,6 +19,9 @@ pub async fn observe(
     secret: Option<&Secret<String>>,
 ) -> Result<Actual, HarborError> {
     let mut actual = read(harbor).await?;
+    if actual.robot_prefix.is_none() {
+        actual.robot_prefix = shown_prefix(&desired.robot, &actual.robots, &desired.mark);
+    }
     let wanted = |project: &&Project| desired.project_names().any(|name| name == project.name);
     for project in actual.projects.iter().filter(wanted) {
         let Some(id) = project.retention_id() else { continue };

@@ -61,6 +61,8 @@ pub struct Options {
     pub now: i64,
     /// Settings of projects that this Harbor does not keep: project and key.
     pub unkept: BTreeSet<(String, String)>,
+    /// Projects that could not be made, or whose registry could not: nothing more is tried for them.
+    pub given_up: BTreeSet<String>,
 }
 
 impl Plan {

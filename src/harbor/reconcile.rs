@@ -15,7 +15,7 @@ const DEFAULT_RETENTION: Retention = Retention::Days(7);
 pub fn reconcile(desired: &Desired, actual: &Actual, options: &Options) -> Plan {
     let mut work = Reconciler { desired, actual, options, plan: Plan::default(), short_lived: Vec::new() };
     work.system();
-    for wanted in &desired.projects {
+    for wanted in desired.projects.iter().filter(|wanted| !options.given_up.contains(&wanted.project)) {
         work.registry_and_project(wanted);
     }
     work.gc();

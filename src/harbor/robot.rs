@@ -1,4 +1,4 @@
-use super::actual::{Access, Actual, Login, Permission, Robot};
+use super::actual::{Access, Actual, Login, Permission, Project, Robot};
 use super::change::{Change, SecretFrom};
 use super::desired::{Desired, WantedRobot};
 use super::plan::{Notice, Options, Plan, Weight};
@@ -42,6 +42,17 @@ pub fn robot_name(wanted: &WantedRobot, prefix: Option<&str>, robots: &[Robot], 
         (Some(_) | None, Some(_)) => asked(),
         (None, None) => RobotName::Foreign(username.clone()),
     }
+}
+
+/// Returns what stands before the names of robots as the robot shows that the inventory's credentials name, where it
+/// bears our mark; the account may not be allowed to read Harbor's configuration.
+pub(super) fn shown_prefix(wanted: &WantedRobot, robots: &[Robot], mark: &str) -> Option<String> {
+    let username = wanted.username.as_deref()?;
+    robots.iter().find(|robot| robot.description == mark && robot.name == username)?;
+    let name = wanted.name.as_deref().unwrap_or(&wanted.default_name);
+    let names = [name.to_owned(), other_name(name)];
+    let prefix = names.iter().find_map(|name| username.strip_suffix(name.as_str()));
+    prefix.filter(|prefix| !prefix.is_empty()).map(str::to_owned)
 }
 
 /// Returns the name of the robot that takes over.
@@ -116,7 +127,14 @@ pub(super) fn reconcile(desired: &Desired, actual: &Actual, options: &Options, p
     }
     let full_name = format!("{}{short}", prefix.unwrap_or(DEFAULT_PREFIX));
     let object = format!("robot {full_name}");
-    let projects: Vec<String> = desired.project_names().map(str::to_owned).collect();
+    // A project that is there and is not a proxy is another one's: nodes get nothing from it.
+    let usable = |name: &&str| {
+        let is_proxy = |project: &Project| project.name == **name && project.proxied().is_some();
+        let is_made =
+            |change: &Change| matches!(change, Change::CreateProject { name: made, .. } if made == name);
+        actual.projects.iter().any(is_proxy) || plan.changes.iter().any(is_made)
+    };
+    let projects: Vec<String> = desired.project_names().filter(usable).map(str::to_owned).collect();
     let mut changes = Vec::new();
     let username = desired.robot.username.as_ref().filter(|username| **username != full_name);
     changes.extend(username.map(|from| Change::WriteUsername { from: from.clone(), to: full_name.clone() }));
@@ -129,7 +147,7 @@ pub(super) fn reconcile(desired: &Desired, actual: &Actual, options: &Options, p
         None => changes.push(Change::CreateRobot { name: short.clone(), full_name, projects, secret }),
         Some(robot) if robot.description != desired.mark && !options.adopt => {
             let missing: Vec<&str> =
-                desired.project_names().filter(|project| !robot.pulls(project)).collect();
+                projects.iter().map(String::as_str).filter(|project| !robot.pulls(project)).collect();
             let ended = robot.disable || robot.has_expired(options.now);
             let help = Some("--adopt takes it over");
             if ended {
@@ -156,10 +174,11 @@ pub(super) fn reconcile(desired: &Desired, actual: &Actual, options: &Options, p
             }
         }
         Some(robot) => {
-            let (projects, fields) = differences(desired, robot, options, &mut |message| {
+            let (projects, fields) = differences(desired, &projects, robot, options, &mut |message| {
                 notice(Weight::Note, &object, message, Some("--prune takes them away"));
             });
-            if !fields.is_empty() {
+            // Harbor refuses a robot without permissions.
+            if !fields.is_empty() && !projects.is_empty() {
                 let full_name = full_name.clone();
                 changes.push(Change::UpdateRobot { id: robot.id, full_name, projects, fields });
             }
@@ -190,6 +209,7 @@ pub(super) fn reconcile(desired: &Desired, actual: &Actual, options: &Options, p
 /// Returns the projects that a robot of ours pulls from afterwards, and what is to be changed about it.
 fn differences(
     desired: &Desired,
+    wanted: &[String],
     robot: &Robot,
     options: &Options,
     tell: &mut dyn FnMut(String),
@@ -204,7 +224,7 @@ fn differences(
     if robot.duration != -1 {
         fields.push("never expires".to_owned());
     }
-    let wanted: Vec<&str> = desired.project_names().collect();
+    let wanted: Vec<&str> = wanted.iter().map(String::as_str).collect();
     let missing: Vec<&str> = wanted.iter().copied().filter(|project| !robot.pulls(project)).collect();
     if !missing.is_empty() {
         fields.push(format!("pull on {}", missing.join(", ")));
@@ -227,7 +247,14 @@ fn differences(
         if options.prune {
             fields.push(format!("no longer on {}", extra.join(", ")));
         } else {
-            tell(format!("it may also pull from {}, which the inventory no longer has", extra.join(", ")));
+            let (other, gone): (Vec<&str>, Vec<&str>) =
+                extra.iter().partition(|extra| desired.project_names().any(|name| name == **extra));
+            for (names, why) in [(gone, "which the inventory no longer has"), (other, "which is not a proxy")]
+            {
+                if !names.is_empty() {
+                    tell(format!("it may also pull from {}, {why}", names.join(", ")));
+                }
+            }
             projects.extend(extra.into_iter().map(str::to_owned));
         }
     }
@@ -266,6 +293,31 @@ mod tests {
         assert_eq!(name(Some("admin"), None, None), foreign("admin"));
         assert_eq!(name(Some("robot$library+x"), None, None), foreign("robot$library+x"));
         assert_eq!([other_name("a"), other_name("a-2")], ["a-2", "a"]);
+    }
+
+    #[test]
+    fn a_prefix_that_may_not_be_read_is_seen_in_a_name() {
+        let shown = |username: Option<&str>, asked: Option<&str>| {
+            let wanted = WantedRobot {
+                name: asked.map(str::to_owned),
+                default_name: "talos-pull".to_owned(),
+                username: username.map(str::to_owned),
+            };
+            let robot = |name: &str, mark: &str| Robot {
+                name: name.into(),
+                description: mark.into(),
+                ..Robot::default()
+            };
+            let robots =
+                [robot("bot+pull", "ours"), robot("bot+talos-pull-2", "ours"), robot("x+pull", "another's")];
+            shown_prefix(&wanted, &robots, "ours")
+        };
+        assert_eq!(shown(Some("bot+pull"), Some("pull")).as_deref(), Some("bot+"));
+        assert_eq!(shown(Some("bot+talos-pull-2"), None).as_deref(), Some("bot+"));
+        assert_eq!(shown(Some("bot+pull"), Some("other")), None);
+        assert_eq!(shown(Some("x+pull"), Some("pull")), None);
+        assert_eq!(shown(Some("gone+pull"), Some("pull")), None);
+        assert_eq!(shown(None, Some("pull")), None);
     }
 
     proptest! {

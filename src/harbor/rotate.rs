@@ -1,7 +1,7 @@
 use super::actual::Login;
-use super::apply::{ApplyError, Keeper, Work};
+use super::apply::{ApplyError, CredentialStore, Step, Work};
 use super::change::{Change, SecretFrom};
-use super::client::{Account, Harbor};
+use super::client::Harbor;
 use super::desired::Desired;
 use super::error::HarborError;
 use super::observe::observe;
@@ -53,6 +53,12 @@ pub enum RotateError<E> {
     /// The inventory has the credentials of something else.
     #[error("`{0}` is not a system robot of this Harbor")]
     NotARobot(String),
+    /// The robot of the inventory's credentials is another's.
+    #[error("robot `{0}` is not ours: what else uses it would be refused")]
+    NotOurs(String),
+    /// There is nothing that a robot could pull from.
+    #[error("no project of the inventory is there that robot `{0}` could pull from")]
+    NoProject(String),
     /// A robot of an earlier rotation is still there.
     #[error(
         "robot `{0}`, which the rotation before the last left, is still there, and nodes may still use it"
@@ -73,15 +79,15 @@ impl<E> From<HarborError> for RotateError<E> {
 ///
 /// Killed before Harbor has it, the inventory has a secret that Harbor does not take, and the nodes' old one works; the next
 /// run sets it, and makes no other.
-pub async fn rotate<K: Keeper>(
+pub async fn rotate<K: CredentialStore>(
     harbor: &mut Harbor,
     desired: Desired,
     options: &Options,
     overlap: Overlap,
-    keeper: &mut K,
+    store: &mut K,
     random: &mut Random<'_>,
 ) -> Result<Rotated, RotateError<K::Error>> {
-    let mut work = Work::new(harbor, desired, keeper, random);
+    let mut work = Work::new(harbor, desired, store, random);
     let Some(secret) = work.read_inventory()? else { return Err(RotateError::NoRobot) };
     let actual = observe(work.harbor, &work.desired, Some(&secret)).await?;
     work.begin(&actual)?;
@@ -93,23 +99,41 @@ pub async fn rotate<K: Keeper>(
     let prefix = prefix.unwrap_or(DEFAULT_PREFIX);
     let full_name = format!("{prefix}{short}");
     let robot = actual.robots.iter().find(|robot| robot.name == full_name);
+    if let Some(robot) = robot.filter(|robot| robot.description != work.desired.mark) {
+        if !options.adopt {
+            return Err(RotateError::NotOurs(full_name));
+        }
+        // Where its secret is another one, what follows takes it over.
+        let plan = reconcile(&work.desired, &actual, options);
+        let adopted = |change: &&Change| is_update_of(change, robot.id) && actual.login == Login::Accepted;
+        for change in plan.changes.iter().filter(adopted) {
+            let change = work.possible(change);
+            work.step(&actual, &change).await?;
+        }
+    }
     let robot = match robot {
         Some(robot) if actual.login == Login::Accepted => robot,
         // Killed between the inventory and Harbor.
         Some(_) | None => {
             let plan = reconcile(&work.desired, &actual, options);
             let changes: Vec<Change> = plan.changes.into_iter().filter(Change::is_about_the_robot).collect();
-            for change in &changes {
-                work.step(&actual, change).await?;
+            if robot.is_none() && !changes.iter().any(|change| matches!(change, Change::CreateRobot { .. })) {
+                return Err(RotateError::NoProject(full_name));
             }
-            return proved(&mut work, Rotated::Finished { robot: full_name.clone() }, &full_name).await;
+            for change in &changes {
+                let change = work.possible(change);
+                if work.step(&actual, &change).await? == Step::Skipped {
+                    return Err(RotateError::NoProject(full_name));
+                }
+            }
+            return Ok(Rotated::Finished { robot: proved(&mut work).await? });
         }
     };
     if overlap == Overlap::No {
         let full_name = full_name.clone();
         let change = Change::SetRobotSecret { id: robot.id, full_name, secret: SecretFrom::Made };
         work.step(&actual, &change).await?;
-        return proved(&mut work, Rotated::Replaced { robot: robot.name.clone() }, &robot.name).await;
+        return Ok(Rotated::Replaced { robot: proved(&mut work).await? });
     }
     let name = other_name(&short);
     let new = format!("{prefix}{name}");
@@ -119,17 +143,23 @@ pub async fn rotate<K: Keeper>(
     let pulls = |project: &&str| robot.pulls(project);
     let projects = work.desired.project_names().filter(pulls).map(str::to_owned).collect();
     let change = Change::CreateRobot { name, full_name: new.clone(), projects, secret: SecretFrom::Made };
-    work.step(&actual, &change).await?;
-    proved(&mut work, Rotated::TakesOver { old: full_name, new: new.clone() }, &new).await
+    if work.step(&actual, &change).await? == Step::Skipped {
+        return Err(RotateError::NoProject(new));
+    }
+    Ok(Rotated::TakesOver { old: full_name, new: proved(&mut work).await? })
 }
 
-/// Asks Harbor whether it takes what the inventory has now.
-async fn proved<K: Keeper>(
-    work: &mut Work<'_, '_, K>,
-    rotated: Rotated,
-    user: &str,
-) -> Result<Rotated, RotateError<K::Error>> {
-    let Some(password) = work.read_inventory()? else { return Err(RotateError::NoRobot) };
-    let account = Account { user: user.to_owned(), password };
-    if work.harbor.admits(&account).await? { Ok(rotated) } else { Err(RotateError::Refused(user.to_owned())) }
+/// Returns the robot that the inventory has now, if Harbor takes what the inventory has of it.
+async fn proved<K: CredentialStore>(work: &mut Work<'_, '_, K>) -> Result<String, RotateError<K::Error>> {
+    work.read_inventory()?;
+    let Some(account) = &work.known else { return Err(RotateError::NoRobot) };
+    if work.harbor.admits(account).await? {
+        Ok(account.user.clone())
+    } else {
+        Err(RotateError::Refused(account.user.clone()))
+    }
+}
+
+fn is_update_of(change: &Change, robot: i64) -> bool {
+    matches!(change, Change::UpdateRobot { id, .. } if *id == robot)
 }

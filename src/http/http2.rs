@@ -91,7 +91,7 @@ pub(super) async fn serve<H: Handler>(
         memory: Arc::new(Semaphore::new(share)),
         chunk,
     });
-    let mut watch = Watch::new(&shared);
+    let mut watch = StallWatch::new(&shared);
     let mut pings = connection.ping_pong().map(Pings::new);
     let mut leaving = false;
     std::future::poll_fn(|cx| {
@@ -154,7 +154,7 @@ impl Pings {
 }
 
 /// Looks now and then whether the client still takes part.
-struct Watch {
+struct StallWatch {
     tick: Interval,
     idle_timeout: Duration,
     stall_timeout: Duration,
@@ -164,7 +164,7 @@ struct Watch {
     counted: (Instant, u64),
 }
 
-impl Watch {
+impl StallWatch {
     fn new<H>(shared: &Shared<H>) -> Self {
         let limits = &shared.limits;
         let often = limits.idle_timeout.min(limits.stall_timeout) / 4;

@@ -10,6 +10,7 @@ use super::source_file::SourceFile;
 use crate::finding::{Code, did_you_mean};
 use crate::image::api_host;
 use crate::registries::Endpoint;
+use crate::secret::without_userinfo;
 
 /// The keys of a host that have a meaning for pulls.
 const KNOWN: [&str; 5] = ["capabilities", "override_path", "ca", "client", "skip_verify"];
@@ -104,7 +105,7 @@ impl Hosts<'_, '_> {
                 || matches!(key.get_ref().as_ref(), "server" | "host");
             if !known {
                 let message = format!("`{}` is left out", key.get_ref());
-                let problem = self.reading.findings.add(
+                let problem = self.reading.findings.lose(
                     Code::Dropped,
                     &self.file.at(&key.span(), at.path.clone()),
                     message,
@@ -118,13 +119,14 @@ impl Hosts<'_, '_> {
         if let Some(list) = capabilities {
             let can = |word: &str| list.iter().any(|item| item.get_ref().as_str() == Some(word));
             if !can("pull") {
-                let message = format!("`{url}` serves no pulls, and is left out");
+                let message = format!("`{}` serves no pulls, and is left out", without_userinfo(url));
                 self.reading.findings.add(Code::Dropped, &at, message);
                 return None;
             }
             if !can("resolve") {
-                let message = format!("`{url}` resolves no tags here; through Talos it will");
-                self.reading.findings.add(Code::Dropped, &at, message).reason =
+                let message =
+                    format!("`{}` resolves no tags here; through Talos it will", without_userinfo(url));
+                self.reading.findings.lose(Code::Dropped, &at, message).reason =
                     Some("Talos gives every mirror the capabilities pull and resolve".to_owned());
             }
         }

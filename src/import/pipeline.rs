@@ -1,7 +1,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
-use super::corrections::{Step, routes};
+use super::corrections::{PullRoute, Step, routes};
 use super::declared::Declared;
 use super::hosts_settings::{Hosts, Upstream};
 use super::inventory_text::{Draft, in_order};
@@ -157,10 +157,7 @@ fn open<'s>(
     let parsed = parse(&source.text);
     let engine = engine_of_file(&source.name, &source.text).or_else(|| match &parsed {
         Ok(stream) => hidden_in(&source.text, stream),
-        Err(error) if is_toml(source, options) => {
-            let _ = error;
-            None
-        }
+        Err(_) if is_toml(source, options) => None,
         Err(error) => engine_of(&source.text, error.position.line),
     });
     if let Some((engine, position)) = engine {
@@ -210,9 +207,9 @@ fn inventory(reading: &mut Reading, options: &Options, sources: &[Source]) -> Op
         .map(|(scope, declared)| (scope.clone(), routes(declared, &mut reading.findings)))
         .collect();
     let mut layers = Layers::new(corrected, &reading.nodes, &mut reading.findings);
-    without_detours(&mut layers, reading);
     let settings = |declared: &Declared| !declared.credentials.is_empty() || !declared.tls.is_empty();
     let said = reading.declared.iter().any(|(_, declared)| settings(declared));
+    without_detours(&mut layers, reading, !said && !reading.findings.lost);
     if !said && !reading.findings.lost && layers.all().all(BTreeMap::is_empty) {
         return None;
     }
@@ -268,20 +265,25 @@ fn inventory(reading: &mut Reading, options: &Options, sources: &[Source]) -> Op
 
 /// Leaves out registries whose only endpoint is themselves: Talos asks them anyway, and twice where a pull fails.
 ///
-/// Beside `*` they stay: there the entry keeps a registry from the way of all others.
-fn without_detours(layers: &mut Layers, reading: &mut Reading) {
+/// Beside `*` they stay: there the entry keeps a registry from the way of all others. They stay, too, where an inventory
+/// would say nothing without them (`alone`).
+fn without_detours(layers: &mut Layers, reading: &mut Reading, alone: bool) {
     if layers.all().any(|routes| routes.contains_key("*")) {
         return;
     }
+    let is_detour =
+        |route: &PullRoute| matches!(route.steps.as_slice(), [Step::Upstream(None)]) && !route.never;
+    let kept = alone && layers.all().flat_map(BTreeMap::values).all(is_detour);
     for routes in layers.all_mut() {
         routes.retain(|registry, route| {
-            let itself = matches!(route.steps.as_slice(), [Step::Upstream(None)]) && !route.never;
-            if itself {
+            let detour = is_detour(route);
+            if detour {
                 let message = format!("the only endpoint of {registry} is itself, which Talos asks anyway");
+                let help = if kept { "name a mirror for it in the inventory" } else { "it is left out" };
                 reading.findings.add(Code::RedundantUpstream, &route.at, message).help =
-                    Some("it is left out".to_owned());
+                    Some(help.to_owned());
             }
-            !itself
+            kept || !detour
         });
     }
 }

@@ -79,6 +79,10 @@ fn containerd_folders_are_registries() {
     ----
     E129 1:1 the name of the registry is that of the folder, and there is none (import the folder that holds `docker.io/hosts.toml` and the like)
     ");
+    // The first example of containerd's `docs/hosts.md`: it says something, although no mirror comes of it.
+    let own = "server = \"https://docker.io\"\n[host.\"https://registry-1.docker.io\"]\ncapabilities = [\"pull\", \"resolve\"]\n";
+    let (lost, codes, inventory) = told("docker.io/hosts.toml", own);
+    assert!(!lost && codes == "W202" && inventory.contains("docker.io:"), "{codes}: {inventory}");
     insta::assert_snapshot!(shown(&[source("a/hosts.toml", "[host.x]\n=")]), @r"
     ----
     E100 2:1 unquoted keys cannot be empty, expected letters, numbers, `-`, `_`

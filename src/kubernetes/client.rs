@@ -1,19 +1,25 @@
 #![expect(clippy::disallowed_methods, reason = "asks a server, within time limits")]
 
+use std::collections::BTreeSet;
 use std::error::Error;
 use std::time::Duration;
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use reqwest::header::{ACCEPT, HeaderName, HeaderValue};
 use serde::Deserialize;
 use url::Url;
 
-use super::error::KubernetesError;
+use super::error::{KubernetesError, without_value};
 use super::kubeconfig::Access;
 use super::{exec, tls};
+use crate::secret::without_userinfo;
 
 /// How many objects one answer holds.
 const PAGE: &str = "500";
+/// How many answers a list may have: more objects than a cluster holds.
+const MOST_PAGES: usize = 10_000;
+/// The largest answer that is read: 500 objects at the 1.5 MiB that etcd takes are more, and no cluster has such pods.
+const LARGEST: usize = 64 * 1024 * 1024;
 
 /// A kind of object that is listed in all namespaces.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -61,12 +67,14 @@ impl ListOf {
 pub struct Api {
     http: reqwest::Client,
     server: Url,
+    /// The server without credentials.
+    shown: String,
     access: Access,
     timeout: Duration,
 }
 
 #[derive(Deserialize)]
-struct Page {
+struct ListPage {
     metadata: Option<Metadata>,
 }
 
@@ -84,7 +92,8 @@ struct Status {
 impl Api {
     /// Makes a client; runs the exec plugin if the access has one. Nothing is dialled yet.
     pub fn new(mut access: Access, timeout: Duration) -> Result<Self, KubernetesError> {
-        let invalid = || KubernetesError::Server(access.server.clone());
+        let shown = without_userinfo(&access.server);
+        let invalid = || KubernetesError::Server(shown.clone());
         let mut server: Url = access.server.parse().map_err(|_| invalid())?;
         if !matches!(server.scheme(), "http" | "https") || server.host_str().is_none_or(str::is_empty) {
             return Err(invalid());
@@ -109,15 +118,17 @@ impl Api {
         }
         let http = builder.build().map_err(|error| KubernetesError::Unreachable {
             context: access.context.clone(),
-            server: server.to_string(),
+            server: shown.clone(),
             why: innermost(&error),
         })?;
-        Ok(Self { http, server, access, timeout })
+        let shown = without_userinfo(server.as_str());
+        Ok(Self { http, server, shown, access, timeout })
     }
 
     /// Lists objects of all namespaces page by page; `take` gets each page as it came.
     ///
-    /// A list that grew too old between two pages begins again, so that an object may come twice.
+    /// A list that grew too old between two pages begins again, so that an object may come twice. Fails where an answer is
+    /// larger than 64 MiB, and where the list does not end.
     pub async fn list(
         &self,
         what: ListOf,
@@ -125,35 +136,38 @@ impl Api {
     ) -> Result<(), KubernetesError> {
         let mut next: Option<String> = None;
         let mut begun_again = false;
-        loop {
+        let unusable =
+            |why: String| KubernetesError::Answer { server: self.shown.clone(), what: what.as_str(), why };
+        let mut named = BTreeSet::new();
+        for _ in 0..MOST_PAGES {
             let page = match self.page(what, next.as_deref()).await {
                 Err(KubernetesError::Status { status: 410, .. }) if next.is_some() && !begun_again => {
                     (next, begun_again) = (None, true);
+                    named.clear();
                     continue;
                 }
                 page => page?,
             };
-            let read = serde_json::from_slice::<Page>(&page);
-            let read = read.map_err(|error| KubernetesError::Answer {
-                server: self.server.to_string(),
-                what: what.as_str(),
-                why: error.to_string(),
-            })?;
+            let read = serde_json::from_slice::<ListPage>(&page);
+            let read = read.map_err(|error| unusable(without_value(&error)))?;
             take(page)?;
             next = read.metadata.and_then(|metadata| metadata.next).filter(|next| !next.is_empty());
-            if next.is_none() {
-                return Ok(());
+            match &next {
+                None => return Ok(()),
+                Some(next) if named.insert(next.clone()) => {}
+                Some(_) => return Err(unusable("two pages name the same next one (`continue`)".to_owned())),
             }
         }
+        Err(unusable(format!("it has more than {MOST_PAGES} pages")))
     }
 
     async fn page(&self, what: ListOf, next: Option<&str>) -> Result<Bytes, KubernetesError> {
         let mut url =
-            self.server.join(what.path()).map_err(|_| KubernetesError::Server(self.access.server.clone()))?;
+            self.server.join(what.path()).map_err(|_| KubernetesError::Server(self.shown.clone()))?;
         url.query_pairs_mut().append_pair("limit", PAGE).extend_pairs(next.map(|next| ("continue", next)));
         let unreachable = |why: String| KubernetesError::Unreachable {
             context: self.access.context.clone(),
-            server: self.server.to_string(),
+            server: self.shown.clone(),
             why,
         };
         let mut request = self.http.get(url).header(ACCEPT, "application/json");
@@ -171,7 +185,14 @@ impl Api {
         let send = async {
             let answer = request.send().await.map_err(|error| unreachable(innermost(&error)))?;
             let status = answer.status().as_u16();
-            let body = answer.bytes().await.map_err(|error| unreachable(innermost(&error)))?;
+            let body = body(answer).await.map_err(|error| match error {
+                BodyError::Broken(error) => unreachable(innermost(&error)),
+                BodyError::TooLarge => KubernetesError::Answer {
+                    server: self.shown.clone(),
+                    what: what.as_str(),
+                    why: format!("it is larger than {} MiB", LARGEST / 1024 / 1024),
+                },
+            })?;
             Ok((status, body))
         };
         let sent = tokio::time::timeout(self.timeout, send).await;
@@ -183,7 +204,7 @@ impl Api {
             let message = message.unwrap_or_else(|| "it does not say why".to_owned());
             message.chars().filter(|c| !c.is_control()).take(300).collect::<String>()
         };
-        let (server, context) = (self.server.to_string(), self.access.context.clone());
+        let (server, context) = (self.shown.clone(), self.access.context.clone());
         match status {
             200 => Ok(body),
             401 => Err(KubernetesError::Unauthorized { context, server }),
@@ -193,6 +214,28 @@ impl Api {
             }
         }
     }
+}
+
+/// Why a body was not read to its end.
+enum BodyError {
+    Broken(reqwest::Error),
+    TooLarge,
+}
+
+/// Reads a body that is not too large.
+async fn body(mut answer: reqwest::Response) -> Result<Bytes, BodyError> {
+    let announced = answer.content_length().map(|length| usize::try_from(length).unwrap_or(usize::MAX));
+    if announced.is_some_and(|length| length > LARGEST) {
+        return Err(BodyError::TooLarge);
+    }
+    let mut all = BytesMut::with_capacity(announced.unwrap_or(0));
+    while let Some(chunk) = answer.chunk().await.map_err(BodyError::Broken)? {
+        if all.len() + chunk.len() > LARGEST {
+            return Err(BodyError::TooLarge);
+        }
+        all.extend_from_slice(&chunk);
+    }
+    Ok(all.freeze())
 }
 
 /// Makes a header's value; one that cannot be sent is sent empty, and refused by the server.

@@ -43,6 +43,22 @@ pub enum KubernetesError {
     Answer { server: String, what: &'static str, why: String },
 }
 
+/// Returns what serde says, without the value that it says it of: that may be a secret.
+pub(super) fn without_value(error: &serde_json::Error) -> String {
+    let text = error.to_string();
+    let quote = |text: &str| text.find(['`', '"']);
+    match (text.strip_prefix("invalid type: "), text.rsplit_once(", expected ")) {
+        (Some(found), Some((_, expected))) => {
+            let found = found.split([',', '`', '"']).next().unwrap_or_default().trim();
+            format!("invalid type: {found}, expected {expected}")
+        }
+        _ if text.starts_with("missing field") || text.starts_with("duplicate field") => text,
+        // Messages of the parser show a place and no value.
+        _ if quote(&text).is_none() => text,
+        _ => "a value has another form than is expected".to_owned(),
+    }
+}
+
 impl KubernetesError {
     /// Returns what to do about it.
     pub fn help(&self) -> Option<String> {
@@ -75,5 +91,32 @@ impl KubernetesError {
             }
             Self::Status { .. } => "try again, and see `kubectl get --raw /readyz`".to_owned(),
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    #[test]
+    fn what_serde_says_shows_no_value() {
+        #[derive(Debug, serde::Deserialize)]
+        #[expect(dead_code, reason = "only its errors are looked at")]
+        struct Form {
+            token: Vec<u8>,
+        }
+        let said = |value: Value| without_value(&serde_json::from_value::<Form>(value).unwrap_err());
+        for secret in
+            [json!("s3cr3t, expected a \"`"), json!(987_654_321), json!([1, "s3cr3t"]), json!([987_654_321])]
+        {
+            let said = said(json!({"token": secret}));
+            assert!(!said.contains("s3cr3t") && !said.contains("987"), "{said}");
+        }
+        assert_eq!(said(json!({"token": "s3cr3t"})), "invalid type: string, expected a sequence");
+        assert_eq!(said(json!({})), "missing field `token`");
+        let cut = serde_json::from_str::<Form>("{").unwrap_err();
+        assert_eq!(without_value(&cut), "EOF while parsing an object at line 1 column 1");
     }
 }

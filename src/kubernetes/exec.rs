@@ -1,12 +1,13 @@
 #![expect(clippy::disallowed_methods, reason = "runs the program that gives credentials")]
 
+use std::io::IsTerminal as _;
 use std::process::{Command, Stdio};
 
 use serde::Deserialize;
 use serde_json::json;
 
 use super::error::KubernetesError;
-use super::kubeconfig::{Access, Exec};
+use super::kubeconfig::{Access, Exec, InteractiveMode};
 use crate::secret::Secret;
 
 /// What a plugin prints.
@@ -25,7 +26,8 @@ struct Status {
 
 /// Runs the exec plugin of an access, if it has one, and puts what it gives into the access.
 ///
-/// The plugin talks to the user on standard error, and on standard input where that is a terminal. A certificate in
+/// The plugin talks to the user on standard error, and on standard input where that is a terminal and the kubeconfig's
+/// `interactiveMode` allows it; anything else on standard input is ours. A certificate in
 /// the kubeconfig stays beside a token of the plugin, as in kubectl.
 pub(super) fn fill(access: &mut Access) -> Result<(), KubernetesError> {
     let Some(exec) = access.exec.take() else { return Ok(()) };
@@ -45,10 +47,22 @@ fn run(exec: &Exec, access: &Access) -> Result<Status, KubernetesError> {
     } else {
         exec.api_version.as_str()
     };
+    let terminal = std::io::stdin().is_terminal();
+    let interactive = match exec.interactive_mode {
+        InteractiveMode::Never => false,
+        InteractiveMode::IfAvailable => terminal,
+        InteractiveMode::Always if terminal => true,
+        InteractiveMode::Always => {
+            return Err(failed(
+                "it has to ask the user (`interactiveMode: Always`), and standard input is not a terminal"
+                    .to_owned(),
+            ));
+        }
+    };
     let mut info = json!({
         "apiVersion": api_version,
         "kind": "ExecCredential",
-        "spec": {"interactive": std::io::IsTerminal::is_terminal(&std::io::stdin())},
+        "spec": {"interactive": interactive},
     });
     if exec.provide_cluster_info
         && let Some(spec) = info.get_mut("spec").and_then(serde_json::Value::as_object_mut)
@@ -69,7 +83,8 @@ fn run(exec: &Exec, access: &Access) -> Result<Status, KubernetesError> {
         process.env(&variable.name, variable.value.expose());
     }
     process.env("KUBERNETES_EXEC_INFO", info.to_string());
-    process.stdin(Stdio::inherit()).stdout(Stdio::piped()).stderr(Stdio::inherit());
+    let stdin = if interactive { Stdio::inherit() } else { Stdio::null() };
+    process.stdin(stdin).stdout(Stdio::piped()).stderr(Stdio::inherit());
     let output = process.output().map_err(|error| KubernetesError::PluginMissing {
         command: command.clone(),
         hint: exec.install_hint.clone(),
@@ -82,10 +97,14 @@ fn run(exec: &Exec, access: &Access) -> Result<Status, KubernetesError> {
     let credential: ExecCredential = serde_json::from_slice(bytes.expose())
         .map_err(|_| failed("what it printed is not a valid ExecCredential".to_owned()))?;
     let status = credential.status.ok_or_else(|| failed("its ExecCredential has no status".to_owned()))?;
-    if status.token.is_none() && status.client_certificate_data.is_none() {
-        return Err(failed("its ExecCredential holds neither a token nor a certificate".to_owned()));
+    match (&status.client_certificate_data, &status.client_key_data) {
+        (None, None) if status.token.is_none() => {
+            Err(failed("its ExecCredential holds neither a token nor a certificate".to_owned()))
+        }
+        (Some(_), None) => Err(failed("its ExecCredential holds a certificate without its key".to_owned())),
+        (None, Some(_)) => Err(failed("its ExecCredential holds a key without its certificate".to_owned())),
+        (None, None) | (Some(_), Some(_)) => Ok(status),
     }
-    Ok(status)
 }
 
 #[cfg(test)]
@@ -118,6 +137,14 @@ mod tests {
             (
                 "echo '{\"status\":{}}'",
                 "the exec plugin `sh` failed: its ExecCredential holds neither a token nor a certificate",
+            ),
+            (
+                "echo '{\"status\":{\"token\":\"t\",\"clientCertificateData\":\"C\"}}'",
+                "the exec plugin `sh` failed: its ExecCredential holds a certificate without its key",
+            ),
+            (
+                "echo '{\"status\":{\"clientKeyData\":\"K\"}}'",
+                "the exec plugin `sh` failed: its ExecCredential holds a key without its certificate",
             ),
         ] {
             assert_eq!(fill_with(script).unwrap_err().to_string(), want);

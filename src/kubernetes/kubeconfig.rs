@@ -5,7 +5,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use serde::Deserialize;
 
-use super::error::KubernetesError;
+use super::error::{KubernetesError, without_value};
 use crate::secret::Secret;
 use crate::yaml;
 
@@ -69,6 +69,21 @@ pub struct Exec {
     /// Whether it is told about the cluster.
     #[serde(default)]
     pub provide_cluster_info: bool,
+    /// Whether it may ask the user.
+    #[serde(default)]
+    pub interactive_mode: InteractiveMode,
+}
+
+/// Whether an exec plugin gets standard input.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+pub enum InteractiveMode {
+    /// It does not.
+    Never,
+    /// It does where that is a terminal.
+    #[default]
+    IfAvailable,
+    /// It cannot do without.
+    Always,
 }
 
 /// A variable of the environment.
@@ -147,8 +162,8 @@ impl Kubeconfig {
             return Ok(());
         }
         let document = yaml::parse_one(text).map_err(|error| invalid(error.to_string()))?;
-        let file: File =
-            serde_json::from_value(document.root.to_json()).map_err(|error| invalid(error.to_string()))?;
+        let file: File = serde_json::from_value(document.root.to_json())
+            .map_err(|error| invalid(without_value(&error)))?;
         let folder = path.parent().unwrap_or(Path::new("")).to_owned();
         for named in file.clusters.unwrap_or_default() {
             self.clusters
@@ -204,7 +219,7 @@ impl Kubeconfig {
             proxy: cluster.proxy_url.clone().filter(|url| !url.is_empty()),
             ..Access::default()
         };
-        let given = Given { context: name, read };
+        let given = ContextReader { context: name, read };
         let ca = given.pem(
             "certificate-authority",
             folder,
@@ -220,12 +235,12 @@ impl Kubeconfig {
 }
 
 /// Reads what a context's entries name.
-struct Given<'a> {
+struct ContextReader<'a> {
     context: &'a str,
     read: &'a dyn Fn(&Path) -> std::io::Result<Secret<String>>,
 }
 
-impl Given<'_> {
+impl ContextReader<'_> {
     fn user(&self, access: &mut Access, folder: &Path, user: &User) -> Result<(), KubernetesError> {
         let certificate = self.pem(
             "client-certificate",
@@ -396,7 +411,12 @@ users: [{name: bot, user: {token: inline, tokenFile: token}}]
             (
                 "clusters: 1".to_owned(),
                 None,
-                "`/k/more` is not a valid kubeconfig: invalid type: integer `1`, expected a sequence",
+                "`/k/more` is not a valid kubeconfig: invalid type: integer, expected a sequence",
+            ),
+            (
+                "users: [{name: u, user: 's3cr3t-token'}]".to_owned(),
+                None,
+                "`/k/more` is not a valid kubeconfig: invalid type: string, expected struct User",
             ),
         ] {
             assert_eq!(error(&more, context), want);

@@ -23,6 +23,9 @@ pub(super) fn config(access: &Access) -> Result<ClientConfig, KubernetesError> {
                 certificate.map_err(|_| failed("certificate-authority", "it is not valid PEM"))?;
             roots.add(certificate).map_err(|error| failed("certificate-authority", &error.to_string()))?;
         }
+        if roots.is_empty() {
+            return Err(failed("certificate-authority", "there is no certificate in it"));
+        }
     } else {
         roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
     }
@@ -42,7 +45,12 @@ pub(super) fn config(access: &Access) -> Result<ClientConfig, KubernetesError> {
         }
         None => builder.with_root_certificates(roots),
     };
-    let Some(certificate) = &access.certificate else { return Ok(builder.with_no_client_auth()) };
+    let Some(certificate) = &access.certificate else {
+        if access.key.is_some() {
+            return Err(failed("client-key", "there is no client-certificate beside it"));
+        }
+        return Ok(builder.with_no_client_auth());
+    };
     let chain: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(certificate.as_bytes()).collect();
     let chain = chain.map_err(|_| failed("client-certificate", "it is not valid PEM"))?;
     let Some(first) = chain.first() else {
@@ -54,7 +62,10 @@ pub(super) fn config(access: &Access) -> Result<ClientConfig, KubernetesError> {
             "it is of X.509 version 1, which kubectl takes and TLS libraries do not; issue one of version 3",
         ));
     }
-    let key = access.key.as_ref().ok_or_else(|| failed("client-certificate", "there is no client-key"))?;
+    let key = access
+        .key
+        .as_ref()
+        .ok_or_else(|| failed("client-certificate", "there is no client-key beside it"))?;
     let key = PrivateKeyDer::from_pem_slice(key.expose().as_bytes());
     let key = key.map_err(|_| failed("client-key", "it is not a valid private key in PEM"))?;
     builder.with_client_auth_cert(chain, key).map_err(|error| match error {
@@ -68,4 +79,41 @@ pub(super) fn config(access: &Access) -> Result<ClientConfig, KubernetesError> {
 fn is_version_one(certificate: &CertificateDer<'_>) -> bool {
     x509_parser::parse_x509_certificate(certificate)
         .is_ok_and(|(_, parsed)| parsed.version() == x509_parser::x509::X509Version::V1)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn half_of_what_is_needed_is_told() {
+        let certificate = rcgen::generate_simple_self_signed(vec!["client".to_owned()]).unwrap().cert.pem();
+        let access = |ca: Option<&str>, certificate: Option<&str>, key: Option<&str>| Access {
+            context: "c".to_owned(),
+            ca: ca.map(str::to_owned),
+            certificate: certificate.map(str::to_owned),
+            key: key.map(Into::into),
+            ..Access::default()
+        };
+        for (access, want) in [
+            (
+                access(Some(""), None, None),
+                "the certificate-authority of context `c` cannot be used: there is no certificate in it",
+            ),
+            (
+                access(Some("# a note\n"), None, None),
+                "the certificate-authority of context `c` cannot be used: there is no certificate in it",
+            ),
+            (
+                access(None, Some(&certificate), None),
+                "the client-certificate of context `c` cannot be used: there is no client-key beside it",
+            ),
+            (
+                access(None, None, Some("KEY")),
+                "the client-key of context `c` cannot be used: there is no client-certificate beside it",
+            ),
+        ] {
+            assert_eq!(config(&access).unwrap_err().to_string(), want);
+        }
+    }
 }

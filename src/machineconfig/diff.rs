@@ -14,12 +14,12 @@ pub struct Change {
     /// Its name.
     pub name: String,
     /// How.
-    pub what: What,
+    pub what: ChangeKind,
 }
 
 /// How an entry changed.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum What {
+pub enum ChangeKind {
     /// It is gone; the details say what it was.
     Removed(Vec<Detail>),
     /// It is another.
@@ -34,14 +34,14 @@ pub struct Detail {
     /// The field, such as `endpoints[1]`.
     pub field: String,
     /// Before.
-    pub old: Shown,
+    pub old: ShownValue,
     /// After.
-    pub new: Shown,
+    pub new: ShownValue,
 }
 
 /// A value as a diff shows it.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Shown {
+pub enum ShownValue {
     /// It is not there.
     Nothing,
     /// A text that anyone may see.
@@ -52,7 +52,7 @@ pub enum Shown {
     Secret,
 }
 
-impl Shown {
+impl ShownValue {
     /// Returns what is printed for it.
     pub fn as_str(&self) -> &str {
         match self {
@@ -64,13 +64,13 @@ impl Shown {
     }
 }
 
-impl fmt::Display for Shown {
+impl fmt::Display for ShownValue {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.as_str())
     }
 }
 
-impl What {
+impl ChangeKind {
     /// Returns the word for it.
     pub fn as_str(&self) -> &'static str {
         match self {
@@ -100,9 +100,9 @@ impl What {
 impl fmt::Display for Change {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let sign = match self.what {
-            What::Removed(_) => '-',
-            What::Changed(_) => '~',
-            What::Added(_) => '+',
+            ChangeKind::Removed(_) => '-',
+            ChangeKind::Changed(_) => '~',
+            ChangeKind::Added(_) => '+',
         };
         let kind = match self.kind {
             Kind::Mirror => "",
@@ -113,9 +113,9 @@ impl fmt::Display for Change {
         for (at, detail) in self.what.details().iter().enumerate() {
             f.write_str(if at == 0 { "  " } else { ", " })?;
             match &self.what {
-                What::Changed(_) => write!(f, "{}  {} → {}", detail.field, detail.old, detail.new)?,
-                What::Removed(_) => write!(f, "{} {}", detail.field, detail.old)?,
-                What::Added(_) => write!(f, "{} {}", detail.field, detail.new)?,
+                ChangeKind::Changed(_) => write!(f, "{}  {} → {}", detail.field, detail.old, detail.new)?,
+                ChangeKind::Removed(_) => write!(f, "{} {}", detail.field, detail.old)?,
+                ChangeKind::Added(_) => write!(f, "{} {}", detail.field, detail.new)?,
             }
         }
         Ok(())
@@ -130,9 +130,9 @@ impl Change {
             Kind::Auth => "auth",
             Kind::Tls => "tls",
         };
-        let shown = |shown: &Shown| match shown {
-            Shown::Nothing => Value::Null,
-            Shown::Text(_) | Shown::Pem | Shown::Secret => shown.as_str().into(),
+        let shown = |shown: &ShownValue| match shown {
+            ShownValue::Nothing => Value::Null,
+            ShownValue::Text(_) | ShownValue::Pem | ShownValue::Secret => shown.as_str().into(),
         };
         let details = self.what.details().iter().map(
             |detail| json!({"field": detail.field, "old": shown(&detail.old), "new": shown(&detail.new)}),
@@ -162,7 +162,7 @@ pub fn diff(old: &Registries, new: &Registries) -> Vec<Change> {
 }
 
 /// A field, how it is shown, and what it is compared by.
-type Field = (String, Shown, Secret<String>);
+type Field = (String, ShownValue, Secret<String>);
 
 fn compare<T: PartialEq>(
     changes: &mut Vec<Change>,
@@ -177,9 +177,9 @@ fn compare<T: PartialEq>(
     for name in names {
         let what = match (old.get(name), new.get(name)) {
             (Some(old), Some(new)) if old == new => continue,
-            (Some(old), Some(new)) => What::Changed(details(&fields(old), &fields(new))),
-            (Some(old), None) => What::Removed(details(&fields(old), &[])),
-            (None, Some(new)) => What::Added(details(&[], &fields(new))),
+            (Some(old), Some(new)) => ChangeKind::Changed(details(&fields(old), &fields(new))),
+            (Some(old), None) => ChangeKind::Removed(details(&fields(old), &[])),
+            (None, Some(new)) => ChangeKind::Added(details(&[], &fields(new))),
             (None, None) => continue,
         };
         changes.push(Change { kind, name: name.clone(), what });
@@ -196,14 +196,14 @@ fn details(old: &[Field], new: &[Field]) -> Vec<Detail> {
     let details = names.into_iter().filter_map(|name| {
         let (old, new) = (find(old, name), find(new, name));
         let same = old.map(|(_, _, value)| value) == new.map(|(_, _, value)| value);
-        let shown = |field: Option<&Field>| field.map_or(Shown::Nothing, |(_, shown, _)| shown.clone());
+        let shown = |field: Option<&Field>| field.map_or(ShownValue::Nothing, |(_, shown, _)| shown.clone());
         (!same).then(|| Detail { field: name.to_owned(), old: shown(old), new: shown(new) })
     });
     details.collect()
 }
 
 fn text(name: impl Into<String>, value: &str) -> Field {
-    (name.into(), Shown::Text(without_userinfo(value)), Secret::from(value))
+    (name.into(), ShownValue::Text(without_userinfo(value)), Secret::from(value))
 }
 
 fn flag(name: impl Into<String>, value: bool) -> Option<Field> {
@@ -225,17 +225,17 @@ fn auth(auth: &Auth) -> Vec<Field> {
         [("password", &auth.password), ("auth", &auth.auth), ("identityToken", &auth.identity_token)];
     let secrets = secrets
         .into_iter()
-        .filter_map(|(name, secret)| Some((name.to_owned(), Shown::Secret, secret.clone()?)));
+        .filter_map(|(name, secret)| Some((name.to_owned(), ShownValue::Secret, secret.clone()?)));
     auth.username.iter().map(|name| text("username", name)).chain(secrets).collect()
 }
 
 fn tls(tls: &Tls) -> Vec<Field> {
     let mut fields: Vec<Field> =
-        tls.ca.iter().map(|ca| ("ca".to_owned(), Shown::Pem, Secret::from(ca.as_str()))).collect();
+        tls.ca.iter().map(|ca| ("ca".to_owned(), ShownValue::Pem, Secret::from(ca.as_str()))).collect();
     if let Some(identity) = &tls.client_identity {
         let cert = Secret::from(identity.cert.as_str());
-        fields.push(("clientIdentity.cert".to_owned(), Shown::Pem, cert));
-        fields.push(("clientIdentity.key".to_owned(), Shown::Secret, identity.key.clone()));
+        fields.push(("clientIdentity.cert".to_owned(), ShownValue::Pem, cert));
+        fields.push(("clientIdentity.key".to_owned(), ShownValue::Secret, identity.key.clone()));
     }
     fields.extend(flag("insecureSkipVerify", tls.insecure_skip_verify));
     fields

@@ -18,7 +18,7 @@ mod tests;
 
 pub use config::{MachineConfig, Role};
 pub use contents::{holds_registries_only, is_inventory};
-pub use diff::{Change, Detail, Shown, What, diff};
+pub use diff::{Change, ChangeKind, Detail, ShownValue, diff};
 pub use drift::{Cell, Drift, Row, matrix, same_as};
 pub use error::ReplaceError;
 pub use fields::Fields;

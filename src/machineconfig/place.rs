@@ -6,13 +6,13 @@ use crate::yaml::{
 };
 
 /// A text and its habits: where block values can be set or taken away, and how they are indented.
-pub(super) struct Page<'a> {
+pub(super) struct SourceText<'a> {
     pub(super) text: &'a str,
     eol: &'static str,
     step: usize,
 }
 
-impl<'a> Page<'a> {
+impl<'a> SourceText<'a> {
     /// Takes the habits from the text: its first line break, and the indentation below `machine`.
     pub(super) fn new(text: &'a str, machine: Option<&Node>) -> Self {
         let crlf = text.find('\n').is_some_and(|at| text.get(..at).is_some_and(|line| line.ends_with('\r')));

@@ -5,7 +5,7 @@ use serde_json::Value;
 
 use super::config::{MachineConfig, Role};
 use super::error::ReplaceError;
-use super::place::{Page, is_block_scalar, last_leaf};
+use super::place::{SourceText, is_block_scalar, last_leaf};
 use super::read::{Found, Reader};
 use crate::finding::Problems;
 use crate::registries::{Auth, Kind, Mirror, Registries, RegistryDocument, documents, legacy};
@@ -165,7 +165,7 @@ fn plan(
         .map(|(document, _)| document)
         .collect();
     let machine = machines.first().copied();
-    let page = Page::new(config.text(), machine.and_then(|document| document.root.get("machine")));
+    let page = SourceText::new(config.text(), machine.and_then(|document| document.root.get("machine")));
 
     let legacy_now = config.legacy(&mut Problems::new("", config.text()));
     let legacy_fits = !legacy_now.lossy && legacy_now.registries() == *in_legacy;

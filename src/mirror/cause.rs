@@ -98,28 +98,6 @@ causes! {
         "containerd from 2.3 on gives up after 30 seconds without a header, and goes to the next host; before, it waits.";
     AnswerInvalid = "V323", "an answer that cannot be used",
         "What came is not what the protocol says: a manifest that cannot be read, without a digest, or broken off.";
-    HostsForeign = "V330", "another program writes containerd's hosts",
-        "Something other than Talos wrote files in containerd's registry directory, such as Spegel. With \
-         `prependExisting: false` it takes the place of the mirrors for all pods.";
-    NotRolledOut = "V331", "the node has other settings than the inventory",
-        "The node's registries are not those that the inventory gives. `talmirror diff` shows how they differ, \
-         `talmirror rollout` changes them.";
-    CredentialsPending = "V332", "pods still use the old credentials",
-        "Before Talos 1.14 containerd reads credentials when it starts: what changed since reaches pods after a reboot \
-         of the node.";
-    NameUnresolvedOnNode = "V333", "the node cannot look up the host",
-        "The name is known here and not on the node: its DNS servers differ. Talos uses `machine.network.nameservers`.";
-    ClockSkew = "V334", "the node's clock is wrong",
-        "Certificates and tokens are checked against it: both fail when it is minutes off.";
-    PullForbidden = "V335", "an image verification rule forbids the pull",
-        "A rule of `ImageVerificationConfig` matches the image and its signature is not there, or is not the right one.";
-    NodeUnreachable = "V336", "the node does not answer",
-        "Nothing is known of what it would do.";
-    Bypassed = "V337", "the mirror is passed by",
-        "The image is served, by a host after the mirror: the mirror fails, and pulls are green for as long as upstream \
-         is there.";
-    NoMirror = "V338", "no mirror serves the registry",
-        "The inventory has no entry and no `*` for it: nodes go to the registry itself.";
 }
 
 impl Cause {
@@ -130,7 +108,7 @@ impl Cause {
 
     /// Returns whether pulls still work: it is told, and is not a failure.
     pub const fn is_warning(self) -> bool {
-        matches!(self, Self::SignatureLost | Self::QuotaLow | Self::CredentialsPending)
+        matches!(self, Self::SignatureLost | Self::QuotaLow)
     }
 }
 

@@ -5,7 +5,7 @@ use crate::registries::{Endpoint, Mirror, request_url};
 
 /// One host that a pull asks, and how.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Hop {
+pub struct PullHop {
     /// What it is called: a mirror's name, or `upstream`.
     pub via: String,
     /// Its place: 1 is asked first.
@@ -27,7 +27,7 @@ pub fn hops(
     mirrors: &BTreeMap<String, Mirror>,
     image: &Reference,
     name: &dyn Fn(&str, &Endpoint) -> String,
-) -> Vec<Hop> {
+) -> Vec<PullHop> {
     let registry = image.registry();
     let found = mirrors.get_key_value(registry).or_else(|| mirrors.get_key_value("*"));
     let mut all: Vec<(String, Endpoint)> = Vec::new();
@@ -45,7 +45,7 @@ pub fn hops(
     let hop = |(at, (via, endpoint)): (usize, (String, Endpoint))| {
         let request = request_url(&endpoint, image);
         let (url, host) = (request.url, request.auth_key);
-        Hop { via, number: at + 1, endpoint, url, host, is_last: at + 1 == count }
+        PullHop { via, number: at + 1, endpoint, url, host, is_last: at + 1 == count }
     };
     all.into_iter().enumerate().map(hop).collect()
 }

@@ -10,15 +10,16 @@ pub(crate) use client::Outgoing;
 pub use client::{
     AddressPolicy, Answer, AskedAs, ClientError, Credential, CredentialFile, CredentialFileError,
     CredentialSource, Credentials, CredentialsError, Endpoint, EndpointError, Grant, Http, HttpError,
-    HttpSettings, Identity, Login, LookUp, MAX_REDIRECTS, Pass, Proxies, RealmRefused, Redirect,
-    RedirectRefused, RegistryClient, RegistryRequest, RequestError, RequestErrorKind, ServerCheck,
-    SystemNames, Timeouts, Token, TokenError, TokenKey, TokenRequest, Wait, basic, check_realm, follow,
-    is_public, scopes,
+    HttpSettings, Identity, LoggedIn, Login, LookUp, MAX_REDIRECTS, Pass, Proxies, Realm, RealmRefused,
+    Redirect, RedirectRefused, RegistryClient, RegistryRequest, RequestError, RequestErrorKind, ServerCheck,
+    SystemNames, Timeouts, Token, TokenError, TokenKey, TokenRequest, TokenServers, Wait, basic, check_realm,
+    follow, is_public, scopes,
 };
 pub use protocol::{
     ACCEPT_MANIFESTS, Accept, Bearer, Challenge, Code, Content, ContentRange, ContentRangeError, Descriptor,
     DigestMismatch, Hasher, MAX_MANIFEST_SIZE, MAX_TAGS_SIZE, Manifest, ManifestError, ManifestKind, Method,
-    Name, Namespaces, Ns, OCTET_STREAM, Object, Place, Quota, Range, Refusal, RemoteError, Route, Selection,
-    Shape, Span, TagPage, Verifier, digest_of, essence, etag, filter_referrers, if_none_match, if_range,
-    next_link, parse_route, parse_tags, passable, retry_after, select, tag_page, tags_so_far,
+    Name, Namespaces, Ns, OCTET_STREAM, Object, Quota, Range, Refusal, RemoteError, RepositoryLocation,
+    Route, Selection, Shape, Span, TagPage, Verifier, digest_of, essence, etag, filter_referrers,
+    if_none_match, if_range, next_link, parse_route, parse_tags, passable, retry_after, select, tag_page,
+    tags_so_far,
 };

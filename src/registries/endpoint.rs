@@ -109,7 +109,7 @@ fn clean(path: &str) -> String {
 
 /// One attempt of a pull.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Hop {
+pub struct PullAttempt {
     /// The URL of the manifest request.
     pub url: String,
     /// The key under which credentials are looked up.
@@ -119,13 +119,13 @@ pub struct Hop {
 /// Returns the request for an image's manifest through an endpoint, `ns` included where Talos adds it.
 ///
 /// Source: containerd `core/remotes/docker/registry.go` `isProxy` and `resolver.go` `addNamespace`.
-pub fn request_url(endpoint: &Endpoint, image: &Reference) -> Hop {
+pub fn request_url(endpoint: &Endpoint, image: &Reference) -> PullAttempt {
     let (scheme, host, _) = endpoint.parts();
     let registry = image.registry();
     let own = host == registry || (registry == DOCKER_HUB && host == DOCKER_HUB_API);
     let ns = if own { String::new() } else { format!("?ns={registry}") };
     let (prefix, repository, manifest) = (endpoint.prefix(), image.repository(), image.manifest());
-    Hop {
+    PullAttempt {
         url: format!("{scheme}://{host}{prefix}/{repository}/manifests/{manifest}{ns}"),
         auth_key: host.to_owned(),
     }

@@ -13,7 +13,7 @@ mod version;
 
 pub use containerd_auth::{CRI_TOML, containerd_auth, containerd_auth_differences, read_containerd_auth};
 pub use documents::{Kind, RegistryDocument, documents};
-pub use endpoint::{Endpoint, EndpointFlaw, Hop, request_url};
+pub use endpoint::{Endpoint, EndpointFlaw, PullAttempt, request_url};
 pub use hosts_toml::{
     HOSTS_DIRECTORY, Host, HostsError, HostsToml, IMAGE_CACHE_ENDPOINT, hosts_directory, hosts_path,
     hosts_registries,

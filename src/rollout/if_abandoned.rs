@@ -45,7 +45,7 @@ pub struct SentConfigs {
     /// Whether a trial may run.
     in_trial: bool,
     timer: TrialTimer,
-    /// Whether a commit was sent, whatever came of it.
+    /// Whether a commit was sent, whatever came of it, and nothing after it was taken.
     committed: bool,
 }
 
@@ -62,6 +62,10 @@ impl SentConfigs {
 
     /// Takes note that a config is about to be sent.
     pub fn send(&mut self, step: ApplyStep) {
+        // What has no result when the next one is sent may have arrived.
+        if let Some(open) = self.sending {
+            self.sent(open, ApplyResult::Lost);
+        }
         self.sending = Some(step);
         self.committed |= step == ApplyStep::Commit;
     }
@@ -82,6 +86,7 @@ impl SentConfigs {
         if result == ApplyResult::Taken {
             // A config that was taken for good has ended the trial.
             self.in_trial = step.is_trial();
+            self.committed = step == ApplyStep::Commit;
         }
     }
 
@@ -105,9 +110,10 @@ impl SentConfigs {
         let settled = match self.last {
             None => IfAbandoned::KeepsOld,
             Some(ApplyStep::TryStrict | ApplyStep::Try) => IfAbandoned::GoesBack(self.timer),
-            Some(ApplyStep::PutBack | ApplyStep::Revert) if self.in_trial => {
-                IfAbandoned::OldOrGoesBack(self.timer)
-            }
+            Some(ApplyStep::PutBack | ApplyStep::Revert) if self.in_trial => match self.timer {
+                TrialTimer::Runs if self.committed => IfAbandoned::NewOrGoesBack,
+                TrialTimer::Runs | TrialTimer::MayHaveStopped => IfAbandoned::OldOrGoesBack(self.timer),
+            },
             Some(ApplyStep::PutBack | ApplyStep::Revert) if self.committed => IfAbandoned::OldOrNew,
             Some(ApplyStep::PutBack | ApplyStep::Revert) => IfAbandoned::KeepsOld,
             Some(ApplyStep::Commit) if self.in_trial => match self.timer {
@@ -203,7 +209,7 @@ mod tests {
         use ApplyResult::{Lost, NotSent, Refused, Taken};
         use ApplyStep::{Commit, PutBack, Revert, Try, TryStrict};
         let runs = TrialTimer::Runs;
-        let cases: [(&[Sent], IfAbandoned); 13] = [
+        let cases: [(&[Sent], IfAbandoned); 18] = [
             (&[], IfAbandoned::KeepsOld),
             (&[(TryStrict, None)], IfAbandoned::OldOrGoesBack(runs)),
             (&[(Try, Some(NotSent))], IfAbandoned::KeepsOld),
@@ -220,6 +226,15 @@ mod tests {
                 &[(Try, Some(Taken)), (Commit, Some(Refused))],
                 IfAbandoned::GoesBack(TrialTimer::MayHaveStopped),
             ),
+            // Whatever came of the first is not known when the second is sent.
+            (&[(Try, None), (PutBack, Some(NotSent))], IfAbandoned::GoesBack(runs)),
+            (&[(Try, Some(Taken)), (Commit, None), (Revert, Some(NotSent))], IfAbandoned::NewOrGoesBack),
+            (&[(Try, Some(Taken)), (Commit, Some(Lost)), (Revert, Some(Lost))], IfAbandoned::NewOrGoesBack),
+            (
+                &[(Try, Some(Taken)), (Commit, Some(Refused)), (PutBack, Some(Lost))],
+                IfAbandoned::OldOrGoesBack(TrialTimer::MayHaveStopped),
+            ),
+            (&[(Try, Some(Taken)), (Commit, Some(Taken)), (Revert, Some(Taken))], IfAbandoned::KeepsOld),
         ];
         for (sent, want) in cases {
             assert_eq!(after(sent), want, "{sent:?}");

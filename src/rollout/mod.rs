@@ -36,7 +36,7 @@ pub use journal::{
     Address, ELSEWHERE, Entry, History, Journal, JournalError, Leftover, NAME as JOURNAL, NodeHistory,
     Record, StoreError, elsewhere, file_name, latest, leftover, lock, newest, read_history, remember,
 };
-pub use node::{NodeJob, Pace, RolloutContext, RolloutHandle};
+pub use node::{NodeJob, RolloutContext, RolloutHandle, RolloutTimeouts};
 pub use outcome::{Outcome, OutcomeKind};
 pub use plan::{NodePlan, PlanOptions, RebootPolicy, Refusal};
 pub use previous::{PreviousRollout, may_be_on_trial};

@@ -1,11 +1,11 @@
 //! What the pulls of images can prove about mirrors, and what they cannot.
 
 use crate::image::{Reference, api_host};
-use crate::machineconfig::{Change, What};
+use crate::machineconfig::{Change, ChangeKind};
 use crate::registries::{Kind, Registries};
 
 /// Returns whether an image comes from a mirror, or from nowhere, once there is no fallback: [`None`], and else why not.
-fn doubt(image: &str, wanted: &Registries) -> Option<String> {
+fn suspicion(image: &str, wanted: &Registries) -> Option<String> {
     let Ok(reference) = image.parse::<Reference>() else {
         return Some(format!("{image} is not a valid image reference"));
     };
@@ -21,14 +21,14 @@ fn doubt(image: &str, wanted: &Registries) -> Option<String> {
 
 /// Returns whether pulls of one of the images prove something.
 pub fn proves(images: &[String], wanted: &Registries) -> bool {
-    images.iter().any(|image| doubt(image, wanted).is_none())
+    images.iter().any(|image| suspicion(image, wanted).is_none())
 }
 
 /// Returns what the pulls of images do not prove though they were to, and why: each of them must go through a mirror.
 ///
 /// A node's image cache is asked before any mirror (Talos `internal/pkg/containers/image/resolver.go`).
 pub fn unproven(images: &[String], wanted: &Registries, image_cache: Option<&str>) -> Vec<String> {
-    let mut found: Vec<String> = images.iter().filter_map(|image| doubt(image, wanted)).collect();
+    let mut found: Vec<String> = images.iter().filter_map(|image| suspicion(image, wanted)).collect();
     if image_cache == Some("ready") && proves(images, wanted) {
         found.push("the node's own image cache may have served the images".to_owned());
     }
@@ -46,7 +46,7 @@ pub fn unasked(images: &[String], wanted: &Registries, changes: &[Change]) -> Ve
         .collect();
     let changed = changes.iter().filter(|change| {
         change.kind == Kind::Mirror
-            && !matches!(change.what, What::Removed(_))
+            && !matches!(change.what, ChangeKind::Removed(_))
             && !asked.contains(&change.name.as_str())
     });
     changed.map(|change| change.name.clone()).collect()

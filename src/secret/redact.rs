@@ -19,7 +19,7 @@ impl Redactor {
     }
 }
 
-/// Returns a URL's text without the user and password that may stand before its host.
+/// Returns a URL's text, or an image's, without the user and password that may stand before its host.
 pub fn without_userinfo(url: &str) -> String {
     let (scheme, rest) = match url.split_once("://") {
         Some((scheme, rest)) => (format!("{scheme}://"), rest),
@@ -28,6 +28,13 @@ pub fn without_userinfo(url: &str) -> String {
     let authority_end = rest.find(['/', '?', '#']).unwrap_or(rest.len());
     let (authority, tail) = rest.split_at(authority_end);
     match authority.rsplit_once('@') {
+        // An image without a registry.
+        Some((_, digest))
+            if scheme.is_empty()
+                && ["sha256:", "sha512:"].iter().any(|algorithm| digest.starts_with(algorithm)) =>
+        {
+            url.to_owned()
+        }
         Some((_, host)) => format!("{scheme}{host}{tail}"),
         None => url.to_owned(),
     }
@@ -64,5 +71,7 @@ mod tests {
         assert_eq!(without_userinfo("https://h/@x"), "https://h/@x");
         assert_eq!(without_userinfo("h"), "h");
         assert_eq!(without_userinfo("u:p@h:5000"), "h:5000");
+        assert_eq!(without_userinfo("alpine:3@sha256:12ab"), "alpine:3@sha256:12ab");
+        assert_eq!(without_userinfo("u:p@h/alpine@sha256:12ab"), "h/alpine@sha256:12ab");
     }
 }

@@ -17,15 +17,20 @@ const COMMAND_TIMEOUT: Duration = Duration::from_secs(30);
 /// The largest secret or certificate that is read.
 const MAX_BYTES: u64 = 1024 * 1024;
 
-/// Reads standard input, which can be done once: a second reader would be told that there is nothing.
-///
-/// Fails if it was read before, and if there is more than `limit` bytes.
+/// Reads standard input as [`claim_stdin`] gives it; fails also if there is more than `limit` bytes.
 pub fn read_stdin(limit: u64) -> std::io::Result<Vec<u8>> {
+    read_limited(claim_stdin()?, limit)
+}
+
+/// Returns standard input, which can be read once: a second reader would be told that there is nothing.
+///
+/// Fails if it was claimed before.
+pub fn claim_stdin() -> std::io::Result<std::io::StdinLock<'static>> {
     static READ: AtomicBool = AtomicBool::new(false);
     if READ.swap(true, Ordering::SeqCst) {
         return Err(std::io::Error::other("standard input was read already, for something else"));
     }
-    read_limited(std::io::stdin().lock(), limit)
+    Ok(std::io::stdin().lock())
 }
 
 /// Reads at most `limit` bytes; more is an error.

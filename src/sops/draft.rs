@@ -10,7 +10,7 @@ use super::plain::Plain;
 use super::rule::Rule;
 use super::stash::Stash;
 use super::structure::Structure;
-use super::value::{Content, Kind, Unfit, Value};
+use super::value::{Content, Kind, Unsupported, Value};
 use super::walk::{Leaf, METADATA, Remark, Walk, walk};
 use crate::secret::Random;
 use crate::yaml::{Edit, Indent, Node, Resolved, Style, Value as Yaml, apply, line_start, resolve};
@@ -327,8 +327,8 @@ fn check(plain: &Plain, leaf: &Leaf<'_>, reader: Reader) -> Result<Content, Sops
     let refuse = |refusal: Refusal| refusal.at(&leaf.path, plain.position(leaf.span.start));
     let content = Content::of(leaf.node).map_err(|unfit| {
         refuse(match unfit {
-            Unfit::Unsigned => Refusal::Unsigned,
-            Unfit::Tag => Refusal::Tag,
+            Unsupported::Unsigned => Refusal::Unsigned,
+            Unsupported::Tag => Refusal::Tag,
         })
     })?;
     let Some(value) = content.value() else { return Ok(content) };

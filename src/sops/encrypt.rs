@@ -11,13 +11,13 @@ use super::known_secrets::IsSecret;
 use super::mac::MacScope;
 use super::metadata::{Group, Metadata, Wrapped, format_time};
 use super::opened::{read_back, seal_mac};
-use super::path::Path;
 use super::plain::Plain;
 use super::recipient::Recipient;
+use super::rewritten::{Rewritten, rewritten};
 use super::rule::Rule;
 use crate::secret::Random;
 use crate::secret::Secret;
-use crate::yaml::{Indent, Position};
+use crate::yaml::Indent;
 
 /// The version that new files name: every sops from 3.9 on reads what this module writes.
 pub const VERSION: &str = "3.9.4";
@@ -35,10 +35,22 @@ pub struct Settings {
     pub indent: Indent,
     /// The version of sops to name.
     pub version: String,
-    /// Which values must not be left in clear text, and not be stored in another form than their text.
+    /// Which values are secrets: none is stored in another form than its text.
     pub is_secret: Option<IsSecret>,
+    /// What becomes of such a value that the rule does not select.
+    pub in_clear: InClear,
     /// Whether the file says, in a sealed value of its own, what stands where in it.
     pub structure: Bound,
+}
+
+/// What becomes of a secret that would be left in clear text.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum InClear {
+    /// It is refused.
+    #[default]
+    Refused,
+    /// It stays in clear text.
+    Allowed,
 }
 
 /// Whether sealed values are bound to the clear parts around them.
@@ -61,8 +73,15 @@ impl Settings {
             indent: Indent::default(),
             version: VERSION.to_owned(),
             is_secret: None,
+            in_clear: InClear::Refused,
             structure: Bound::No,
         }
+    }
+    /// Returns the values of a text that sops writes in another form when it decrypts or edits the file.
+    ///
+    /// Fails as [`encrypt`] does where the text cannot be kept at all.
+    pub fn rewritten(&self, plaintext: &str) -> Result<Vec<Rewritten>, SopsError> {
+        rewritten(plaintext, &self.rule, self.indent, &self.version)
     }
 }
 
@@ -117,31 +136,10 @@ pub fn encrypt(
     let block = metadata.write(settings.indent);
     let text = draft.write(sealed, |_| Addition::new(block.clone()));
     read_back(&text, &key, &draft)?;
-    if let Some(is_secret) = settings.is_secret {
+    if let (Some(is_secret), InClear::Refused) = (settings.is_secret, settings.in_clear) {
         guard(&text, is_secret)?;
     }
     Ok(text)
-}
-
-/// A value whose text SOPS does not keep.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Rewritten {
-    /// The value.
-    pub path: Path,
-    /// Where it stands.
-    pub position: Position,
-}
-
-/// Returns the values that sops writes in another form when it decrypts or edits the file: `0123456`, `1.10`, `1e10`.
-///
-/// Fails as [`encrypt`] does where the text cannot be kept at all.
-pub fn rewritten(plaintext: &str, settings: &Settings) -> Result<Vec<Rewritten>, SopsError> {
-    let plain = Plain::parse(Secret::from(plaintext))?;
-    let draft = Draft::new(&plain, &settings.rule, settings.indent, Reader::of(&settings.version))?;
-    let values = draft
-        .rewritten()
-        .map(|(leaf, _)| Rewritten { path: leaf.path.clone(), position: draft.position(leaf) });
-    Ok(values.collect())
 }
 
 /// Makes a data key.

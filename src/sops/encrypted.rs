@@ -1,3 +1,5 @@
+use std::ops::Range;
+
 use zeroize::{Zeroize, Zeroizing};
 
 use super::block::Block;
@@ -29,6 +31,13 @@ pub fn is_encrypted(stream: &Stream) -> bool {
 /// Returns whether a text may be a SOPS file, without parsing it.
 pub fn looks_encrypted(text: &str) -> bool {
     text.contains(METADATA) && text.contains("ENC[AES256_GCM,")
+}
+
+/// Returns where the `sops:` of each document stands in a text; nothing of one that is not YAML.
+pub fn metadata_of(text: &str) -> Vec<Range<usize>> {
+    let Ok(stream) = parse(text) else { return Vec::new() };
+    let blocks = stream.documents.iter().filter_map(|document| Block::of(text, document));
+    blocks.map(|block| block.cut.clone()).collect()
 }
 
 impl Encrypted {

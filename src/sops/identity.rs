@@ -14,7 +14,7 @@ use crate::secret::Secret;
 const MAX_WORK_FACTOR: u8 = 22;
 
 /// Asks the user to unlock a key.
-pub trait Ask: Send + Sync {
+pub trait PassphrasePrompt: Send + Sync {
     /// Asks for a passphrase; [`None`] says that no user can be asked.
     fn passphrase(&self, what: &str) -> Option<Secret<String>>;
 
@@ -28,7 +28,7 @@ pub struct Identities {
     keys: Vec<Key>,
     locations: Vec<String>,
     problems: Vec<String>,
-    ask: Option<Arc<dyn Ask>>,
+    ask: Option<Arc<dyn PassphrasePrompt>>,
 }
 
 struct Key {
@@ -56,7 +56,7 @@ enum Kind {
 
 impl Identities {
     /// Returns no identities; passphrases are asked for through `ask`.
-    pub fn new(ask: Option<Arc<dyn Ask>>) -> Self {
+    pub fn new(ask: Option<Arc<dyn PassphrasePrompt>>) -> Self {
         Self { ask, ..Self::default() }
     }
 
@@ -232,7 +232,7 @@ fn read(sealed: &[u8], identity: &dyn age::Identity) -> Option<Zeroizing<Vec<u8>
 
 /// What plugins may ask for.
 #[derive(Clone)]
-struct Prompt(Option<Arc<dyn Ask>>);
+struct Prompt(Option<Arc<dyn PassphrasePrompt>>);
 
 impl age::Callbacks for Prompt {
     fn display_message(&self, message: &str) {
@@ -271,7 +271,7 @@ mod tests {
 
     struct Fixed(&'static str, AtomicUsize);
 
-    impl Ask for Fixed {
+    impl PassphrasePrompt for Fixed {
         fn passphrase(&self, _: &str) -> Option<Secret<String>> {
             self.1.fetch_add(1, Ordering::Relaxed);
             Some(Secret::from(self.0))

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use zeroize::Zeroizing;
 
-use super::identity::{Ask, Identities};
+use super::identity::{Identities, PassphrasePrompt};
 
 /// Where sops looks for age identities, and what it may ask.
 pub struct Surroundings<'a> {
@@ -17,7 +17,7 @@ pub struct Surroundings<'a> {
     /// The recipients of the file to be opened: commands are told each of them.
     pub recipients: &'a [String],
     /// Who is asked for passphrases.
-    pub ask: Option<Arc<dyn Ask>>,
+    pub ask: Option<Arc<dyn PassphrasePrompt>>,
 }
 
 impl std::fmt::Debug for Surroundings<'_> {
@@ -30,15 +30,16 @@ impl std::fmt::Debug for Surroundings<'_> {
 }
 
 impl Identities {
-    /// Collects the identities from every place that sops knows: variables, files, commands, SSH keys.
+    /// Adds the identities from every place that sops knows: variables, files, commands, SSH keys. They are tried after
+    /// those that are there.
     ///
     /// Never fails: what goes wrong is kept for the message, should no key fit.
-    pub fn from_environment(surroundings: &Surroundings<'_>) -> Self {
-        let mut out = Self::new(surroundings.ask.clone());
+    pub fn add_environment(&mut self, surroundings: &Surroundings<'_>) {
+        let out = self;
         let variable = |name: &str| (surroundings.variable)(name).filter(|value| !value.is_empty());
         for (name, kind) in [("SOPS_AGE_SSH_PRIVATE_KEY_FILE", Kind::Ssh), ("SOPS_AGE_KEY_FILE", Kind::Age)] {
             match variable(name) {
-                Some(path) => read(&mut out, Path::new(&path), name, kind, Missing::Problem),
+                Some(path) => read(out, Path::new(&path), name, kind, Missing::Problem),
                 None => out.missed(name, None),
             }
         }
@@ -48,19 +49,18 @@ impl Identities {
         }
         for (name, kind) in [("SOPS_AGE_SSH_PRIVATE_KEY_CMD", Kind::Ssh), ("SOPS_AGE_KEY_CMD", Kind::Age)] {
             match variable(name) {
-                Some(command) => run(&mut out, &command, name, kind, surroundings.recipients),
+                Some(command) => run(out, &command, name, kind, surroundings.recipients),
                 None => out.missed(name, None),
             }
         }
         if let Some(home) = &surroundings.home {
             for name in ["id_ed25519", "id_rsa"] {
-                read(&mut out, &home.join(".ssh").join(name), "", Kind::Ssh, Missing::Fine);
+                read(out, &home.join(".ssh").join(name), "", Kind::Ssh, Missing::Fine);
             }
         }
         if let Some(keys) = default_keys(&variable, surroundings.home.as_deref()) {
-            read(&mut out, &keys, "", Kind::Age, Missing::Fine);
+            read(out, &keys, "", Kind::Age, Missing::Fine);
         }
-        out
     }
 }
 
@@ -172,12 +172,14 @@ mod tests {
         let variable =
             |name: &str| variables.iter().find(|(n, _)| *n == name).map(|(_, value)| (*value).to_owned());
         let recipients = [FIRST.to_owned()];
-        Identities::from_environment(&Surroundings {
+        let mut out = Identities::default();
+        out.add_environment(&Surroundings {
             variable: &variable,
             home: Some(home.to_owned()),
             recipients: &recipients,
             ask: None,
-        })
+        });
+        out
     }
 
     #[test]

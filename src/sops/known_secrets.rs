@@ -1,3 +1,6 @@
+use std::ops::Range;
+
+use super::cipher::is_token;
 use super::path::{Path, Step};
 use crate::yaml::Node;
 
@@ -19,6 +22,31 @@ pub fn is_registry_secret(path: &Path) -> bool {
         [.., "password" | "identityToken" | "identity_token" | "identitytoken" | "auth"]
             | [.., "clientIdentity", "key"]
     )
+}
+
+/// The selection that seals every secret of registries, whatever file they stand in, and no reference to one.
+///
+/// It covers what [`is_registry_secret`] names.
+pub const REGISTRY_RULE: &str = "^(password|auth|identity_?[tT]oken|key)$";
+
+/// Returns where secrets stand in clear in a document: neither sealed nor a variable such as `${PASSWORD}`.
+pub fn clear_secrets(root: &Node) -> Vec<Range<usize>> {
+    fn collect(root: &Node, node: &Node, path: &Path, out: &mut Vec<Range<usize>>) {
+        let is_clear = |text: &str| !text.is_empty() && !is_token(text) && !text.starts_with("${");
+        if node.as_str().is_some_and(is_clear) && is_secret(root, path) {
+            out.push(node.span.clone());
+        }
+        let below = |step: Step| Path(path.0.iter().cloned().chain([step]).collect());
+        for entry in node.entries() {
+            collect(root, &entry.value, &below(Step::Key(entry.key.clone())), out);
+        }
+        for (at, item) in node.items().iter().enumerate() {
+            collect(root, item, &below(Step::Index(at)), out);
+        }
+    }
+    let mut out = Vec::new();
+    collect(root, root, &Path::default(), &mut out);
+    out
 }
 
 /// The selection that seals every secret of a machine config, for files of which no rule says what to seal.
@@ -149,6 +177,35 @@ mod tests {
             assert!(is_secret(&nothing(), &Path::of_keys(keys.iter().copied())), "{place}");
             assert!(rule.selects_keys(keys), "{place}");
         }
+    }
+
+    #[test]
+    fn the_rule_for_registries_covers_every_secret_of_theirs() {
+        let rule = Rule::encrypted_regex(REGISTRY_RULE).unwrap();
+        for place in [
+            "mirrors.harbor.credentials.password",
+            "mirrors.harbor.credentials.identityToken",
+            "registries.ghcr.io.upstream.credentials.auth",
+            "machine.registries.config.h:5000.auth.auth",
+            "machine.registries.config.h:5000.tls.clientIdentity.key",
+            "configs.h:5000.auth.identity_token",
+            "auths.h.identitytoken",
+        ] {
+            let keys: Vec<&str> = place.split('.').collect();
+            assert!(is_registry_secret(&Path::of_keys(keys.iter().copied())), "{place}");
+            assert!(rule.selects_keys(keys), "{place}");
+        }
+        for place in ["passwordFrom", "authFrom", "identityTokenFrom", "keyFile", "authority"] {
+            assert!(!rule.selects_keys(["credentials", place]), "{place}");
+        }
+    }
+
+    #[test]
+    fn secrets_in_clear_are_found_where_they_stand() {
+        let text = "mirrors: {h: {credentials: {username: u, password: p1}}}\nconfigs:\n  - auth: '${AUTH}'\n  - {password: 'ENC[AES256_GCM,x]', identityToken: t2}\n  - password: ''\n";
+        let root = parse_one(text).unwrap().root;
+        let found: Vec<&str> = clear_secrets(&root).into_iter().map(|span| &text[span]).collect();
+        assert_eq!(found, ["p1", "t2"]);
     }
 
     #[test]

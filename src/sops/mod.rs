@@ -48,6 +48,7 @@ mod plain;
 mod post_quantum;
 mod recipient;
 mod rekey;
+mod rewritten;
 mod rule;
 mod shamir;
 mod stash;
@@ -59,21 +60,24 @@ mod walk;
 mod x_wing;
 
 pub use config::{Config, ConfigError, CreationRule, Warning};
-pub use encrypt::{Bound, Rewritten, Settings, VERSION, encrypt, rewritten};
-pub use encrypted::{Encrypted, is_encrypted, looks_encrypted, sealed_values};
+pub use encrypt::{Bound, InClear, Settings, VERSION, encrypt};
+pub use encrypted::{Encrypted, is_encrypted, looks_encrypted, metadata_of, sealed_values};
 pub use error::{ClearSecret, NoKey, Refusal, SopsError, ValueError};
 pub use guard::guard;
-pub use identity::{Ask, Identities};
+pub use identity::{Identities, PassphrasePrompt};
 pub use key_locations::Surroundings;
 pub use keygen::{KeyKind, NewKey, new_key_pair};
-pub use known_secrets::{IsSecret, SECRET_RULE, is_machine_secret, is_registry_secret, is_secret};
+pub use known_secrets::{
+    IsSecret, REGISTRY_RULE, SECRET_RULE, clear_secrets, is_machine_secret, is_registry_secret, is_secret,
+};
 pub use mac::MacScope;
 pub use metadata::MetadataError;
-pub use opened::{Fault, Opened};
+pub use opened::{IntegrityFault, Opened};
 pub use path::{Path, PathError, Step};
 pub use pattern::{Pattern, PatternError};
 pub use recipient::{Recipient, RecipientError, shortened};
 pub use rekey::{KeyChange, Rekeyed};
+pub use rewritten::Rewritten;
 pub use rule::{Rule, RuleError};
 pub use structure::STRUCTURE;
 pub use value::{Kind, Value};

@@ -16,6 +16,7 @@ use super::mac::{Mac, MacScope};
 use super::metadata::format_time;
 use super::path::{Path, Step};
 use super::plain::Plain;
+use super::rewritten::{Rewritten, rewritten};
 use super::stash::Stash;
 use super::structure::Structure;
 use super::value::{Content, Kind, Value};
@@ -34,12 +35,12 @@ pub struct Opened<'a> {
     /// What each comment says, where it was sealed.
     remarks: Vec<Option<Value>>,
     /// What does not fit although every value opens.
-    fault: Option<Fault>,
+    fault: Option<IntegrityFault>,
 }
 
 /// What of a file was changed after it was sealed, although every sealed value opens in its place.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Fault {
+pub enum IntegrityFault {
     /// The MAC is missing.
     NoMac,
     /// The MAC is another: a value was changed, added or taken away.
@@ -48,7 +49,7 @@ pub enum Fault {
     Moved(Vec<String>),
 }
 
-impl Fault {
+impl IntegrityFault {
     /// Returns the error for a use that needs the file as it was sealed.
     pub fn into_error(self) -> SopsError {
         match self {
@@ -125,11 +126,11 @@ impl<'a> Opened<'a> {
             Structure::of(&walk, &contents).differences(held)
         };
         let fault = if metadata.mac.is_empty() {
-            Some(Fault::NoMac)
+            Some(IntegrityFault::NoMac)
         } else if fits {
-            moved().map(Fault::Moved)
+            moved().map(IntegrityFault::Moved)
         } else {
-            Some(Fault::MacMismatch)
+            Some(IntegrityFault::MacMismatch)
         };
         // A comment that does not open was never sealed, says sops, and so leaves it as it is.
         let open = |text: &str, path: &Path| {
@@ -148,7 +149,7 @@ impl<'a> Opened<'a> {
     }
 
     /// Returns what was changed after the file was sealed.
-    pub fn fault(&self) -> Option<&Fault> {
+    pub fn fault(&self) -> Option<&IntegrityFault> {
         self.fault.as_ref()
     }
 
@@ -289,6 +290,14 @@ impl<'a> Opened<'a> {
         self.write(&new, &self.key, self.stash(), now, random, None).map(Some)
     }
 
+    /// Returns the values of a new plaintext that sops writes in another form when it decrypts or edits the file.
+    ///
+    /// Fails as [`Opened::reencrypt`] does where the text cannot be kept at all.
+    pub fn rewritten(&self, plaintext: &str) -> Result<Vec<Rewritten>, SopsError> {
+        let metadata = self.file.metadata();
+        rewritten(plaintext, &metadata.rule, self.file.indent(), &metadata.version)
+    }
+
     /// Returns the text sealed again as it is now, with a MAC that fits and the value that says what stands where.
     ///
     /// Every sealed value keeps its ciphertext: one that does not open in its place has ended [`Encrypted::open_changed`].
@@ -341,7 +350,7 @@ impl<'a> Opened<'a> {
     }
 
     /// Finds where a value can be set: in the place of a scalar, or on a new line behind a mapping's last key.
-    fn place(&self, plain: &Plain, document: usize, path: &Path) -> Result<Place, SopsError> {
+    fn place(&self, plain: &Plain, document: usize, path: &Path) -> Result<InsertionPoint, SopsError> {
         let text = plain.text.expose();
         if let Some(node) = plain.at(document, path) {
             let walk = walk(text, &plain.stream, self.file.rule(), self.file.indent());
@@ -350,7 +359,7 @@ impl<'a> Opened<'a> {
             let found = found.ok_or_else(|| Refusal::NoScalar.at(path, plain.position(node.span.start)))?;
             let (span, column) = (found.span.clone(), found.column.filter(|_| !found.selected));
             let lead = if span.is_empty() { " " } else { "" }.to_owned();
-            return Ok(Place { span, column, lead, tail: "" });
+            return Ok(InsertionPoint { span, column, lead, tail: "" });
         }
         let nothing = || SopsError::NothingAt(path.clone());
         let Some((Step::Key(key), parent)) = path.0.split_last() else { return Err(nothing()) };
@@ -366,7 +375,7 @@ impl<'a> Opened<'a> {
             " ".repeat(column(text, node.span.start)),
             key.trim_end_matches(['0', '\n'])
         );
-        Ok(Place { span: end..end, column: None, lead, tail: "\n" })
+        Ok(InsertionPoint { span: end..end, column: None, lead, tail: "\n" })
     }
 
     /// Returns the tokens of the file by what they hold.
@@ -449,7 +458,7 @@ pub(super) fn read_back(text: &str, key: &DataKey, draft: &Draft<'_>) -> Result<
 }
 
 /// Where a value goes in a text.
-struct Place {
+struct InsertionPoint {
     span: Range<usize>,
     /// Where a block scalar's lines would stand, if there may be one.
     column: Option<usize>,

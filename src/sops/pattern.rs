@@ -76,7 +76,7 @@ impl Translator<'_> {
         let mut repeated = false;
         while let Some(c) = self.rest.next() {
             let repeats = match c {
-                '\\' => self.escape(Place::Outside)?,
+                '\\' => self.escape(Context::Outside)?,
                 '[' => self.class()?,
                 '(' => self.group()?,
                 '*' | '+' | '?' | '{' => {
@@ -104,19 +104,19 @@ impl Translator<'_> {
     }
 
     /// Copies what follows a backslash; always `false`: it is not a repetition.
-    fn escape(&mut self, place: Place) -> Result<bool, String> {
+    fn escape(&mut self, place: Context) -> Result<bool, String> {
         let c = self.rest.next().ok_or("a backslash stands at the end")?;
         let plain = match (c, place) {
-            ('d', Place::Outside) => "[0-9]",
+            ('d', Context::Outside) => "[0-9]",
             ('D', _) => "[^0-9]",
-            ('s', Place::Outside) => "[\\t\\n\\f\\r ]",
+            ('s', Context::Outside) => "[\\t\\n\\f\\r ]",
             ('S', _) => "[^\\t\\n\\f\\r ]",
-            ('w', Place::Outside) => "[0-9A-Za-z_]",
+            ('w', Context::Outside) => "[0-9A-Za-z_]",
             ('W', _) => "[^0-9A-Za-z_]",
-            ('d', Place::Class) => "0-9",
-            ('s', Place::Class) => "\\t\\n\\f\\r ",
-            ('w', Place::Class) => "0-9A-Za-z_",
-            ('b', Place::Outside) if self.rest.peek() != Some(&'{') => "(?-u:\\b)",
+            ('d', Context::Class) => "0-9",
+            ('s', Context::Class) => "\\t\\n\\f\\r ",
+            ('w', Context::Class) => "0-9A-Za-z_",
+            ('b', Context::Outside) if self.rest.peek() != Some(&'{') => "(?-u:\\b)",
             ('<', _) => "<",
             ('>', _) => ">",
             ('p' | 'P' | 'x', _) => {
@@ -138,7 +138,7 @@ impl Translator<'_> {
                 self.out.push(c);
                 return Ok(false);
             }
-            ('A' | 'z', Place::Outside) => {
+            ('A' | 'z', Context::Outside) => {
                 self.out.push('\\');
                 self.out.push(c);
                 return Ok(false);
@@ -162,7 +162,7 @@ impl Translator<'_> {
                     return Ok(false);
                 }
                 '\\' => {
-                    self.escape(Place::Class)?;
+                    self.escape(Context::Class)?;
                 }
                 '[' if self.rest.peek() == Some(&':') => {
                     // `[[:word:]]`: both read it alike, up to its `:]`.
@@ -242,7 +242,7 @@ impl Translator<'_> {
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Place {
+enum Context {
     Outside,
     Class,
 }

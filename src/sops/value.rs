@@ -147,7 +147,7 @@ pub(super) enum Content {
 
 /// Why a scalar is not one that SOPS can hold.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Unfit {
+pub(super) enum Unsupported {
     /// A number above 2^63 - 1: sops says `unknown type: uint64`.
     Unsigned,
     /// A tag that changes what the scalar is, such as `!!binary`.
@@ -156,7 +156,7 @@ pub(super) enum Unfit {
 
 impl Content {
     /// Finds what a scalar or empty collection holds.
-    pub(super) fn of(node: &Node) -> Result<Self, Unfit> {
+    pub(super) fn of(node: &Node) -> Result<Self, Unsupported> {
         let Some(resolved) = node.resolved() else {
             return Ok(Self::Nothing(if node.is_mapping() { "{}" } else { "[]" }));
         };
@@ -165,12 +165,12 @@ impl Content {
             .as_deref()
             .map(|tag| tag.trim_start_matches("tag:yaml.org,2002:").trim_start_matches("!!"));
         if !matches!(tag, None | Some("str" | "int" | "float" | "bool" | "null")) {
-            return Err(Unfit::Tag);
+            return Err(Unsupported::Tag);
         }
         Ok(match (resolved, &node.value) {
             (Resolved::Bool(value), _) => Self::Value(Value::bool(value)),
             (Resolved::Int(value), _) => Self::Value(Value::int(value)),
-            (Resolved::Unsigned(_), _) => return Err(Unfit::Unsigned),
+            (Resolved::Unsigned(_), _) => return Err(Unsupported::Unsigned),
             (Resolved::Float(value), _) => Self::Value(Value::float(value)),
             (Resolved::Timestamp(text), _) => Self::Value(Value::new(Kind::Time, text)),
             (Resolved::String, crate::yaml::Value::Scalar(scalar)) => {

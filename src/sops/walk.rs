@@ -58,7 +58,7 @@ pub(super) fn walk<'a>(text: &str, stream: &'a Stream, rule: &Rule, indent: Inde
             tokens: vec![],
             cursor: document.span.start,
         };
-        walker.node(&document.root, &Frame::root(), Some(0), None);
+        walker.node(&document.root, &OpenCollection::root(), Some(0), None);
         if let Some(root) = walker.frames.first_mut().filter(|root| !root.flow) {
             // A comment at the end stands in the root, whether a `sops:` follows it or not.
             root.span.end = document.span.end + 1;
@@ -71,7 +71,7 @@ pub(super) fn walk<'a>(text: &str, stream: &'a Stream, rule: &Rule, indent: Inde
 
 /// A collection with anything in it: where it begins and ends, and the column of its keys or dashes.
 #[derive(Clone, Debug)]
-struct Frame {
+struct OpenCollection {
     path: Path,
     hit: bool,
     list: bool,
@@ -80,7 +80,7 @@ struct Frame {
     span: Range<usize>,
 }
 
-impl Frame {
+impl OpenCollection {
     fn root() -> Self {
         Self { path: Path::default(), hit: false, list: false, flow: false, column: 0, span: 0..0 }
     }
@@ -92,7 +92,7 @@ struct Walker<'t, 'a> {
     indent: Indent,
     number: usize,
     out: Walk<'a>,
-    frames: Vec<Frame>,
+    frames: Vec<OpenCollection>,
     /// The keys and leaves and the frame each stands in, in order.
     tokens: Vec<(Range<usize>, usize)>,
     cursor: usize,
@@ -100,9 +100,9 @@ struct Walker<'t, 'a> {
 
 impl<'a> Walker<'_, 'a> {
     /// Visits a node below the frame `at`, whose path is that of the node.
-    fn node(&mut self, node: &'a Node, at: &Frame, column: Option<usize>, dash: Option<usize>) {
+    fn node(&mut self, node: &'a Node, at: &OpenCollection, column: Option<usize>, dash: Option<usize>) {
         let parent = self.frames.len();
-        let mut frame = Frame { span: node.span.clone(), flow: column.is_none(), ..at.clone() };
+        let mut frame = OpenCollection { span: node.span.clone(), flow: column.is_none(), ..at.clone() };
         match &node.value {
             Value::Mapping { entries, flow } if entries.iter().any(|entry| !is_metadata(at, &entry.key)) => {
                 frame.flow |= flow;
@@ -115,7 +115,7 @@ impl<'a> Walker<'_, 'a> {
                 self.frames.push(frame.clone());
                 for entry in entries.iter().filter(|entry| !is_metadata(at, &entry.key)) {
                     self.token(&entry.key_span, parent);
-                    let child = Frame {
+                    let child = OpenCollection {
                         path: frame.path.join(Step::Key(entry.key.clone())),
                         hit: frame.hit || self.rule.hits(&entry.key),
                         ..frame.clone()
@@ -135,7 +135,7 @@ impl<'a> Walker<'_, 'a> {
                 for (index, item) in items.iter().enumerate() {
                     let dash = if dashes { self.dash(item.span.start) } else { None };
                     self.cursor = dash.map_or(self.cursor, |dash| dash + 1);
-                    let child = Frame { path: frame.path.join(Step::Index(index)), ..frame.clone() };
+                    let child = OpenCollection { path: frame.path.join(Step::Index(index)), ..frame.clone() };
                     self.child(item, &child, below, dash, parent);
                 }
             }
@@ -155,7 +155,7 @@ impl<'a> Walker<'_, 'a> {
     fn child(
         &mut self,
         node: &'a Node,
-        at: &Frame,
+        at: &OpenCollection,
         column: Option<usize>,
         dash: Option<usize>,
         parent: usize,
@@ -248,7 +248,7 @@ impl<'a> Walker<'_, 'a> {
             } else {
                 previous.and_then(|(_, frame)| self.frames.get(*frame))
             };
-            let root = Frame::root();
+            let root = OpenCollection::root();
             let frame = chosen.unwrap_or(&root);
             let others = near.all().map(|frame| frame.path.clone()).chain([Path::default()]).collect();
             self.out.remarks.push(Remark {
@@ -290,27 +290,27 @@ impl<'a> Walker<'_, 'a> {
 /// The collections around a comment, outer ones first.
 struct Near<'f> {
     /// Begun before it and ended after it.
-    open: Vec<&'f Frame>,
+    open: Vec<&'f OpenCollection>,
     /// Begun by what follows it.
-    upcoming: Vec<&'f Frame>,
+    upcoming: Vec<&'f OpenCollection>,
     /// Ended by what stands before it.
-    closing: Vec<&'f Frame>,
+    closing: Vec<&'f OpenCollection>,
 }
 
 impl<'f> Near<'f> {
-    fn all(&self) -> impl Iterator<Item = &'f Frame> {
+    fn all(&self) -> impl Iterator<Item = &'f OpenCollection> {
         self.upcoming.iter().chain(self.open.iter().rev()).chain(self.closing.iter().rev()).copied()
     }
 
     /// Returns the collection that a comment alone on its line belongs to, as Go's yaml.v3 attaches it.
     ///
     /// One that stands deeper than what follows it goes with what stands before it, however deep that is.
-    fn choose(&self, column: usize, next: usize) -> Option<&'f Frame> {
+    fn choose(&self, column: usize, next: usize) -> Option<&'f OpenCollection> {
         if let Some(flow) = self.open.iter().rev().find(|frame| frame.flow) {
             return Some(flow);
         }
         // Between a key and what it holds, the column does not matter.
-        let held = |frame: &&&Frame| !matches!(frame.path.0.last(), Some(Step::Index(_)));
+        let held = |frame: &&&OpenCollection| !matches!(frame.path.0.last(), Some(Step::Index(_)));
         if let Some(first) = self.upcoming.first().filter(held) {
             return Some(first);
         }
@@ -328,7 +328,7 @@ pub(super) fn column(text: &str, at: usize) -> usize {
     line.strip_prefix('\u{feff}').unwrap_or(line).len()
 }
 
-fn is_metadata(at: &Frame, key: &str) -> bool {
+fn is_metadata(at: &OpenCollection, key: &str) -> bool {
     at.path.0.is_empty() && key == METADATA
 }
 

@@ -1,8 +1,7 @@
-use url::Url;
-
 use super::catalog::{Cluster, GITOPS, Template};
 use super::render::render;
 use super::setting::Setting;
+use crate::secret::without_userinfo;
 
 /// How manifests get into a cluster.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -44,18 +43,6 @@ impl FillError {
             Self::Value { .. } => None,
             Self::NotForACluster { .. } => Some("leave --kind out".to_owned()),
         }
-    }
-}
-
-/// Returns a value as an error shows it.
-fn without_password(value: &str) -> String {
-    match Url::parse(value) {
-        Ok(mut url) if url.password().is_some() => {
-            // What cannot have a password has none.
-            let _ = url.set_password(None);
-            format!("{url} with a password")
-        }
-        _ => value.to_owned(),
     }
 }
 
@@ -106,7 +93,7 @@ impl Template {
                 chosen.iter().rev().find(|(name, _)| name == setting.name).map(|(_, value)| value.as_str());
             let value = given.unwrap_or(setting.default);
             if !setting.form.accepts(value) {
-                let (value, expected) = (without_password(value), setting.form.expected());
+                let (value, expected) = (without_userinfo(value), setting.form.expected());
                 return Err(FillError::Value { name: setting.name, value, expected });
             }
             values.push((setting.name, value.to_owned()));
@@ -192,7 +179,7 @@ mod tests {
         );
         assert_eq!(
             fill(Delivery::Flux, "repository", "https://me:s3cr3t-x@git.example/x"),
-            "`https://me@git.example/x with a password` is not a valid repository: it is the URL of a git repository, such as \
+            "`https://git.example/x` is not a valid repository: it is the URL of a git repository without a password, such as \
              https://git.example/cluster or ssh://git@git.example/cluster"
         );
     }

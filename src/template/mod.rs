@@ -7,5 +7,5 @@ mod setting;
 
 pub use catalog::{TEMPLATES, Template, find};
 pub use fill::{Delivery, FillError, Rendered};
-pub use render::{INVENTORY, SOPS, WORKFLOW, render};
+pub use render::{INVENTORY, SOPS, render};
 pub use setting::Setting;

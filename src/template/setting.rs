@@ -55,7 +55,7 @@ impl Form {
             Self::AbsolutePath => "an absolute path of letters, digits, `.`, `_` and `-`",
             Self::RelativePath => "a path below the repository's root, such as apps/talmirror-cache",
             Self::Repository => {
-                "the URL of a git repository, such as https://git.example/cluster or ssh://git@git.example/cluster"
+                "the URL of a git repository without a password, such as https://git.example/cluster or ssh://git@git.example/cluster"
             }
             Self::Branch => "the name of a branch, such as main",
         }

@@ -22,15 +22,17 @@ pub const INVALID: Exit =
 pub const SECRET: Exit = Exit { code: 4, meaning: "a secret cannot be had, or a file cannot be decrypted" };
 /// A node or another server does not answer, or does not admit.
 pub const REMOTE: Exit =
-    Exit { code: 5, meaning: "a node or another server cannot be reached or does not admit" };
+    Exit { code: 5, meaning: "a node or another server cannot be reached or refuses access" };
 /// A rollout failed, and the nodes that it was at have their old config again.
 pub const ROLLED_BACK: Exit =
     Exit { code: 6, meaning: "a rollout failed; what it was at has its old config again" };
 /// A rollout failed, and what a node has is not known.
 pub const UNKNOWN: Exit = Exit { code: 7, meaning: "a rollout failed; what a node has is not known" };
-/// A rollout stopped by its own rules before all nodes were done.
-pub const STOPPED: Exit =
-    Exit { code: 8, meaning: "a rollout stopped by its own rules; some nodes were not touched" };
+/// A command stopped before all was done: a rollout by its own rules, or because its user or editor said no.
+pub const STOPPED: Exit = Exit {
+    code: 8,
+    meaning: "stopped by a rollout's rules, an answer or the editor; the rest was not touched",
+};
 /// Somewhere a file cannot be written.
 pub const WRITE: Exit = Exit { code: 9, meaning: "a file cannot be written" };
 /// The terminal was closed.

@@ -54,7 +54,8 @@ impl From<KubernetesError> for CliError {
 impl From<HarborError> for CliError {
     fn from(error: HarborError) -> Self {
         let help = error.help();
-        let exit = if matches!(error, HarborError::Url { .. }) { exit::INVALID } else { exit::REMOTE };
+        let invalid = matches!(error, HarborError::Url { .. } | HarborError::Userinfo { .. });
+        let exit = if invalid { exit::INVALID } else { exit::REMOTE };
         Self::from_error(exit, error).help_if(help)
     }
 }
@@ -71,7 +72,7 @@ impl From<ApplyError<CliError>> for CliError {
     fn from(error: ApplyError<CliError>) -> Self {
         match error {
             ApplyError::Harbor(error) => (*error).into(),
-            ApplyError::Keeper(error) => error,
+            ApplyError::CredentialStore(error) => error,
             ApplyError::NotKept(_) => Self::new(exit::REMOTE, error.to_string())
                 .help("run the command again; if it is the same, look at Harbor's own log"),
         }
@@ -86,6 +87,12 @@ impl From<RotateError<CliError>> for CliError {
             RotateError::NotARobot(_) => {
                 Some("`talmirror rotate` puts a secret of your own into the inventory")
             }
+            RotateError::NotOurs(_) => {
+                Some("--adopt takes it over; or let `harbor.robot` name one of talmirror's own")
+            }
+            RotateError::NoProject(_) => Some(
+                "`talmirror harbor plan` says what stands in the way, `talmirror harbor apply` makes them",
+            ),
             RotateError::NotFinished(_) => {
                 Some("`talmirror rollout`, then `talmirror harbor apply --prune`, which deletes it")
             }

@@ -4,10 +4,12 @@
 
 use std::io::IsTerminal;
 
-use dialoguer::{Confirm, Input, Password, Select};
+use console::{Key, Term};
+use dialoguer::{Input, Password, Select};
 
 use super::error::CliError;
 use super::exit;
+use super::shown::shown;
 use super::terminal::aside;
 use crate::secret::Secret;
 
@@ -39,7 +41,7 @@ pub(crate) fn confirm(asking: Asking, question: &str, untouched: &str, help: &st
     if !asking.is_possible() {
         return Err(CliError::usage(format!("there is no terminal to ask on; {untouched}")).help(help));
     }
-    match Confirm::new().with_prompt(question).default(false).interact() {
+    match yes_or_no(question) {
         Ok(true) => Ok(()),
         Ok(false) => Err(CliError::new(exit::STOPPED, untouched)),
         Err(error) => {
@@ -87,7 +89,24 @@ pub(crate) fn choose(question: &str, choices: &[&str]) -> Result<usize, CliError
 
 /// Asks a question that is answered with yes or no; Enter says no.
 pub(crate) fn agree(question: &str) -> Result<bool, CliError> {
-    Confirm::new().with_prompt(question).default(false).interact().map_err(unanswered)
+    yes_or_no(question).map_err(|error| unanswered(error.into()))
+}
+
+/// Asks for one key; Enter and Escape say no.
+///
+/// dialoguer's question hides the cursor, and Ctrl-C would leave the terminal without one.
+fn yes_or_no(question: &str) -> std::io::Result<bool> {
+    let term = Term::stderr();
+    term.write_str(&format!("{} [y/N] ", shown(question)))?;
+    let answer = loop {
+        match term.read_key()? {
+            Key::Char('y' | 'Y') => break true,
+            Key::Char('n' | 'N') | Key::Enter | Key::Escape => break false,
+            _ => {}
+        }
+    };
+    term.write_line(if answer { "yes" } else { "no" })?;
+    Ok(answer)
 }
 
 /// Makes an error of a question that was not answered, before anything was written.

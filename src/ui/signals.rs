@@ -14,7 +14,7 @@ static WATCHED: Once = Once::new();
 
 /// What wants a command to end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Asked {
+pub(crate) enum EndRequest {
     /// A user or a service manager that may ask once more: Ctrl-C, SIGTERM.
     Once,
     /// The terminal has gone; the kernel and the shell may both say so.
@@ -53,7 +53,7 @@ impl Signals {
         Ok(Self {})
     }
 
-    pub(crate) async fn next(&mut self) -> Asked {
+    pub(crate) async fn next(&mut self) -> EndRequest {
         #[cfg(unix)]
         {
             let hangup = async {
@@ -63,15 +63,15 @@ impl Signals {
                 }
             };
             tokio::select! {
-                _ = self.terminate.recv() => Asked::Once,
-                _ = self.interrupt.recv() => Asked::Once,
-                _ = hangup => Asked::HungUp,
+                _ = self.terminate.recv() => EndRequest::Once,
+                _ = self.interrupt.recv() => EndRequest::Once,
+                _ = hangup => EndRequest::HungUp,
             }
         }
         #[cfg(not(unix))]
         {
             let _ = tokio::signal::ctrl_c().await;
-            Asked::Once
+            EndRequest::Once
         }
     }
 }
@@ -93,8 +93,8 @@ fn watch() {
             let asked = signals.next().await;
             if !LISTENS.load(Ordering::SeqCst) {
                 let exit = match asked {
-                    Asked::Once => exit::INTERRUPTED,
-                    Asked::HungUp => exit::CLOSED_TERMINAL,
+                    EndRequest::Once => exit::INTERRUPTED,
+                    EndRequest::HungUp => exit::CLOSED_TERMINAL,
                 };
                 std::process::exit(exit.code.into());
             }

@@ -14,6 +14,7 @@ use super::live::{self, Size};
 use super::output_format::OutputFormat;
 use super::paint::Paint;
 use super::queue::Queue;
+use super::shown::shown;
 use super::table::{Table, table as laid_out, table_within};
 use super::verbosity::Verbosity;
 use crate::finding::{Problem, Severity};
@@ -83,10 +84,7 @@ impl Ui {
     pub(crate) fn result(&mut self, text: &str) -> Result<(), CliError> {
         // A terminal acts on control characters that foreign text may hold; a file or pipe gets every byte as it is.
         let text = if io::stdout().is_terminal() { shown(text) } else { Cow::Borrowed(text) };
-        match &self.queue {
-            Some(queue) => Ok(queue.result(text.as_bytes())?),
-            None => Ok(self.stdout.write_all(text.as_bytes())?),
-        }
+        self.painted(&text)
     }
 
     /// Writes a result as JSON, one object, with a line break at its end.
@@ -113,19 +111,40 @@ impl Ui {
     /// Writes a table, as wide as the terminal is where there is one.
     pub(crate) fn table(&mut self, table: &Table) -> Result<(), CliError> {
         let (paint, width) = self.results;
+        // Before it is painted: colours are control characters, too.
+        let cells = |row: &Vec<String>| row.iter().map(|cell| self.unpainted(cell).into_owned()).collect();
+        let rows: Vec<Vec<String>> = table.rows.iter().map(cells).collect();
         let text = match width {
-            Some(width) => table_within(&table.rows, width),
-            None => laid_out(&table.rows),
+            Some(width) => table_within(&rows, width),
+            None => laid_out(&rows),
         };
         self.result(&table.above)?;
-        self.result(&paint.table(&text))?;
+        self.painted(&paint.table(&text))?;
         self.result(&table.below)
     }
 
     /// Writes lines whose first sign says what they are: `+` added, `-` removed, `~` changed, `!` to be noted.
     pub(crate) fn signed(&mut self, text: &str) -> Result<(), CliError> {
         let (paint, _) = self.results;
-        self.result(&paint.by_sign(text))
+        let text = paint.by_sign(&self.unpainted(text));
+        self.painted(&text)
+    }
+
+    /// Returns a text that is safe to be painted: what reads colours acts on control characters of foreign text, too.
+    fn unpainted<'t>(&self, text: &'t str) -> Cow<'t, str> {
+        match self.results {
+            (Paint::On, _) => shown(text),
+            (Paint::Off, _) if io::stdout().is_terminal() => shown(text),
+            (Paint::Off, _) => Cow::Borrowed(text),
+        }
+    }
+
+    /// Writes a text in which nothing but its colours is a control character.
+    fn painted(&mut self, text: &str) -> Result<(), CliError> {
+        match &self.queue {
+            Some(queue) => Ok(queue.result(text.as_bytes())?),
+            None => Ok(self.stdout.write_all(text.as_bytes())?),
+        }
     }
 
     /// Writes a result as JSON on one line.
@@ -329,45 +348,21 @@ pub(super) enum Stream {
 }
 
 /// Writes a text before there is a [`Ui`]: `colored` where colours are shown, else `plain`.
-pub(super) fn print(stream: Stream, colored: &str, plain: &str) {
-    // A closed stream loses nothing that is needed.
-    let _ = match stream {
+pub(super) fn print(stream: Stream, colored: &str, plain: &str) -> io::Result<()> {
+    match stream {
         Stream::Output => {
             let mut out = io::stdout();
-            out.write_all(if wants_color(&out) { colored } else { plain }.as_bytes())
+            out.write_all(if wants_color(&out) { colored } else { plain }.as_bytes())?;
+            out.flush()
         }
         Stream::Error => {
             let mut out = io::stderr();
             out.write_all(if wants_color(&out) { colored } else { plain }.as_bytes())
         }
-    };
+    }
 }
 
 /// Tells what a part of the library has to say that is given no [`Ui`], such as a plugin that waits for a touch.
 pub(crate) fn aside(text: &str) {
     let _ = writeln!(io::stderr(), "{}", shown(text));
-}
-
-/// Writes control characters and marks of writing direction as `\u{1b}`: a terminal would act on them.
-pub(crate) fn shown(text: &str) -> Cow<'_, str> {
-    let acts = |c: char| {
-        c.is_control() && !matches!(c, '\n' | '\t')
-            || matches!(c, '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
-    };
-    if !text.contains(acts) {
-        return Cow::Borrowed(text);
-    }
-    let write = |c: char| if acts(c) { c.escape_unicode().to_string() } else { c.to_string() };
-    Cow::Owned(text.chars().map(write).collect())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn no_control_character_of_foreign_text_is_shown() {
-        assert_eq!(shown("a\tb\nc é"), "a\tb\nc é");
-        assert_eq!(shown("x\u{1b}[2J\u{7}\r\u{9b}\u{202e}"), "x\\u{1b}[2J\\u{7}\\u{d}\\u{9b}\\u{202e}");
-    }
 }

@@ -4,9 +4,10 @@ use std::process::ExitCode;
 use clap::Parser;
 use clap::error::{ContextKind, ContextValue};
 
+use super::error::CliError;
 use super::exit::{self, Exit};
 use super::help;
-use super::terminal::{Stream, print};
+use super::terminal::{Stream, aside, print};
 use crate::secret::without_userinfo;
 
 /// Reads a command line. Where it is wrong or asks for help, says so, and returns the exit code.
@@ -35,6 +36,16 @@ fn usage(mut error: clap::Error) -> ExitCode {
     let (stream, exit) =
         if error.use_stderr() { (Stream::Error, exit::USAGE) } else { (Stream::Output, exit::OK) };
     let text = error.render();
-    print(stream, &help::plain(&text.ansi().to_string()), &help::plain(&text.to_string()));
-    ExitCode::from(exit.code)
+    let printed = print(stream, &help::plain(&text.ansi().to_string()), &help::plain(&text.to_string()));
+    match (stream, printed) {
+        // A closed standard error loses nothing that is needed.
+        (Stream::Error, _) | (Stream::Output, Ok(())) => ExitCode::from(exit.code),
+        (Stream::Output, Err(error)) => {
+            let error = CliError::from(error);
+            if error.exit != exit::CLOSED_PIPE {
+                aside(&format!("error: {}", error.render()));
+            }
+            ExitCode::from(error.exit.code)
+        }
+    }
 }

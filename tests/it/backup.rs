@@ -296,7 +296,7 @@ fn recipients_come_from_flags_rules_or_the_inventory() {
     error: nothing says for whom `backups/n1.yaml` is encrypted
     help: name a recipient with --age, or write a `.sops.yaml`, for example:
     creation_rules:
-        - encrypted_regex: ^(password|identityToken|key)$
+        - encrypted_regex: ^(password|auth|identity_?[tT]oken|key)$
           age: age1…
     --- exit 2
     ");

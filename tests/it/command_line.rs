@@ -256,3 +256,50 @@ fn bash_completes_values_and_flags() {
     assert!(complete("talmirror").contains("validate\n"), "{}", complete("talmirror"));
     assert_eq!(complete("talmirror generate --format"), "auto\njson-patch\nstrategic\ndocuments\n");
 }
+
+#[test]
+fn every_finding_can_be_looked_up() {
+    let place = Place::new();
+    let listed = place.run("explain --codes").ok();
+    let codes: Vec<&str> = listed.lines().skip(1).filter_map(|line| line.split(' ').next()).collect();
+    assert!(
+        codes.is_sorted() && ["E101", "W218", "V301"].iter().all(|code| codes.contains(code)),
+        "{codes:?}"
+    );
+    for code in codes {
+        assert!(place.run(&format!("explain {code}")).ok().starts_with(code));
+    }
+}
+
+#[test]
+fn help_that_cannot_be_written_is_an_error() {
+    let full = std::fs::OpenOptions::new().write(true).open("/dev/full").unwrap();
+    for arguments in ["--help", "encrypt --help", "--version"] {
+        let mut command = Place::new().run(arguments).command();
+        let out = command.current_dir("/").stdout(full.try_clone().unwrap()).output().unwrap();
+        let said = String::from_utf8(out.stderr).unwrap();
+        assert!(
+            out.status.code() == Some(9) && said.contains("cannot write the output"),
+            "{arguments}: {said}"
+        );
+    }
+}
+
+#[test]
+fn a_list_is_not_an_inventory() {
+    let place = Place::new();
+    place.write("mirrors.yaml", "- a\n- b\n");
+    let ran = place.run("validate").ends(1);
+    assert!(ran.stderr.contains("takes a mapping, not a list") && !ran.stderr.contains("``"), "{ran}");
+}
+
+#[test]
+fn an_import_that_loses_something_ends_with_1() {
+    let place = Place::new();
+    let hosts = |more: &str| format!("[host.\"https://u:s3cr3t-p@m.example\"]\n{more}\n");
+    for more in ["dial_timeout = \"1s\"", "capabilities = [\"pull\"]"] {
+        place.write("hosts/ghcr.io/hosts.toml", hosts(more));
+        let ran = place.run("import hosts").ran();
+        assert!(ran.code == 1 && ran.stderr.contains("W230"), "{more}: {ran}");
+    }
+}

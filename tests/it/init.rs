@@ -109,3 +109,21 @@ fn answers_that_make_no_inventory_write_nothing() {
     ");
     assert!(place.files().is_empty());
 }
+
+/// The inventory's name goes into the commands of a workflow.
+#[test]
+fn a_name_that_a_shell_acts_on_gets_no_workflow() {
+    let place = Place::new();
+    let init = ["init", "--kind", "cache", "--url", "http://10.0.1.5:5000", "--registries", "*", "-f"];
+    for name in ["a;id.yaml", "$(id).yaml", "a b.yaml", "a\nb.yaml", "../m.yaml"] {
+        let ran = place.args(&[&init[..], &[name, "--ci", "github"]].concat()).ends(2);
+        assert!(ran.stderr.contains("--ci none") && place.files().is_empty(), "{name}: {ran}");
+    }
+    place.args(&[&init[..], &["./sub/m-1.yaml", "--ci", "github"]].concat()).ok();
+    assert!(place.read(".github/workflows/talmirror.yaml").contains("validate -f sub/m-1.yaml --deny"));
+    // What a rule of SOPS is matched against is a pattern, and a text of YAML.
+    let age = "age1g5ysx9zvguw9lnrda3uqewfpufyhae22nge2udx75mfjckejhcvsmsz0fl";
+    place.args(&[&init[..], &["a: [b]+.yaml", "--ci", "none", "--age", age]].concat()).ok();
+    let rules = place.read(".sops.yaml");
+    assert!(rules.contains(r"'(^|/)(a: \[b\]\+\.yaml|"), "{rules}");
+}

@@ -127,13 +127,16 @@ fn bad_input_is_told_by_what_is_wrong_with_it() {
     let ran = place
         .run("scan -")
         .stdin("kind: Pod\nmetadata: {name: p}\nspec: {containers: [{image: 'Not an image'}]}\n")
-        .ok();
-    assert!(!ran.is_empty());
-    let ran = place
-        .run("scan -")
-        .stdin("kind: Pod\nmetadata: {name: p}\nspec: {containers: [{image: 'Not an image'}]}\n")
-        .ends(0);
+        .ends(1);
     assert!(ran.stderr.contains("Pod p: `Not an image` is not a valid image name: "), "{ran}");
+    // What names no image at all is seldom meant.
+    let ran = place.run("scan - -o json").stdin("").ends(1);
+    assert_eq!(ran.stdout, "[]\n");
+    assert!(ran.stderr.contains("warning: no image was found\n"), "{ran}");
+    for line in ["scan - -", "scan - -f -"] {
+        let ran = place.run(line).stdin("nginx:1\n").ends(2);
+        assert!(ran.stderr.contains("standard input is named twice, and can be read once"), "{ran}");
+    }
 }
 
 fn pod(name: &str, image: &str) -> Value {
@@ -251,6 +254,53 @@ fn a_cluster_that_refuses_says_so() {
     drop(server);
     let ran = place.run("scan --kubeconfig config").ends(5);
     assert!(ran.stderr.contains("cannot reach the API"), "{ran}");
+}
+
+#[test]
+fn what_a_kubeconfig_keeps_secret_is_not_shown() {
+    let place = Place::new();
+    place.write("config", kubeconfig("https://u:s3cr3t-pw@127.0.0.1:1", "", "token: s3cr3t-x"));
+    let ran = place.run("scan --kubeconfig config").ends(5);
+    assert!(ran.stderr.contains("cannot reach the API of context `c` at https://127.0.0.1:1/"), "{ran}");
+    place.write("config", kubeconfig("ftp://u:s3cr3t-pw@h", "", "token: s3cr3t-x"));
+    let ran = place.run("scan --kubeconfig config").ends(3);
+    assert!(ran.stderr.contains("the server `ftp://h` is not a valid URL"), "{ran}");
+    place.write("config", kubeconfig("https://h", "", "exec: s3cr3t-command"));
+    let ran = place.run("scan --kubeconfig config").ends(3);
+    assert!(ran.stderr.contains("invalid type: string, expected struct Exec"), "{ran}");
+}
+
+#[test]
+fn a_list_that_does_not_end_is_given_up() {
+    let server = Upstream::start();
+    let place = Place::new();
+    place.write("config", kubeconfig(&server.url(), "", "token: s3cr3t-x"));
+    server.always("/api/v1/pods", page("PodList", "same", &[pod("a", "nginx:1")]));
+    let ran = place.run("scan --kubeconfig config").ends(5);
+    assert!(
+        ran.stderr
+            .contains("as a list of pods cannot be read: two pages name the same next one (`continue`)"),
+        "{ran}"
+    );
+    server.heal();
+    let body = format!("{{\"items\": []}}{}", " ".repeat(64 << 20));
+    server.always("/api/v1/pods", Act::Answer { status: 200, headers: vec![], body });
+    let ran = place.run("scan --kubeconfig config").ends(5);
+    assert!(ran.stderr.contains("as a list of pods cannot be read: it is larger than 64 MiB"), "{ran}");
+}
+
+#[test]
+fn a_plugin_does_not_read_what_is_piped_in() {
+    let server = Upstream::start();
+    api(&server);
+    let place = Place::new();
+    place.write("login", "read -r word && exit 9\nprintf '{\"status\":{\"token\":\"s3cr3t-token\"}}'\n");
+    let exec = |mode: &str| format!("exec: {{command: sh, args: [login]{mode}}}");
+    place.write(".kube/config", kubeconfig(&server.url(), "", &exec("")));
+    assert_eq!(place.run("scan -o name").stdin("swallowed\n").ends(0).stdout, FOUND);
+    place.write(".kube/config", kubeconfig(&server.url(), "", &exec(", interactiveMode: Always")));
+    let ran = place.run("scan -o name").stdin("swallowed\n").ends(4);
+    assert!(ran.stderr.contains("standard input is not a terminal"), "{ran}");
 }
 
 #[test]

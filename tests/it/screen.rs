@@ -97,8 +97,7 @@ fn site(long: &str) -> Site {
 
 #[test]
 fn nothing_but_the_lines_meant_is_left_on_the_screen() {
-    if Command::new("script").arg("--version").output().is_err() {
-        eprintln!("skipped: there is no `script` to lend a terminal");
+    if !crate::terminal::is_lent() {
         return;
     }
     let widths = [(60, 100), (80, 60), (100, 140), (140, 60)];

@@ -567,6 +567,14 @@ fn an_edit_keeps_what_did_not_change_and_refuses_what_does_not_hold() {
 
 #[test]
 fn an_editor_that_is_killed_leaves_no_plaintext() {
+    for (signal, whom) in [("KILL", ""), ("KILL", "-"), ("QUIT", "-"), ("TERM", "-"), ("HUP", "-")] {
+        killed(signal, whom);
+    }
+}
+
+/// Ends an edit while the editor is open: the command alone, or with `-` all of its process group.
+fn killed(signal: &str, whom: &str) {
+    use std::os::unix::process::CommandExt as _;
     let place = place(1);
     place.run("encrypt --in-place mirrors.yaml").ok();
     let old = place.read("mirrors.yaml");
@@ -578,7 +586,7 @@ fn an_editor_that_is_killed_leaves_no_plaintext() {
         .stdin(std::process::Stdio::null())
         .stdout(std::process::Stdio::null())
         .stderr(std::process::Stdio::null());
-    let mut child = command.spawn().unwrap();
+    let mut child = command.process_group(0).spawn().unwrap();
     let wait = |test: &dyn Fn() -> bool| {
         for _ in 0..600 {
             if test() {
@@ -592,17 +600,21 @@ fn an_editor_that_is_killed_leaves_no_plaintext() {
     assert!(wait(&|| read().ends_with('\n')));
     let file = std::path::PathBuf::from(read().trim());
     assert!(file.exists());
-    child.kill().unwrap();
+    let kill = |signal: &str, whom: &str| {
+        let target = format!("{whom}{}", child.id());
+        std::process::Command::new("kill").args(["-s", signal, "--", &target]).status().unwrap()
+    };
+    assert!(kill(signal, whom).success());
+    assert!(wait(&|| !file.parent().unwrap().exists()), "{signal} {whom}: {}", file.display());
+    // The editor of a command that alone was killed.
+    kill("KILL", "-");
     child.wait().unwrap();
-    assert!(wait(&|| !file.parent().unwrap().exists()), "{}", file.display());
     assert_eq!(place.read("mirrors.yaml"), old);
 }
 
-#[test]
-fn seal_shows_what_changed_and_commands_refuse_until_then() {
-    let place = place(1);
-    place.run("encrypt --in-place mirrors.yaml").ok();
-    let git = |args: &[&str]| {
+/// Puts the inventory into a git repository.
+fn commit(place: &Place) {
+    for args in [&["init", "-q"][..], &["add", "mirrors.yaml"], &["commit", "-qm", "x"]] {
         let status = std::process::Command::new("git")
             .args(["-c", "user.name=t", "-c", "user.email=t@t", "-c", "init.defaultBranch=main"])
             .args(args)
@@ -611,10 +623,14 @@ fn seal_shows_what_changed_and_commands_refuse_until_then() {
             .stderr(std::process::Stdio::null())
             .status();
         assert!(status.unwrap().success());
-    };
-    git(&["init", "-q"]);
-    git(&["add", "mirrors.yaml"]);
-    git(&["commit", "-qm", "x"]);
+    }
+}
+
+#[test]
+fn seal_shows_what_changed_and_commands_refuse_until_then() {
+    let place = place(1);
+    place.run("encrypt --in-place mirrors.yaml").ok();
+    commit(&place);
     let old = place.read("mirrors.yaml");
     // The url of another host beside the sealed password: sops would not notice a key that is renamed.
     place.write("mirrors.yaml", old.replace("https://h.example", "https://evil.example"));
@@ -631,11 +647,39 @@ fn seal_shows_what_changed_and_commands_refuse_until_then() {
     place.run("seal --yes mirrors.yaml").env(KEY.0, KEY.1).ok();
     place.run("generate").env(KEY.0, KEY.1).reveals().ok();
     assert!(place.run("seal mirrors.yaml").env(KEY.0, KEY.1).ends(0).stderr.contains("nothing was changed"));
-    // A value that was moved is never sealed again.
+    // A secret in clear is refused before anything of the file is shown.
     let text = place.read("mirrors.yaml");
+    place.write("mirrors.yaml", text.replacen("registries:", "identityToken: s3cr3t-clear\nregistries:", 1));
+    let ran = place.run("seal --yes mirrors.yaml").env(KEY.0, KEY.1).ends(4);
+    assert!(!ran.stderr.contains("from line"), "{ran}");
+    // A value that was moved is never sealed again.
     place.write("mirrors.yaml", text.replacen("password:", "identityToken:", 1));
     let ran = place.run("seal --yes mirrors.yaml").env(KEY.0, KEY.1).ends(4);
     assert!(ran.stderr.contains("cannot be moved"), "{ran}");
+}
+
+/// What git has in clear text is not shown in the name of a comparison.
+#[test]
+fn seal_does_not_show_the_plaintext_that_git_has() {
+    let place = place(1);
+    let plain = place.read("mirrors.yaml");
+    place.run("encrypt --in-place mirrors.yaml").ok();
+    let sealed = place.read("mirrors.yaml");
+    // In clear throughout, and in clear in one place.
+    let gap = sealed.replacen(
+        "username: u0, password: \"ENC[",
+        "username: u0, auth: s3cr3t-gap, password: \"ENC[",
+        1,
+    );
+    assert_ne!(gap, sealed);
+    for committed in [plain, gap] {
+        let place = self::place(1);
+        place.write("mirrors.yaml", committed);
+        commit(&place);
+        place.write("mirrors.yaml", sealed.replace("https://h.example", "https://evil.example"));
+        let shown = place.run("seal mirrors.yaml").env(KEY.0, KEY.1).ends(2);
+        assert!(shown.stderr.contains("that git has holds secrets in clear text"), "{shown}");
+    }
 }
 
 #[test]
@@ -657,4 +701,94 @@ fn encrypt_without_a_rule_seals_every_value_of_what_is_not_ours() {
         // A rule with a gap is refused, whatever the file is.
         place.args(&["encrypt", "--age", ALICE, "--encrypted-regex", "^nothing$", file]).ends(23);
     }
+}
+
+/// sops stores 0123 as 83 and 1.10 as 1.1: a secret is refused, anything else is named, whichever command writes it.
+#[test]
+fn numbers_that_sops_changes_are_told_by_every_command() {
+    let place = place(1);
+    place.write(".sops.yaml", format!("creation_rules:\n  - age: {ALICE}\n"));
+    place.write("plain.yaml", "password: 0123\n");
+    let refused = place.run("encrypt --allow-plaintext plain.yaml").ran();
+    assert!(refused.code != 0 && refused.stdout.is_empty(), "{refused}");
+    // What the flag is for: a secret that the rule leaves out.
+    place.write("gap.yaml", "password: x\nother: y\n");
+    let gap = ["encrypt", "--encrypted-regex", "^other$", "gap.yaml"];
+    place.args(&gap).ends(23);
+    let clear = place.args(&[&gap[..], &["--allow-plaintext"]].concat()).ok();
+    assert!(clear.contains("password: x\n"), "{clear}");
+
+    place.write("values.yaml", "name: x\nversion: '1'\n");
+    place.run("encrypt --in-place values.yaml").ok();
+    let sealed = place.read("values.yaml");
+    let update =
+        place.run("encrypt --update values.yaml").env(KEY.0, KEY.1).stdin("name: x\nversion: 1.10\n");
+    let told = update.ends(0);
+    assert!(told.stderr.contains("sops stores [\"version\"] (line 2) in another form"), "{told}");
+    place.write("values.yaml", sealed);
+    place.write("editor.sh", "sed -i 's/version: .*/version: 1.10/' \"$1\"\n");
+    let editor = format!("sh {}", place.path("editor.sh").display());
+    let told = place.run("edit values.yaml").env(KEY.0, KEY.1).env("EDITOR", editor).ends(0);
+    assert!(told.stderr.contains("sops stores [\"version\"] (line 2) in another form"), "{told}");
+}
+
+#[test]
+fn what_is_written_again_has_a_name() {
+    let place = place(1);
+    let before = place.files();
+    for command in
+        ["seal -", "rekey -", "rekey mirrors.yaml -", "edit -", "encrypt --in-place -", "encrypt --update -"]
+    {
+        let ran = place.run(command).stdin("a: b\n").ends(2);
+        assert!(ran.stderr.contains("name a file"), "{command}: {ran}");
+    }
+    let key = place.run("keygen -o -").ok();
+    assert!(key.contains("AGE-SECRET-KEY-1"), "{key}");
+    assert_eq!(place.files(), before);
+    let there = place.run("keygen -o keys.txt").ends(9);
+    assert!(there.stderr.contains("name another"), "{there}");
+    for flag in ["--age x", "--encrypted-regex x", "--mac-only-encrypted", "--allow-plaintext"] {
+        let ran = place.run(&format!("encrypt --update {flag} mirrors.yaml")).stdin("a: b\n").ends(2);
+        assert!(ran.stderr.contains("cannot be used with"), "{flag}: {ran}");
+    }
+}
+
+#[test]
+fn an_update_follows_the_file_whatever_variables_are_set_for_other_commands() {
+    let place = place(1);
+    place.write("values.yaml", "password: s3cr3t-one\n");
+    place.run("encrypt --in-place values.yaml").ok();
+    for flags in ["--update", "--in-place --update"] {
+        let ran = place
+            .run(&format!("encrypt {flags} values.yaml"))
+            .env(KEY.0, KEY.1)
+            .env("TALMIRROR_AGE", "age1other")
+            .env("TALMIRROR_ALLOW_PLAINTEXT", "0")
+            .stdin("password: s3cr3t-two\n");
+        let ran = ran.ends(0);
+        assert!(ran.stderr.contains("values.yaml"), "{ran}");
+    }
+}
+
+#[test]
+fn every_secret_of_registries_is_sealed_where_no_rule_says_what() {
+    let place = Place::new();
+    place.write(
+        "mirrors.yaml",
+        "mirror: https://h.example\nkind: harbor\ncredentials: {auth: czNjcjN0OnMzY3IzdC1h}\nregistries: [ghcr.io]\n",
+    );
+    let sealed = place.args(&["encrypt", "--age", ALICE, "mirrors.yaml"]).ok();
+    assert!(sealed.contains("auth: \"ENC[") || sealed.contains("auth: ENC["), "{sealed}");
+    place.write(".sops.yaml", format!("creation_rules:\n  - encrypted_regex: {RULE}\n    age: {ALICE}\n"));
+    let warned = place.run("validate").ends(0);
+    assert!(warned.stderr.contains("W218") && warned.stderr.contains("leaves auth in clear"), "{warned}");
+}
+
+#[test]
+fn the_key_file_of_the_flag_is_tried_first() {
+    let place = place(1);
+    place.run("encrypt --in-place mirrors.yaml").ok();
+    let ran = place.run("decrypt --age-key-file second.txt mirrors.yaml").env(KEY.0, "second.txt").ran();
+    let at = |text: &str| ran.stderr.find(text).unwrap_or_else(|| panic!("{text}: {ran}"));
+    assert!(ran.code == 128 && at("second.txt,") < at("second.txt (SOPS_AGE_KEY_FILE)"), "{ran}");
 }

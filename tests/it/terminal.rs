@@ -5,6 +5,17 @@ use std::process::{Command, Stdio};
 
 use crate::run::Place;
 
+/// Returns whether a terminal can be had; without one, a test that needs it is skipped, or fails where clients are required.
+pub fn is_lent() -> bool {
+    let lent = Command::new("script").arg("--version").output().is_ok();
+    let required = std::env::var("TALMIRROR_CLIENTS").is_ok_and(|value| value == "required");
+    assert!(lent || !required, "there is no `script` (util-linux) to lend a terminal");
+    if !lent {
+        eprintln!("skipped: there is no `script` to lend a terminal");
+    }
+    lent
+}
+
 /// Runs a command on a terminal of its own and answers each prompt when it is there; it has to end well.
 pub fn converse(place: &Place, command: &str, answers: &[(&str, &str)]) -> String {
     converse_to(place, command, answers, 0)
@@ -12,6 +23,17 @@ pub fn converse(place: &Place, command: &str, answers: &[(&str, &str)]) -> Strin
 
 /// Runs a command on a terminal of its own, which ends with an exit code.
 fn converse_to(place: &Place, command: &str, answers: &[(&str, &str)], code: i32) -> String {
+    converse_with(place, &[], command, answers, code)
+}
+
+/// The same, with variables.
+fn converse_with(
+    place: &Place,
+    variables: &[(&str, &str)],
+    command: &str,
+    answers: &[(&str, &str)],
+    code: i32,
+) -> String {
     let binary = env!("CARGO_BIN_EXE_talmirror");
     let mut child = Command::new("script")
         .args(["--quiet", "--return", "--command", &format!("{binary} {command}"), "/dev/null"])
@@ -20,6 +42,7 @@ fn converse_to(place: &Place, command: &str, answers: &[(&str, &str)], code: i32
         .env("HOME", place.path(""))
         .env("TERM", "xterm")
         .env("PATH", std::env::var_os("PATH").unwrap())
+        .envs(variables.iter().copied())
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
         .spawn()
@@ -45,8 +68,7 @@ fn converse_to(place: &Place, command: &str, answers: &[(&str, &str)], code: i32
 
 #[test]
 fn init_asks_for_what_is_missing() {
-    if Command::new("script").arg("--version").output().is_err() {
-        eprintln!("skipped: there is no `script` to lend a terminal");
+    if !is_lent() {
         return;
     }
     let place = Place::new();
@@ -102,8 +124,7 @@ fn init_asks_for_what_is_missing() {
 /// What is answered at the last question decides: nothing was written before it.
 #[test]
 fn init_writes_nothing_before_the_last_answer() {
-    if Command::new("script").arg("--version").output().is_err() {
-        eprintln!("skipped: there is no `script` to lend a terminal");
+    if !is_lent() {
         return;
     }
     let place = Place::new();
@@ -136,8 +157,7 @@ fn init_writes_nothing_before_the_last_answer() {
 /// On a terminal a rollout asks, and a node's line grows in its place.
 #[test]
 fn a_rollout_asks_and_shows_a_line_a_node() {
-    if Command::new("script").arg("--version").output().is_err() {
-        eprintln!("skipped: there is no `script` to lend a terminal");
+    if !is_lent() {
         return;
     }
     let site = crate::rollout::Site::new(1, 0, &["v1.13.9"]);
@@ -145,6 +165,81 @@ fn a_rollout_asks_and_shows_a_line_a_node() {
     assert!(said.contains("0 of 1 · 00:0"), "{said}");
     assert!(said.contains("cp-1  rendering 00:0") && said.contains("✓ read back · ✓ tried strict"), "{said}");
     assert!(said.contains("\r\u{1b}[J"), "{said}");
+    // Ctrl-C at the question would leave the terminal without a cursor.
+    assert!(!said.contains("\u{1b}[?25l"), "{said}");
     assert!(said.trim_end().ends_with("cp-1 updated"), "{said}");
     assert!(site.is_new("cp-1"));
+}
+
+/// Colours reach the terminal; what a file says to it does not.
+#[test]
+fn tables_and_diffs_have_colours_and_nothing_of_a_file_acts() {
+    if !is_lent() {
+        return;
+    }
+    let place = Place::new();
+    place
+        .write("mirrors.yaml", "mirror: https://h.example\nkind: harbor\nregistries: [docker.io, ghcr.io]\n")
+        .write(
+            "n1.yaml",
+            "version: v1alpha1\nmachine:\n  registries:\n    mirrors:\n      docker.io:\n        endpoints:\n          \
+             - \"https://old.example/\\e[2Jx\\u009b\\u202e\"\ncluster: {}\n",
+        );
+    let table = converse(&place, "explain", &[]);
+    assert!(table.contains("\u{1b}[1mREGISTRY") && !table.contains("\\u{"), "{table:?}");
+    let version = converse(&place, "version", &[]);
+    assert!(version.starts_with("talmirror ") && !version.contains("\\u{"), "{version:?}");
+    let diff = converse_to(&place, "diff --against n1.yaml", &[], 1);
+    assert!(diff.contains("\u{1b}[31m") || diff.contains("\u{1b}[33m"), "{diff:?}");
+    assert!(diff.contains("old.example/\\u{1b}[2Jx\\u{9b}\\u{202e}"), "{diff:?}");
+    assert!(!diff.contains("\u{1b}[2J") && !diff.contains('\u{9b}'), "{diff:?}");
+    // So does a reader of colours, such as `less -R`.
+    let piped = place.run("diff --against n1.yaml --color always").ends(1).stdout;
+    assert!(
+        piped.contains("\u{1b}[3") && piped.contains("\\u{1b}[2J") && !piped.contains("\u{1b}[2J"),
+        "{piped:?}"
+    );
+}
+
+/// What was edited is never thrown away without a word: the editor opens again.
+#[test]
+fn an_edit_that_cannot_be_written_opens_again() {
+    if !is_lent() {
+        return;
+    }
+    let place = Place::new();
+    let keys = std::fs::read_to_string(crate::run::repository("tests/vectors/sops/keys.txt")).unwrap();
+    place.write("keys.txt", keys).write("plain.yaml", "name: old\n");
+    let age = "age1g5ysx9zvguw9lnrda3uqewfpufyhae22nge2udx75mfjckejhcvsmsz0fl";
+    let sealed = place.args(&["encrypt", "--age", age, "plain.yaml"]).ok();
+    let edit = |script: &str, answers: &[(&str, &str)], code| {
+        place.write("values.yaml", &sealed).write("editor.sh", script);
+        let editor = format!("sh {}", place.path("editor.sh").display());
+        let variables = [("SOPS_AGE_KEY_FILE", "keys.txt"), ("EDITOR", editor.as_str())];
+        converse_with(&place, &variables, "edit values.yaml", answers, code)
+    };
+    let value = || place.run("decrypt values.yaml").env("SOPS_AGE_KEY_FILE", "keys.txt").ok();
+    // Bytes that are not UTF-8, then corrected; then an editor that fails with the work done.
+    let bytes = "if grep -q new \"$1\"; then printf 'name: newer\\n' > \"$1\"; else printf 'name: new\\377\\n' > \"$1\"; fi\n";
+    let said = edit(bytes, &[("Open the editor again?", "y")], 0);
+    assert!(said.contains("is not UTF-8") && value() == "name: newer\n", "{said}");
+    let failing = "if grep -q new \"$1\"; then true; else printf 'name: new\\n' > \"$1\"; exit 1; fi\n";
+    edit(failing, &[("Open the editor again?", "y")], 0);
+    assert_eq!(value(), "name: new\n");
+    // Another process changes the file meanwhile: its change stays.
+    let other = place.path("values.yaml").display().to_string();
+    let meanwhile = format!("printf 'name: new\\n' > \"$1\"; echo '# theirs' >> {other}\n");
+    let said = edit(&meanwhile, &[("Open the editor again?", "n")], 8);
+    assert!(
+        said.contains("changed by another process") && said.contains("what was edited is not kept"),
+        "{said}"
+    );
+    assert_eq!(value(), "name: old\n# theirs\n", "{said}");
+    assert!(place.read("values.yaml").ends_with("# theirs\n"));
+    // Without a terminal it is said.
+    place.write("values.yaml", &sealed).write("editor.sh", "printf '[' > \"$1\"\n");
+    let editor = format!("sh {}", place.path("editor.sh").display());
+    let ran =
+        place.run("edit values.yaml").env("SOPS_AGE_KEY_FILE", "keys.txt").env("EDITOR", editor).ends(3);
+    assert!(ran.stderr.contains("what was edited is not kept"), "{ran}");
 }

@@ -52,7 +52,7 @@ fn causes(ran: &Ran) -> Vec<String> {
     let items: Vec<Value> =
         serde_json::from_str(&ran.stdout).unwrap_or_else(|error| panic!("{error}\n{ran}"));
     let keys: BTreeSet<&str> = items[0].as_object().unwrap().keys().map(String::as_str).collect();
-    let want = ["image", "node", "via", "hop", "url", "ok", "cause", "evidence", "fix"];
+    let want = ["image", "nodes", "via", "hop", "url", "ok", "cause", "evidence", "fix"];
     assert_eq!(keys, want.into_iter().collect());
     items
         .iter()
@@ -263,8 +263,66 @@ fn what_a_mirror_that_is_down_leaves() {
     let drill = serde_json::from_str::<Value>(&ran.stdout).unwrap()["drill"].clone();
     assert_eq!(
         drill,
-        json!([{"mirror": "hub", "withoutAWay": ["reg.test/a/b:1"], "withoutAWorkingWay": [], "served": 0}])
+        json!([{
+            "mirror": "hub",
+            "withoutAWay": [{"image": "reg.test/a/b:1", "nodes": []}],
+            "withoutAWorkingWay": [],
+            "served": 0,
+        }])
     );
+}
+
+#[test]
+fn nodes_are_asked_for_each_with_what_it_has() {
+    let (mirror, upstream) = (Upstream::start(), Upstream::start());
+    serve(&mirror);
+    serve(&upstream);
+    mirror.auth(Auth::Basic("u".into(), "s3cr3t-p".into()));
+    let place = Place::new();
+    let text = inventory(
+        &mirror.url(),
+        &upstream.url(),
+        ", credentials: {username: u, password: s3cr3t-p}",
+        Then::Upstream,
+    );
+    let nodes = "nodes:
+  n1: {}
+  n2: {}
+  n3: {registries: {reg.test: {via: [hub]}}}
+  n4: {registries: {reg.test: {upstream: {credentials: {username: u, password: s3cr3t-other}}}}}
+";
+    place.write("mirrors.yaml", text + nodes);
+    upstream.auth(Auth::Basic("u".into(), "s3cr3t-other".into()));
+    let ran = verify(&place, "-o json");
+    let items: Vec<Value> =
+        serde_json::from_str(&ran.stdout).unwrap_or_else(|error| panic!("{error}\n{ran}"));
+    let line =
+        |item: &Value| format!("{} {} {}", item["via"].as_str().unwrap(), item["cause"], item["nodes"]);
+    assert_eq!(
+        items.iter().map(line).collect::<Vec<_>>(),
+        [
+            "hub null [\"n1\",\"n2\",\"n4\"]",
+            "upstream \"V308\" [\"n1\",\"n2\"]",
+            "hub null [\"n3\"]",
+            "upstream null [\"n4\"]",
+        ],
+        "{ran}"
+    );
+    let text = verify(&place, "--drill").stdout;
+    assert!(text.starts_with("VIA        HOST"), "{text}");
+    assert!(
+        text.contains(
+            "with hub down: 1 image not served any more\n  no other host: reg.test/a/b:1 (on n3)\n  no other host that \
+             works: reg.test/a/b:1 (on n1, n2)\n"
+        ),
+        "{text}"
+    );
+    let junit = verify(&place, "-o junit").stdout;
+    assert!(junit.contains(" on n1, n2\">"), "{junit}");
+    for format in ["junit", "github"] {
+        let refused = place.run(&format!("verify --drill -o {format}")).ends(2);
+        assert!(refused.stderr.contains("it is printed with -o table, json and markdown"), "{refused}");
+    }
 }
 
 #[test]

@@ -815,7 +815,12 @@ async fn read(stream: &mut BufReader<Box<dyn Stream>>) -> Option<Seen> {
     let length = headers.get("content-length").and_then(|length| length.parse().ok()).unwrap_or(0);
     let mut body = vec![0; length];
     tokio::io::AsyncReadExt::read_exact(stream, &mut body).await.ok()?;
-    let (path, query) = target.split_once('?').unwrap_or((&target, ""));
+    // As a proxy is asked, whatever the host is.
+    let target = match target.strip_prefix("http://") {
+        Some(rest) => rest.find('/').map_or("/", |at| &rest[at..]),
+        None => &target,
+    };
+    let (path, query) = target.split_once('?').unwrap_or((target, ""));
     Some(Seen {
         method,
         path: path.to_owned(),

@@ -12,5 +12,5 @@ pub(in crate::cache) use list::{ImageRecord, ListImages, ListObjects, ObjectReco
 pub(in crate::cache) use prune::{Prune, PruneTarget};
 pub(in crate::cache) use request::Question;
 pub(in crate::cache) use socket::{AdminSocket, AskError, ask};
-pub(in crate::cache) use stats::{ReadStats, Stats};
+pub(in crate::cache) use stats::{EndpointState, ReadStats, Stats, UpstreamState};
 pub(in crate::cache) use verify::Verify;

@@ -1,4 +1,5 @@
 use std::io;
+use std::time::Duration;
 
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
@@ -25,6 +26,8 @@ pub(in crate::cache) trait Question: Into<Request> {
     type Answer: Serialize + DeserializeOwned;
     /// The kind of object that the answer is printed as.
     const KIND: &'static str;
+    /// How long the answer may take.
+    const PATIENCE: Duration = Duration::from_mins(10);
 
     /// Carries it out.
     ///
@@ -49,6 +52,17 @@ pub(in crate::cache) enum Request {
 }
 
 impl Request {
+    /// Returns how long the answer may take.
+    pub(super) const fn patience(&self) -> Duration {
+        match self {
+            Self::ListImages(_) => ListImages::PATIENCE,
+            Self::ListObjects(_) => ListObjects::PATIENCE,
+            Self::Prune(_) => Prune::PATIENCE,
+            Self::Stats(_) => ReadStats::PATIENCE,
+            Self::Verify(_) => Verify::PATIENCE,
+        }
+    }
+
     /// Carries out a request that came over the socket.
     pub(super) async fn answer(self, cache: &OpenCache<'_>) -> io::Result<Value> {
         Ok(match self {
@@ -114,6 +128,8 @@ impl From<Prune> for Request {
 impl Question for Verify {
     type Answer = Verified;
     const KIND: &'static str = "CacheVerified";
+    // All that is stored is read, and a large disk takes hours.
+    const PATIENCE: Duration = Duration::from_hours(24);
 
     async fn answer(&self, cache: &OpenCache<'_>) -> io::Result<Self::Answer> {
         let verified = verify::verify(cache.store, self).await;
@@ -136,7 +152,10 @@ impl Question for ReadStats {
 
     async fn answer(&self, cache: &OpenCache<'_>) -> io::Result<Self::Answer> {
         let stats = stats::stats(cache.store).await?;
-        Ok(Stats { cap_bytes: stats.cap_bytes.filter(|_| cache.service.is_some()), ..stats })
+        Ok(match cache.service {
+            Some(service) => Stats { upstreams: stats::upstreams(service), ..stats },
+            None => Stats { cap_bytes: None, ..stats },
+        })
     }
 }
 

@@ -21,8 +21,10 @@ const SOCKET: &str = "control";
 const MAX_ANSWER: u64 = 256 << 20;
 /// The longest request, in bytes.
 const MAX_REQUEST: u64 = 64 << 10;
-/// How long an answer may take.
-const TIMEOUT: Duration = Duration::from_mins(10);
+/// How long accepting rests after it failed.
+const REST: Duration = Duration::from_secs(1);
+/// How long a client may take to send its request.
+const TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Why a question about a store has no answer.
 #[derive(Debug, thiserror::Error)]
@@ -77,7 +79,7 @@ pub(in crate::cache) async fn ask<Q: Question>(folder: &Path, question: Q) -> Re
     let denied = |source| AskError::Denied { folder: own(), source };
     match UnixStream::connect(folder.join(SOCKET)).await {
         Ok(stream) => {
-            let asked = tokio::time::timeout(TIMEOUT, ask_server(stream, question)).await;
+            let asked = tokio::time::timeout(Q::PATIENCE, ask_server(stream, question)).await;
             return asked.map_err(io::Error::from).flatten().map_err(failed);
         }
         Err(error) if error.kind() == ErrorKind::PermissionDenied => return Err(denied(error)),
@@ -136,13 +138,20 @@ impl AdminSocket {
         let listener = UnixListener::bind(&path)?;
         std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o600))?;
         let serving = tokio::spawn(async move {
-            while let Ok((stream, _)) = listener.accept().await {
+            loop {
+                let stream = match listener.accept().await {
+                    Ok((stream, _)) => stream,
+                    // Such as when the process has no descriptor left: there may be one in a moment.
+                    Err(error) => {
+                        tracing::warn!(%error, "the admin socket cannot accept");
+                        tokio::time::sleep(REST).await;
+                        continue;
+                    }
+                };
                 let (store, service) = (Arc::clone(&store), service.clone());
                 tokio::spawn(async move {
                     let cache = OpenCache { store: &*store, service: Some(&service) };
-                    if let Err(error) = tokio::time::timeout(TIMEOUT, answer(stream, &cache)).await {
-                        tracing::debug!(%error, "a request about the store took too long");
-                    }
+                    answer(stream, &cache).await;
                 });
             }
         });
@@ -160,15 +169,21 @@ impl Drop for AdminSocket {
 async fn answer(mut stream: UnixStream, cache: &OpenCache<'_>) {
     let (read, mut write) = stream.split();
     let mut line = String::new();
-    if BufReader::new(read.take(MAX_REQUEST)).read_line(&mut line).await.is_err() {
-        return;
+    let mut read = BufReader::new(read.take(MAX_REQUEST));
+    match tokio::time::timeout(TIMEOUT, read.read_line(&mut line)).await {
+        Ok(Ok(_)) => {}
+        Ok(Err(_)) | Err(_) => return,
     }
     // What is not known is not carried out in part: a newer command may ask for less than an older server would do.
     let reply = match serde_json::from_str::<Request>(&line) {
         Err(_) => {
             Err(io::Error::other("the running server does not know this request: is it of another version?"))
         }
-        Ok(request) => request.answer(cache).await,
+        Ok(request) => {
+            let patience = request.patience();
+            let answered = tokio::time::timeout(patience, request.answer(cache)).await;
+            answered.map_err(io::Error::from).flatten()
+        }
     };
     let reply = match reply {
         Ok(answer) => Reply::Answer(answer),
@@ -185,6 +200,14 @@ mod tests {
 
     use super::super::prune::{Prune, PruneTarget};
     use super::*;
+
+    #[test]
+    fn a_check_of_a_large_disk_takes_hours() {
+        let verify = Request::from(super::super::verify::Verify { pattern: None });
+        assert!(verify.patience() >= Duration::from_hours(12), "2 TB at 50 MB a second take eleven");
+        let prune = Request::from(Prune { target: PruneTarget::All, dry_run: true });
+        assert!(prune.patience() <= Duration::from_mins(10));
+    }
 
     #[test]
     fn requests_read_back_and_unknown_ones_are_refused() {

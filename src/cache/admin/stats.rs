@@ -1,6 +1,15 @@
+#![expect(clippy::disallowed_methods, reason = "says since and until when an upstream is left alone")]
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
+use crate::cache::service::Service;
 use crate::cache::store::Store;
+use crate::cache::upstream::{EndpointHealth, Transfers, Upstream};
+use crate::image::RegistryHost;
 
 /// Asks how full the store is.
 #[derive(Clone, Copy, Debug, Serialize, Deserialize)]
@@ -33,6 +42,92 @@ pub(in crate::cache) struct Stats {
     pub(in crate::cache) damaged: u64,
     /// Whether there is no room for more.
     pub(in crate::cache) full: bool,
+    /// How the upstreams are; only a running server knows it.
+    #[serde(default)]
+    pub(in crate::cache) upstreams: Vec<UpstreamState>,
+}
+
+/// How an upstream is.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(in crate::cache) struct UpstreamState {
+    /// The registry.
+    pub(in crate::cache) registry: String,
+    /// How many large blobs are being transferred from it.
+    pub(in crate::cache) transfers: usize,
+    /// How many of them there may be at once.
+    pub(in crate::cache) transfers_limit: usize,
+    /// How many blobs wait for their turn.
+    pub(in crate::cache) queued: usize,
+    /// Its endpoints, in the order in which they are asked.
+    pub(in crate::cache) endpoints: Vec<EndpointState>,
+}
+
+/// How an endpoint of an upstream is.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(in crate::cache) struct EndpointState {
+    /// Where it is.
+    pub(in crate::cache) endpoint: String,
+    /// Why it is not asked now; [`None`]: it is asked.
+    pub(in crate::cache) paused: Option<String>,
+    /// Since when.
+    pub(in crate::cache) paused_since: Option<String>,
+    /// Until when at least.
+    pub(in crate::cache) paused_until: Option<String>,
+    /// Repositories that are not asked now, though the endpoint is.
+    pub(in crate::cache) repositories: Vec<RepositoryState>,
+    /// How many pulls it allows in its window, if it says so.
+    pub(in crate::cache) quota_limit: Option<u64>,
+    /// How many of them are left.
+    pub(in crate::cache) quota_remaining: Option<u64>,
+}
+
+/// A repository that is not asked now.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(in crate::cache) struct RepositoryState {
+    /// The repository.
+    pub(in crate::cache) repository: String,
+    /// Why it is not asked.
+    pub(in crate::cache) paused: String,
+    /// Until when at least.
+    pub(in crate::cache) paused_until: Option<String>,
+}
+
+/// Reads how the upstreams of a service are.
+pub(super) fn upstreams(service: &Service) -> Vec<UpstreamState> {
+    let (now, snapshot) = (Timestamp::now(), service.snapshot());
+    let of = |(registry, upstream): (&RegistryHost, &Arc<Upstream>)| {
+        let Transfers { running, limit, waiting } = upstream.transfers();
+        UpstreamState {
+            registry: registry.to_string(),
+            transfers: running,
+            transfers_limit: limit,
+            queued: waiting,
+            endpoints: upstream.health().into_iter().map(|health| endpoint(health, now)).collect(),
+        }
+    };
+    snapshot.upstreams().map(of).collect()
+}
+
+fn endpoint(health: EndpointHealth, now: Timestamp) -> EndpointState {
+    let shown = |time: Option<Timestamp>| time.map(|time| format!("{time:.0}"));
+    let after = |left: Duration| shown(now.checked_add(left).ok());
+    let repositories = health.repositories.into_iter().map(|(repository, why, left)| RepositoryState {
+        repository: repository.to_string(),
+        paused: why.as_str().to_owned(),
+        paused_until: after(left),
+    });
+    EndpointState {
+        endpoint: health.endpoint,
+        paused: health.paused.map(|(why, _)| why.as_str().to_owned()),
+        paused_since: health.paused_for.and_then(|passed| shown(now.checked_sub(passed).ok())),
+        paused_until: health.paused.and_then(|(_, left)| after(left)),
+        repositories: repositories.collect(),
+        quota_limit: health.quota.map(|quota| quota.limit),
+        quota_remaining: health.quota.map(|quota| quota.remaining),
+    }
 }
 
 /// Reads how full a store is, of which only a running server knows the cap.
@@ -50,5 +145,6 @@ pub(super) async fn stats(store: &dyn Store) -> std::io::Result<Stats> {
         evicted_bytes: usage.evicted_bytes,
         damaged: usage.damaged,
         full: usage.full,
+        upstreams: Vec::new(),
     })
 }

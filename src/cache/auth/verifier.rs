@@ -43,17 +43,17 @@ pub struct UsersError {
 #[derive(Debug)]
 pub struct Verifier {
     file: PathBuf,
-    known: Watched<Known>,
+    known: Watched<KnownUsers>,
     /// Of one process, so that nothing in memory can be compared with hashes made elsewhere.
     key: Secret<[u8; 32]>,
-    /// One thread is kept busy with passwords, no more.
-    turn: Semaphore,
+    /// One thread is kept busy with passwords, no more; held until it is done, even if the request has gone meanwhile.
+    turn: Arc<Semaphore>,
     waiting: Arc<Semaphore>,
 }
 
 /// The users of one version of the file, and what has been found out about passwords since.
 #[derive(Debug, Default)]
-struct Known {
+struct KnownUsers {
     users: Users,
     verdicts: Mutex<HashMap<[u8; 32], Arc<OnceCell<bool>>>>,
 }
@@ -66,7 +66,7 @@ impl Verifier {
         os_random(&mut key);
         let key = Secret::new(key);
         let waiting = Arc::new(Semaphore::new(WAITING));
-        Ok(Self { file, known, key, turn: Semaphore::new(1), waiting })
+        Ok(Self { file, known, key, turn: Arc::new(Semaphore::new(1)), waiting })
     }
 
     /// Reads the file again if it has changed; returns whether it had.
@@ -102,14 +102,17 @@ impl Verifier {
         let _waiting = Arc::clone(&self.waiting).try_acquire_owned().map_err(|_| Refusal::Overloaded)?;
         // Those who bring the same password at once wait for the same verdict.
         let verdict = cell.get_or_try_init(|| async {
-            let _turn = self.turn.acquire().await.map_err(|_| Refusal::Overloaded)?;
+            let turn = Arc::clone(&self.turn).acquire_owned().await.map_err(|_| Refusal::Overloaded)?;
             // A name that does not exist takes as long as one that does.
             let exists = known.users.hash(user).is_some();
             let Some(hash) = known.users.hash(user).or_else(|| known.users.any_hash()).cloned() else {
                 return Ok(false);
             };
             let password = Zeroizing::new(password.to_owned());
-            let check = move || bcrypt::verify(password.as_bytes(), hash.expose()).unwrap_or(false) && exists;
+            let check = move || {
+                let _turn = turn;
+                bcrypt::verify(password.as_bytes(), hash.expose()).unwrap_or(false) && exists
+            };
             tokio::task::spawn_blocking(check).await.map_err(|_| Refusal::Overloaded)
         });
         verdict.await.copied()
@@ -139,14 +142,14 @@ fn decode(header: &str) -> Option<Zeroizing<String>> {
     String::from_utf8(pair).ok().map(Zeroizing::new)
 }
 
-fn read(file: &std::path::Path) -> Result<Known, UsersError> {
+fn read(file: &std::path::Path) -> Result<KnownUsers, UsersError> {
     let blame = |why: String| UsersError { file: file.to_owned(), why };
     let text = fs::read_to_string(file).map(Zeroizing::new).map_err(|error| blame(error.to_string()))?;
     let users = Users::parse(&text).map_err(|(line, error)| UsersError {
         file: PathBuf::from(format!("{}:{line}", file.display())),
         why: error.to_string(),
     })?;
-    Ok(Known { users, verdicts: Mutex::default() })
+    Ok(KnownUsers { users, verdicts: Mutex::default() })
 }
 
 #[cfg(test)]
@@ -217,6 +220,32 @@ mod tests {
         for one in waiting.into_iter().take(3) {
             assert_eq!(one.await.unwrap(), Err(unauthorized()));
         }
+    }
+
+    #[test]
+    fn a_request_that_goes_frees_no_second_thread() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("users");
+        fs::write(&file, format!("ada:{}\n", hash("s3cr3t-ada"))).unwrap();
+        let verifier = Verifier::read(file).unwrap();
+        let runtime = tokio::runtime::Builder::new_current_thread().max_blocking_threads(1).build().unwrap();
+        runtime.block_on(async {
+            // The one thread is busy, so that the password stays where it waits for it.
+            let (release, busy) = std::sync::mpsc::channel::<()>();
+            let blocker = tokio::task::spawn_blocking(move || busy.recv());
+            let headers = headers("eve:1");
+            let mut gone = Box::pin(verifier.identify(&headers));
+            assert!(futures_util::poll!(&mut gone).is_pending());
+            drop(gone);
+            assert_eq!(verifier.turn.available_permits(), 0, "the password is still being looked at");
+            release.send(()).unwrap();
+            blocker.await.unwrap().unwrap();
+            assert_eq!(
+                verifier.identify(&self::headers("ada:s3cr3t-ada")).await.unwrap(),
+                Some(Identity::new("ada"))
+            );
+            assert_eq!(verifier.turn.available_permits(), 1);
+        });
     }
 
     #[tokio::test]

@@ -40,15 +40,32 @@ impl Row {
     /// Returns as whom we were let in, or would have been.
     fn login(&self) -> &'static str {
         match &self.checked.outcome {
-            Ok(login) => login.as_str(),
+            Ok(logged_in) => logged_in.login.as_str(),
             Err(_) if self.checked.has_credentials => "credentials",
             Err(_) => "anonymous",
         }
     }
 
-    fn failure(&self) -> Option<(String, Option<&'static str>)> {
-        let error = self.checked.outcome.as_ref().err()?;
-        Some((error.cause.to_string(), error.help()))
+    /// Returns the endpoint of another registry that this one redirects to.
+    fn leads_to(&self) -> Option<&str> {
+        self.checked.outcome.as_ref().ok()?.leads_to.as_deref()
+    }
+
+    /// Returns what fails, and what to do about it.
+    fn failure(&self) -> Option<(String, Option<String>)> {
+        match (&self.checked.outcome, self.leads_to()) {
+            (Err(error), _) => Some((error.cause.to_string(), error.help().map(str::to_owned))),
+            (Ok(_), Some(url)) if self.checked.has_credentials => {
+                Some((format!("it redirects to {url}, which is not given the credentials"), self.advice()))
+            }
+            (Ok(_), _) => None,
+        }
+    }
+
+    /// Returns what to configure instead of an endpoint that redirects to another registry.
+    fn advice(&self) -> Option<String> {
+        let url = self.leads_to()?;
+        Some(format!("configure where it leads: `url: {url}`, or --upstream {}={url}", self.registry))
     }
 
     fn json(&self) -> Value {
@@ -59,7 +76,8 @@ impl Row {
             "login": self.login(),
             "ok": failure.is_none(),
             "error": failure.as_ref().map(|(what, _)| what),
-            "help": failure.and_then(|(_, help)| help),
+            "leadsTo": self.leads_to(),
+            "help": failure.map_or_else(|| self.advice(), |(_, help)| help),
         })
     }
 }
@@ -90,8 +108,13 @@ pub(super) fn run(ui: &mut Ui, args: &CheckArgs) -> Result<Exit, CliError> {
     ui.output(args.output, &result, || as_table(&rows))?;
     if args.output == OutputFormat::Table {
         for row in &rows {
-            if let Some((_, Some(help))) = row.failure() {
-                ui.warn(&format!("{} fails", row.registry), Some(help));
+            match (row.failure(), row.leads_to()) {
+                (Some((_, Some(help))), _) => ui.warn(&format!("{} fails", row.registry), Some(&help)),
+                (Some((_, None)), _) | (None, None) => {}
+                (None, Some(url)) => {
+                    let what = format!("{} redirects each request to {url}", row.registry);
+                    ui.warn(&what, row.advice().as_deref());
+                }
             }
         }
     }

@@ -4,7 +4,7 @@ use super::args::StoreArgs;
 use super::folder::of_store;
 use super::record::object;
 use super::runtime::runtime;
-use crate::cache::admin::{Question as _, ReadStats, Stats, ask};
+use crate::cache::admin::{EndpointState, Question as _, ReadStats, Stats, UpstreamState, ask};
 use crate::cache::config::ByteSize;
 use crate::ui::error::CliError;
 use crate::ui::exit::{self, Exit};
@@ -51,5 +51,56 @@ fn as_table(stats: &Stats) -> String {
         ("DAMAGED SINCE START", stats.damaged.to_string()),
     ];
     let rows: Vec<Vec<String>> = rows.into_iter().map(|(name, value)| vec![name.to_owned(), value]).collect();
-    table(&rows)
+    let mut out = table(&rows);
+    if !stats.upstreams.is_empty() {
+        let header = ["REGISTRY", "ENDPOINT", "STATE", "SINCE", "UNTIL", "TRANSFERS", "QUEUED", "QUOTA LEFT"];
+        let states = stats
+            .upstreams
+            .iter()
+            .flat_map(|upstream| upstream.endpoints.iter().map(move |endpoint| state(upstream, endpoint)));
+        out.push('\n');
+        out.push_str(&rows_below(&header, states));
+    }
+    let mut paused = stats.upstreams.iter().flat_map(paused_repositories).peekable();
+    if paused.peek().is_some() {
+        out.push('\n');
+        out.push_str(&rows_below(&["REGISTRY", "REPOSITORY", "STATE", "UNTIL"], paused));
+    }
+    out
+}
+
+fn rows_below(header: &[&str], rows: impl Iterator<Item = Vec<String>>) -> String {
+    let header = header.iter().map(ToString::to_string).collect();
+    table(&std::iter::once(header).chain(rows).collect::<Vec<_>>())
+}
+
+/// Returns a row about an endpoint of an upstream.
+fn state(upstream: &UpstreamState, endpoint: &EndpointState) -> Vec<String> {
+    let known = |text: &Option<String>| text.clone().unwrap_or_else(|| "-".to_owned());
+    let quota = match (endpoint.quota_remaining, endpoint.quota_limit) {
+        (Some(left), Some(limit)) => format!("{left} of {limit}"),
+        (Some(_) | None, _) => "-".to_owned(),
+    };
+    vec![
+        upstream.registry.clone(),
+        endpoint.endpoint.clone(),
+        endpoint.paused.clone().unwrap_or_else(|| "asked".to_owned()),
+        known(&endpoint.paused_since),
+        known(&endpoint.paused_until),
+        format!("{} of {}", upstream.transfers, upstream.transfers_limit),
+        upstream.queued.to_string(),
+        quota,
+    ]
+}
+
+/// Returns the rows about repositories of an upstream that are not asked.
+fn paused_repositories(upstream: &UpstreamState) -> impl Iterator<Item = Vec<String>> {
+    upstream.endpoints.iter().flat_map(|endpoint| &endpoint.repositories).map(|repository| {
+        vec![
+            upstream.registry.clone(),
+            repository.repository.clone(),
+            repository.paused.clone(),
+            repository.paused_until.clone().unwrap_or_else(|| "-".to_owned()),
+        ]
+    })
 }

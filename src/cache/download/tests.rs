@@ -283,7 +283,7 @@ pub(super) async fn whole(download: &Download) -> Vec<u8> {
 }
 
 /// Waits until nothing is being fetched.
-pub(super) async fn settle(downloads: &Downloads) {
+pub(super) async fn until_idle(downloads: &Downloads) {
     while downloads.stats().running > 0 {
         sleep(Duration::from_millis(1)).await;
     }
@@ -317,7 +317,7 @@ async fn many_readers_cost_one_download_and_get_every_range() {
     for reader in readers {
         reader.await.unwrap();
     }
-    settle(&downloads).await;
+    until_idle(&downloads).await;
     assert_eq!(source.asked(), [0]);
     assert!(store.has(&digest).await);
     let stats = downloads.stats();
@@ -360,7 +360,7 @@ async fn broken_transfers_are_taken_up_where_they_broke() {
     let downloads = store.downloads(Policy::default());
     let download = downloads.get(&digest(&content), None, None, source.clone()).unwrap();
     assert!(whole(&download).await == content);
-    settle(&downloads).await;
+    until_idle(&downloads).await;
     assert_eq!(source.asked(), [0, 50_000, 70_000, 70_000, 70_000, 100_000, 130_000]);
     assert_eq!(downloads.stats().resumed, 6);
     assert!(store.has(&digest(&content)).await);
@@ -380,7 +380,7 @@ async fn no_progress_ends_and_progress_does_not() {
     assert!(end.unwrap_err().to_string().contains("connection reset"));
     assert_eq!(source.asked().len(), 4);
     drop(download);
-    settle(&downloads).await;
+    until_idle(&downloads).await;
     // One that gives a little each time.
     let source = Script::new(&content, [], Answer { gives: Some(9_000), then: Then::Break, ..GOOD });
     let download = downloads.get(&digest(&content), None, None, source.clone()).unwrap();
@@ -400,13 +400,13 @@ async fn another_length_or_too_many_bytes_end_it() {
     let (_, end) = read(download.body(None, download.headers().await.unwrap())).await;
     assert!(end.unwrap_err().to_string().contains("99999"));
     assert!(source.mismatches.lock().unwrap().is_empty(), "a length does not say who is right");
-    settle(&downloads).await;
+    until_idle(&downloads).await;
 
     let source = Script::new(&content, [], Answer { lies: Some(99_990), pace, ..GOOD });
     let download = downloads.get(&digest(&content), None, None, source.clone()).unwrap();
     let (_, end) = read(download.body(None, download.headers().await.unwrap())).await;
     assert!(end.unwrap_err().to_string().contains("more than"));
-    settle(&downloads).await;
+    until_idle(&downloads).await;
     assert!(!store.has(&digest(&content)).await);
 }
 
@@ -428,7 +428,7 @@ async fn wrong_bytes_are_never_whole_and_never_stored() {
         assert!(bytes.len() < 200_000);
         assert!(end.unwrap_err().to_string().contains("digest"));
     }
-    settle(&downloads).await;
+    until_idle(&downloads).await;
     assert_eq!(*source.mismatches.lock().unwrap(), [[3]]);
     assert_eq!(downloads.stats().mismatched, 1);
     assert!(!store.has(&digest(&content)).await);
@@ -446,7 +446,7 @@ async fn small_wrong_bytes_are_fetched_elsewhere_before_anybody_sees_them() {
     let download = downloads.get(&digest(&content), None, None, source.clone()).unwrap();
     assert!(whole(&download).await == content);
     assert_eq!(*source.mismatches.lock().unwrap(), [[0], [1]]);
-    settle(&downloads).await;
+    until_idle(&downloads).await;
     assert!(store.has(&digest(&content)).await);
 }
 
@@ -481,7 +481,7 @@ async fn nothing_and_unknown_lengths() {
     let begun = Instant::now();
     assert!(whole(&download).await == content);
     assert!(begun.elapsed() >= Duration::from_millis(100), "the length is known at the end only");
-    settle(&downloads).await;
+    until_idle(&downloads).await;
     store.remove(&Object::blob(digest(&content))).await.unwrap();
     let download =
         downloads.get(&digest(&content), Some(150_000), None, Script::new(&content, [], silent)).unwrap();
@@ -505,7 +505,7 @@ async fn a_fetch_belongs_to_the_service() {
         };
         pieces.next().await.unwrap();
         drop((download, pieces));
-        settle(&downloads).await;
+        until_idle(&downloads).await;
         assert_eq!(store.has(&digest(&content)).await, kept, "{finish:?}");
         assert_eq!(downloads.stats().abandoned, u64::from(!kept));
     }
@@ -542,7 +542,7 @@ async fn without_room_everybody_goes_on_alone_and_the_first_with_the_transfer_th
             assert!(bytes == content[usize::try_from(first).unwrap()..], "{limit} {first}");
         }
         drop(download);
-        settle(&downloads).await;
+        until_idle(&downloads).await;
         assert!(!store.has(&digest(&content)).await);
         assert_eq!(downloads.stats().passed_through, 1);
         // Wrong bytes are no more whole than with room.
@@ -655,7 +655,7 @@ proptest! {
             for task in tasks {
                 task.await.unwrap();
             }
-            settle(&downloads).await;
+            until_idle(&downloads).await;
             if let Some(blob) = store.store.open(&digest).await.unwrap() {
                 assert!(read(blob.body(None)).await.0 == content);
             } else {

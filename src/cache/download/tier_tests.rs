@@ -9,7 +9,7 @@ use bytes::Bytes;
 use futures_util::StreamExt as _;
 use futures_util::stream;
 
-use super::tests::{GOOD, Script, Tight, content, digest, settle, whole};
+use super::tests::{GOOD, Script, Tight, content, digest, until_idle, whole};
 use super::*;
 use crate::cache::store::{Blob, Store as _, Tier, TierBody};
 use crate::image::Digest;
@@ -86,7 +86,7 @@ async fn what_a_tier_has_costs_upstream_nothing() {
     let source = Script::new(&content, [], GOOD);
     let download = downloads.get(&digest(&content), None, None, source.clone()).unwrap();
     assert_eq!(whole(&download).await, content);
-    settle(&downloads).await;
+    until_idle(&downloads).await;
     assert!(store.has(&digest(&content)).await);
     assert_eq!((source.asked().len(), bucket.asked()), (0, 1));
 }
@@ -129,7 +129,7 @@ async fn a_tier_is_not_trusted() {
     let source = Script::new(&content, [], GOOD);
     let download = downloads.get(&digest(&content), None, None, source.clone()).unwrap();
     assert_eq!(whole(&download).await, content);
-    settle(&downloads).await;
+    until_idle(&downloads).await;
     assert!(store.store.open(&digest(&content)).await.unwrap().is_some());
     assert_eq!(*bucket.mismatches.lock().unwrap(), 1);
     assert!(source.mismatches.lock().unwrap().is_empty(), "upstream is not accused");

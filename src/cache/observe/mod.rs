@@ -7,6 +7,7 @@ mod log;
 mod metrics;
 mod outcome;
 mod reason;
+mod seldom;
 
 pub use access_log::ACCESS;
 pub use admin_endpoint::AdminEndpoint;
@@ -15,3 +16,4 @@ pub use log::{LogFilter, log_filter, log_json, log_text};
 pub use metrics::{Circuit, Metrics, Revalidation, UpstreamResult};
 pub use outcome::{Kind, Outcome, Served};
 pub use reason::Reason;
+pub use seldom::Seldom;

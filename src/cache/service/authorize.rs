@@ -6,11 +6,12 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::access::{Grants, head_suffices, listed_suffices};
-use super::errors::{patience, refusal};
+use super::errors::{refusal, within_wait_budget};
 use super::manifest::Manifests;
 use super::request::RepositoryRequest;
 use super::snapshot::Snapshot;
 use crate::cache::memory::{BoundedMap, locked};
+use crate::cache::observe::Seldom;
 use crate::cache::store::{Kind, Object, Origin, Store};
 use crate::image::{Digest, RegistryHost};
 use crate::oci::{Manifest, Refusal};
@@ -19,6 +20,8 @@ use crate::oci::{Manifest, Refusal};
 const MISSING: usize = 4096;
 /// For how long something that is not there is not asked for again.
 const MISSING_FOR: Duration = Duration::from_secs(5);
+/// How often the log says that a registry does not say how large its blobs are.
+const SAY: Duration = Duration::from_mins(1);
 
 /// How stored content may go out through a repository.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -38,6 +41,8 @@ pub(super) struct Authorizer {
     missing: Mutex<BoundedMap<(Origin, Object), Instant>>,
     /// A search through all manifests takes a while: one at a time.
     searching: tokio::sync::Mutex<()>,
+    /// That a registry does not say how large something is.
+    without_length: Seldom,
 }
 
 impl Authorizer {
@@ -48,6 +53,7 @@ impl Authorizer {
             manifests,
             missing: Mutex::new(BoundedMap::new(MISSING)),
             searching: tokio::sync::Mutex::default(),
+            without_length: Seldom::new(SAY),
         }
     }
 
@@ -98,7 +104,8 @@ impl Authorizer {
         let (registry, object) = (&request.origin.registry, Object::blob(*digest));
         self.reject_known_missing(request, &object)?;
         let upstream = request.snapshot.upstream(registry)?;
-        let size = patience(registry, upstream.blob_size(&request.origin.repository, digest)).await?;
+        let size =
+            within_wait_budget(registry, upstream.blob_size(&request.origin.repository, digest)).await?;
         let size = size.map_err(|error| {
             let refusal = refusal(registry, &error, || Refusal::BlobUnknown(digest.to_string()));
             self.note_missing(request, &object, &refusal);
@@ -107,15 +114,17 @@ impl Authorizer {
         if self.head_counts(request.snapshot, &request.origin, &object).await {
             self.grants.grant(&request.origin, &object).await;
         }
-        match size {
-            Some(size) => Ok(size),
-            None => {
-                self.manifests.blob_size(&request.origin, digest).await.ok_or_else(|| Refusal::UpstreamDown {
-                    registry: registry.clone(),
-                    reason: "it does not say how large it is".to_owned(),
-                })
-            }
+        if let Some(size) = size {
+            return Ok(size);
         }
+        if self.without_length.is_due() {
+            let what = "upstream does not say how large a blob is: its length is that in the manifest";
+            tracing::info!(%registry, %digest, "{what}");
+        }
+        self.manifests.blob_size(&request.origin, digest).await.ok_or_else(|| Refusal::UpstreamDown {
+            registry: registry.clone(),
+            reason: "it does not say how large it is".to_owned(),
+        })
     }
 
     async fn upstream_has_manifest(
@@ -126,7 +135,8 @@ impl Authorizer {
         let (registry, object) = (&request.origin.registry, Object::manifest(*digest));
         self.reject_known_missing(request, &object)?;
         let upstream = request.snapshot.upstream(registry)?;
-        let has = patience(registry, upstream.has_manifest(&request.origin.repository, digest)).await?;
+        let has =
+            within_wait_budget(registry, upstream.has_manifest(&request.origin.repository, digest)).await?;
         has.map_err(|error| {
             let refusal = refusal(registry, &error, || Refusal::ManifestUnknown(digest.to_string()));
             self.note_missing(request, &object, &refusal);

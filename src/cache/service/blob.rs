@@ -4,7 +4,7 @@ use http::Response;
 
 use super::access::Grants;
 use super::authorize::{Authorized, Authorizer};
-use super::errors::{patience, refusal};
+use super::errors::{refusal, within_wait_budget};
 use super::manifest::Manifests;
 use super::request::RepositoryRequest;
 use crate::cache::download::{Download, Downloads, FetchError, Joined, Opened, Source};
@@ -166,7 +166,7 @@ async fn headers(
     download: &Download,
 ) -> Result<Result<u64, Refusal>, Refusal> {
     let registry = &request.origin.registry;
-    let total = patience(registry, download.headers()).await?;
+    let total = within_wait_budget(registry, download.headers()).await?;
     Ok(total.map_err(|error| unknown(registry, digest, &error)))
 }
 

@@ -1,5 +1,6 @@
 use std::net::SocketAddr;
 use std::sync::{Arc, PoisonError, RwLock};
+use std::time::Duration;
 
 use http::{Request, Response};
 
@@ -14,12 +15,15 @@ use super::snapshot::Snapshot;
 use super::tag::Tags;
 use crate::cache::auth::Identity;
 use crate::cache::download::Downloads;
-use crate::cache::observe::{Kind, Metrics, Outcome};
+use crate::cache::observe::{Kind, Metrics, Outcome, Seldom};
 use crate::cache::refusal::rejection;
 use crate::cache::store::{Object, Origin, Store};
 use crate::http::{Body, Handler, Rejected};
 use crate::image::{Digest, TagOrDigest};
-use crate::oci::{self, Method, Place, Refusal, Route};
+use crate::oci::{self, Method, Refusal, RepositoryLocation, Route};
+
+/// How often the log says that a registry is asked for which is not configured.
+const SAY: Duration = Duration::from_secs(10);
 
 /// Answers requests from the store and from upstream registries; a copy is the same service.
 #[derive(Clone)]
@@ -34,6 +38,8 @@ struct Inner {
     authorizer: Arc<Authorizer>,
     blobs: Blobs,
     lists: Lists,
+    /// That a registry is asked for which is not configured.
+    unconfigured: Seldom,
 }
 
 impl std::fmt::Debug for Service {
@@ -76,6 +82,7 @@ impl Service {
             authorizer,
             blobs,
             lists: Lists::new(store),
+            unconfigured: Seldom::new(SAY),
         }))
     }
 
@@ -120,7 +127,10 @@ impl Handler for Service {
         };
         let place = match snapshot.namespaces.place(&name) {
             Ok(place) => place,
-            Err(refusal) => return context.refused(&refusal),
+            Err(refusal) => {
+                self.0.note_unconfigured(&refusal);
+                return context.refused(&refusal);
+            }
         };
         context.set_namespace(place.oci_namespace());
         context.registry = Some(place.registry.clone());
@@ -144,12 +154,24 @@ fn ping(snapshot: &Snapshot, registry: Option<String>, is_user: bool) -> Result<
 }
 
 impl Inner {
+    /// Says in the log, now and then, that a registry is asked for which is not configured.
+    fn note_unconfigured(&self, refusal: &Refusal) {
+        if let Refusal::NameUnknown(registry) = refusal
+            && self.unconfigured.is_due()
+        {
+            tracing::warn!(
+                registry,
+                "no upstream is configured for a registry that is asked for: add it, or take it out of the nodes' mirrors"
+            );
+        }
+    }
+
     async fn answer(
         &self,
         snapshot: &Arc<Snapshot>,
         request: &Request<()>,
         context: &ResponseContext,
-        place: Place<'_>,
+        place: RepositoryLocation<'_>,
         is_user: bool,
         object: oci::Object,
     ) -> Result<Response<Body>, Refusal> {

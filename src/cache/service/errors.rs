@@ -14,12 +14,15 @@ use crate::oci::Refusal;
 const RETRY_AFTER: Duration = Duration::from_mins(1);
 
 /// How long a client waits for an upstream: containerd gives up after 30 s, and does not come back to this mirror.
-const PATIENCE: Duration = Duration::from_secs(25);
+const WAIT_BUDGET: Duration = Duration::from_secs(25);
 
 /// Waits for something as long as a client waits; then the client is told to come back, and what it waited for may go
 /// on.
-pub(super) async fn patience<T>(registry: &RegistryHost, run: impl Future<Output = T>) -> Result<T, Refusal> {
-    timeout(PATIENCE, run).await.map_err(|_| Refusal::UpstreamDown {
+pub(super) async fn within_wait_budget<T>(
+    registry: &RegistryHost,
+    run: impl Future<Output = T>,
+) -> Result<T, Refusal> {
+    timeout(WAIT_BUDGET, run).await.map_err(|_| Refusal::UpstreamDown {
         registry: registry.clone(),
         reason: "it has not answered yet; it is still being asked, so try again".to_owned(),
     })

@@ -7,7 +7,7 @@ use bytes::Bytes;
 use http::Response;
 use jiff::Timestamp;
 
-use super::errors::{patience, refusal};
+use super::errors::{refusal, within_wait_budget};
 use super::freshness::servable_stale;
 use super::request::RepositoryRequest;
 use crate::cache::download::FetchError;
@@ -40,7 +40,7 @@ impl Lists {
     ) -> Result<Response<Body>, Refusal> {
         let (registry, repository) = (&request.origin.registry, &request.origin.repository);
         let upstream = request.snapshot.upstream(registry)?;
-        let listed = patience(registry, Box::pin(upstream.tags(repository, n, last))).await?;
+        let listed = within_wait_budget(registry, Box::pin(upstream.tags(repository, n, last))).await?;
         let listed = listed
             .map_err(|error| refusal(registry, &error, || Refusal::NameUnknown(repository.to_string())))?;
         // The link names the registry in its path: one after `ns` would have to repeat it.

@@ -3,7 +3,7 @@ use std::sync::{Arc, Mutex};
 use http::Response;
 
 use super::access::Grants;
-use super::errors::{overloaded, patience, refusal};
+use super::errors::{overloaded, refusal, within_wait_budget};
 use super::request::RepositoryRequest;
 use super::response::{PreparedManifest, RequestedBy};
 use super::single_flight::SingleFlight;
@@ -108,7 +108,7 @@ impl Manifests {
                 fetched.map_err(|error| unknown(&origin, &reference, &error))
             }
         });
-        let fetched = patience(&request.origin.registry, run).await?.ok_or_else(overloaded)??;
+        let fetched = within_wait_budget(&request.origin.registry, run).await?.ok_or_else(overloaded)??;
         Ok((part.outcome(), fetched))
     }
 
@@ -141,7 +141,7 @@ impl Manifests {
     ) -> Result<Response<Body>, Refusal> {
         let upstream = request.snapshot.upstream(&request.origin.registry)?;
         let fetched = upstream.manifest(&request.origin.repository, reference, Some(accept));
-        let fetched = patience(&request.origin.registry, fetched).await?;
+        let fetched = within_wait_budget(&request.origin.registry, fetched).await?;
         let fetched = fetched.map_err(|error| unknown(&request.origin, reference, &error))?;
         Ok(request.context.passed_on(&fetched.media_type, fetched.digest.as_ref(), fetched.bytes))
     }

@@ -6,7 +6,7 @@ use crate::cache::config::{Config, UpstreamConfig};
 use crate::cache::observe::Metrics;
 use crate::cache::upstream::Upstream;
 use crate::image::{RegistryHost, Repository};
-use crate::oci::{EndpointError, Http, Namespaces, Place, Refusal};
+use crate::oci::{EndpointError, Http, Namespaces, Refusal, RepositoryLocation};
 
 /// What is served: a configuration, and the registries that it names. It never changes; another takes its place.
 #[derive(Debug)]
@@ -71,7 +71,7 @@ impl Snapshot {
     }
 
     /// Returns whether a client may read from a repository: by its patterns, and by who the client is.
-    pub(super) fn may_read(&self, place: &Place<'_>, is_user: bool) -> Result<(), Refusal> {
+    pub(super) fn may_read(&self, place: &RepositoryLocation<'_>, is_user: bool) -> Result<(), Refusal> {
         self.audience.may_read(place.registry, self.is_private(place.registry), is_user)?;
         self.allows(place.registry, &place.repository)
     }

@@ -10,7 +10,7 @@ use tokio::time::{Instant, timeout};
 
 use super::access::Grants;
 use super::authorize::Authorizer;
-use super::errors::{overloaded, patience, staleness};
+use super::errors::{overloaded, staleness, within_wait_budget};
 use super::freshness::{BUDGET, Freshness, freshness, servable_stale};
 use super::manifest::{Fetched, Manifests, unknown};
 use super::request::RepositoryRequest;
@@ -170,7 +170,7 @@ impl Tags {
                     };
                     checked
                 } else {
-                    patience(registry, run).await?
+                    within_wait_budget(registry, run).await?
                 };
                 match checked.ok_or_else(overloaded)? {
                     Revalidated::Unchanged => Ok(Some((prepared, Outcome::Revalidated, None))),
@@ -328,7 +328,7 @@ impl Tags {
                 fetched.map_err(|error| unknown(&origin, &TagOrDigest::Tag(tag), &error))
             }
         });
-        let fetched = patience(&request.origin.registry, run).await?.ok_or_else(overloaded)??;
+        let fetched = within_wait_budget(&request.origin.registry, run).await?.ok_or_else(overloaded)??;
         Ok((part.outcome(), fetched))
     }
 

@@ -63,12 +63,12 @@ pub(super) struct BlobSource {
     digest: Digest,
     /// How large it is, where a manifest says so.
     size: Option<u64>,
-    known: Mutex<Known>,
+    known: Mutex<EarlierAnswers>,
 }
 
 /// What earlier answers said about the blob.
 #[derive(Debug, Default)]
-struct Known {
+struct EarlierAnswers {
     /// The endpoint that answered last.
     last: Option<usize>,
     total: Option<u64>,
@@ -230,6 +230,6 @@ impl Source for BlobSource {
             self.endpoints.mismatch();
             locked(&self.quarantine).put(&self.digest, *endpoint, self.endpoints.len() == 1, now);
         }
-        *locked(&self.known) = Known::default();
+        *locked(&self.known) = EarlierAnswers::default();
     }
 }

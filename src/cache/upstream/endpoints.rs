@@ -1,6 +1,7 @@
 #![expect(clippy::disallowed_methods, reason = "measures endpoints, within time limits")]
 
 use std::hash::{BuildHasher as _, Hasher as _, RandomState};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, Weak};
 use std::time::{Duration, Instant};
 
@@ -43,6 +44,8 @@ pub(super) struct Endpoints {
     requests: Semaphore,
     bodies: Arc<Semaphore>,
     small_bodies: Arc<Semaphore>,
+    /// How many wait for the right to transfer a body.
+    waiting: AtomicUsize,
 }
 
 #[derive(Debug)]
@@ -61,10 +64,39 @@ pub struct EndpointHealth {
     pub endpoint: String,
     /// Why its host is not asked now, and for how long at least.
     pub paused: Option<(PauseReason, Duration)>,
-    /// For how long that has been so, where the host cannot be reached or fails.
+    /// For how long that has been so.
     pub paused_for: Option<Duration>,
+    /// Which of its repositories are not asked now though the host is, why, and for how long at least.
+    pub repositories: Vec<(Repository, PauseReason, Duration)>,
     /// What it said last about how much may be pulled.
     pub quota: Option<Quota>,
+}
+
+/// How many blobs are being transferred from an upstream.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Transfers {
+    /// How many large ones, or such of which nothing is known.
+    pub running: usize,
+    /// How many of those there may be at once.
+    pub limit: usize,
+    /// How many wait for their turn.
+    pub waiting: usize,
+}
+
+/// Counts one that waits, as long as it is there.
+struct Waiting<'a>(&'a AtomicUsize);
+
+impl<'a> Waiting<'a> {
+    fn new(waiting: &'a AtomicUsize) -> Self {
+        waiting.fetch_add(1, Ordering::Relaxed);
+        Self(waiting)
+    }
+}
+
+impl Drop for Waiting<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
 }
 
 /// Whether a request is one that a registry counts.
@@ -119,6 +151,7 @@ impl Endpoints {
             requests: Semaphore::new(REQUESTS),
             bodies: Arc::new(Semaphore::new(limits.bodies.max(1))),
             small_bodies: Arc::new(Semaphore::new(SMALL_BODIES)),
+            waiting: AtomicUsize::new(0),
             limits,
         }
     }
@@ -247,6 +280,7 @@ impl Endpoints {
             | RequestError::Tls(_)
             | RequestError::TimedOut { waited: Wait::Connection, .. } => return Verdict::HostDown,
             RequestError::PrivateAddress(_)
+            | RequestError::OtherNetwork(_)
             | RequestError::Redirect(_)
             | RequestError::Realm(_)
             | RequestError::Token(_)
@@ -305,7 +339,7 @@ impl Endpoints {
             tokio::time::sleep(wait).await;
             let is_paused = endpoints.upgrade().is_some_and(|endpoints| {
                 let asked = endpoints.all.get(endpoint);
-                asked.is_some_and(|asked| locked(&asked.health).paused_since().is_some())
+                asked.is_some_and(|asked| locked(&asked.health).is_ill())
             });
             if !is_paused {
                 return;
@@ -336,6 +370,7 @@ impl Endpoints {
     pub(super) async fn body_permit(&self, size: Option<u64>) -> Result<OwnedSemaphorePermit, EndpointError> {
         let is_small = size.is_some_and(|size| size <= SMALL);
         let bodies = Arc::clone(if is_small { &self.small_bodies } else { &self.bodies });
+        let _waiting = Waiting::new(&self.waiting);
         match tokio::time::timeout(self.limits.queue, bodies.acquire_owned()).await {
             Ok(Ok(permit)) => Ok(permit),
             Ok(Err(_)) | Err(_) => Err(EndpointError::Busy),
@@ -375,15 +410,28 @@ impl Endpoints {
     pub(super) fn health(&self) -> Vec<EndpointHealth> {
         let now = Instant::now();
         let health = |endpoint: &Endpoint| {
+            let quota = *locked(&endpoint.quota);
             let health = locked(&endpoint.health);
-            EndpointHealth {
-                endpoint: endpoint.client.endpoint().to_string(),
-                paused: health.paused(now),
-                paused_for: health.paused_since().map(|since| now.saturating_duration_since(since)),
-                quota: locked(&endpoint.quota).quota(),
-            }
+            let since = |since: Instant| now.saturating_duration_since(since);
+            let (paused, paused_for) = match (health.paused(now), quota.spent(now)) {
+                (Some(paused), _) => (Some(paused), health.paused_since().map(since)),
+                (None, Some(left)) => (Some((PauseReason::TooMany, left)), quota.said_at().map(since)),
+                (None, None) => (None, None),
+            };
+            let repositories = if paused.is_some() { Vec::new() } else { health.paused_repositories(now) };
+            let endpoint = endpoint.client.endpoint().to_string();
+            EndpointHealth { endpoint, paused, paused_for, repositories, quota: quota.quota() }
         };
         self.all.iter().map(health).collect()
+    }
+
+    pub(super) fn transfers(&self) -> Transfers {
+        let limit = self.limits.bodies.max(1);
+        Transfers {
+            running: limit.saturating_sub(self.bodies.available_permits()),
+            limit,
+            waiting: self.waiting.load(Ordering::Relaxed),
+        }
     }
 
     /// Returns what was said last about how much may be pulled, by the first endpoint that says so.

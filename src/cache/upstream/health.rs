@@ -29,8 +29,8 @@ pub(super) struct Health {
     failing: Vec<(Repository, Instant)>,
     /// Repositories that limit requests, and until when.
     limited: Vec<(Repository, Instant)>,
-    /// Until when the host limits requests.
-    limited_until: Option<Instant>,
+    /// Since when the host limits requests, and until when.
+    host_limited: Option<(Instant, Instant)>,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -72,7 +72,7 @@ impl Default for Health {
             repositories: BoundedMap::new(REPOSITORIES),
             failing: Vec::new(),
             limited: Vec::new(),
-            limited_until: None,
+            host_limited: None,
         }
     }
 }
@@ -129,7 +129,7 @@ impl Health {
             Signal::Good => {
                 self.failing.clear();
                 self.limited.retain(|(other, _)| other != repository);
-                self.limited_until = None;
+                self.host_limited = None;
                 Probe::None
             }
             Signal::None => Probe::None,
@@ -147,7 +147,10 @@ impl Health {
                 self.limited.retain(|(other, until)| other != repository && now < *until);
                 self.limited.push((repository.clone(), until));
                 if self.limited.len() >= SEVERAL_LIMITED {
-                    self.limited_until = self.limited.iter().map(|(_, until)| *until).min();
+                    let since =
+                        self.host_limited.filter(|(_, until)| now < *until).map_or(now, |(since, _)| since);
+                    let until = self.limited.iter().map(|(_, until)| *until).min();
+                    self.host_limited = until.map(|until| (since, until));
                 }
                 Probe::None
             }
@@ -188,18 +191,33 @@ impl Health {
         match self.host {
             Host::Ill { why, next, .. } => Some((why, next.saturating_duration_since(now).max(least))),
             Host::Well => {
-                let left = self.limited_until?.checked_duration_since(now)?;
+                let left = self.host_limited?.1.checked_duration_since(now)?;
                 (!left.is_zero()).then_some((PauseReason::TooMany, left))
             }
         }
     }
 
-    /// Returns since when the host is not asked; [`None`] where it is.
+    /// Returns since when the host, as [`Health::paused`] says, is not asked.
     pub(super) fn paused_since(&self) -> Option<Instant> {
         match self.host {
             Host::Ill { since, .. } => Some(since),
-            Host::Well => None,
+            Host::Well => self.host_limited.map(|(since, _)| since),
         }
+    }
+
+    /// Returns whether the host is probed until it gives an answer.
+    pub(super) fn is_ill(&self) -> bool {
+        matches!(self.host, Host::Ill { .. })
+    }
+
+    /// Returns the repositories that are not asked at `now`, why, and for how long, by name.
+    pub(super) fn paused_repositories(&self, now: Instant) -> Vec<(Repository, PauseReason, Duration)> {
+        let paused = self.repositories.iter().filter_map(|(repository, circuit)| {
+            circuit.paused(now).map(|(why, left)| (repository.clone(), why, left))
+        });
+        let mut paused: Vec<_> = paused.collect();
+        paused.sort_by(|(a, ..), (b, ..)| a.as_str().cmp(b.as_str()));
+        paused
     }
 
     /// Returns whether no probe of a paused host has ended yet: a moment's patience may tell that it is well.

@@ -19,6 +19,8 @@ use crate::oci::{
 const PAGES: usize = 200;
 /// How many tags of a repository are listed.
 const TAGS: usize = 100_000;
+/// How many are read of a registry that begins with the first, whatever tag it is told to go on behind.
+const MOST: usize = 1_000_000;
 
 /// Tags of a repository.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -48,7 +50,6 @@ impl Upstream {
         let mut ask = RegistryRequest::new(Method::Get, repository, "tags/list");
         ask.query.extend(n.map(|n| ("n".to_owned(), n.to_string())));
         ask.query.extend(last.map(|last| ("last".to_owned(), last.to_owned())));
-        let enough = |tags: &Vec<String>| n.is_some_and(|n| tags.len() >= n) || tags.len() >= TAGS;
         let no = CountsAgainstQuota::No;
         let first = self.endpoints.ask(&ask, no, MAX_TAGS_SIZE, &check).await;
         let mut reply = first.map_err(|failed| Endpoints::failed(&failed))?;
@@ -65,8 +66,14 @@ impl Upstream {
             let next = reply.header(LINK).and_then(next_link).map(str::to_owned);
             let next = next.filter(|next| tags.len() > known && followed.insert(next.clone()));
             let Some(next) = next else { return Ok(TagList { tags, has_more: false, is_rest }) };
-            if (enough(&tags) && (last.is_none() || is_rest)) || page == PAGES {
-                return Ok(TagList { tags, has_more: true, is_rest });
+            match progress(tags.len(), n, last.is_some() && !is_rest) {
+                Progress::GoOn if page < PAGES => {}
+                Progress::GoOn | Progress::Enough => return Ok(TagList { tags, has_more: true, is_rest }),
+                Progress::TooMany => {
+                    return Err(FetchError::unavailable(
+                        "its list of tags is too long to find the place in it",
+                    ));
+                }
             }
             ask.query = query_of(&next);
             let one = self.endpoints.ask_one(reply.endpoint, &ask, no, MAX_TAGS_SIZE, &check).await;
@@ -126,6 +133,26 @@ impl Upstream {
     }
 }
 
+/// Whether more pages of a list are read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Progress {
+    GoOn,
+    Enough,
+    TooMany,
+}
+
+/// Returns whether more than `count` tags are read, where `n` are wanted; of a list that begins with the first though
+/// it was to go on behind another, all are needed.
+fn progress(count: usize, n: Option<usize>, needs_all: bool) -> Progress {
+    match (needs_all, n) {
+        (true, _) if count >= MOST => Progress::TooMany,
+        (true, _) => Progress::GoOn,
+        (false, Some(n)) if count >= n => Progress::Enough,
+        (false, _) if count >= TAGS => Progress::Enough,
+        (false, _) => Progress::GoOn,
+    }
+}
+
 /// Returns whether an endpoint does not know what it was asked for, rather than failing.
 fn is_unknown(failed: &EndpointError) -> bool {
     let EndpointError::Asked(ClientError { cause, .. }) = failed else { return false };
@@ -175,6 +202,22 @@ mod tests {
             ("/v2/", vec![]),
         ] {
             assert_eq!(query_of(link), want, "{link}");
+        }
+    }
+
+    #[test]
+    fn lists_have_an_end() {
+        for (count, n, needs_all, want) in [
+            (10, Some(20), false, Progress::GoOn),
+            (20, Some(20), false, Progress::Enough),
+            (20, None, false, Progress::GoOn),
+            (TAGS, None, false, Progress::Enough),
+            (TAGS, Some(usize::MAX), false, Progress::Enough),
+            (TAGS, Some(20), true, Progress::GoOn),
+            (MOST, Some(20), true, Progress::TooMany),
+            (MOST, None, true, Progress::TooMany),
+        ] {
+            assert_eq!(progress(count, n, needs_all), want, "{count} {n:?} {needs_all}");
         }
     }
 

@@ -15,7 +15,7 @@ mod registry;
 mod verify;
 
 pub use circuit_breaker::{Admission, CircuitBreaker, PauseReason, Signal};
-pub use endpoints::EndpointHealth;
+pub use endpoints::{EndpointHealth, Transfers};
 pub use list::TagList;
 pub use pull_quota::PullQuota;
 pub use registry::{Checked, Upstream};

@@ -22,6 +22,11 @@ impl PullQuota {
         self.said.map(|(quota, _)| quota)
     }
 
+    /// Returns when that was.
+    pub fn said_at(&self) -> Option<Instant> {
+        self.said.map(|(_, at)| at)
+    }
+
     /// Returns for how long nothing is asked for that is counted: to ask with nothing left would be refused, and
     /// Docker Hub counts that against a client that does it again and again.
     pub fn spent(&self, now: Instant) -> Option<Duration> {

@@ -8,7 +8,7 @@ use url::Url;
 
 use super::blob::{BlobSource, Quarantine};
 use super::circuit_breaker::PauseReason;
-use super::endpoints::{CountsAgainstQuota, EndpointHealth, Endpoints, InvalidReply, Reply};
+use super::endpoints::{CountsAgainstQuota, EndpointHealth, Endpoints, InvalidReply, Reply, Transfers};
 use super::error::EndpointError;
 use super::pull_quota::PullQuota;
 use super::verify::{FetchedManifest, InvalidManifest, verify};
@@ -19,8 +19,8 @@ use crate::cache::observe::Metrics;
 use crate::image::{Digest, RegistryHost, Repository, Tag, TagOrDigest};
 use crate::oci::{
     self, ACCEPT_MANIFESTS, AddressPolicy, Answer, ClientError, ContentRange, CredentialFile,
-    CredentialSource, Endpoint, Http, Login, MAX_MANIFEST_SIZE, Method, Range, RegistryClient,
-    RegistryRequest, RequestError, RequestErrorKind,
+    CredentialSource, Endpoint, Http, LoggedIn, MAX_MANIFEST_SIZE, Method, Range, RegistryClient,
+    RegistryRequest, RequestError, RequestErrorKind, TokenServers,
 };
 
 /// The digest that a registry says that its answer has.
@@ -52,7 +52,7 @@ pub struct Checked {
     /// Whether there are credentials to show.
     pub has_credentials: bool,
     /// How it let us in, or why it did not.
-    pub outcome: Result<Login, ClientError>,
+    pub outcome: Result<LoggedIn, ClientError>,
 }
 
 impl Upstream {
@@ -75,7 +75,7 @@ impl Upstream {
             let credentials = credentials.clone().map(CredentialSource::from);
             let (registry, endpoint) = (registry.clone(), Endpoint::new(url)?);
             let policy = policy(config, url);
-            let token_servers = config.token_servers.clone();
+            let token_servers = TokenServers::Named(config.token_servers.clone());
             Ok(RegistryClient::new(http, registry, endpoint, policy, credentials, only, token_servers))
         });
         let clients = clients.collect::<Result<Vec<_>, oci::EndpointError>>()?;
@@ -110,6 +110,11 @@ impl Upstream {
     /// Returns how each endpoint is, in the order in which they are asked.
     pub fn health(&self) -> Vec<EndpointHealth> {
         self.endpoints.health()
+    }
+
+    /// Returns how many blobs are being transferred from it.
+    pub fn transfers(&self) -> Transfers {
+        self.endpoints.transfers()
     }
 
     /// Returns what the registry said last about how much may be pulled, if it says so at all.

@@ -104,7 +104,7 @@ fn zsh(script: &str) -> String {
     local -a values
     values=(${(f)"$(talmirror completion --at $((CURRENT - 1)) -- "${words[@]}" 2>/dev/null)"})
     if (( ${#values} )); then
-        compadd -Q -- "${values[@]}"
+        compadd -- "${values[@]}"
     else
         _talmirror_static "$@"
     fi

@@ -6,7 +6,7 @@ use crate::cli::args::Global;
 use crate::cli::encryption;
 use crate::cli::input::{display_name, read};
 use crate::file::{self, Privacy};
-use crate::sops::{Encrypted, Fault, Path as Place, SopsError};
+use crate::sops::{Encrypted, IntegrityFault, Path as KeyPath, SopsError};
 use crate::ui::exit::{self, Exit};
 use crate::ui::{CliError, Ui};
 
@@ -39,7 +39,7 @@ pub(crate) fn run(ui: &mut Ui, global: &Global, args: DecryptArgs) -> Result<Exi
         return Err(CliError::usage("standard input cannot be written to").help("leave --in-place out"));
     }
     let failed = |error: SopsError| encryption::failed_as_sops(error, name);
-    let place: Option<Place> = match &args.extract {
+    let place: Option<KeyPath> = match &args.extract {
         Some(text) => Some(text.parse().map_err(|error| {
             CliError::from_error(Exit { code: 91, ..exit::USAGE }, error).context("cannot use --extract")
         })?),
@@ -50,9 +50,11 @@ pub(crate) fn run(ui: &mut Ui, global: &Global, args: DecryptArgs) -> Result<Exi
     let identities = encryption::identities(global, &encrypted.recipients())?;
     let opened = encrypted.open_changed(&identities).map_err(failed)?;
     match opened.fault() {
-        Some(fault @ (Fault::NoMac | Fault::MacMismatch)) => return Err(failed(fault.clone().into_error())),
+        Some(fault @ (IntegrityFault::NoMac | IntegrityFault::MacMismatch)) => {
+            return Err(failed(fault.clone().into_error()));
+        }
         // sops opens such a file: it compares values only.
-        Some(fault @ Fault::Moved(_)) => {
+        Some(fault @ IntegrityFault::Moved(_)) => {
             let error = fault.clone().into_error();
             ui.warn(&format!("{name}: {error}"), error.help().as_deref());
         }

@@ -42,7 +42,7 @@ pub(crate) struct DiffArgs {
     #[command(flatten)]
     which: NodeSelection,
     /// Show which entry differs on which node
-    #[arg(long, env = "TALMIRROR_MATRIX", conflicts_with = "against", help_heading = "Output")]
+    #[arg(long, env = "TALMIRROR_MATRIX", value_parser = clap::builder::FalseyValueParser::new(), conflicts_with = "against", help_heading = "Output")]
     matrix: bool,
     #[command(flatten)]
     versions: VersionArgs,

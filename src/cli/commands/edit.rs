@@ -1,5 +1,6 @@
 #![expect(clippy::disallowed_methods, reason = "starts the editor on a private temporary file")]
 
+use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
@@ -22,9 +23,10 @@ use crate::yaml::parse;
 /// Arguments of `edit`.
 #[derive(Debug, Args)]
 #[command(
-    after_help = "Opens the plaintext in $VISUAL or $EDITOR, in a private temporary file that goes away however the command ends. What is saved is \
-checked before it is encrypted; where it does not hold, the findings are shown and the editor opens again. Values that did not change keep their \
-ciphertext.
+    after_help = "Opens the plaintext in $VISUAL or $EDITOR, in a private temporary file that goes away when the command ends, killed or not. It stays only \
+where every process is ended at once: by a power cut, or with the container or the login session. Then remove talmirror-edit-* in \
+$XDG_RUNTIME_DIR or $TMPDIR. What is saved is checked before it is encrypted; where it does not hold, the findings are shown and the editor \
+opens again. Values that did not change keep their ciphertext.
 
 Examples:
   talmirror edit
@@ -38,6 +40,7 @@ pub(crate) struct EditArgs {
 
 pub(crate) fn run(ui: &mut Ui, global: &Global, args: EditArgs) -> Result<Exit, CliError> {
     let path = args.file.unwrap_or_else(|| PathBuf::from(&global.inventory));
+    encryption::refuse_stdin(&path)?;
     let name = path.display().to_string();
     let failed = |error| encryption::failed(error, &name);
     let text = input::read(&name)?;
@@ -48,37 +51,46 @@ pub(crate) fn run(ui: &mut Ui, global: &Global, args: EditArgs) -> Result<Exit, 
     let plaintext = opened.plaintext();
     let place = Temporary::new(&path, &plaintext)?;
     loop {
-        place.edit()?;
-        let edited = place.read()?;
-        if edited == plaintext {
-            ui.note(&format!("{name}: unchanged"));
-            return Ok(exit::OK);
-        }
-        let problem = match sealed(ui, &opened, &edited, &name) {
-            Ok(None) => {
-                ui.note(&format!("{name}: unchanged"));
-                return Ok(exit::OK);
-            }
-            Ok(Some(sealed)) => {
-                if input::read(&name)? != text {
-                    return Err(CliError::new(
-                        exit::WRITE,
-                        format!("`{name}` was changed by another process meanwhile"),
-                    )
-                    .help("nothing was written; edit it again"));
-                }
-                file::replace(&path, sealed.as_bytes(), Privacy::Private)?;
-                ui.note(&format!("{name}: updated"));
+        let attempt = place.edit().and_then(|()| {
+            let edited = place.read()?;
+            if edited == plaintext { Ok("unchanged") } else { write(ui, &opened, &edited, &path, &text) }
+        });
+        let problem = match attempt {
+            Ok(what) => {
+                ui.note(&format!("{name}: {what}"));
                 return Ok(exit::OK);
             }
             Err(error) => error,
         };
+        // Nothing was edited, so nothing can be lost.
+        if place.read().is_ok_and(|edited| edited == plaintext) {
+            return Err(problem);
+        }
+        let untouched = format!("`{name}` stays as it is, and what was edited is not kept");
         if !global.asking().is_possible() {
-            return Err(problem.context(format!("`{name}` stays as it is")));
+            return Err(problem.context(untouched));
         }
         ui.error(&problem);
-        confirm(global.asking(), "Open the editor again?", &format!("`{name}` stays as it is"), "")?;
+        confirm(global.asking(), "Open the editor again?", &untouched, "")?;
     }
+}
+
+/// Checks what was edited, encrypts it and writes it, unless the file is another by now; returns what became of the file.
+fn write(
+    ui: &mut Ui,
+    opened: &Opened<'_>,
+    edited: &Secret<String>,
+    path: &Path,
+    text: &str,
+) -> Result<&'static str, CliError> {
+    let name = path.display().to_string();
+    let Some(sealed) = sealed(ui, opened, edited, &name)? else { return Ok("unchanged") };
+    if input::read(&name)? != text {
+        return Err(CliError::new(exit::WRITE, format!("`{name}` was changed by another process meanwhile"))
+            .help("nothing was written; copy your work out of the editor, and edit the file again"));
+    }
+    file::replace(path, sealed.as_bytes(), Privacy::Private)?;
+    Ok("updated")
 }
 
 /// Checks a plaintext and encrypts it; [`None`] where it holds what the file holds already.
@@ -102,7 +114,11 @@ fn sealed(
     }
     let failed = |error| encryption::failed(error, name);
     let sealed = opened.reencrypt(edited.expose(), jiff::Timestamp::now(), &mut os_random).map_err(failed)?;
-    encryption::guarded(sealed).map_err(failed)
+    let sealed = encryption::guarded(sealed).map_err(failed)?;
+    if sealed.is_some() {
+        encryption::warn_of_rewritten(ui, &opened.rewritten(edited.expose()).map_err(failed)?, name);
+    }
+    Ok(sealed)
 }
 
 /// A plaintext in a folder of its own, which goes away with this process, however it ends.
@@ -124,8 +140,10 @@ impl Temporary {
             .map_or_else(std::env::temp_dir, PathBuf::from);
         let base = if base.is_dir() { base } else { std::env::temp_dir() };
         let folder = tempfile::Builder::new().prefix("talmirror-edit-").tempdir_in(base).map_err(failed)?;
+        // In a process group of its own: what ends the whole group of this command leaves it.
         let guard = Command::new("sh")
-            .args(["-c", "trap '' HUP INT TERM; cat >/dev/null; rm -rf -- \"$1\"", "sh"])
+            .process_group(0)
+            .args(["-c", "trap '' HUP INT QUIT TERM; cat >/dev/null; rm -rf -- \"$1\"", "sh"])
             .arg(folder.path())
             .stdin(Stdio::piped())
             .stdout(Stdio::null())

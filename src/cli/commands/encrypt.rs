@@ -6,10 +6,10 @@ use clap::Args;
 
 use crate::cli::args::Global;
 use crate::cli::encryption::{self, EncryptionOptions, Holds};
-use crate::cli::input::{display_name, read};
+use crate::cli::input::{display_name, environment, read};
 use crate::file::{self, Privacy};
 use crate::secret::os_random;
-use crate::sops::{Rule, SopsError, encrypt};
+use crate::sops::{InClear, Rule, SopsError, encrypt};
 use crate::ui::exit::{self, Exit};
 use crate::ui::{CliError, Ui};
 
@@ -31,7 +31,7 @@ pub(crate) struct EncryptArgs {
     /// Write the file itself
     #[arg(short, long, env = "TALMIRROR_IN_PLACE", value_parser = clap::builder::FalseyValueParser::new())]
     in_place: bool,
-    /// Put the plaintext of standard input into the encrypted FILE; only what changed changes
+    /// Put the plaintext of standard input into the encrypted FILE; only what changed changes, and recipients and rule stay
     #[arg(long, env = "TALMIRROR_UPDATE", value_parser = clap::builder::FalseyValueParser::new())]
     update: bool,
     /// An age recipient; with one, those of `.sops.yaml` do not count
@@ -61,12 +61,18 @@ pub(crate) struct EncryptArgs {
 
 pub(crate) fn run(ui: &mut Ui, global: &Global, args: EncryptArgs) -> Result<Exit, CliError> {
     let name = display_name(&args.file);
-    if args.file == "-" && (args.in_place || args.update) {
-        return Err(CliError::usage("standard input cannot be written to").help("name a file"));
+    if args.in_place || args.update {
+        encryption::refuse_stdin(Path::new(&args.file))?;
     }
     if args.update {
+        refuse_ignored(&args)?;
         let plaintext = read("-")?;
-        let changed = encryption::update(global, Path::new(&args.file), &plaintext)?;
+        let mut values = Vec::new();
+        let changed = encryption::change(global, Path::new(&args.file), |opened, now| {
+            values = opened.rewritten(&plaintext)?;
+            encryption::guarded(opened.reencrypt(&plaintext, now, &mut os_random)?)
+        })?;
+        encryption::warn_of_rewritten(ui, &values, name);
         ui.note(&format!("{name}: {}", if changed { "updated" } else { "unchanged" }));
         return Ok(exit::OK);
     }
@@ -89,11 +95,11 @@ pub(crate) fn run(ui: &mut Ui, global: &Global, args: EncryptArgs) -> Result<Exi
     let path = args.filename_override.unwrap_or_else(|| PathBuf::from(&args.file));
     let mut settings = encryption::settings(ui, &wishes, &path)?;
     if args.allow_plaintext {
-        settings.is_secret = None;
+        settings.in_clear = InClear::Allowed;
     }
     settings.structure = encryption::binding_of(&text);
     let sealed = encrypt(&text, &settings, jiff::Timestamp::now(), &mut os_random).map_err(as_sops)?;
-    encryption::warn_of_rewritten(ui, &text, &settings, name);
+    encryption::warn_of_rewritten(ui, &settings.rewritten(&text).map_err(as_sops)?, name);
     if args.in_place {
         file::replace(Path::new(&args.file), sealed.as_bytes(), Privacy::Private)?;
         ui.note(&format!("encrypted {name}"));
@@ -101,4 +107,23 @@ pub(crate) fn run(ui: &mut Ui, global: &Global, args: EncryptArgs) -> Result<Exi
         ui.result(&sealed)?;
     }
     Ok(exit::OK)
+}
+
+/// Refuses flags that `--update` does not follow. A variable may be set for other commands, and is not refused.
+fn refuse_ignored(args: &EncryptArgs) -> Result<(), CliError> {
+    let ignored = [
+        ("--age", !args.age.is_empty(), "TALMIRROR_AGE"),
+        ("--encrypted-regex", args.encrypted_regex.is_some(), "TALMIRROR_ENCRYPTED_REGEX"),
+        ("--unencrypted-regex", args.unencrypted_regex.is_some(), "TALMIRROR_UNENCRYPTED_REGEX"),
+        ("--mac-only-encrypted", args.mac_only_encrypted, "TALMIRROR_MAC_ONLY_ENCRYPTED"),
+        ("--filename-override", args.filename_override.is_some(), "TALMIRROR_FILENAME_OVERRIDE"),
+        ("--allow-plaintext", args.allow_plaintext, "TALMIRROR_ALLOW_PLAINTEXT"),
+    ];
+    match ignored.iter().find(|(_, given, variable)| *given && environment(variable).is_none()) {
+        None => Ok(()),
+        Some((flag, ..)) => Err(CliError::usage(format!(
+            "`{flag}` cannot be used with `--update`, which keeps the recipients and the rule of the file"
+        ))
+        .help("change them with `talmirror rekey`, or encrypt the plaintext again without `--update`")),
+    }
 }

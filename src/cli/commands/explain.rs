@@ -6,7 +6,7 @@ use crate::cli::inventory::{LoadedInventory, default_version, load, load_structu
 use crate::image::Reference;
 use crate::inventory::{Inventory, Target, Via};
 use crate::registries::TalosVersion;
-use crate::secret::Hidden;
+use crate::secret::{Hidden, without_userinfo};
 use crate::ui::exit::{self, Exit};
 use crate::ui::{CliError, OutputFormat, Table, Ui};
 
@@ -216,7 +216,8 @@ fn explain_image(
     format: OutputFormat,
 ) -> Result<Exit, CliError> {
     let reference: Reference = image.parse().map_err(|error| {
-        CliError::from_error(exit::USAGE, error).context(format!("`{image}` is not a valid image reference"))
+        CliError::from_error(exit::USAGE, error)
+            .context(format!("`{}` is not a valid image reference", without_userinfo(image)))
     })?;
     let routes = loaded.inventory.routes(target);
     let registry = reference.registry();

@@ -44,7 +44,7 @@ pub(crate) struct GenerateArgs {
     #[command(flatten)]
     target: TargetArgs,
     /// Patches for every node, each in a directory of its own
-    #[arg(short = 'A', long, env = "TALMIRROR_ALL", conflicts_with_all = ["node", "group", "layout"])]
+    #[arg(short = 'A', long, env = "TALMIRROR_ALL", value_parser = clap::builder::FalseyValueParser::new(), conflicts_with_all = ["node", "group", "layout"])]
     all: bool,
     /// The machine config that the patch is for: the least that makes it what the inventory says
     #[arg(long, env = "TALMIRROR_AGAINST", value_name = "FILE", conflicts_with_all = ["all", "output_dir"])]

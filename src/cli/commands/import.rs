@@ -9,9 +9,10 @@ use serde_json::json;
 use crate::cli::args::{Global, VersionArgs};
 use crate::cli::encryption;
 use crate::cli::input::{directory_of, display_name};
-use crate::cli::inventory::{clear_secret, problems_json, summary};
+use crate::cli::inventory::{problems_json, summary};
 use crate::finding::Severity;
 use crate::import::{Imported, Options, Source, SourceKind, import, related_files};
+use crate::sops::clear_secrets;
 use crate::ui::exit::{self, Exit};
 use crate::ui::{CliError, Ui};
 
@@ -113,7 +114,7 @@ fn print_yaml(ui: &mut Ui, imported: &Imported) -> Result<(), CliError> {
         ui.result(inventory)?;
         ui.note(&format!("imported with {}", summary(&imported.problems)));
         let secrets =
-            crate::yaml::parse_one(inventory).is_ok_and(|document| clear_secret(&document.root).is_some());
+            crate::yaml::parse_one(inventory).is_ok_and(|document| !clear_secrets(&document.root).is_empty());
         if secrets {
             ui.warn(
                 "the inventory holds secrets in clear",

@@ -13,7 +13,7 @@ use crate::finding::Severity;
 use crate::inventory::{self, MirrorKind};
 use crate::registries::TalosVersion;
 use crate::secret::Secret;
-use crate::template;
+use crate::template::{self, Delivery};
 use crate::ui::exit::{self, Exit};
 use crate::ui::{CliError, Ui, agree};
 
@@ -76,7 +76,7 @@ pub(crate) struct InitArgs {
     #[arg(long, env = "TALMIRROR_PASSWORD_COMMAND", value_name = "PROGRAM", num_args = 1.., requires = "username", conflicts_with_all = ["password_env", "password_file"], help_heading = "Secrets")]
     password_command: Vec<String>,
     /// Read the password from standard input; it is encrypted, so --age or a `.sops.yaml` is needed
-    #[arg(long, env = "TALMIRROR_PASSWORD_STDIN", requires = "username", conflicts_with_all = ["password_env", "password_file", "password_command"], help_heading = "Secrets")]
+    #[arg(long, env = "TALMIRROR_PASSWORD_STDIN", value_parser = clap::builder::FalseyValueParser::new(), requires = "username", conflicts_with_all = ["password_env", "password_file", "password_command"], help_heading = "Secrets")]
     password_stdin: bool,
     /// What happens when the mirror is down: `upstream`, if left out
     #[arg(long, env = "TALMIRROR_FALLBACK", value_name = "WHAT", value_parser = ["upstream", "never"])]
@@ -182,13 +182,7 @@ pub(crate) fn run(ui: &mut Ui, global: &Global, mut args: InitArgs) -> Result<Ex
         None => Ci::Github,
     };
     if ci == Ci::Github {
-        let values = [
-            ("version", env!("CARGO_PKG_VERSION").to_owned()),
-            ("inventory", file.clone()),
-            ("output", "talos/mirrors".to_owned()),
-        ];
-        let path = args.dir.join(".github/workflows/talmirror.yaml");
-        files.push((path, Secret::new(template::render(template::WORKFLOW, &values))));
+        files.extend(workflow(&args.dir, &file)?);
     }
     if args.dry_run {
         for (path, text) in &files {
@@ -218,6 +212,19 @@ pub(crate) fn run(ui: &mut Ui, global: &Global, mut args: InitArgs) -> Result<Ex
     Ok(exit::OK)
 }
 
+/// Returns the workflow that checks an inventory: its name goes into commands, and so is checked.
+fn workflow(dir: &Path, file: &str) -> Result<Vec<(PathBuf, Secret<String>)>, CliError> {
+    let inventory = file.strip_prefix("./").unwrap_or(file);
+    let chosen = [("inventory".to_owned(), inventory.to_owned())];
+    let Some(template) = template::find("github") else { return Ok(Vec::new()) };
+    let rendered = template.fill(Delivery::Kubectl, &chosen).map_err(|error| {
+        CliError::usage(error.to_string())
+            .context("cannot write a workflow for this inventory")
+            .help("choose another -f, or leave the workflow out with --ci none; nothing was written")
+    })?;
+    Ok(rendered.into_iter().map(|file| (dir.join(&file.path), Secret::new(file.text))).collect())
+}
+
 /// Returns the file that sops reads age keys from.
 fn key_file() -> Option<PathBuf> {
     let named = |name: &str| input::environment(name).filter(|value| !value.is_empty()).map(PathBuf::from);
@@ -239,12 +246,12 @@ fn refuse_existing<'a>(paths: impl Iterator<Item = &'a Path>) -> Result<(), CliE
 }
 
 /// What flags say, and what they leave open.
-struct Given {
+struct FromFlags {
     answers: Answers,
     open: Open,
 }
 
-fn from_flags(args: &mut InitArgs) -> Result<Given, CliError> {
+fn from_flags(args: &mut InitArgs) -> Result<FromFlags, CliError> {
     let open = Open {
         kind: args.kind.is_none(),
         url: args.url.is_none(),
@@ -274,7 +281,7 @@ fn from_flags(args: &mut InitArgs) -> Result<Given, CliError> {
         nodes: std::mem::take(&mut args.nodes),
         age: std::mem::take(&mut args.age),
     };
-    Ok(Given { answers, open })
+    Ok(FromFlags { answers, open })
 }
 
 fn password_from(args: &InitArgs) -> Result<PasswordFrom, CliError> {

@@ -25,7 +25,7 @@ pub(crate) struct KeygenArgs {
     /// Make a post-quantum key, of ML-KEM-768 and X25519
     #[arg(long, visible_alias = "pq", env = "TALMIRROR_POST_QUANTUM", value_parser = clap::builder::FalseyValueParser::new())]
     post_quantum: bool,
-    /// The file to write; one that exists is left alone
+    /// The file to write, `-` for standard output; one that exists is left alone
     #[arg(short, long, env = "TALMIRROR_KEYGEN_OUTPUT", value_name = "FILE")]
     output: Option<PathBuf>,
 }
@@ -34,7 +34,7 @@ pub(crate) fn run(ui: &mut Ui, args: KeygenArgs) -> Result<Exit, CliError> {
     let kind = if args.post_quantum { KeyKind::PostQuantum } else { KeyKind::Classic };
     let key = new_key_pair(kind, &jiff::Zoned::now(), &mut os_random);
     let shown = format!("Public key: {}", key.recipient);
-    if let Some(path) = &args.output {
+    if let Some(path) = args.output.as_ref().filter(|path| path.as_os_str() != "-") {
         file::create(path, key.file.expose().as_bytes())?;
         ui.note(&shown);
         return Ok(exit::OK);

@@ -38,7 +38,7 @@ pub(crate) struct NodesArgs {
     output: OutputFormat,
 }
 
-type Seen = Result<Observation, TalosError>;
+type Observed = Result<Observation, TalosError>;
 
 pub(crate) fn run(ui: &mut Ui, global: &Global, args: NodesArgs) -> Result<Exit, CliError> {
     let loaded = inventory_if_any(ui, global)?;
@@ -59,7 +59,7 @@ pub(crate) fn run(ui: &mut Ui, global: &Global, args: NodesArgs) -> Result<Exit,
             tell(ui, node, seen);
         }
     }
-    let error_of = |seen: &'_ Seen| match seen {
+    let error_of = |seen: &'_ Observed| match seen {
         Ok(seen) => seen.active.as_ref().err().cloned(),
         Err(error) => Some(error.clone()),
     };
@@ -97,7 +97,7 @@ fn stage(seen: &Observation) -> Option<String> {
     Some(if status.ready { status.stage.clone() } else { format!("{}, not ready", status.stage) })
 }
 
-fn row(node: &LiveNode, seen: &Seen) -> Vec<String> {
+fn row(node: &LiveNode, seen: &Observed) -> Vec<String> {
     let or_dash = |text: Option<String>| text.unwrap_or_else(|| "-".to_owned());
     let mut cells = vec![node.name.clone(), node.target.to_string()];
     let Ok(seen) = seen else {
@@ -127,7 +127,7 @@ fn row(node: &LiveNode, seen: &Seen) -> Vec<String> {
     cells
 }
 
-fn to_json(node: &LiveNode, seen: &Seen) -> Value {
+fn to_json(node: &LiveNode, seen: &Observed) -> Value {
     let base = json!({"name": node.name, "address": node.target.to_string(), "inInventory": node.known});
     let more = match seen {
         Err(error) => {

@@ -30,6 +30,9 @@ pub(crate) struct RekeyArgs {
 
 pub(crate) fn run(ui: &mut Ui, global: &Global, args: RekeyArgs) -> Result<Exit, CliError> {
     for file in &args.files {
+        encryption::refuse_stdin(file)?;
+    }
+    for file in &args.files {
         rekey(ui, global, file, &args.age)?;
     }
     Ok(exit::OK)

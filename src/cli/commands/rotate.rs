@@ -10,7 +10,7 @@ use crate::finding::did_you_mean;
 use crate::inventory::Credentials;
 use crate::secret::os_random;
 use crate::secret::{Secret, SecretRef};
-use crate::sops::{Path as Place, Value, looks_encrypted};
+use crate::sops::{Path as KeyPath, Value, looks_encrypted};
 use crate::ui::exit::{self, Exit};
 use crate::ui::{CliError, Ui, new_password};
 
@@ -66,7 +66,7 @@ pub(crate) fn run(ui: &mut Ui, global: &Global, args: RotateArgs) -> Result<Exit
 }
 
 /// Finds the value that holds the secret of a mirror or of a registry's own credentials.
-fn place(loaded: &LoadedInventory, name: &str) -> Result<Place, CliError> {
+fn place(loaded: &LoadedInventory, name: &str) -> Result<KeyPath, CliError> {
     let inventory = &loaded.inventory;
     let root = crate::yaml::parse_one(&loaded.text)?.root;
     let short = root.get("mirror").is_some() && root.get("mirrors").is_none();
@@ -104,7 +104,7 @@ fn place(loaded: &LoadedInventory, name: &str) -> Result<Place, CliError> {
         Credentials::Raw(_) => "auth",
         Credentials::IdentityToken(_) => "identityToken",
     });
-    Ok(Place::of_keys(path))
+    Ok(KeyPath::of_keys(path))
 }
 
 fn secret(global: &Global, args: &RotateArgs) -> Result<Secret<String>, CliError> {

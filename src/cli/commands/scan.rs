@@ -20,7 +20,8 @@ use crate::yaml::{Indent, emit};
 #[derive(Debug, Args)]
 #[command(
     after_help = "Without a FILE, --nodes or --talos-version, the cluster of the kubeconfig is read: pods and the templates of workloads.
-Pods are counted by the workload that they belong to. Ends with 1 when the inventory has no mirror for a registry.
+Pods are counted by the workload that they belong to. Ends with 1 when the inventory has no mirror for a registry,
+and when no image was found.
 
 Examples:
   talmirror scan
@@ -66,6 +67,7 @@ struct Row<'a> {
 }
 
 pub(crate) fn run(ui: &mut Ui, global: &Global, args: ScanArgs) -> Result<Exit, CliError> {
+    args.sources.check_stdin(global)?;
     let loaded = if args.add { Some(load(ui, global)?) } else { inventory_if_any(ui, global)? };
     let images = args.sources.find(ui, global, loaded.as_ref())?;
     let targets = match &loaded {
@@ -81,6 +83,13 @@ pub(crate) fn run(ui: &mut Ui, global: &Global, args: ScanArgs) -> Result<Exit, 
         .collect();
     print(ui, &images, &rows, args.output)?;
     ui.flush()?;
+    if images.is_empty() {
+        ui.warn(
+            "no image was found",
+            Some("is it what was meant? An empty input often is a command that failed"),
+        );
+        return Ok(exit::FOUND);
+    }
     let missing: Vec<&Row<'_>> = rows.iter().filter(|row| is_missing(row)).collect();
     let lacking: usize = missing.iter().map(|row| row.found.images).sum();
     let all = format!("{} of {}", count(images.len(), "image"), registries(rows.len()));

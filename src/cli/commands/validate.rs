@@ -12,10 +12,10 @@ use crate::file;
 use crate::finding::{Code, Problems, Severity};
 use crate::inventory;
 use crate::machineconfig::MachineConfig;
-use crate::sops::{Fault, Path as Place, SopsError, Step, is_secret, looks_encrypted};
+use crate::sops::{IntegrityFault, REGISTRY_RULE, SopsError, clear_secrets, looks_encrypted};
 use crate::ui::exit::{self, Exit};
 use crate::ui::{CliError, Ui};
-use crate::yaml::{Indent, Node, emit, parse_one};
+use crate::yaml::{Indent, emit, parse_one};
 
 /// Arguments of `validate`.
 #[derive(Debug, Args)]
@@ -80,7 +80,7 @@ pub(crate) fn run(ui: &mut Ui, global: &Global, args: ValidateArgs) -> Result<Ex
         _ if !encrypted => (raw, None),
         Ok(changed) => {
             encryption::warn_of_comments(ui, &changed.comments, file);
-            (changed.text.expose().clone(), changed.fault.map(Fault::into_error))
+            (changed.text.expose().clone(), changed.fault.map(IntegrityFault::into_error))
         }
         // A check needs no key: structure and names are in clear.
         Err(SopsError::NoKey(_)) => {
@@ -157,8 +157,7 @@ fn refuse_others(text: &str, file: &str) -> Result<(), CliError> {
 /// Finds secrets in clear in a file that git tracks.
 fn clear_in_git(path: &std::path::Path, text: &str, findings: &mut Problems<'_>) {
     let Ok(document) = parse_one(text) else { return };
-    let mut clear = Vec::new();
-    secrets(&document.root, &document.root, &Place::default(), &mut clear);
+    let clear = clear_secrets(&document.root);
     if let Some(first) = clear.first()
         && file::is_tracked_by_git(path)
     {
@@ -171,25 +170,6 @@ fn clear_in_git(path: &std::path::Path, text: &str, findings: &mut Problems<'_>)
     }
 }
 
-/// Collects where secrets stand in clear.
-fn secrets(root: &Node, node: &Node, place: &Place, out: &mut Vec<std::ops::Range<usize>>) {
-    if node.as_str().is_some_and(|text| !text.is_empty() && !text.starts_with("ENC["))
-        && is_secret(root, place)
-    {
-        out.push(node.span.clone());
-    }
-    for entry in node.entries() {
-        let mut below = place.clone();
-        below.0.push(Step::Key(entry.key.clone()));
-        secrets(root, &entry.value, &below, out);
-    }
-    for (at, item) in node.items().iter().enumerate() {
-        let mut below = place.clone();
-        below.0.push(Step::Index(at));
-        secrets(root, item, &below, out);
-    }
-}
-
 /// Finds secrets that the rules of `.sops.yaml` would leave in clear.
 fn coverage(global: &Global, findings: &mut Problems<'_>) -> Result<(), CliError> {
     let Some(config) = encryption::config()? else { return Ok(()) };
@@ -199,7 +179,7 @@ fn coverage(global: &Global, findings: &mut Problems<'_>) -> Result<(), CliError
     let path = std::path::absolute(&global.inventory)?;
     let Ok(rule) = config.creation_rule(&path) else { return Ok(()) };
     let selection = rule.rule.clone().unwrap_or_default();
-    let clear: Vec<&str> = ["password", "identityToken", "key"]
+    let clear: Vec<&str> = ["password", "auth", "identityToken", "key"]
         .into_iter()
         .filter(|key| !selection.selects_keys(["mirrors", "harbor", "credentials", key]))
         .collect();
@@ -207,7 +187,7 @@ fn coverage(global: &Global, findings: &mut Problems<'_>) -> Result<(), CliError
         let message =
             format!("line {} of `{}` leaves {} in clear", rule.line, config.path.display(), clear.join(", "));
         findings.add(Code::UncoveredSecret, &(0..0), "", message).help =
-            Some("use `encrypted_regex: ^(password|identityToken|key)$`".to_owned());
+            Some(format!("use `encrypted_regex: {REGISTRY_RULE}`"));
     }
     if selection.selects_keys(["credentials", "passwordFrom", "env"])
         && !selection.selects_keys(["registries"])
@@ -218,7 +198,7 @@ fn coverage(global: &Global, findings: &mut Problems<'_>) -> Result<(), CliError
             config.path.display()
         );
         findings.add(Code::WideRule, &(0..0), "", message).help =
-            Some("anchor it: `^(password|identityToken|key)$`".to_owned());
+            Some(format!("anchor it: `{REGISTRY_RULE}`"));
     }
     Ok(())
 }

@@ -1,5 +1,3 @@
-use std::collections::BTreeMap;
-
 use clap::{Args, ValueEnum};
 use futures_util::StreamExt as _;
 use serde_json::{Value, json};
@@ -8,10 +6,11 @@ use crate::cli::args::{Global, TargetArgs, VersionArgs};
 use crate::cli::inventory::{LoadedInventory, default_version, load};
 use crate::image::{Platform, Reference};
 use crate::inventory::Target;
-use crate::mirror::verify::{Access, Finding, Prober, Proof, Wanted, drill, fix, group};
-use crate::mirror::{Cause, Hop, hops};
+use crate::mirror::verify::{Access, Finding, Lost, Prober, Proof, Wanted, drill, fix, group};
+use crate::mirror::{Cause, PullHop, hops};
 use crate::oci::{HttpSettings, Timeouts};
-use crate::registries::{Endpoint, Registries};
+use crate::registries::Endpoint;
+use crate::secret::without_userinfo;
 use crate::ui::exit::{self, Exit};
 use crate::ui::{CliError, Ui, count, positive_duration, table};
 
@@ -71,6 +70,10 @@ enum Format {
 }
 
 pub(crate) fn run(ui: &mut Ui, global: &Global, args: VerifyArgs) -> Result<Exit, CliError> {
+    if args.drill && matches!(args.output, Format::Junit | Format::Github) {
+        let message = "--drill has no place in a report of that format";
+        return Err(CliError::usage(message).help("it is printed with -o table, json and markdown"));
+    }
     let mut loaded = load(ui, global)?;
     let images = images(&loaded, &args.images)?;
     let named = loaded.target(&args.target)?;
@@ -99,7 +102,7 @@ fn images(loaded: &LoadedInventory, named: &[String]) -> Result<Vec<Reference>, 
     let parse = |text: &String| {
         text.parse::<Reference>().map_err(|error| {
             CliError::from_error(exit::USAGE, error)
-                .context(format!("`{text}` is not a valid image reference"))
+                .context(format!("`{}` is not a valid image reference", without_userinfo(text)))
         })
     };
     listed.iter().map(parse).collect()
@@ -107,15 +110,17 @@ fn images(loaded: &LoadedInventory, named: &[String]) -> Result<Vec<Reference>, 
 
 /// One thing that is asked of one host.
 struct Question {
-    hop: Hop,
+    hop: PullHop,
     image: Reference,
     /// The image's name, or its registry's where only that is asked for.
     about: String,
     access: Access,
     wanted: Wanted,
+    /// The nodes that would ask it so.
+    nodes: Vec<String>,
 }
 
-/// Returns what is asked, each once however many nodes would ask it.
+/// Returns what is asked, each once however many nodes would ask it: with the same credentials and TLS settings.
 fn questions(
     loaded: &mut LoadedInventory,
     named: Target<'_>,
@@ -146,25 +151,26 @@ fn questions(
                     Wanted::Image => image.to_string(),
                     Wanted::Registry => image.registry().to_owned(),
                 };
-                push(&mut all, hop, &image, about, wanted, &registries);
+                let access = Access::of(&registries, &hop.host);
+                let image = image.clone();
+                push(&mut all, Question { hop, image, about, access, wanted, nodes: Vec::new() }, target);
             }
         }
     }
     Ok(all)
 }
 
-fn push(
-    all: &mut Vec<Question>,
-    hop: Hop,
-    image: &Reference,
-    about: String,
-    wanted: Wanted,
-    registries: &Registries,
-) {
-    let asked = |question: &Question| question.hop.url == hop.url && question.about == about;
-    if !all.iter().any(asked) {
-        let access = Access::of(registries, &hop.host);
-        all.push(Question { hop, image: image.clone(), about, access, wanted });
+fn push(all: &mut Vec<Question>, asked: Question, target: Target<'_>) {
+    let node = match target {
+        Target::Node(name) => Some(name.to_owned()),
+        Target::Base | Target::Group(_) => None,
+    };
+    let same = |known: &&mut Question| {
+        known.hop == asked.hop && known.about == asked.about && known.access == asked.access
+    };
+    match all.iter_mut().find(same) {
+        Some(known) => known.nodes.extend(node),
+        None => all.push(Question { nodes: node.into_iter().collect(), ..asked }),
     }
 }
 
@@ -197,19 +203,21 @@ fn ask(questions: &[Question], args: &VerifyArgs) -> Result<Vec<Finding>, CliErr
 
 /// Makes findings of answers: a host that serves may still lose signatures, or have little of a quota left.
 fn findings(questions: &[Question], answers: &[Result<Proof, (Cause, String)>]) -> Vec<Finding> {
-    // What the last host that serves an image has of signatures: the registry itself, as a rule.
-    let mut origin = BTreeMap::new();
-    for (question, answer) in questions.iter().zip(answers) {
-        if let Ok(proof) = answer
-            && question.hop.is_last
-        {
-            origin.insert(question.about.as_str(), proof.signatures);
-        }
-    }
+    // What the last host that serves an image to a node has of signatures: the registry itself, as a rule.
+    let origin = |question: &Question| {
+        let shares = |other: &Question| {
+            other.nodes == question.nodes || other.nodes.iter().any(|node| question.nodes.contains(node))
+        };
+        let last = |(other, _): &(&Question, &Result<Proof, (Cause, String)>)| {
+            other.hop.is_last && other.about == question.about && shares(other)
+        };
+        let mut proofs =
+            questions.iter().zip(answers).filter(last).filter_map(|(_, answer)| answer.as_ref().ok());
+        proofs.next_back().map(|proof| proof.signatures).unwrap_or_default()
+    };
     let finding = |(question, answer): (&Question, &Result<Proof, (Cause, String)>)| {
         let result = answer.clone().and_then(|proof| {
-            let upstream = origin.get(question.about.as_str()).copied().unwrap_or_default();
-            let lost = proof.signatures.lost_from(upstream);
+            let lost = proof.signatures.lost_from(origin(question));
             if !lost.is_empty() {
                 return Err((Cause::SignatureLost, format!("not passed on: {}", lost.join(", "))));
             }
@@ -221,7 +229,7 @@ fn findings(questions: &[Question], answers: &[Result<Proof, (Cause, String)>]) 
                 None => Ok(String::new()),
             }
         });
-        Finding::of(&question.hop, &question.about, None, result)
+        Finding::of(&question.hop, &question.about, &question.nodes, result)
     };
     questions.iter().zip(answers).map(finding).collect()
 }
@@ -239,8 +247,8 @@ fn print(ui: &mut Ui, findings: &[Finding], args: &VerifyArgs, file: &str) -> Re
             "findings": findings.iter().map(Finding::to_json).collect::<Vec<_>>(),
             "drill": drill(findings).iter().map(|stranded| json!({
                 "mirror": stranded.mirror,
-                "withoutAWay": stranded.without_a_way,
-                "withoutAWorkingWay": stranded.without_a_working_way,
+                "withoutAWay": lost_json(&stranded.without_a_way),
+                "withoutAWorkingWay": lost_json(&stranded.without_a_working_way),
                 "served": stranded.served,
             })).collect::<Vec<_>>(),
         })),
@@ -264,9 +272,19 @@ fn print(ui: &mut Ui, findings: &[Finding], args: &VerifyArgs, file: &str) -> Re
     }
 }
 
+/// Returns whether nodes ask in more than one way, so that a finding has to say of which it is.
+fn differ(findings: &[Finding]) -> bool {
+    findings.iter().zip(findings.iter().skip(1)).any(|(one, next)| one.nodes != next.nodes)
+}
+
 /// Lays findings out: one cause at one host is one line.
 fn cells(findings: &[Finding]) -> Vec<Vec<String>> {
-    let header = ["VIA", "HOST", "IMAGES", "STATUS", "CAUSE", "EVIDENCE", "FIX"].map(str::to_owned).to_vec();
+    let mut header =
+        ["VIA", "HOST", "IMAGES", "STATUS", "CAUSE", "EVIDENCE", "FIX"].map(str::to_owned).to_vec();
+    let differ = differ(findings);
+    if differ {
+        header.insert(2, "NODES".to_owned());
+    }
     let rows = group(findings).into_iter().map(|group| {
         let first = group.first;
         let host = first.url.split("://").nth(1).and_then(|rest| rest.split('/').next());
@@ -280,7 +298,7 @@ fn cells(findings: &[Finding]) -> Vec<Vec<String>> {
             Some(_) => "failed",
         };
         let dash = |text: String| if text.is_empty() { "-".to_owned() } else { text };
-        vec![
+        let mut row = vec![
             first.via.clone(),
             host.unwrap_or_default().to_owned(),
             images,
@@ -290,16 +308,37 @@ fn cells(findings: &[Finding]) -> Vec<Vec<String>> {
                 .map_or_else(|| "-".to_owned(), |cause| format!("{} {}", cause.as_str(), cause.title())),
             dash(first.evidence.clone()),
             first.cause.map_or_else(|| "-".to_owned(), |cause| fix(cause, &first.via, &first.url)),
-        ]
+        ];
+        if differ {
+            row.insert(2, dash(group.nodes.join(",")));
+        }
+        row
     });
     std::iter::once(header).chain(rows).collect()
+}
+
+fn lost_json(all: &[Lost]) -> Value {
+    all.iter().map(|lost| json!({"image": lost.image, "nodes": lost.nodes})).collect()
 }
 
 fn drill_text(findings: &[Finding]) -> String {
     let mut text = String::new();
     for stranded in drill(findings) {
-        let lacking = stranded.without_a_way.len() + stranded.without_a_working_way.len();
-        let images = |names: &[String]| names.join(", ");
+        let mut lost: Vec<&str> = Vec::new();
+        for Lost { image, .. } in stranded.without_a_way.iter().chain(&stranded.without_a_working_way) {
+            if !lost.contains(&image.as_str()) {
+                lost.push(image);
+            }
+        }
+        let lacking = lost.len();
+        let image = |lost: &Lost| {
+            if lost.nodes.is_empty() {
+                lost.image.clone()
+            } else {
+                format!("{} (on {})", lost.image, lost.nodes.join(", "))
+            }
+        };
+        let images = |all: &[Lost]| all.iter().map(image).collect::<Vec<_>>().join(", ");
         text.push_str(&format!("with {} down: ", stranded.mirror));
         if lacking == 0 {
             text.push_str(&format!("{} still served\n", count(stranded.served, "image")));
@@ -319,6 +358,11 @@ fn drill_text(findings: &[Finding]) -> String {
     text
 }
 
+/// Says of which nodes a finding is.
+fn on<T: std::borrow::Borrow<str>>(nodes: &[T], differ: bool) -> String {
+    if differ && !nodes.is_empty() { format!(" on {}", nodes.join(", ")) } else { String::new() }
+}
+
 fn junit(findings: &[Finding]) -> String {
     let escape = |text: &str| {
         let text: String = text.chars().filter(|c| !c.is_control()).collect();
@@ -329,11 +373,12 @@ fn junit(findings: &[Finding]) -> String {
         "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n<testsuite name=\"talmirror verify\" tests=\"{}\" failures=\"{failures}\">\n",
         findings.len()
     );
+    let differ = differ(findings);
     for finding in findings {
         text.push_str(&format!(
             "  <testcase classname=\"{}\" name=\"{}\"",
             escape(&finding.image),
-            escape(&format!("{} {}", finding.via, finding.url))
+            escape(&format!("{} {}{}", finding.via, finding.url, on(&finding.nodes, differ)))
         ));
         match finding.cause {
             Some(cause) if !finding.is_ok() => text.push_str(&format!(
@@ -352,16 +397,18 @@ fn junit(findings: &[Finding]) -> String {
 
 fn github(findings: &[Finding], file: &str) -> String {
     let escape = |text: &str| text.replace('%', "%25").replace('\r', "%0D").replace('\n', "%0A");
+    let differ = differ(findings);
     let line = |group: crate::mirror::verify::Group<'_>| {
         let first = group.first;
         let cause = first.cause?;
         let level = if cause.is_warning() { "warning" } else { "error" };
         let message = format!(
-            "{}: {}: {} ({}); fix: {}",
+            "{}: {}: {} ({}{}); fix: {}",
             first.via,
             cause.title(),
             first.evidence,
             count(group.images.len(), "image"),
+            on(&group.nodes, differ),
             fix(cause, &first.via, &first.url)
         );
         Some(format!("::{level} file={file},title={}::{}\n", cause.as_str(), escape(&message)))

@@ -3,7 +3,7 @@ use serde_json::json;
 
 use crate::registries::TalosVersion;
 use crate::ui::exit::{self, Exit};
-use crate::ui::{COMMIT, CliError, OutputFormat, Table, Ui};
+use crate::ui::{COMMIT, CliError, OutputFormat, Ui, table};
 
 /// Arguments of `version`.
 #[derive(Debug, Args)]
@@ -39,7 +39,7 @@ pub(crate) fn run(ui: &mut Ui, args: VersionArgs) -> Result<Exit, CliError> {
             ["commit", COMMIT].map(str::to_owned).to_vec(),
             vec!["Talos".to_owned(), format!("{oldest} to {newest}")],
         ];
-        Table { rows: rows.to_vec(), ..Table::default() }
+        table(&rows)
     })?;
     Ok(exit::OK)
 }

@@ -7,7 +7,7 @@ use clap::{Args, ValueEnum};
 use super::journals::Authority;
 use crate::cli::args::{NodeSelection, TalosArgs};
 use crate::cli::inventory::LoadedInventory;
-use crate::rollout::Pace;
+use crate::rollout::RolloutTimeouts;
 use crate::ui::{duration, positive_duration};
 
 /// How a rollout is told.
@@ -117,8 +117,8 @@ fn number_of_nodes(text: &str) -> Result<NonZeroUsize, String> {
 }
 
 /// Returns how long things may take.
-pub(super) fn pace(args: &RolloutArgs, loaded: &LoadedInventory) -> Pace {
-    Pace {
+pub(super) fn pace(args: &RolloutArgs, loaded: &LoadedInventory) -> RolloutTimeouts {
+    RolloutTimeouts {
         trial: args.try_timeout.unwrap_or(loaded.inventory.rollout.try_timeout),
         settle: args.settle,
         pull: loaded.inventory.verify.timeout,

@@ -18,7 +18,7 @@ use super::summary_view::end_json;
 use crate::cli::session::Session;
 use crate::rollout::{Event, EventKind, RolloutHandle};
 use crate::ui::exit::{self, Exit};
-use crate::ui::{Asked, CliError, Signals, Ui};
+use crate::ui::{EndRequest, CliError, Signals, Ui};
 
 /// How work on nodes is told.
 pub(super) struct Telling {
@@ -70,12 +70,12 @@ pub(super) fn carry_out<T>(
                 }
                 _ = second.tick(), if format == Format::Text && ui.is_live() => ui.live(&progress.lines(Timestamp::now())),
                 signal = signals.next() => match signal {
-                    Asked::Once if asked => break None,
-                    Asked::HungUp => {
+                    EndRequest::Once if asked => break None,
+                    EndRequest::HungUp => {
                         stopped = exit::CLOSED_TERMINAL;
                         handle.stop();
                     }
-                    Asked::Once => {
+                    EndRequest::Once => {
                         asked = true;
                         handle.stop();
                         ui.warn(

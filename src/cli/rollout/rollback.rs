@@ -12,7 +12,7 @@ use super::summary_view::{end, end_json, ended, exit_of, sentence};
 use crate::cli::args::{Global, TalosArgs};
 use crate::cli::session::{Selection, Session, inventory_if_any};
 use crate::rollout::{
-    Journal, Outcome, Pace, Record, RolloutContext, Summary, finish_rollback, roll_back_node,
+    Journal, Outcome, Record, RolloutContext, RolloutTimeouts, Summary, finish_rollback, roll_back_node,
 };
 use crate::ui::exit::{self, Exit};
 use crate::ui::{CliError, Ui, confirm, count, positive_duration};
@@ -103,13 +103,15 @@ fn roll_back(ui: &mut Ui, global: &Global, args: RollbackArgs) -> Result<Exit, C
         let last = format!("nothing to do: {} the old config", have(chosen.len()));
         return end(ui, args.output, &summary, exit::OK, &last, None);
     }
-    if args.dry_run {
-        let names: Vec<&str> = args.nodes.iter().map(String::as_str).collect();
+    let go_on = |names: &[&str]| {
         let more = if names.is_empty() { Vec::new() } else { vec![("-n", names.join(","))] };
-        let next = again("rollback", global, &args.talos, args.journal.as_ref(), &more);
+        again("rollback", global, &args.talos, args.journal.as_ref(), &more)
+    };
+    let again = go_on(&args.nodes.iter().map(String::as_str).collect::<Vec<_>>());
+    if args.dry_run {
         match args.output {
-            Format::Text => ui.note(&format!("next: {next}")),
-            Format::Json => ui.json_line(&end_json(exit::FOUND, "nothing was done", Some(&next)))?,
+            Format::Text => ui.note(&format!("next: {again}")),
+            Format::Json => ui.json_line(&end_json(exit::FOUND, "nothing was done", Some(&again)))?,
         }
         return Ok(exit::FOUND);
     }
@@ -123,12 +125,7 @@ fn roll_back(ui: &mut Ui, global: &Global, args: RollbackArgs) -> Result<Exit, C
             Some((told.name.clone(), session.node(node)))
         })
         .collect();
-    let pace = Pace { trial: Duration::from_mins(5), settle: args.settle, pull: args.settle };
-    let go_on = |names: &[&str]| {
-        let more = if names.is_empty() { Vec::new() } else { vec![("-n", names.join(","))] };
-        again("rollback", global, &args.talos, args.journal.as_ref(), &more)
-    };
-    let again = go_on(&args.nodes.iter().map(String::as_str).collect::<Vec<_>>());
+    let pace = RolloutTimeouts { trial: Duration::from_mins(5), settle: args.settle, pull: args.settle };
     let (context, handle) = RolloutContext::new(journal, pace, Vec::new(), Vec::new());
     let telling = Telling { format: args.output, again };
     let done = carry_out(ui, &session, handle, telling, async move {

@@ -21,7 +21,8 @@ use crate::file::Lock;
 use crate::finding::did_you_mean;
 use crate::inventory::Target;
 use crate::rollout::{
-    Address, History, Journal, NodeJob, Outcome, Pace, Policy, Record, RolloutContext, Summary, run_waves,
+    Address, History, Journal, NodeJob, Outcome, Policy, Record, RolloutContext, RolloutTimeouts, Summary,
+    run_waves,
 };
 use crate::sops::Settings;
 use crate::ui::exit::{self, Exit};
@@ -36,7 +37,7 @@ pub(crate) fn run(ui: &mut Ui, global: &Global, args: RolloutArgs) -> Result<Exi
 
 fn roll_out(ui: &mut Ui, global: &Global, args: RolloutArgs) -> Result<Exit, CliError> {
     let mut loaded = load(ui, global)?;
-    let Pace { trial, settle, .. } = pace(&args, &loaded);
+    let RolloutTimeouts { trial, settle, .. } = pace(&args, &loaded);
     if trial <= settle {
         return Err(CliError::usage(format!(
             "a trial of {} s ends before a node has had its {} s to render the config",

@@ -22,7 +22,7 @@ pub fn add_registries(text: &str, registries: &[&str], via: Option<&str>) -> Res
         let lines: String =
             registries.iter().map(|registry| format!("  {}: {value}\n", name(registry))).collect();
         let gap = if text.is_empty() || text.ends_with('\n') { "" } else { "\n" };
-        return Ok(format!("{text}{gap}registries:\n{lines}"));
+        return checked(format!("{text}{gap}registries:\n{lines}"), 0, registries);
     };
     if node.shared {
         return Err(AddError::Form);
@@ -30,11 +30,12 @@ pub fn add_registries(text: &str, registries: &[&str], via: Option<&str>) -> Res
     let edit = match &node.value {
         Value::Mapping { entries, flow: true } => {
             let added = registries.iter().map(|registry| format!("{}: {value}", name(registry)));
-            in_flow(text, node, entries.is_empty(), &added.collect::<Vec<_>>())?
+            let last = entries.last().map(|last| last.value.span.end.max(last.key_span.end));
+            in_flow(node, last, &added.collect::<Vec<_>>())
         }
         Value::Sequence { items, flow: true } => {
             let added = registries.iter().map(|registry| name(registry));
-            in_flow(text, node, items.is_empty(), &added.collect::<Vec<_>>())?
+            in_flow(node, items.last().map(|last| last.span.end), &added.collect::<Vec<_>>())
         }
         Value::Mapping { entries, flow: false } => {
             let last = entries.last().ok_or(AddError::Form)?;
@@ -52,7 +53,17 @@ pub fn add_registries(text: &str, registries: &[&str], via: Option<&str>) -> Res
         }
         Value::Scalar(_) => return Err(AddError::Form),
     };
-    Ok(yaml::apply(text, &[edit]))
+    checked(yaml::apply(text, &[edit]), node.entries().len() + node.items().len(), registries)
+}
+
+/// Returns a text that was added to if it reads back as it was, and what was added.
+fn checked(text: String, before: usize, added: &[&str]) -> Result<String, AddError> {
+    let document = yaml::parse_one(&text).map_err(|_| AddError::Form)?;
+    let node = document.root.get("registries").ok_or(AddError::Form)?;
+    let listed = |name: &str| node.items().iter().any(|item| item.as_str() == Some(name));
+    let there = |name: &str| node.get(name).is_some() || listed(name);
+    let whole = node.entries().len() + node.items().len() == before + added.len();
+    if whole && added.iter().all(|name| there(name)) { Ok(text) } else { Err(AddError::Form) }
 }
 
 /// Inserts lines after the line that a value ends on.
@@ -64,12 +75,14 @@ fn after(text: &str, value_end: usize, lines: &str) -> Edit {
     Edit::insert(end, format!("{gap}{lines}"))
 }
 
-/// Inserts items before the bracket that closes a flow collection.
-fn in_flow(text: &str, node: &Node, empty: bool, items: &[String]) -> Result<Edit, AddError> {
-    let inner = text.get(node.span.clone()).and_then(|inner| inner.strip_suffix(['}', ']']));
-    let inner = inner.ok_or(AddError::Form)?.trim_end();
-    let comma = if empty || inner.ends_with(',') { "" } else { ", " };
-    Ok(Edit::insert(node.span.start + inner.len(), format!("{comma}{}", items.join(", "))))
+/// Inserts items after the last one of a flow collection, or after the bracket that opens it; what stands before the
+/// bracket that closes it may be a comment.
+fn in_flow(node: &Node, last: Option<usize>, items: &[String]) -> Edit {
+    let items = items.join(", ");
+    match last {
+        Some(end) => Edit::insert(end, format!(", {items}")),
+        None => Edit::insert(node.span.start + 1, items),
+    }
 }
 
 #[cfg(test)]
@@ -86,6 +99,17 @@ mod tests {
             ("registries: {a.io: {}}\n", "registries: {a.io: {}, quay.io: {}, h:5000: {}}\n"),
             ("registries: {}\n", "registries: {quay.io: {}, h:5000: {}}\n"),
             ("registries: [a.io]\nx: 1\n", "registries: [a.io, quay.io, h:5000]\nx: 1\n"),
+            (
+                "registries: {\n  a.io: {}, # one\n  b.io: {via: [x]} # two\n}\n",
+                "registries: {\n  a.io: {}, # one\n  b.io: {via: [x]}, quay.io: {}, h:5000: {} # two\n}\n",
+            ),
+            (
+                "registries: {a.io: {}, # last\n}\n",
+                "registries: {a.io: {}, quay.io: {}, h:5000: {}, # last\n}\n",
+            ),
+            ("registries: { # none\n}\n", "registries: {quay.io: {}, h:5000: {} # none\n}\n"),
+            ("registries: [a.io # last\n]\n", "registries: [a.io, quay.io, h:5000 # last\n]\n"),
+            ("registries: {a.io: }\n", "registries: {a.io:, quay.io: {}, h:5000: {} }\n"),
             ("registries:\n- a.io # c\nx: 1\n", "registries:\n- a.io # c\n- quay.io\n- h:5000\nx: 1\n"),
             ("registries:\n  a.io:", "registries:\n  a.io:\n  quay.io: {}\n  h:5000: {}\n"),
             ("x: 1\n", "x: 1\nregistries:\n  quay.io: {}\n  h:5000: {}\n"),

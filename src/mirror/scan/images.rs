@@ -2,6 +2,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
 use crate::image::Reference;
+use crate::secret::without_userinfo;
 
 /// Images, each once however it was written, and what uses them.
 #[derive(Clone, Debug, Default)]
@@ -42,9 +43,11 @@ impl fmt::Display for Note {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::NotAnImage { text, user, why } => {
+                let text = without_userinfo(text);
                 write!(f, "{user}: `{text}` is not a valid image name: {why}")
             }
             Self::ShortDigest { text, image } => {
+                let text = without_userinfo(text);
                 write!(f, "the digest of `{text}` is cut short: `{image}` is taken")
             }
         }

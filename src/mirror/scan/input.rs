@@ -5,7 +5,13 @@ use serde::de::DeserializeSeed as _;
 use super::images::Images;
 use super::objects::Objects;
 use super::text::read_text;
+use crate::secret::read_limited;
 use crate::yaml;
+
+/// The largest input that is kept in memory: YAML and lists.
+const MAX_TEXT: u64 = 64 * 1024 * 1024;
+/// The largest input of JSON, which is read as it comes.
+const MAX_JSON: u64 = 1024 * 1024 * 1024;
 
 /// Why an input cannot be read for images.
 #[derive(Debug, thiserror::Error)]
@@ -36,8 +42,19 @@ pub enum InputError {
 }
 
 /// Finds the images of an input: JSON objects, one or many, of which none is kept in memory; else as [`read_bytes`].
+///
+/// Fails also where there is more than 1 GiB of JSON, or more than 64 MiB of anything else.
 pub fn read_stream(input: impl Read, source: &str, images: &mut Images) -> Result<(), InputError> {
-    let mut input = BufReader::with_capacity(64 * 1024, input);
+    read_up_to(input, [MAX_JSON, MAX_TEXT], source, images)
+}
+
+fn read_up_to(
+    input: impl Read,
+    [most, most_text]: [u64; 2],
+    source: &str,
+    images: &mut Images,
+) -> Result<(), InputError> {
+    let mut input = BufReader::with_capacity(64 * 1024, Limited { input, left: most, limit: most });
     let failed = |error| InputError::Io { source_name: source.to_owned(), error };
     let as_json = loop {
         let buffer = input.fill_buf().map_err(failed)?;
@@ -53,9 +70,26 @@ pub fn read_stream(input: impl Read, source: &str, images: &mut Images) -> Resul
     if as_json {
         return read_json(serde_json::Deserializer::from_reader(input), source, images);
     }
-    let mut bytes = Vec::new();
-    input.read_to_end(&mut bytes).map_err(failed)?;
+    let bytes = read_limited(input, most_text).map_err(failed)?;
     read_bytes(&bytes, source, images)
+}
+
+/// An input that fails where it is larger than it may be.
+struct Limited<R> {
+    input: R,
+    left: u64,
+    limit: u64,
+}
+
+impl<R: Read> Read for Limited<R> {
+    fn read(&mut self, out: &mut [u8]) -> std::io::Result<usize> {
+        let read = self.input.read(out)?;
+        self.left = self.left.checked_sub(read as u64).ok_or_else(|| {
+            let message = format!("it is larger than {} MiB", self.limit / 1024 / 1024);
+            std::io::Error::new(std::io::ErrorKind::FileTooLarge, message)
+        })?;
+        Ok(read)
+    }
 }
 
 /// Finds the images of a file or an answer: JSON, YAML of any number of documents, or plain text.
@@ -98,7 +132,14 @@ fn read_json<'de, R: serde_json::de::Read<'de>>(
     source: &str,
     images: &mut Images,
 ) -> Result<(), InputError> {
-    let failed = |error| InputError::Json { source_name: source.to_owned(), error };
+    let failed = |error: serde_json::Error| {
+        let source_name = source.to_owned();
+        if error.is_io() {
+            InputError::Io { source_name, error: error.into() }
+        } else {
+            InputError::Json { source_name, error }
+        }
+    };
     // `kubectl get -o json` of several kinds, and `jq -c`, print one object after another.
     loop {
         Objects { images, source }.deserialize(&mut deserializer).map_err(failed)?;
@@ -154,6 +195,25 @@ mod tests {
         let mut images = Images::default();
         let error = read_bytes(b"\xff\xfe", "list", &mut images).unwrap_err();
         assert_eq!(error.to_string(), "`list` is not text: it is not in UTF-8");
+    }
+
+    #[test]
+    fn an_input_may_be_too_large() {
+        let read = |text: &str| {
+            let mut images = Images::default();
+            let read = read_up_to(text.as_bytes(), [3 << 20, 1 << 20], "-", &mut images);
+            read.map(|()| images.len()).map_err(|error| match error {
+                InputError::Io { error, .. } => error.to_string(),
+                error => format!("another error: {error}"),
+            })
+        };
+        let json = |size: usize| format!("[\"a:1\"]{}", " ".repeat(size));
+        assert_eq!(read(&json(2 << 20)), Ok(1));
+        assert_eq!(read(&json(3 << 20)), Err("it is larger than 3 MiB".to_owned()));
+        let lines = |size: usize| "a:1\n".repeat(size / 4);
+        assert_eq!(read(&lines(1 << 20)), Ok(1));
+        assert_eq!(read(&lines(2 << 20)), Err("it is larger than 1 MiB".to_owned()));
+        assert_eq!(read(&" ".repeat(4 << 20)), Err("it is larger than 3 MiB".to_owned()));
     }
 
     proptest! {

@@ -13,4 +13,4 @@ pub use add::{AddError, add_registries};
 pub use coverage::{Coverage, RegistryRow, Status, cover, rows};
 pub use images::{ImageUse, Images, Note};
 pub use input::{InputError, read_bytes, read_stream};
-pub use talos_images::{UnknownTalos, default_kubernetes, talos_images};
+pub use talos_images::{UnknownTalos, talos_images};

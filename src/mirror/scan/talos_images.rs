@@ -73,11 +73,6 @@ fn release(version: &TalosVersion) -> Result<&'static Release, UnknownTalos> {
     found.filter(|_| major == 1 && minor <= newest).ok_or_else(|| UnknownTalos(version.clone()))
 }
 
-/// Returns the Kubernetes version that a Talos version installs unless told otherwise.
-pub fn default_kubernetes(version: &TalosVersion) -> Result<&'static str, UnknownTalos> {
-    Ok(release(version)?.kubernetes)
-}
-
 /// Returns the images that a Talos version pulls by itself, each with what it is for.
 ///
 /// `version` has to name its patch for the installer to be there. The installer comes from the image factory where a
@@ -161,10 +156,12 @@ mod tests {
         );
         let chosen = images("v1.13.9", Some("1.35.1"), None);
         assert!(chosen.contains(&"kube-proxy registry.k8s.io/kube-proxy:v1.35.1".to_owned()), "{chosen:?}");
-        assert_eq!(default_kubernetes(&"v1.10.9".parse().unwrap()), Ok("v1.32.0"));
+        assert!(
+            images("v1.10.9", None, None).contains(&"kubelet ghcr.io/siderolabs/kubelet:v1.32.0".to_owned())
+        );
         for unknown in ["v1.8.0", "v1.15.0", "v2.0.0"] {
             let version: TalosVersion = unknown.parse().unwrap();
-            assert_eq!(default_kubernetes(&version), Err(UnknownTalos(version)));
+            assert_eq!(talos_images(&version, None, None), Err(UnknownTalos(version)));
         }
     }
 }

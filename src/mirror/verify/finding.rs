@@ -1,15 +1,15 @@
 use serde_json::{Value, json};
 
 use crate::mirror::cause::Cause;
-use crate::mirror::hops::Hop;
+use crate::mirror::hops::PullHop;
 
 /// What one host answered for one image.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Finding {
     /// The image, or the registry where only that was asked for.
     pub image: String,
-    /// The node that it holds for; [`None`]: asked from here.
-    pub node: Option<String>,
+    /// The nodes that would ask so; none where the inventory names none.
+    pub nodes: Vec<String>,
     /// What the host is called.
     pub via: String,
     /// Its place in the pull.
@@ -33,7 +33,7 @@ impl Finding {
         let some = |text: &str| (!text.is_empty()).then(|| text.to_owned());
         json!({
             "image": self.image,
-            "node": self.node,
+            "nodes": self.nodes,
             "via": self.via,
             "hop": self.hop,
             "url": self.url,
@@ -45,14 +45,14 @@ impl Finding {
     }
 
     /// Makes a finding of a hop.
-    pub fn of(hop: &Hop, image: &str, node: Option<&str>, result: Result<String, (Cause, String)>) -> Self {
+    pub fn of(hop: &PullHop, image: &str, nodes: &[String], result: Result<String, (Cause, String)>) -> Self {
         let (cause, evidence) = match result {
             Ok(evidence) => (None, evidence),
             Err((cause, evidence)) => (Some(cause), evidence),
         };
         Self {
             image: image.to_owned(),
-            node: node.map(str::to_owned),
+            nodes: nodes.to_owned(),
             via: hop.via.clone(),
             hop: hop.number,
             url: hop.url.clone(),
@@ -101,15 +101,6 @@ pub fn fix(cause: Cause, via: &str, url: &str) -> String {
         }
         Cause::TooSlow => format!("see the load of {host}, and the way to it"),
         Cause::AnswerInvalid => format!("see the logs of {host}: is something in between?"),
-        Cause::HostsForeign => "set `prependExisting: true` in Spegel, or remove it".to_owned(),
-        Cause::NotRolledOut => "talmirror rollout".to_owned(),
-        Cause::CredentialsPending => "talmirror rollout --reboot if-needed".to_owned(),
-        Cause::NameUnresolvedOnNode => format!("give the node DNS servers that know {host}"),
-        Cause::ClockSkew => "check machine.time.servers of the node".to_owned(),
-        Cause::PullForbidden => "see the rule: talmirror explain IMAGE".to_owned(),
-        Cause::NodeUnreachable => "talmirror nodes".to_owned(),
-        Cause::Bypassed => "fix the mirror's own finding first".to_owned(),
-        Cause::NoMirror => "talmirror scan --add".to_owned(),
     }
 }
 
@@ -146,10 +137,10 @@ pub fn group(findings: &[Finding]) -> Vec<Group<'_>> {
         if !group.images.contains(&finding.image.as_str()) {
             group.images.push(&finding.image);
         }
-        if let Some(node) = finding.node.as_deref()
-            && !group.nodes.contains(&node)
-        {
-            group.nodes.push(node);
+        for node in &finding.nodes {
+            if !group.nodes.contains(&node.as_str()) {
+                group.nodes.push(node);
+            }
         }
     }
     groups
@@ -162,7 +153,7 @@ mod tests {
     fn finding(image: &str, url: &str, cause: Option<Cause>) -> Finding {
         Finding {
             image: image.to_owned(),
-            node: None,
+            nodes: Vec::new(),
             via: "harbor".to_owned(),
             hop: 1,
             url: url.to_owned(),
@@ -191,7 +182,7 @@ mod tests {
             finding("a:1", "https://h/v2/x/a/manifests/1", Some(Cause::CredentialsRejected)).to_json();
         assert_eq!(
             value.to_string(),
-            r#"{"image":"a:1","node":null,"via":"harbor","hop":1,"url":"https://h/v2/x/a/manifests/1","ok":false,"cause":"V307","evidence":"it rejects the credentials (401)","fix":"talmirror rotate harbor"}"#
+            r#"{"image":"a:1","nodes":[],"via":"harbor","hop":1,"url":"https://h/v2/x/a/manifests/1","ok":false,"cause":"V307","evidence":"it rejects the credentials (401)","fix":"talmirror rotate harbor"}"#
         );
         for cause in Cause::ALL {
             assert!(!fix(*cause, "harbor", "https://h/v2/a").is_empty());

@@ -6,7 +6,7 @@ mod finding;
 mod probe;
 mod signatures;
 
-pub use drill::{Stranded, drill};
+pub use drill::{Lost, Stranded, drill};
 pub use finding::{Finding, Group, fix, group};
 pub use probe::{Access, Prober, Proof, Wanted};
 pub use signatures::Signatures;

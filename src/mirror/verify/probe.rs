@@ -1,4 +1,3 @@
-use std::collections::BTreeMap;
 use std::sync::{Mutex, PoisonError};
 
 use http::header::{CONTENT_TYPE, HeaderName};
@@ -9,11 +8,11 @@ use super::classify::classify;
 use super::signatures::{Signatures, lists_bundle, tags_of};
 use crate::image::{Algorithm, Digest, Platform, Reference};
 use crate::mirror::cause::Cause;
-use crate::mirror::hops::Hop;
+use crate::mirror::hops::PullHop;
 use crate::oci::{
     AddressPolicy, Answer, ClientError, Content, Credential, CredentialSource, Endpoint, Http, HttpError,
     HttpSettings, Identity, MAX_MANIFEST_SIZE, Manifest, ManifestKind, Method, Quota, Range, RegistryClient,
-    RegistryRequest, RequestError, ServerCheck, digest_of,
+    RegistryRequest, RequestError, ServerCheck, TokenServers, digest_of,
 };
 use crate::registries::{Auth, Registries, Tls};
 
@@ -37,7 +36,7 @@ pub enum Wanted {
 }
 
 /// What a host is shown, and how it is checked.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Access {
     /// Credentials.
     pub credential: Option<Credential>,
@@ -66,8 +65,6 @@ fn credential(auth: &Auth) -> Option<Credential> {
 /// What a host that serves an image proved.
 #[derive(Clone, Debug, Default)]
 pub struct Proof {
-    /// The digest that the image's name stands for there.
-    pub digest: Option<Digest>,
     /// What is left of the pull quota, where it says so.
     pub quota: Option<Quota>,
     /// The signatures that it has.
@@ -77,13 +74,21 @@ pub struct Proof {
 /// A host that does not serve what was asked for.
 type Failed = (Cause, String);
 
-/// Asks hosts as containerd does; connections and tokens are shared between the images of a host.
+/// Asks hosts as containerd does; connections are shared between the images of a host, tokens are not.
 #[derive(Debug)]
 pub struct Prober {
     settings: HttpSettings,
     platform: Platform,
-    /// By host: the connections with its TLS settings.
-    connections: Mutex<BTreeMap<String, Http>>,
+    /// The connections of each host with each of the TLS settings that nodes have for it.
+    connections: Mutex<Vec<Connections>>,
+}
+
+#[derive(Debug)]
+struct Connections {
+    /// Empty where nodes have no TLS settings for the host: these are shared by all such hosts.
+    host: String,
+    tls: Option<Tls>,
+    http: Http,
 }
 
 impl Prober {
@@ -95,7 +100,7 @@ impl Prober {
     /// Asks one host for an image.
     pub async fn probe(
         &self,
-        hop: &Hop,
+        hop: &PullHop,
         image: &Reference,
         access: &Access,
         wanted: Wanted,
@@ -114,7 +119,7 @@ impl Prober {
         }
     }
 
-    fn client(&self, hop: &Hop, image: &Reference, access: &Access) -> Result<RegistryClient, Failed> {
+    fn client(&self, hop: &PullHop, image: &Reference, access: &Access) -> Result<RegistryClient, Failed> {
         let invalid = |why: &dyn std::fmt::Display| (Cause::AnswerInvalid, format!("`{}`: {why}", hop.url));
         let scheme = if hop.endpoint.is_plain_http() { "http" } else { "https" };
         let url = format!("{scheme}://{}{}", hop.host, hop.endpoint.prefix());
@@ -131,15 +136,17 @@ impl Prober {
             AddressPolicy::Anywhere,
             credential,
             true,
-            Vec::new(),
+            // As the nodes do, whose pulls this is to foretell.
+            TokenServers::AsChallenged,
         ))
     }
 
     fn http(&self, host: &str, tls: Option<&Tls>) -> Result<Http, HttpError> {
         let mut connections = self.connections.lock().unwrap_or_else(PoisonError::into_inner);
-        let key = if tls.is_some() { host } else { "" };
-        if let Some(http) = connections.get(key) {
-            return Ok(http.clone());
+        let host = if tls.is_some() { host } else { "" };
+        let same = |known: &&Connections| known.host == host && known.tls.as_ref() == tls;
+        if let Some(known) = connections.iter().find(same) {
+            return Ok(known.http.clone());
         }
         let mut settings = self.settings.clone();
         if let Some(tls) = tls {
@@ -154,7 +161,7 @@ impl Prober {
                 .map(|identity| Identity { certificate: identity.cert.clone(), key: identity.key.clone() });
         }
         let http = Http::new(&settings)?;
-        connections.insert(key.to_owned(), http.clone());
+        connections.push(Connections { host: host.to_owned(), tls: tls.cloned(), http: http.clone() });
         Ok(http)
     }
 }
@@ -200,7 +207,6 @@ impl Asker<'_> {
         };
         // Where the answer does not say the digest, the bytes do; that GET counts as a pull on Docker Hub.
         let (digest, manifest) = self.manifest(named.as_ref()).await?;
-        proof.digest = Some(digest);
         let manifest = match &manifest.content {
             Content::Image { .. } => manifest,
             Content::Index(children) => {
@@ -314,4 +320,27 @@ fn is_manifest(answer: &Answer) -> Result<(), Failed> {
 
 fn failed(error: &ClientError) -> Failed {
     (classify(error), error.cause.to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn other_tls_settings_have_other_connections() {
+        let prober = Prober::new(HttpSettings::default(), "linux/amd64".parse().unwrap());
+        let settings = |insecure_skip_verify| Tls { insecure_skip_verify, ..Tls::default() };
+        let (checked, unchecked) = (settings(false), settings(true));
+        for (host, tls) in [
+            ("h", Some(&checked)),
+            ("h", Some(&unchecked)),
+            ("h", Some(&checked)),
+            ("other", Some(&checked)),
+            ("h", None),
+            ("other", None),
+        ] {
+            prober.http(host, tls).unwrap();
+        }
+        assert_eq!(prober.connections.lock().unwrap().len(), 4);
+    }
 }

@@ -15,11 +15,6 @@ pub struct Signatures {
 }
 
 impl Signatures {
-    /// Returns whether there is any.
-    pub fn any(self) -> bool {
-        self.referrers || self.fallback_tag || self.sig_tag
-    }
-
     /// Returns the look-ups that find something at `origin` and nothing here.
     pub fn lost_from(self, origin: Self) -> Vec<&'static str> {
         let lost = |here: bool, there: bool, name| (there && !here).then_some(name);

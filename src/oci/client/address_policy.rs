@@ -7,6 +7,8 @@ pub enum AddressPolicy {
     Public,
     /// Addresses of private networks too, but none that is of one link or of a cloud's metadata.
     OwnNetworks,
+    /// Addresses of private networks only: neither the internet, nor one link, nor a cloud's metadata.
+    PrivateOnly,
     /// Any address: the operator says that this upstream is in a network of their own.
     Anywhere,
 }
@@ -17,6 +19,7 @@ impl AddressPolicy {
         match self {
             Self::Public => is_public(address),
             Self::OwnNetworks => !is_of_the_machine_room(address),
+            Self::PrivateOnly => !is_public(address) && !is_of_the_machine_room(address),
             Self::Anywhere => true,
         }
     }
@@ -184,6 +187,28 @@ mod tests {
             ("64:ff9b::a9fe:a9fe", false),
         ] {
             assert_eq!(AddressPolicy::OwnNetworks.allows(address.parse().unwrap()), want, "{address}");
+        }
+    }
+
+    #[test]
+    fn private_only() {
+        for (address, want) in [
+            ("10.0.0.1", true),
+            ("127.0.0.1", true),
+            ("100.64.0.1", true),
+            ("::1", true),
+            ("fd12::1", true),
+            ("::ffff:192.168.0.1", true),
+            ("8.8.8.8", false),
+            ("2606:4700::1111", false),
+            ("::ffff:8.8.8.8", false),
+            ("64:ff9b::808:808", false),
+            ("169.254.169.254", false),
+            ("100.100.100.200", false),
+            ("fe80::1", false),
+            ("fd00:ec2::254", false),
+        ] {
+            assert_eq!(AddressPolicy::PrivateOnly.allows(address.parse().unwrap()), want, "{address}");
         }
     }
 

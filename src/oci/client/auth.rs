@@ -12,7 +12,7 @@ use super::credentials::Credential;
 use super::endpoint::Endpoint;
 use super::error::{AskedAs, ClientError, CredentialFileError, RequestError};
 use super::http::Answer;
-use super::realm::check_realm;
+use super::realm::{Realm, RealmRefused, TokenServers, check_realm};
 use super::request::RegistryRequest;
 use super::sender::Sender;
 use super::token::{Grant, Token, TokenKey, TokenRequest, basic, scopes};
@@ -61,7 +61,7 @@ pub(super) struct Authenticator {
     /// Whether this is the one endpoint of its registry.
     only: bool,
     /// Token servers that the operator names besides those that are the registry's by their name.
-    token_servers: Vec<String>,
+    token_servers: TokenServers,
     tokens: TokenCache,
     /// How the registry wanted to be asked last, so that the next request need not be sent twice.
     known: Mutex<Option<CachedChallenge>>,
@@ -74,7 +74,7 @@ impl Authenticator {
         policy: AddressPolicy,
         credentials: Option<CredentialSource>,
         only: bool,
-        token_servers: Vec<String>,
+        token_servers: TokenServers,
     ) -> Self {
         let mut hosts = vec![endpoint.host()];
         if only && !hosts.iter().any(|host| host == registry.as_str()) {
@@ -236,7 +236,10 @@ impl Authenticator {
         };
         let id = credential.map(Credential::id);
         let key = TokenKey::new(&challenge, &scopes, id.as_deref());
-        let fetch = fetch_token(sender, realm, challenge.service.as_deref(), &scopes, credential);
+        let fetch = async {
+            let fetched = fetch_token(sender, &realm, challenge.service.as_deref(), &scopes, credential);
+            fetched.await.map_err(|error| stranger(error, &realm, at))
+        };
         let token = self.tokens.get(&key, fetch).await?;
         Ok(Presented { header: token.authorization(), how: Scheme::Token(key) })
     }
@@ -248,7 +251,7 @@ impl Authenticator {
 
 async fn fetch_token(
     sender: &Sender,
-    realm: Url,
+    realm: &Realm,
     service: Option<&str>,
     scopes: &[String],
     credential: Option<&Credential>,
@@ -258,12 +261,14 @@ async fn fetch_token(
         Some(Credential::Identity { token, .. }) => Grant::Identity(token),
         Some(Credential::Token(_)) | None => Grant::Anonymous,
     };
-    let mut answer = ask_for_token(sender, TokenRequest::new(realm.clone(), service, scopes, grant)).await?;
+    let request = TokenRequest::new(realm.url.clone(), service, scopes, grant);
+    let mut answer = ask_for_token(sender, realm.policy, request).await?;
     // Some servers know no POST, or do not know it for this kind of token (containerd `authorizer.go` does the same).
     if let (Some(Credential::Identity { user, token }), 400 | 401 | 404 | 405) = (credential, answer.status())
     {
         let grant = Grant::Password(user, token);
-        answer = ask_for_token(sender, TokenRequest::new(realm, service, scopes, grant)).await?;
+        let request = TokenRequest::new(realm.url.clone(), service, scopes, grant);
+        answer = ask_for_token(sender, realm.policy, request).await?;
     }
     let asked_as = if credential.is_some() { AskedAs::Rejected } else { AskedAs::Anonymous };
     let url = answer.url().clone();
@@ -281,7 +286,22 @@ async fn fetch_token(
     }
 }
 
-async fn ask_for_token(sender: &Sender, request: TokenRequest) -> Result<Answer, ClientError> {
+/// Says what to do where a foreign token server turned out to be outside of private networks.
+fn stranger(error: ClientError, realm: &Realm, registry: &Url) -> ClientError {
+    let is_realm = || Url::parse(&error.url).is_ok_and(|url| url.origin() == realm.url.origin());
+    if !matches!(error.cause, RequestError::OtherNetwork(_)) || !is_realm() {
+        return error;
+    }
+    let host = |url: &Url| url.host_str().unwrap_or_default().to_owned();
+    let refused = RealmRefused::Stranger { realm: host(&realm.url), registry: host(registry) };
+    RequestError::from(refused).at(registry)
+}
+
+async fn ask_for_token(
+    sender: &Sender,
+    policy: AddressPolicy,
+    request: TokenRequest,
+) -> Result<Answer, ClientError> {
     let mut headers = HeaderMap::new();
     headers.insert(ACCEPT_ENCODING, HeaderValue::from_static("identity"));
     let TokenRequest { url, authorization, form } = request;
@@ -290,7 +310,7 @@ async fn ask_for_token(sender: &Sender, request: TokenRequest) -> Result<Answer,
         headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/x-www-form-urlencoded"));
     }
     let form = form.map(|form| form.expose().clone());
-    sender.send(method, url, headers, authorization.as_ref(), form).await
+    sender.send(method, url, policy, headers, authorization.as_ref(), form).await
 }
 
 /// Returns as whom a registry was asked.

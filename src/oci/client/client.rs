@@ -1,4 +1,4 @@
-use http::header::{ACCEPT, ACCEPT_ENCODING, HeaderMap, HeaderValue, IF_RANGE, RANGE};
+use http::header::{ACCEPT, ACCEPT_ENCODING, HeaderMap, HeaderName, HeaderValue, IF_RANGE, RANGE};
 use url::Url;
 
 use super::address_policy::AddressPolicy;
@@ -8,12 +8,15 @@ use super::credentials::Credential;
 use super::endpoint::Endpoint;
 use super::error::{AskedAs, ClientError, RequestError};
 use super::http::{Answer, Http};
-use super::request::{Login, RegistryRequest};
+use super::realm::TokenServers;
+use super::request::{LoggedIn, Login, RegistryRequest};
 use super::sender::Sender;
 use crate::image::RegistryHost;
 use crate::oci::protocol::Method;
 use crate::secret::Secret;
 
+/// The header with which a registry says that it is one (distribution's API).
+const API_VERSION: HeaderName = HeaderName::from_static("docker-distribution-api-version");
 /// How often a request is sent: as it is, with a token that was at hand, with a new one.
 const ATTEMPTS: usize = 3;
 
@@ -29,8 +32,8 @@ pub struct RegistryClient {
 
 impl RegistryClient {
     /// Makes a client. `policy` says what redirects and token servers may lead to; `only` whether this is the one
-    /// endpoint of its registry, so that credentials under the registry's name are meant for it; `token_servers` names
-    /// those that are meant besides the registry's own, as `host` or `host:port`.
+    /// endpoint of its registry, so that credentials under the registry's name are meant for it; `token_servers` says
+    /// which are meant besides the registry's own.
     pub fn new(
         http: Http,
         registry: RegistryHost,
@@ -38,7 +41,7 @@ impl RegistryClient {
         policy: AddressPolicy,
         credentials: Option<CredentialSource>,
         only: bool,
-        token_servers: Vec<String>,
+        token_servers: TokenServers,
     ) -> Self {
         let authenticator =
             Authenticator::new(registry, endpoint.clone(), policy, credentials, only, token_servers);
@@ -108,7 +111,9 @@ impl RegistryClient {
     }
 
     /// Asks whether the registry is there, and logs in as far as it wants that.
-    pub async fn login(&self) -> Result<Login, ClientError> {
+    ///
+    /// Where it redirects to another registry, that one is asked, without credentials: they are for this one only.
+    pub async fn login(&self) -> Result<LoggedIn, ClientError> {
         let (request, url) = (RegistryRequest::ping(), self.sender.endpoint.root().clone());
         let credential = self.authenticator.credential().map_err(|error| error.at(&url))?;
         let own = match &credential {
@@ -120,8 +125,14 @@ impl RegistryClient {
         };
         let answer = self.hop(&request, url.clone(), own.as_ref().map(|shown| &shown.header)).await?;
         match answer.status() {
-            200 if own.is_some() => return Ok(Login::Credentials),
-            200 => return Ok(Login::Open),
+            200 if is_web_page(&answer) => {
+                let problem = "it answers with a web page: this is not the URL of a registry's API";
+                return Err(answer.failed(RequestError::Answer(problem.to_owned())));
+            }
+            200 if answer.left_origin => return Ok(led_to(&answer, Login::Open)),
+            200 if own.is_some() => return Ok(led_to(&answer, Login::Credentials)),
+            200 => return Ok(led_to(&answer, Login::Open)),
+            401 if answer.left_origin => return self.login_elsewhere(&request, answer).await,
             401 => {}
             _ => return Err(answer.into_error(asked_as(own.as_ref())).await),
         }
@@ -131,10 +142,23 @@ impl RegistryClient {
             .await?;
         let answer = self.hop(&request, url, Some(&shown.header)).await?;
         match (answer.status(), &credential) {
-            (200, Some(_)) => Ok(Login::Credentials),
+            (200, Some(_)) => Ok(led_to(&answer, Login::Credentials)),
             // What a token without a scope allows differs; that anonymous ones are given is all that is asked.
-            (200 | 401 | 403 | 404 | 405, None) => Ok(Login::Anonymous),
+            (200 | 401 | 403 | 404 | 405, None) => Ok(led_to(&answer, Login::Anonymous)),
             _ => Err(answer.into_error(AskedAs::Rejected).await),
+        }
+    }
+
+    /// Meets the challenge of another registry, to which this one redirects.
+    async fn login_elsewhere(
+        &self,
+        request: &RegistryRequest<'_>,
+        answer: Answer,
+    ) -> Result<LoggedIn, ClientError> {
+        match self.authenticator.answer_elsewhere(&self.sender, request, &answer).await? {
+            // It gives tokens to anyone, which is all that is asked.
+            Some(_) => Ok(led_to(&answer, Login::Anonymous)),
+            None => Err(answer.into_error(AskedAs::Anonymous).await),
         }
     }
 
@@ -181,7 +205,7 @@ impl RegistryClient {
             insert(&mut headers, RANGE, Some(&range.to_string()), &url)?;
             insert(&mut headers, IF_RANGE, etag.as_deref(), &url)?;
         }
-        self.sender.send(method, url, headers, authorization, None).await
+        self.sender.send(method, url, self.sender.policy, headers, authorization, None).await
     }
 }
 
@@ -197,4 +221,21 @@ fn insert(
         headers.insert(name, value);
     }
     Ok(())
+}
+
+/// Returns how access was given by what answered, which may be another registry.
+fn led_to(answer: &Answer, login: Login) -> LoggedIn {
+    let url = answer.url();
+    let is_root = url.path().trim_end_matches('/').ends_with("/v2");
+    let leads_to = (answer.left_origin && is_root).then(|| Endpoint::new(url).ok()).flatten();
+    LoggedIn { login, leads_to: leads_to.map(|endpoint| endpoint.to_string()) }
+}
+
+/// Returns whether an answer is for people, as that of a portal or of a landing page.
+///
+/// Registries of static files answer with whatever type their web server gives, and say that they are registries.
+fn is_web_page(answer: &Answer) -> bool {
+    let media_type = answer.header(http::header::CONTENT_TYPE).unwrap_or_default();
+    media_type.trim_start().to_ascii_lowercase().starts_with("text/html")
+        && answer.header(API_VERSION).is_none()
 }

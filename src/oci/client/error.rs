@@ -23,10 +23,10 @@ pub struct ClientError {
 #[derive(Clone, Debug, thiserror::Error)]
 pub enum RequestError {
     /// 404.
-    #[error("it is not there{}", told(.0))]
+    #[error("it is not there{}", after_colon(.0))]
     NotFound(Vec<RemoteError>),
     /// 401 or 403.
-    #[error("{} ({status}){}", .asked_as.as_str(), told(.remote_errors))]
+    #[error("{} ({status}){}", .asked_as.as_str(), after_colon(.remote_errors))]
     Denied {
         /// As whom we asked.
         asked_as: AskedAs,
@@ -39,7 +39,7 @@ pub enum RequestError {
     #[error("it is rate-limited (429){}", .0.map(|pause| format!(", for {} s", pause.as_secs())).unwrap_or_default())]
     TooMany(Option<Duration>),
     /// Another status that is not a success.
-    #[error("it answered {status}{}", told(.remote_errors))]
+    #[error("it answered {status}{}", after_colon(.remote_errors))]
     Status {
         /// Which.
         status: u16,
@@ -57,6 +57,9 @@ pub enum RequestError {
     /// It is at an address that is not one of the internet.
     #[error("`{0}` is a private address, and is not contacted")]
     PrivateAddress(String),
+    /// It is at an address that is not one of a private network, where only those are asked.
+    #[error("`{0}` is not in a private network, and is not contacted")]
+    OtherNetwork(String),
     /// No connection.
     #[error("cannot connect: {0}")]
     Connect(String),
@@ -217,9 +220,11 @@ impl RequestError {
             Self::Status { .. } | Self::Broken(_) | Self::Token(_) | Self::Answer(_) | Self::TooLarge(_) => {
                 RequestErrorKind::Failing
             }
-            Self::PrivateAddress(_) | Self::Redirect(_) | Self::Realm(_) | Self::Credentials { .. } => {
-                RequestErrorKind::Setup
-            }
+            Self::PrivateAddress(_)
+            | Self::OtherNetwork(_)
+            | Self::Redirect(_)
+            | Self::Realm(_)
+            | Self::Credentials { .. } => RequestErrorKind::Setup,
         }
     }
 
@@ -232,6 +237,7 @@ impl RequestError {
             Self::Status { .. } => "it answers with an error",
             Self::Resolve { .. } => "its name cannot be resolved",
             Self::PrivateAddress(_) => "it leads to a private address",
+            Self::OtherNetwork(_) => "it leads to an address of another network",
             Self::Connect(_) => "no connection",
             Self::Tls(_) => "TLS failed",
             Self::TimedOut { .. } => "timed out",
@@ -263,14 +269,15 @@ impl RequestError {
             Self::Status { status: 500.., .. } => "wait, or name a second endpoint",
             Self::Status { .. } => "check the URL: is it a registry's?",
             Self::Resolve { .. } => "check the name and the DNS of this machine",
-            Self::PrivateAddress(_)
-            | Self::Redirect(RedirectRefused::Private(_))
-            | Self::Realm(RealmRefused::Address(_)) => {
+            Self::PrivateAddress(_) | Self::Redirect(RedirectRefused::Private(_)) => {
                 "if it is in your own network, mark it `private: true`"
+            }
+            Self::Realm(RealmRefused::Address(_)) => {
+                "if this token server is meant, name it in `tokenServers`, and mark the upstream `private: true`"
             }
             Self::Connect(_) | Self::TimedOut { .. } => "check the URL, firewalls and proxies",
             Self::Tls(_) => "check the certificate; SSL_CERT_FILE names authorities besides the system's",
-            Self::Realm(RealmRefused::Stranger { .. } | RealmRefused::Port(..)) => {
+            Self::OtherNetwork(_) | Self::Realm(RealmRefused::Stranger { .. } | RealmRefused::Port(..)) => {
                 "if this token server is meant, name it in `tokenServers`"
             }
             Self::Redirect(_) | Self::Realm(_) => "check the URL: is it the registry that you mean?",
@@ -307,7 +314,7 @@ pub(super) fn shown(url: &Url) -> String {
 }
 
 /// Returns what another registry says, after a colon.
-fn told(remote_errors: &[RemoteError]) -> String {
+fn after_colon(remote_errors: &[RemoteError]) -> String {
     match remote_errors.first() {
         None => String::new(),
         Some(RemoteError { code, message }) if message.is_empty() => format!(": {code}"),

@@ -145,6 +145,7 @@ pub struct HttpError(String);
 pub struct Http {
     public: reqwest::Client,
     own_networks: reqwest::Client,
+    private_only: reqwest::Client,
     anywhere: reqwest::Client,
     timeouts: Timeouts,
 }
@@ -176,6 +177,7 @@ impl Http {
         Ok(Self {
             public: client(AddressPolicy::Public)?,
             own_networks: client(AddressPolicy::OwnNetworks)?,
+            private_only: client(AddressPolicy::PrivateOnly)?,
             anywhere: client(AddressPolicy::Anywhere)?,
             timeouts: settings.timeouts,
         })
@@ -198,11 +200,13 @@ impl Http {
         let Outgoing { method, url, headers, form } = request;
         // A name is checked when it has been resolved; an address never is.
         if !policy.allows_host(&url) {
-            return Err(RequestError::PrivateAddress(url.host_str().unwrap_or_default().to_owned()).at(&url));
+            let host = url.host_str().unwrap_or_default().to_owned();
+            return Err(refused(policy, host).at(&url));
         }
         let client = match policy {
             AddressPolicy::Public => &self.public,
             AddressPolicy::OwnNetworks => &self.own_networks,
+            AddressPolicy::PrivateOnly => &self.private_only,
             AddressPolicy::Anywhere => &self.anywhere,
         };
         let limit = self.timeouts.header;
@@ -230,8 +234,8 @@ impl Http {
 
     /// Returns what happened, in words without the URL.
     fn request_error(&self, error: &reqwest::Error, https: bool) -> RequestError {
-        if let Some(refused) = find::<AddressRefused>(error) {
-            return RequestError::PrivateAddress(refused.0.clone());
+        if let Some(AddressRefused { policy, what }) = find::<AddressRefused>(error) {
+            return refused(*policy, what.clone());
         }
         if let Some(LookUpFailed { host, why }) = find::<LookUpFailed>(error) {
             return RequestError::Resolve { host: host.clone(), why: why.clone() };
@@ -427,8 +431,21 @@ struct Guard {
 
 /// No address of a name may be dialled.
 #[derive(Debug, thiserror::Error)]
-#[error("`{0}` is at a private address")]
-struct AddressRefused(String);
+#[error("`{what}` is at an address that may not be dialled")]
+struct AddressRefused {
+    policy: AddressPolicy,
+    what: String,
+}
+
+/// Returns the error that an address is which a policy does not allow.
+fn refused(policy: AddressPolicy, what: String) -> RequestError {
+    match policy {
+        AddressPolicy::Public | AddressPolicy::OwnNetworks | AddressPolicy::Anywhere => {
+            RequestError::PrivateAddress(what)
+        }
+        AddressPolicy::PrivateOnly => RequestError::OtherNetwork(what),
+    }
+}
 
 /// A name has no addresses.
 #[derive(Debug, thiserror::Error)]
@@ -450,7 +467,9 @@ impl Resolve for Guard {
                 all.iter().filter(|ip| policy.allows(**ip)).map(|ip| SocketAddr::new(*ip, 0)).collect();
             match (good.is_empty(), all.first()) {
                 (false, _) => Ok(Box::new(good.into_iter()) as Addrs),
-                (true, Some(address)) => Err(AddressRefused(format!("{host} ({address})")).into()),
+                (true, Some(address)) => {
+                    Err(AddressRefused { policy, what: format!("{host} ({address})") }.into())
+                }
                 (true, None) => Err(failed("it has no address".to_owned()).into()),
             }
         })

@@ -30,21 +30,42 @@ pub enum RealmRefused {
     },
 }
 
+/// Which token servers an endpoint's credentials may go to besides the registry's own.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum TokenServers {
+    /// Those that the operator names, as `host` or `host:port`.
+    Named(Vec<String>),
+    /// Whatever host a challenge names, as the nodes of a cluster take it.
+    AsChallenged,
+}
+
+/// A token server that may be asked, and at which addresses.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Realm {
+    /// Its URL.
+    pub url: Url,
+    /// What the URL's host and redirects from there may be at.
+    pub policy: AddressPolicy,
+}
+
 /// Registries that send to a host of another name: lscr.io is ghcr.io under a name of its own, and NVIDIA has one token
 /// server for all that it has.
 const RELATED: [(&str, &str); 2] = [("lscr.io", "ghcr.io"), ("nvcr.io", "authn.nvidia.com")];
 
-/// Returns the URL of a challenge's realm, if it may be asked.
+/// Returns a challenge's realm, if it may be asked, and at which addresses.
 ///
 /// The realm is what an upstream says, so it could be anything within our network, and credentials go there. Taken are
-/// the registry's own origin, its host at the usual port, hosts of the same domain, and what is in `allowed` as `host`
-/// or `host:port`.
+/// the registry's own origin, its host at the usual port, hosts of the same domain, and what `servers` names.
+///
+/// A registry of the operator's own network ([`AddressPolicy::Anywhere`]) may have its token server under any name, as
+/// names are given there as they like: such a name is asked at addresses of private networks only. Through an HTTP proxy
+/// the proxy resolves names, so that any name is asked there: the operator of a proxy keeps it from other networks.
 pub fn check_realm(
     realm: &str,
     registry: &Url,
     policy: AddressPolicy,
-    allowed: &[String],
-) -> Result<Url, RealmRefused> {
+    servers: &TokenServers,
+) -> Result<Realm, RealmRefused> {
     let mut url: Url = realm.parse().map_err(|_| RealmRefused::NoUrl)?;
     let (Some(host), Some(port)) = (url.host_str().map(str::to_owned), url.port_or_known_default()) else {
         return Err(RealmRefused::NoUrl);
@@ -60,30 +81,39 @@ pub fn check_realm(
         return Err(RealmRefused::Plain(host));
     }
     let with_port = format!("{host}:{port}");
-    if url.origin() == registry.origin() || allowed.iter().any(|entry| *entry == host || *entry == with_port)
-    {
-        return Ok(url);
+    let is_named = match servers {
+        TokenServers::Named(names) => names.iter().any(|name| *name == host || *name == with_port),
+        TokenServers::AsChallenged => false,
+    };
+    if url.origin() == registry.origin() || is_named {
+        return Ok(Realm { url, policy });
     }
     let same_host = url.host() == registry.host();
     if same_host && policy == AddressPolicy::Anywhere {
-        return Ok(url);
+        return Ok(Realm { url, policy });
     }
     let by_name = matches!(url.host(), Some(Host::Domain(_))) && AddressPolicy::Public.allows_host(&url);
     if !by_name {
         return Err(RealmRefused::Address(host));
     }
-    // The operator says that this registry is of a network of their own, where names are given as they like.
-    if policy == AddressPolicy::Anywhere {
-        return Ok(url);
-    }
-    if url.port().is_some() {
-        return Err(RealmRefused::Port(host, port));
-    }
     let registry = registry.host_str().unwrap_or_default();
-    if same_host || RELATED.contains(&(registry, host.as_str())) || same_domain(&host, registry) {
-        Ok(url)
-    } else {
-        Err(RealmRefused::Stranger { realm: host, registry: registry.to_owned() })
+    let is_related =
+        same_host || RELATED.contains(&(registry, host.as_str())) || same_domain(&host, registry);
+    match (policy, servers) {
+        (AddressPolicy::Anywhere, TokenServers::AsChallenged) => Ok(Realm { url, policy }),
+        (AddressPolicy::Anywhere, TokenServers::Named(_)) if is_related => Ok(Realm { url, policy }),
+        (AddressPolicy::Anywhere, TokenServers::Named(_)) => {
+            Ok(Realm { url, policy: AddressPolicy::PrivateOnly })
+        }
+        (AddressPolicy::Public | AddressPolicy::OwnNetworks | AddressPolicy::PrivateOnly, _) => {
+            if url.port().is_some() {
+                Err(RealmRefused::Port(host, port))
+            } else if is_related {
+                Ok(Realm { url, policy })
+            } else {
+                Err(RealmRefused::Stranger { realm: host, registry: registry.to_owned() })
+            }
+        }
     }
 }
 
@@ -122,9 +152,22 @@ mod tests {
     use super::*;
 
     fn check(registry: &str, realm: &str, policy: AddressPolicy) -> &'static str {
-        let allowed = ["auth.other.example:5001".to_owned(), "sso.example".to_owned()];
-        match check_realm(realm, &registry.parse().unwrap(), policy, &allowed) {
-            Ok(_) => "taken",
+        let named = vec!["auth.other.example:5001".to_owned(), "sso.example".to_owned()];
+        check_with(registry, realm, policy, &TokenServers::Named(named))
+    }
+
+    fn check_with(
+        registry: &str,
+        realm: &str,
+        policy: AddressPolicy,
+        servers: &TokenServers,
+    ) -> &'static str {
+        match check_realm(realm, &registry.parse().unwrap(), policy, servers) {
+            Ok(realm) if realm.policy == policy => "taken",
+            Ok(realm) => {
+                assert_eq!(realm.policy, AddressPolicy::PrivateOnly);
+                "taken at private addresses"
+            }
             Err(RealmRefused::NoUrl) => "no url",
             Err(RealmRefused::User) => "user",
             Err(RealmRefused::Plain(_)) => "plain",
@@ -176,17 +219,40 @@ mod tests {
         ] {
             assert_eq!(check(registry, realm, AddressPolicy::Public), want, "{registry} {realm}");
         }
-        assert_eq!(
-            check("http://127.0.0.1:5000", "http://127.0.0.1:6000/t", AddressPolicy::Anywhere),
-            "taken"
-        );
-        assert_eq!(check("https://10.0.0.1", "https://10.0.0.2/t", AddressPolicy::Anywhere), "address");
+    }
+
+    #[test]
+    fn realms_of_a_private_registry() {
+        let elsewhere = "taken at private addresses";
+        for (registry, realm, want) in [
+            ("http://127.0.0.1:5000", "http://127.0.0.1:6000/t", "taken"),
+            ("https://10.0.0.1", "https://10.0.0.2/t", "address"),
+            ("https://10.0.0.1", "https://169.254.169.254/t", "address"),
+            ("https://harbor.lan", "https://harbor.lan:8443/t", "taken"),
+            ("https://r.corp.example", "https://sso.corp.example:8443/t", "taken"),
+            ("https://r.corp.example", "https://sso.example/t", "taken"),
+            ("https://r.corp.example", "https://auth.other.example:5001/t", "taken"),
+            ("https://r.corp.example", "https://auth.other.example:5002/t", elsewhere),
+            ("https://r.corp.example", "https://evil.test/t", elsewhere),
+            ("https://harbor", "https://keycloak/t", elsewhere),
+            ("https://10.0.0.1", "https://keycloak.lan:8443/t", elsewhere),
+            ("https://10.0.0.1", "http://keycloak.lan/t", "plain"),
+        ] {
+            assert_eq!(check(registry, realm, AddressPolicy::Anywhere), want, "{registry} {realm}");
+        }
+        let as_challenged = |realm| {
+            let servers = TokenServers::AsChallenged;
+            check_with("https://r.example.com", realm, AddressPolicy::Anywhere, &servers)
+        };
+        assert_eq!(as_challenged("https://evil.test:8443/t"), "taken");
+        assert_eq!(as_challenged("https://169.254.169.254/t"), "address");
     }
 
     proptest! {
         #[test]
         fn never_panics(realm in "\\PC{0,40}|https?://[a-z0-9.:@\\[\\]/-]{0,30}") {
             let _ = check("https://ghcr.io", &realm, AddressPolicy::Public);
+            let _ = check("https://ghcr.io", &realm, AddressPolicy::Anywhere);
         }
     }
 }

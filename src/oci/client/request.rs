@@ -61,6 +61,15 @@ pub enum Login {
     Credentials,
 }
 
+/// How a registry gave access, and where it was.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LoggedIn {
+    /// How.
+    pub login: Login,
+    /// The endpoint of another origin that the configured one redirects to, as it would be configured.
+    pub leads_to: Option<String>,
+}
+
 impl Login {
     /// Returns the word for tables and JSON.
     pub const fn as_str(self) -> &'static str {

@@ -18,11 +18,13 @@ pub(super) struct Sender {
 }
 
 impl Sender {
-    /// Sends a request and follows redirects; credentials stay with the origin that they are for.
+    /// Sends a request and follows redirects; credentials stay with the origin that they are for. `policy` says where
+    /// anything may be that is not the endpoint itself.
     pub(super) async fn send(
         &self,
         method: http::Method,
         url: Url,
+        policy: AddressPolicy,
         mut headers: HeaderMap,
         authorization: Option<&Secret<String>>,
         mut form: Option<String>,
@@ -44,12 +46,12 @@ impl Sender {
                 headers: headers.clone(),
                 form: form.take(),
             };
-            let mut answer = self.http.send(self.policy_for(&next), outgoing).await?;
+            let mut answer = self.http.send(self.policy_for(&next, policy), outgoing).await?;
             if !matches!(answer.status(), 301 | 302 | 303 | 307 | 308) || method == http::Method::POST {
                 answer.left_origin = left_origin;
                 return Ok(answer);
             }
-            let leads = follow(&next, answer.header(LOCATION), before, self.policy);
+            let leads = follow(&next, answer.header(LOCATION), before, policy);
             let Redirect { url, credentials } = leads.map_err(|refused| answer.failed(refused.into()))?;
             match credentials {
                 Pass::Keep => {}
@@ -65,7 +67,7 @@ impl Sender {
     }
 
     /// Returns what a URL may be at: the configured endpoint is meant, wherever it is; everything else is checked.
-    fn policy_for(&self, url: &Url) -> AddressPolicy {
-        if self.endpoint.is_own(url) { self.endpoint.own_policy(self.policy) } else { self.policy }
+    fn policy_for(&self, url: &Url, policy: AddressPolicy) -> AddressPolicy {
+        if self.endpoint.is_own(url) { self.endpoint.own_policy(self.policy) } else { policy }
     }
 }

@@ -19,7 +19,7 @@ pub use digest::{DigestMismatch, Hasher, Verifier, digest_of};
 pub use error::{Code, Refusal, RemoteError};
 pub use manifest::{Content, Descriptor, MAX_MANIFEST_SIZE, Manifest, ManifestError};
 pub use media::{ACCEPT_MANIFESTS, Accept, ManifestKind, OCTET_STREAM, essence, passable};
-pub use namespaces::{Namespaces, Ns, Place, Shape};
+pub use namespaces::{Namespaces, Ns, RepositoryLocation, Shape};
 pub use range::{ContentRange, ContentRangeError, Range, Selection, Span, select};
 pub use ratelimit::{Quota, retry_after};
 pub use referrers::filter_referrers;

@@ -13,7 +13,7 @@ pub struct Namespaces {
 
 /// Where a name points to.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Place<'a> {
+pub struct RepositoryLocation<'a> {
     /// The registry, as it is configured.
     pub registry: &'a RegistryHost,
     /// The repository there; on Docker Hub a short name is in `library/`.
@@ -65,7 +65,7 @@ pub enum Ns {
     Disagrees,
 }
 
-impl Place<'_> {
+impl RepositoryLocation<'_> {
     /// Returns the value of the `OCI-Namespace` header, where the answer has one.
     pub fn oci_namespace(&self) -> Option<&str> {
         match self.ns {
@@ -102,14 +102,14 @@ impl Namespaces {
     }
 
     /// Returns which repository of which registry a request means: the path counts first, then `ns`, then the default.
-    pub fn place(&self, name: &Name) -> Result<Place<'_>, Refusal> {
+    pub fn place(&self, name: &Name) -> Result<RepositoryLocation<'_>, Refusal> {
         if let Some((registry, repository, shape)) = self.by_path(name)? {
             let ns = match name.ns.as_deref() {
                 None => Ns::Absent,
                 Some(ns) if self.get(ns) == Some(registry) => Ns::Agrees,
                 Some(_) => Ns::Disagrees,
             };
-            return Ok(Place { registry, repository: on(registry, repository)?, shape, ns });
+            return Ok(RepositoryLocation { registry, repository: on(registry, repository)?, shape, ns });
         }
         let (registry, shape, ns) = match (name.ns.as_deref(), &self.default) {
             (Some(ns), _) => (
@@ -122,7 +122,7 @@ impl Namespaces {
             }
             (None, _) => return Err(Refusal::NameUnknown(name.path.clone())),
         };
-        Ok(Place { registry, repository: on(registry, &name.path)?, shape, ns })
+        Ok(RepositoryLocation { registry, repository: on(registry, &name.path)?, shape, ns })
     }
 
     fn by_path<'a>(&self, name: &'a Name) -> Result<Option<(&RegistryHost, &'a str, Shape)>, Refusal> {

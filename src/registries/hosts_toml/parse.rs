@@ -142,10 +142,10 @@ mod tests {
         ClientIdentity, Endpoint, Mirror, Registries, TalosVersion, Tls, hosts_directory, hosts_registries,
     };
 
-    type Given<'t> = (&'t str, &'t [(&'t str, bool)], bool);
+    type GivenFields<'t> = (&'t str, &'t [(&'t str, bool)], bool);
 
-    fn registries(mirrors: &[Given<'_>], tls: &[(&str, Tls)]) -> Registries {
-        let mirror = |(name, endpoints, skip): &Given<'_>| {
+    fn registries(mirrors: &[GivenFields<'_>], tls: &[(&str, Tls)]) -> Registries {
+        let mirror = |(name, endpoints, skip): &GivenFields<'_>| {
             let endpoints = endpoints.iter().map(|(url, path)| Endpoint::new(*url, *path)).collect();
             ((*name).to_owned(), Mirror { endpoints, skip_fallback: *skip })
         };

@@ -13,7 +13,7 @@ use crate::talos::NodeClient;
 
 /// How long things may take.
 #[derive(Clone, Copy, Debug)]
-pub struct Pace {
+pub struct RolloutTimeouts {
     /// A trial.
     pub trial: Duration,
     /// A node to be well, and to render a config; a boot may take ten times as long.
@@ -22,7 +22,7 @@ pub struct Pace {
     pub pull: Duration,
 }
 
-impl Pace {
+impl RolloutTimeouts {
     pub(super) fn poll(&self) -> Duration {
         (self.settle / 20).clamp(Duration::from_millis(10), Duration::from_secs(1))
     }
@@ -45,7 +45,7 @@ pub struct RolloutContext {
     /// The journal.
     pub journal: Journal,
     /// How long things may take.
-    pub pace: Pace,
+    pub pace: RolloutTimeouts,
     /// The images that are pulled.
     pub images: Vec<String>,
     /// The cluster's control plane nodes, as far as they are known.
@@ -75,7 +75,7 @@ impl RolloutContext {
     /// Makes one, and what it is listened to with.
     pub fn new(
         journal: Journal,
-        pace: Pace,
+        pace: RolloutTimeouts,
         images: Vec<String>,
         control_plane: Vec<(String, NodeClient)>,
     ) -> (Arc<Self>, RolloutHandle) {

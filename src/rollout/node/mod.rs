@@ -6,6 +6,6 @@ mod observe;
 mod reboot;
 mod runner;
 
-pub use context::{NodeJob, Pace, RolloutContext, RolloutHandle};
+pub use context::{NodeJob, RolloutContext, RolloutHandle, RolloutTimeouts};
 pub(super) use observe::health_flaws;
 pub(super) use runner::{BARE, NodeRunner, work};

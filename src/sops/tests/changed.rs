@@ -23,7 +23,7 @@ fn sealed(plain: &str) -> String {
     encrypt(plain, &settings(), now(), &mut counter()).unwrap()
 }
 
-fn fault(text: &str) -> Option<Fault> {
+fn fault(text: &str) -> Option<IntegrityFault> {
     let file = Encrypted::parse(text).unwrap();
     let opened = file.open_changed(&alice()).unwrap();
     opened.fault().cloned()
@@ -39,9 +39,9 @@ fn a_url_that_was_put_beside_a_password_is_told() {
         "mirrors:\n  harbor:\n    url: https://harbor.lan\n",
         "mirrors:\n  other:\n    url: https://harbor.lan\n  harbor:\n",
     );
-    assert_eq!(fault(&moved), Some(Fault::MacMismatch), "a value went");
+    assert_eq!(fault(&moved), Some(IntegrityFault::MacMismatch), "a value went");
     let renamed = text.replace("  harbor:\n    url", "  harbor:\n    link");
-    let Some(Fault::Moved(paths)) = fault(&renamed) else { panic!("{:?}", fault(&renamed)) };
+    let Some(IntegrityFault::Moved(paths)) = fault(&renamed) else { panic!("{:?}", fault(&renamed)) };
     assert_eq!(paths, ["[\"mirrors\"][\"harbor\"][\"link\"]"]);
     let error = Encrypted::parse(&renamed).unwrap().open(&alice()).unwrap_err();
     assert_eq!(error.exit_code(), 51);
@@ -53,7 +53,7 @@ fn the_value_that_binds_cannot_be_taken_away() {
     let text = sealed(PLAIN);
     let (before, rest) = text.split_once("x-structure:\n").unwrap();
     let after = rest.split_once('\n').unwrap().1;
-    assert_eq!(fault(&format!("{before}{after}")), Some(Fault::MacMismatch));
+    assert_eq!(fault(&format!("{before}{after}")), Some(IntegrityFault::MacMismatch));
     let renamed = text.replace("x-structure:", "x-note:");
     assert!(Encrypted::parse(&renamed).unwrap().open_changed(&alice()).is_err());
 }
@@ -80,7 +80,7 @@ fn an_edit_renews_the_value_and_no_change_keeps_it() {
 fn seal_takes_clear_changes_and_no_moved_value() {
     let text = sealed(PLAIN);
     let edited = text.replace("https://other.lan", "https://third.lan");
-    assert_eq!(fault(&edited), Some(Fault::MacMismatch));
+    assert_eq!(fault(&edited), Some(IntegrityFault::MacMismatch));
     let file = Encrypted::parse(&edited).unwrap();
     let again = file.open_changed(&alice()).unwrap().seal(now(), &mut counter()).unwrap();
     assert_eq!(fault(&again), None);
@@ -130,7 +130,7 @@ fn numbers_that_sops_changes_are_refused_as_secrets_and_named_elsewhere() {
         let quoted = format!("a:\n  password: \"{text}\"\n");
         assert!(encrypt(&quoted, &settings(), now(), &mut counter()).is_ok());
         let clear = format!("a: {text}\nb: 12\nc: 1.5\nd: true\ne: text\n");
-        let named = rewritten(&clear, &settings()).unwrap();
+        let named = settings().rewritten(&clear).unwrap();
         assert_eq!(named.iter().map(|value| value.position.line).collect::<Vec<_>>(), [1], "{text}");
     }
     let text = sealed(PLAIN);
@@ -151,7 +151,7 @@ fn several_documents_go_where_the_mac_covers_every_value() {
     let text = with(Rule::default()).unwrap();
     let (first, second) = text.split_once("\n---\n").unwrap();
     let swapped = format!("{second}---\n{first}\n");
-    assert_eq!(fault(&swapped), Some(Fault::MacMismatch));
+    assert_eq!(fault(&swapped), Some(IntegrityFault::MacMismatch));
     let error = with(Rule::encrypted_regex("^password$").unwrap()).unwrap_err();
     assert!(error.help().unwrap().contains("so that the MAC covers every value"), "{error}");
 }

@@ -2,7 +2,7 @@
 
 use std::process::{Command, Output};
 
-use crate::fake_upstream::{Auth, Upstream};
+use crate::fake_upstream::{Act, Auth, Upstream};
 use crate::run::Place;
 
 fn run(place: &Place, args: &[&str]) -> Output {
@@ -53,6 +53,38 @@ fn check_says_what_fails_and_why() {
     );
     place.write("up.json", r#"{"auths":{"b.example":{"username":"u","password":"s3cr3t-right"}}}"#);
     assert!(ok(&place, &all).lines().skip(1).all(|row| row.ends_with("ok")));
+}
+
+#[test]
+fn check_is_not_fooled_by_a_web_page() {
+    let (page, place) = (Upstream::start(), Place::new());
+    page.always("/v2/", Act::Without("Content-Type"));
+    page.always("/v2/", Act::With("Content-Type", "text/html; charset=utf-8".to_owned()));
+    let output = run(&place, &["check", "--upstream", &format!("a.example={}", page.url())]);
+    assert_eq!(output.status.code(), Some(5));
+    assert!(String::from_utf8_lossy(&output.stdout).contains("a web page"));
+    // A registry of static files says that it is one.
+    page.always("/v2/", Act::With("Docker-Distribution-API-Version", "registry/2.0".to_owned()));
+    ok(&place, &["check", "--upstream", &format!("a.example={}", page.url())]);
+}
+
+#[test]
+fn check_tells_a_registry_that_redirects_what_to_configure() {
+    let (front, real, place) = (Upstream::start(), Upstream::start(), Place::new());
+    front.always("/v2/", Act::Redirect(format!("{}/v2/", real.url())));
+    let args = ["check", "--upstream", &format!("a.example={}", front.url())];
+    let output = run(&place, &args);
+    let story = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(0), "{story}");
+    assert!(story.contains(&format!("`url: {}`", real.url())), "{story}");
+    // Credentials are for the registry that is configured, and so of no use.
+    place.write("up.json", r#"{"auths":{"a.example":{"username":"u","password":"s3cr3t-p"}}}"#);
+    let output = run(&place, &[&args[..], &["--credentials", "a.example=up.json", "-o", "json"]].concat());
+    assert_eq!(output.status.code(), Some(5));
+    let json: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!(json["items"][0]["leadsTo"], real.url());
+    assert!(json["items"][0]["error"].as_str().unwrap().contains("is not given the credentials"));
+    assert!(json["items"][0]["help"].as_str().unwrap().contains("--upstream a.example="));
 }
 
 #[test]

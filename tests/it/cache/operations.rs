@@ -7,7 +7,7 @@ use bytes::Bytes;
 use http::Request;
 
 use crate::cache_process::{Cache, Start, eventually};
-use crate::fake_upstream::{Act, Upstream, noise};
+use crate::fake_upstream::{Act, Auth, Bearer, Upstream, noise};
 use crate::run::Place;
 
 const MIB: usize = 1 << 20;
@@ -39,6 +39,10 @@ fn the_log_says_why_a_request_was_not_served() {
         assert!(cache.get(path).status >= 400, "{path}");
         logged(&cache, &parts);
     }
+    // Also at a glance, and not once a request.
+    let warned =
+        || cache.log().lines().filter(|line| line.contains("no upstream is configured for a")).count();
+    assert_eq!(warned(), 1, "{}", cache.log());
     assert_eq!(cache.get("/v2/ghcr.io/a/manifests/1").status, 200);
     logged(&cache, &["status=200", "/v2/ghcr.io/a/manifests/1"]);
     assert!(!cache.log().lines().any(|line| line.contains("status=200") && line.contains("reason=")));
@@ -135,6 +139,70 @@ fn one_image_goes_with_what_it_alone_needs() {
     let (list, _) = run(&["ls"]);
     assert!(list.contains("ghcr.io/m:2") && !list.contains("ghcr.io/m:1"), "{list}");
     assert!(run(&["stats", "-o", "yaml"]).0.contains("kind: CacheStats"));
+    let stats = run(&["stats"]).0;
+    assert!(stats.contains("REGISTRY") && stats.contains("ghcr.io") && stats.contains("asked"), "{stats}");
+}
+
+#[test]
+fn stats_say_how_each_upstream_is() {
+    let (upstream, place) = (Upstream::start(), Place::new());
+    upstream.always("/v2/bad/", Act::error(500, "UNKNOWN"));
+    let layer = upstream.blob(noise(MIB, 1));
+    upstream.always(&layer, Act::Stall(1000));
+    upstream.image("m", "1", &[]);
+    upstream.always("/v2/m/manifests/", Act::With("RateLimit-Limit", "100;w=21600".to_owned()));
+    upstream.always("/v2/m/manifests/", Act::With("RateLimit-Remaining", "42;w=21600".to_owned()));
+    let closed = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let cache = Start::new()
+        .upstream("ghcr.io", &upstream.url())
+        .upstream("gone.example", &format!("http://{closed}"));
+    let cache = cache.args(&["--per-upstream", "ghcr.io=1"]).run();
+    drop(place);
+    assert_eq!(cache.get("/v2/ghcr.io/m/manifests/1").status, 200);
+    assert_eq!(cache.get("/v2/gone.example/a/manifests/1").status, 503);
+    for _ in 0..4 {
+        assert_eq!(cache.get("/v2/ghcr.io/bad/manifests/1").status, 503);
+    }
+    let slow = cache.open("GET", &format!("/v2/ghcr.io/m/blobs/{layer}"), &[]);
+    assert_eq!(slow.status, 200);
+    let stats: serde_json::Value = serde_json::from_str(&cache.command(&["stats", "-o", "json"])).unwrap();
+    let ghcr = &stats["upstreams"][0];
+    assert_eq!((&ghcr["registry"], &ghcr["transfers"]), (&"ghcr.io".into(), &1.into()), "{stats}");
+    assert_eq!((&ghcr["transfersLimit"], &ghcr["queued"]), (&1.into(), &0.into()), "{stats}");
+    let endpoint = &ghcr["endpoints"][0];
+    assert_eq!((&endpoint["paused"], &endpoint["quotaRemaining"]), (&serde_json::Value::Null, &42.into()));
+    let paused = &endpoint["repositories"][0];
+    assert_eq!((&paused["repository"], &paused["paused"]), (&"bad".into(), &"failing".into()), "{stats}");
+    let gone = &stats["upstreams"][1]["endpoints"][0];
+    assert_eq!(gone["paused"], "unreachable", "{stats}");
+    let time = |name: &str| gone[name].as_str().unwrap().parse::<jiff::Timestamp>().unwrap();
+    assert!(time("pausedSince") < time("pausedUntil"), "{stats}");
+    let table = cache.command(&["stats"]);
+    let row = |name: &str| table.lines().find(|line| line.starts_with(name)).unwrap_or_default().to_owned();
+    assert!(row("ghcr.io").contains("asked") && row("ghcr.io").contains("42 of 100"), "{table}");
+    assert!(row("gone.example").contains("unreachable"), "{table}");
+    assert!(table.contains("REPOSITORY") && table.contains("bad"), "{table}");
+    upstream.release();
+}
+
+/// A proxy resolves names itself, so that nothing is known of the addresses: the operator of the proxy keeps it.
+#[test]
+fn a_private_registry_behind_a_proxy_has_its_token_server_under_any_name() {
+    let (proxy, place) = (Upstream::start(), Place::new());
+    proxy.image("a", "1", &[]);
+    let realm = Some("http://git.corp.example/token".to_owned());
+    let user = Some(("u".to_owned(), "s3cr3t-p".to_owned()));
+    proxy.auth(Auth::Bearer(Bearer { user, realm, ..Bearer::default() }));
+    place.write("up.json", r#"{"auths":{"reg.example":{"username":"u","password":"s3cr3t-p"}}}"#);
+    let credentials = format!("reg.example={}", place.path("up.json").display());
+    let cache = |private: &[&str]| {
+        let start =
+            Start::new().upstream("reg.example", "http://reg.example").env("HTTP_PROXY", &proxy.url());
+        start.args(&["--credentials", &credentials, "--anonymous", "reg.example"]).args(private).run()
+    };
+    let path = "/v2/reg.example/a/manifests/1";
+    assert_eq!(cache(&["--private", "reg.example"]).get(path).status, 200);
+    assert_eq!(cache(&[]).get(path).status, 503);
 }
 
 /// Asks over many connections with a window of `window` bytes a stream, and takes nothing.

@@ -20,16 +20,19 @@ use crate::authority::Authority;
 use crate::fake_upstream::{Act, Auth, Bearer, OCI_MANIFEST, Seen, Upstream as Fake, noise};
 use crate::run::Place;
 
-/// Names of the tests: everything below `.test` is here.
+/// Names of the tests: everything below `.test` is here, and other ends are elsewhere.
 struct Names;
 
 impl LookUp for Names {
     fn look_up(&self, name: String) -> BoxFuture<'static, std::io::Result<Vec<IpAddr>>> {
         Box::pin(async move {
-            if name.rsplit('.').next() == Some("test") {
-                Ok(vec![IpAddr::from([127, 0, 0, 1])])
-            } else {
-                Err(std::io::Error::other("there is no such name"))
+            let (here, public) = (IpAddr::from([127, 0, 0, 1]), IpAddr::from([1, 1, 1, 1]));
+            match name.rsplit('.').next() {
+                Some("test") => Ok(vec![here]),
+                Some("public") => Ok(vec![public]),
+                Some("both") => Ok(vec![public, here]),
+                Some("metadata") => Ok(vec![IpAddr::from([169, 254, 169, 254])]),
+                _ => Err(std::io::Error::other("there is no such name")),
             }
         })
     }
@@ -495,6 +498,62 @@ async fn a_token_server_elsewhere_is_named() {
     let resolved = named(&[&host]).resolve(&repository("a"), &tag("1")).await;
     assert_eq!(resolved.unwrap().to_string(), image.digest);
     assert_eq!(other.seen().len(), 0);
+}
+
+/// Names are given in a network of one's own as one likes; outside of it, a token server of another name is a stranger.
+#[tokio::test]
+async fn a_private_registry_has_its_token_server_in_private_networks() {
+    let (fake, place) = (Fake::start(), Place::new());
+    fake.image("a", "1", &[]);
+    let path = credentials(&place, "reg.example", r#"{"username":"u","password":"s3cr3t-p"}"#);
+    let user = Some(("u".to_owned(), "s3cr3t-p".to_owned()));
+    let checked = async |host: &str| {
+        let realm = Some(format!("http://{host}:{}/token", fake.address.port()));
+        fake.auth(Auth::Bearer(Bearer { realm, user: user.clone(), ..Bearer::default() }));
+        let upstream = upstream_with(&[&fake.url()], timeouts(), 8, |config| {
+            config.private = true;
+            config.credentials = Some(path.clone());
+        });
+        let checked = upstream.check().await.remove(0).outcome;
+        (checked.map(|login| login.login).map_err(|error| (error.to_string(), error.help())), upstream)
+    };
+    for host in ["keycloak.test", "keycloak.both"] {
+        let (checked, upstream) = checked(host).await;
+        assert_eq!(checked, Ok(Login::Credentials), "{host}");
+        assert!(upstream.resolve(&repository("a"), &tag("1")).await.is_ok());
+    }
+    let (failed, upstream) = checked("evil.public").await;
+    let (text, help) = failed.unwrap_err();
+    assert!(text.ends_with("the token realm at `evil.public` has nothing to do with `127.0.0.1`"), "{text}");
+    assert_eq!(help, Some("if this token server is meant, name it in `tokenServers`"));
+    let error = upstream.resolve(&repository("a"), &tag("1")).await.unwrap_err();
+    assert_eq!(error.to_string(), "its token server is refused");
+    assert!(checked("evil.metadata").await.0.is_err());
+    // Nor does it lead there.
+    for target in ["http://evil.metadata/x", "http://169.254.169.254/x", "http://evil.public/x"] {
+        fake.heal();
+        fake.always("/token", Act::Redirect(target.to_owned()));
+        let (text, _) = checked("keycloak.test").await.0.unwrap_err();
+        assert!(text.contains("not in a private network") || text.contains("private address"), "{text}");
+    }
+}
+
+#[tokio::test]
+async fn a_check_follows_to_another_registry() {
+    let (front, real) = (Fake::start(), Fake::start());
+    front.always("/v2/", Act::Redirect(format!("{}/v2/?x=1", real.url())));
+    let checked = async || {
+        let outcome = upstream(&[&front.url()]).check().await.remove(0).outcome;
+        outcome.map_err(|error| error.to_string())
+    };
+    let leads_to = Some(real.url());
+    let logged_in = checked().await.unwrap();
+    assert_eq!((logged_in.login, logged_in.leads_to), (Login::Open, leads_to.clone()));
+    real.auth(Auth::Bearer(Bearer::default()));
+    let logged_in = checked().await.unwrap();
+    assert_eq!((logged_in.login, logged_in.leads_to), (Login::Anonymous, leads_to));
+    real.auth(Auth::Basic("u".into(), "p".into()));
+    assert!(checked().await.unwrap_err().contains("401"));
 }
 
 #[tokio::test]
@@ -1124,7 +1183,8 @@ async fn a_check_says_what_is_wrong() {
     let outcome = async |upstream: Upstream| {
         let mut all = upstream.check().await;
         assert_eq!(all.len(), 1);
-        all.remove(0).outcome.map_err(|error| (error.to_string(), error.help()))
+        let outcome = all.remove(0).outcome;
+        outcome.map(|logged_in| logged_in.login).map_err(|error| (error.to_string(), error.help()))
     };
     let anonymous = || upstream(&[&fake.url()]);
     assert_eq!(outcome(anonymous()).await, Ok(Login::Open));

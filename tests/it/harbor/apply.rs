@@ -116,6 +116,41 @@ fn nothing_is_deleted_without_a_word() {
 }
 
 #[test]
+fn nothing_is_pruned_after_a_failure() {
+    let (harbor, place) = applied(SMALL);
+    let old = {
+        let mut state = harbor.state();
+        let (quay, _) = state.project("quay.io").map(|(id, project)| (id, project.clone())).unwrap();
+        state.projects.remove(&quay);
+        state.quotas.retain(|_, quota| quota.project != quay);
+        state.jobservice = false;
+        let mut old = state.registry("quay.io").unwrap().1.clone();
+        old.name = "old.example".to_owned();
+        state.registries.insert(70, old);
+        70
+    };
+    let failed = ran(&harbor, &place, "apply --yes --prune", 5);
+    assert!(failed.stderr.contains("failed: + project quay.io"), "{failed}");
+    assert!(
+        failed.stderr.contains(
+            "warning: prune: nothing was pruned, since a change before it failed\nhelp: fix what failed, then apply again \
+             with --prune\n"
+        ),
+        "{failed}"
+    );
+    let names = |harbor: &Harbor| -> Vec<String> {
+        harbor.state().registries.values().map(|registry| registry.name.clone()).collect()
+    };
+    assert_eq!(names(&harbor), ["docker.io", "quay.io", "old.example"]);
+    assert!(!harbor.changes().iter().any(|change| change.starts_with("DELETE")), "{:?}", harbor.changes());
+    harbor.state().jobservice = true;
+    ran(&harbor, &place, "apply --yes --prune", 0);
+    assert_eq!(names(&harbor), ["docker.io", "quay.io"]);
+    assert!(!harbor.state().registries.contains_key(&old));
+    settled(&harbor, &place);
+}
+
+#[test]
 fn one_bad_upstream_is_one_bad_upstream() {
     let harbor = Harbor::new(Version::V2_15_2);
     let place = place(&harbor, "mirror: URL\nregistries: [docker.io, quay.io, ghcr.io]\n");

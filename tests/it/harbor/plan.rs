@@ -106,7 +106,7 @@ registries:
     harbor https://harbor.example   Harbor 2.15.2   as admin
       + registry   docker.io    docker-hub https://hub.docker.com, as u
       + project    docker.io    proxy of docker.io, private, serves what the upstream no longer has
-      + robot      robot$pull   pull on ghcr.io, quay.io, lscr.io, docker.io, new secret, sealed into the inventory first
+      + robot      robot$pull   pull on docker.io, new secret, sealed into the inventory first
       blocked: harbor: it is in read-only mode and refuses changes
           help: switch read-only mode off in Harbor's settings
       blocked: project ghcr.io: it is there, and is not a proxy: Harbor never makes one of it

@@ -68,6 +68,90 @@ fn a_robot_with_rights_in_place_of_the_administrator() {
 }
 
 #[test]
+fn a_prefix_that_may_not_be_read() {
+    let (harbor, place) = {
+        let harbor = Harbor::new(Version::V2_15_2);
+        let place =
+            place(&harbor, "mirror: URL\nharbor: {robot: pull, retention: 90d}\nregistries: [docker.io]\n");
+        (harbor, place)
+    };
+    harbor.state().robot_prefix = "bot+".to_owned();
+    let access = |resource: &str| {
+        ["create", "read", "list", "update"].map(|action| json!({"resource": resource, "action": action}))
+    };
+    let rights = ["registry", "project", "robot", "tag-retention"].map(access).concat();
+    let robot = Robot {
+        name: "provision".to_owned(),
+        description: String::new(),
+        secret: "s3cr3t-Rights1".to_owned(),
+        duration: -1,
+        disable: false,
+        expires_at: -1,
+        permissions: json!([
+            {"kind": "system", "namespace": "/", "access": rights},
+            {"kind": "project", "namespace": "*", "access": [{"resource": "repository", "action": "pull"}]},
+        ]),
+    };
+    harbor.state().robots.insert(90, robot);
+    let as_robot = |line: &str| {
+        run(&place, line).env("HARBOR_USERNAME", "bot+provision").env("HARBOR_PASSWORD", "s3cr3t-Rights1")
+    };
+    as_robot("apply --yes").ends(0);
+    assert_eq!(credentials(&place).unwrap().0, "bot+pull");
+    let plan = as_robot("plan").ends(0);
+    assert!(plan.stdout.ends_with("nothing to do\n"), "{plan}");
+    let rotated = as_robot("rotate-robot --overlap").ends(0);
+    assert_eq!(rotated.stdout, "bot+pull-2\n");
+    let (user, password) = credentials(&place).unwrap();
+    assert_eq!((user.as_str(), super::secret(&harbor, "bot+pull-2")), ("bot+pull-2", Some(password)));
+    as_robot("plan").ends(0);
+}
+
+#[test]
+fn a_password_is_not_shown_and_not_sent_in_clear_without_a_word() {
+    let place = super::Place::new();
+    let export = |url: &str, code: i32| {
+        place
+            .args(&["harbor", "export", "--timeout", "5s", "--url", url])
+            .env("HARBOR_PASSWORD", "s3cr3t-env")
+            .ends(code)
+    };
+    let refused = export("https://admin:s3cr3t-pw@harbor.invalid", 3);
+    insta::assert_snapshot!(refused.stderr, @r"
+    error: the URL `https://harbor.invalid` is written with a user name or a password in it
+    help: leave them out, and set HARBOR_USERNAME and HARBOR_PASSWORD, or the mirror's `admin` in the inventory
+    ");
+    let warning = "warning: HARBOR_PASSWORD goes to `http://harbor.invalid` in clear: it is not https\n";
+    assert!(export("http://harbor.invalid", 5).stderr.contains(warning));
+    assert!(!export("https://harbor.invalid", 5).stderr.contains("in clear"));
+    // Through a tunnel or a port-forward it does not leave this machine.
+    assert!(!export("http://127.0.0.1:1", 5).stderr.contains("in clear"));
+    place.write("mirrors.yaml", "mirror: http://harbor.invalid\nregistries: [docker.io]\n");
+    let plan = place.run("harbor plan --timeout 5s").env("HARBOR_PASSWORD", "s3cr3t-env").ends(5);
+    assert!(plan.stderr.contains(warning), "{plan}");
+}
+
+#[test]
+fn a_list_that_does_not_end() {
+    let server = crate::fake_upstream::Upstream::start();
+    let answer = |body: &serde_json::Value| crate::fake_upstream::Act::Answer {
+        status: 200,
+        headers: vec![],
+        body: body.to_string(),
+    };
+    server.always("/systeminfo", answer(&json!({"harbor_version": "v2.15.2-"})));
+    let registries: Vec<_> = (0..100).map(|id| json!({"id": id, "name": format!("r{id}")})).collect();
+    server.always("/registries", answer(&json!(registries)));
+    let place = super::Place::new();
+    place.write("mirrors.yaml", format!("mirror: {}\nregistries: [ghcr.io]\n", server.url()));
+    let refused = run(&place, "plan").ends(5);
+    assert!(
+        refused.stderr.contains("/api/v2.0/registries does not end: pages 1 and 2 are the same"),
+        "{refused}"
+    );
+}
+
+#[test]
 fn a_certificate_of_its_own_authority() {
     let authority = crate::authority::Authority::new();
     let harbor = Harbor::with_tls(Version::V2_15_2, &authority.server("127.0.0.1"));

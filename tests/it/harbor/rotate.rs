@@ -69,6 +69,47 @@ fn both_work_until_the_nodes_have_the_new_one() {
 }
 
 #[test]
+fn a_robot_that_is_another_s_is_left_alone() {
+    let (harbor, place) = applied(SMALL);
+    let before = credentials(&place).unwrap();
+    harbor.state().robots.values_mut().next().unwrap().description = "made by hand".to_owned();
+    let picture = harbor.state().picture();
+    for flags in ["--yes", "--overlap"] {
+        let refused = ran(&harbor, &place, &format!("rotate-robot {flags}"), 5);
+        assert!(
+            refused.stderr.ends_with(
+                "error: robot `robot$talos-pull-kronform` is not ours: what else uses it would be refused\n\
+                 help: --adopt takes it over; or let `harbor.robot` name one of talmirror's own\n"
+            ),
+            "{refused}"
+        );
+    }
+    // Nor is a secret taken for refused that was never set.
+    harbor.state().robots.values_mut().next().unwrap().secret = "Theirs1Theirs1".to_owned();
+    let refused = ran(&harbor, &place, "rotate-robot --yes", 5);
+    assert!(refused.stderr.contains("is not ours"), "{refused}");
+    harbor.state().robots.values_mut().next().unwrap().secret.clone_from(&before.1);
+    assert_eq!((harbor.state().picture(), credentials(&place).unwrap()), (picture, before.clone()));
+    ran(&harbor, &place, "rotate-robot --yes --adopt", 0);
+    let after = credentials(&place).unwrap();
+    assert!(after.0 == before.0 && after.1 != before.1);
+    settled(&harbor, &place);
+}
+
+#[test]
+fn there_is_nothing_to_pull_from() {
+    let (harbor, place) = applied(SMALL);
+    {
+        let mut state = harbor.state();
+        state.robots.clear();
+        state.projects.retain(|_, project| project.name == "library");
+    }
+    let refused = ran(&harbor, &place, "rotate-robot --yes", 5);
+    assert!(refused.stderr.contains("could pull from"), "{refused}");
+    assert!(harbor.state().robots.is_empty());
+}
+
+#[test]
 fn killed_at_every_call() {
     for flags in ["--yes", "--overlap"] {
         for stop in [Stop::Before, Stop::After] {

@@ -1,7 +1,7 @@
 use std::collections::HashMap;
 
 use super::eviction::Candidate;
-use super::line::{Line, Trust};
+use super::journal_entry::{JournalEntry, Trust};
 use crate::cache::store::local::{Kind, Listed, Object};
 use crate::image::Digest;
 
@@ -142,32 +142,32 @@ impl Index {
     }
 
     /// Takes a line of the journal.
-    pub(super) fn apply(&mut self, line: Line) {
+    pub(super) fn apply(&mut self, line: JournalEntry) {
         match line {
-            Line::Put { object, size, used_at, hits, trust } => {
+            JournalEntry::Put { object, size, used_at, hits, trust } => {
                 self.insert(&object, Entry { size, used_at, hits, trust, pin: Pin::Unknown, noted: false });
             }
-            Line::Gone(object) => {
+            JournalEntry::Gone(object) => {
                 self.remove(&object);
             }
-            Line::Used { object, used_at, hits } => {
+            JournalEntry::Used { object, used_at, hits } => {
                 if let Some(entry) = self.entries.get_mut(&Key::of(&object)) {
                     entry.used_at = used_at;
                     entry.hits = hits;
                 }
             }
-            Line::Start(_) | Line::End => {}
+            JournalEntry::Start(_) | JournalEntry::End => {}
         }
     }
 
     /// Returns lines for what was used since the last call.
-    pub(super) fn take_used(&mut self) -> Vec<Line> {
+    pub(super) fn take_used(&mut self) -> Vec<JournalEntry> {
         let used = std::mem::take(&mut self.used);
         used.iter()
             .filter_map(|key| {
                 let entry = self.entries.get_mut(key)?;
                 entry.noted = false;
-                Some(Line::Used { object: key.object(), used_at: entry.used_at, hits: entry.hits })
+                Some(JournalEntry::Used { object: key.object(), used_at: entry.used_at, hits: entry.hits })
             })
             .collect()
     }
@@ -178,9 +178,9 @@ impl Index {
     }
 
     /// Returns the whole of it as lines; a copy, so that no request waits while they are written.
-    pub(super) fn lines(&self) -> impl Iterator<Item = Line> + use<> {
+    pub(super) fn lines(&self) -> impl Iterator<Item = JournalEntry> + use<> {
         let all: Vec<(Key, Entry)> = self.entries.iter().map(|(key, entry)| (key.clone(), *entry)).collect();
-        all.into_iter().map(|(key, entry)| Line::Put {
+        all.into_iter().map(|(key, entry)| JournalEntry::Put {
             object: key.object(),
             size: entry.size,
             used_at: entry.used_at,
@@ -292,7 +292,7 @@ mod tests {
         index.touch(&object(1), 101);
         index.touch(&object(1), 99);
         assert_eq!(index.touch(&object(2), 1), None);
-        assert_eq!(index.take_used(), [Line::Used { object: object(1), used_at: 101, hits: 2 }]);
+        assert_eq!(index.take_used(), [JournalEntry::Used { object: object(1), used_at: 101, hits: 2 }]);
         assert_eq!(index.take_used(), []);
         index.touch(&object(1), 102);
         index.remove(&object(1));
@@ -311,11 +311,11 @@ mod tests {
                 match what {
                     0 => {
                         index.put(&object, size, now, Trust::Written);
-                        replayed.apply(Line::Put { object, size, used_at: now, hits: 0, trust: Trust::Written });
+                        replayed.apply(JournalEntry::Put { object, size, used_at: now, hits: 0, trust: Trust::Written });
                     }
                     1 => {
                         index.remove(&object);
-                        replayed.apply(Line::Gone(object));
+                        replayed.apply(JournalEntry::Gone(object));
                     }
                     _ => {
                         index.touch(&object, now);

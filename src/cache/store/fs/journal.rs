@@ -4,7 +4,7 @@ use std::fs::{self, File, OpenOptions};
 use std::io::{self, BufWriter, Write as _};
 use std::path::{Path, PathBuf};
 
-use super::line::Line;
+use super::journal_entry::JournalEntry;
 use crate::file::AppendLog;
 
 /// The journal, open for writing at its end.
@@ -38,7 +38,7 @@ impl Journal {
     }
 
     /// Writes lines at the end, with one call.
-    pub(super) fn append(&mut self, lines: &[Line]) -> io::Result<()> {
+    pub(super) fn append(&mut self, lines: &[JournalEntry]) -> io::Result<()> {
         let mut text = String::new();
         for line in lines {
             text.push_str(&format!("{line}\n"));
@@ -54,7 +54,7 @@ impl Journal {
     }
 
     /// Puts another journal in its place: these lines, and room for more.
-    pub(super) fn rewrite(&mut self, lines: impl Iterator<Item = Line>) -> io::Result<()> {
+    pub(super) fn rewrite(&mut self, lines: impl Iterator<Item = JournalEntry>) -> io::Result<()> {
         let new = self.path.with_extension("new");
         let written = write_all(&new, lines).and_then(|(file, count)| {
             fs::rename(&new, &self.path)?;
@@ -80,7 +80,7 @@ impl Journal {
     }
 }
 
-fn write_all(path: &Path, lines: impl Iterator<Item = Line>) -> io::Result<(File, usize)> {
+fn write_all(path: &Path, lines: impl Iterator<Item = JournalEntry>) -> io::Result<(File, usize)> {
     drop(fs::remove_file(path)); // a new one must be empty, and appending is how it is opened
     let file = OpenOptions::new().create(true).append(true).open(path)?;
     let mut writer = BufWriter::with_capacity(64 << 10, file);
@@ -98,14 +98,14 @@ fn write_all(path: &Path, lines: impl Iterator<Item = Line>) -> io::Result<(File
 mod tests {
     use super::*;
     use crate::cache::store::Object;
-    use crate::cache::store::fs::line::Trust;
+    use crate::cache::store::fs::journal_entry::Trust;
     use crate::cache::store::fs::replay::{Ending, Replayed};
     use crate::image::Algorithm;
     use crate::oci::digest_of;
 
-    fn put(n: u8) -> Line {
+    fn put(n: u8) -> JournalEntry {
         let object = Object::blob(digest_of(Algorithm::Sha256, &[n]));
-        Line::Put { object, size: 10, used_at: 5, hits: 0, trust: Trust::Written }
+        JournalEntry::Put { object, size: 10, used_at: 5, hits: 0, trust: Trust::Written }
     }
 
     #[test]
@@ -113,7 +113,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("index");
         let mut journal = Journal::open(path.clone(), Replayed::read(&path).unwrap().extent).unwrap();
-        journal.append(&[Line::Start(Some("b".to_owned())), put(1), put(2)]).unwrap();
+        journal.append(&[JournalEntry::Start(Some("b".to_owned())), put(1), put(2)]).unwrap();
         let whole = fs::read(&path).unwrap();
         for end in 0..=whole.len() {
             fs::write(&path, &whole[..end]).unwrap();
@@ -138,9 +138,9 @@ mod tests {
         }
         assert!(journal.is_long(2));
         let index = Replayed::read(&path).unwrap().index;
-        journal.rewrite(std::iter::once(Line::Start(None)).chain(index.lines())).unwrap();
+        journal.rewrite(std::iter::once(JournalEntry::Start(None)).chain(index.lines())).unwrap();
         assert!(!journal.is_long(2));
-        journal.append(&[put(3), Line::End]).unwrap();
+        journal.append(&[put(3), JournalEntry::End]).unwrap();
         let replayed = Replayed::read(&path).unwrap();
         assert_eq!((replayed.index.len(), replayed.extent.lines, replayed.ending), (3, 5, Ending::Clean));
     }

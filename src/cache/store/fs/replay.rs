@@ -6,7 +6,7 @@ use std::path::Path;
 
 use super::index::Index;
 use super::journal::Extent;
-use super::line::Line;
+use super::journal_entry::JournalEntry;
 use crate::cache::store::local::Object;
 
 /// What a journal said.
@@ -59,13 +59,19 @@ impl Replayed {
             }
             let Some(line) = str::from_utf8(&bytes).ok().and_then(|text| text.parse().ok()) else { continue };
             match &line {
-                Line::Start(boot) => out.boot.clone_from(boot),
-                Line::End | Line::Put { .. } | Line::Gone(_) | Line::Used { .. } => {}
+                JournalEntry::Start(boot) => out.boot.clone_from(boot),
+                JournalEntry::End
+                | JournalEntry::Put { .. }
+                | JournalEntry::Gone(_)
+                | JournalEntry::Used { .. } => {}
             }
-            out.ending = if line == Line::End { Ending::Clean } else { Ending::Cut };
+            out.ending = if line == JournalEntry::End { Ending::Clean } else { Ending::Cut };
             out.unfinished = match &line {
-                Line::Put { object, .. } => Some(*object),
-                Line::Start(_) | Line::End | Line::Gone(_) | Line::Used { .. } => None,
+                JournalEntry::Put { object, .. } => Some(*object),
+                JournalEntry::Start(_)
+                | JournalEntry::End
+                | JournalEntry::Gone(_)
+                | JournalEntry::Used { .. } => None,
             };
             out.index.apply(line);
         }

@@ -10,8 +10,8 @@ use super::config::{Durability, FsConfig, Pins};
 use super::eviction::Levels;
 use super::index::{Entry, Index, Pin, blocks};
 use super::journal::Journal;
+use super::journal_entry::{JournalEntry, Trust};
 use super::layout::{self, Folder, Found};
-use super::line::{Line, Trust};
 use super::replay::{Ending, Replayed};
 use crate::cache::memory::{BoundedMap, locked};
 use crate::cache::store::blob::Blob;
@@ -109,13 +109,13 @@ impl State {
         if replayed.ending == Ending::Never || (replayed.ending == Ending::Cut && !same_boot) {
             reconcile(&mut replayed.index, &folder.scan()?);
         }
-        let mut lines = vec![Line::Start(boot.clone())];
+        let mut lines = vec![JournalEntry::Start(boot.clone())];
         if replayed.ending == Ending::Cut
             && let Some(object) = replayed.unfinished
             && !folder.path(&object).exists()
         {
             replayed.index.remove(&object);
-            lines.push(Line::Gone(object));
+            lines.push(JournalEntry::Gone(object));
         }
         let index = replayed.index;
         if rewrite || journal.is_long(index.len()) {
@@ -204,7 +204,7 @@ impl State {
                 self.discard_damaged(&object, "its file does not hold what its digest says");
                 return Ok(None);
             }
-            self.trust(&object);
+            self.trust_file(&object, &file);
         }
         let file = Arc::new(file);
         self.files().put(*digest, Arc::clone(&file), 1);
@@ -243,7 +243,7 @@ impl State {
         if self.ledger().index.get(&object).is_some_and(|entry| is_sound(entry, size)) {
             return Ok(()); // another download was faster
         }
-        journal.append(&[Line::Put { object, size, used_at, hits: 0, trust }])?;
+        journal.append(&[JournalEntry::Put { object, size, used_at, hits: 0, trust }])?;
         // What is there under that name is doubtful, or the index never heard of it: ours is right.
         self.close_file(&object);
         self.folder.unlink(&self.folder.path(&object))?;
@@ -285,7 +285,7 @@ impl State {
         let size = bytes.len() as u64;
         self.make_room(blocks(size))?;
         let used_at = now();
-        let put = Line::Put { object, size, used_at, hits: 0, trust: Trust::Written };
+        let put = JournalEntry::Put { object, size, used_at, hits: 0, trust: Trust::Written };
         let mut journal = self.journal();
         let written = journal
             .append(std::slice::from_ref(&put))
@@ -312,7 +312,7 @@ impl State {
         self.close_file(object);
         let there = self.folder.unlink(&self.folder.path(object))?;
         if known {
-            note(&mut journal, &Line::Gone(*object));
+            note(&mut journal, &JournalEntry::Gone(*object));
         }
         Ok(known && there)
     }
@@ -323,17 +323,22 @@ impl State {
         if !self.folder.path(object).exists() && self.ledger().index.remove(object).is_some() {
             tracing::warn!(digest = %object.digest, kind = object.kind.as_str(), "its file is gone: another process removed it");
             self.close_file(object);
-            note(&mut journal, &Line::Gone(*object));
+            note(&mut journal, &JournalEntry::Gone(*object));
         }
     }
 
-    /// Notes that a file has been hashed, and is what it should be.
-    fn trust(&self, object: &Object) {
+    /// Notes that a file has been hashed, and is what it should be, once that is on the disk: what was hashed may have
+    /// been in memory only, and a power failure would take it away.
+    fn trust_file(&self, object: &Object, file: &File) {
+        if let Err(error) = file.sync_data() {
+            tracing::warn!(digest = %object.digest, %error, "cannot write a file that was checked to the disk");
+            return;
+        }
         let mut journal = self.journal();
         let mut ledger = self.ledger();
         ledger.index.set_trust(object, Trust::Durable);
         if let Some(Entry { size, used_at, hits, trust, .. }) = ledger.index.get(object) {
-            note(&mut journal, &Line::Put { object: *object, size, used_at, hits, trust });
+            note(&mut journal, &JournalEntry::Put { object: *object, size, used_at, hits, trust });
         }
     }
 
@@ -352,17 +357,19 @@ impl State {
         let is_sound = match object.kind {
             Kind::Blob => {
                 let Some(file) = layout::open(&path)? else { return Ok(self.found_gone(object)) };
-                has_size(&file, entry.size) && hash(&file, &object.digest)? == object.digest
+                let is_sound = has_size(&file, entry.size) && hash(&file, &object.digest)? == object.digest;
+                if is_sound && entry.trust != Trust::Durable {
+                    self.trust_file(object, &file);
+                }
+                is_sound
             }
             Kind::Manifest => {
                 let Some(bytes) = Folder::read(&path)? else { return Ok(self.found_gone(object)) };
+                // It is checked whenever it is read, so that nothing has to be noted.
                 Document::read(bytes, &object.digest).is_some()
             }
         };
         if is_sound {
-            if entry.trust != Trust::Durable {
-                self.trust(object);
-            }
             return Ok(Verdict::Sound);
         }
         self.discard_damaged(object, "its file does not hold what its digest says");
@@ -455,7 +462,7 @@ impl State {
             (long, long.then(|| ledger.index.lines()))
         };
         if let Some(lines) = lines.filter(|_| long) {
-            journal.rewrite(std::iter::once(Line::Start(self.boot.clone())).chain(lines))?;
+            journal.rewrite(std::iter::once(JournalEntry::Start(self.boot.clone())).chain(lines))?;
         }
         Ok(())
     }
@@ -486,13 +493,13 @@ impl State {
         self.write_uses()?;
         self.folder.sync_names()?;
         let mut journal = self.journal();
-        journal.append(&[Line::End])?;
+        journal.append(&[JournalEntry::End])?;
         journal.sync()
     }
 }
 
 /// Writes what can be found out again if it gets lost.
-fn note(journal: &mut Journal, line: &Line) {
+fn note(journal: &mut Journal, line: &JournalEntry) {
     if let Err(error) = journal.append(std::slice::from_ref(line)) {
         tracing::warn!("cannot write the index: {error}");
     }

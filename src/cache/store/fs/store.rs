@@ -6,8 +6,8 @@ use std::sync::{Arc, Weak};
 use std::time::{Duration, SystemTime};
 
 use super::config::{FsConfig, Pins};
+use super::journal_entry::Trust;
 use super::layout::Folder;
-use super::line::Trust;
 use super::state::{Lookup, State};
 use crate::cache::store::blob::Blob;
 use crate::cache::store::local::{Listed, Object, Store, Usage, Verdict};

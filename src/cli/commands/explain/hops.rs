@@ -1,6 +1,6 @@
 use crate::image::{DOCKER_HUB, Reference, api_host};
 use crate::inventory::{Credentials, Inventory, Route, Via};
-use crate::mirror::{Hop, hops};
+use crate::mirror::{PullHop, hops};
 use crate::registries::{Endpoint, TalosVersion};
 
 /// One attempt of a pull, as it is shown.
@@ -34,7 +34,7 @@ pub(super) fn attempts(
         let named = inventory.mirrors.iter().find(|(_, mirror)| mirror.endpoint(entry) == *endpoint);
         named.map_or_else(|| "upstream".to_owned(), |(name, _)| name.clone())
     };
-    let attempt = |hop: Hop| {
+    let attempt = |hop: PullHop| {
         let credentials = credentials_of(inventory, routes, &hop.host);
         let username = credentials.map(|credentials| credentials.username().unwrap_or("token").to_owned());
         let scheme = if hop.endpoint.is_plain_http() { "http" } else { "https" };

@@ -2,8 +2,8 @@ use clap::Args;
 use serde_json::json;
 
 use super::connection::{Connection, ConnectionArgs};
-use super::keeper::{InventoryKeeper, Writes};
-use super::plan::{PlanOptions, look};
+use super::credentials::{InventoryCredentials, Writes};
+use super::plan::{PlanOptions, read_and_compare};
 use super::plan_view;
 use crate::cli::args::Global;
 use crate::harbor::{Applied, Change, ChangeView, Event, Notice, Plan, SecretFrom, Weight, apply};
@@ -41,9 +41,9 @@ pub(crate) struct ApplyArgs {
 
 pub(crate) fn run(ui: &mut Ui, global: &Global, args: ApplyArgs) -> Result<Exit, CliError> {
     let mut connection = Connection::open(ui, global, &args.connection)?;
-    let mut keeper = InventoryKeeper::new(ui, global, &connection.name)?;
+    let mut store = InventoryCredentials::new(ui, global, &connection.name)?;
     let options = args.wishes.options();
-    let (actual, plan) = look(&mut connection, &mut keeper, &options)?;
+    let (actual, plan) = read_and_compare(&mut connection, &mut store, &options)?;
     let text = plan_view::text(&connection, &actual, &plan);
     if args.dry_run {
         let object = plan_view::object(&connection, &actual, &plan);
@@ -54,7 +54,7 @@ pub(crate) fn run(ui: &mut Ui, global: &Global, args: ApplyArgs) -> Result<Exit,
     // What stands on standard input was read, and cannot be written to.
     let writes = writes(&plan).or((global.inventory == "-").then_some(Writes::Name));
     if let Some(writes) = writes {
-        keeper.check(writes)?;
+        store.check(writes)?;
     }
     if !plan.changes.is_empty() && !args.yes {
         let help = "--yes does it without asking, `talmirror harbor plan` only shows it";
@@ -83,7 +83,7 @@ pub(crate) fn run(ui: &mut Ui, global: &Global, args: ApplyArgs) -> Result<Exit,
     };
     let start = (actual, plan);
     let mut random = os_random;
-    let applied = apply(harbor, desired.clone(), options, start, &mut keeper, &mut random, &mut tell);
+    let applied = apply(harbor, desired.clone(), options, start, &mut store, &mut random, &mut tell);
     let applied = runtime.block_on(applied);
     written?;
     report(ui, global, args.output, &connection, (&lines, &told), applied?)

@@ -46,7 +46,14 @@ impl Connection {
         let desired = Desired::new(&loaded.inventory, &name, &mut loaded.sources)?;
         let mirror = loaded.inventory.mirrors.get(&name).cloned();
         let Some(mirror) = mirror else { return Err(no_harbor(&loaded)) };
-        let account = account(&mirror, &name, &mut loaded)?;
+        let account = match account_of_environment() {
+            Some(account) => {
+                tell_clear(ui, &mirror.url);
+                account
+            }
+            // What the inventory sends in clear is told by its own check.
+            None => account(&mirror, &name, &mut loaded)?,
+        };
         let ca = match &mirror.tls {
             Some(tls) => ca(tls, &name, &mut loaded)?,
             None => None,
@@ -136,11 +143,23 @@ pub(super) fn no_account(mirror: &str) -> CliError {
     ))
 }
 
-/// Returns who asks: the environment goes first.
-fn account(mirror: &Mirror, name: &str, loaded: &mut LoadedInventory) -> Result<Account, CliError> {
-    if let Some(account) = account_of_environment() {
-        return Ok(account);
+/// Warns if the password of the environment goes over the network in clear.
+pub(super) fn tell_clear(ui: &mut Ui, url: &str) {
+    let host = url.parse::<url::Url>().ok().filter(|url| url.scheme() == "http");
+    let here = |host: url::Host<&str>| match host {
+        url::Host::Domain(name) => name == "localhost",
+        url::Host::Ipv4(address) => address.is_loopback(),
+        url::Host::Ipv6(address) => address.is_loopback(),
+    };
+    if host.is_some_and(|url| !url.host().is_some_and(here)) {
+        let message =
+            format!("HARBOR_PASSWORD goes to `{}` in clear: it is not https", without_userinfo(url));
+        ui.warn(&message, Some("every host between here and Harbor can read it: give Harbor a certificate"));
     }
+}
+
+/// Returns who asks, of the inventory.
+fn account(mirror: &Mirror, name: &str, loaded: &mut LoadedInventory) -> Result<Account, CliError> {
     match &mirror.admin {
         Some(admin) => pair(admin, &format!("mirrors.{name}.admin"), loaded),
         None => Err(no_account(name)),

@@ -3,7 +3,7 @@ use std::collections::BTreeMap;
 use clap::Args;
 
 use super::connection::{
-    Connection, ConnectionArgs, account_of_environment, ca_file, client, no_account, runtime,
+    Connection, ConnectionArgs, account_of_environment, ca_file, client, no_account, runtime, tell_clear,
 };
 use crate::cli::args::Global;
 use crate::harbor::{Harbor, export, survey};
@@ -38,6 +38,7 @@ pub(crate) fn run(ui: &mut Ui, global: &Global, args: ExportArgs) -> Result<Exit
         let account = account_of_environment().ok_or_else(|| no_account(&name))?;
         let ca = ca_file(args.ca_file.as_deref())?;
         let harbor: Harbor = client(url, account, ca.as_deref(), args.connection.timeout)?;
+        tell_clear(ui, url);
         (harbor, url.trim_end_matches('/').to_owned(), name, runtime()?)
     } else {
         let connection = Connection::open(ui, global, &args.connection)?;

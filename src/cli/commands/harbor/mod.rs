@@ -1,7 +1,7 @@
 mod apply;
 mod connection;
+mod credentials;
 mod export;
-mod keeper;
 mod plan;
 mod plan_view;
 mod rotate_robot;

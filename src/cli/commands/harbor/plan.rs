@@ -3,10 +3,10 @@
 use clap::{Args, ValueEnum};
 
 use super::connection::{Connection, ConnectionArgs};
-use super::keeper::InventoryKeeper;
+use super::credentials::InventoryCredentials;
 use super::plan_view;
 use crate::cli::args::Global;
-use crate::harbor::{Actual, Keeper as _, Options, Plan, observe, reconcile};
+use crate::harbor::{Actual, CredentialStore as _, Options, Plan, observe, reconcile};
 use crate::ui::exit::{self, Exit};
 use crate::ui::{CliError, OutputFormat, Ui};
 
@@ -76,8 +76,8 @@ impl PlanOptions {
 
 pub(crate) fn run(ui: &mut Ui, global: &Global, args: PlanArgs) -> Result<Exit, CliError> {
     let mut connection = Connection::open(ui, global, &args.connection)?;
-    let mut keeper = InventoryKeeper::new(ui, global, &connection.name)?;
-    let (actual, plan) = look(&mut connection, &mut keeper, &args.wishes.options())?;
+    let mut store = InventoryCredentials::new(ui, global, &connection.name)?;
+    let (actual, plan) = read_and_compare(&mut connection, &mut store, &args.wishes.options())?;
     let object = || plan_view::object(&connection, &actual, &plan);
     match args.output {
         Format::Table => ui.result(&plan_view::text(&connection, &actual, &plan))?,
@@ -89,12 +89,12 @@ pub(crate) fn run(ui: &mut Ui, global: &Global, args: PlanArgs) -> Result<Exit, 
 }
 
 /// Reads what is there and tells what differs.
-pub(super) fn look(
+pub(super) fn read_and_compare(
     connection: &mut Connection,
-    keeper: &mut InventoryKeeper<'_>,
+    store: &mut InventoryCredentials<'_>,
     options: &Options,
 ) -> Result<(Actual, Plan), CliError> {
-    let known = match keeper.current()? {
+    let known = match store.current()? {
         Some(account) => Some(account),
         None => connection.robot()?,
     };

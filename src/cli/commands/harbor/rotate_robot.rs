@@ -2,7 +2,7 @@ use clap::Args;
 use serde_json::json;
 
 use super::connection::{Connection, ConnectionArgs};
-use super::keeper::{InventoryKeeper, Writes};
+use super::credentials::{InventoryCredentials, Writes};
 use crate::cli::args::Global;
 use crate::harbor::{Options, Overlap, Rotated, rotate};
 use crate::secret::os_random;
@@ -28,6 +28,9 @@ pub(crate) struct RotateRobotArgs {
     /// Let a second robot take over, so that the old secret works until the nodes have the new one
     #[arg(long, env = "TALMIRROR_OVERLAP", value_parser = clap::builder::FalseyValueParser::new())]
     overlap: bool,
+    /// Take the robot over where it is not talmirror's
+    #[arg(long, env = "TALMIRROR_ADOPT", value_parser = clap::builder::FalseyValueParser::new())]
+    adopt: bool,
     /// Do it without asking
     #[arg(short, long, env = "TALMIRROR_YES", value_parser = clap::builder::FalseyValueParser::new())]
     yes: bool,
@@ -38,8 +41,8 @@ pub(crate) struct RotateRobotArgs {
 
 pub(crate) fn run(ui: &mut Ui, global: &Global, args: RotateRobotArgs) -> Result<Exit, CliError> {
     let mut connection = Connection::open(ui, global, &args.connection)?;
-    let mut keeper = InventoryKeeper::new(ui, global, &connection.name)?;
-    keeper.check(Writes::Secret)?;
+    let mut store = InventoryCredentials::new(ui, global, &connection.name)?;
+    store.check(Writes::Secret)?;
     let overlap = if args.overlap { Overlap::Yes } else { Overlap::No };
     if overlap == Overlap::No && !args.yes {
         let question = "Nodes are refused until they have the new secret. Do it?";
@@ -51,9 +54,9 @@ pub(crate) fn run(ui: &mut Ui, global: &Global, args: RotateRobotArgs) -> Result
         )?;
     }
     let Connection { harbor, desired, runtime, .. } = &mut connection;
-    let options = Options::default();
+    let options = Options { adopt: args.adopt, ..Options::default() };
     let mut random = os_random;
-    let rotated = rotate(harbor, desired.clone(), &options, overlap, &mut keeper, &mut random);
+    let rotated = rotate(harbor, desired.clone(), &options, overlap, &mut store, &mut random);
     let rotated = runtime.block_on(rotated)?;
     let (kind, robot, old) = match &rotated {
         Rotated::Finished { robot } => ("finished", robot, None),

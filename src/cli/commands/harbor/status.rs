@@ -8,6 +8,7 @@ use crate::cli::args::Global;
 use crate::harbor::{Account, Actual, Login, Status, status};
 use crate::image::Reference;
 use crate::inventory::{Inventory, Target};
+use crate::secret::without_userinfo;
 use crate::ui::exit::{self, Exit};
 use crate::ui::{CliError, OutputFormat, Ui, table};
 
@@ -40,7 +41,7 @@ pub(crate) fn run(ui: &mut Ui, global: &Global, args: StatusArgs) -> Result<Exit
         let parsed = image.parse::<Reference>();
         let parsed = parsed.map_err(|error| {
             CliError::from_error(exit::USAGE, error)
-                .context(format!("`{image}` is not a valid image reference"))
+                .context(format!("`{}` is not a valid image reference", without_userinfo(image)))
         })?;
         let project = project(&connection.loaded.inventory, &connection.name, parsed.registry());
         Ok((parsed, project))
@@ -127,7 +128,7 @@ fn text(connection: &Connection, found: &Status, robot: Option<&Account>, now: i
         .health
         .iter()
         .filter(|part| part.status != "healthy")
-        .map(|part| format!("{} {}{}", part.name, part.status, said(&part.error)))
+        .map(|part| format!("{} {}{}", part.name, part.status, in_brackets(&part.error)))
         .collect();
     let health = if sick.is_empty() { "healthy".to_owned() } else { sick.join("; ") };
     out.push_str(&format!("health  {health}\n"));
@@ -177,7 +178,7 @@ fn text(connection: &Connection, found: &Status, robot: Option<&Account>, now: i
     out
 }
 
-fn said(error: &str) -> String {
+fn in_brackets(error: &str) -> String {
     if error.is_empty() { String::new() } else { format!(" ({error})") }
 }
 

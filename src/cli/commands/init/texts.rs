@@ -1,6 +1,7 @@
 use std::path::Path;
 
 use super::answers::{Answers, PasswordFrom};
+use crate::sops::REGISTRY_RULE;
 use crate::template;
 use crate::yaml::scalar;
 
@@ -73,7 +74,11 @@ fn quoted_in_flow(text: &str) -> String {
 /// Returns a `.sops.yaml` for an inventory.
 pub(super) fn sops_text(file: &str, recipients: &[String]) -> String {
     let name = Path::new(file).file_name().and_then(|name| name.to_str()).unwrap_or("mirrors.yaml");
-    let pattern = format!(r"(^|/)({}|[^/]*\.sops\.ya?ml)$", name.replace('.', r"\."));
-    let values = [("path_regex", pattern), ("recipients", recipients.join(","))];
+    let pattern = format!(r"(^|/)({}|[^/]*\.sops\.ya?ml)$", regex::escape(name));
+    let values = [
+        ("path_regex", scalar(&pattern, 0)),
+        ("rule", REGISTRY_RULE.to_owned()),
+        ("recipients", scalar(&recipients.join(","), 0)),
+    ];
     template::render(template::SOPS, &values)
 }

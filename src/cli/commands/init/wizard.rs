@@ -107,7 +107,7 @@ fn checked(
             answers.registries = vec!["registry.example".to_owned()];
         }
         match first_error(&inventory_text(&answers)) {
-            Some(problem) => Err(said(&problem)),
+            Some(problem) => Err(with_help(&problem)),
             None => Ok(()),
         }
     })?;
@@ -120,7 +120,7 @@ fn first_error(text: &str) -> Option<Problem> {
     problems.into_iter().find(|problem| problem.code.severity() == Severity::Error)
 }
 
-fn said(problem: &Problem) -> String {
+fn with_help(problem: &Problem) -> String {
     let help = problem.help.as_ref().map(|help| format!("; {help}")).unwrap_or_default();
     format!("{}{help}", problem.message)
 }

@@ -1,4 +1,4 @@
-//! The inventory as the keeper of the robot's secret.
+//! The inventory as the place of the robot's secret.
 
 use std::path::Path;
 
@@ -7,7 +7,7 @@ use crate::cli::encryption::{self, EncryptionOptions, Rules};
 use crate::cli::input::{directory_of, environment};
 use crate::cli::inventory::read_inventory;
 use crate::file::{self, Privacy};
-use crate::harbor::{Account, Keeper};
+use crate::harbor::{Account, CredentialStore};
 use crate::inventory::{self, with_credentials};
 use crate::secret::{Secret, SecretRef, Sources, Values as _};
 use crate::sops::{Settings, looks_encrypted};
@@ -23,7 +23,7 @@ pub(super) enum Writes {
 }
 
 /// Reads the mirror's credentials from the inventory, and seals new ones into it.
-pub(super) struct InventoryKeeper<'a> {
+pub(super) struct InventoryCredentials<'a> {
     global: &'a Global,
     mirror: String,
     sources: Sources,
@@ -31,8 +31,8 @@ pub(super) struct InventoryKeeper<'a> {
     settings: Option<Settings>,
 }
 
-impl<'a> InventoryKeeper<'a> {
-    /// Makes a keeper; looks up how the inventory is to be encrypted if it is not.
+impl<'a> InventoryCredentials<'a> {
+    /// Opens the inventory; looks up how the inventory is to be encrypted if it is not.
     pub(super) fn new(ui: &mut Ui, global: &'a Global, mirror: &str) -> Result<Self, CliError> {
         let settings = if global.inventory == "-" || looks_encrypted(&read_inventory(global)?) {
             None
@@ -96,7 +96,7 @@ impl<'a> InventoryKeeper<'a> {
     }
 }
 
-impl Keeper for InventoryKeeper<'_> {
+impl CredentialStore for InventoryCredentials<'_> {
     type Error = CliError;
 
     fn current(&mut self) -> Result<Option<Account>, CliError> {

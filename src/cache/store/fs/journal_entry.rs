@@ -5,7 +5,7 @@ use crate::cache::store::local::{Kind, Object};
 
 /// A line of the journal, which is the index on disk: what a store holds is what its lines say, one after the other.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Line {
+pub(super) enum JournalEntry {
     /// A process begins to write; with the boot of the machine, where that is known.
     Start(Option<String>),
     /// Something is about to be stored: written before it is, so that no file is unknown.
@@ -62,7 +62,7 @@ impl Trust {
     }
 }
 
-impl fmt::Display for Line {
+impl fmt::Display for JournalEntry {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Start(boot) => write!(f, "start 1 {}", boot.as_deref().unwrap_or("-")),
@@ -84,7 +84,7 @@ impl fmt::Display for Named<'_> {
     }
 }
 
-impl FromStr for Line {
+impl FromStr for JournalEntry {
     type Err = NoLine;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
@@ -94,13 +94,13 @@ impl FromStr for Line {
     }
 }
 
-fn read<'a>(words: &mut impl Iterator<Item = &'a str>) -> Option<Line> {
+fn read<'a>(words: &mut impl Iterator<Item = &'a str>) -> Option<JournalEntry> {
     let line = match words.next()? {
         "start" => {
             let ("1", boot) = (words.next()?, words.next()?) else { return None };
-            Line::Start((boot != "-").then(|| boot.to_owned()))
+            JournalEntry::Start((boot != "-").then(|| boot.to_owned()))
         }
-        "put" => Line::Put {
+        "put" => JournalEntry::Put {
             object: object(words)?,
             size: words.next()?.parse().ok()?,
             used_at: words.next()?.parse().ok()?,
@@ -112,13 +112,13 @@ fn read<'a>(words: &mut impl Iterator<Item = &'a str>) -> Option<Line> {
                 _ => return None,
             },
         },
-        "gone" => Line::Gone(object(words)?),
-        "used" => Line::Used {
+        "gone" => JournalEntry::Gone(object(words)?),
+        "used" => JournalEntry::Used {
             object: object(words)?,
             used_at: words.next()?.parse().ok()?,
             hits: words.next()?.parse().ok()?,
         },
-        "end" => Line::End,
+        "end" => JournalEntry::End,
         _ => return None,
     };
     Some(line)
@@ -144,23 +144,23 @@ mod tests {
         let blob = Object::blob(digest_of(Algorithm::Sha256, b"a"));
         let manifest = Object::manifest(digest_of(Algorithm::Sha512, b"b"));
         let lines = [
-            Line::Start(None),
-            Line::Start(Some("0f1e".to_owned())),
-            Line::Put { object: blob, size: 1 << 40, used_at: 7, hits: 0, trust: Trust::Durable },
-            Line::Put { object: manifest, size: 0, used_at: 7, hits: 65535, trust: Trust::Written },
-            Line::Put { object: manifest, size: 0, used_at: 7, hits: 1, trust: Trust::Doubtful },
-            Line::Gone(manifest),
-            Line::Used { object: blob, used_at: u32::MAX, hits: 3 },
-            Line::End,
+            JournalEntry::Start(None),
+            JournalEntry::Start(Some("0f1e".to_owned())),
+            JournalEntry::Put { object: blob, size: 1 << 40, used_at: 7, hits: 0, trust: Trust::Durable },
+            JournalEntry::Put { object: manifest, size: 0, used_at: 7, hits: 65535, trust: Trust::Written },
+            JournalEntry::Put { object: manifest, size: 0, used_at: 7, hits: 1, trust: Trust::Doubtful },
+            JournalEntry::Gone(manifest),
+            JournalEntry::Used { object: blob, used_at: u32::MAX, hits: 3 },
+            JournalEntry::End,
         ];
         for line in lines {
             let text = line.to_string();
             assert_eq!(text.parse(), Ok(line.clone()), "{text}");
-            assert_eq!(format!("{text} ").parse::<Line>(), Err(NoLine));
+            assert_eq!(format!("{text} ").parse::<JournalEntry>(), Err(NoLine));
             for end in 0..text.len() {
                 // A torn number is still a number: the line feed is what tells, and the reader looks for it.
-                if let Ok(torn) = text[..end].parse::<Line>() {
-                    assert!(matches!(torn, Line::Used { .. } | Line::Start(_)), "{torn:?}");
+                if let Ok(torn) = text[..end].parse::<JournalEntry>() {
+                    assert!(matches!(torn, JournalEntry::Used { .. } | JournalEntry::Start(_)), "{torn:?}");
                 }
             }
         }
