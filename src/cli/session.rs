@@ -401,8 +401,10 @@ fn parse(text: &str) -> Result<Target, CliError> {
 /// Whether a node has settings of its own in the inventory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Recognised {
-    /// It is listed, or a group knows it.
-    Yes,
+    /// It is listed.
+    Listed,
+    /// It is not, and a group knows it, or the inventory has nothing that tells nodes apart.
+    Grouped,
     /// It is not, and gets what every node starts from.
     No,
 }
@@ -410,7 +412,7 @@ pub(super) enum Recognised {
 /// Finds the inventory's node that a live node is, by what the node says itself, and calls it by that name.
 pub(super) fn recognise(loaded: &mut LoadedInventory, node: &mut LiveNode, seen: &Observation) -> Recognised {
     if node.known {
-        return Recognised::Yes;
+        return Recognised::Listed;
     }
     let inventory = &mut loaded.inventory;
     let identity = &seen.identity;
@@ -420,7 +422,7 @@ pub(super) fn recognise(loaded: &mut LoadedInventory, node: &mut LiveNode, seen:
     }
     if let Some(name) = inventory.node_of(identity.nodename.as_deref(), &addresses) {
         (node.name, node.known) = (name.to_owned(), true);
-        return Recognised::Yes;
+        return Recognised::Listed;
     }
     let role = match seen.role.as_deref() {
         Some("worker") => Some(Role::Worker),
@@ -429,5 +431,5 @@ pub(super) fn recognise(loaded: &mut LoadedInventory, node: &mut LiveNode, seen:
     };
     node.known = inventory.adopt(&node.name, &addresses, role);
     let nothing_to_know = inventory.nodes.is_empty() && inventory.groups.is_empty();
-    if node.known || nothing_to_know { Recognised::Yes } else { Recognised::No }
+    if node.known || nothing_to_know { Recognised::Grouped } else { Recognised::No }
 }

@@ -277,7 +277,15 @@ fn notes(
     }
     if !seen.foreign_hosts.is_empty() {
         let hosts = seen.foreign_hosts.join(", ");
-        notes.push(format!("Talos did not write {hosts} on the node: what did will change it again"));
+        notes.push(format!(
+            "Talos did not write {hosts} on the node, and removes it when the config changes: what wrote it may write it again"
+        ));
+    }
+    if !seen.foreign_credentials.is_empty() {
+        let hosts = seen.foreign_credentials.join(", ");
+        notes.push(format!(
+            "containerd has credentials for {hosts} that are not from the config's registries: they stay"
+        ));
     }
     if let Some(status) = seen.status.as_ref().filter(|status| status.stage != "running" || !status.ready) {
         notes.push(format!("it is {} and not ready: its turn comes when it is", status.stage));

@@ -5,7 +5,7 @@ use super::identity::Identity;
 use super::resource::{self, ConfigResource, MachineStatus, Pending, Resource};
 use crate::finding::Problems;
 use crate::machineconfig::MachineConfig;
-use crate::registries::TalosVersion;
+use crate::registries::{CRI_TOML, TalosVersion, containerd_auth, read_containerd_auth};
 use crate::secret::Secret;
 use crate::yaml::Node;
 
@@ -33,6 +33,8 @@ pub struct Observation {
     pub may_be_on_trial: bool,
     /// Hosts in containerd's directory that Talos did not put there, such as Spegel's.
     pub foreign_hosts: Vec<String>,
+    /// Hosts for which containerd has credentials that no registries of the machine config gave it.
+    pub foreign_credentials: Vec<String>,
 }
 
 impl Observation {
@@ -71,9 +73,12 @@ pub async fn observe(node: &NodeClient) -> Result<Observation, TalosError> {
     };
     let persistent = optional(node.persistent_config().await)?.flatten();
     let image_cache = optional(node.resource(resource::IMAGE_CACHE).await)?.flatten();
-    let foreign_hosts = match &active {
-        Ok(active) => foreign(node, active).await?,
-        Err(_) => Vec::new(),
+    let (foreign_hosts, foreign_credentials) = match &active {
+        Ok(active) => {
+            let tag = version.tag.parse::<TalosVersion>().ok();
+            (foreign(node, active).await?, credentials(node, active, tag).await?)
+        }
+        Err(_) => (Vec::new(), Vec::new()),
     };
     let pending = active.as_ref().ok().map(|active| Pending::between(active, persistent.as_ref()));
     let may_be_on_trial = persistent.is_none()
@@ -90,6 +95,7 @@ pub async fn observe(node: &NodeClient) -> Result<Observation, TalosError> {
         persistent,
         image_cache: image_cache.as_ref().and_then(cache_status),
         foreign_hosts,
+        foreign_credentials,
     })
 }
 
@@ -130,4 +136,22 @@ async fn foreign(node: &NodeClient, active: &ConfigResource) -> Result<Vec<Strin
         found.extend(foreign_hosts(&hosts, registry, registries.mirrors.get(registry)));
     }
     Ok(found)
+}
+
+/// Looks for credentials that come from elsewhere, such as from `/etc/cri/conf.d/20-customization.part`.
+///
+/// While a config is on trial or was just taken back, what Talos wrote may be of the config before.
+async fn credentials(
+    node: &NodeClient,
+    active: &ConfigResource,
+    version: Option<TalosVersion>,
+) -> Result<Vec<String>, TalosError> {
+    let text = active.text.expose();
+    let (Ok(config), Some(version)) = (MachineConfig::parse(text), version) else { return Ok(Vec::new()) };
+    let own = containerd_auth(&config.registries(&mut Problems::new("", text)), &version);
+    let Some(bytes) = optional(node.read(CRI_TOML).await)?.flatten() else { return Ok(Vec::new()) };
+    let Ok(found) = read_containerd_auth(&String::from_utf8_lossy(bytes.expose())) else {
+        return Ok(Vec::new());
+    };
+    Ok(found.into_keys().filter(|host| !own.contains_key(host)).collect())
 }

@@ -5,6 +5,7 @@
 use std::collections::VecDeque;
 use std::io::{self, Write};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use tokio::sync::Notify;
 
@@ -12,6 +13,8 @@ use super::terminal::Stream;
 
 /// How many bytes may wait for a reader before more of the story is left out.
 const BOUND: usize = 1024 * 1024;
+/// How long a command that was asked to end waits for a reader that reads nothing.
+const STUCK: Duration = Duration::from_millis(500);
 
 /// What waits to be written, in order.
 #[derive(Clone)]
@@ -88,14 +91,16 @@ impl Queue {
         state.waiting.is_empty() && !state.is_writing
     }
 
-    /// Returns when all is written.
-    pub(super) async fn drained(&self) {
+    /// Returns when all is written, or, where `is_hurried`, once nothing was written for a while.
+    pub(super) async fn drained(&self, is_hurried: impl Fn() -> bool) {
         loop {
             let progress = self.0.progress.notified();
             if self.is_empty() {
                 return;
             }
-            progress.await;
+            if tokio::time::timeout(STUCK, progress).await.is_err() && is_hurried() {
+                return;
+            }
         }
     }
 }

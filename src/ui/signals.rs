@@ -9,6 +9,8 @@ use super::exit;
 
 /// Whether a command listens itself, because it has something in hand that it has to bring to an end first.
 static LISTENS: AtomicBool = AtomicBool::new(false);
+/// Whether the process was asked to end, whatever it does about it.
+static ASKED: AtomicBool = AtomicBool::new(false);
 /// A signal that was heard once no longer ends the process by itself.
 static WATCHED: Once = Once::new();
 
@@ -53,7 +55,14 @@ impl Signals {
         Ok(Self {})
     }
 
+    /// Waits for the next signal.
     pub(crate) async fn next(&mut self) -> EndRequest {
+        let request = self.heard().await;
+        ASKED.store(true, Ordering::SeqCst);
+        request
+    }
+
+    async fn heard(&mut self) -> EndRequest {
         #[cfg(unix)]
         {
             let hangup = async {
@@ -80,6 +89,11 @@ impl Drop for Signals {
     fn drop(&mut self) {
         LISTENS.store(false, Ordering::SeqCst);
     }
+}
+
+/// Returns whether a signal has asked the process to end.
+pub(super) fn was_asked() -> bool {
+    ASKED.load(Ordering::SeqCst)
 }
 
 /// Ends the process at a signal that nothing else listens to.

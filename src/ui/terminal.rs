@@ -15,6 +15,7 @@ use super::output_format::OutputFormat;
 use super::paint::Paint;
 use super::queue::Queue;
 use super::shown::shown;
+use super::signals;
 use super::table::{Table, table as laid_out, table_within};
 use super::verbosity::Verbosity;
 use crate::finding::{Problem, Severity};
@@ -211,11 +212,11 @@ impl Ui {
         self.drain().map_or(Ok(()), |exit| Err(CliError::new(exit, untouched.to_owned())))
     }
 
-    /// Waits until all is written; returns the exit code where it cannot be.
+    /// Waits until all is written, as long as nothing asks the process to end; returns the exit code where it cannot be.
     fn drain(&self) -> Option<Exit> {
         let queue = self.queue.as_ref()?;
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().ok()?;
-        runtime.block_on(queue.drained());
+        runtime.block_on(queue.drained(signals::was_asked));
         queue.check().err().map(|error| CliError::from(error).exit)
     }
 

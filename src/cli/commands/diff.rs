@@ -236,6 +236,12 @@ fn notes(seen: &Observation, drift: &Drift) -> Vec<String> {
     if !seen.foreign_hosts.is_empty() {
         notes.push(format!("Talos did not write {} on the node", seen.foreign_hosts.join(", ")));
     }
+    if !seen.foreign_credentials.is_empty() {
+        notes.push(format!(
+            "containerd has credentials for {} that are not from the config's registries",
+            seen.foreign_credentials.join(", ")
+        ));
+    }
     notes
 }
 

@@ -84,6 +84,13 @@ fn tell(ui: &mut Ui, node: &LiveNode, seen: &Observation) {
             Some("does Spegel run there? It takes the place of mirrors, see `prependExisting`"),
         );
     }
+    if !seen.foreign_credentials.is_empty() {
+        let hosts = seen.foreign_credentials.join(", ");
+        ui.warn(
+            &format!("{}: containerd has credentials for {hosts} that are not from the config's registries", node.name),
+            Some("see `/etc/cri/conf.d/20-customization.part`, or a CRICustomizationConfig; a rollout leaves them there"),
+        );
+    }
 }
 
 /// Returns the word for the schema that a node's Talos takes.
@@ -149,6 +156,7 @@ fn to_json(node: &LiveNode, seen: &Observed) -> Value {
             "mayBeOnTrial": seen.may_be_on_trial,
             "imageCache": seen.image_cache,
             "foreignHosts": seen.foreign_hosts,
+            "foreignCredentials": seen.foreign_credentials,
             "configError": seen.active.as_ref().err().map(|error| one_line(error)),
         }),
     };

@@ -18,7 +18,7 @@ use super::summary_view::end_json;
 use crate::cli::session::Session;
 use crate::rollout::{Event, EventKind, RolloutHandle};
 use crate::ui::exit::{self, Exit};
-use crate::ui::{EndRequest, CliError, Signals, Ui};
+use crate::ui::{CliError, EndRequest, Signals, Ui};
 
 /// How work on nodes is told.
 pub(super) struct Telling {

@@ -26,6 +26,8 @@ impl RolloutArgs {
         }
         flags.push(("--reboot", self.reboot.clone()));
         flags.push(("--max-failures", self.max_failures.map(|number| number.to_string())));
+        flags.push(("--unknown-nodes", self.unknown_nodes.then(String::new)));
+        flags.push(("--other-ca", (self.other_ca && self.resume).then(String::new)));
         flags.into_iter().filter_map(|(flag, value)| Some((flag, value?))).collect()
     }
 }
@@ -90,6 +92,10 @@ pub(super) fn again(
     let flags = flags.into_iter().filter_map(|(flag, value)| Some((flag, value?)));
     let mut out = format!("talmirror {command}");
     for (flag, value) in flags.chain(more.iter().cloned()) {
+        if value.is_empty() {
+            out.push_str(&format!(" {flag}"));
+            continue;
+        }
         // What begins with a dash would be taken for a flag.
         let between = if value.starts_with('-') { '=' } else { ' ' };
         out.push_str(&format!(" {flag}{between}{}", quoted(&value)));

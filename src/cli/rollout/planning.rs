@@ -8,6 +8,7 @@ use super::args::{RolloutArgs, images};
 use super::journals::journals;
 use super::next_command::{back, begin, resume};
 use super::plan_view::{Plan, PlannedNode};
+use super::resuming::is_lost;
 use super::summary_view::end;
 use crate::cli::args::{Global, RoleName};
 use crate::cli::inventory::LoadedInventory;
@@ -17,8 +18,8 @@ use crate::inventory::Target;
 use crate::machineconfig::Drift;
 use crate::registries::Registries;
 use crate::rollout::{
-    History, NodePlan, Ordering, Outcome, Placed, PlanOptions, PreviousRollout, Reboot, RebootPolicy,
-    Refusal, Summary, registries_of, waves,
+    History, KnownBy, NodePlan, Ordering, Outcome, Placed, PlanOptions, PreviousRollout, Reboot,
+    RebootPolicy, Refusal, Summary, registries_of, waves,
 };
 use crate::talos::{Identity, Observation, TalosError, observe};
 use crate::ui::exit::{self, Exit};
@@ -31,7 +32,7 @@ pub(super) fn make_plan(
     args: &RolloutArgs,
     loaded: &mut LoadedInventory,
     session: &Session,
-    folder: &Path,
+    (folder, earlier): (&Path, &History),
 ) -> Result<Result<Plan, Exit>, CliError> {
     let options = plan_options(args, loaded);
     let seen = session.each(|node| async move { observe(&node).await });
@@ -55,7 +56,14 @@ pub(super) fn make_plan(
         if args.which.role.is_some_and(other) {
             continue;
         }
+        let was_lost = args.resume && is_lost(earlier, &node);
         let recognised = recognise(loaded, &mut node, &seen);
+        let is_left_out = match recognised {
+            Recognised::Listed => false,
+            // That a group has its address as well does not bring back a node that was taken off the list.
+            Recognised::Grouped => was_lost,
+            Recognised::No => true,
+        };
         if let Some((twin, _)) = met.iter().find(|(_, identity)| identity.is_same(&seen.identity)) {
             let called = seen.identity.nodename.clone().unwrap_or_else(|| "the same machine".to_owned());
             return Err(CliError::usage(format!(
@@ -65,7 +73,7 @@ pub(super) fn make_plan(
             .help("list it once: two would try their configs on top of each other"));
         }
         met.push((node.name.clone(), seen.identity.clone()));
-        if recognised == Recognised::No && !args.unknown_nodes {
+        if is_left_out && !args.unknown_nodes {
             if args.resume {
                 lost.push(node.name);
             } else {
@@ -78,19 +86,18 @@ pub(super) fn make_plan(
         match NodePlan::of(&seen, &wanted, &options, previous_of(&journals, &node, &seen)) {
             Ok(plan) => {
                 let drift = Drift::new(current, Registries::clone(&wanted));
-                nodes.push(PlannedNode { node, plan, drift });
+                let known = match recognised {
+                    Recognised::Listed => KnownBy::Listed,
+                    Recognised::Grouped => KnownBy::Group,
+                    Recognised::No => KnownBy::Nothing,
+                };
+                nodes.push(PlannedNode { node, known, plan, drift });
             }
             Err(refusal) => refusals.push((node.name, refusal)),
         }
     }
     if !lost.is_empty() {
-        ui.warn(
-            &format!("{}: not in the inventory any more, and left out", lost.join(", ")),
-            Some(&format!(
-                "`{}` brings back what the rollout gave them; --unknown-nodes gives them what every node starts from",
-                back(global, args, &lost)
-            )),
-        );
+        tell_lost(ui, global, args, earlier, &lost);
     }
     tell_errors(ui, errors.iter().map(|(node, error)| (node, error)));
     for (name, refusal) in &refusals {
@@ -122,6 +129,19 @@ pub(super) fn make_plan(
     let max_parallel = args.max_parallel.map_or(inventory.max_parallel, NonZeroUsize::get);
     let waves = waves(&placed, &Ordering { stages: &inventory.order, canary, max_parallel });
     Ok(Ok(Plan { nodes, waves }))
+}
+
+/// Names the nodes that a resumed rollout leaves out because the inventory has lost them.
+fn tell_lost(ui: &mut Ui, global: &Global, args: &RolloutArgs, earlier: &History, lost: &[String]) {
+    let touched = lost.iter().filter(|name| earlier.by_node.contains_key(*name));
+    let touched: Vec<String> = touched.cloned().collect();
+    let all_the_same = "list them again under `nodes`; --unknown-nodes takes them all the same";
+    let help = if touched.is_empty() {
+        all_the_same.to_owned()
+    } else {
+        format!("`{}` puts back what the rollout changed; {all_the_same}", back(global, args, &touched))
+    };
+    ui.warn(&format!("{}: not in the inventory any more, and left out", lost.join(", ")), Some(&help));
 }
 
 /// Says which nodes cannot be worked on, and what can be done with the others.

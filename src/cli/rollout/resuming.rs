@@ -17,7 +17,7 @@ use crate::cli::args::Global;
 use crate::cli::inventory::LoadedInventory;
 use crate::cli::session::{LiveNode, Session};
 use crate::rollout::{
-    Address, History, Journal, Leftover, Outcome, Record, RolloutContext, Summary, inspect_leftover,
+    Address, Aim, History, Journal, Leftover, Outcome, Record, RolloutContext, Summary, inspect_leftover,
     resume_node,
 };
 use crate::ui::exit::Exit;
@@ -34,15 +34,16 @@ pub(super) fn settle_all(
     history: &History,
 ) -> Result<Option<Exit>, CliError> {
     let unsettled = |node: &LiveNode| {
-        let name = in_journal(history, loaded, node);
+        let name = in_journal(history, node).map_or(&node.name, |told| &told.name).clone();
         let node_history = history.by_node.get(&name).filter(|history| !history.is_settled())?;
+        let aim = if is_lost(history, node) { Aim::Old } else { Aim::Nearest };
         let node = session.node(node);
-        let shown = session.wait(inspect_leftover(&node, node_history))?;
-        Some((name, node, node_history, shown))
+        let shown = session.wait(inspect_leftover(&node, node_history, aim))?;
+        Some((name, node, node_history, (aim, shown)))
     };
     let nodes: Vec<_> = session.nodes.iter().filter_map(unsettled).collect();
     let mut left = Vec::new();
-    for (name, _, _, shown) in &nodes {
+    for (name, _, _, (_, shown)) in &nodes {
         let action = match shown {
             Ok(Leftover::Revert) => "its old config is sent again",
             Ok(Leftover::Commit) => "its commit is sent again",
@@ -104,10 +105,16 @@ pub(super) fn settle_all(
     end(ui, args.output, &summary, exit_of(&summary, stopped), &sentence(&summary), Some(&next)).map(Some)
 }
 
-/// Returns what a node is called in the journal.
-fn in_journal(history: &History, loaded: &LoadedInventory, node: &LiveNode) -> String {
-    let found = history.nodes.iter().find(|told| address(loaded, told) == node.name);
-    found.map_or_else(|| node.name.clone(), |told| told.name.clone())
+/// Finds what the journal says of how a node was named and reached: by its name, else by its address.
+pub(super) fn in_journal<'h>(history: &'h History, node: &LiveNode) -> Option<&'h Address> {
+    let target = node.target.to_string();
+    let named = history.nodes.iter().find(|told| told.name == node.name);
+    named.or_else(|| history.nodes.iter().find(|told| told.address == target))
+}
+
+/// Returns whether the inventory listed a node when the rollout began, and does not do so any more.
+pub(super) fn is_lost(history: &History, node: &LiveNode) -> bool {
+    !node.known && in_journal(history, node).is_some_and(Address::was_listed)
 }
 
 /// Returns what a node of an earlier rollout is found by: its name, if the inventory still knows it.

@@ -12,7 +12,7 @@ use super::journals::{cluster_folder, earlier, history, lock, remember, settings
 use super::next_command::{begin, owing, reboots, resume};
 use super::plan_view::{Plan, RolloutTerms, show};
 use super::planning::make_plan;
-use super::resuming::{address, settle_all};
+use super::resuming::{address, in_journal, settle_all};
 use super::summary_view::{end, end_json, ended, exit_of, sentence};
 use crate::cli::args::{Global, TargetArgs};
 use crate::cli::inventory::{LoadedInventory, load};
@@ -56,7 +56,7 @@ fn roll_out(ui: &mut Ui, global: &Global, args: RolloutArgs) -> Result<Exit, Cli
             return Ok(exit);
         }
     }
-    let plan = match make_plan(ui, global, &args, &mut loaded, &session, &folder)? {
+    let plan = match make_plan(ui, global, &args, &mut loaded, &session, (&folder, &earlier))? {
         Ok(plan) => plan,
         Err(exit) => return Ok(exit),
     };
@@ -160,13 +160,21 @@ fn choose(
         remember(session, folder)?;
         let names: Vec<String> = earlier.nodes.iter().map(|node| address(loaded, node)).collect();
         let narrow = !matches!(selection, Selection::All);
-        if narrow {
+        if let Selection::Nodes(given) = selection {
+            let given: Vec<String> = given.iter().map(|name| reached(&earlier, loaded, name)).collect();
+            session.select(Some(loaded), Selection::Nodes(&given))?;
+        } else if narrow {
             session.select(Some(loaded), selection)?;
         }
         let chosen = session.nodes.clone();
         session.select(Some(loaded), Selection::Nodes(&names))?;
         if narrow {
             session.nodes.retain(|node| chosen.iter().any(|other| other.target == node.target));
+        }
+        for node in session.nodes.iter_mut().filter(|node| !node.known) {
+            if let Some(told) = in_journal(&earlier, node) {
+                node.name.clone_from(&told.name);
+            }
         }
         if session.nodes.is_empty() {
             return Err(CliError::usage(format!(
@@ -204,6 +212,12 @@ fn choose(
         session.nodes.retain(|node| !other(node));
     }
     Ok(Chosen { locks, earlier })
+}
+
+/// Returns what a node that the user names is reached by, where the journal still knows the name and the inventory does not.
+fn reached(earlier: &History, loaded: &LoadedInventory, name: &str) -> String {
+    let told = earlier.nodes.iter().find(|told| told.name == name);
+    told.map_or_else(|| name.to_owned(), |told| address(loaded, told))
 }
 
 /// Returns the folder of the journal: the one that is named, the latest, or a new one.
@@ -254,7 +268,8 @@ fn carry(
         let order = plan.waves.iter().flat_map(|wave| &wave.nodes);
         let nodes = order.filter_map(|name| {
             let planned = plan.nodes.iter().find(|planned| planned.node.name == *name)?;
-            Some(Address { name: name.clone(), address: planned.node.target.to_string() })
+            let known = Some(planned.known);
+            Some(Address { name: name.clone(), address: planned.node.target.to_string(), known })
         });
         journal.add(Record::Start {
             id: folder.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default(),

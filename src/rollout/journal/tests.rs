@@ -8,8 +8,11 @@ use crate::rollout::variants::ConfigDigest;
 use crate::talos::Instance;
 
 fn start() -> Record {
-    let nodes =
-        ["n1", "n2"].map(|name| Address { name: name.to_owned(), address: format!("{name}.example") });
+    let nodes = ["n1", "n2"].map(|name| Address {
+        name: name.to_owned(),
+        address: format!("{name}.example"),
+        known: None,
+    });
     Record::Start {
         id: "i".to_owned(),
         version: "0".to_owned(),

@@ -417,7 +417,13 @@ impl NodeRunner {
             Checkpoint::Strict => Variant::Strict,
             Checkpoint::Desired | Checkpoint::Committed | Checkpoint::Rebooted => Variant::Desired,
         };
-        let (Some(before), Some(now)) = (self.text(Variant::Original), self.text(which)) else {
+        let before = match checkpoint {
+            // What it comes from.
+            Checkpoint::Original => self.text(Variant::Strict),
+            Checkpoint::Strict | Checkpoint::Desired | Checkpoint::Committed | Checkpoint::Rebooted => None,
+        };
+        let (Some(before), Some(now)) = (before.or_else(|| self.text(Variant::Original)), self.text(which))
+        else {
             return StepResult::Failed("there is no such config".to_owned());
         };
         self.rendered(before, now).await

@@ -3,8 +3,9 @@
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 
+use super::interrupts::{end, run, until};
 use super::{Site, last};
-use crate::sim::{Fault, Kind, Step};
+use crate::sim::{CUSTOMIZATION, Fault, Kind, Step};
 
 /// Writes the inventory again, without its nodes.
 fn without_nodes(site: &Site, more: &str) {
@@ -56,20 +57,76 @@ fn groups_take_nodes_by_address_wherever_they_come_from() {
 
 #[test]
 fn a_node_that_the_inventory_has_lost_is_left_out_of_a_resumed_rollout() {
-    let site = Site::new(1, 2, &["v1.13.9"]);
-    site.cluster.fault("w-1", Fault::new(Step::Pull, Kind::NotFound));
-    assert_eq!(site.rollout("").code, 6);
+    for grouped in [false, true] {
+        let site = Site::new(1, 2, &["v1.13.9"]);
+        site.cluster.fault("w-1", Fault::new(Step::Pull, Kind::NotFound));
+        assert_eq!(site.rollout("").code, 6);
+        site.cluster.clear_faults();
+        let text = site.place.read("mirrors.yaml");
+        let address = site.cluster.node("w-2").address.clone();
+        // A group that takes its address all the same does not bring it back.
+        let group =
+            format!("groups:\n    edge: {{addresses: [{address}/32], registries: {{docker.io: null}}}}\n");
+        site.place.write("mirrors.yaml", unlisted(&text, "w-2") + if grouped { &group } else { "" });
+        let ran = site.rollout("--resume");
+        assert!(ran.stderr.contains("w-2: not in the inventory any more, and left out"), "{ran}");
+        assert!(site.applies("w-2").is_empty() && site.is_new("w-1") && site.is_new("cp-1"), "{ran}");
+        let named = site.rollout("--resume -n w-2");
+        assert_eq!((named.code, site.applies("w-2").len()), (8, 0), "{named}");
+        // And the other way round: it is listed again.
+        site.place.write("mirrors.yaml", text);
+        let ran = site.rollout("--resume");
+        assert!(ran.code == 0 && site.is_new("w-2"), "{ran}");
+    }
+}
+
+/// What was left in between on it is brought back, a commit that may be lost included.
+#[test]
+fn a_lost_node_that_was_left_in_between_gets_its_old_config_back() {
+    let site = Site::new(1, 1, &["v1.13.9"]);
+    site.cluster.fault("w-1", Fault::new(Step::Commit, Kind::Hold).after(1));
+    let mut child = run(&site, "rollout --yes --try-timeout 10m --settle 1m --timeout 1m");
+    until("the commit", || site.applies("w-1").len() == 4);
+    child.kill().unwrap();
+    let _ = end(child);
     site.cluster.clear_faults();
     let text = site.place.read("mirrors.yaml");
-    let kept: Vec<&str> = text.lines().filter(|line| !line.trim_start().starts_with("w-2:")).collect();
-    site.place.write("mirrors.yaml", kept.join("\n") + "\n");
+    site.place.write("mirrors.yaml", unlisted(&text, "w-1"));
     let ran = site.rollout("--resume");
-    assert!(ran.stderr.contains("w-2: not in the inventory any more, and left out"), "{ran}");
-    assert!(site.applies("w-2").is_empty() && site.is_new("w-1") && site.is_new("cp-1"), "{ran}");
-    // And the other way round: a node that came later is named, with what takes it.
-    site.place.write("mirrors.yaml", text);
+    assert!(ran.stdout.contains("w-1 was left in between: its old config is sent again"), "{ran}");
+    assert!(site.is_old("w-1") && site.is_new("cp-1"), "{ran}");
+}
+
+/// Takes a node out of an inventory.
+fn unlisted(text: &str, name: &str) -> String {
+    let kept = text.lines().filter(|line| !line.trim_start().starts_with(&format!("{name}:")));
+    kept.map(|line| format!("{line}\n")).collect()
+}
+
+/// What a node's owner has given containerd beside Talos is told, and does not stand in the way.
+#[test]
+fn credentials_of_others_stay_and_are_told() {
+    let site = Site::new(1, 1, &["v1.13.9"]);
+    {
+        let node = site.cluster.node("w-1");
+        let mut state = node.state();
+        let part = "[plugins.'io.containerd.cri.v1.images'.registry.configs.'own.example'.auth]\nusername = 'me'\npassword = 's3cr3t-own'\n";
+        state.files.insert(CUSTOMIZATION.to_owned(), part.to_owned());
+        let spegel = "[host.'http://127.0.0.1:30021']\n";
+        state.files.insert("/etc/cri/conf.d/hosts/_default/hosts.toml".to_owned(), spegel.to_owned());
+        state.render_now();
+    }
+    let told = "containerd has credentials for own.example that are not from the config's registries";
+    for (command, code) in [("nodes", 0), ("diff -n w-1", 1), ("rollout --dry-run", 1)] {
+        let ran = site.place.run(command).ends(code);
+        assert!(ran.to_string().contains(told), "{command}: {ran}");
+        assert!(ran.to_string().contains("Talos did not write http://127.0.0.1:30021"), "{command}: {ran}");
+        assert!(!ran.to_string().contains("s3cr3t-own"), "{command}: {ran}");
+    }
     let ran = site.rollout("");
-    assert!(ran.code == 0 && site.is_new("w-2"), "{ran}");
+    assert_eq!(ran.code, 0, "{ran}");
+    assert!(ran.stdout.contains("and removes it when the config changes"), "{ran}");
+    assert!(site.is_new("w-1") && site.is_new("cp-1"));
 }
 
 #[test]

@@ -33,11 +33,22 @@ fn stalled(room: usize, more: &str) -> Result<(), String> {
     Ok(())
 }
 
+/// Stalls the output of a rollout where so many bytes of it were read.
+fn stalled_every(bytes: usize) {
+    let rooms = (0..4400).step_by(bytes);
+    let work: Vec<(usize, &str)> = rooms.flat_map(|room| [(room, ""), (room, "-o json")]).collect();
+    at_once(&work, |(room, more)| stalled(*room, more));
+}
+
 #[test]
 fn output_that_nothing_reads_holds_no_node() {
-    let work: Vec<(usize, &str)> =
-        (0..4400).step_by(400).flat_map(|room| [(room, ""), (room, "-o json")]).collect();
-    at_once(&work, |(room, more)| stalled(*room, more));
+    stalled_every(1100);
+}
+
+#[test]
+#[ignore = "takes minutes: cargo test --test it output_stalls_at_any_byte -- --ignored"]
+fn output_stalls_at_any_byte_of_a_rollout() {
+    stalled_every(50);
 }
 
 /// Every ending has its exit code in its last event.
