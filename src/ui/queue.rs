@@ -9,12 +9,17 @@ use std::time::Duration;
 
 use tokio::sync::Notify;
 
-use super::terminal::Stream;
-
 /// How many bytes may wait for a reader before more of the story is left out.
 const BOUND: usize = 1024 * 1024;
 /// How long a command that was asked to end waits for a reader that reads nothing.
 const STUCK: Duration = Duration::from_millis(500);
+
+/// A stream of the process.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Stream {
+    Output,
+    Error,
+}
 
 /// What waits to be written, in order.
 #[derive(Clone)]

@@ -13,7 +13,7 @@ use super::exit::{self, Exit};
 use super::live::{self, Size};
 use super::output_format::OutputFormat;
 use super::paint::Paint;
-use super::queue::Queue;
+use super::queue::{Queue, Stream};
 use super::shown::shown;
 use super::signals;
 use super::table::{Table, table as laid_out, table_within};
@@ -339,13 +339,6 @@ pub(crate) fn log_requests(color: Color, verbosity: Verbosity) {
     let subscriber = tracing_subscriber::registry().with(filter).with(lines);
     // A process that logs already keeps its log.
     let _ = tracing::subscriber::set_global_default(subscriber);
-}
-
-/// A stream of the process.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Stream {
-    Output,
-    Error,
 }
 
 /// Writes a text before there is a [`Ui`]: `colored` where colours are shown, else `plain`.
