@@ -68,20 +68,20 @@ fn faults() -> Vec<Fault> {
 }
 
 /// Runs work on as many threads as are good for it, and returns every failure.
-fn at_once<T: Sync>(work: &[T], run: impl Fn(&T) -> Result<(), Flaw> + Sync) {
+pub(super) fn at_once<T: Sync, E: Into<Flaw>>(work: &[T], run: impl Fn(&T) -> Result<(), E> + Sync) {
     let (next, failures) = (AtomicUsize::new(0), Mutex::new(Vec::new()));
     std::thread::scope(|scope| {
         for _ in 0..AT_ONCE {
             scope.spawn(|| {
                 while let Some(one) = work.get(next.fetch_add(1, Ordering::Relaxed)) {
                     if let Err(failure) = run(one) {
-                        failures.lock().unwrap().push(failure);
+                        failures.lock().unwrap().push(failure.into());
                     }
                 }
             });
         }
     });
-    let failures = failures.into_inner().unwrap();
+    let failures: Vec<Flaw> = failures.into_inner().unwrap();
     for flaw in &failures {
         eprintln!("{}\n{}\n----", flaw.what, flaw.story);
     }
@@ -90,9 +90,15 @@ fn at_once<T: Sync>(work: &[T], run: impl Fn(&T) -> Result<(), Flaw> + Sync) {
 }
 
 /// What went wrong, in a line, and all that was said.
-struct Flaw {
-    what: String,
-    story: String,
+pub(super) struct Flaw {
+    pub(super) what: String,
+    pub(super) story: String,
+}
+
+impl From<String> for Flaw {
+    fn from(what: String) -> Self {
+        Self { what, story: String::new() }
+    }
 }
 
 /// Brings everything back up, and waits until trials are over.
@@ -204,7 +210,7 @@ fn a_single_fault_is_never_more_than_one_nodes() {
     let work: Vec<(&str, &Fault)> =
         ORDER.iter().flat_map(|name| faults.iter().map(|fault| (*name, fault))).collect();
     let struck = Mutex::new(Vec::new());
-    at_once(&work, |(name, fault)| {
+    at_once(&work, |(name, fault)| -> Result<(), Flaw> {
         // Workers have no etcd.
         if fault.step == Step::Etcd && name.starts_with('w') {
             return Ok(());
