@@ -139,15 +139,12 @@ impl RegistryClient {
             401 => {}
             _ => return Err(answer.into_error(asked_as(own.as_ref())).await),
         }
-        let shown = match harbors_basic(&answer, credential.as_ref()) {
-            Some(shown) => {
-                answer.drain().await;
-                shown
-            }
-            None => {
-                let credential = credential.as_ref();
-                self.authenticator.answer(&self.sender, &request, answer, credential, own.as_ref()).await?
-            }
+        let shown = if let Some(shown) = harbors_basic(&answer, credential.as_ref()) {
+            answer.drain().await;
+            shown
+        } else {
+            let credential = credential.as_ref();
+            self.authenticator.answer(&self.sender, &request, answer, credential, own.as_ref()).await?
         };
         let answer = self.hop(&request, url, Some(&shown.header)).await?;
         match (answer.status(), &credential) {
