@@ -13,7 +13,7 @@ use super::state::{Attached, Shared, State};
 use super::task::{DownloadTask, Finished, Outcome};
 use super::tiered::TieredSource;
 use crate::cache::memory::locked;
-use crate::cache::store::{Origin, Store, Tier};
+use crate::cache::store::{Origin, PartialKey, Store, Tier};
 use crate::http::Body;
 use crate::image::{Digest, RegistryHost};
 use crate::oci::Span;
@@ -142,6 +142,7 @@ impl Downloads {
             source,
             policy: self.0.policy,
             hint,
+            key: scope.map(|registry| PartialKey::new(digest, registry)),
         };
         let guard = Guard { inner: Arc::clone(&self.0), key, shared, _permit: permit };
         tokio::spawn(run(task, guard));
