@@ -3,7 +3,7 @@
 use std::os::unix::fs::FileExt as _;
 use std::pin::pin;
 use std::sync::Arc;
-use std::sync::Mutex;
+use std::sync::atomic::AtomicUsize;
 
 use bytes::Bytes;
 use tokio::task::JoinHandle;
@@ -12,7 +12,8 @@ use tokio::time::timeout;
 use super::policy::{GRACE, Policy, TAIL, readable};
 use super::resuming_body::ResumingBody;
 use super::source::{FetchError, Source};
-use super::state::{Passthrough, Remainder, Shared, State};
+use super::state::{Passthrough, Shared, State};
+use super::window::{LEAST_ASK, Window};
 use crate::cache::store::{PartialKey, SharedFile, Spool, Store};
 use crate::oci::Verifier;
 
@@ -26,6 +27,10 @@ pub(super) struct DownloadTask {
     pub(super) hint: Option<u64>,
     /// The name of what an earlier download may have left of it, and this one may leave.
     pub(super) key: Option<PartialKey>,
+    /// Where its first reader begins.
+    pub(super) first: u64,
+    /// How many bytes of objects are in memory that cannot be kept.
+    pub(super) memory: Arc<AtomicUsize>,
 }
 
 /// How a download ended.
@@ -34,7 +39,7 @@ pub(super) enum Outcome {
     Present,
     /// It is to be committed; its readers have all of it.
     Complete(Spool),
-    /// It cannot be kept: each reader fetches the rest for itself.
+    /// It cannot be kept: readers share a window of it, as long as there are any.
     Passthrough,
     /// It failed.
     Failed(FetchError),
@@ -97,6 +102,13 @@ impl DownloadTask {
             self.shared.enter(State::Complete(blob.len()));
             return Ok(Outcome::Present);
         }
+        let largest = self.policy.largest.min(self.store.largest());
+        if let Some(hint) = self.hint.filter(|hint| *hint > largest) {
+            let mut body = self.open_first(hint).await?;
+            body.expect(Some(hint));
+            self.shared.enter(State::Streaming(body.total()));
+            return Ok(self.pass_through(None, Verifier::new(self.shared.digest), body, Vec::new()));
+        }
         let left = self.key.as_ref().map_or(0, |key| self.store.left(key));
         // The end of it is fetched again, so that there is something to ask for.
         let (mut body, mut from) = self.open(left.saturating_sub(TAIL), left).await?;
@@ -104,7 +116,7 @@ impl DownloadTask {
         let mut total = body.total();
         self.shared.enter(State::Streaming(total));
         let verifier = Verifier::new(self.shared.digest);
-        if total.is_some_and(|total| total > self.policy.largest) {
+        if total.is_some_and(|total| total > largest) {
             return Ok(self.pass_through(None, verifier, body, Vec::new()));
         }
         let mut spool = match self.spool(total).await {
@@ -123,6 +135,9 @@ impl DownloadTask {
         spool.rewind_to(from).map_err(|error| FetchError::Internal(error.to_string()))?;
         drop(self.shared.file.set(spool.file()));
         self.shared.publish(readable(total, from));
+        if from > 0 {
+            tracing::info!(digest = %self.shared.digest, from, "going on with an unfinished download");
+        }
         let verifier = hash(spool.file(), from, verifier).await?;
         let mut writer = HashingWriter { spool, verifier };
         let mut restarts = 0;
@@ -179,12 +194,24 @@ impl DownloadTask {
         }
     }
 
+    /// Opens what is too large to be kept where its first reader begins.
+    async fn open_first(&self, total: u64) -> Result<ResumingBody, FetchError> {
+        if self.first > 0 {
+            let end = self.first.saturating_add(LEAST_ASK).min(total);
+            let source = Arc::clone(&self.source);
+            let mut body = ResumingBody::part(source, self.policy, self.first, None, end);
+            if body.begin().await.is_ok() {
+                return Ok(body);
+            }
+        }
+        Ok(self.open(0, 0).await?.0)
+    }
+
     /// Opens it from a position on, or from its beginning where what is `left` of it is of no use; returns which.
     async fn open(&self, from: u64, left: u64) -> Result<(ResumingBody, u64), FetchError> {
         if from > 0 {
             let mut body = ResumingBody::new(Arc::clone(&self.source), self.policy, from, None);
             if body.begin().await.is_ok() && body.total().or(self.hint).is_none_or(|total| total >= left) {
-                tracing::info!(digest = %self.shared.digest, from, "going on with an unfinished download");
                 return Ok((body, from));
             }
         }
@@ -285,15 +312,14 @@ impl DownloadTask {
         body: ResumingBody,
         pending: Vec<Bytes>,
     ) -> Outcome {
-        self.shared.enter(State::Passthrough(Arc::new(Passthrough {
-            total: body.total(),
-            at: spool.as_ref().map_or(0, Spool::written),
-            verifier,
-            source: Arc::clone(&self.source),
-            policy: self.policy,
-            rest: Mutex::new(Some(Remainder { pending, body })),
-            _spool: spool,
-        })));
+        let total = body.total();
+        let window = total.map(|total| {
+            let (source, memory) = (Arc::clone(&self.source), Arc::clone(&self.memory));
+            Arc::new(Window::new(source, self.policy, total, body, pending, memory))
+        });
+        let at = spool.as_ref().map_or(0, Spool::written);
+        let passthrough = Passthrough { total, at, verifier, window, _spool: spool };
+        self.shared.enter(State::Passthrough(Arc::new(passthrough)));
         Outcome::Passthrough
     }
 }

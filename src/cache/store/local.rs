@@ -113,6 +113,11 @@ pub trait Store: Send + Sync + 'static {
     /// Evicts where that makes room; `StorageFull` where it does not.
     fn spool(&self, size: Option<u64>) -> BoxFuture<'_, io::Result<Spool>>;
 
+    /// Returns the size of the largest thing that it can keep, in bytes.
+    fn largest(&self) -> u64 {
+        u64::MAX
+    }
+
     /// Returns how many bytes an unfinished download has left of something: a spool of [`Store::resume`] begins with them.
     fn left(&self, _: &PartialKey) -> u64 {
         0

@@ -1,9 +1,14 @@
 //! What unfinished downloads have left, and no download uses now.
 
 use std::collections::HashMap;
+use std::io;
 
 use super::index::blocks;
+use super::layout::Folder;
 use crate::cache::store::partial::PartialKey;
+
+/// For how long what a download has left is kept for the next one, in seconds.
+pub(super) const KEPT_FOR: u64 = 24 * 3600;
 
 /// A file that an unfinished download left.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -21,6 +26,26 @@ pub(super) struct Leftover {
 pub(super) struct Leftovers(HashMap<PartialKey, Leftover>);
 
 impl Leftovers {
+    /// Finds what earlier processes have left, if what is in those files can be what was written there; `now` is in
+    /// seconds since 1970.
+    pub(super) fn find(folder: &Folder, may_trust: bool, now: u32) -> io::Result<Self> {
+        let mut left = Self::default();
+        let oldest = u64::from(now).saturating_sub(KEPT_FOR);
+        for (name, size, left_at) in folder.partials()? {
+            let unwanted = match name.split_once('.') {
+                Some((key, _)) if may_trust && u64::from(left_at) >= oldest => {
+                    let leftover = Leftover { name: name.clone(), size, left_at };
+                    left.put(PartialKey::of_file(key), leftover).map(|unwanted| unwanted.name)
+                }
+                Some(_) | None => Some(name),
+            };
+            if let Some(name) = unwanted {
+                folder.unlink(&folder.partial(&name))?;
+            }
+        }
+        Ok(left)
+    }
+
     /// Adds one; of two of the same thing the larger stays, and the other one is returned.
     pub(super) fn put(&mut self, key: PartialKey, leftover: Leftover) -> Option<Leftover> {
         match self.0.remove(&key) {

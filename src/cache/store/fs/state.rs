@@ -14,7 +14,6 @@ use super::journal_entry::{JournalEntry, Trust};
 use super::layout::{self, Folder, Found};
 use super::leftovers::Leftovers;
 use super::replay::{Ending, Replayed};
-use super::unfinished;
 use crate::cache::memory::{BoundedMap, locked};
 use crate::cache::store::blob::Blob;
 use crate::cache::store::local::{Kind, Listed, Object, Usage, Verdict};
@@ -127,7 +126,8 @@ impl State {
             lines.push(JournalEntry::Gone(object));
         }
         // Until the kernel has put a file on the disk, a power failure may leave it with other bytes.
-        let leftovers = unfinished::find(&folder, same_boot || replayed.ending == Ending::Clean)?;
+        let may_trust = same_boot || replayed.ending == Ending::Clean;
+        let leftovers = Leftovers::find(&folder, may_trust, now())?;
         let index = replayed.index;
         if rewrite || journal.is_long(index.len()) {
             journal.rewrite(lines.into_iter().chain(index.lines()))?;

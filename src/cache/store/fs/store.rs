@@ -97,6 +97,10 @@ impl Store for FsStore {
         Box::pin(self.run(move |state| state.spool(size)))
     }
 
+    fn largest(&self) -> u64 {
+        self.state.levels.cap
+    }
+
     fn left(&self, key: &PartialKey) -> u64 {
         self.state.left_of(key)
     }

@@ -6,35 +6,13 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use tempfile::TempPath;
 
 use super::index::blocks;
-use super::layout::Folder;
-use super::leftovers::{Leftover, Leftovers};
+use super::leftovers::{KEPT_FOR, Leftover};
 use super::state::{State, now};
 use crate::cache::store::partial::PartialKey;
 use crate::cache::store::spool::{Room, Spool};
 
-/// For how long what a download has left is kept for the next one, in seconds.
-const KEPT_FOR: u64 = 24 * 3600;
 /// So that no two files of a process have the same name.
 static COUNT: AtomicU64 = AtomicU64::new(0);
-
-/// Finds what earlier downloads have left, if what is in those files can be what was written there.
-pub(super) fn find(folder: &Folder, may_trust: bool) -> io::Result<Leftovers> {
-    let mut left = Leftovers::default();
-    let oldest = u64::from(now()).saturating_sub(KEPT_FOR);
-    for (name, size, left_at) in folder.partials()? {
-        let unwanted = match name.split_once('.') {
-            Some((key, _)) if may_trust && u64::from(left_at) >= oldest => {
-                let leftover = Leftover { name: name.clone(), size, left_at };
-                left.put(PartialKey::of_file(key), leftover).map(|unwanted| unwanted.name)
-            }
-            Some(_) | None => Some(name),
-        };
-        if let Some(name) = unwanted {
-            folder.unlink(&folder.partial(&name))?;
-        }
-    }
-    Ok(left)
-}
 
 /// What unfinished downloads leave.
 impl State {
