@@ -12,10 +12,12 @@ use super::input;
 use super::input::directory_of;
 use super::inventory::{self, LoadedInventory};
 use crate::finding::one_line;
+use crate::inventory::Role;
+use crate::rollout::ConfigDigest;
 use crate::secret::Secret;
 use crate::talos::{
-    Client, Config, Context, Endpoint, Issuer, NodeClient, Patience, SetupError, TalosError, Target, check,
-    choose_proxy, find,
+    Client, Config, Context, Endpoint, Issuer, NodeClient, Observation, Patience, SetupError, TalosError,
+    Target, authority_keys, check, choose_proxy, find,
 };
 use crate::ui::{CliError, Ui, count, exit};
 
@@ -162,9 +164,12 @@ impl Session {
         self.client.node(&node.target)
     }
 
-    /// Returns what tells this cluster from others: the digest of its authority.
-    pub(super) fn fingerprint(&self) -> crate::rollout::ConfigDigest {
-        crate::rollout::ConfigDigest::of(&Secret::from(self.context.ca.as_deref().unwrap_or_default()))
+    /// Returns what tells this cluster from others: the digests of its authorities' keys, and at last that of the text of
+    /// their certificates, which journals of old have.
+    pub(super) fn fingerprints(&self) -> Vec<ConfigDigest> {
+        let keys = authority_keys(&self.context).into_iter();
+        let text = self.context.ca.clone().unwrap_or_default();
+        keys.chain([text]).map(|text| ConfigDigest::of(&Secret::new(text))).collect()
     }
 
     /// Waits for work that asks nodes.
@@ -391,4 +396,40 @@ fn select(
 
 fn parse(text: &str) -> Result<Target, CliError> {
     text.parse().map_err(|error: crate::talos::EndpointError| CliError::from_error(exit::USAGE, error))
+}
+
+/// Whether a node has settings of its own in the inventory.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Recognised {
+    /// It is listed.
+    Listed,
+    /// It is not, and a group knows it, or the inventory has nothing that tells nodes apart.
+    Grouped,
+    /// It is not, and gets what every node starts from.
+    No,
+}
+
+/// Finds the inventory's node that a live node is, by what the node says itself, and calls it by that name.
+pub(super) fn recognise(loaded: &mut LoadedInventory, node: &mut LiveNode, seen: &Observation) -> Recognised {
+    if node.known {
+        return Recognised::Listed;
+    }
+    let inventory = &mut loaded.inventory;
+    let identity = &seen.identity;
+    let mut addresses = identity.addresses.clone();
+    if let Target::Through(host) = &node.target {
+        addresses.extend(host.parse::<std::net::IpAddr>().ok());
+    }
+    if let Some(name) = inventory.node_of(identity.nodename.as_deref(), &addresses) {
+        (node.name, node.known) = (name.to_owned(), true);
+        return Recognised::Listed;
+    }
+    let role = match seen.role.as_deref() {
+        Some("worker") => Some(Role::Worker),
+        Some(_) => Some(Role::ControlPlane),
+        None => None,
+    };
+    node.known = inventory.adopt(&node.name, &addresses, role);
+    let nothing_to_know = inventory.nodes.is_empty() && inventory.groups.is_empty();
+    if node.known || nothing_to_know { Recognised::Grouped } else { Recognised::No }
 }

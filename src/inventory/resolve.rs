@@ -6,7 +6,9 @@ use std::path::Path;
 use indexmap::IndexMap;
 
 use super::harbor::HarborProject;
-use super::model::{Credentials, Fallback, Inventory, Layer, Mirror, MirrorKind, Node, Set, Text, Tls, Via};
+use super::model::{
+    Credentials, Fallback, Inventory, Layer, Mirror, MirrorKind, Node, Role, Set, Text, Tls, Via,
+};
 use super::pem;
 use crate::image::api_host;
 use crate::registries::{
@@ -148,6 +150,31 @@ impl Inventory {
                     .is_some_and(|address| group.addresses.iter().any(|network| network.contains(&address)))
         };
         self.groups.iter().filter(|(_, group)| member(group)).map(|(name, _)| name.as_str()).collect()
+    }
+
+    /// Returns which of the inventory's nodes a node is, by what it says itself: by its name, or by one of its addresses.
+    pub fn node_of(&self, nodename: Option<&str>, addresses: &[std::net::IpAddr]) -> Option<&str> {
+        let named = nodename.and_then(|name| self.nodes.get_key_value(name));
+        let has = |node: &Node| {
+            let address = node.address.as_deref();
+            address.is_some_and(|address| {
+                Some(address) == nodename
+                    || address.parse().is_ok_and(|address: std::net::IpAddr| addresses.contains(&address))
+            })
+        };
+        named.or_else(|| self.nodes.iter().find(|(_, node)| has(node))).map(|(name, _)| name.as_str())
+    }
+
+    /// Takes in a node that is not listed, and that groups know by its address or role; returns whether one does.
+    pub fn adopt(&mut self, name: &str, addresses: &[std::net::IpAddr], role: Option<Role>) -> bool {
+        let node = |address: Option<&std::net::IpAddr>| Node {
+            address: address.map(ToString::to_string),
+            role,
+            ..Node::default()
+        };
+        let candidates = addresses.iter().map(Some).chain([None]).map(node);
+        let found = candidates.into_iter().find(|node| !self.groups_of(name, node).is_empty());
+        found.is_some_and(|node| self.nodes.insert(name.to_owned(), node).is_none())
     }
 
     /// Returns the layers of a target, each with its part of the inventory.

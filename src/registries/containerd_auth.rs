@@ -54,7 +54,11 @@ pub fn read_containerd_auth(text: &str) -> Result<BTreeMap<String, Auth>, String
 }
 
 /// Returns how the credentials found differ from those wanted, in words and without them.
+///
+/// Of others, those of `before` are to be gone; what else is there was not made of a machine config's registries, such as what
+/// `/etc/cri/conf.d/20-customization.part` holds, and stays.
 pub fn containerd_auth_differences(
+    before: &BTreeMap<String, Auth>,
     wanted: &BTreeMap<String, Auth>,
     found: &BTreeMap<String, Auth>,
 ) -> Vec<String> {
@@ -68,7 +72,7 @@ pub fn containerd_auth_differences(
             Some(_) => {}
         }
     }
-    let more = found.keys().filter(|host| !wanted.contains_key(*host));
+    let more = found.keys().filter(|host| !wanted.contains_key(*host) && before.contains_key(*host));
     out.extend(more.map(|host| format!("credentials for {host} should not be there")));
     out
 }
@@ -107,19 +111,25 @@ mod tests {
         let wanted = containerd_auth(&registries, &version("v1.13.9"));
         let found = read_containerd_auth(FILE).unwrap();
         assert_eq!(found, wanted);
-        assert!(containerd_auth_differences(&wanted, &found).is_empty());
+        let none = BTreeMap::new();
+        assert!(containerd_auth_differences(&none, &wanted, &found).is_empty());
         assert!(containerd_auth(&registries, &version("v1.9.5")).contains_key("docker.io"));
         registries.auth.insert("registry-1.docker.io".to_owned(), pair("s3cr3t-2"));
         let wanted = containerd_auth(&registries, &version("v1.9.6"));
         assert_eq!(wanted.len(), 1);
         assert_eq!(
-            containerd_auth_differences(&wanted, &found),
+            containerd_auth_differences(&none, &wanted, &found),
             ["credentials for registry-1.docker.io are others"]
         );
         let other = BTreeMap::from([("h".to_owned(), pair("s3cr3t-3"))]);
         assert_eq!(
-            containerd_auth_differences(&other, &found),
+            containerd_auth_differences(&wanted, &other, &found),
             ["credentials for h are missing", "credentials for registry-1.docker.io should not be there"]
+        );
+        assert_eq!(
+            containerd_auth_differences(&other, &other, &found),
+            ["credentials for h are missing"],
+            "what the config never had is not its own"
         );
         assert_eq!(
             read_containerd_auth("a = 1\nb = s3cr3t-x").unwrap_err(),

@@ -17,6 +17,7 @@ pub type Decrypt<'a> = dyn Fn(&str) -> Result<Secret<String>, SopsError> + 'a;
 pub(super) struct Found {
     pub(super) version: TalosVersion,
     pub(super) role: Role,
+    machine: Option<String>,
     pub(super) active: Secret<String>,
     pub(super) persistent: Option<ConfigResource>,
 }
@@ -33,10 +34,17 @@ pub(super) async fn find(node: &NodeClient) -> Result<Found, String> {
         Ok::<_, TalosError>((role, active, persistent))
     };
     let (role, active, persistent) = found.await.map_err(|error| one_line(&error))?;
-    Ok(Found { version, role, active, persistent })
+    let machine = node.identity().await.map_err(|error| one_line(&error))?.machine;
+    Ok(Found { version, role, machine, active, persistent })
 }
 
 impl Found {
+    /// Returns whether another machine answers where the node was: it was replaced, and what a journal says of the node
+    /// does not hold for it.
+    pub(super) fn is_replaced(&self, history: &NodeHistory) -> bool {
+        matches!((&self.machine, &history.machine), (Some(now), Some(then)) if now != then)
+    }
+
     /// Returns what is left to do on the node.
     pub(super) fn leftover(&self, history: &NodeHistory, known: &VariantDigests) -> Leftover {
         let disk = known.on_disk(self.persistent.as_ref(), &self.version);

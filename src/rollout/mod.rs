@@ -33,8 +33,9 @@ pub use found::Decrypt;
 pub use health::{Absence, etcd_flaws, node_flaws};
 pub use if_abandoned::{IfAbandoned, SentConfigs, TrialTimer};
 pub use journal::{
-    Address, ELSEWHERE, Entry, History, Journal, JournalError, Leftover, NAME as JOURNAL, NodeHistory,
-    Record, StoreError, elsewhere, file_name, latest, leftover, lock, newest, read_history, remember,
+    Address, Aim, ELSEWHERE, Entry, History, Journal, JournalError, KnownBy, Leftover, NAME as JOURNAL,
+    NodeHistory, Record, StoreError, elsewhere, file_name, latest, leftover, lock, newest, read_history,
+    remember,
 };
 pub use node::{NodeJob, RolloutContext, RolloutHandle, RolloutTimeouts};
 pub use outcome::{Outcome, OutcomeKind};

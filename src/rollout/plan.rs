@@ -32,6 +32,8 @@ pub enum RebootPolicy {
 /// What a rollout does to one node.
 #[derive(Clone, Debug)]
 pub struct NodePlan {
+    /// Which machine it is, as it says itself.
+    pub machine: Option<String>,
     /// Its version, as it says it.
     pub tag: String,
     /// Its version, as rules know it.
@@ -75,6 +77,9 @@ pub enum Refusal {
     /// It was given another config since it booted, and does not tell whether it is on trial.
     #[error("what it runs with was applied since it booted, and is on trial as far as it tells")]
     Unsure,
+    /// The inventory does not know it, by name, address or group.
+    #[error("the inventory does not know it, and it would get only what every node starts from")]
+    Unlisted,
     /// It is in maintenance mode.
     #[error("it is in maintenance mode and has no config yet")]
     Maintenance,
@@ -116,6 +121,9 @@ impl Refusal {
             Self::Unsure => "apply the config that it is to keep, with `--mode no-reboot`, or reboot it: it boots with \
                              what is on its disk"
                 .to_owned(),
+            Self::Unlisted => {
+                "list it under `nodes`, or name its address in a group; --unknown-nodes takes it as it is".to_owned()
+            }
             Self::Maintenance => "install Talos on it first".to_owned(),
             Self::Version(_) => "is it a release of Talos?".to_owned(),
             Self::BreaksTls(_) => "upgrade to 1.14.0-rc.1 or later".to_owned(),
@@ -196,6 +204,7 @@ impl NodePlan {
             ));
         }
         Ok(Self {
+            machine: seen.identity.machine.clone(),
             tag: seen.version.tag.clone(),
             role: match seen.role.as_deref() {
                 Some("worker") => Role::Worker,
@@ -268,7 +277,15 @@ fn notes(
     }
     if !seen.foreign_hosts.is_empty() {
         let hosts = seen.foreign_hosts.join(", ");
-        notes.push(format!("Talos did not write {hosts} on the node: what did will change it again"));
+        notes.push(format!(
+            "Talos did not write {hosts} on the node, and removes it when the config changes: what wrote it may write it again"
+        ));
+    }
+    if !seen.foreign_credentials.is_empty() {
+        let hosts = seen.foreign_credentials.join(", ");
+        notes.push(format!(
+            "containerd has credentials for {hosts} that are not from the config's registries: they stay"
+        ));
     }
     if let Some(status) = seen.status.as_ref().filter(|status| status.stage != "running" || !status.ready) {
         notes.push(format!("it is {} and not ready: its turn comes when it is", status.stage));

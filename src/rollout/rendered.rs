@@ -31,8 +31,14 @@ pub fn hosts_to_read(before: &Registries, now: &Registries, image_cache: bool) -
 
 /// Returns how what Talos made of a config differs from what it should have made; nothing: it is all there.
 ///
-/// `config` are the registries as the config that runs says them.
-pub fn rendering_flaws(config: &Registries, version: &TalosVersion, rendered: &Rendered) -> Vec<String> {
+/// `config` are the registries as the config that runs says them, `before` those of the config before it: what they alone have
+/// must be gone. What neither has was not made of a machine config's registries, and stays.
+pub fn rendering_flaws(
+    before: &Registries,
+    config: &Registries,
+    version: &TalosVersion,
+    rendered: &Rendered,
+) -> Vec<String> {
     let mut flaws = Vec::new();
     if version.has_image_cache() {
         match &rendered.registries {
@@ -67,7 +73,8 @@ pub fn rendering_flaws(config: &Registries, version: &TalosVersion, rendered: &R
         Some(text) => match read_containerd_auth(text.expose()) {
             Err(error) => flaws.push(format!("cri.toml: {error}")),
             Ok(found) => {
-                let differences = containerd_auth_differences(&wanted, &found);
+                let before = containerd_auth(before, version);
+                let differences = containerd_auth_differences(&before, &wanted, &found);
                 flaws.extend(differences.into_iter().map(|flaw| format!("cri.toml: {flaw}")));
             }
         },
@@ -126,22 +133,22 @@ mod tests {
         let version = TalosVersion::minor(1, 13);
         for image_cache in [false, true] {
             let well = rendered(&config(), &version, image_cache);
-            assert_eq!(rendering_flaws(&config(), &version, &well), Vec::<String>::new());
+            assert_eq!(rendering_flaws(&config(), &config(), &version, &well), Vec::<String>::new());
         }
         let well = rendered(&config(), &version, false);
         let old = Registries::default();
-        let flaws = rendering_flaws(&old, &version, &well).join("\n");
+        let flaws = rendering_flaws(&config(), &old, &version, &well).join("\n");
         assert!(flaws.contains("hosts.toml of docker.io is still there"), "{flaws}");
         assert!(flaws.contains("cri.toml: credentials for h should not be there"), "{flaws}");
         assert!(!flaws.contains("s3cr3t-"), "{flaws}");
         // Nothing rendered yet.
         let none = Rendered {
-            registries: Some(old),
+            registries: Some(old.clone()),
             hosts: BTreeMap::from([("docker.io".to_owned(), None)]),
             cri: Some("".into()),
             image_cache: false,
         };
-        let flaws = rendering_flaws(&config(), &version, &none).join("\n");
+        let flaws = rendering_flaws(&old, &config(), &version, &none).join("\n");
         for flaw in [
             "RegistryConfigs: - docker.io",
             "hosts.toml of docker.io is not there",
@@ -153,7 +160,7 @@ mod tests {
         let twice = "[host.'https://a']\n[host.'https://a']\n";
         let broken =
             Rendered { hosts: BTreeMap::from([("docker.io".to_owned(), Some(twice.into()))]), ..well };
-        let flaws = rendering_flaws(&config(), &version, &broken).join("\n");
+        let flaws = rendering_flaws(&old, &config(), &version, &broken).join("\n");
         assert!(flaws.contains("containerd asks the upstream only"), "{flaws}");
     }
 }

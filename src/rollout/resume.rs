@@ -9,7 +9,7 @@ use tokio::time::Instant;
 use super::event::EventKind;
 use super::found::{Decrypt, find};
 use super::if_abandoned::IfAbandoned;
-use super::journal::{Leftover, NodeHistory};
+use super::journal::{Aim, Leftover, NodeHistory};
 use super::node::{BARE, NodeRunner, RolloutContext};
 use super::outcome::Outcome;
 use super::state_machine::{NodeState, Reboot, Route};
@@ -20,9 +20,17 @@ use crate::registries::TalosVersion;
 use crate::talos::NodeClient;
 
 /// Reads what an earlier run has left to do on a node; nothing is sent to it.
-pub async fn inspect_leftover(node: &NodeClient, history: &NodeHistory) -> Result<Leftover, String> {
+pub async fn inspect_leftover(
+    node: &NodeClient,
+    history: &NodeHistory,
+    aim: Aim,
+) -> Result<Leftover, String> {
     match &history.known {
-        Some(known) if !history.is_settled() => Ok(find(node).await?.leftover(history, known)),
+        Some(known) if !history.is_settled() => {
+            let found = find(node).await?;
+            let left = found.leftover(history, known).with_aim(aim);
+            Ok(if found.is_replaced(history) { Leftover::Nothing } else { left })
+        }
         _ => Ok(Leftover::Nothing),
     }
 }
@@ -36,7 +44,7 @@ pub async fn resume_node(
     name: &str,
     node: &NodeClient,
     history: &NodeHistory,
-    shown: Result<Leftover, String>,
+    (aim, shown): (Aim, Result<Leftover, String>),
     decrypt: &Decrypt<'_>,
 ) -> Option<Outcome> {
     let (Some(known), Some(file), false) = (&history.known, &history.file, history.is_settled()) else {
@@ -56,8 +64,13 @@ pub async fn resume_node(
         Ok(found) => found,
         Err(reason) => return unknown(reason),
     };
+    if found.is_replaced(history) {
+        let text = "another machine answers at its address: the node was replaced, and nothing is brought back on it";
+        context.tell(name, EventKind::Notes { text: text.to_owned() });
+        return None;
+    }
     let mut runner = NodeRunner::new(Arc::clone(context), name, node, &found.version, known.clone());
-    let left = found.leftover(history, known);
+    let left = found.leftover(history, known).with_aim(aim);
     if left.sends() && !shown.sends() {
         return unknown(
             "it has changed since it was looked at, and you were not asked about that".to_owned(),

@@ -50,6 +50,11 @@ pub async fn roll_back_node(
     if context.is_stopping() {
         return untouched("interrupted".to_owned());
     }
+    if found.is_replaced(history) {
+        let reason =
+            "another machine answers at its address: the node was replaced, and never had the old config";
+        return untouched(reason.to_owned());
+    }
     let active = ConfigDigest::of(&found.active);
     let disk = found.persistent.as_ref().map(|persistent| ConfigDigest::of(&persistent.text));
     match (history.whose(&active), disk.as_ref().map(|disk| history.whose(disk))) {

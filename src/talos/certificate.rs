@@ -1,3 +1,5 @@
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use jiff::Timestamp;
 use x509_parser::certificate::X509Certificate;
 use x509_parser::pem::Pem;
@@ -129,6 +131,14 @@ pub fn check(context: &Context, now: Timestamp) -> Result<Option<Certificate>, C
     }))
 }
 
+/// Returns the public keys of a context's authorities as base64, in order: what stays the same of an authority whose
+/// certificate is renewed. One that cannot be read has none.
+pub fn authority_keys(context: &Context) -> Vec<String> {
+    let blocks = read_all("ca", context.ca.as_deref().unwrap_or_default()).unwrap_or_default();
+    let key = |pem: &Pem| parse("ca", pem).ok().map(|ca| STANDARD.encode(ca.public_key().raw));
+    blocks.iter().filter_map(key).collect()
+}
+
 /// Returns the certificates of a text, at least one.
 pub(super) fn read_all(field: &'static str, text: &str) -> Result<Vec<Pem>, CertificateError> {
     let blocks: Result<Vec<Pem>, _> = Pem::iter_from_buffer(text.as_bytes()).collect();
@@ -171,6 +181,15 @@ mod tests {
         let certificate = check(&context(&authority, -10, 10), now()).unwrap().unwrap();
         assert_eq!(certificate.roles, ["os:admin"]);
         assert_eq!((certificate.expires.as_second(), certificate.issuer), (i64::from(NOW) + 10, Issuer::Own));
+    }
+
+    #[test]
+    fn an_authority_is_known_by_its_key() {
+        let (old, new) = (Authority::new(), Authority::new());
+        let keys = |pem: String| authority_keys(&Context { ca: Some(pem), ..Context::default() });
+        let both = keys(format!("# a comment\n{}\n{}", old.pem, new.pem));
+        assert_eq!(both, [keys(old.pem.clone()), keys(new.pem.clone())].concat());
+        assert!(both.len() == 2 && both[0] != both[1] && keys("nothing".to_owned()).is_empty());
     }
 
     #[test]

@@ -1,7 +1,4 @@
-#![expect(clippy::disallowed_methods, reason = "calls a node, within time limits")]
-
 use std::collections::HashMap;
-use std::future::Future;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -9,15 +6,15 @@ use std::time::Duration;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use rustls::ClientConfig;
-use tokio::time::{Instant, timeout_at};
+use tonic::Status;
 use tonic::metadata::{AsciiMetadataValue, MetadataMap};
-use tonic::transport::{Channel, Endpoint as Http};
-use tonic::{Code, Extensions, Request, Status};
+use tonic::transport::Channel;
 
 use super::config::Context;
 use super::dial::Dialer;
 use super::endpoint::{Endpoint, Target};
-use super::error::{Delivery, SetupError, TalosError};
+use super::error::{SetupError, TalosError};
+use super::link::Link;
 use super::proto::cosi::resource::state_client::StateClient;
 use super::proto::cosi::resource::{GetRequest, ListRequest};
 use super::proto::machine::machine_service_client::MachineServiceClient;
@@ -31,8 +28,6 @@ use crate::secret::Secret;
 
 /// The largest message, as Talos and talosctl have it since 1.5.
 pub(super) const MAX_MESSAGE: usize = 32 * 1024 * 1024;
-/// How long an endpoint that could not be reached is left alone.
-const AVOID: Duration = Duration::from_secs(10);
 
 /// How long is waited.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -54,82 +49,26 @@ pub type ProxyFor = dyn Fn(&Endpoint) -> Option<Proxy> + Send + Sync;
 
 /// A cluster's API: its endpoints, and what admits to them.
 #[derive(Clone)]
-pub struct Client(Arc<Inner>);
+pub struct Client(pub(super) Arc<Inner>);
 
-struct Inner {
-    endpoints: Vec<Arc<Link>>,
+pub(super) struct Inner {
+    pub(super) endpoints: Vec<Arc<Link>>,
     /// The endpoint that answered last: the next call begins there.
-    preferred: AtomicUsize,
+    pub(super) preferred: AtomicUsize,
     /// Nodes that are reached themselves.
     direct: Mutex<HashMap<Endpoint, Arc<Link>>>,
     tls: Arc<ClientConfig>,
     certificate: bool,
     proxy: Box<ProxyFor>,
-    patience: Patience,
+    pub(super) patience: Patience,
     /// What goes with every call.
-    metadata: MetadataMap,
+    pub(super) metadata: MetadataMap,
 }
 
 impl std::fmt::Debug for Client {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_list().entries(self.0.endpoints.iter().map(|link| link.dialer.endpoint.to_string())).finish()
     }
-}
-
-/// A connection to an endpoint, made when it is first needed.
-struct Link {
-    dialer: Dialer,
-    state: tokio::sync::Mutex<State>,
-}
-
-enum State {
-    New,
-    Up(Channel),
-    Down(Instant, TalosError),
-}
-
-impl Link {
-    fn new(dialer: Dialer) -> Arc<Self> {
-        Arc::new(Self { dialer, state: tokio::sync::Mutex::new(State::New) })
-    }
-
-    /// Returns the channel; of calls at once, one connects and the others wait for it.
-    async fn channel(&self) -> Result<Channel, TalosError> {
-        let mut state = self.state.lock().await;
-        match &*state {
-            State::Up(channel) => return Ok(channel.clone()),
-            State::Down(since, error) if since.elapsed() < AVOID => return Err(error.clone()),
-            State::New | State::Down(..) => {}
-        }
-        // Where the connection goes to is the dialer's affair; Talos looks at neither scheme nor authority.
-        let connected = Http::from_static("http://talos").connect_with_connector(self.dialer.clone()).await;
-        match connected {
-            Ok(channel) => {
-                *state = State::Up(channel.clone());
-                Ok(channel)
-            }
-            Err(error) => {
-                let found = find_cause(&error).unwrap_or_else(|| TalosError::Unreachable {
-                    endpoint: self.dialer.endpoint.clone(),
-                    source: Arc::new(std::io::Error::other(error.to_string())),
-                });
-                *state = State::Down(Instant::now(), found.clone());
-                Err(found)
-            }
-        }
-    }
-}
-
-/// Looks for an error of the dialer's among the causes of another.
-fn find_cause(error: &(dyn std::error::Error + 'static)) -> Option<TalosError> {
-    let mut error = Some(error);
-    while let Some(this) = error {
-        if let Some(found) = this.downcast_ref::<TalosError>() {
-            return Some(found.clone());
-        }
-        error = this.source();
-    }
-    None
 }
 
 /// Whether a call does the same when it is made twice.
@@ -248,13 +187,13 @@ impl Inner {
         })
     }
 
-    fn direct(&self, endpoint: &Endpoint) -> Arc<Link> {
+    pub(super) fn direct(&self, endpoint: &Endpoint) -> Arc<Link> {
         let mut links = self.direct.lock().unwrap_or_else(PoisonError::into_inner);
         Arc::clone(links.entry(endpoint.clone()).or_insert_with(|| self.link(endpoint)))
     }
 
     /// Returns the ways to a node in the order in which they are tried, and the endpoint's number.
-    fn ways(&self, target: &Target) -> Vec<(Option<usize>, Arc<Link>)> {
+    pub(super) fn ways(&self, target: &Target) -> Vec<(Option<usize>, Arc<Link>)> {
         match target {
             Target::At(endpoint) => vec![(None, self.direct(endpoint))],
             // Without endpoints, a node is its own.
@@ -273,8 +212,8 @@ impl Inner {
 /// The API of one node.
 #[derive(Clone, Debug)]
 pub struct NodeClient {
-    client: Client,
-    target: Target,
+    pub(super) client: Client,
+    pub(super) target: Target,
 }
 
 impl NodeClient {
@@ -433,133 +372,6 @@ impl NodeClient {
         let message = first(what, answer.await?.into_inner().messages)?;
         Ok(Applied { details: without_diff(&message.mode_details).to_owned(), warnings: message.warnings })
     }
-
-    pub(super) fn request<T>(&self, message: T) -> Request<T> {
-        let mut metadata = self.client.0.metadata.clone();
-        if let Target::Through(host) = &self.target
-            && let Ok(value) = host.parse::<AsciiMetadataValue>()
-        {
-            metadata.insert("node", value);
-        }
-        Request::from_parts(metadata, Extensions::default(), message)
-    }
-
-    /// Makes a call with the client's patience.
-    pub(super) async fn call<T, F>(
-        &self,
-        what: &str,
-        repeat: Repeat,
-        make: impl Fn(Channel) -> F,
-    ) -> Result<T, TalosError>
-    where
-        F: Future<Output = Result<T, Status>>,
-    {
-        self.call_within(self.client.0.patience.call, what, repeat, make).await
-    }
-
-    /// Makes a call: on the endpoint that answered last, and on others where that may do better.
-    pub(super) async fn call_within<T, F>(
-        &self,
-        patience: Duration,
-        what: &str,
-        repeat: Repeat,
-        make: impl Fn(Channel) -> F,
-    ) -> Result<T, TalosError>
-    where
-        F: Future<Output = Result<T, Status>>,
-    {
-        let inner = &self.client.0;
-        let deadline = Instant::now() + patience;
-        let timed_out =
-            || TalosError::TimedOut { what: format!("{what} of {}", self.target), after: patience };
-        let mut worst: Option<TalosError> = None;
-        let mut ways = inner.ways(&self.target);
-        let (mut at, mut second_try) = (0, false);
-        while let Some((number, link)) = ways.get(at).cloned() {
-            at += 1;
-            let endpoint = link.dialer.endpoint.clone();
-            let begun = Instant::now();
-            tracing::trace!(node = %self.target, %endpoint, call = what, "calling");
-            let error = match timeout_at(deadline, link.channel()).await {
-                Err(_) => timed_out(),
-                Ok(Err(error)) => error,
-                Ok(Ok(channel)) => match timeout_at(deadline, make(channel)).await {
-                    Err(_) => timed_out(),
-                    Ok(Ok(answer)) => {
-                        if let Some(number) = number {
-                            inner.preferred.store(number, Ordering::Relaxed);
-                        }
-                        let took = begun.elapsed();
-                        tracing::debug!(node = %self.target, %endpoint, call = what, ?took, "answered");
-                        return Ok(answer);
-                    }
-                    Ok(Err(status)) => self.classify(what, &endpoint, patience, &status),
-                },
-            };
-            tracing::debug!(node = %self.target, %endpoint, call = what, took = ?begun.elapsed(), %error, "failed");
-            let again = match repeat {
-                Repeat::Yes => error.may_differ_elsewhere(),
-                Repeat::No => error.delivery() == Delivery::NotSent,
-            };
-            if !error.may_differ_elsewhere() {
-                // The node's own word, whatever went wrong on the way to it.
-                return Err(error);
-            }
-            if repeat == Repeat::No && !again {
-                // It may have been done: no earlier error may hide that.
-                return Err(error);
-            }
-            if !again || Instant::now() >= deadline {
-                return Err(worst.unwrap_or(error));
-            }
-            // apid drops what it passes on when its certificate is renewed: at the end the first such way is tried again.
-            if !second_try && matches!(error, TalosError::NodeUnreachable { .. } | TalosError::Lost { .. }) {
-                second_try = true;
-                ways.push((number, link));
-            }
-            // A worker does not pass calls on: the node itself is tried at last.
-            if let (TalosError::NoForwarding { .. }, Target::Through(host)) = (&error, &self.target) {
-                let itself = Endpoint::of_node(host);
-                if at == ways.len() && ways.iter().all(|(_, link)| link.dialer.endpoint != itself) {
-                    ways.push((None, inner.direct(&itself)));
-                }
-            }
-            // That an endpoint is down says least of all that can go wrong.
-            let says_more = !matches!(error, TalosError::Unreachable { .. } | TalosError::TimedOut { .. });
-            if worst.is_none() || says_more && matches!(worst, Some(TalosError::Unreachable { .. })) {
-                worst = Some(error);
-            }
-        }
-        Err(worst.unwrap_or_else(timed_out))
-    }
-
-    fn classify(&self, what: &str, endpoint: &Endpoint, patience: Duration, status: &Status) -> TalosError {
-        if let Some(error) = find_cause(status) {
-            return error;
-        }
-        let (endpoint, what) = (endpoint.clone(), what.to_owned());
-        let message = without_diff(status.message()).to_owned();
-        // What the transport makes up has a cause; what the server says has none.
-        if std::error::Error::source(status).is_some() {
-            return TalosError::Lost { endpoint, what };
-        }
-        match status.code() {
-            Code::Unavailable => {
-                let message = without_transport(&message).to_owned();
-                TalosError::NodeUnreachable { through: endpoint, node: self.target.to_string(), message }
-            }
-            Code::PermissionDenied if message.contains("no request forwarding") => {
-                TalosError::NoForwarding { endpoint }
-            }
-            Code::PermissionDenied | Code::Unauthenticated => TalosError::Denied { what, message },
-            Code::NotFound => TalosError::NotFound { what, message },
-            Code::Unimplemented => TalosError::Unimplemented { what, message },
-            Code::DeadlineExceeded => {
-                TalosError::TimedOut { what: format!("{what} of {}", self.target), after: patience }
-            }
-            code => TalosError::Failed { what, code: format!("{code:?}"), message },
-        }
-    }
 }
 
 pub(super) fn machine(channel: Channel) -> MachineServiceClient<Channel> {
@@ -574,28 +386,14 @@ pub(super) fn first<T>(what: &str, messages: Vec<T>) -> Result<T, TalosError> {
 }
 
 /// Cuts off the diff of machine configs that Talos adds to what it says: it shows every secret that changed.
-fn without_diff(text: &str) -> &str {
+pub(super) fn without_diff(text: &str) -> &str {
     let ends = ["\ndiff:", "\nConfig diff:", "\n--- a"].into_iter().filter_map(|mark| text.find(mark));
     text.get(..ends.min().unwrap_or(text.len())).unwrap_or_default().trim_end()
-}
-
-/// Takes off what gRPC wraps around the reason for which apid does not reach a node.
-fn without_transport(text: &str) -> &str {
-    let inner = text.strip_prefix("connection error: desc = \"").and_then(|text| text.strip_suffix('"'));
-    let inner = inner.unwrap_or(text);
-    inner.strip_prefix("transport: Error while dialing: ").unwrap_or(inner)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn reasons_are_unwrapped() {
-        let go = "connection error: desc = \"transport: Error while dialing: dial tcp 10.0.0.9:50000: i/o timeout\"";
-        assert_eq!(without_transport(go), "dial tcp 10.0.0.9:50000: i/o timeout");
-        assert_eq!(without_transport("error reading from server: EOF"), "error reading from server: EOF");
-    }
 
     #[test]
     fn diffs_are_cut_off() {

@@ -23,6 +23,9 @@ use super::proxy::Proxy;
 
 /// How long a server may take to speak first. One that never does is used anyway.
 const FIRST_WORDS: Duration = Duration::from_secs(3);
+/// How long what was sent may stay without an acknowledgement, before the connection counts as dead.
+#[cfg(target_os = "linux")]
+const SILENCE_MILLISECONDS: u32 = 10_000;
 /// The longest answer of a proxy that is read.
 const PROXY_ANSWER: usize = 16 * 1024;
 
@@ -40,9 +43,9 @@ pub(super) struct Dialer {
 
 impl Dialer {
     async fn dial(self) -> Result<TlsStream<TcpStream>, TalosError> {
-        let what = || format!("connecting to {}", self.endpoint);
         let connected = tokio::time::timeout(self.timeout, self.connect()).await;
-        connected.unwrap_or_else(|_| Err(TalosError::TimedOut { what: what(), after: self.timeout }))
+        let (endpoint, after) = (self.endpoint.clone(), self.timeout);
+        connected.unwrap_or(Err(TalosError::ConnectTimedOut { endpoint, after }))
     }
 
     async fn connect(&self) -> Result<TlsStream<TcpStream>, TalosError> {
@@ -54,6 +57,7 @@ impl Dialer {
         };
         // A call is small and waits for its answer.
         tcp.set_nodelay(true).map_err(|error| self.unreachable(error))?;
+        notice_silence(&tcp);
         let name = ServerName::try_from(self.endpoint.host().to_owned())
             .map_err(|error| self.unreachable(io::Error::new(io::ErrorKind::InvalidInput, error)))?;
         let tls = TlsConnector::from(Arc::clone(&self.tls)).connect(name, tcp).await;
@@ -114,6 +118,23 @@ impl Dialer {
         TalosError::Unreachable { endpoint: self.endpoint.clone(), source: Arc::new(error) }
     }
 }
+
+/// Has the kernel end a connection whose other end has gone without a word, and throw away what was not sent when it is
+/// given up: a config that arrives long after its call was given up would be a trial that nothing expects.
+#[cfg(target_os = "linux")]
+fn notice_silence(tcp: &TcpStream) {
+    use rustix::net::sockopt;
+    // Where the kernel refuses one of them, the time limits of calls still hold.
+    let _ = sockopt::set_socket_keepalive(tcp, true);
+    let _ = sockopt::set_tcp_keepidle(tcp, Duration::from_secs(5));
+    let _ = sockopt::set_tcp_keepintvl(tcp, Duration::from_secs(2));
+    let _ = sockopt::set_tcp_keepcnt(tcp, 3);
+    let _ = sockopt::set_tcp_user_timeout(tcp, SILENCE_MILLISECONDS);
+    let _ = sockopt::set_socket_linger(tcp, Some(Duration::ZERO));
+}
+
+#[cfg(not(target_os = "linux"))]
+fn notice_silence(_: &TcpStream) {}
 
 /// Opens a connection whenever the channel needs one.
 impl Service<Uri> for Dialer {

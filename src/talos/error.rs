@@ -36,6 +36,14 @@ pub enum TalosError {
         /// How long was waited.
         after: Duration,
     },
+    /// No connection came about in time.
+    #[error("cannot connect to {endpoint} within {} s", after.as_secs_f32())]
+    ConnectTimedOut {
+        /// Where.
+        endpoint: Endpoint,
+        /// How long was waited.
+        after: Duration,
+    },
     /// The server's certificate is not signed by the talosconfig's authority.
     #[error("{endpoint} belongs to another cluster: its certificate is not signed by the talosconfig's `ca`")]
     OtherCluster {
@@ -178,7 +186,7 @@ impl TalosError {
                 Some("is it the right address, and does a firewall let port 50000 through?")
             }
             Self::Proxy { .. } => Some("NO_PROXY takes an address off the proxy"),
-            Self::TimedOut { .. } => Some("--timeout waits longer"),
+            Self::TimedOut { .. } | Self::ConnectTimedOut { .. } => Some("--timeout waits longer"),
             Self::OtherCluster { .. } => Some(
                 "is it the right --context, and are the endpoints up to date? A node in maintenance mode has such a \
                  certificate, too",
@@ -219,7 +227,7 @@ impl TalosError {
         match self {
             Self::Unreachable { .. } | Self::NodeUnreachable { .. } => "unreachable",
             Self::Proxy { .. } => "proxy",
-            Self::TimedOut { .. } => "timeout",
+            Self::TimedOut { .. } | Self::ConnectTimedOut { .. } => "timeout",
             Self::OtherCluster { .. } => "other-cluster",
             Self::Untrusted { .. } => "untrusted",
             Self::CertificateWanted { .. } => "certificate-wanted",
@@ -241,6 +249,7 @@ impl TalosError {
             Self::Unreachable { .. }
             | Self::Proxy { .. }
             | Self::TimedOut { .. }
+            | Self::ConnectTimedOut { .. }
             | Self::OtherCluster { .. }
             | Self::Untrusted { .. }
             | Self::CertificateWanted { .. }
@@ -262,6 +271,7 @@ impl TalosError {
         match self {
             Self::Unreachable { .. }
             | Self::Proxy { .. }
+            | Self::ConnectTimedOut { .. }
             | Self::OtherCluster { .. }
             | Self::Untrusted { .. }
             | Self::CertificateWanted { .. }

@@ -4,6 +4,7 @@
 //! TLS is made here and not by the gRPC library, so that a refused certificate is not a broken pipe.
 
 mod boot_config;
+mod calls;
 mod certificate;
 mod client;
 mod config;
@@ -13,7 +14,9 @@ mod endpoint;
 mod error;
 mod etcd;
 mod foreign_hosts;
+mod identity;
 mod images;
+mod link;
 mod logs;
 mod observe;
 mod proto;
@@ -27,7 +30,7 @@ mod tls;
 
 pub use crate::tls::crypto_provider;
 pub use boot_config::{BootConfig, Origin, boot_config};
-pub use certificate::{Certificate, CertificateError, Issuer, check};
+pub use certificate::{Certificate, CertificateError, Issuer, authority_keys, check};
 pub use client::{Applied, Client, DryRun, Mode, NodeClient, Patience, ProxyFor, Service, Version};
 pub use config::{Basic, Config, ConfigError, Context};
 pub use config_path::{Found, NotFound, find};
@@ -35,6 +38,7 @@ pub use endpoint::{Endpoint, EndpointError, Target};
 pub use error::{Delivery, SetupError, TalosError};
 pub use etcd::{Etcd, EtcdMember};
 pub use foreign_hosts::foreign_hosts;
+pub use identity::Identity;
 pub use images::{Image, Instance, PullProgress, Pulled};
 pub use observe::{Observation, observe};
 pub use proxy::{Proxy, ProxyError, choose as choose_proxy};

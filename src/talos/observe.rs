@@ -1,10 +1,11 @@
 use super::client::{NodeClient, Version};
 use super::error::TalosError;
 use super::foreign_hosts::foreign_hosts;
+use super::identity::Identity;
 use super::resource::{self, ConfigResource, MachineStatus, Pending, Resource};
 use crate::finding::Problems;
 use crate::machineconfig::MachineConfig;
-use crate::registries::TalosVersion;
+use crate::registries::{CRI_TOML, TalosVersion, containerd_auth, read_containerd_auth};
 use crate::secret::Secret;
 use crate::yaml::Node;
 
@@ -15,6 +16,8 @@ pub struct Observation {
     pub version: Version,
     /// `controlplane` or `worker`.
     pub role: Option<String>,
+    /// Which machine it is.
+    pub identity: Identity,
     /// What it does.
     pub status: Option<MachineStatus>,
     /// The config that it runs with, if the certificate's role may read it.
@@ -25,8 +28,13 @@ pub struct Observation {
     pub image_cache: Option<String>,
     /// What is under way between both configs; [`None`] where they may not be read.
     pending: Option<Pending>,
+    /// Whether what runs may be on trial though the node shows no other config: none was applied for good since it booted,
+    /// and what it booted with was replaced anyway.
+    pub may_be_on_trial: bool,
     /// Hosts in containerd's directory that Talos did not put there, such as Spegel's.
     pub foreign_hosts: Vec<String>,
+    /// Hosts for which containerd has credentials that no registries of the machine config gave it.
+    pub foreign_credentials: Vec<String>,
 }
 
 impl Observation {
@@ -57,6 +65,7 @@ impl Observation {
 pub async fn observe(node: &NodeClient) -> Result<Observation, TalosError> {
     let version = node.version().await?;
     let role = optional(node.resource(resource::MACHINE_TYPE).await)?.flatten();
+    let identity = node.identity().await?;
     let status = optional(node.resource(resource::MACHINE_STATUS).await)?.flatten();
     let active = match node.active_config().await {
         Err(error) if !is_partial(&error) => return Err(error),
@@ -64,20 +73,29 @@ pub async fn observe(node: &NodeClient) -> Result<Observation, TalosError> {
     };
     let persistent = optional(node.persistent_config().await)?.flatten();
     let image_cache = optional(node.resource(resource::IMAGE_CACHE).await)?.flatten();
-    let foreign_hosts = match &active {
-        Ok(active) => foreign(node, active).await?,
-        Err(_) => Vec::new(),
+    let (foreign_hosts, foreign_credentials) = match &active {
+        Ok(active) => {
+            let tag = version.tag.parse::<TalosVersion>().ok();
+            (foreign(node, active).await?, credentials(node, active, tag).await?)
+        }
+        Err(_) => (Vec::new(), Vec::new()),
     };
     let pending = active.as_ref().ok().map(|active| Pending::between(active, persistent.as_ref()));
+    let may_be_on_trial = persistent.is_none()
+        && active.as_ref().is_ok_and(ConfigResource::was_set_again)
+        && version.tag.parse::<TalosVersion>().is_ok_and(|version| version.has_persistent_config());
     Ok(Observation {
+        may_be_on_trial,
         version,
         pending,
+        identity,
         role: role.and_then(|role| role.word().ok()),
         status: status.and_then(|status| status.machine_status().ok()),
         active,
         persistent,
         image_cache: image_cache.as_ref().and_then(cache_status),
         foreign_hosts,
+        foreign_credentials,
     })
 }
 
@@ -118,4 +136,22 @@ async fn foreign(node: &NodeClient, active: &ConfigResource) -> Result<Vec<Strin
         found.extend(foreign_hosts(&hosts, registry, registries.mirrors.get(registry)));
     }
     Ok(found)
+}
+
+/// Looks for credentials that come from elsewhere, such as from `/etc/cri/conf.d/20-customization.part`.
+///
+/// While a config is on trial or was just taken back, what Talos wrote may be of the config before.
+async fn credentials(
+    node: &NodeClient,
+    active: &ConfigResource,
+    version: Option<TalosVersion>,
+) -> Result<Vec<String>, TalosError> {
+    let text = active.text.expose();
+    let (Ok(config), Some(version)) = (MachineConfig::parse(text), version) else { return Ok(Vec::new()) };
+    let own = containerd_auth(&config.registries(&mut Problems::new("", text)), &version);
+    let Some(bytes) = optional(node.read(CRI_TOML).await)?.flatten() else { return Ok(Vec::new()) };
+    let Ok(found) = read_containerd_auth(&String::from_utf8_lossy(bytes.expose())) else {
+        return Ok(Vec::new());
+    };
+    Ok(found.into_keys().filter(|host| !own.contains_key(host)).collect())
 }

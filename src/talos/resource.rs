@@ -1,3 +1,5 @@
+use std::net::IpAddr;
+
 use prost::Message as _;
 use prost_types::Timestamp;
 
@@ -31,6 +33,15 @@ pub const MACHINE_STATUS: Kind =
 /// Registries as both of a node's pullers see them; since Talos 1.9.
 pub const REGISTRY_CONFIGS: Kind =
     Kind { namespace: "cri", kind: "RegistryConfigs.cri.talos.dev", id: "registries" };
+/// What a node is called in Kubernetes.
+pub(super) const NODENAME: Kind =
+    Kind { namespace: "k8s", kind: "Nodenames.kubernetes.talos.dev", id: "nodename" };
+/// What tells a machine from others, as long as it keeps its disk.
+pub(super) const IDENTITY: Kind =
+    Kind { namespace: "cluster", kind: "Identities.cluster.talos.dev", id: "local" };
+/// The addresses that a node has now.
+pub(super) const ADDRESSES: Kind =
+    Kind { namespace: "network", kind: "NodeAddresses.net.talos.dev", id: "current" };
 /// The image cache; since Talos 1.9.
 pub const IMAGE_CACHE: Kind =
     Kind { namespace: "cri", kind: "ImageCacheConfigs.cri.talos.dev", id: "image-cache" };
@@ -164,6 +175,18 @@ impl Resource {
             ready: spec.at(&["status", "ready"]).and_then(Node::as_bool).unwrap_or(false),
             unmet: unmet.iter().map(|unmet| (text(unmet, "name"), text(unmet, "reason"))).collect(),
         })
+    }
+
+    /// Reads a text of the spec.
+    pub fn text(&self, key: &str) -> Option<String> {
+        self.spec().ok()?.get(key).and_then(Node::as_str).map(str::to_owned)
+    }
+
+    /// Reads the spec as addresses, each of which has a prefix length behind it.
+    pub fn addresses(&self) -> Vec<IpAddr> {
+        let Ok(spec) = self.spec() else { return Vec::new() };
+        let items = spec.at(&["addresses"]).map_or(&[][..], Node::items).iter().filter_map(Node::as_str);
+        items.filter_map(|text| text.split('/').next()?.parse().ok()).collect()
     }
 
     /// Reads the spec as one word, such as a machine type.

@@ -35,6 +35,8 @@ pub const STOPPED: Exit = Exit {
 };
 /// Somewhere a file cannot be written.
 pub const WRITE: Exit = Exit { code: 9, meaning: "a file cannot be written" };
+/// The terminal was closed.
+pub const CLOSED_TERMINAL: Exit = Exit { code: 129, meaning: "the terminal was closed" };
 /// The user pressed Ctrl-C at a question.
 pub const INTERRUPTED: Exit = Exit { code: 130, meaning: "interrupted" };
 /// The reader of the output is gone.
@@ -52,6 +54,7 @@ pub const ALL: &[Exit] = &[
     UNKNOWN,
     STOPPED,
     WRITE,
+    CLOSED_TERMINAL,
     INTERRUPTED,
     CLOSED_PIPE,
 ];

@@ -13,7 +13,9 @@ use super::exit::{self, Exit};
 use super::live::{self, Size};
 use super::output_format::OutputFormat;
 use super::paint::Paint;
+use super::queue::{Queue, Stream};
 use super::shown::shown;
+use super::signals;
 use super::table::{Table, table as laid_out, table_within};
 use super::verbosity::Verbosity;
 use crate::finding::{Problem, Severity};
@@ -36,6 +38,8 @@ pub(crate) enum Color {
 pub(crate) struct Ui {
     stdout: Box<dyn Write>,
     stderr: Box<dyn Write>,
+    /// Where the output goes once nothing may wait for its reader.
+    queue: Option<Queue>,
     /// How what goes to standard output is painted, and how wide it may be.
     results: (Paint, Option<usize>),
     story: Paint,
@@ -69,6 +73,7 @@ impl Ui {
         Self {
             stdout: Box::new(io::BufWriter::new(io::stdout())),
             stderr: Box::new(io::stderr()),
+            queue: None,
             results: (paint(wants_color(&io::stdout())), width),
             story: paint(wants_color(&io::stderr())),
             verbosity,
@@ -137,7 +142,10 @@ impl Ui {
 
     /// Writes a text in which nothing but its colours is a control character.
     fn painted(&mut self, text: &str) -> Result<(), CliError> {
-        Ok(self.stdout.write_all(text.as_bytes())?)
+        match &self.queue {
+            Some(queue) => Ok(queue.result(text.as_bytes())?),
+            None => Ok(self.stdout.write_all(text.as_bytes())?),
+        }
     }
 
     /// Writes a result as JSON on one line.
@@ -161,7 +169,11 @@ impl Ui {
             text.push_str(&live::draw(lines, Size { rows: rows.into(), columns: columns.into() }));
             self.drawn = Drawn::Lines;
         }
-        let _ = self.stderr.write_all(text.as_bytes());
+        match &self.queue {
+            // What is drawn is of the moment: where it would have to wait, it is left out.
+            Some(queue) if !queue.is_empty() && !lines.is_empty() => {}
+            _ => self.say(&text),
+        }
     }
 
     /// Returns what takes away what is drawn.
@@ -176,8 +188,44 @@ impl Ui {
     pub(crate) fn flush(&mut self) -> Result<(), CliError> {
         // On a terminal a result would be written over what is drawn.
         let erased = self.erase();
-        let _ = self.stderr.write_all(erased.as_bytes());
-        Ok(self.stdout.flush()?)
+        if !erased.is_empty() {
+            self.say(erased);
+        }
+        match &self.queue {
+            Some(queue) => Ok(queue.check()?),
+            None => Ok(self.stdout.flush()?),
+        }
+    }
+
+    /// From here on, nothing waits for the reader of the output until the command ends.
+    pub(crate) fn detach(&mut self) -> Result<(), CliError> {
+        self.flush()?;
+        if self.queue.is_none() {
+            self.queue = Some(Queue::start()?);
+        }
+        Ok(())
+    }
+
+    /// Waits until all is written, as before a question; `untouched` says what did not happen where it cannot be.
+    pub(crate) fn settle(&mut self, untouched: &str) -> Result<(), CliError> {
+        self.flush()?;
+        self.drain().map_or(Ok(()), |exit| Err(CliError::new(exit, untouched.to_owned())))
+    }
+
+    /// Waits until all is written, as long as nothing asks the process to end; returns the exit code where it cannot be.
+    fn drain(&self) -> Option<Exit> {
+        let queue = self.queue.as_ref()?;
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().ok()?;
+        runtime.block_on(queue.drained(signals::was_asked));
+        queue.check().err().map(|error| CliError::from(error).exit)
+    }
+
+    fn say(&mut self, text: &str) {
+        match &self.queue {
+            Some(queue) => queue.story(text.as_bytes()),
+            // A closed standard error loses nothing that is needed.
+            None => drop(self.stderr.write_all(text.as_bytes())),
+        }
     }
 
     /// Ends a command: tells what ended it early, and returns the exit code.
@@ -193,7 +241,7 @@ impl Ui {
                 error.exit
             }
         };
-        ExitCode::from(exit.code)
+        ExitCode::from(self.drain().unwrap_or(exit).code)
     }
 
     /// Tells what has been done; `--quiet` hides it.
@@ -262,7 +310,7 @@ impl Ui {
     /// Writes a line of the story; a closed standard error loses nothing that is needed.
     fn tell(&mut self, line: &str) {
         let erased = self.erase();
-        let _ = writeln!(self.stderr, "{erased}{line}");
+        self.say(&format!("{erased}{line}\n"));
     }
 }
 
@@ -291,13 +339,6 @@ pub(crate) fn log_requests(color: Color, verbosity: Verbosity) {
     let subscriber = tracing_subscriber::registry().with(filter).with(lines);
     // A process that logs already keeps its log.
     let _ = tracing::subscriber::set_global_default(subscriber);
-}
-
-/// A stream of the process.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Stream {
-    Output,
-    Error,
 }
 
 /// Writes a text before there is a [`Ui`]: `colored` where colours are shown, else `plain`.

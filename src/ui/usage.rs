@@ -7,7 +7,8 @@ use clap::error::{ContextKind, ContextValue};
 use super::error::CliError;
 use super::exit::{self, Exit};
 use super::help;
-use super::terminal::{Stream, aside, print};
+use super::queue::Stream;
+use super::terminal::{aside, print};
 use crate::secret::without_userinfo;
 
 /// Reads a command line. Where it is wrong or asks for help, says so, and returns the exit code.

@@ -167,7 +167,7 @@ async fn what_cannot_be_reached_says_why() {
     // Accepted and never answered.
     let hanging = TcpListener::bind("127.0.0.1:0").unwrap();
     let error = reason(&[&hanging.local_addr().unwrap().to_string()]).await;
-    assert!(error.to_string().starts_with("connecting to 127.0.0.1:"), "{error}");
+    assert!(error.to_string().starts_with("cannot connect to 127.0.0.1:"), "{error}");
     assert_eq!(error.as_str(), "timeout");
     // Not TLS at all.
     let other = TcpListener::bind("127.0.0.1:0").unwrap();

@@ -2,10 +2,11 @@
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime};
 
-use talmirror::registries::Registries;
+use talmirror::registries::{CRI_TOML, Registries};
 use tonic::Status;
 
 use super::accept::{accept, diff, needs_reboot, registries};
@@ -16,6 +17,9 @@ use super::proto::machine::apply_configuration_request::Mode;
 use super::proto::machine::{ApplyConfiguration, ApplyConfigurationRequest};
 use super::render::render;
 use super::rules::Rules;
+
+/// The part of containerd's config that Talos leaves to its user.
+pub const CUSTOMIZATION: &str = "/etc/cri/conf.d/20-customization.part";
 
 /// What all nodes of a cluster share.
 pub struct World {
@@ -79,6 +83,8 @@ pub struct Trial {
 /// All about a node that changes.
 #[derive(Clone, Debug)]
 pub struct State {
+    /// What tells the machine from others.
+    pub machine: String,
     pub version: String,
     pub role: String,
     pub stage: String,
@@ -112,7 +118,9 @@ pub struct State {
 
 impl State {
     pub fn new(version: &str, role: &str, config: &str) -> Self {
+        static MACHINES: AtomicU64 = AtomicU64::new(1);
         let mut state = Self {
+            machine: format!("machine-{}", MACHINES.fetch_add(1, Ordering::Relaxed)),
             version: version.to_owned(),
             role: role.to_owned(),
             stage: "running".to_owned(),
@@ -150,11 +158,16 @@ impl State {
     /// Renders what the active config says, without anything that goes wrong.
     pub fn render_now(&mut self) {
         self.registries = registries(&self.active.text);
-        self.rendered = render(&self.registries, &self.version, self.cached());
+        self.rendered = self.render();
     }
 
-    fn cached(&self) -> bool {
-        self.image_cache.as_deref() == Some("ready")
+    fn render(&self) -> BTreeMap<String, String> {
+        let cached = self.image_cache.as_deref() == Some("ready");
+        let mut files = render(&self.registries, &self.version, cached);
+        if let (Some(cri), Some(more)) = (files.get_mut(CRI_TOML), self.files.get(CUSTOMIZATION)) {
+            cri.push_str(more);
+        }
+        files
     }
 }
 
@@ -302,16 +315,20 @@ impl Node {
         let node = Arc::clone(self);
         self.world.runtime.spawn(async move {
             tokio::time::sleep(timeout).await;
-            let back = {
-                let mut state = node.state();
-                let ends = state.trial.as_ref().is_some_and(|trial| trial.number == number);
-                if ends { state.trial.take().map(|trial| trial.back) } else { None }
-            };
-            if let Some(back) = back {
-                node.log(What::TryTimedOut { config: digest(&back) });
-                node.set_active(&back);
+            let ends = node.state().trial.as_ref().is_some_and(|trial| trial.number == number);
+            if ends {
+                node.end_trial();
             }
         });
+    }
+
+    /// Goes back to what was active before the trial, as when its time is up.
+    pub fn end_trial(self: &Arc<Self>) {
+        let trial = self.state().trial.take();
+        if let Some(Trial { back, .. }) = trial {
+            self.log(What::TryTimedOut { config: digest(&back) });
+            self.set_active(&back);
+        }
     }
 
     fn cancel_trial(&self) {
@@ -370,7 +387,7 @@ impl Node {
             if state.renders != number {
                 return;
             }
-            let mut files = render(&state.registries, &state.version, state.cached());
+            let mut files = state.render();
             match fault {
                 Some(Kind::Stale) => files = state.rendered.clone(),
                 Some(Kind::Missing) => files.retain(|path, _| !path.ends_with("/hosts.toml")),
@@ -388,6 +405,8 @@ impl Node {
             let cri = |files: &BTreeMap<String, String>| files.get("/etc/cri/conf.d/cri.toml").cloned();
             let changed = cri(&files) != cri(&state.rendered);
             state.rendered = files;
+            // Talos takes away what it did not write there.
+            state.files.retain(|path, _| !path.starts_with("/etc/cri/conf.d/hosts/"));
             changed && state.rules().restarts_cri()
         };
         let wrong = fault.is_some_and(|kind| !matches!(kind, Kind::Slow(_)));

@@ -68,6 +68,10 @@ pub fn get(node: &Node, kind: &str, id: &str, admin: bool) -> Result<cosi::Resou
             id,
             &json!({"nodename": node.name, "hostnameVersion": "1", "skipNodeRegistration": false}),
         )),
+        ("Identities", "local") => Some(yaml(id, &json!({"nodeId": state.machine}))),
+        ("NodeAddresses", "current") => {
+            Some(yaml(id, &json!({"addresses": [format!("{}/24", node.address)]})))
+        }
         ("RegistryConfigs", "registries") if rules.falls_back() => {
             if rules.sensitive_registries() && !admin {
                 return Err(denied());

@@ -5,7 +5,7 @@ use crate::cli::args::{Global, NodeSelection, TalosArgs, TargetArgs, VersionArgs
 use crate::cli::commands::nodes::schema;
 use crate::cli::inventory::{LoadedInventory, default_version, load, warn_of_version};
 use crate::cli::machine_config::MachineConfigFile;
-use crate::cli::session::{LiveNode, Session, tell_errors};
+use crate::cli::session::{LiveNode, Recognised, Session, recognise, tell_errors};
 use crate::finding::{Problem, Problems, one_line};
 use crate::inventory::Target;
 use crate::machineconfig::{Cell, Change, Drift, MachineConfig, diff, matrix, same_as};
@@ -137,9 +137,9 @@ fn against_nodes(ui: &mut Ui, global: &Global, args: &DiffArgs) -> Result<Exit, 
         Ok((seen.without_texts(), current))
     });
     let mut nodes = Vec::new();
-    for (node, seen) in seen {
+    for (mut node, seen) in seen {
         let result = match seen {
-            Ok((seen, current)) => Ok(compare(ui, &mut loaded, args, &node, seen, current)?),
+            Ok((seen, current)) => Ok(compare(ui, &mut loaded, args, &mut node, seen, current)?),
             Err(error) => Err(error),
         };
         nodes.push(Compared { node, result });
@@ -190,17 +190,20 @@ fn compare(
     ui: &mut Ui,
     loaded: &mut LoadedInventory,
     args: &DiffArgs,
-    node: &LiveNode,
+    node: &mut LiveNode,
     seen: Observation,
     current: Current,
 ) -> Result<(Observation, Drift), CliError> {
+    let recognised = recognise(loaded, node, &seen);
     let target = if node.known {
         Target::Node(&node.name)
     } else {
-        ui.warn(
-            &format!("{}: the inventory does not know this node", node.name),
-            Some("it is compared with the settings that every node starts from"),
-        );
+        if recognised == Recognised::No {
+            ui.warn(
+                &format!("{}: the inventory does not know this node", node.name),
+                Some("it is compared with the settings that every node starts from"),
+            );
+        }
         Target::Base
     };
     let version = args.versions.talos_version.clone().or_else(|| seen.talos_version());
@@ -232,6 +235,12 @@ fn notes(seen: &Observation, drift: &Drift) -> Vec<String> {
     }
     if !seen.foreign_hosts.is_empty() {
         notes.push(format!("Talos did not write {} on the node", seen.foreign_hosts.join(", ")));
+    }
+    if !seen.foreign_credentials.is_empty() {
+        notes.push(format!(
+            "containerd has credentials for {} that are not from the config's registries",
+            seen.foreign_credentials.join(", ")
+        ));
     }
     notes
 }

@@ -25,7 +25,7 @@ use crate::yaml::parse;
 #[command(
     after_help = "Opens the plaintext in $VISUAL or $EDITOR, in a private temporary file that goes away when the command ends, killed or not. It stays only \
 where every process is ended at once: by a power cut, or with the container or the login session. Then remove talmirror-edit-* in \
-$XDG_RUNTIME_DIR or $TMPDIR. ChangeKind is saved is checked before it is encrypted; where it does not hold, the findings are shown and the editor \
+$XDG_RUNTIME_DIR or $TMPDIR. What is saved is checked before it is encrypted; where it does not hold, the findings are shown and the editor \
 opens again. Values that did not change keep their ciphertext.
 
 Examples:

@@ -84,6 +84,13 @@ fn tell(ui: &mut Ui, node: &LiveNode, seen: &Observation) {
             Some("does Spegel run there? It takes the place of mirrors, see `prependExisting`"),
         );
     }
+    if !seen.foreign_credentials.is_empty() {
+        let hosts = seen.foreign_credentials.join(", ");
+        ui.warn(
+            &format!("{}: containerd has credentials for {hosts} that are not from the config's registries", node.name),
+            Some("see `/etc/cri/conf.d/20-customization.part`, or a CRICustomizationConfig; a rollout leaves them there"),
+        );
+    }
 }
 
 /// Returns the word for the schema that a node's Talos takes.
@@ -106,6 +113,7 @@ fn row(node: &LiveNode, seen: &Observed) -> Vec<String> {
     };
     let pending = match seen.pending() {
         None => "?",
+        Some(Pending::Nothing) if seen.may_be_on_trial => "trial?",
         Some(Pending::Nothing) => "-",
         Some(pending @ (Pending::Trial | Pending::Staged)) => pending.as_str(),
     };
@@ -145,8 +153,10 @@ fn to_json(node: &LiveNode, seen: &Observed) -> Value {
             }).collect::<Vec<_>>(),
             "schema": schema(seen),
             "pending": seen.pending().map(Pending::as_str),
+            "mayBeOnTrial": seen.may_be_on_trial,
             "imageCache": seen.image_cache,
             "foreignHosts": seen.foreign_hosts,
+            "foreignCredentials": seen.foreign_credentials,
             "configError": seen.active.as_ref().err().map(|error| one_line(error)),
         }),
     };

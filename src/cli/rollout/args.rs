@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use clap::{Args, ValueEnum};
 
+use super::journals::Authority;
 use crate::cli::args::{NodeSelection, TalosArgs};
 use crate::cli::inventory::LoadedInventory;
 use crate::rollout::RolloutTimeouts;
@@ -54,6 +55,9 @@ Examples:
 pub(crate) struct RolloutArgs {
     #[command(flatten)]
     pub(super) which: NodeSelection,
+    /// Of these, not the nodes of these names
+    #[arg(long, env = "TALMIRROR_WITHOUT", value_name = "NODE", value_delimiter = ',')]
+    pub(super) without: Vec<String>,
     /// The nodes that go first; overrides the inventory's
     #[arg(long, env = "TALMIRROR_CANARY", value_name = "NODE", value_delimiter = ',')]
     pub(super) canary: Vec<String>,
@@ -84,6 +88,12 @@ pub(crate) struct RolloutArgs {
     /// Resume an earlier rollout: the one of --journal, else the latest of this cluster
     #[arg(long, env = "TALMIRROR_RESUME", conflicts_with = "dry_run", value_parser = clap::builder::FalseyValueParser::new())]
     pub(super) resume: bool,
+    /// Give nodes that the inventory does not know the settings that every node starts from
+    #[arg(long, env = "TALMIRROR_UNKNOWN_NODES", value_parser = clap::builder::FalseyValueParser::new())]
+    pub(super) unknown_nodes: bool,
+    /// With --resume, accept the journal of a cluster whose CA was another, as before its CA was rotated
+    #[arg(long, env = "TALMIRROR_OTHER_CA", value_parser = clap::builder::FalseyValueParser::new())]
+    pub(super) other_ca: bool,
     /// The folder of the journal; without it, one of its own below the user's state folder
     #[arg(long, env = "TALMIRROR_JOURNAL", value_name = "DIR")]
     pub(super) journal: Option<PathBuf>,
@@ -92,6 +102,13 @@ pub(crate) struct RolloutArgs {
     /// How it is told
     #[arg(short, long, env = "TALMIRROR_ROLLOUT_OUTPUT", default_value = "text", value_name = "FORMAT")]
     pub(super) output: Format,
+}
+
+impl RolloutArgs {
+    /// Returns whose journals are accepted.
+    pub(super) fn authority(&self) -> Authority {
+        if self.other_ca { Authority::Any } else { Authority::Own }
+    }
 }
 
 /// Reads how many nodes are meant.

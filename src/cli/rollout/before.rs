@@ -7,12 +7,17 @@ use crate::cli::inventory::LoadedInventory;
 use crate::cli::session::{LiveNode, Session};
 use crate::inventory::Role;
 use crate::talos::NodeClient;
-use crate::ui::{CliError, confirm};
+use crate::ui::{CliError, Ui, confirm};
 
 /// Asks whether to go on, unless that was answered by `--yes`.
-pub(super) fn ask(global: &Global, args: &RolloutArgs, question: &str) -> Result<(), CliError> {
+pub(super) fn ask(ui: &mut Ui, global: &Global, args: &RolloutArgs, question: &str) -> Result<(), CliError> {
+    if args.yes {
+        return Ok(());
+    }
+    let untouched = "no node was touched";
+    ui.settle(untouched)?;
     let help = "--yes carries the plan out without asking, --dry-run only shows it";
-    if args.yes { Ok(()) } else { confirm(global.asking(), question, "no node was touched", help) }
+    confirm(global.asking(), question, untouched, help)
 }
 
 /// Returns the control plane nodes whose etcd is asked: those that are worked on, and those that the inventory names.

@@ -14,10 +14,11 @@ use serde_json::json;
 
 use super::args::Format;
 use super::progress_view::ProgressView;
-use super::signals::{EndRequest, Signals};
+use super::summary_view::end_json;
 use crate::cli::session::Session;
 use crate::rollout::{Event, EventKind, RolloutHandle};
-use crate::ui::{CliError, Ui, exit};
+use crate::ui::exit::{self, Exit};
+use crate::ui::{CliError, EndRequest, Signals, Ui};
 
 /// How work on nodes is told.
 pub(super) struct Telling {
@@ -26,7 +27,15 @@ pub(super) struct Telling {
     pub(super) again: String,
 }
 
-/// Carries out work on nodes, and tells what happens meanwhile; [`None`]: the user has left it in the middle.
+/// How work on nodes has ended.
+pub(super) enum Ended<T> {
+    /// It was carried to its end. The exit code is that of an interrupted command.
+    Done(T, Exit),
+    /// The user has left it in the middle; that was told.
+    Abandoned(Exit),
+}
+
+/// Carries out work on nodes, and tells what happens meanwhile.
 ///
 /// Where the output cannot be written any more, the nodes in hand are brought to one config or the other anyway,
 /// as when the user wants to stop; that it could not be written is told after that.
@@ -36,7 +45,7 @@ pub(super) fn carry_out<T>(
     mut handle: RolloutHandle,
     telling: Telling,
     work: impl Future<Output = T>,
-) -> Result<Option<T>, CliError> {
+) -> Result<Ended<T>, CliError> {
     let names = session.nodes.iter().map(|node| node.name.as_str());
     let mut progress = ProgressView::new(names);
     let Telling { format, again } = telling;
@@ -46,6 +55,7 @@ pub(super) fn carry_out<T>(
         let mut asked = false;
         // What is drawn has a clock.
         let mut second = tokio::time::interval(Duration::from_secs(1));
+        let mut stopped = exit::INTERRUPTED;
         let mut written = Ok(());
         let done = loop {
             tokio::select! {
@@ -61,7 +71,10 @@ pub(super) fn carry_out<T>(
                 _ = second.tick(), if format == Format::Text && ui.is_live() => ui.live(&progress.lines(Timestamp::now())),
                 signal = signals.next() => match signal {
                     EndRequest::Once if asked => break None,
-                    EndRequest::HungUp => handle.stop(),
+                    EndRequest::HungUp => {
+                        stopped = exit::CLOSED_TERMINAL;
+                        handle.stop();
+                    }
                     EndRequest::Once => {
                         asked = true;
                         handle.stop();
@@ -77,13 +90,13 @@ pub(super) fn carry_out<T>(
         while let Ok(event) = handle.events.try_recv() {
             tell(ui, &mut progress, format, &event, &mut written);
         }
-        Ok::<_, CliError>((done, written))
+        Ok::<_, CliError>((done, written, stopped))
     });
-    let (done, written) = match done.transpose()? {
-        Some((done, written)) => (done, written),
-        None => (None, Ok(())),
+    let (done, written, stopped) = match done.transpose()? {
+        Some(ended) => ended,
+        None => (None, Ok(()), exit::INTERRUPTED),
     };
-    if done.is_none() {
+    let Some(done) = done else {
         ui.live(&[]);
         let now = Timestamp::now();
         for line in progress.abandoned(now) {
@@ -92,12 +105,16 @@ pub(super) fn carry_out<T>(
         let last = format!("left in the middle; next: {again}");
         match format {
             Format::Text => ui.result(&format!("{last}\n"))?,
-            Format::Json => ui.json_line(
-                &json!({"at": now.to_string(), "event": "abandoned", "nodes": progress.abandoned(now)}),
-            )?,
+            Format::Json => {
+                ui.json_line(
+                    &json!({"at": now.to_string(), "event": "abandoned", "nodes": progress.abandoned(now)}),
+                )?;
+                ui.json_line(&end_json(stopped, "left in the middle", Some(&again)))?;
+            }
         }
-    }
-    written.map(|()| done)
+        return written.map(|()| Ended::Abandoned(stopped));
+    };
+    written.map(|()| Ended::Done(done, stopped))
 }
 
 /// Tells an event, unless an earlier one could not be told.

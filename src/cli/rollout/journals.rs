@@ -8,7 +8,7 @@ use crate::cli::input;
 use crate::cli::inventory;
 use crate::cli::session::Session;
 use crate::file::Lock;
-use crate::rollout::{self, History};
+use crate::rollout::{self, ConfigDigest, History};
 use crate::secret::Secret;
 use crate::sops::{Encrypted, Recipient, Rule, Settings, SopsError, looks_encrypted};
 use crate::ui::{CliError, Ui, exit};
@@ -18,14 +18,22 @@ const JOURNALS: usize = 50;
 
 /// Returns the folder of a cluster's rollouts.
 pub(super) fn cluster_folder(session: &Session) -> Result<PathBuf, CliError> {
-    let state = input::environment("XDG_STATE_HOME").filter(|folder| !folder.is_empty()).map(PathBuf::from);
+    let state = input::environment("XDG_STATE_HOME").map(PathBuf::from);
+    // A relative one counts as none (XDG Base Directory Specification).
+    let state = state.filter(|folder| folder.is_absolute());
     let state = state.or_else(|| Some(std::env::home_dir()?.join(".local/state")));
     let state = state.ok_or_else(|| {
         CliError::usage("there is no home directory to keep a journal in")
             .help("name a folder with --journal")
     })?;
-    let name = rollout::file_name(&session.context_name, &session.fingerprint(), "d");
-    Ok(state.join("talmirror").join(name.trim_end_matches(".d")))
+    let folder = |fingerprint: &ConfigDigest| {
+        let name = rollout::file_name(&session.context_name, fingerprint, "d");
+        state.join("talmirror").join(name.trim_end_matches(".d"))
+    };
+    // While the authority is replaced it has two keys, and the folder that is there stays the cluster's.
+    let folders: Vec<PathBuf> = session.fingerprints().iter().map(folder).collect();
+    let there = folders.iter().find(|folder| folder.is_dir()).or(folders.first());
+    there.cloned().ok_or_else(|| CliError::new(exit::INVALID, "the context has no `ca`"))
 }
 
 /// Returns the folder of the rollout that is meant: the one that is named, else the latest.
@@ -78,8 +86,7 @@ pub(super) fn journals(
     for folder in folders {
         match rollout::read_history(&folder) {
             // Its folder may have been given to another cluster since.
-            Ok(history)
-                if history.cluster.as_ref().is_some_and(|cluster| *cluster != session.fingerprint()) => {}
+            Ok(history) if !is_of(&history, session) => {}
             Ok(history) => found.push((folder.display().to_string(), history)),
             Err(error) => ui.warn(
                 &format!("what an earlier rollout has left cannot be read: {error}"),
@@ -90,10 +97,29 @@ pub(super) fn journals(
     Ok(found)
 }
 
+/// Whose journals are accepted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Authority {
+    /// Those of a cluster that shares a key with the context's `ca`.
+    Own,
+    /// Any: the user says that the cluster is the same.
+    Any,
+}
+
+/// Returns whether a journal is of the cluster; journals of old do not tell.
+fn is_of(history: &History, session: &Session) -> bool {
+    history.cluster.as_ref().is_none_or(|cluster| session.fingerprints().contains(cluster))
+}
+
 /// Reads what the journal of a folder says; that of another cluster is refused.
-pub(super) fn history(ui: &mut Ui, session: &Session, folder: &Path) -> Result<History, CliError> {
+pub(super) fn history(
+    ui: &mut Ui,
+    session: &Session,
+    folder: &Path,
+    authority: Authority,
+) -> Result<History, CliError> {
     let history = rollout::read_history(folder)?;
-    if history.cluster.as_ref().is_some_and(|cluster| *cluster != session.fingerprint()) {
+    if authority == Authority::Own && !is_of(&history, session) {
         let error = format!(
             "the journal in `{}` is of another cluster, that of context `{}`; context `{}` is of one with another CA",
             folder.display(),
@@ -101,7 +127,7 @@ pub(super) fn history(ui: &mut Ui, session: &Session, folder: &Path) -> Result<H
             session.context_name
         );
         return Err(
-            CliError::usage(error).help("name its context with --context, or another folder with --journal")
+            CliError::usage(error).help("name its context with --context, or another folder with --journal; where the CA was rotated since, --other-ca accepts it")
         );
     }
     for line in &history.unreadable {

@@ -12,7 +12,6 @@ mod resuming;
 pub(crate) mod rollback;
 mod rollback_plan;
 mod run;
-mod signals;
 mod summary_view;
 
 pub(crate) use args::RolloutArgs;

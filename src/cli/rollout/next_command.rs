@@ -21,8 +21,13 @@ impl RolloutArgs {
             Some(names) => vec![("-n", Some(names.join(",")))],
             None => given.to_vec(),
         };
+        if list.is_none() {
+            flags.push(("--without", (!self.without.is_empty()).then(|| self.without.join(","))));
+        }
         flags.push(("--reboot", self.reboot.clone()));
         flags.push(("--max-failures", self.max_failures.map(|number| number.to_string())));
+        flags.push(("--unknown-nodes", self.unknown_nodes.then(String::new)));
+        flags.push(("--other-ca", (self.other_ca && self.resume).then(String::new)));
         flags.into_iter().filter_map(|(flag, value)| Some((flag, value?))).collect()
     }
 }
@@ -38,6 +43,11 @@ pub(super) fn resume(global: &Global, args: &RolloutArgs, nodes: Option<&[&str]>
 /// Returns the command that begins, with all nodes that were meant or with some.
 pub(super) fn begin(global: &Global, args: &RolloutArgs, nodes: Option<&[&str]>) -> String {
     again("rollout", global, &args.talos, args.journal.as_ref(), &args.selection(nodes, &args.which.nodes))
+}
+
+/// Returns the command that rolls some nodes back.
+pub(super) fn back(global: &Global, args: &RolloutArgs, nodes: &[String]) -> String {
+    again("rollback", global, &args.talos, args.journal.as_ref(), &[("-n", nodes.join(","))])
 }
 
 /// Returns the commands that make up for the reboots that earlier rollouts owe.
@@ -82,6 +92,10 @@ pub(super) fn again(
     let flags = flags.into_iter().filter_map(|(flag, value)| Some((flag, value?)));
     let mut out = format!("talmirror {command}");
     for (flag, value) in flags.chain(more.iter().cloned()) {
+        if value.is_empty() {
+            out.push_str(&format!(" {flag}"));
+            continue;
+        }
         // What begins with a dash would be taken for a flag.
         let between = if value.starts_with('-') { '=' } else { ' ' };
         out.push_str(&format!(" {flag}{between}{}", quoted(&value)));

@@ -6,12 +6,14 @@ use super::args::Format;
 use crate::cli::commands::diff::summary as changes_summary;
 use crate::cli::session::LiveNode;
 use crate::machineconfig::{Change, Drift, same_as};
-use crate::rollout::{NodePlan, Wave};
+use crate::rollout::{KnownBy, NodePlan, Wave};
 use crate::ui::{CliError, Table, Ui, count};
 
 /// A node, and what is to be done to it.
 pub(super) struct PlannedNode {
     pub(super) node: LiveNode,
+    /// How the inventory knows it.
+    pub(super) known: KnownBy,
     pub(super) plan: NodePlan,
     pub(super) drift: Drift,
 }

@@ -6,21 +6,22 @@ use std::sync::Arc;
 
 use super::args::{RolloutArgs, images};
 use super::journals::journals;
-use super::next_command::{begin, resume};
+use super::next_command::{back, begin, resume};
 use super::plan_view::{Plan, PlannedNode};
+use super::resuming::is_lost;
 use super::summary_view::end;
 use crate::cli::args::{Global, RoleName};
 use crate::cli::inventory::LoadedInventory;
-use crate::cli::session::{LiveNode, Session, tell_errors};
+use crate::cli::session::{LiveNode, Recognised, Session, recognise, tell_errors};
 use crate::finding::one_line;
 use crate::inventory::Target;
 use crate::machineconfig::Drift;
 use crate::registries::Registries;
 use crate::rollout::{
-    History, NodePlan, Ordering, Outcome, Placed, PlanOptions, PreviousRollout, Reboot, RebootPolicy,
-    Refusal, Summary, registries_of, waves,
+    History, KnownBy, NodePlan, Ordering, Outcome, Placed, PlanOptions, PreviousRollout, Reboot,
+    RebootPolicy, Refusal, Summary, registries_of, waves,
 };
-use crate::talos::{Observation, TalosError, observe};
+use crate::talos::{Identity, Observation, TalosError, observe};
 use crate::ui::exit::{self, Exit};
 use crate::ui::{CliError, Ui};
 
@@ -31,7 +32,7 @@ pub(super) fn make_plan(
     args: &RolloutArgs,
     loaded: &mut LoadedInventory,
     session: &Session,
-    folder: &Path,
+    (folder, earlier): (&Path, &History),
 ) -> Result<Result<Plan, Exit>, CliError> {
     let options = plan_options(args, loaded);
     let seen = session.each(|node| async move { observe(&node).await });
@@ -41,7 +42,9 @@ pub(super) fn make_plan(
     let mut errors: Vec<(LiveNode, TalosError)> = Vec::new();
     let mut refusals: Vec<(String, Refusal)> = Vec::new();
     let mut shared: Vec<Arc<Registries>> = Vec::new();
-    for (node, seen) in seen {
+    let mut lost: Vec<String> = Vec::new();
+    let mut met: Vec<(String, Identity)> = Vec::new();
+    for (mut node, seen) in seen {
         let seen = match seen {
             Ok(Observation { active: Err(error), .. }) | Err(error) => {
                 errors.push((node, error));
@@ -53,15 +56,48 @@ pub(super) fn make_plan(
         if args.which.role.is_some_and(other) {
             continue;
         }
+        let was_lost = args.resume && is_lost(earlier, &node);
+        let recognised = recognise(loaded, &mut node, &seen);
+        let is_left_out = match recognised {
+            Recognised::Listed => false,
+            // That a group has its address as well does not bring back a node that was taken off the list.
+            Recognised::Grouped => was_lost,
+            Recognised::No => true,
+        };
+        if let Some((twin, _)) = met.iter().find(|(_, identity)| identity.is_same(&seen.identity)) {
+            let called = seen.identity.nodename.clone().unwrap_or_else(|| "the same machine".to_owned());
+            return Err(CliError::usage(format!(
+                "`{twin}` and `{}` ({}) lead to one node, {called}; no node was touched",
+                node.name, node.target
+            ))
+            .help("list it once: two would try their configs on top of each other"));
+        }
+        met.push((node.name.clone(), seen.identity.clone()));
+        if is_left_out && !args.unknown_nodes {
+            if args.resume {
+                lost.push(node.name);
+            } else {
+                refusals.push((node.name, Refusal::Unlisted));
+            }
+            continue;
+        }
         let wanted = wanted(ui, loaded, &node, &seen, &mut shared)?;
         let current = seen.active.as_ref().map(|active| registries_of(&active.text)).unwrap_or_default();
         match NodePlan::of(&seen, &wanted, &options, previous_of(&journals, &node, &seen)) {
             Ok(plan) => {
                 let drift = Drift::new(current, Registries::clone(&wanted));
-                nodes.push(PlannedNode { node, plan, drift });
+                let known = match recognised {
+                    Recognised::Listed => KnownBy::Listed,
+                    Recognised::Grouped => KnownBy::Group,
+                    Recognised::No => KnownBy::Nothing,
+                };
+                nodes.push(PlannedNode { node, known, plan, drift });
             }
             Err(refusal) => refusals.push((node.name, refusal)),
         }
+    }
+    if !lost.is_empty() {
+        tell_lost(ui, global, args, earlier, &lost);
     }
     tell_errors(ui, errors.iter().map(|(node, error)| (node, error)));
     for (name, refusal) in &refusals {
@@ -71,24 +107,12 @@ pub(super) fn make_plan(
         }
     }
     if !errors.is_empty() || !refusals.is_empty() {
-        let exit = if errors.is_empty() { exit::STOPPED } else { exit::REMOTE };
-        let reason = |text: String| Outcome::Untouched { reason: text };
-        let errors = errors.iter().map(|(node, error)| (node.name.clone(), reason(one_line(error))));
-        let refused = refusals.iter().map(|(name, refusal)| (name.clone(), reason(refusal.to_string())));
-        let ended: Vec<_> = errors.chain(refused).collect();
-        let names: Vec<&str> = ended.iter().map(|(name, _)| name.as_str()).collect();
-        let last = format!("no node was touched, because of {}", names.join(", "));
-        let left = nodes.iter().map(|planned| planned.node.name.clone()).collect();
-        let summary = Summary { ended, left, interrupted: false };
-        let others: Vec<&str> = summary.left.iter().map(String::as_str).collect();
-        let next = if others.is_empty() {
-            "fix that".to_owned()
-        } else if args.resume {
-            format!("fix that, or resume the others: {}", resume(global, args, Some(&others)))
-        } else {
-            format!("fix that, or begin with the others: {}", begin(global, args, Some(&others)))
-        };
-        return end(ui, args.output, &summary, exit, &last, Some(&next)).map(Err);
+        return refuse(ui, global, args, &nodes, &errors, &refusals).map(Err);
+    }
+    if nodes.is_empty() && !lost.is_empty() {
+        let summary = Summary { left: lost, ..Summary::default() };
+        let last = "no node of the rollout is in the inventory any more; none was touched";
+        return end(ui, args.output, &summary, exit::STOPPED, last, None).map(Err);
     }
     if nodes.is_empty() {
         return Err(CliError::usage("no node is of that role"));
@@ -105,6 +129,48 @@ pub(super) fn make_plan(
     let max_parallel = args.max_parallel.map_or(inventory.max_parallel, NonZeroUsize::get);
     let waves = waves(&placed, &Ordering { stages: &inventory.order, canary, max_parallel });
     Ok(Ok(Plan { nodes, waves }))
+}
+
+/// Names the nodes that a resumed rollout leaves out because the inventory has lost them.
+fn tell_lost(ui: &mut Ui, global: &Global, args: &RolloutArgs, earlier: &History, lost: &[String]) {
+    let touched = lost.iter().filter(|name| earlier.by_node.contains_key(*name));
+    let touched: Vec<String> = touched.cloned().collect();
+    let all_the_same = "list them again under `nodes`; --unknown-nodes takes them all the same";
+    let help = if touched.is_empty() {
+        all_the_same.to_owned()
+    } else {
+        format!("`{}` puts back what the rollout changed; {all_the_same}", back(global, args, &touched))
+    };
+    ui.warn(&format!("{}: not in the inventory any more, and left out", lost.join(", ")), Some(&help));
+}
+
+/// Says which nodes cannot be worked on, and what can be done with the others.
+fn refuse(
+    ui: &mut Ui,
+    global: &Global,
+    args: &RolloutArgs,
+    nodes: &[PlannedNode],
+    errors: &[(LiveNode, TalosError)],
+    refusals: &[(String, Refusal)],
+) -> Result<Exit, CliError> {
+    let exit = if errors.is_empty() { exit::STOPPED } else { exit::REMOTE };
+    let reason = |text: String| Outcome::Untouched { reason: text };
+    let errors = errors.iter().map(|(node, error)| (node.name.clone(), reason(one_line(error))));
+    let refused = refusals.iter().map(|(name, refusal)| (name.clone(), reason(refusal.to_string())));
+    let ended: Vec<_> = errors.chain(refused).collect();
+    let names: Vec<&str> = ended.iter().map(|(name, _)| name.as_str()).collect();
+    let last = format!("no node was touched, because of {}", names.join(", "));
+    let left = nodes.iter().map(|planned| planned.node.name.clone()).collect();
+    let summary = Summary { ended, left, interrupted: false };
+    let others: Vec<&str> = summary.left.iter().map(String::as_str).collect();
+    let next = if others.is_empty() {
+        "fix that".to_owned()
+    } else if args.resume {
+        format!("fix that, or resume the others: {}", resume(global, args, Some(&others)))
+    } else {
+        format!("fix that, or begin with the others: {}", begin(global, args, Some(&others)))
+    };
+    end(ui, args.output, &summary, exit, &last, Some(&next))
 }
 
 /// Returns what journals tell of the config that a node runs with.
@@ -136,10 +202,12 @@ fn wanted(
     let target = if node.known {
         Target::Node(&node.name)
     } else {
-        ui.warn(
-            &format!("{}: the inventory does not know this node", node.name),
-            Some("it gets the settings that every node starts from"),
-        );
+        if !loaded.inventory.nodes.is_empty() || !loaded.inventory.groups.is_empty() {
+            ui.warn(
+                &format!("{}: the inventory does not know this node", node.name),
+                Some("it gets the settings that every node starts from"),
+            );
+        }
         Target::Base
     };
     let version = seen.talos_version().or_else(|| loaded.inventory.version(target).cloned());

@@ -9,7 +9,7 @@ use serde_json::json;
 
 use super::args::{Format, RolloutArgs, pace};
 use super::before::{ask, control_plane};
-use super::carry_out::{Telling, carry_out};
+use super::carry_out::{Ended, Telling, carry_out};
 use super::journals::decrypt;
 use super::next_command::resume;
 use super::summary_view::{end, exit_of, sentence};
@@ -17,10 +17,10 @@ use crate::cli::args::Global;
 use crate::cli::inventory::LoadedInventory;
 use crate::cli::session::{LiveNode, Session};
 use crate::rollout::{
-    Address, History, Journal, Leftover, Outcome, Record, RolloutContext, Summary, inspect_leftover,
+    Address, Aim, History, Journal, Leftover, Outcome, Record, RolloutContext, Summary, inspect_leftover,
     resume_node,
 };
-use crate::ui::exit::{self, Exit};
+use crate::ui::exit::Exit;
 use crate::ui::{CliError, Ui, count};
 
 /// Brings nodes that an earlier run has left in between to one config or the other; an exit code where one cannot be.
@@ -34,15 +34,16 @@ pub(super) fn settle_all(
     history: &History,
 ) -> Result<Option<Exit>, CliError> {
     let unsettled = |node: &LiveNode| {
-        let name = in_journal(history, loaded, node);
+        let name = in_journal(history, node).map_or(&node.name, |told| &told.name).clone();
         let node_history = history.by_node.get(&name).filter(|history| !history.is_settled())?;
+        let aim = if is_lost(history, node) { Aim::Old } else { Aim::Nearest };
         let node = session.node(node);
-        let shown = session.wait(inspect_leftover(&node, node_history))?;
-        Some((name, node, node_history, shown))
+        let shown = session.wait(inspect_leftover(&node, node_history, aim))?;
+        Some((name, node, node_history, (aim, shown)))
     };
     let nodes: Vec<_> = session.nodes.iter().filter_map(unsettled).collect();
     let mut left = Vec::new();
-    for (name, _, _, shown) in &nodes {
+    for (name, _, _, (_, shown)) in &nodes {
         let action = match shown {
             Ok(Leftover::Revert) => "its old config is sent again",
             Ok(Leftover::Commit) => "its commit is sent again",
@@ -63,7 +64,7 @@ pub(super) fn settle_all(
         ui.json_line(&json!({"at": at, "event": "left", "nodes": nodes.collect::<Vec<_>>()}))?;
     }
     if !left.is_empty() {
-        ask(global, args, &format!("Bring {} to one config first?", count(left.len(), "node")))?;
+        ask(ui, global, args, &format!("Bring {} to one config first?", count(left.len(), "node")))?;
     }
     let (journal, _) = Journal::open(folder, None)?;
     journal.add(Record::Resume)?;
@@ -81,13 +82,16 @@ pub(super) fn settle_all(
         summary.interrupted = context.is_stopping();
         summary
     })?;
-    let Some(summary) = done else { return Ok(Some(exit::INTERRUPTED)) };
+    let (summary, stopped) = match done {
+        Ended::Done(summary, stopped) => (summary, stopped),
+        Ended::Abandoned(exit) => return Ok(Some(exit)),
+    };
     let open = |outcome: &Outcome| matches!(outcome, Outcome::Unknown { .. } | Outcome::WantsReboot { .. });
     let unknown = summary.named(open);
     if unknown.is_empty() && summary.interrupted {
         let next = resume(global, args, None);
         let what = "stopped: what was left in between has one config or the other";
-        return end(ui, args.output, &summary, exit::INTERRUPTED, what, Some(&next)).map(Some);
+        return end(ui, args.output, &summary, stopped, what, Some(&next)).map(Some);
     }
     if unknown.is_empty() {
         return Ok(None);
@@ -98,13 +102,19 @@ pub(super) fn settle_all(
     if !others.is_empty() {
         next += &format!("; or resume the others: {}", resume(global, args, Some(&others)));
     }
-    end(ui, args.output, &summary, exit_of(&summary), &sentence(&summary), Some(&next)).map(Some)
+    end(ui, args.output, &summary, exit_of(&summary, stopped), &sentence(&summary), Some(&next)).map(Some)
 }
 
-/// Returns what a node is called in the journal.
-fn in_journal(history: &History, loaded: &LoadedInventory, node: &LiveNode) -> String {
-    let found = history.nodes.iter().find(|told| address(loaded, told) == node.name);
-    found.map_or_else(|| node.name.clone(), |told| told.name.clone())
+/// Finds what the journal says of how a node was named and reached: by its name, else by its address.
+pub(super) fn in_journal<'h>(history: &'h History, node: &LiveNode) -> Option<&'h Address> {
+    let target = node.target.to_string();
+    let named = history.nodes.iter().find(|told| told.name == node.name);
+    named.or_else(|| history.nodes.iter().find(|told| told.address == target))
+}
+
+/// Returns whether the inventory listed a node when the rollout began, and does not do so any more.
+pub(super) fn is_lost(history: &History, node: &LiveNode) -> bool {
+    !node.known && in_journal(history, node).is_some_and(Address::was_listed)
 }
 
 /// Returns what a node of an earlier rollout is found by: its name, if the inventory still knows it.

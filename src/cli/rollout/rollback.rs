@@ -4,11 +4,11 @@ use std::time::Duration;
 use clap::Args;
 
 use super::args::Format;
-use super::carry_out::{Telling, carry_out};
-use super::journals::{decrypt, earlier, history, lock, remember};
+use super::carry_out::{Ended, Telling, carry_out};
+use super::journals::{Authority, decrypt, earlier, history, lock, remember};
 use super::next_command::again;
 use super::rollback_plan::RollbackPlan;
-use super::summary_view::{end, exit_of, sentence};
+use super::summary_view::{end, end_json, ended, exit_of, sentence};
 use crate::cli::args::{Global, TalosArgs};
 use crate::cli::session::{Selection, Session, inventory_if_any};
 use crate::rollout::{
@@ -22,7 +22,7 @@ use crate::ui::{CliError, Ui, confirm, count, positive_duration};
 #[command(
     after_help = "Each node gets the config back that it had before the rollout of the journal, byte by byte, the last one first. A node
 whose config was changed since is left alone: putting the old one back would undo that, too. Credentials reach pods' pulls
-before Talos 1.14 only after a reboot, on the way back as well. ChangeKind changes is shown first; --dry-run only shows it.
+before Talos 1.14 only after a reboot, on the way back as well. What changes is shown first; --dry-run only shows it.
 
 Examples:
   talmirror rollback --dry-run
@@ -37,6 +37,9 @@ pub(crate) struct RollbackArgs {
     /// The folder of the rollout's journal; without it, the latest of this cluster
     #[arg(long, env = "TALMIRROR_JOURNAL", value_name = "DIR")]
     journal: Option<PathBuf>,
+    /// Accept the journal of a cluster whose CA was another, as before its CA was rotated
+    #[arg(long, env = "TALMIRROR_OTHER_CA", value_parser = clap::builder::FalseyValueParser::new())]
+    other_ca: bool,
     /// How long a node may take to be well
     #[arg(long, env = "TALMIRROR_SETTLE", value_name = "TIME", default_value = "1m", value_parser = positive_duration)]
     settle: Duration,
@@ -54,11 +57,19 @@ pub(crate) struct RollbackArgs {
 }
 
 pub(crate) fn run(ui: &mut Ui, global: &Global, args: RollbackArgs) -> Result<Exit, CliError> {
+    let output = args.output;
+    ui.detach()?;
+    let result = roll_back(ui, global, args);
+    ended(ui, output, result)
+}
+
+fn roll_back(ui: &mut Ui, global: &Global, args: RollbackArgs) -> Result<Exit, CliError> {
     let loaded = inventory_if_any(ui, global)?;
     let mut session = Session::connect(ui, global, &args.talos, loaded.as_ref())?;
     let folder = earlier(&session, args.journal.as_ref())?;
     let _locks = lock(&session, &folder)?;
-    let history = history(ui, &session, &folder)?;
+    let authority = if args.other_ca { Authority::Any } else { Authority::Own };
+    let history = history(ui, &session, &folder, authority)?;
     let mut chosen: Vec<_> =
         history.nodes.iter().filter(|node| history.by_node.contains_key(&node.name)).cloned().collect();
     for name in &args.nodes {
@@ -98,10 +109,13 @@ pub(crate) fn run(ui: &mut Ui, global: &Global, args: RollbackArgs) -> Result<Ex
     };
     let again = go_on(&args.nodes.iter().map(String::as_str).collect::<Vec<_>>());
     if args.dry_run {
-        ui.note(&format!("next: {again}"));
+        match args.output {
+            Format::Text => ui.note(&format!("next: {again}")),
+            Format::Json => ui.json_line(&end_json(exit::FOUND, "nothing was done", Some(&again)))?,
+        }
         return Ok(exit::FOUND);
     }
-    ask(global, &args, &chosen.iter().map(|node| node.name.as_str()).collect::<Vec<_>>())?;
+    ask(ui, global, &args, &chosen.iter().map(|node| node.name.as_str()).collect::<Vec<_>>())?;
     remember(&session, &folder)?;
     journal.add(Record::Rollback)?;
     let nodes: Vec<_> = chosen
@@ -132,9 +146,12 @@ pub(crate) fn run(ui: &mut Ui, global: &Global, args: RollbackArgs) -> Result<Ex
         finish_rollback(&context, &summary);
         summary
     })?;
-    let Some(summary) = done else { return Ok(exit::INTERRUPTED) };
+    let (summary, stopped) = match done {
+        Ended::Done(summary, stopped) => (summary, stopped),
+        Ended::Abandoned(exit) => return Ok(exit),
+    };
     let failed = summary.ended.iter().any(|(_, outcome)| is_failure(outcome));
-    let exit = if !failed && summary.left.is_empty() { exit::OK } else { exit_after(&summary) };
+    let exit = if !failed && summary.left.is_empty() { exit::OK } else { exit_after(&summary, stopped) };
     let mut rest = summary.named(is_failure);
     rest.extend(summary.left.iter().map(String::as_str));
     let next = (exit != exit::OK).then(|| format!("fix the cause, then: {}", go_on(&rest)));
@@ -151,8 +168,8 @@ fn is_failure(outcome: &Outcome) -> bool {
     matches!(outcome, Outcome::Untouched { .. } | Outcome::Unknown { .. })
 }
 
-fn exit_after(summary: &Summary) -> Exit {
-    match exit_of(summary) {
+fn exit_after(summary: &Summary, stopped: Exit) -> Exit {
+    match exit_of(summary, stopped) {
         exit::ROLLED_BACK | exit::OK => exit::STOPPED,
         exit => exit,
     }
@@ -168,10 +185,11 @@ fn clean(mut summary: Summary) -> Summary {
     summary
 }
 
-fn ask(global: &Global, args: &RollbackArgs, names: &[&str]) -> Result<(), CliError> {
+fn ask(ui: &mut Ui, global: &Global, args: &RollbackArgs, names: &[&str]) -> Result<(), CliError> {
     if args.yes {
         return Ok(());
     }
+    ui.settle("no node was touched")?;
     let question = format!("Put {} back ({})?", count(names.len(), "node"), names.join(", "));
     confirm(global.asking(), &question, "no node was touched", "--yes does not ask")
 }

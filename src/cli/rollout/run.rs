@@ -5,15 +5,15 @@ use std::path::{Path, PathBuf};
 
 use jiff::Timestamp;
 
-use super::args::{RolloutArgs, images, pace};
+use super::args::{Format, RolloutArgs, images, pace};
 use super::before::{ask, control_plane};
-use super::carry_out::{Telling, carry_out};
+use super::carry_out::{Ended, Telling, carry_out};
 use super::journals::{cluster_folder, earlier, history, lock, remember, settings};
 use super::next_command::{begin, owing, reboots, resume};
 use super::plan_view::{Plan, RolloutTerms, show};
 use super::planning::make_plan;
-use super::resuming::{address, settle_all};
-use super::summary_view::{end, exit_of, sentence};
+use super::resuming::{address, in_journal, settle_all};
+use super::summary_view::{end, end_json, ended, exit_of, sentence};
 use crate::cli::args::{Global, TargetArgs};
 use crate::cli::inventory::{LoadedInventory, load};
 use crate::cli::session::{LiveNode, Selection, Session};
@@ -29,6 +29,13 @@ use crate::ui::exit::{self, Exit};
 use crate::ui::{CliError, Ui, count};
 
 pub(crate) fn run(ui: &mut Ui, global: &Global, args: RolloutArgs) -> Result<Exit, CliError> {
+    let output = args.output;
+    ui.detach()?;
+    let result = roll_out(ui, global, args);
+    ended(ui, output, result)
+}
+
+fn roll_out(ui: &mut Ui, global: &Global, args: RolloutArgs) -> Result<Exit, CliError> {
     let mut loaded = load(ui, global)?;
     let RolloutTimeouts { trial, settle, .. } = pace(&args, &loaded);
     if trial <= settle {
@@ -49,7 +56,7 @@ pub(crate) fn run(ui: &mut Ui, global: &Global, args: RolloutArgs) -> Result<Exi
             return Ok(exit);
         }
     }
-    let plan = match make_plan(ui, global, &args, &mut loaded, &session, &folder)? {
+    let plan = match make_plan(ui, global, &args, &mut loaded, &session, (&folder, &earlier))? {
         Ok(plan) => plan,
         Err(exit) => return Ok(exit),
     };
@@ -61,6 +68,15 @@ pub(crate) fn run(ui: &mut Ui, global: &Global, args: RolloutArgs) -> Result<Exi
         images: &images(&loaded),
     };
     show(ui, args.output, &terms, &plan)?;
+    if args.resume {
+        let of_rollout = |name: &str| earlier.nodes.iter().any(|node| node.name == name);
+        let new: Vec<&str> =
+            loaded.inventory.nodes.keys().map(String::as_str).filter(|name| !of_rollout(name)).collect();
+        if !new.is_empty() {
+            let next = begin(global, &args, Some(&new));
+            ui.note(&format!("not part of this rollout: {}; they come with: {next}", new.join(", ")));
+        }
+    }
     ui.flush()?;
     if plan.waves.is_empty() {
         let mut ended = owing(&plan);
@@ -76,18 +92,22 @@ pub(crate) fn run(ui: &mut Ui, global: &Global, args: RolloutArgs) -> Result<Exi
         }
         if let Some(next) = owes {
             let what = sentence(&summary);
-            return end(ui, args.output, &summary, exit_of(&summary), &what, Some(&next));
+            return end(ui, args.output, &summary, exit_of(&summary, exit::INTERRUPTED), &what, Some(&next));
         }
         let last = format!("nothing to do: {} as the inventory has it", are(plan.nodes.len()));
         return end(ui, args.output, &summary, exit::OK, &last, None);
     }
     if args.dry_run {
-        ui.note(&format!("next: {}", begin(global, &args, None)));
+        let next = begin(global, &args, None);
+        match args.output {
+            Format::Text => ui.note(&format!("next: {next}")),
+            Format::Json => ui.json_line(&end_json(exit::FOUND, "nothing was done", Some(&next)))?,
+        }
         return Ok(exit::FOUND);
     }
     let settings = settings(ui, global)?;
     let nodes = plan.waves.iter().map(|wave| wave.nodes.len()).sum();
-    ask(global, &args, &format!("Change {}?", count(nodes, "node")))?;
+    ask(ui, global, &args, &format!("Change {}?", count(nodes, "node")))?;
     if !args.resume {
         locks = lock(&session, &folder)?;
     }
@@ -136,17 +156,25 @@ fn choose(
     let mut earlier = History::default();
     if args.resume {
         locks = lock(session, folder)?;
-        earlier = history(ui, session, folder)?;
+        earlier = history(ui, session, folder, args.authority())?;
         remember(session, folder)?;
         let names: Vec<String> = earlier.nodes.iter().map(|node| address(loaded, node)).collect();
         let narrow = !matches!(selection, Selection::All);
-        if narrow {
+        if let Selection::Nodes(given) = selection {
+            let given: Vec<String> = given.iter().map(|name| reached(&earlier, loaded, name)).collect();
+            session.select(Some(loaded), Selection::Nodes(&given))?;
+        } else if narrow {
             session.select(Some(loaded), selection)?;
         }
         let chosen = session.nodes.clone();
         session.select(Some(loaded), Selection::Nodes(&names))?;
         if narrow {
             session.nodes.retain(|node| chosen.iter().any(|other| other.target == node.target));
+        }
+        for node in session.nodes.iter_mut().filter(|node| !node.known) {
+            if let Some(told) = in_journal(&earlier, node) {
+                node.name.clone_from(&told.name);
+            }
         }
         if session.nodes.is_empty() {
             return Err(CliError::usage(format!(
@@ -163,6 +191,18 @@ fn choose(
             return Err(CliError::usage(format!("no node's name fits `{pattern}`")));
         }
     }
+    for name in &args.without {
+        let before = session.nodes.len();
+        session.nodes.retain(|node| node.name != *name && node.target.to_string() != *name);
+        if session.nodes.len() == before {
+            return Err(CliError::usage(format!(
+                "--without {name}: no chosen node has this name or address"
+            )));
+        }
+    }
+    if session.nodes.is_empty() {
+        return Err(CliError::usage("--without leaves no node"));
+    }
     if let Some(role) = args.which.role {
         // What the inventory knows need not be asked.
         let nodes = &loaded.inventory.nodes;
@@ -172,6 +212,12 @@ fn choose(
         session.nodes.retain(|node| !other(node));
     }
     Ok(Chosen { locks, earlier })
+}
+
+/// Returns what a node that the user names is reached by, where the journal still knows the name and the inventory does not.
+fn reached(earlier: &History, loaded: &LoadedInventory, name: &str) -> String {
+    let told = earlier.nodes.iter().find(|told| told.name == name);
+    told.map_or_else(|| name.to_owned(), |told| address(loaded, told))
 }
 
 /// Returns the folder of the journal: the one that is named, the latest, or a new one.
@@ -221,14 +267,15 @@ fn carry(
         remember(session, folder)?;
         let order = plan.waves.iter().flat_map(|wave| &wave.nodes);
         let nodes = order.filter_map(|name| {
-            let node = session.nodes.iter().find(|node| node.name == *name)?;
-            Some(Address { name: name.clone(), address: node.target.to_string() })
+            let planned = plan.nodes.iter().find(|planned| planned.node.name == *name)?;
+            let known = Some(planned.known);
+            Some(Address { name: name.clone(), address: planned.node.target.to_string(), known })
         });
         journal.add(Record::Start {
             id: folder.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default(),
             version: env!("CARGO_PKG_VERSION").to_owned(),
             context: session.context_name.clone(),
-            cluster: Some(session.fingerprint()),
+            cluster: session.fingerprints().into_iter().next(),
             nodes: nodes.collect(),
         })?;
         journal
@@ -254,17 +301,19 @@ fn carry(
     };
     let (waves, output) = (plan.waves, args.output);
     let work = async move { run_waves(&context, &waves, jobs, policy).await };
-    let done = carry_out(ui, session, handle, telling, work)?;
-    let Some(mut summary) = done else { return Ok(exit::INTERRUPTED) };
+    let (mut summary, stopped) = match carry_out(ui, session, handle, telling, work)? {
+        Ended::Done(summary, stopped) => (summary, stopped),
+        Ended::Abandoned(exit) => return Ok(exit),
+    };
     let only_owing = summary.is_complete() && !owing.is_empty();
     summary.ended.extend(owing);
-    let exit = exit_of(&summary);
+    let exit = exit_of(&summary, stopped);
     let resume = resume(global, args, None);
     let next = match exit {
         exit::OK => None,
         _ if only_owing => Some(owed),
         exit::UNKNOWN => Some(format!("see what talmirror nodes says of it, then: {resume}")),
-        exit::INTERRUPTED => Some(resume),
+        exit::INTERRUPTED | exit::CLOSED_TERMINAL => Some(resume),
         _ => Some(format!("fix the cause, then: {resume}")),
     };
     end(ui, output, &summary, exit, &sentence(&summary), next.as_deref())

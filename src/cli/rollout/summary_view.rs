@@ -10,13 +10,13 @@ use crate::rollout::{Outcome, Summary};
 use crate::ui::exit::{self, Exit};
 use crate::ui::{CliError, Ui, count};
 
-/// Returns the exit code that a summary ends with.
-pub(super) fn exit_of(summary: &Summary) -> Exit {
+/// Returns the exit code that a summary ends with; `stopped` is the one where the user wanted to stop.
+pub(super) fn exit_of(summary: &Summary, stopped: Exit) -> Exit {
     let any = |is: fn(&Outcome) -> bool| !summary.named(is).is_empty();
     if any(|outcome| matches!(outcome, Outcome::Unknown { .. })) {
         exit::UNKNOWN
     } else if summary.interrupted && !summary.is_complete() {
-        exit::INTERRUPTED
+        stopped
     } else if any(|outcome| matches!(outcome, Outcome::Reverted { .. })) {
         exit::ROLLED_BACK
     } else if summary.is_complete() {
@@ -78,6 +78,33 @@ pub(super) fn summary_json(summary: &Summary, exit: Exit, next: Option<&str>) ->
         "summary": sentence(summary),
         "next": next,
     })
+}
+
+/// Returns the last event of a command that has no summary of nodes.
+pub(super) fn end_json(exit: Exit, summary: &str, next: Option<&str>) -> serde_json::Value {
+    json!({
+        "at": Timestamp::now().to_string(),
+        "event": "end",
+        "exitCode": exit.code,
+        "nodes": [],
+        "summary": summary,
+        "next": next,
+    })
+}
+
+/// Has every ending tell its exit code to scripts: an error, too.
+pub(super) fn ended(ui: &mut Ui, output: Format, result: Result<Exit, CliError>) -> Result<Exit, CliError> {
+    if let (Format::Json, Err(error)) = (output, &result)
+        && error.exit != exit::CLOSED_PIPE
+    {
+        let next = error.help.first().map(String::as_str);
+        ui.json_line(&end_json(
+            error.exit,
+            error.render().split("\nhelp: ").next().unwrap_or_default(),
+            next,
+        ))?;
+    }
+    result
 }
 
 /// Says what happened and what to do next, last of all.

@@ -51,6 +51,9 @@ pub enum Record {
         wanted: ConfigDigest,
         /// Whether it is rebooted after the commit.
         reboots: bool,
+        /// Which machine it is, as it says itself; journals of old do not tell.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        machine: Option<String>,
     },
     /// A config is about to be sent.
     Send {
@@ -107,6 +110,32 @@ pub struct Address {
     pub name: String,
     /// Where it is.
     pub address: String,
+    /// How the inventory knew it; journals of old do not tell.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub known: Option<KnownBy>,
+}
+
+/// How an inventory knows a node.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum KnownBy {
+    /// It lists it.
+    Listed,
+    /// A group has its address or its role, or every node gets the same.
+    Group,
+    /// It does not know it; its user wanted it all the same.
+    Nothing,
+}
+
+impl Address {
+    /// Returns whether the inventory listed the node. Journals of old do not tell: there, a node with a name was listed.
+    pub fn was_listed(&self) -> bool {
+        match self.known {
+            Some(KnownBy::Listed) => true,
+            Some(KnownBy::Group | KnownBy::Nothing) => false,
+            None => self.name != self.address,
+        }
+    }
 }
 
 /// Why a journal cannot be read.

@@ -18,7 +18,27 @@ pub enum Leftover {
     Foreign,
 }
 
+/// Where a node is brought that was left in between.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Aim {
+    /// To the config that it was nearer to.
+    Nearest,
+    /// To its old config: the inventory has lost it.
+    Old,
+}
+
 impl Leftover {
+    /// Returns what is left to do where a node is to end elsewhere than it was to.
+    #[must_use]
+    pub fn with_aim(self, aim: Aim) -> Self {
+        match (aim, self) {
+            (Aim::Old, Self::Commit) => Self::Revert,
+            // It has the new config for good, and nothing else is done to it.
+            (Aim::Old, Self::Reboot) => Self::Nothing,
+            (Aim::Nearest | Aim::Old, left) => left,
+        }
+    }
+
     /// Returns whether something is sent to the node for it.
     pub fn sends(self) -> bool {
         matches!(self, Self::Revert | Self::Commit | Self::Reboot)

@@ -11,7 +11,7 @@ mod writer;
 
 pub use error::StoreError;
 pub use folder::{ELSEWHERE, NAME, elsewhere, file_name, latest, lock, newest, read_history, remember};
-pub use format::{Address, Entry, JournalError, Record};
-pub use leftover::{Leftover, leftover};
+pub use format::{Address, Entry, JournalError, KnownBy, Record};
+pub use leftover::{Aim, Leftover, leftover};
 pub use replay::{History, NodeHistory};
 pub use writer::Journal;

@@ -51,6 +51,8 @@ pub struct NodeHistory {
     pub until: Option<Timestamp>,
     /// Whether it was to be rebooted after the commit.
     pub reboots: bool,
+    /// Which machine it was, as it said itself.
+    pub machine: Option<String>,
     /// Whether it was asked to reboot since.
     pub rebooted: bool,
     /// The images that were removed and may not have been pulled again, each with its namespace.
@@ -118,7 +120,7 @@ impl History {
                 self.cluster = cluster;
             }
             Record::Resume | Record::Rollback => self.complete = false,
-            Record::Node { node, file, before, strict, wanted, reboots } => {
+            Record::Node { node, file, before, strict, wanted, reboots, machine } => {
                 let history = self.by_node.entry(node).or_default();
                 let is_ours = history.first.as_ref().is_some_and(|(_, first)| *first == before)
                     || history.ours.contains(&before);
@@ -133,6 +135,7 @@ impl History {
                 (history.sent, history.outcome) = (None, None);
                 (history.all_sent, history.until) = (SentConfigs::default(), None);
                 (history.reboots, history.rebooted) = (reboots, false);
+                history.machine = machine;
             }
             Record::Send { node, what } => {
                 let history = self.by_node.entry(node).or_default();

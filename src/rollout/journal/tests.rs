@@ -8,8 +8,11 @@ use crate::rollout::variants::ConfigDigest;
 use crate::talos::Instance;
 
 fn start() -> Record {
-    let nodes =
-        ["n1", "n2"].map(|name| Address { name: name.to_owned(), address: format!("{name}.example") });
+    let nodes = ["n1", "n2"].map(|name| Address {
+        name: name.to_owned(),
+        address: format!("{name}.example"),
+        known: None,
+    });
     Record::Start {
         id: "i".to_owned(),
         version: "0".to_owned(),
@@ -27,6 +30,7 @@ fn node(file: &str, before: &str) -> Record {
         strict: Some(ConfigDigest::from_text("s")),
         wanted: ConfigDigest::from_text("w"),
         reboots: false,
+        machine: None,
     }
 }
 
@@ -126,6 +130,7 @@ fn the_configs_of_every_attempt_are_ours() {
         strict: None,
         wanted: ConfigDigest::from_text("x"),
         reboots: false,
+        machine: None,
     };
     let told = told(&[node("a", "1"), send(ApplyStep::Commit), done(OutcomeKind::Updated), again]);
     let whose = |config| told.whose(&ConfigDigest::from_text(config));
@@ -163,8 +168,10 @@ fn what_is_left_is_decided_by_the_node_first() {
     // A reboot that was to follow the commit is not forgotten; what is on disk is told until the node boots.
     let reboots = |more: &[Record]| {
         let Record::Node { node, file, before, strict, wanted, .. } = node("a", "1") else { unreachable!() };
-        let begun =
-            [Record::Node { node, file, before, strict, wanted, reboots: true }, send(ApplyStep::Commit)];
+        let begun = [
+            Record::Node { node, file, before, strict, wanted, reboots: true, machine: Some("m".to_owned()) },
+            send(ApplyStep::Commit),
+        ];
         told(&begun.iter().chain(more).cloned().collect::<Vec<_>>())
     };
     let asked = Record::Reboot { node: "n1".to_owned() };
@@ -212,6 +219,7 @@ fn records() -> impl Strategy<Value = Vec<Record>> {
                 strict: None,
                 wanted: ConfigDigest::from_text(&free),
                 reboots: true,
+                machine: Some("m".to_owned()),
             },
             1 => Record::Send { node, what: ApplyStep::Try },
             2 => Record::Sent { node, what: ApplyStep::Try, result: ApplyResult::Lost, until: Some(free) },

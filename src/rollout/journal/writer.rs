@@ -41,6 +41,11 @@ impl Journal {
                 StoreError::Write { path, source }
             }
         })?;
+        if settings.is_none() {
+            // Originals in clear hold every secret of the cluster: no `git add` takes them.
+            let path = folder.join(".gitignore");
+            write_atomically(&path, b"*\n").map_err(|source| StoreError::Write { path, source })?;
+        }
         sync_dir(folder).map_err(|source| StoreError::Write { path: folder.to_owned(), source })?;
         Ok(Self { folder: folder.to_owned(), file: Mutex::new(log(file)), settings })
     }

@@ -27,6 +27,12 @@ impl RolloutTimeouts {
         (self.settle / 20).clamp(Duration::from_millis(10), Duration::from_secs(1))
     }
 
+    /// How long after its call was given up a config may still arrive at the node: what is on the way is thrown away by
+    /// the kernel after 10 s without an acknowledgement.
+    pub(super) fn landing(&self) -> Duration {
+        self.settle.min(Duration::from_secs(12))
+    }
+
     /// How long before a trial's end nothing more is begun in it: so that a way back does not race the node's own.
     pub(super) fn margin(&self) -> Duration {
         (self.trial / 5).min(Duration::from_secs(10))

@@ -56,19 +56,19 @@ pub(super) async fn render_flaws(
     now: &Secret<String>,
     version: &TalosVersion,
 ) -> Result<Vec<String>, TalosError> {
-    let config = registries_of(now);
+    let (before, config) = (registries_of(before), registries_of(now));
     let registries = if version.has_image_cache() { node.registry_configs().await? } else { None };
     let image_cache = registries.as_ref().is_some_and(|found| {
         let mut endpoints = found.mirrors.values().flat_map(|mirror| &mirror.endpoints);
         endpoints.any(|endpoint| endpoint.url == IMAGE_CACHE_ENDPOINT)
     });
     let mut rendered = Rendered { registries, image_cache, ..Rendered::default() };
-    for registry in hosts_to_read(&registries_of(before), &config, image_cache) {
+    for registry in hosts_to_read(&before, &config, image_cache) {
         let file = text(node, &hosts_path(&registry)).await?;
         rendered.hosts.insert(registry, file);
     }
     rendered.cri = text(node, CRI_TOML).await?;
-    Ok(rendering_flaws(&config, version, &rendered))
+    Ok(rendering_flaws(&before, &config, version, &rendered))
 }
 
 async fn text(node: &NodeClient, path: &str) -> Result<Option<Secret<String>>, TalosError> {

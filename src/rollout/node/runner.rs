@@ -3,6 +3,7 @@
 #![expect(clippy::disallowed_methods, reason = "waits for a node, and dates what is done to it")]
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use jiff::Timestamp;
 use tokio::time::{Instant, sleep, sleep_until};
@@ -18,9 +19,9 @@ use crate::rollout::journal::Record;
 use crate::rollout::outcome::Outcome;
 use crate::rollout::plan::NodePlan;
 use crate::rollout::state_machine::{
-    Action, Checkpoint, NodeState, Probe, Reboot, Route, StepResult, Strict, Variant, result_of,
+    Action, Checkpoint, NodeState, Persisted, Probe, Reboot, Route, StepResult, Strict, Variant, result_of,
 };
-use crate::rollout::step::ApplyStep;
+use crate::rollout::step::{ApplyStep, Step};
 use crate::rollout::variants::{ConfigDigest, VariantDigests, Variants};
 use crate::secret::Secret;
 use crate::talos::{Delivery, DryRun, Instance, Mode, NodeClient, TalosError};
@@ -49,6 +50,8 @@ pub(in crate::rollout) struct NodeRunner {
     /// Its role; as long as it is not known, the more careful one.
     pub(in crate::rollout) role: Role,
     reverts: usize,
+    /// Until when a trial whose answer is lost may still arrive.
+    may_land_until: Option<Instant>,
 }
 
 /// Works on a node from its first step to its last.
@@ -93,6 +96,7 @@ impl NodeRunner {
             unproven: Vec::new(),
             role: Role::ControlPlane,
             reverts: 0,
+            may_land_until: None,
         }
     }
 
@@ -193,16 +197,21 @@ impl NodeRunner {
             .filter(|_| in_trial)
             .map(|begun| begun + context.pace.trial.saturating_sub(context.pace.margin()));
         let interruptible = action.is_interruptible();
+        let is_over = || deadline.is_some_and(|deadline| Instant::now() >= deadline);
+        if interruptible && context.is_stopping() {
+            return StepResult::Interrupted;
+        }
+        if is_over() {
+            return trial_is_over(context.pace.trial);
+        }
+        // An answer that has arrived counts before the time that is over: this process may have slept.
         tokio::select! {
             biased;
+            seen = self.act(&action, plan) => seen,
             () = context.stopped(), if interruptible => StepResult::Interrupted,
             () = sleep_until(deadline.unwrap_or_else(Instant::now)), if deadline.is_some() => {
-                StepResult::Failed(format!(
-                    "the trial's {} s are nearly over; --try-timeout or rollout.tryTimeout gives it more",
-                    context.pace.trial.as_secs_f32()
-                ))
+                trial_is_over(context.pace.trial)
             }
-            seen = self.act(&action, plan) => seen,
         }
     }
 
@@ -217,6 +226,11 @@ impl NodeRunner {
                 if self.reverts > 0 && *action == Action::Confirm(ApplyStep::Revert) {
                     // It gets time to come back.
                     sleep(self.context.pace.settle / 3).await;
+                }
+                if let Some(end) = self.may_land_until.filter(|_| *action == Action::Check(ApplyStep::Revert))
+                {
+                    // A trial that was given up may still arrive, on top of the original.
+                    sleep_until(end).await;
                 }
                 runs(&self.node, &self.known, &self.version).await
             }
@@ -257,6 +271,7 @@ impl NodeRunner {
                 strict: self.known.strict.clone(),
                 wanted: self.known.desired.clone(),
                 reboots: plan.route.reboot == Reboot::After,
+                machine: plan.machine.clone(),
             })
         });
         self.configs = Some(configs);
@@ -276,8 +291,66 @@ impl NodeRunner {
         }
     }
 
-    /// Sends a config. What cannot be written into the journal first is not sent, unless it leads back.
+    /// Sends a config; once more where the answer is lost, and the node is seen to be without it.
     async fn apply(&mut self, send: ApplyStep) -> StepResult {
+        let first = self.apply_once(send).await;
+        let StepResult::Lost(why) = first else { return first };
+        if !self.may_send_again(send).await {
+            return StepResult::Lost(why);
+        }
+        let text = format!(
+            "the answer to {} is lost ({why}), and the node does not have it: it is sent again",
+            Step::Apply(send)
+        );
+        self.context.tell(&self.name, EventKind::Notes { text });
+        match self.apply_once(send).await {
+            // The first may have arrived all the time.
+            StepResult::NotSent(why) => StepResult::Lost(why),
+            second => second,
+        }
+    }
+
+    /// Finds out whether a config whose answer is lost can be sent again without harm.
+    ///
+    /// One that is for good can, whether it has arrived or not. A trial on top of itself would go back to itself: it is
+    /// sent again when it can no longer arrive by itself, and the node is seen to run with its original.
+    async fn may_send_again(&mut self, send: ApplyStep) -> bool {
+        let before = match send {
+            ApplyStep::TryStrict | ApplyStep::Try => Variant::Original,
+            ApplyStep::PutBack => Variant::Strict,
+            ApplyStep::Commit => Variant::Desired,
+            // The state machine does it itself.
+            ApplyStep::Revert => return false,
+        };
+        let end = Instant::now() + if send.is_trial() { self.context.pace.landing() } else { Duration::ZERO };
+        self.may_land_until = send.is_trial().then_some(end);
+        loop {
+            let seen = tokio::select! {
+                biased;
+                () = self.context.stopped() => return false,
+                seen = runs(&self.node, &self.known, &self.version) => seen,
+            };
+            let is_before = match &seen {
+                StepResult::Runs(_, Persisted::Is(Variant::Foreign)) => return false,
+                StepResult::Runs(active, _) if *active != before => return false,
+                StepResult::Runs(Variant::Desired, Persisted::Is(Variant::Desired)) => return false,
+                StepResult::Runs(..) => true,
+                StepResult::Well
+                | StepResult::Refused(_)
+                | StepResult::NotSent(_)
+                | StepResult::Lost(_)
+                | StepResult::Failed(_)
+                | StepResult::Interrupted => false,
+            };
+            if Instant::now() >= end {
+                return is_before;
+            }
+            sleep(self.context.pace.poll()).await;
+        }
+    }
+
+    /// Sends a config. What cannot be written into the journal first is not sent, unless it leads back.
+    async fn apply_once(&mut self, send: ApplyStep) -> StepResult {
         let which = match send {
             ApplyStep::TryStrict => Variant::Strict,
             ApplyStep::Try | ApplyStep::Commit => Variant::Desired,
@@ -344,7 +417,13 @@ impl NodeRunner {
             Checkpoint::Strict => Variant::Strict,
             Checkpoint::Desired | Checkpoint::Committed | Checkpoint::Rebooted => Variant::Desired,
         };
-        let (Some(before), Some(now)) = (self.text(Variant::Original), self.text(which)) else {
+        let before = match checkpoint {
+            // What it comes from.
+            Checkpoint::Original => self.text(Variant::Strict),
+            Checkpoint::Strict | Checkpoint::Desired | Checkpoint::Committed | Checkpoint::Rebooted => None,
+        };
+        let (Some(before), Some(now)) = (before.or_else(|| self.text(Variant::Original)), self.text(which))
+        else {
             return StepResult::Failed("there is no such config".to_owned());
         };
         self.rendered(before, now).await
@@ -404,6 +483,13 @@ impl StepResult {
             Delivery::Lost => Self::Lost(text),
         }
     }
+}
+
+fn trial_is_over(trial: Duration) -> StepResult {
+    StepResult::Failed(format!(
+        "the trial's {} s are nearly over; --try-timeout or rollout.tryTimeout gives it more",
+        trial.as_secs_f32()
+    ))
 }
 
 /// Returns what went wrong, if anything did.

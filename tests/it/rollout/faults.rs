@@ -68,7 +68,7 @@ fn faults() -> Vec<Fault> {
 }
 
 /// Runs work on as many threads as are good for it, and returns every failure.
-fn at_once<T: Sync>(work: &[T], run: impl Fn(&T) -> Result<(), String> + Sync) {
+pub(super) fn at_once<T: Sync>(work: &[T], run: impl Fn(&T) -> Result<(), String> + Sync) {
     let (next, failures) = (AtomicUsize::new(0), Mutex::new(Vec::new()));
     std::thread::scope(|scope| {
         for _ in 0..AT_ONCE {

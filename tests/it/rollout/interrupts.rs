@@ -119,7 +119,8 @@ fn interrupted_twice_it_says_what_the_node_does_by_itself() {
     // Neither the pull nor the way back comes to an end.
     site.cluster.fault("w-1", Fault::new(Step::Pull, Kind::Hang));
     site.cluster.fault("w-1", Fault::new(Step::Commit, Kind::Hang));
-    let child = run(&site, "rollout --yes --try-timeout 6s --settle 1500ms --timeout 20s");
+    // Its times are longer than the test takes on any machine: each ends with an event.
+    let child = run(&site, "rollout --yes --try-timeout 10m --settle 1m --timeout 1m");
     until("the pull", || {
         site.cluster.events_of("w-1").iter().any(|event| format!("{event:?}").contains("Pull"))
     });
@@ -131,7 +132,7 @@ fn interrupted_twice_it_says_what_the_node_does_by_itself() {
     assert!(text.contains("warning: w-1: it has its old config, or goes back to it by itself by "), "{text}");
     assert!(text.contains("left in the middle; next: talmirror rollout --resume"), "{text}");
     site.cluster.clear_faults();
-    site.cluster.wait("the trial's end", |cluster| cluster.node("w-1").state().trial.is_none());
+    site.cluster.node("w-1").end_trial();
     assert!(site.is_old("w-1"));
     let resumed = site.rollout("--resume");
     assert_eq!((resumed.code, last(&resumed)), (0, "w-1, cp-1 updated"), "{resumed}");
@@ -213,14 +214,15 @@ fn a_reader_that_goes_away_leaves_no_node_in_between() {
 fn a_lost_terminal_leaves_no_node_in_between() {
     let site = slow();
     site.cluster.fault("w-1", Fault::new(Step::Pull, Kind::Hang));
-    let child = begin(&site);
+    // The pull hangs until the terminal goes: no time limit may end it first, however busy the machine is.
+    let child = run(&site, "rollout --yes --try-timeout 2m --settle 30s --timeout 30s");
     until("the pull", || {
         site.cluster.events_of("w-1").iter().any(|event| format!("{event:?}").contains("Pull"))
     });
     signal(&child, "-HUP");
     signal(&child, "-HUP");
     let (output, text) = end(child);
-    assert_eq!(output.status.code(), Some(130), "{text}");
+    assert_eq!(output.status.code(), Some(129), "{text}");
     assert!(site.is_old("w-1") && site.applies("cp-1").is_empty(), "{text}");
 }
 

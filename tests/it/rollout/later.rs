@@ -79,6 +79,24 @@ fn a_rollback_goes_back_to_a_change_between_two_attempts() {
     assert_eq!(site.has("cp-1"), (other.clone(), other));
 }
 
+/// What a node does by itself is told from all that was sent to it: it may have its commit.
+#[test]
+fn a_node_that_went_away_during_its_commit_is_not_said_to_go_back() {
+    let site = Site::new(1, 1, &["v1.13.9"]);
+    site.cluster.fault("w-1", Fault::once(Step::Commit, Kind::Down).after(1));
+    let ran = site.rollout("-n w-1");
+    assert_eq!(ran.code, 7, "{ran}");
+    let resumed = site.rollout("--resume");
+    assert_eq!(resumed.code, 7, "{resumed}");
+    for ran in [&ran, &resumed] {
+        assert!(ran.stderr.contains("it keeps the new config if the commit has reached it, else"), "{ran}");
+    }
+    site.cluster.node("w-1").come_back();
+    assert!(site.is_new("w-1"));
+    let resumed = site.rollout("--resume");
+    assert_eq!(resumed.code, 0, "{resumed}");
+}
+
 fn remove_original(site: &Site, name: &str) {
     let original = |file: &String| file.starts_with(&format!("j/{name}-"));
     let file = site.place.files().into_iter().find(original).unwrap();

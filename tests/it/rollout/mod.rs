@@ -1,8 +1,11 @@
 //! `rollout` and `rollback` on the simulated cluster.
 
 mod faults;
+mod identity;
 mod interrupts;
 mod later;
+mod network;
+mod output;
 mod traps;
 
 use std::collections::BTreeMap;

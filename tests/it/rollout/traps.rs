@@ -311,7 +311,9 @@ fn the_plan_shows_what_is_done_and_to_whom() {
     --- exit 1
     ");
     let json = site.place.run("rollout --dry-run -o json --role worker --match=-[12]$").ends(1);
-    let json: serde_json::Value = serde_json::from_str(&json.stdout).unwrap();
+    let (plan, end) = json.stdout.trim_end().split_once('\n').unwrap();
+    let json: serde_json::Value = serde_json::from_str(plan).unwrap();
+    assert!(end.contains("\"event\":\"end\"") && end.contains("\"exitCode\":1"), "{end}");
     assert_eq!(json["waves"][0], serde_json::json!({"stage": "canary", "nodes": ["w-1"]}));
     assert_eq!(json["nodes"].as_array().unwrap().len(), 2);
     let asked = site.place.run("rollout").ends(2);

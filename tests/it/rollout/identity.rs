@@ -1,0 +1,176 @@
+//! A node is what it says it is, however it is named and whatever answers at its address.
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+
+use super::interrupts::{end, run, until};
+use super::{Site, last};
+use crate::sim::{CUSTOMIZATION, Fault, Kind, Step};
+
+/// Writes the inventory again, without its nodes.
+fn without_nodes(site: &Site, more: &str) {
+    let text = site.place.read("mirrors.yaml");
+    let nodes = text.find("nodes:").unwrap();
+    site.place.write("mirrors.yaml", format!("{}{more}", &text[..nodes]));
+}
+
+#[test]
+fn two_names_of_one_node_are_an_error_before_anything_is_sent() {
+    let site = Site::new(1, 1, &["v1.13.9"]);
+    let other = site.cluster.endpoint("w-1");
+    let text = site.place.read("mirrors.yaml");
+    site.place.write("mirrors.yaml", format!("{text}    w-1b: {{address: \"{other}\"}}\n"));
+    let ran = site.rollout("");
+    assert_eq!(ran.code, 2, "{ran}");
+    assert!(ran.stderr.contains("`w-1` and `w-1b`") && ran.stderr.contains("lead to one node, w-1"), "{ran}");
+    assert!(site.applies("w-1").is_empty() && site.applies("cp-1").is_empty());
+}
+
+#[test]
+fn a_node_is_found_by_what_it_says_itself() {
+    let site = Site::new(1, 1, &["v1.13.9"]);
+    // By host and port, which is not what the inventory has.
+    let ran = site.rollout(&format!("-n {}", site.cluster.endpoint("w-1")));
+    assert_eq!((ran.code, last(&ran)), (0, "w-1 updated"), "{ran}");
+    assert!(site.is_new("w-1"));
+}
+
+#[test]
+fn groups_take_nodes_by_address_wherever_they_come_from() {
+    let site = Site::new(1, 1, &["v1.13.9"]);
+    let address = site.cluster.node("w-1").address.clone();
+    let cp = site.cluster.node("cp-1").address.clone();
+    without_nodes(
+        &site,
+        &format!("groups:\n    edge: {{addresses: [{address}/32], registries: {{docker.io: null}}}}\n"),
+    );
+    let ran = site.rollout(&format!("-n {address}"));
+    assert_eq!(ran.code, 0, "{ran}");
+    assert!(!site.has("w-1").0.contains("/v2/docker.io") && site.has("w-1").0.contains("/v2/ghcr.io"));
+    // What no group knows would get only what every node starts from.
+    let refused = site.rollout(&format!("-n {cp}"));
+    assert_eq!((refused.code, site.applies("cp-1").len()), (8, 0), "{refused}");
+    assert!(refused.stderr.contains("the inventory does not know it"), "{refused}");
+    let taken = site.rollout(&format!("-n {cp} --unknown-nodes"));
+    assert_eq!(taken.code, 0, "{taken}");
+}
+
+#[test]
+fn a_node_that_the_inventory_has_lost_is_left_out_of_a_resumed_rollout() {
+    for grouped in [false, true] {
+        let site = Site::new(1, 2, &["v1.13.9"]);
+        site.cluster.fault("w-1", Fault::new(Step::Pull, Kind::NotFound));
+        assert_eq!(site.rollout("").code, 6);
+        site.cluster.clear_faults();
+        let text = site.place.read("mirrors.yaml");
+        let address = site.cluster.node("w-2").address.clone();
+        // A group that takes its address all the same does not bring it back.
+        let group =
+            format!("groups:\n    edge: {{addresses: [{address}/32], registries: {{docker.io: null}}}}\n");
+        site.place.write("mirrors.yaml", unlisted(&text, "w-2") + if grouped { &group } else { "" });
+        let ran = site.rollout("--resume");
+        assert!(ran.stderr.contains("w-2: not in the inventory any more, and left out"), "{ran}");
+        assert!(site.applies("w-2").is_empty() && site.is_new("w-1") && site.is_new("cp-1"), "{ran}");
+        let named = site.rollout("--resume -n w-2");
+        assert_eq!((named.code, site.applies("w-2").len()), (8, 0), "{named}");
+        // And the other way round: it is listed again.
+        site.place.write("mirrors.yaml", text);
+        let ran = site.rollout("--resume");
+        assert!(ran.code == 0 && site.is_new("w-2"), "{ran}");
+    }
+}
+
+/// What was left in between on it is brought back, a commit that may be lost included.
+#[test]
+fn a_lost_node_that_was_left_in_between_gets_its_old_config_back() {
+    let site = Site::new(1, 1, &["v1.13.9"]);
+    site.cluster.fault("w-1", Fault::new(Step::Commit, Kind::Hold).after(1));
+    let mut child = run(&site, "rollout --yes --try-timeout 10m --settle 1m --timeout 1m");
+    until("the commit", || site.applies("w-1").len() == 4);
+    child.kill().unwrap();
+    let _ = end(child);
+    site.cluster.clear_faults();
+    let text = site.place.read("mirrors.yaml");
+    site.place.write("mirrors.yaml", unlisted(&text, "w-1"));
+    let ran = site.rollout("--resume");
+    assert!(ran.stdout.contains("w-1 was left in between: its old config is sent again"), "{ran}");
+    assert!(site.is_old("w-1") && site.is_new("cp-1"), "{ran}");
+}
+
+/// Takes a node out of an inventory.
+fn unlisted(text: &str, name: &str) -> String {
+    let kept = text.lines().filter(|line| !line.trim_start().starts_with(&format!("{name}:")));
+    kept.map(|line| format!("{line}\n")).collect()
+}
+
+/// What a node's owner has given containerd beside Talos is told, and does not stand in the way.
+#[test]
+fn credentials_of_others_stay_and_are_told() {
+    let site = Site::new(1, 1, &["v1.13.9"]);
+    {
+        let node = site.cluster.node("w-1");
+        let mut state = node.state();
+        let part = "[plugins.'io.containerd.cri.v1.images'.registry.configs.'own.example'.auth]\nusername = 'me'\npassword = 's3cr3t-own'\n";
+        state.files.insert(CUSTOMIZATION.to_owned(), part.to_owned());
+        let spegel = "[host.'http://127.0.0.1:30021']\n";
+        state.files.insert("/etc/cri/conf.d/hosts/_default/hosts.toml".to_owned(), spegel.to_owned());
+        state.render_now();
+    }
+    let told = "containerd has credentials for own.example that are not from the config's registries";
+    for (command, code) in [("nodes", 0), ("diff -n w-1", 1), ("rollout --dry-run", 1)] {
+        let ran = site.place.run(command).ends(code);
+        assert!(ran.to_string().contains(told), "{command}: {ran}");
+        assert!(ran.to_string().contains("Talos did not write http://127.0.0.1:30021"), "{command}: {ran}");
+        assert!(!ran.to_string().contains("s3cr3t-own"), "{command}: {ran}");
+    }
+    let ran = site.rollout("");
+    assert_eq!(ran.code, 0, "{ran}");
+    assert!(ran.stdout.contains("and removes it when the config changes"), "{ran}");
+    assert!(site.is_new("w-1") && site.is_new("cp-1"));
+}
+
+#[test]
+fn a_replaced_node_is_not_given_another_machines_config() {
+    let site = Site::new(1, 1, &["v1.13.9"]);
+    assert_eq!(site.rollout("").code, 0);
+    site.cluster.node("w-1").state().machine = "another".to_owned();
+    let before = site.applies("w-1").len();
+    let ran = site.place.run("rollback --yes --settle 2500ms --timeout 2500ms").ran();
+    assert!(ran.stderr.contains("another machine answers at its address"), "{ran}");
+    assert_eq!(site.applies("w-1").len(), before, "{ran}");
+    assert!(site.is_old("cp-1"), "{ran}");
+}
+
+/// An old config in clear holds every secret of the cluster.
+#[test]
+fn a_journal_in_a_work_tree_is_never_added() {
+    let site = Site::new(1, 0, &["v1.13.9"]);
+    assert_eq!(site.rollout("--journal j").code, 0);
+    assert_eq!(site.place.read("j/.gitignore"), "*\n");
+}
+
+#[test]
+fn nodes_are_left_out_by_name() {
+    let site = Site::new(1, 2, &["v1.13.9"]);
+    let ran = site.rollout("--without w-1,cp-1");
+    assert_eq!((ran.code, last(&ran)), (0, "w-2 updated"), "{ran}");
+    assert!(site.applies("w-1").is_empty() && site.applies("cp-1").is_empty());
+    assert_eq!(site.rollout("--without w-9").code, 2);
+}
+
+/// While the authority is replaced the talosconfig has both: the journal is the cluster's anyway.
+#[test]
+fn a_journal_is_found_again_while_the_authority_is_replaced() {
+    let site = Site::new(1, 1, &["v1.13.9"]);
+    assert_eq!(site.rollout("").code, 0);
+    let config = site.place.read(".talos/config");
+    let own = config.lines().find_map(|line| line.trim().strip_prefix("ca: ")).unwrap().to_owned();
+    let pem = |text: &str| STANDARD.decode(text).unwrap();
+    let other = crate::sim::Authority::new().pem;
+    let both = [pem(&own), other.into_bytes()].concat();
+    let both = STANDARD.encode(both);
+    site.place.write(".talos/config", config.replace(&own, &both));
+    let ran = site.place.run("rollback --yes --settle 2500ms --timeout 2500ms").ran();
+    assert_eq!(ran.code, 0, "{ran}");
+    assert!(site.is_old("w-1") && site.is_old("cp-1"), "{ran}");
+}

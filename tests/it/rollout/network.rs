@@ -1,0 +1,172 @@
+//! A network that fails between the client and one of two endpoints, at every call of a rollout: with one endpoint well, the
+//! rollout ends well, and no trial begins on top of another.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicUsize, Ordering};
+use std::time::Duration;
+
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
+use tokio::net::{TcpListener, TcpStream};
+
+use super::Site;
+use super::faults::at_once;
+
+/// What a network does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+enum Mode {
+    Passes,
+    /// Nothing passes, and nothing says so.
+    BlackHole,
+    /// What is open is cut, and nothing new is let in.
+    Reset,
+    /// What the client sends passes, the answers do not.
+    HalfOpen,
+    /// Everything comes seconds later.
+    Delay,
+    /// Each third packet has to be sent again.
+    Loss,
+}
+
+const FAULTS: [Mode; 5] = [Mode::BlackHole, Mode::Reset, Mode::HalfOpen, Mode::Delay, Mode::Loss];
+
+/// The way to one endpoint.
+struct Relay {
+    address: SocketAddr,
+    mode: Arc<AtomicU8>,
+    runtime: Option<tokio::runtime::Runtime>,
+}
+
+impl Relay {
+    fn to(endpoint: SocketAddr) -> Self {
+        let runtime =
+            tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
+        let listener = runtime.block_on(TcpListener::bind("127.0.0.1:0")).unwrap();
+        let address = listener.local_addr().unwrap();
+        let mode = Arc::new(AtomicU8::new(Mode::Passes as u8));
+        let own = Arc::clone(&mode);
+        runtime.spawn(async move {
+            while let Ok((near, _)) = listener.accept().await {
+                let mode = Arc::clone(&own);
+                tokio::spawn(async move {
+                    if mode.load(Ordering::SeqCst) == Mode::Reset as u8 {
+                        return;
+                    }
+                    let Ok(far) = TcpStream::connect(endpoint).await else { return };
+                    let _ = (near.set_nodelay(true), far.set_nodelay(true));
+                    let ((near_in, near_out), (far_in, far_out)) = (near.into_split(), far.into_split());
+                    let cut = async {
+                        while mode.load(Ordering::SeqCst) != Mode::Reset as u8 {
+                            tokio::time::sleep(Duration::from_millis(2)).await;
+                        }
+                    };
+                    tokio::select! {
+                        () = pump(near_in, far_out, &mode, false) => {}
+                        () = pump(far_in, near_out, &mode, true) => {}
+                        () = cut => {}
+                    }
+                });
+            }
+        });
+        Self { address, mode, runtime: Some(runtime) }
+    }
+
+    fn set(&self, mode: Mode) {
+        self.mode.store(mode as u8, Ordering::SeqCst);
+    }
+}
+
+impl Drop for Relay {
+    fn drop(&mut self) {
+        if let Some(runtime) = self.runtime.take() {
+            runtime.shutdown_background();
+        }
+    }
+}
+
+/// Passes bytes on, as the network lets them.
+async fn pump(mut from: OwnedReadHalf, mut to: OwnedWriteHalf, mode: &AtomicU8, is_answer: bool) {
+    let mut bytes = vec![0; 16 * 1024];
+    let mut packets = 0;
+    loop {
+        let Ok(read @ 1..) = from.read(&mut bytes).await else { return };
+        packets += 1;
+        let mode = mode.load(Ordering::SeqCst);
+        let is = |other: Mode| mode == other as u8;
+        if is(Mode::BlackHole) || (is(Mode::HalfOpen) && is_answer) {
+            continue;
+        }
+        if is(Mode::Delay) {
+            tokio::time::sleep(Duration::from_secs(5)).await;
+        }
+        if is(Mode::Loss) && packets % 3 == 0 {
+            tokio::time::sleep(Duration::from_millis(250)).await;
+        }
+        if to.write_all(&bytes[..read]).await.is_err() {
+            return;
+        }
+    }
+}
+
+/// Calls that have reached any node.
+fn calls(site: &Site) -> usize {
+    site.cluster.names().iter().map(|name| site.cluster.events_of(name).len()).sum()
+}
+
+/// Runs a rollout of one node; at the call of a number, the network to one endpoint begins to fail.
+fn run(at: usize, endpoint: usize, fault: Mode) -> Result<usize, String> {
+    let site = Site::new(2, 1, &["v1.13.9"]);
+    for name in site.cluster.names() {
+        site.cluster.node(&name).state().delay = Duration::from_millis(8);
+    }
+    let relays = ["cp-1", "cp-2"].map(|name| Relay::to(site.cluster.endpoint(name).parse().unwrap()));
+    let (seen, over) = (AtomicUsize::new(0), AtomicBool::new(false));
+    let endpoints = relays.each_ref().map(|relay| relay.address.to_string()).join(",");
+    let ran = std::thread::scope(|scope| {
+        scope.spawn(|| {
+            while !over.load(Ordering::SeqCst) {
+                seen.store(calls(&site), Ordering::SeqCst);
+                if seen.load(Ordering::SeqCst) >= at {
+                    relays[endpoint].set(fault);
+                }
+                std::thread::sleep(Duration::from_millis(1));
+            }
+        });
+        let ran = site
+            .place
+            .run(&format!("rollout --yes -n w-1 -e {endpoints} --try-timeout 60s --settle 6s --timeout 4s"))
+            .ran();
+        over.store(true, Ordering::SeqCst);
+        ran
+    });
+    let context = format!("{fault:?} of endpoint {endpoint} at call {at}");
+    if ran.code != 0 || !site.is_new("w-1") {
+        return Err(format!("{context}: {ran}"));
+    }
+    site.check_applies();
+    Ok(calls(&site))
+}
+
+/// Lists the calls of a rollout with each fault on each endpoint.
+fn every_fault() -> Vec<(usize, usize, Mode)> {
+    let calls = run(usize::MAX, 0, Mode::Passes).unwrap();
+    assert!(calls > 20, "{calls}");
+    let at_call = |at| [0, 1].into_iter().flat_map(move |end| FAULTS.map(|fault| (at, end, fault)));
+    (1..=calls).flat_map(at_call).collect()
+}
+
+/// A part of the matrix, in which each fault strikes each endpoint at calls of every phase.
+#[test]
+fn with_one_endpoint_well_a_rollout_ends_well() {
+    let all = every_fault();
+    let work: Vec<_> = all.into_iter().step_by(37).collect();
+    at_once(&work, |(at, endpoint, fault)| run(*at, *endpoint, *fault).map(drop));
+}
+
+#[test]
+#[ignore = "takes a quarter of an hour: cargo test --test it every_call_of_a_rollout -- --ignored"]
+fn every_call_of_a_rollout_may_meet_any_fault_of_one_endpoint() {
+    at_once(&every_fault(), |(at, endpoint, fault)| run(*at, *endpoint, *fault).map(drop));
+}

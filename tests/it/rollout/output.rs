@@ -1,0 +1,74 @@
+//! Output that nothing reads: the nodes end as if it had been read, and signals are heard.
+
+#![cfg(unix)]
+
+use std::io::{Read as _, Write as _};
+use std::process::Stdio;
+
+use super::faults::at_once;
+use super::interrupts::{signal, until};
+use super::{Site, line};
+
+/// What the kernel gives a pipe (pipe(7)).
+const PIPE: usize = 65536;
+
+fn stalled(room: usize, more: &str) -> Result<(), String> {
+    let site = Site::new(1, 1, &["v1.13.9"]);
+    let (mut reader, mut writer) = std::io::pipe().unwrap();
+    writer.write_all(&vec![b'#'; PIPE - room]).unwrap();
+    let mut command = site.place.run(&line(more)).command();
+    command.stdin(Stdio::null()).stdout(writer.try_clone().unwrap()).stderr(writer);
+    let child = std::cell::RefCell::new(command.spawn().unwrap());
+    drop(command);
+    // The pipe is full all the while.
+    until("both nodes", || site.is_new("w-1") && site.is_new("cp-1"));
+    if let Some(status) = child.borrow_mut().try_wait().unwrap().filter(|_| room < 1000) {
+        return Err(format!("{room}: it has ended ({status}) before its output was read"));
+    }
+    signal(&child.borrow(), "-TERM");
+    until("the end", || child.borrow_mut().try_wait().unwrap().is_some());
+    let mut text = Vec::new();
+    reader.read_to_end(&mut text).unwrap();
+    site.check_applies();
+    Ok(())
+}
+
+/// Stalls the output of a rollout where so many bytes of it were read.
+fn stalled_every(bytes: usize) {
+    let rooms = (0..4400).step_by(bytes);
+    let work: Vec<(usize, &str)> = rooms.flat_map(|room| [(room, ""), (room, "-o json")]).collect();
+    at_once(&work, |(room, more)| stalled(*room, more));
+}
+
+#[test]
+fn output_that_nothing_reads_holds_no_node() {
+    stalled_every(1100);
+}
+
+#[test]
+#[ignore = "takes minutes: cargo test --test it output_stalls_at_any_byte -- --ignored"]
+fn output_stalls_at_any_byte_of_a_rollout() {
+    stalled_every(50);
+}
+
+/// Every ending has its exit code in its last event.
+#[test]
+fn every_ending_of_a_json_rollout_has_an_end() {
+    let site = Site::new(1, 1, &["v1.13.9"]);
+    site.place.write("file", "");
+    let last = |ran: &crate::run::Ran| {
+        let line = ran.stdout.lines().last().unwrap_or_else(|| panic!("{ran}")).to_owned();
+        serde_json::from_str::<serde_json::Value>(&line).unwrap()
+    };
+    for (more, code) in [("--dry-run", 1), ("--journal file/j", 9), ("-n w-9", 5), ("", 0), ("", 0)] {
+        let ran = site.rollout(&format!("-o json {more}"));
+        let end = last(&ran);
+        assert_eq!(
+            (ran.code, end["event"].as_str(), end["exitCode"].as_i64()),
+            (code, Some("end"), Some(code.into())),
+            "{ran}"
+        );
+    }
+    let asks = site.place.run("rollback -o json").ran();
+    assert_eq!((asks.code, last(&asks)["exitCode"].as_i64()), (2, Some(2)), "{asks}");
+}
