@@ -5,6 +5,7 @@ mod identity;
 mod interrupts;
 mod later;
 mod network;
+mod operators;
 mod output;
 mod traps;
 
