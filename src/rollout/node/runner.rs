@@ -422,7 +422,7 @@ impl NodeRunner {
             if send.is_trial() { Mode::Try { timeout: self.context.pace.trial } } else { Mode::NoReboot };
         self.reverts += usize::from(send == ApplyStep::Revert);
         let begun = Instant::now();
-        let seen = self.send(&text, mode).await;
+        let seen = self.send(send, &text, mode).await;
         let arrived = !matches!(seen, StepResult::NotSent(_) | StepResult::Refused(_));
         self.own_applies = self.own_applies.saturating_add(u64::from(arrived));
         if send.is_trial() && !matches!(seen, StepResult::NotSent(_)) {
@@ -439,6 +439,27 @@ impl NodeRunner {
         seen
     }
 
+    /// Looks again before a config is sent that the node did not look at, because it was at another one.
+    async fn may_still_send(&mut self, send: ApplyStep) -> Result<(), String> {
+        let before = match send {
+            ApplyStep::TryStrict | ApplyStep::Try => return self.is_still_original().await,
+            ApplyStep::PutBack => Variant::Strict,
+            ApplyStep::Commit => Variant::Desired,
+            // What leads back is sent whatever the other one was.
+            ApplyStep::Revert => return Ok(()),
+        };
+        match self.runs_on_trial().await {
+            StepResult::Runs(active, _) if active == before => Ok(()),
+            StepResult::Failed(why) => Err(why),
+            StepResult::Runs(..)
+            | StepResult::Well
+            | StepResult::Refused(_)
+            | StepResult::NotSent(_)
+            | StepResult::Lost(_)
+            | StepResult::Interrupted => Err(SAME_TIME.to_owned()),
+        }
+    }
+
     /// Takes back the announcement of a config.
     fn not_sent(&self, send: ApplyStep, why: String) -> StepResult {
         let seen = StepResult::NotSent(why);
@@ -448,7 +469,7 @@ impl NodeRunner {
         seen
     }
 
-    async fn send(&self, text: &Secret<String>, mode: Mode) -> StepResult {
+    async fn send(&mut self, send: ApplyStep, text: &Secret<String>, mode: Mode) -> StepResult {
         let mut busy = 0;
         loop {
             let error = match self.node.apply(text, mode, DryRun::No).await {
@@ -468,6 +489,9 @@ impl NodeRunner {
                 {
                     busy += 1;
                     sleep(self.context.pace.poll() * 2).await;
+                    if let Err(why) = self.may_still_send(send).await {
+                        return StepResult::NotSent(why);
+                    }
                 }
                 error => return StepResult::of(error),
             }
