@@ -1,19 +1,23 @@
+#![expect(clippy::disallowed_methods, reason = "waits for readers that come back")]
+
 use std::collections::HashMap;
 use std::fmt;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::time::timeout;
 
 use super::passthrough::no_length;
-use super::policy::Policy;
+use super::policy::{LINGER, Policy};
 use super::reader::Reader;
 use super::source::{FetchError, Source};
 use super::state::{Attached, Shared, State};
 use super::task::{DownloadTask, Finished, Outcome};
 use super::tiered::TieredSource;
+use super::window::Wants;
 use crate::cache::memory::locked;
-use crate::cache::store::{Origin, Store, Tier};
+use crate::cache::store::{Origin, PartialKey, Store, Tier};
 use crate::http::Body;
 use crate::image::{Digest, RegistryHost};
 use crate::oci::Span;
@@ -29,6 +33,8 @@ struct Inner {
     permits: Arc<Semaphore>,
     running: Mutex<HashMap<Key, Arc<Shared>>>,
     counts: Counts,
+    /// How many bytes of objects are in memory that cannot be kept.
+    memory: Arc<AtomicUsize>,
 }
 
 /// What a download is of, and which calls share it: those with the same scope.
@@ -105,6 +111,7 @@ impl Downloads {
             permits: Arc::new(Semaphore::new(policy.fills)),
             running: Mutex::default(),
             counts: Counts::default(),
+            memory: Arc::default(),
         }))
     }
 
@@ -116,6 +123,19 @@ impl Downloads {
         &self,
         digest: &Digest,
         hint: Option<u64>,
+        scope: Option<&RegistryHost>,
+        source: Arc<dyn Source>,
+    ) -> Result<Download, Overloaded> {
+        self.get_from(digest, hint, 0, scope, source)
+    }
+
+    /// Joins or starts a download as [`Downloads::get`] does, for a reader that begins at a position: what is too large
+    /// to be kept is asked for from there on.
+    pub fn get_from(
+        &self,
+        digest: &Digest,
+        hint: Option<u64>,
+        first: u64,
         scope: Option<&RegistryHost>,
         source: Arc<dyn Source>,
     ) -> Result<Download, Overloaded> {
@@ -142,6 +162,9 @@ impl Downloads {
             source,
             policy: self.0.policy,
             hint,
+            key: scope.map(|registry| PartialKey::new(digest, registry)),
+            first,
+            memory: Arc::clone(&self.0.memory),
         };
         let guard = Guard { inner: Arc::clone(&self.0), key, shared, _permit: permit };
         tokio::spawn(run(task, guard));
@@ -230,7 +253,11 @@ async fn run(task: DownloadTask, guard: Guard) {
             }
             Err(error) => tracing::warn!(%digest, "passed on, but not kept: {error}"),
         },
-        Outcome::Passthrough => count(&counts.passed_through),
+        Outcome::Passthrough => {
+            count(&counts.passed_through);
+            // Those who come while others read share what they read.
+            until_left(&task.shared, &guard).await;
+        }
         Outcome::Failed(error) => {
             count(&counts.failed);
             if let FetchError::Mismatch(why) = &error {
@@ -240,6 +267,19 @@ async fn run(task: DownloadTask, guard: Guard) {
             task.shared.enter(State::Failed(error));
         }
         Outcome::Abandoned => count(&counts.abandoned),
+    }
+}
+
+/// Waits until all readers have gone, and none has come for a moment.
+async fn until_left(shared: &Shared, guard: &Guard) {
+    let mut readers = shared.readers.subscribe();
+    loop {
+        // The sender is ours: neither wait can fail.
+        drop(readers.wait_for(|count| *count == 0).await);
+        let is_back = timeout(LINGER, readers.wait_for(|count| *count > 0)).await.is_ok();
+        if !is_back && guard.remove_if_abandoned() {
+            return;
+        }
     }
 }
 
@@ -305,10 +345,11 @@ impl Download {
     /// Its last 64 KiB come when the digest has proved right; an error means that the connection must be broken off.
     pub fn body(&self, span: Option<Span>, total: u64) -> Body {
         let (offset, len) = span.map_or((0, total), |span| (span.first(), span.size()));
+        let wants = if span.is_none() { Wants::All } else { Wants::Part };
         if len == 0 {
             return Body::Empty;
         }
-        let reader = Reader::new(self.at.clone(), offset, offset.saturating_add(len));
+        let reader = Reader::new(self.at.clone(), offset, offset.saturating_add(len), wants);
         Body::Pieces { len, pieces: Box::new(reader) }
     }
 }

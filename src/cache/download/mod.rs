@@ -3,8 +3,8 @@
 //! A download is a task of its own. It writes into a file of the store, and readers get parts of that file as far as
 //! it is written: a slow reader does not hold up the others, and the memory it takes does not depend on their number.
 //! Broken transfers are resumed. The last 64 KiB are withheld until the digest has proved right, so that wrong bytes
-//! never make a complete body. Where there is no room to keep a blob, each reader fetches the rest for itself, under
-//! the same policy.
+//! never make a complete body. Where there is no room to keep a blob, its readers share a window of it in memory; a part
+//! is asked for as a part.
 
 mod downloads;
 mod passthrough;
@@ -19,6 +19,7 @@ mod tests;
 #[cfg(test)]
 mod tier_tests;
 mod tiered;
+mod window;
 
 pub use downloads::{Download, Downloads, Joined, Overloaded, Stats};
 pub use policy::{Finish, Policy};

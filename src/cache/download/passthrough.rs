@@ -1,108 +1,106 @@
 use std::collections::VecDeque;
-use std::sync::Arc;
 
 use bytes::Bytes;
 
 use super::policy::readable;
-use super::resuming_body::ResumingBody;
 use super::source::FetchError;
-use super::state::{Passthrough, Remainder};
-use crate::cache::memory::locked;
+use super::state::Passthrough;
+use super::window::{Wants, WindowReader};
 use crate::oci::Verifier;
 
-/// The rest of an object that cannot be kept, for one reader alone: nothing of its end before the digest proved right.
+/// The rest of an object that cannot be kept, for one reader: one that began with what was kept of it gets nothing of
+/// its end before the digest proved right.
+///
+/// A part by itself cannot be checked: it goes out as it comes, and it is for the client to check the whole.
 pub(super) struct PassthroughReader {
-    shared: Arc<Passthrough>,
-    body: ResumingBody,
-    pending: VecDeque<Bytes>,
-    verifier: Verifier,
-    total: u64,
-    /// What has come and was not given on, and where it begins.
-    held: VecDeque<Bytes>,
-    held_from: u64,
-    verified: bool,
+    reader: WindowReader,
+    /// How many bytes from the beginning are in the download's file.
+    kept: u64,
+    /// Has seen all that came before `position`; [`None`] where nothing is checked, or all was.
+    verifier: Option<Verifier>,
+    position: u64,
+    /// The end, which was read before it may be given.
+    tail: VecDeque<Bytes>,
 }
 
 impl PassthroughReader {
-    pub(super) fn new(shared: Arc<Passthrough>) -> Result<Self, FetchError> {
-        let Some(total) = shared.total else { return Err(no_length()) };
-        let rest = locked(&shared.rest).take();
-        let Remainder { pending, body } = rest.unwrap_or_else(|| Remainder {
-            pending: Vec::new(),
-            body: ResumingBody::new(Arc::clone(&shared.source), shared.policy, shared.at, shared.total),
-        });
+    /// Takes the place of a reader of what lies between two positions.
+    pub(super) fn new(
+        passthrough: &Passthrough,
+        offset: u64,
+        end: u64,
+        wants: Wants,
+    ) -> Result<Self, FetchError> {
+        let Some(window) = &passthrough.window else { return Err(no_length()) };
+        let kept = passthrough.at;
+        let is_checked = offset <= kept && end > readable(Some(window.total()), window.total());
+        let position = offset.max(kept);
+        let upto = if is_checked { window.total() } else { end };
         Ok(Self {
-            body,
-            pending: pending.into(),
-            verifier: shared.verifier.clone(),
-            total,
-            held: VecDeque::new(),
-            held_from: shared.at,
-            verified: false,
-            shared,
+            reader: window.enter(position, upto, wants),
+            kept,
+            verifier: is_checked.then(|| passthrough.verifier.clone()),
+            position,
+            tail: VecDeque::new(),
         })
     }
 
-    /// Returns up to which position bytes may be given to the reader.
-    pub(super) fn readable(&self) -> u64 {
-        if self.verified { self.total } else { readable(Some(self.total), self.total) }
-    }
-
     /// Returns how many bytes from the beginning are in the download's file.
-    pub(super) fn kept(&self) -> u64 {
-        self.shared.at
+    pub(super) const fn kept(&self) -> u64 {
+        self.kept
     }
 
-    /// Takes bytes from a position on, up to another.
-    pub(super) fn take(&mut self, offset: u64, upto: u64) -> Option<Bytes> {
-        if self.held_from != offset {
-            return None;
+    /// Waits for the next bytes, up to a position: those that follow the file, or the last that were given.
+    pub(super) async fn read(&mut self, end: u64) -> Result<Bytes, FetchError> {
+        let total = self.reader.window().total();
+        while let Some(verifier) = &mut self.verifier {
+            let withheld = readable(Some(total), total);
+            let is_withheld = self.position >= withheld;
+            if self.position == total {
+                let Some(verifier) = self.verifier.take() else { break };
+                self.finish(verifier).await?;
+                break;
+            }
+            let upto = if is_withheld { total } else { withheld.min(end) };
+            let bytes = self.reader.read(self.position, upto).await?;
+            // Small steps: this is hashed where other requests are served too.
+            for slice in bytes.chunks(64 << 10) {
+                verifier.update(slice);
+                tokio::task::yield_now().await;
+            }
+            self.position += bytes.len() as u64;
+            if !is_withheld {
+                return Ok(bytes);
+            }
+            self.tail.push_back(bytes);
         }
-        let wanted = usize::try_from(upto.checked_sub(offset)?).unwrap_or(usize::MAX);
-        let front = self.held.front_mut()?;
-        let bytes = front.split_to(wanted.min(front.len()));
-        if front.is_empty() {
-            self.held.pop_front();
+        if let Some(mut bytes) = self.tail.pop_front() {
+            let from = self.position_of_tail(bytes.len());
+            bytes.truncate(usize::try_from(end.saturating_sub(from)).unwrap_or(usize::MAX));
+            return Ok(bytes);
         }
-        self.held_from += bytes.len() as u64;
-        (!bytes.is_empty()).then_some(bytes)
+        let bytes = self.reader.read(self.position, end).await?;
+        self.position += bytes.len() as u64;
+        Ok(bytes)
     }
 
-    /// Waits for more; what lies before a position is hashed only.
-    pub(super) async fn pull(&mut self, offset: u64) -> Result<(), FetchError> {
-        let bytes = match self.pending.pop_front() {
-            Some(bytes) => Some(bytes),
-            None => self.body.next().await?,
-        };
-        let Some(mut bytes) = bytes else {
-            let verifier = self.verifier.clone();
-            return match verifier.finish() {
-                Ok(_) => {
-                    self.shared.source.complete().await;
-                    self.verified = true;
-                    Ok(())
-                }
-                Err(mismatch) => {
-                    self.body.mismatch();
-                    Err(FetchError::Mismatch(mismatch.to_string()))
-                }
-            };
-        };
-        // Small steps: this is hashed where other requests are served too.
-        for slice in bytes.chunks(64 << 10) {
-            self.verifier.update(slice);
-            tokio::task::yield_now().await;
+    /// Returns where a piece of the tail begins that was taken from it just now.
+    fn position_of_tail(&self, len: usize) -> u64 {
+        let left: usize = self.tail.iter().map(Bytes::len).sum();
+        self.position - (left + len) as u64
+    }
+
+    async fn finish(&self, verifier: Verifier) -> Result<(), FetchError> {
+        match verifier.finish() {
+            Ok(_) => {
+                self.reader.window().complete().await;
+                Ok(())
+            }
+            Err(mismatch) => {
+                self.reader.window().mismatch();
+                Err(FetchError::Mismatch(mismatch.to_string()))
+            }
         }
-        if self.held.is_empty() {
-            let end = self.held_from.saturating_add(bytes.len() as u64);
-            let skipped = offset.saturating_sub(self.held_from).min(end - self.held_from);
-            drop(bytes.split_to(usize::try_from(skipped).unwrap_or(usize::MAX).min(bytes.len())));
-            self.held_from += skipped;
-        }
-        if !bytes.is_empty() {
-            self.held.push_back(bytes);
-        }
-        Ok(())
     }
 }
 

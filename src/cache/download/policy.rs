@@ -33,6 +33,8 @@ pub(super) const TAIL: u64 = 64 << 10;
 /// How long to wait before a transfer is resumed that gave no byte since the last time.
 pub(super) const RESUME: Backoff =
     Backoff { first: Duration::from_millis(200), longest: Duration::from_millis(6400) };
+/// For how long what cannot be kept is there for the next reader.
+pub(super) const LINGER: Duration = Duration::from_secs(1);
 /// How long clients have to come back.
 pub(super) const GRACE: Duration = Duration::from_secs(10);
 

@@ -6,6 +6,7 @@ use tokio::sync::watch;
 use super::passthrough::PassthroughReader;
 use super::source::FetchError;
 use super::state::{Attached, State};
+use super::window::Wants;
 use crate::http::{Piece, Pieces};
 use futures_util::future::BoxFuture;
 
@@ -15,13 +16,14 @@ pub struct Reader {
     state: watch::Receiver<State>,
     offset: u64,
     end: u64,
+    wants: Wants,
     passthrough: Option<Box<PassthroughReader>>,
 }
 
 impl Reader {
-    pub(super) fn new(at: Attached, offset: u64, end: u64) -> Self {
+    pub(super) fn new(at: Attached, offset: u64, end: u64, wants: Wants) -> Self {
         let state = at.shared().watch();
-        Self { at, state, offset, end, passthrough: None }
+        Self { at, state, offset, end, wants, passthrough: None }
     }
 
     /// Returns what is in the file, up to a position.
@@ -60,29 +62,24 @@ impl Reader {
                 }
                 State::Failed(error) => return Err(error),
                 State::Passthrough(passthrough) => {
-                    self.passthrough = Some(Box::new(PassthroughReader::new(passthrough)?));
+                    let reader = PassthroughReader::new(&passthrough, self.offset, self.end, self.wants)?;
+                    self.passthrough = Some(Box::new(reader));
                 }
             }
         }
     }
 
     async fn read_through(&mut self) -> Result<Piece, FetchError> {
-        loop {
-            let Some(passthrough) = &mut self.passthrough else {
-                return Err(FetchError::Internal("the download is kept".to_owned()));
-            };
-            let limit = passthrough.readable();
-            let kept = passthrough.kept().min(limit);
-            if let Some(piece) = self.take_file(kept) {
-                return Ok(piece);
-            }
-            let Some(passthrough) = &mut self.passthrough else { continue };
-            if let Some(bytes) = passthrough.take(self.offset, limit.min(self.end)) {
-                self.offset += bytes.len() as u64;
-                return Ok(Piece::Bytes(bytes));
-            }
-            passthrough.pull(self.offset).await?;
+        let kept = self.passthrough.as_ref().map_or(0, |passthrough| passthrough.kept());
+        if let Some(piece) = self.take_file(kept) {
+            return Ok(piece);
         }
+        let Some(passthrough) = &mut self.passthrough else {
+            return Err(FetchError::Internal("the download is kept".to_owned()));
+        };
+        let bytes = passthrough.read(self.end).await?;
+        self.offset += bytes.len() as u64;
+        Ok(Piece::Bytes(bytes))
     }
 }
 

@@ -22,6 +22,10 @@ pub(super) struct ResumingBody {
     /// The next byte's position.
     position: u64,
     total: Option<u64>,
+    /// Where it ends, if that is before the object does.
+    end: Option<u64>,
+    /// An endpoint has answered with the whole to a request for a part.
+    ignores_ranges: bool,
     /// Every endpoint that gave some of it.
     endpoints: Vec<usize>,
     has_opened: bool,
@@ -46,12 +50,35 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(30);
 impl ResumingBody {
     /// Begins at a position; `total` is how long the object is, where that is known.
     pub(super) fn new(source: Arc<dyn Source>, policy: Policy, position: u64, total: Option<u64>) -> Self {
-        let phase = Phase::Opening(open(&source, position));
+        Self::between(source, policy, position, total, None)
+    }
+
+    /// Begins at a position, and ends before another, of an object that may be longer.
+    pub(super) fn part(
+        source: Arc<dyn Source>,
+        policy: Policy,
+        position: u64,
+        total: Option<u64>,
+        end: u64,
+    ) -> Self {
+        Self::between(source, policy, position, total, Some(end))
+    }
+
+    fn between(
+        source: Arc<dyn Source>,
+        policy: Policy,
+        position: u64,
+        total: Option<u64>,
+        end: Option<u64>,
+    ) -> Self {
+        let phase = Phase::Opening(open(&source, position, end));
         Self {
             source,
             policy,
             position,
             total,
+            end,
+            ignores_ranges: false,
             endpoints: Vec::new(),
             has_opened: false,
             tries: 0,
@@ -64,6 +91,26 @@ impl ResumingBody {
     /// Returns how long the object is, where an endpoint has said so.
     pub(super) const fn total(&self) -> Option<u64> {
         self.total
+    }
+
+    /// Returns the position of the next byte.
+    pub(super) const fn position(&self) -> u64 {
+        self.position
+    }
+
+    /// Returns where it ends, if that is before the object does.
+    pub(super) const fn stop(&self) -> Option<u64> {
+        self.end
+    }
+
+    /// Returns every endpoint that gave some of it.
+    pub(super) fn endpoints(&self) -> &[usize] {
+        &self.endpoints
+    }
+
+    /// Returns whether an endpoint answered with the whole to a request for a part.
+    pub(super) const fn ignores_ranges(&self) -> bool {
+        self.ignores_ranges
     }
 
     /// Returns how often a transfer was resumed.
@@ -92,7 +139,7 @@ impl ResumingBody {
     /// Waits for the next bytes; [`None`] is the end, at which as many came as were to come.
     pub(super) async fn next(&mut self) -> Result<Option<Bytes>, FetchError> {
         loop {
-            if self.total == Some(self.position) && self.has_opened {
+            if self.end.or(self.total) == Some(self.position) && self.has_opened {
                 self.phase = Phase::Ended;
             }
             if matches!(self.phase, Phase::Ended) {
@@ -109,7 +156,7 @@ impl ResumingBody {
         match &mut self.phase {
             Phase::Pausing(pause) => {
                 pause.as_mut().await;
-                self.phase = Phase::Opening(open(&self.source, self.position));
+                self.phase = Phase::Opening(open(&self.source, self.position, self.end));
                 Ok(None)
             }
             Phase::Opening(opening) => {
@@ -160,6 +207,7 @@ impl ResumingBody {
             self.endpoints.push(opened.endpoint);
         }
         self.since = self.position;
+        self.ignores_ranges |= had > 0;
         self.phase = Phase::Body(opened.body, had);
         Ok(())
     }
@@ -169,6 +217,9 @@ impl ResumingBody {
             let skipped = usize::try_from(*had).unwrap_or(usize::MAX).min(bytes.len());
             *had -= skipped as u64;
             bytes = bytes.slice(skipped..);
+        }
+        if let Some(end) = self.end {
+            bytes.truncate(usize::try_from(end - self.position).unwrap_or(usize::MAX));
         }
         if bytes.is_empty() {
             return Ok(None);
@@ -185,7 +236,7 @@ impl ResumingBody {
     }
 
     fn end(&mut self) -> Result<(), FetchError> {
-        let Some(total) = self.total else {
+        let Some(total) = self.end.or(self.total) else {
             self.total = Some(self.position);
             return Ok(());
         };
@@ -215,7 +266,16 @@ impl ResumingBody {
     }
 }
 
-fn open(source: &Arc<dyn Source>, from: u64) -> BoxFuture<'static, Result<Opened, FetchError>> {
+fn open(
+    source: &Arc<dyn Source>,
+    from: u64,
+    end: Option<u64>,
+) -> BoxFuture<'static, Result<Opened, FetchError>> {
     let source = Arc::clone(source);
-    Box::pin(async move { source.open(from).await })
+    Box::pin(async move {
+        match end {
+            Some(end) => source.open_part(from, end).await,
+            None => source.open(from).await,
+        }
+    })
 }

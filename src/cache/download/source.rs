@@ -15,6 +15,11 @@ pub trait Source: Send + Sync + 'static {
     /// later ones are tried again where [`FetchError::is_retryable`].
     fn open(&self, from: u64) -> BoxFuture<'_, Result<Opened, FetchError>>;
 
+    /// Opens a part of the object, from byte `from` up to, and without, byte `end`; more may come.
+    fn open_part(&self, from: u64, _end: u64) -> BoxFuture<'_, Result<Opened, FetchError>> {
+        self.open(from)
+    }
+
     /// Takes note that what these endpoints gave together has another digest: they are not to be asked for this
     /// object again for a while.
     fn mismatch(&self, endpoints: &[usize]);

@@ -1,12 +1,10 @@
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, OnceLock};
+use std::sync::{Arc, OnceLock};
 
-use bytes::Bytes;
 use tokio::sync::watch;
 
-use super::policy::Policy;
-use super::resuming_body::ResumingBody;
-use super::source::{FetchError, Source};
+use super::source::FetchError;
+use super::window::Window;
 use crate::cache::store::{Origin, SharedFile, Spool};
 use crate::image::Digest;
 use crate::oci::Verifier;
@@ -37,29 +35,21 @@ pub(super) enum State {
     Complete(u64),
     /// Nothing more comes.
     Failed(FetchError),
-    /// They cannot be kept any more: each reader fetches the rest for itself.
+    /// They cannot be kept any more: readers take the rest from what they share.
     Passthrough(Arc<Passthrough>),
 }
 
-/// What a reader needs to fetch the rest of an object that cannot be kept.
+/// What a reader needs to read the rest of an object that cannot be kept.
 pub(super) struct Passthrough {
     pub(super) total: Option<u64>,
     /// How many bytes are in the file, where there is one.
     pub(super) at: u64,
     /// Has seen that many.
     pub(super) verifier: Verifier,
-    pub(super) source: Arc<dyn Source>,
-    pub(super) policy: Policy,
-    /// The transfer that was under way, for the first reader that takes it: a single client costs a single transfer.
-    pub(super) rest: Mutex<Option<Remainder>>,
+    /// What readers share; [`None`] where it is not known how long the object is.
+    pub(super) window: Option<Arc<Window>>,
     /// Keeps its room accounted for until the last reader has read what is in it.
     pub(super) _spool: Option<Spool>,
-}
-
-/// A transfer under way, and what came of it that is not in the file.
-pub(super) struct Remainder {
-    pub(super) pending: Vec<Bytes>,
-    pub(super) body: ResumingBody,
 }
 
 impl Shared {

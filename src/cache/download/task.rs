@@ -1,18 +1,20 @@
 #![expect(clippy::disallowed_methods, reason = "waits for upstream")]
 
+use std::os::unix::fs::FileExt as _;
 use std::pin::pin;
 use std::sync::Arc;
-use std::sync::Mutex;
+use std::sync::atomic::AtomicUsize;
 
 use bytes::Bytes;
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
 
-use super::policy::{GRACE, Policy, readable};
+use super::policy::{GRACE, Policy, TAIL, readable};
 use super::resuming_body::ResumingBody;
 use super::source::{FetchError, Source};
-use super::state::{Passthrough, Remainder, Shared, State};
-use crate::cache::store::{Spool, Store};
+use super::state::{Passthrough, Shared, State};
+use super::window::{LEAST_ASK, Window};
+use crate::cache::store::{PartialKey, SharedFile, Spool, Store};
 use crate::oci::Verifier;
 
 /// One download into the store, for all of its readers.
@@ -23,6 +25,12 @@ pub(super) struct DownloadTask {
     pub(super) policy: Policy,
     /// How long the object should be, for upstreams that do not say.
     pub(super) hint: Option<u64>,
+    /// The name of what an earlier download may have left of it, and this one may leave.
+    pub(super) key: Option<PartialKey>,
+    /// Where its first reader begins.
+    pub(super) first: u64,
+    /// How many bytes of objects are in memory that cannot be kept.
+    pub(super) memory: Arc<AtomicUsize>,
 }
 
 /// How a download ended.
@@ -31,7 +39,7 @@ pub(super) enum Outcome {
     Present,
     /// It is to be committed; its readers have all of it.
     Complete(Spool),
-    /// It cannot be kept: each reader fetches the rest for itself.
+    /// It cannot be kept: readers share a window of it, as long as there are any.
     Passthrough,
     /// It failed.
     Failed(FetchError),
@@ -58,6 +66,8 @@ enum Written {
     All(HashingWriter),
     /// The file takes no more; with what did not fit.
     Full(HashingWriter, Vec<Bytes>),
+    /// No more comes; what came is written.
+    Failed(HashingWriter, FetchError),
 }
 
 /// So much is gathered while the batch before is written and hashed.
@@ -92,23 +102,43 @@ impl DownloadTask {
             self.shared.enter(State::Complete(blob.len()));
             return Ok(Outcome::Present);
         }
-        let mut body = ResumingBody::new(Arc::clone(&self.source), self.policy, 0, None);
-        body.begin().await?;
+        let largest = self.policy.largest.min(self.store.largest());
+        if let Some(hint) = self.hint.filter(|hint| *hint > largest) {
+            let mut body = self.open_first(hint).await?;
+            body.expect(Some(hint));
+            self.shared.enter(State::Streaming(body.total()));
+            return Ok(self.pass_through(None, Verifier::new(self.shared.digest), body, Vec::new()));
+        }
+        let left = self.key.as_ref().map_or(0, |key| self.store.left(key));
+        // The end of it is fetched again, so that there is something to ask for.
+        let (mut body, mut from) = self.open(left.saturating_sub(TAIL), left).await?;
         body.expect(self.hint);
-        let total = body.total();
+        let mut total = body.total();
         self.shared.enter(State::Streaming(total));
         let verifier = Verifier::new(self.shared.digest);
-        if total.is_some_and(|total| total > self.policy.largest) {
+        if total.is_some_and(|total| total > largest) {
             return Ok(self.pass_through(None, verifier, body, Vec::new()));
         }
-        let spool = match self.store.spool(total).await {
+        let mut spool = match self.spool(total).await {
             Ok(spool) => spool,
             Err(error) => {
                 tracing::warn!(digest = %self.shared.digest, "passing on without keeping: {error}");
                 return Ok(self.pass_through(None, verifier, body, Vec::new()));
             }
         };
+        if spool.written() < from {
+            // It had to make room meanwhile.
+            (body, from) = self.open(0, 0).await?;
+            body.expect(self.hint);
+            total = body.total();
+        }
+        spool.rewind_to(from).map_err(|error| FetchError::Internal(error.to_string()))?;
         drop(self.shared.file.set(spool.file()));
+        self.shared.publish(readable(total, from));
+        if from > 0 {
+            tracing::info!(digest = %self.shared.digest, from, "going on with an unfinished download");
+        }
+        let verifier = hash(spool.file(), from, verifier).await?;
         let mut writer = HashingWriter { spool, verifier };
         let mut restarts = 0;
         loop {
@@ -116,8 +146,15 @@ impl DownloadTask {
             *resumed += body.resumed();
             writer = match written? {
                 Some(Written::All(writer)) => writer,
-                Some(Written::Full(writer, pending)) => {
+                Some(Written::Full(mut writer, pending)) => {
+                    writer.spool.discard();
                     return Ok(self.pass_through(Some(writer.spool), writer.verifier, body, pending));
+                }
+                Some(Written::Failed(mut writer, error)) => {
+                    if !error.is_retryable() {
+                        writer.spool.discard();
+                    }
+                    return Err(error);
                 }
                 None => return Ok(Outcome::Abandoned),
             };
@@ -129,20 +166,64 @@ impl DownloadTask {
                     self.shared.enter(State::Complete(size));
                     return Ok(Outcome::Complete(writer.spool));
                 }
+                Err(mismatch) if from > 0 => {
+                    // Which of the two is wrong, what was left or what came now, the next download tells.
+                    writer.spool.discard();
+                    let what =
+                        format!("{mismatch}; {from} bytes of it are of a download that was not finished");
+                    return Err(FetchError::Mismatch(what));
+                }
                 Err(mismatch) => {
                     body.mismatch();
                     let error = FetchError::Mismatch(mismatch.to_string());
                     if self.shared.readable() > 0 || restarts == RESTARTS || writer.spool.rewind().is_err() {
+                        writer.spool.discard();
                         return Err(error);
                     }
                     tracing::warn!("trying another upstream: {error}");
                     restarts += 1;
                     body = ResumingBody::new(Arc::clone(&self.source), self.policy, 0, total);
                     // If there is no other, it is the wrong digest that the client has to hear of.
-                    body.begin().await.map_err(|_| error)?;
+                    if body.begin().await.is_err() {
+                        writer.spool.discard();
+                        return Err(error);
+                    }
                     writer.verifier = Verifier::new(self.shared.digest);
                 }
             }
+        }
+    }
+
+    /// Opens what is too large to be kept where its first reader begins.
+    async fn open_first(&self, total: u64) -> Result<ResumingBody, FetchError> {
+        if self.first > 0 {
+            let end = self.first.saturating_add(LEAST_ASK).min(total);
+            let source = Arc::clone(&self.source);
+            let mut body = ResumingBody::part(source, self.policy, self.first, None, end);
+            if body.begin().await.is_ok() {
+                return Ok(body);
+            }
+        }
+        Ok(self.open(0, 0).await?.0)
+    }
+
+    /// Opens it from a position on, or from its beginning where what is `left` of it is of no use; returns which.
+    async fn open(&self, from: u64, left: u64) -> Result<(ResumingBody, u64), FetchError> {
+        if from > 0 {
+            let mut body = ResumingBody::new(Arc::clone(&self.source), self.policy, from, None);
+            if body.begin().await.is_ok() && body.total().or(self.hint).is_none_or(|total| total >= left) {
+                return Ok((body, from));
+            }
+        }
+        let mut body = ResumingBody::new(Arc::clone(&self.source), self.policy, 0, None);
+        body.begin().await?;
+        Ok((body, 0))
+    }
+
+    async fn spool(&self, total: Option<u64>) -> std::io::Result<Spool> {
+        match &self.key {
+            Some(key) => self.store.resume(key, total).await,
+            None => self.store.spool(total).await,
         }
     }
 
@@ -159,6 +240,7 @@ impl DownloadTask {
         let mut batch = Vec::new();
         let mut gathered = 0;
         let mut ended = false;
+        let mut failed = None;
         loop {
             if !batch.is_empty()
                 && let Some(writer) = idle.take()
@@ -172,7 +254,10 @@ impl DownloadTask {
                 && batch.is_empty()
                 && let Some(writer) = idle.take()
             {
-                return Ok(Some(Written::All(writer)));
+                return Ok(Some(match failed {
+                    None => Written::All(writer),
+                    Some(error) => Written::Failed(writer, error),
+                }));
             }
             tokio::select! {
                 biased;
@@ -190,12 +275,13 @@ impl DownloadTask {
                         }
                     }
                 }
-                next = body.next(), if !ended && gathered < BATCH => match next? {
-                    Some(bytes) => {
+                next = body.next(), if !ended && gathered < BATCH => match next {
+                    Ok(Some(bytes)) => {
                         gathered += bytes.len();
                         batch.push(bytes);
                     }
-                    None => ended = true,
+                    Ok(None) => ended = true,
+                    Err(error) => (ended, failed) = (true, Some(error)),
                 },
                 () = &mut abandoned => return Ok(None),
             }
@@ -226,17 +312,38 @@ impl DownloadTask {
         body: ResumingBody,
         pending: Vec<Bytes>,
     ) -> Outcome {
-        self.shared.enter(State::Passthrough(Arc::new(Passthrough {
-            total: body.total(),
-            at: spool.as_ref().map_or(0, Spool::written),
-            verifier,
-            source: Arc::clone(&self.source),
-            policy: self.policy,
-            rest: Mutex::new(Some(Remainder { pending, body })),
-            _spool: spool,
-        })));
+        let total = body.total();
+        let window = total.map(|total| {
+            let (source, memory) = (Arc::clone(&self.source), Arc::clone(&self.memory));
+            Arc::new(Window::new(source, self.policy, total, body, pending, memory))
+        });
+        let at = spool.as_ref().map_or(0, Spool::written);
+        let passthrough = Passthrough { total, at, verifier, window, _spool: spool };
+        self.shared.enter(State::Passthrough(Arc::new(passthrough)));
         Outcome::Passthrough
     }
+}
+
+/// Hashes what is in a file already.
+async fn hash(file: SharedFile, upto: u64, mut verifier: Verifier) -> Result<Verifier, FetchError> {
+    if upto == 0 {
+        return Ok(verifier);
+    }
+    let hashed = tokio::task::spawn_blocking(move || {
+        let mut buffer = vec![0; BATCH];
+        let mut at = 0;
+        while at < upto {
+            let wanted = usize::try_from(upto - at).unwrap_or(BATCH).min(BATCH);
+            let piece = buffer.get_mut(..wanted).unwrap_or_default();
+            file.read_exact_at(piece, at)?;
+            verifier.update(piece);
+            at += wanted as u64;
+        }
+        Ok(verifier)
+    });
+    let hashed: std::io::Result<Verifier> =
+        hashed.await.unwrap_or_else(|error| Err(std::io::Error::other(error)));
+    hashed.map_err(|error| FetchError::Internal(error.to_string()))
 }
 
 async fn wait(job: &mut Option<JoinHandle<Wrote>>) -> Result<Wrote, FetchError> {

@@ -65,6 +65,15 @@ impl Source for TieredSource {
         })
     }
 
+    fn open_part(&self, from: u64, end: u64) -> BoxFuture<'_, Result<Opened, FetchError>> {
+        Box::pin(async move {
+            match self.open_tier(from).await {
+                Some(opened) => Ok(opened),
+                None => self.upstream.open_part(from, end).await,
+            }
+        })
+    }
+
     fn complete(&self) -> BoxFuture<'_, ()> {
         Box::pin(async move {
             if !self.has_given.load(Ordering::Relaxed) {

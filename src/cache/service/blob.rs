@@ -12,7 +12,7 @@ use crate::cache::observe::Outcome;
 use crate::cache::store::{Blob, Object, Origin, Store};
 use crate::http::Body;
 use crate::image::{Digest, RegistryHost};
-use crate::oci::{Method, Refusal};
+use crate::oci::{Method, Refusal, Selection};
 use futures_util::future::BoxFuture;
 
 /// A blob's bytes from upstream; that they come through a repository is noted when they have proved right.
@@ -26,6 +26,10 @@ struct GrantingSource {
 impl Source for GrantingSource {
     fn open(&self, from: u64) -> BoxFuture<'_, Result<Opened, FetchError>> {
         self.source.open(from)
+    }
+
+    fn open_part(&self, from: u64, end: u64) -> BoxFuture<'_, Result<Opened, FetchError>> {
+        self.source.open_part(from, end)
     }
 
     fn mismatch(&self, endpoints: &[usize]) {
@@ -142,7 +146,9 @@ impl Blobs {
                 digest: *digest,
                 source: upstream.blob(&request.origin.repository, digest, size),
             };
-            let download = self.downloads.get(digest, size, Some(request.scope()), Arc::new(source));
+            let first = size.map_or(0, |size| first_byte(request.selection(digest, size)));
+            let scope = Some(request.scope());
+            let download = self.downloads.get_from(digest, size, first, scope, Arc::new(source));
             let download = download.map_err(|_| Refusal::Overloaded)?;
             match (headers(request, digest, &download).await?, download.joined()) {
                 (Ok(total), _) => return Ok((download, total)),
@@ -156,6 +162,14 @@ impl Blobs {
                 }
             }
         }
+    }
+}
+
+/// Returns where a selection begins.
+fn first_byte(selection: Selection) -> u64 {
+    match selection {
+        Selection::Part(span) => span.first(),
+        Selection::Whole | Selection::Unsatisfiable => 0,
     }
 }
 

@@ -1,6 +1,7 @@
 use std::io;
 
 use super::blob::Blob;
+use super::partial::PartialKey;
 use super::record::{Document, Origin, RecordKey, RecordKind, ReferrersRecord, TagRecord};
 use super::spool::Spool;
 use crate::image::{Digest, Tag};
@@ -111,6 +112,22 @@ pub trait Store: Send + Sync + 'static {
     ///
     /// Evicts where that makes room; `StorageFull` where it does not.
     fn spool(&self, size: Option<u64>) -> BoxFuture<'_, io::Result<Spool>>;
+
+    /// Returns the size of the largest thing that it can keep, in bytes.
+    fn largest(&self) -> u64 {
+        u64::MAX
+    }
+
+    /// Returns how many bytes an unfinished download has left of something: a spool of [`Store::resume`] begins with them.
+    fn left(&self, _: &PartialKey) -> u64 {
+        0
+    }
+
+    /// Sets room aside as [`Store::spool`] does, for a file that stays when it is dropped unfinished: it holds what an
+    /// earlier download has left.
+    fn resume<'a>(&'a self, _: &'a PartialKey, size: Option<u64>) -> BoxFuture<'a, io::Result<Spool>> {
+        self.spool(size)
+    }
 
     /// Makes a filled spool the blob of this digest, whole or not at all; one that is there already is success.
     ///

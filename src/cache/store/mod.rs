@@ -7,6 +7,7 @@
 //! manifests/<algorithm>/<2 hex>/<hex>   a line with the media type, then the bytes
 //! grants/<kind>/<algorithm>/<2 hex>/<hex>/<hash of origin>   empty: this origin has that object
 //! origins/<hash>, tags/<2 hex>/<hash>, referrers/<2 hex>/<hash>   small records
+//! partial/<algorithm>-<hex>-<hash of registry>.<n>   what an unfinished download has so far
 //! index                                 what there is and when it was last used; written to only at its end
 //! lock, .tmp/
 //! ```
@@ -18,6 +19,7 @@
 mod blob;
 mod fs;
 mod local;
+mod partial;
 mod record;
 mod spool;
 mod tier;
@@ -25,6 +27,7 @@ mod tier;
 pub use blob::{Blob, SharedFile};
 pub use fs::{Durability, FsConfig, FsStore, Naming, Pins};
 pub use local::{Kind, Listed, Object, Store, Usage, Verdict};
+pub use partial::PartialKey;
 pub use record::{Document, Origin, RecordKey, RecordKind, ReferrersRecord, TagRecord};
 pub use spool::{Room, Spool};
 pub use tier::{Tier, TierBody};

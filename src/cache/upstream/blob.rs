@@ -66,6 +66,25 @@ pub(super) struct BlobSource {
     known: Mutex<EarlierAnswers>,
 }
 
+/// What is asked for of a blob.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Part {
+    /// The first byte.
+    from: u64,
+    /// Where it ends, without the byte there, if that is before the blob does.
+    end: Option<u64>,
+}
+
+impl Part {
+    fn range(self) -> Option<Range> {
+        match (self.from, self.end) {
+            (0, None) => None,
+            (from, None) => Some(Range::From(from)),
+            (from, Some(end)) => Some(Range::Between(from, end.saturating_sub(1).max(from))),
+        }
+    }
+}
+
 /// What earlier answers said about the blob.
 #[derive(Debug, Default)]
 struct EarlierAnswers {
@@ -89,11 +108,11 @@ impl BlobSource {
 
     /// Opens the blob; where what failed may go well in a moment, as it is with the servers behind a redirect, asks
     /// again, within seconds.
-    async fn open_now(&self, from: u64) -> Result<Opened, FetchError> {
+    async fn open_now(&self, part: Part) -> Result<Opened, FetchError> {
         let begun = Instant::now();
         let mut tries = 0;
         loop {
-            let failed = match self.open_once(from).await {
+            let failed = match self.open_once(part).await {
                 Ok(opened) => return Ok(opened),
                 Err(failed) => failed,
             };
@@ -106,8 +125,11 @@ impl BlobSource {
         }
     }
 
-    async fn open_once(&self, from: u64) -> Result<Opened, Vec<EndpointError>> {
-        let size = locked(&self.known).total.or(self.size);
+    async fn open_once(&self, part: Part) -> Result<Opened, Vec<EndpointError>> {
+        let size = match part.end {
+            Some(end) => Some(end.saturating_sub(part.from)),
+            None => locked(&self.known).total.or(self.size),
+        };
         let permit = self.endpoints.body_permit(size).await.map_err(|failed| vec![failed])?;
         let mut failed = Vec::new();
         for endpoint in self.order() {
@@ -115,7 +137,7 @@ impl BlobSource {
                 failed.push(EndpointError::Quarantined);
                 continue;
             }
-            match self.open_at(endpoint, from).await {
+            match self.open_at(endpoint, part).await {
                 Ok((answer, starts_at, total)) => {
                     self.learn(endpoint, &answer, total);
                     let endpoints = Arc::clone(&self.endpoints);
@@ -149,13 +171,18 @@ impl BlobSource {
     }
 
     /// Asks one endpoint; returns the answer, where its body begins, and how long the blob is.
-    async fn open_at(&self, endpoint: usize, from: u64) -> Result<(Answer, u64, Option<u64>), EndpointError> {
+    async fn open_at(
+        &self,
+        endpoint: usize,
+        part: Part,
+    ) -> Result<(Answer, u64, Option<u64>), EndpointError> {
+        let from = part.from;
         let what = format!("blobs/{}", self.digest);
         let mut ask = RegistryRequest::new(Method::Get, &self.repository, &what);
         let known = locked(&self.known).total;
-        if from > 0 {
+        if let Some(range) = part.range() {
             let etag = locked(&self.known).etags.get(&endpoint).cloned();
-            ask = ask.part(Range::From(from), etag);
+            ask = ask.part(range, etag);
         }
         let answer = match self.endpoints.answer(endpoint, &ask, CountsAgainstQuota::No).await {
             // An endpoint that gave the first half is soon asked again for the second.
@@ -165,7 +192,7 @@ impl BlobSource {
             }
             answer => answer?,
         };
-        match begins(&answer, from, known) {
+        match begins(&answer, part, known) {
             Ok((starts_at, total)) => Ok((answer, starts_at, total)),
             Err(what) => {
                 let failed = EndpointError::Asked(answer.failed(RequestError::Answer(what)));
@@ -193,7 +220,8 @@ fn is_failing(error: &EndpointError) -> bool {
 }
 
 /// Returns where a body begins, and how long the whole is; what cannot go on where an earlier one ended is an error.
-fn begins(answer: &Answer, from: u64, known: Option<u64>) -> Result<(u64, Option<u64>), String> {
+fn begins(answer: &Answer, part: Part, known: Option<u64>) -> Result<(u64, Option<u64>), String> {
+    let from = part.from;
     let (starts_at, total) = match answer.status() {
         200 => (0, answer.content_length()),
         206 => {
@@ -201,8 +229,10 @@ fn begins(answer: &Answer, from: u64, known: Option<u64>) -> Result<(u64, Option
             let Some(ContentRange::Part(span, size)) = header else {
                 return Err("it answers with a part and does not say which".to_owned());
             };
+            let is_bounded = part.end.is_some();
             let total = size.or(known).unwrap_or(span.last() + 1);
-            if !ContentRange::Part(span, size).continues(from, total) {
+            let continues = ContentRange::Part(span, size).continues(from, total);
+            if !(continues || is_bounded && span.first() == from) {
                 return Err(format!("it answers with other bytes than those from {from} on"));
             }
             (from, Some(total))
@@ -219,7 +249,11 @@ fn begins(answer: &Answer, from: u64, known: Option<u64>) -> Result<(u64, Option
 
 impl Source for BlobSource {
     fn open(&self, from: u64) -> BoxFuture<'_, Result<Opened, FetchError>> {
-        Box::pin(self.open_now(from))
+        Box::pin(self.open_now(Part { from, end: None }))
+    }
+
+    fn open_part(&self, from: u64, end: u64) -> BoxFuture<'_, Result<Opened, FetchError>> {
+        Box::pin(self.open_now(Part { from, end: Some(end) }))
     }
 
     fn mismatch(&self, endpoints: &[usize]) {

@@ -113,6 +113,56 @@ fn broken_transfers_go_on_where_they_broke() {
     assert!(answer.whole && answer.body == other);
 }
 
+/// The bytes from which on a blob was asked for, by each request.
+fn asked_from(upstream: &Upstream, digest: &str) -> Vec<usize> {
+    let from = |range: &str| range.strip_prefix("bytes=")?.split('-').next()?.parse().ok();
+    let seen = upstream.seen();
+    let seen = seen.iter().filter(|seen| seen.method == "GET" && seen.path.contains(digest));
+    seen.map(|seen| seen.header("range").and_then(from).unwrap_or(0)).collect()
+}
+
+/// Begins a pull over a slow line, and returns what came of it before the cache ended.
+fn begin(cache: &Cache, digest: &str, count: usize) -> Vec<u8> {
+    let mut reading = cache.open("GET", &blob(digest), &[]);
+    reading.read(count)
+}
+
+#[test]
+fn an_unfinished_download_survives_a_restart() {
+    let upstream = Upstream::start();
+    let bytes = noise(5 * MIB, 8);
+    let name = upstream.blob(bytes.clone());
+    upstream.always(&name, Act::Pace(2 << 20));
+    let cache = hub(&upstream);
+    let got = begin(&cache, &name, 7 * MIB / 2);
+    let cache = cache.kill_and_restart();
+    upstream.heal();
+    let rest = cache.ask("GET", &blob(&name), &[("Range", &format!("bytes={}-", got.len()))]);
+    assert_eq!(rest.status, 206);
+    assert!([got, rest.body].concat() == bytes);
+    let from = asked_from(&upstream, &name);
+    assert!(from.len() == 2 && (3 * MIB..5 * MIB).contains(&from[1]), "{from:?}");
+    eventually("it is stored", || cache.get(&blob(&name)).outcome() == (200, "HIT"));
+    assert!(cache.get(&blob(&name)).body == bytes);
+    assert_eq!(std::fs::read_dir(cache.root.join("partial")).unwrap().count(), 0);
+
+    // In order too. What was left is not believed: the first to find it wrong fails, the next one gets all of it.
+    let (other, bytes) = (upstream.blob(noise(5 * MIB, 9)), noise(5 * MIB, 9));
+    upstream.always(&other, Act::Pace(2 << 20));
+    begin(&cache, &other, 7 * MIB / 2);
+    let cache = cache.restart();
+    let left: Vec<_> = std::fs::read_dir(cache.root.join("partial")).unwrap().flatten().collect();
+    assert_eq!(left.len(), 1, "{left:?}");
+    let file = std::fs::OpenOptions::new().write(true).open(left[0].path()).unwrap();
+    std::os::unix::fs::FileExt::write_all_at(&file, &[!bytes[1000]], 1000).unwrap();
+    upstream.heal();
+    let wrong = cache.get(&blob(&other));
+    assert!(!wrong.whole, "{}", wrong.body.len());
+    assert!(cache.get(&blob(&other)).body == bytes, "{}", cache.log());
+    let from = asked_from(&upstream, &other);
+    assert!(from.len() == 3 && from[1] > 2 * MIB && from[2] == 0, "{from:?}");
+}
+
 #[test]
 fn wrong_bytes_never_make_a_whole_body() {
     let upstream = Upstream::start();

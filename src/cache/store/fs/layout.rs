@@ -30,6 +30,9 @@ pub(super) struct Folder {
     _lock: Lock,
 }
 
+/// The folder of unfinished files that outlive a process.
+const PARTIAL: &str = "partial";
+
 /// How a file that is being written is kept apart.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Naming {
@@ -79,6 +82,18 @@ impl Folder {
         Ok(Self { root: root.to_owned(), naming, unsynced: Mutex::default(), _lock: lock })
     }
 
+    /// Waits until what is in the unfinished files is on the disk.
+    pub(super) fn sync_partials(&self) -> io::Result<()> {
+        for (name, ..) in self.partials()? {
+            let path = self.partial(&name);
+            // Its download may have ended meanwhile.
+            if let Some(file) = open(&path)? {
+                file.sync_data().map_err(|error| at("write", &path, error))?;
+            }
+        }
+        Ok(())
+    }
+
     /// Returns the path of something right below the root.
     pub(super) fn join(&self, name: &str) -> PathBuf {
         self.root.join(name)
@@ -125,7 +140,9 @@ impl Folder {
         if let Some(folder) = to.parent() {
             self.make_shelf(folder)?;
         }
-        let linked = if let Some(name) = spool.take_name() {
+        let linked = if let Some(name) = spool.take_lasting_name() {
+            fs::rename(self.partial(&name), &to)
+        } else if let Some(name) = spool.take_name() {
             name.persist_noclobber(&to).map_err(|error| error.error)
         } else {
             link_unnamed(&spool.file(), &to)
@@ -138,6 +155,42 @@ impl Folder {
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(false),
             Err(error) => Err(at("write", &to, error)),
         }
+    }
+
+    /// Returns the path of an unfinished file that outlives this process.
+    pub(super) fn partial(&self, name: &str) -> PathBuf {
+        self.root.join(PARTIAL).join(name)
+    }
+
+    /// Gives a file that is being written such a name.
+    pub(super) fn name_partial(&self, file: &File, named: Option<TempPath>, name: &str) -> io::Result<()> {
+        let to = self.partial(name);
+        make_folder(&self.root.join(PARTIAL))?;
+        let named = match named {
+            Some(named) => named.persist_noclobber(&to).map_err(|error| error.error),
+            None => link_unnamed(file, &to),
+        };
+        named.map_err(|error| at("write", &to, error))
+    }
+
+    /// Returns the names of all such files, how many bytes they have, and when they were last written.
+    pub(super) fn partials(&self) -> io::Result<Vec<(String, u64, u32)>> {
+        let mut out = Vec::new();
+        each(&self.root.join(PARTIAL), &mut |name, entry| {
+            let meta = entry.metadata()?;
+            let age = meta.modified()?.duration_since(UNIX_EPOCH).unwrap_or_default();
+            out.push((name.to_owned(), meta.len(), u32::try_from(age.as_secs()).unwrap_or(u32::MAX)));
+            Ok(())
+        })?;
+        Ok(out)
+    }
+
+    /// Opens such a file to go on writing it.
+    pub(super) fn open_partial(&self, name: &str) -> io::Result<File> {
+        let path = self.partial(name);
+        let flags = OFlags::RDWR | OFlags::CLOEXEC | OFlags::NOFOLLOW;
+        let file = rustix::fs::open(&path, flags, Mode::empty());
+        Ok(File::from(file.map_err(|error| at("open", &path, error.into()))?))
     }
 
     /// Writes a small file whole, in place of what was there.

@@ -6,10 +6,12 @@ mod index;
 mod journal;
 mod journal_entry;
 mod layout;
+mod leftovers;
 mod replay;
 mod reservation;
 mod state;
 mod store;
+mod unfinished;
 
 pub use config::{Durability, FsConfig, Pins};
 pub use layout::Naming;

@@ -1,4 +1,7 @@
+use std::fs::File;
 use std::io;
+
+use tempfile::TempPath;
 
 use super::config::Pins;
 use super::eviction::order;
@@ -6,6 +9,7 @@ use super::index::Pin;
 use super::state::{State, now};
 use crate::cache::memory::locked;
 use crate::cache::store::local::Object;
+use crate::cache::store::partial::PartialKey;
 use crate::cache::store::spool::Room;
 
 /// How room is made, and accounted for.
@@ -49,7 +53,10 @@ impl State {
                 format!("{wanted} bytes are more than the store may hold in all"),
             ));
         }
-        let missing = self.missing(wanted)?;
+        let mut missing = self.missing(wanted)?;
+        if missing > 0 && self.give_up_leftovers(missing) > 0 {
+            missing = self.missing(wanted)?;
+        }
         if missing > 0 {
             let victims = self.victims(missing);
             let enough = victims.iter().map(|(_, size)| size).sum::<u64>() >= missing;
@@ -77,7 +84,7 @@ impl State {
     fn missing(&self, wanted: u64) -> io::Result<u64> {
         let free = self.folder().disk()?.free;
         let ledger = self.ledger();
-        let taken = ledger.index.stored().saturating_add(ledger.reserved);
+        let taken = ledger.taken();
         let to_come = ledger.reserved.saturating_sub(ledger.written).saturating_add(wanted);
         let on_disk = to_come.saturating_add(self.reserve).saturating_sub(free);
         Ok(self.levels.before(taken, wanted).max(on_disk))
@@ -117,11 +124,9 @@ impl State {
 
     /// Lowers the level, if it is above the mark; a little at a time, so that no download waits long for its reservation.
     pub(super) fn lower(&self) {
-        let taken = {
-            let ledger = self.ledger();
-            ledger.index.stored().saturating_add(ledger.reserved)
-        };
+        let taken = self.ledger().taken();
         let surplus = self.levels.surplus(taken);
+        let surplus = surplus.saturating_sub(self.give_up_leftovers(surplus));
         if surplus > 0 {
             for some in self.victims(surplus).chunks(16) {
                 let _turn = locked(&self.making_room);
@@ -147,5 +152,17 @@ impl Room for State {
 
     fn release(&self, reserved: u64, written: u64) {
         self.ledger().release(reserved, written);
+    }
+
+    fn name(&self, key: &PartialKey, file: &File, named: Option<TempPath>) -> io::Result<String> {
+        self.name_unfinished(key, file, named)
+    }
+
+    fn left(&self, key: &PartialKey, name: String, written: u64) {
+        self.put_leftover(key, name, written);
+    }
+
+    fn discard(&self, name: &str) {
+        self.discard_unfinished(name);
     }
 }

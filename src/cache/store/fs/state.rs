@@ -12,6 +12,7 @@ use super::index::{Entry, Index, Pin, blocks};
 use super::journal::Journal;
 use super::journal_entry::{JournalEntry, Trust};
 use super::layout::{self, Folder, Found};
+use super::leftovers::Leftovers;
 use super::replay::{Ending, Replayed};
 use crate::cache::memory::{BoundedMap, locked};
 use crate::cache::store::blob::Blob;
@@ -62,11 +63,18 @@ pub(super) struct Ledger {
     pub(super) reserved: u64,
     /// How much of that is on the disk already.
     pub(super) written: u64,
+    /// What unfinished downloads have left.
+    pub(super) leftovers: Leftovers,
     /// What is counted since the start.
     pub(super) usage: Usage,
 }
 
 impl Ledger {
+    /// Returns what is stored, set aside and left, in bytes.
+    pub(super) fn taken(&self) -> u64 {
+        self.index.stored().saturating_add(self.reserved).saturating_add(self.leftovers.stored())
+    }
+
     /// Gives room back that was set aside, and what of it was written.
     pub(super) fn release(&mut self, reserved: u64, written: u64) {
         self.reserved = self.reserved.saturating_sub(reserved);
@@ -117,6 +125,9 @@ impl State {
             replayed.index.remove(&object);
             lines.push(JournalEntry::Gone(object));
         }
+        // Until the kernel has put a file on the disk, a power failure may leave it with other bytes.
+        let may_trust = same_boot || replayed.ending == Ending::Clean;
+        let leftovers = Leftovers::find(&folder, may_trust, now())?;
         let index = replayed.index;
         if rewrite || journal.is_long(index.len()) {
             journal.rewrite(lines.into_iter().chain(index.lines()))?;
@@ -135,6 +146,7 @@ impl State {
                 index,
                 reserved: 0,
                 written: 0,
+                leftovers,
                 usage: Usage { cap, ..Usage::default() },
             }),
             journal: Mutex::new(journal),
@@ -228,6 +240,7 @@ impl State {
         let object = Object::blob(*digest);
         let size = spool.written();
         if self.ledger().index.get(&object).is_some_and(|entry| is_sound(entry, size)) {
+            spool.discard();
             return Ok(());
         }
         let trust = match self.durability {
@@ -241,6 +254,7 @@ impl State {
         let used_at = now();
         let mut journal = self.journal();
         if self.ledger().index.get(&object).is_some_and(|entry| is_sound(entry, size)) {
+            spool.discard();
             return Ok(()); // another download was faster
         }
         journal.append(&[JournalEntry::Put { object, size, used_at, hits: 0, trust }])?;
@@ -413,7 +427,7 @@ impl State {
         let ledger = self.ledger();
         Ok(Usage {
             stored: ledger.index.stored(),
-            reserved: ledger.reserved,
+            reserved: ledger.reserved.saturating_add(ledger.leftovers.stored()),
             free: Some(free),
             blobs: ledger.index.blobs(),
             manifests: ledger.index.manifests(),
@@ -469,6 +483,7 @@ impl State {
 
     /// Removes records that were not renewed since a time, in seconds since 1970, and grants for what is not there.
     pub(super) fn sweep(&self, before: u64) -> io::Result<()> {
+        self.expire_leftovers();
         for kind in [RecordKind::Tag, RecordKind::Referrers] {
             for (path, written_at) in self.folder.records(kind)? {
                 if written_at < before {
@@ -492,6 +507,7 @@ impl State {
     pub(super) fn close(&self) -> io::Result<()> {
         self.write_uses()?;
         self.folder.sync_names()?;
+        self.folder.sync_partials()?;
         let mut journal = self.journal();
         journal.append(&[JournalEntry::End])?;
         journal.sync()

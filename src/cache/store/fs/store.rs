@@ -11,6 +11,7 @@ use super::layout::Folder;
 use super::state::{Lookup, State};
 use crate::cache::store::blob::Blob;
 use crate::cache::store::local::{Listed, Object, Store, Usage, Verdict};
+use crate::cache::store::partial::PartialKey;
 use crate::cache::store::record::{Document, Origin, RecordKey, RecordKind};
 use crate::cache::store::spool::Spool;
 use crate::image::Digest;
@@ -94,6 +95,19 @@ impl Store for FsStore {
 
     fn spool(&self, size: Option<u64>) -> BoxFuture<'_, io::Result<Spool>> {
         Box::pin(self.run(move |state| state.spool(size)))
+    }
+
+    fn largest(&self) -> u64 {
+        self.state.levels.cap
+    }
+
+    fn left(&self, key: &PartialKey) -> u64 {
+        self.state.left_of(key)
+    }
+
+    fn resume<'a>(&'a self, key: &'a PartialKey, size: Option<u64>) -> BoxFuture<'a, io::Result<Spool>> {
+        let key = key.clone();
+        Box::pin(self.run(move |state| state.resume(&key, size)))
     }
 
     fn commit<'a>(&'a self, spool: Spool, digest: &'a Digest) -> BoxFuture<'a, io::Result<()>> {
