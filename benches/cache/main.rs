@@ -259,7 +259,7 @@ fn cold_cases(count: usize, table: &Table, peers: &[Peer], upstream: &Upstream) 
                     })
                     .collect(),
             );
-            let [wall, gets, spread] = rounds(count.min(3), peers, |peer| {
+            let [wall, gets, spread] = rounds(count, peers, |peer| {
                 if peer.name == "nginx static" {
                     return None;
                 }

@@ -50,8 +50,8 @@ impl Encryption {
     }
 
     fn settings(&self, ui: &mut Ui, path: &Path) -> Result<Settings, CliError> {
-        let wishes = EncryptionOptions { age: self.age.clone(), ..EncryptionOptions::default() };
-        encryption::settings(ui, &wishes, path)
+        let options = EncryptionOptions { age: self.age.clone(), ..EncryptionOptions::default() };
+        encryption::settings(ui, &options, path)
     }
 }
 

@@ -286,8 +286,8 @@ impl Rules {
     }
 
     /// Returns how a file is to be encrypted; fails where nothing says for whom.
-    pub(super) fn settings(&self, wishes: &EncryptionOptions, file: &Path) -> Result<Settings, CliError> {
-        if let Some(settings) = self.settings_if_any(wishes, file)? {
+    pub(super) fn settings(&self, options: &EncryptionOptions, file: &Path) -> Result<Settings, CliError> {
+        if let Some(settings) = self.settings_if_any(options, file)? {
             return Ok(settings);
         }
         Err(match self.config.as_ref().map(|config| config.creation_rule(&absolute(file))) {
@@ -303,29 +303,29 @@ impl Rules {
     /// Returns how a file is to be encrypted; [`None`] where nothing says for whom.
     pub(super) fn settings_if_any(
         &self,
-        wishes: &EncryptionOptions,
+        options: &EncryptionOptions,
         file: &Path,
     ) -> Result<Option<Settings>, CliError> {
         let indent = self.config.as_ref().map_or_else(Indent::default, |config| config.indent);
-        let named = if wishes.age.is_empty() { &self.recipients } else { &wishes.age };
+        let named = if options.age.is_empty() { &self.recipients } else { &options.age };
         let recipients = parse_recipients(named)?;
         let found = self.config.as_ref().and_then(|config| config.creation_rule(&absolute(file)).ok());
         let mut settings = match (found, recipients.is_empty()) {
             (Some(rule), true) => rule.settings(indent).map_err(|error| failed(error, ".sops.yaml"))?,
             (Some(rule), false) => {
-                let selection = rule.rule.clone().map_or_else(|| wishes.holds.default_rule(), Ok)?;
+                let selection = rule.rule.clone().map_or_else(|| options.holds.default_rule(), Ok)?;
                 Settings { mac_scope: rule.mac_scope, indent, ..Settings::new(selection, recipients) }
             }
-            (None, true) if wishes.age_at_last.is_empty() => return Ok(None),
+            (None, true) if options.age_at_last.is_empty() => return Ok(None),
             (None, none) => {
-                let recipients = if none { parse_recipients(&wishes.age_at_last)? } else { recipients };
-                Settings { indent, ..Settings::new(wishes.holds.default_rule()?, recipients) }
+                let recipients = if none { parse_recipients(&options.age_at_last)? } else { recipients };
+                Settings { indent, ..Settings::new(options.holds.default_rule()?, recipients) }
             }
         };
-        if let Some(rule) = &wishes.rule {
+        if let Some(rule) = &options.rule {
             settings.rule = rule.clone();
         }
-        if wishes.mac_only_encrypted {
+        if options.mac_only_encrypted {
             settings.mac_scope = MacScope::Encrypted;
         }
         settings.is_secret = Some(is_secret);
@@ -338,8 +338,8 @@ fn absolute(file: &Path) -> PathBuf {
 }
 
 /// Returns how a file is to be encrypted, and tells what its rule does that may not be meant.
-pub(super) fn settings(ui: &mut Ui, wishes: &EncryptionOptions, file: &Path) -> Result<Settings, CliError> {
-    let settings = Rules::load(ui)?.settings(wishes, file)?;
+pub(super) fn settings(ui: &mut Ui, options: &EncryptionOptions, file: &Path) -> Result<Settings, CliError> {
+    let settings = Rules::load(ui)?.settings(options, file)?;
     if settings.rule.selects_keys(["credentials", "passwordFrom", "env"])
         && !settings.rule.selects_keys(["registries"])
     {

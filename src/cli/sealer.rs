@@ -33,7 +33,7 @@ pub(super) struct Step {
 pub(super) struct Sealer<'a> {
     global: &'a Global,
     rules: Rules,
-    wishes: EncryptionOptions,
+    options: EncryptionOptions,
     /// What opens files, by whom they are for: a passphrase is asked for once.
     identities: HashMap<Vec<String>, Identities>,
 }
@@ -53,17 +53,17 @@ pub(super) fn check_place(dir: &Path, path: &Path) -> Result<(), CliError> {
 }
 
 impl<'a> Sealer<'a> {
-    /// Makes one by the rules at hand and the recipients that are wished for.
-    pub(super) fn new(global: &'a Global, rules: Rules, wishes: EncryptionOptions) -> Self {
-        Self { global, rules, wishes, identities: HashMap::new() }
+    /// Makes one by the rules at hand and the recipients that are asked for.
+    pub(super) fn new(global: &'a Global, rules: Rules, options: EncryptionOptions) -> Self {
+        Self { global, rules, options, identities: HashMap::new() }
     }
 
     /// Returns how a file is to be encrypted; [`None`] for one that exists and of which nothing but itself says so.
     pub(super) fn settings(&self, path: &Path) -> Result<Option<Settings>, CliError> {
-        match self.rules.settings_if_any(&self.wishes, path)? {
+        match self.rules.settings_if_any(&self.options, path)? {
             Some(settings) => Ok(Some(settings)),
             None if path.exists() => Ok(None),
-            None => self.rules.settings(&self.wishes, path).map(Some),
+            None => self.rules.settings(&self.options, path).map(Some),
         }
     }
 
@@ -88,7 +88,7 @@ impl<'a> Sealer<'a> {
             ));
         }
         let file = Encrypted::parse(&text).map_err(failed)?;
-        let holds = self.wishes.holds;
+        let holds = self.options.holds;
         let identities = self.identities_for(&file)?;
         let opened = match (file.open(identities), &settings) {
             (Ok(opened), _) => Ok(opened),

@@ -186,9 +186,11 @@ impl Reconciler<'_> {
     fn existing_registry(&mut self, wanted: &WantedProject, found: &Registry, in_use: bool) -> Option<bool> {
         let object = format!("registry {}", found.name);
         let Some(adapter) = wanted.adapters.iter().find(|adapter| adapter.kind == found.kind) else {
-            let wish = wanted.adapter(self.actual.version).map_or("another", |adapter| &adapter.kind);
-            let message =
-                format!("it is of type {}, {} is needed, and Harbor never changes a type", found.kind, wish);
+            let needed = wanted.adapter(self.actual.version).map_or("another", |adapter| &adapter.kind);
+            let message = format!(
+                "it is of type {}, {} is needed, and Harbor never changes a type",
+                found.kind, needed
+            );
             let help = "delete it and its project in Harbor, then apply again";
             self.notice(Weight::Blocked, object, message, Some(help));
             return None;

@@ -98,7 +98,7 @@ fn check_tells_what_differs_and_writes_nothing() {
 }
 
 #[test]
-fn a_recipient_is_wish_enough() {
+fn a_recipient_is_enough() {
     let place = place(1);
     std::fs::remove_file(place.path(".sops.yaml")).unwrap();
     let sealed = place.args(&["generate", "--age", ALICE]).ok();

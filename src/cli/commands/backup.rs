@@ -117,13 +117,13 @@ pub(crate) fn run(ui: &mut Ui, global: &Global, args: BackupArgs) -> Result<Exit
     let rules = Rules::load(ui)?;
     let age_at_last =
         if loaded.is_some() { encryption::inventory_recipients(global, &rules) } else { Vec::new() };
-    let wishes = EncryptionOptions {
+    let options = EncryptionOptions {
         age: args.age.clone(),
         age_at_last,
         holds: Holds::MachineConfig,
         ..EncryptionOptions::default()
     };
-    let mut sealer = Sealer::new(global, rules, wishes);
+    let mut sealer = Sealer::new(global, rules, options);
     for path in &paths {
         check_place(&args.output_dir, path)?;
         sealer.settings(path)?;

@@ -85,7 +85,7 @@ pub(crate) fn run(ui: &mut Ui, global: &Global, args: EncryptArgs) -> Result<Exi
     let rule = rule.transpose().map_err(|error| as_sops(SopsError::Rule(error)))?;
     let text = read(&args.file)?;
     let holds = Holds::of(&text);
-    let wishes = EncryptionOptions {
+    let options = EncryptionOptions {
         age: args.age,
         rule,
         mac_only_encrypted: args.mac_only_encrypted,
@@ -93,7 +93,7 @@ pub(crate) fn run(ui: &mut Ui, global: &Global, args: EncryptArgs) -> Result<Exi
         ..EncryptionOptions::default()
     };
     let path = args.filename_override.unwrap_or_else(|| PathBuf::from(&args.file));
-    let mut settings = encryption::settings(ui, &wishes, &path)?;
+    let mut settings = encryption::settings(ui, &options, &path)?;
     if args.allow_plaintext {
         settings.in_clear = InClear::Allowed;
     }

@@ -39,8 +39,8 @@ pub(crate) fn run(ui: &mut Ui, global: &Global, args: RekeyArgs) -> Result<Exit,
 }
 
 fn rekey(ui: &mut Ui, global: &Global, file: &Path, age: &[String]) -> Result<(), CliError> {
-    let wishes = EncryptionOptions { age: age.to_vec(), ..EncryptionOptions::default() };
-    let settings = encryption::settings(ui, &wishes, file)?;
+    let options = EncryptionOptions { age: age.to_vec(), ..EncryptionOptions::default() };
+    let settings = encryption::settings(ui, &options, file)?;
     let mut done = None;
     encryption::change(global, file, |opened, now| {
         let rekeyed = opened.rekey(&settings.recipients, now, &mut os_random)?;

@@ -27,7 +27,7 @@ pub(crate) struct ApplyArgs {
     #[command(flatten)]
     connection: ConnectionArgs,
     #[command(flatten)]
-    wishes: PlanOptions,
+    plan: PlanOptions,
     /// Do it without asking
     #[arg(short, long, env = "TALMIRROR_YES", value_parser = clap::builder::FalseyValueParser::new())]
     yes: bool,
@@ -42,7 +42,7 @@ pub(crate) struct ApplyArgs {
 pub(crate) fn run(ui: &mut Ui, global: &Global, args: ApplyArgs) -> Result<Exit, CliError> {
     let mut connection = Connection::open(ui, global, &args.connection)?;
     let mut store = InventoryCredentials::new(ui, global, &connection.name)?;
-    let options = args.wishes.options();
+    let options = args.plan.options();
     let (actual, plan) = read_and_compare(&mut connection, &mut store, &options)?;
     let text = plan_view::text(&connection, &actual, &plan);
     if args.dry_run {

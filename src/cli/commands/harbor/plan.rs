@@ -28,7 +28,7 @@ pub(crate) struct PlanArgs {
     #[command(flatten)]
     connection: ConnectionArgs,
     #[command(flatten)]
-    wishes: PlanOptions,
+    plan: PlanOptions,
     /// How it is printed
     #[arg(short, long, env = "TALMIRROR_HARBOR_OUTPUT", default_value = "table", value_name = "FORMAT")]
     output: Format,
@@ -77,7 +77,7 @@ impl PlanOptions {
 pub(crate) fn run(ui: &mut Ui, global: &Global, args: PlanArgs) -> Result<Exit, CliError> {
     let mut connection = Connection::open(ui, global, &args.connection)?;
     let mut store = InventoryCredentials::new(ui, global, &connection.name)?;
-    let (actual, plan) = read_and_compare(&mut connection, &mut store, &args.wishes.options())?;
+    let (actual, plan) = read_and_compare(&mut connection, &mut store, &args.plan.options())?;
     let object = || plan_view::object(&connection, &actual, &plan);
     match args.output {
         Format::Table => ui.result(&plan_view::text(&connection, &actual, &plan))?,
