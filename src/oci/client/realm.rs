@@ -89,6 +89,11 @@ pub fn check_realm(
         return Ok(Realm { url, policy });
     }
     let same_host = url.host() == registry.host();
+    // What only the challenge names is never where clouds keep secrets.
+    let onward = match (policy, servers) {
+        (AddressPolicy::Anywhere, TokenServers::Named(_)) => AddressPolicy::OwnNetworks,
+        (policy, _) => policy,
+    };
     if same_host && policy == AddressPolicy::Anywhere {
         return Ok(Realm { url, policy });
     }
@@ -101,7 +106,7 @@ pub fn check_realm(
         same_host || RELATED.contains(&(registry, host.as_str())) || same_domain(&host, registry);
     match (policy, servers) {
         (AddressPolicy::Anywhere, TokenServers::AsChallenged) => Ok(Realm { url, policy }),
-        (AddressPolicy::Anywhere, TokenServers::Named(_)) if is_related => Ok(Realm { url, policy }),
+        (AddressPolicy::Anywhere, TokenServers::Named(_)) if is_related => Ok(Realm { url, policy: onward }),
         (AddressPolicy::Anywhere, TokenServers::Named(_)) => {
             Ok(Realm { url, policy: AddressPolicy::PrivateOnly })
         }
