@@ -94,9 +94,14 @@ pub enum Pending {
 }
 
 impl ConfigResource {
-    /// Returns whether it was set more than once since the node booted, which sets it once.
+    /// Returns how often it was set since the node booted, which sets it once, where the node tells it.
+    pub fn times_set(&self) -> Option<u64> {
+        self.version.parse().ok()
+    }
+
+    /// Returns whether it was set more than once since the node booted.
     pub fn was_set_again(&self) -> bool {
-        self.version.parse::<u64>().is_ok_and(|times| times > 1)
+        self.times_set().is_some_and(|times| times > 1)
     }
 
     /// Makes one that was set so many times.

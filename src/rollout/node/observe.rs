@@ -12,8 +12,12 @@ use crate::talos::{MACHINE_STATUS, NodeClient, TalosError};
 /// The file that is another after each boot (Linux `Documentation/admin-guide/sysctl/kernel.rst`).
 const BOOT_ID: &str = "/proc/sys/kernel/random/boot_id";
 
-/// Reads which config a node runs with, and which it has on disk.
-pub(super) async fn runs(node: &NodeClient, known: &VariantDigests, version: &TalosVersion) -> StepResult {
+/// Reads which config a node runs with, and which it has on disk; and how often what runs was set since it booted.
+pub(super) async fn runs(
+    node: &NodeClient,
+    known: &VariantDigests,
+    version: &TalosVersion,
+) -> (StepResult, Option<u64>) {
     let configs = async {
         let mut active = node.active_config().await?;
         let persistent = if version.has_persistent_config() { node.persistent_config().await? } else { None };
@@ -25,9 +29,10 @@ pub(super) async fn runs(node: &NodeClient, known: &VariantDigests, version: &Ta
     };
     match configs.await {
         Ok((active, persistent)) => {
-            StepResult::Runs(known.which(&active.text), known.on_disk(persistent.as_ref(), version))
+            let disk = known.on_disk(persistent.as_ref(), version);
+            (StepResult::Runs(known.which(&active.text), disk), active.times_set())
         }
-        Err(error) => StepResult::Failed(one_line(&error)),
+        Err(error) => (StepResult::Failed(one_line(&error)), None),
     }
 }
 

@@ -26,6 +26,9 @@ use crate::rollout::variants::{ConfigDigest, VariantDigests, Variants};
 use crate::secret::Secret;
 use crate::talos::{Delivery, DryRun, Instance, Mode, NodeClient, TalosError};
 
+/// What two runs say that work on one node at the same time.
+const SAME_TIME: &str = "another operator or tool has applied a config at the same time";
+
 /// How often an apply is repeated that the node refuses because another is under way.
 const BUSY: u8 = 5;
 
@@ -52,6 +55,10 @@ pub(in crate::rollout) struct NodeRunner {
     reverts: usize,
     /// Until when a trial whose answer is lost may still arrive.
     may_land_until: Option<Instant>,
+    /// How often the node's config was set since it booted, as it was read last outside a trial.
+    times_set: Option<u64>,
+    /// How often this run may have set it since.
+    own_applies: u64,
 }
 
 /// Works on a node from its first step to its last.
@@ -97,6 +104,8 @@ impl NodeRunner {
             role: Role::ControlPlane,
             reverts: 0,
             may_land_until: None,
+            times_set: None,
+            own_applies: 0,
         }
     }
 
@@ -232,7 +241,12 @@ impl NodeRunner {
                     // A trial that was given up may still arrive, on top of the original.
                     sleep_until(end).await;
                 }
-                runs(&self.node, &self.known, &self.version).await
+                let on_trial = matches!(
+                    action,
+                    Action::Check(ApplyStep::TryStrict | ApplyStep::Try)
+                        | Action::Confirm(ApplyStep::PutBack | ApplyStep::Commit)
+                );
+                if on_trial { self.runs_on_trial().await } else { self.runs().await }
             }
             Action::AwaitRendered(checkpoint) => self.await_rendered(*checkpoint).await,
             Action::Pull(_) => self.pull().await,
@@ -256,10 +270,10 @@ impl NodeRunner {
         if !is_planned {
             // It is another than it was: only that it has what is wanted already is of interest.
             self.known.desired = ConfigDigest::of(&configs.desired);
-            return runs(&self.node, &self.known, &self.version).await;
+            return self.runs().await;
         }
         self.known = configs.known();
-        let seen = runs(&self.node, &self.known, &self.version).await;
+        let seen = self.runs().await;
         if !matches!(seen, StepResult::Runs(Variant::Original, _)) {
             return seen;
         }
@@ -289,6 +303,40 @@ impl NodeRunner {
             Variant::Desired => Some(&configs.desired),
             Variant::Foreign => None,
         }
+    }
+
+    /// Reads which config the node runs with, and keeps in mind how often it was set.
+    async fn runs(&mut self) -> StepResult {
+        let (seen, times) = runs(&self.node, &self.known, &self.version).await;
+        if times.is_some() {
+            (self.times_set, self.own_applies) = (times, 0);
+        }
+        seen
+    }
+
+    /// Reads which config the node runs with during a trial: the same one may have been set by another, too.
+    ///
+    /// Two runs that want the same send the same bytes. If both send their trial within one round trip, that of the second goes
+    /// back to that of the first; only the number of times that the config was set tells. Both then put the old config back.
+    async fn runs_on_trial(&mut self) -> StepResult {
+        let most = self.times_set.map(|times| times.saturating_add(self.own_applies));
+        let (seen, times) = runs(&self.node, &self.known, &self.version).await;
+        let is_ours = matches!(seen, StepResult::Runs(Variant::Strict | Variant::Desired, _));
+        if is_ours && times.zip(most).is_some_and(|(times, most)| times > most) {
+            return StepResult::Failed(SAME_TIME.to_owned());
+        }
+        seen
+    }
+
+    /// Reads once more, right before a trial is sent, whether another has begun one since; returns why nothing may be sent.
+    async fn is_still_original(&self) -> Result<(), String> {
+        let active = self.node.active_config().await.map_err(|error| one_line(&error))?;
+        let most = self.times_set.map(|times| times.saturating_add(self.own_applies));
+        let is_set_again = active.times_set().zip(most).is_some_and(|(times, most)| times > most);
+        if self.known.which(&active.text) != Variant::Original || is_set_again {
+            return Err(SAME_TIME.to_owned());
+        }
+        Ok(())
     }
 
     /// Sends a config; once more where the answer is lost, and the node is seen to be without it.
@@ -328,7 +376,7 @@ impl NodeRunner {
             let seen = tokio::select! {
                 biased;
                 () = self.context.stopped() => return false,
-                seen = runs(&self.node, &self.known, &self.version) => seen,
+                (seen, _) = runs(&self.node, &self.known, &self.version) => seen,
             };
             let is_before = match &seen {
                 StepResult::Runs(_, Persisted::Is(Variant::Foreign)) => return false,
@@ -365,11 +413,18 @@ impl NodeRunner {
         {
             return StepResult::NotSent(one_line(&error));
         }
+        if send.is_trial()
+            && let Err(why) = self.is_still_original().await
+        {
+            return self.not_sent(send, why);
+        }
         let mode =
             if send.is_trial() { Mode::Try { timeout: self.context.pace.trial } } else { Mode::NoReboot };
         self.reverts += usize::from(send == ApplyStep::Revert);
         let begun = Instant::now();
-        let seen = self.send(&text, mode).await;
+        let seen = self.send(send, &text, mode).await;
+        let arrived = !matches!(seen, StepResult::NotSent(_) | StepResult::Refused(_));
+        self.own_applies = self.own_applies.saturating_add(u64::from(arrived));
         if send.is_trial() && !matches!(seen, StepResult::NotSent(_)) {
             self.trial = Some(begun);
             self.until = Timestamp::now().checked_add(self.context.pace.trial).ok();
@@ -384,7 +439,37 @@ impl NodeRunner {
         seen
     }
 
-    async fn send(&self, text: &Secret<String>, mode: Mode) -> StepResult {
+    /// Looks again before a config is sent that the node did not look at, because it was at another one.
+    async fn may_still_send(&mut self, send: ApplyStep) -> Result<(), String> {
+        let before = match send {
+            ApplyStep::TryStrict | ApplyStep::Try => return self.is_still_original().await,
+            ApplyStep::PutBack => Variant::Strict,
+            ApplyStep::Commit => Variant::Desired,
+            // What leads back is sent whatever the other one was.
+            ApplyStep::Revert => return Ok(()),
+        };
+        match self.runs_on_trial().await {
+            StepResult::Runs(active, _) if active == before => Ok(()),
+            StepResult::Failed(why) => Err(why),
+            StepResult::Runs(..)
+            | StepResult::Well
+            | StepResult::Refused(_)
+            | StepResult::NotSent(_)
+            | StepResult::Lost(_)
+            | StepResult::Interrupted => Err(SAME_TIME.to_owned()),
+        }
+    }
+
+    /// Takes back the announcement of a config.
+    fn not_sent(&self, send: ApplyStep, why: String) -> StepResult {
+        let seen = StepResult::NotSent(why);
+        let (node, result) = (self.name.clone(), result_of(&seen));
+        // Where this cannot be written, the node is asked at the next run.
+        let _ = self.context.journal.add(Record::Sent { node, what: send, result, until: None });
+        seen
+    }
+
+    async fn send(&mut self, send: ApplyStep, text: &Secret<String>, mode: Mode) -> StepResult {
         let mut busy = 0;
         loop {
             let error = match self.node.apply(text, mode, DryRun::No).await {
@@ -404,6 +489,9 @@ impl NodeRunner {
                 {
                     busy += 1;
                     sleep(self.context.pace.poll() * 2).await;
+                    if let Err(why) = self.may_still_send(send).await {
+                        return StepResult::NotSent(why);
+                    }
                 }
                 error => return StepResult::of(error),
             }
