@@ -169,6 +169,9 @@ mod tests {
     ) -> &'static str {
         match check_realm(realm, &registry.parse().unwrap(), policy, servers) {
             Ok(realm) if realm.policy == policy => "taken",
+            Ok(realm) if realm.policy == AddressPolicy::OwnNetworks => {
+                "taken, but not where clouds keep secrets"
+            }
             Ok(realm) => {
                 assert_eq!(realm.policy, AddressPolicy::PrivateOnly);
                 "taken at private addresses"
@@ -234,7 +237,11 @@ mod tests {
             ("https://10.0.0.1", "https://10.0.0.2/t", "address"),
             ("https://10.0.0.1", "https://169.254.169.254/t", "address"),
             ("https://harbor.lan", "https://harbor.lan:8443/t", "taken"),
-            ("https://r.corp.example", "https://sso.corp.example:8443/t", "taken"),
+            (
+                "https://r.corp.example",
+                "https://sso.corp.example:8443/t",
+                "taken, but not where clouds keep secrets",
+            ),
             ("https://r.corp.example", "https://sso.example/t", "taken"),
             ("https://r.corp.example", "https://auth.other.example:5001/t", "taken"),
             ("https://r.corp.example", "https://auth.other.example:5002/t", elsewhere),
