@@ -46,9 +46,14 @@ impl RegistryClient {
         only: bool,
         token_servers: TokenServers,
     ) -> Self {
+        // Nodes of a cluster follow wherever it leads, and so does what asks as they do.
+        let onward = match token_servers {
+            TokenServers::Named(_) => AddressPolicy::OwnNetworks,
+            TokenServers::AsChallenged => AddressPolicy::Anywhere,
+        };
         let authenticator =
             Authenticator::new(registry, endpoint.clone(), policy, credentials, only, token_servers);
-        Self { sender: Sender { http, endpoint, policy }, authenticator }
+        Self { sender: Sender { http, endpoint, policy, onward }, authenticator }
     }
 
     /// Returns the endpoint.
