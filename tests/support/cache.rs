@@ -321,11 +321,6 @@ impl Reading {
         bytes
     }
 
-    /// How long it is since the request was sent.
-    pub fn elapsed(&self) -> Duration {
-        self.begun.elapsed()
-    }
-
     pub fn header(&self, name: &str) -> &str {
         self.headers.get(name).map_or("", String::as_str)
     }

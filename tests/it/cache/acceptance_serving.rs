@@ -115,7 +115,7 @@ fn transfers_end_before_it_does() {
     assert!(transfer.read(3 * MIB) == bytes[MIB..]);
     let begun = Instant::now();
     assert_eq!(cache.ends(), 0);
-    assert!(begun.elapsed() < Duration::from_secs(5));
+    assert!(begun.elapsed() < Duration::from_secs(15));
 }
 
 #[test]
