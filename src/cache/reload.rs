@@ -61,6 +61,7 @@ impl Reload {
                 let now = own.source.stamp();
                 if is_told {
                     own.service.snapshot().end_pauses();
+                    own.http.end_pauses();
                 }
                 if is_told || now != before {
                     notify_reloading();

@@ -91,6 +91,7 @@ impl CacheServer {
         let policy = Policy { fills: config.limits.fills, ..Policy::default() };
         let downloads = Downloads::new(Arc::clone(&store) as Arc<dyn Store>, policy);
         let http = Http::new(&config.http_settings()).map_err(StartError::Client)?;
+        let http = http.leaving_unreachable_hosts_alone();
         let snapshot = Snapshot::new(config.clone(), None, &http, &metrics)?;
         let service = Service::new(
             Arc::clone(&store) as Arc<dyn Store>,

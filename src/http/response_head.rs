@@ -66,6 +66,11 @@ fn header(out: &mut Vec<u8>, name: &str, value: &[u8]) {
         "www-authenticate" => out.extend_from_slice(b"WWW-Authenticate"),
         "oci-namespace" => out.extend_from_slice(b"OCI-Namespace"),
         "oci-filters-applied" => out.extend_from_slice(b"OCI-Filters-Applied"),
+        // What nearly every answer has need not be spelled letter by letter.
+        "content-length" => out.extend_from_slice(b"Content-Length"),
+        "content-type" => out.extend_from_slice(b"Content-Type"),
+        "docker-content-digest" => out.extend_from_slice(b"Docker-Content-Digest"),
+        "docker-distribution-api-version" => out.extend_from_slice(b"Docker-Distribution-Api-Version"),
         _ => {
             let mut first = true;
             out.extend(name.bytes().map(|byte| {

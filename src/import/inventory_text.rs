@@ -134,16 +134,24 @@ impl Draft<'_> {
             let via = route.map(|route| self.via(name, route)).unwrap_or_default();
             let never = route.is_some_and(|route| route.never);
             // A registry with settings alone goes the way of `*`, unless defaults would give it another.
-            let wild = self.layers.base.get("*").map(|route| self.via("*", route)).unwrap_or_default();
+            let of_wild = self.layers.base.get("*");
+            let wild = of_wild.map(|route| self.via("*", route)).unwrap_or_default();
+            let wild_never = of_wild.is_some_and(|route| route.never);
             match route {
                 Some(_) if via != defaults.via || via.is_empty() => {
                     out.insert("via".to_owned(), json!(via));
                 }
-                None if !defaults.via.is_empty() && defaults.via != wild => {
-                    out.insert("via".to_owned(), json!(wild));
-                    let never = self.layers.base.get("*").is_some_and(|route| route.never);
-                    if never != defaults.never {
-                        out.insert("fallback".to_owned(), json!(if never { "never" } else { "upstream" }));
+                None if !defaults.via.is_empty()
+                    && (defaults.via != wild || defaults.never != wild_never) =>
+                {
+                    if defaults.via != wild {
+                        out.insert("via".to_owned(), json!(wild));
+                    }
+                    if defaults.never != wild_never {
+                        out.insert(
+                            "fallback".to_owned(),
+                            json!(if wild_never { "never" } else { "upstream" }),
+                        );
                     }
                 }
                 Some(_) | None => {}

@@ -20,6 +20,8 @@ pub struct Template {
 pub(super) enum Cluster {
     /// They are objects of Kubernetes.
     Objects,
+    /// They are a Helm chart's values, and what makes Flux and Argo CD install it with them.
+    Chart,
     /// They are for a machine or a repository.
     No,
 }
@@ -41,6 +43,8 @@ const PORT: Setting =
     Setting { name: "port", default: "5000", about: "the port that clients ask", form: Form::Port };
 const METRICS_PORT: Setting =
     Setting { name: "metrics-port", default: "9095", about: "the port of the metrics", form: Form::Port };
+const INGRESS_NAMESPACE: Setting =
+    Setting { default: "ingress-nginx", about: "the namespace of ingress-nginx", ..NAMESPACE };
 const INVENTORY: Setting = Setting {
     name: "inventory",
     default: "mirrors.yaml",
@@ -149,6 +153,76 @@ pub const TEMPLATES: &[Template] = &[
             ("dashboard.yaml", include_str!("../../templates/deploy/monitoring/dashboard.yaml")),
         ],
         settings: &[NAMESPACE],
+        cluster: Cluster::Objects,
+    },
+    Template {
+        name: "harbor",
+        about: "the official chart of Harbor as a pull-through cache: --kind values, flux or argo",
+        files: &[
+            ("values.yaml", include_str!("../../templates/harbor/values.yaml")),
+            ("flux/harbor.yaml", include_str!("../../templates/harbor/flux.yaml")),
+            ("argo/harbor.yaml", include_str!("../../templates/harbor/argo.yaml")),
+        ],
+        settings: &[
+            Setting {
+                name: "host",
+                default: "harbor.example",
+                about: "the name that nodes pull from",
+                form: Form::Host,
+            },
+            Setting { default: "harbor", ..NAMESPACE },
+            Setting {
+                name: "chart-version",
+                default: "1.19.1",
+                about: "the chart's version, with --kind flux or argo",
+                form: Form::Version,
+            },
+            Setting {
+                name: "secret",
+                default: "harbor-secrets",
+                about: "the Secret with Harbor's passwords and keys",
+                form: Form::Name,
+            },
+            Setting {
+                name: "tls-secret",
+                default: "harbor-tls",
+                about: "the Secret that cert-manager puts the certificate into",
+                form: Form::Name,
+            },
+            Setting {
+                name: "issuer",
+                default: "letsencrypt",
+                about: "the ClusterIssuer of cert-manager",
+                form: Form::Name,
+            },
+            Setting { name: "ingress-class", default: "nginx", about: "the ingress class", form: Form::Name },
+            Setting {
+                name: "size",
+                default: "200Gi",
+                about: "the size of the volume for images",
+                form: Form::Size,
+            },
+            Setting {
+                name: "storage-class",
+                default: "",
+                about: "the volumes' storage class; left out: the cluster's default",
+                form: Form::OptionalName,
+            },
+        ],
+        cluster: Cluster::Chart,
+    },
+    Template {
+        name: "harbor-networkpolicy",
+        about: "lets the API server ask ingress-nginx whether Harbor's Ingress is valid",
+        files: &[("networkpolicy.yaml", include_str!("../../templates/harbor/networkpolicy.yaml"))],
+        settings: &[INGRESS_NAMESPACE],
+        cluster: Cluster::Objects,
+    },
+    Template {
+        name: "harbor-ciliumpolicy",
+        about: "the same, where Cilium denies",
+        files: &[("ciliumpolicy.yaml", include_str!("../../templates/harbor/cilium.yaml"))],
+        settings: &[INGRESS_NAMESPACE],
         cluster: Cluster::Objects,
     },
     Template {

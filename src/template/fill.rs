@@ -8,6 +8,8 @@ use crate::secret::without_userinfo;
 pub enum Delivery {
     /// `kubectl apply -k`.
     Kubectl,
+    /// `helm install` with a file of values.
+    Values,
     /// Flux applies them from a git repository.
     Flux,
     /// Argo CD applies them from a git repository.
@@ -33,6 +35,10 @@ pub enum FillError {
     Value { name: &'static str, value: String, expected: &'static str },
     #[error("template {template} is not for a cluster, so neither Flux nor Argo CD applies it")]
     NotForACluster { template: &'static str },
+    #[error("template {template} is a Helm chart, which kubectl does not apply")]
+    Chart { template: &'static str },
+    #[error("template {template} is not a Helm chart and has no values")]
+    NotAChart { template: &'static str },
 }
 
 impl FillError {
@@ -41,7 +47,8 @@ impl FillError {
         match self {
             Self::UnknownSetting { known, .. } => Some(format!("its settings are {}", known.join(", "))),
             Self::Value { .. } => None,
-            Self::NotForACluster { .. } => Some("leave --kind out".to_owned()),
+            Self::NotForACluster { .. } | Self::NotAChart { .. } => Some("leave --kind out".to_owned()),
+            Self::Chart { .. } => Some("name --kind values, flux or argo".to_owned()),
         }
     }
 }
@@ -64,11 +71,19 @@ impl Template {
         self.cluster == Cluster::Objects
     }
 
+    /// Returns the way of delivery where none is named.
+    pub fn usual_delivery(&self) -> Delivery {
+        match self.cluster {
+            Cluster::Objects | Cluster::No => Delivery::Kubectl,
+            Cluster::Chart => Delivery::Values,
+        }
+    }
+
     /// Returns what may be chosen with a way of delivery.
     pub fn settings_for(&self, delivery: Delivery) -> impl Iterator<Item = &'static Setting> {
         let more: &'static [Setting] = match delivery {
-            Delivery::Kubectl => &[],
-            Delivery::Flux | Delivery::Argo => GITOPS,
+            Delivery::Flux | Delivery::Argo if self.cluster != Cluster::Chart => GITOPS,
+            Delivery::Kubectl | Delivery::Values | Delivery::Flux | Delivery::Argo => &[],
         };
         self.settings.iter().chain(more)
     }
@@ -78,8 +93,17 @@ impl Template {
     /// # Errors
     /// When there is no such setting, a value is not what the setting takes, or the template is not for a cluster.
     pub fn fill(&self, delivery: Delivery, chosen: &[(String, String)]) -> Result<Vec<Rendered>, FillError> {
-        if delivery != Delivery::Kubectl && self.cluster == Cluster::No {
-            return Err(FillError::NotForACluster { template: self.name });
+        match (self.cluster, delivery) {
+            (Cluster::No, Delivery::Flux | Delivery::Argo) => {
+                return Err(FillError::NotForACluster { template: self.name });
+            }
+            (Cluster::Chart, Delivery::Kubectl) => return Err(FillError::Chart { template: self.name }),
+            (Cluster::No | Cluster::Objects, Delivery::Values) => {
+                return Err(FillError::NotAChart { template: self.name });
+            }
+            (Cluster::No | Cluster::Objects, Delivery::Kubectl)
+            | (Cluster::Objects, Delivery::Flux | Delivery::Argo)
+            | (Cluster::Chart, Delivery::Values | Delivery::Flux | Delivery::Argo) => {}
         }
         if let Some((name, _)) =
             chosen.iter().find(|(name, _)| !self.settings_for(delivery).any(|own| own.name == name))
@@ -98,6 +122,9 @@ impl Template {
             }
             values.push((setting.name, value.to_owned()));
         }
+        if self.cluster == Cluster::Chart {
+            return Ok(self.chart(delivery, values));
+        }
         let folder = values.iter().find(|(name, _)| *name == "path").map(|(_, value)| format!("{value}/"));
         let folder = folder.unwrap_or_default();
         let mut files: Vec<Rendered> = self
@@ -113,7 +140,7 @@ impl Template {
             files.push(Rendered { path: format!("{folder}kustomization.yaml"), text });
         }
         let gitops = match delivery {
-            Delivery::Kubectl => None,
+            Delivery::Kubectl | Delivery::Values => None,
             Delivery::Flux => Some(("flux", include_str!("../../templates/deploy/gitops/flux.yaml"))),
             Delivery::Argo => Some(("argo", include_str!("../../templates/deploy/gitops/argo.yaml"))),
         };
@@ -122,6 +149,26 @@ impl Template {
             text: render(text, &values),
         }));
         Ok(files)
+    }
+
+    /// Fills a chart in: its values alone, or inside of what makes Flux or Argo CD install it.
+    fn chart(&self, delivery: Delivery, mut values: Vec<(&str, String)>) -> Vec<Rendered> {
+        let (folder, indent) = match delivery {
+            Delivery::Kubectl | Delivery::Values => ("", 0),
+            Delivery::Flux => ("flux/", 8),
+            Delivery::Argo => ("argo/", 16),
+        };
+        let of_chart = self.files.iter().find(|(path, _)| !path.contains('/'));
+        let of_chart = of_chart.map(|(_, text)| filled(text, &values)).unwrap_or_default();
+        let lines = of_chart.lines().map(|line| format!("{}{line}\n", " ".repeat(indent)));
+        values.push(("values", lines.collect()));
+        let own = |(path, _): &&(&str, &str)| match folder {
+            "" => !path.contains('/'),
+            folder => path.starts_with(folder),
+        };
+        let file =
+            |(path, text): &(&str, &str)| Rendered { path: (*path).to_owned(), text: filled(text, &values) };
+        self.files.iter().filter(own).map(file).collect()
     }
 }
 
@@ -134,7 +181,7 @@ mod tests {
     fn every_template_is_filled_by_its_defaults() {
         let left = regex::Regex::new(r"\{\{[\w-]+\}\}").unwrap();
         for template in TEMPLATES {
-            for delivery in [Delivery::Kubectl, Delivery::Flux, Delivery::Argo] {
+            for delivery in [Delivery::Kubectl, Delivery::Values, Delivery::Flux, Delivery::Argo] {
                 match template.fill(delivery, &[]) {
                     Ok(files) => {
                         for file in files {
@@ -147,7 +194,14 @@ mod tests {
                             );
                         }
                     }
-                    Err(error) => assert_eq!(error, FillError::NotForACluster { template: template.name }),
+                    Err(error) => {
+                        let want = match (delivery, template.cluster) {
+                            (Delivery::Values, _) => FillError::NotAChart { template: template.name },
+                            (_, Cluster::Chart) => FillError::Chart { template: template.name },
+                            _ => FillError::NotForACluster { template: template.name },
+                        };
+                        assert_eq!(error, want);
+                    }
                 }
             }
         }

@@ -40,6 +40,10 @@ pub enum Form {
     Repository,
     /// A branch of one.
     Branch,
+    /// A DNS name with a dot.
+    Host,
+    /// Numbers with dots between them.
+    Version,
 }
 
 impl Form {
@@ -58,6 +62,8 @@ impl Form {
                 "the URL of a git repository without a password, such as https://git.example/cluster or ssh://git@git.example/cluster"
             }
             Self::Branch => "the name of a branch, such as main",
+            Self::Host => "a DNS name, such as harbor.example",
+            Self::Version => "a version, such as 1.19.1",
         }
     }
 
@@ -104,6 +110,11 @@ impl Form {
                     })
             }
             Self::Branch => made_of("/._-") && steps(value),
+            Self::Host => value.contains('.') && value.split('.').all(|label| Self::Name.accepts(label)),
+            Self::Version => {
+                value.split('.').count() == 3
+                    && value.split('.').all(|part| part.parse::<u32>().is_ok() && !part.starts_with('+'))
+            }
         }
     }
 }
@@ -131,6 +142,12 @@ mod tests {
                 &["", "a b", "A/B:{}", "a\nb"],
             ),
             (Form::Size, &["1Gi", "90Gi", "512Mi"], &["", "0Gi", "Gi", "+1Gi", "90GiB", "1.5Gi", "90"]),
+            (
+                Form::Host,
+                &["harbor.example", "h-1.lan.example"],
+                &["", "h", "h.", "H.x", "h.x: y", "h.x/y", "h.x:1"],
+            ),
+            (Form::Version, &["1.19.1"], &["", "1", "1.19", "v1.19.1", "1.19.+1", "1.19.1 "]),
             (Form::Port, &["1", "5000", "65535"], &["", "0", "65536", "+1", "http"]),
             (Form::NodePort, &["30000", "32767"], &["5000", "32768"]),
             (Form::Count, &["1", "3"], &["0", "-1", "x"]),

@@ -19,6 +19,11 @@ fn examples_are_what_the_templates_give() {
         ("deploy/monitoring", "template monitoring"),
         ("deploy/flux", "template statefulset --kind flux --set repository=https://git.example/cluster"),
         ("deploy/argo", "template statefulset --kind argo --set repository=https://git.example/cluster"),
+        ("deploy/harbor", "template harbor"),
+        ("deploy/harbor", "template harbor --kind flux"),
+        ("deploy/harbor", "template harbor --kind argo --set storage-class=fast"),
+        ("deploy/harbor-policy", "template harbor-networkpolicy"),
+        ("deploy/harbor-policy/cilium", "template harbor-ciliumpolicy"),
         ("deploy/systemd", "template systemd"),
         ("deploy/compose", "template compose"),
         ("ci", "template github"),
@@ -65,6 +70,40 @@ fn what_is_wrong_is_said() {
     ");
     insta::assert_snapshot!(run("template systemd --kind flux"), @"
     error: template systemd is not for a cluster, so neither Flux nor Argo CD applies it
+    help: leave --kind out
+    ");
+}
+
+/// Flux and Argo CD install the chart with the same values that are written alone.
+#[test]
+fn a_chart_has_one_set_of_values() {
+    let run = |kind: &str| Place::new().run(&format!("template harbor {kind} --set storage-class=fast")).ok();
+    let parse = |text: &str| {
+        talmirror::yaml::parse(text)
+            .unwrap()
+            .documents
+            .into_iter()
+            .map(|one| one.root.to_json())
+            .collect::<Vec<_>>()
+    };
+    let values = parse(&run("--kind values")).remove(0);
+    assert_eq!(values["persistence"]["persistentVolumeClaim"]["registry"]["storageClass"], "fast");
+    assert_eq!(run(""), run("--kind values"));
+    let kinds = |objects: &[serde_json::Value]| -> Vec<String> {
+        objects.iter().map(|object| object["kind"].as_str().unwrap().to_owned()).collect()
+    };
+    let flux = parse(&run("--kind flux"));
+    assert_eq!(kinds(&flux), ["Namespace", "HelmRepository", "HelmRelease"]);
+    assert_eq!(flux[2]["spec"]["values"], values);
+    let argo = parse(&run("--kind argo"));
+    assert_eq!(kinds(&argo), ["Namespace", "Application"]);
+    assert_eq!(argo[1]["spec"]["source"]["helm"]["valuesObject"], values);
+    insta::assert_snapshot!(Place::new().run("template harbor --kind kubernetes").ends(2).stderr, @r"
+    error: template harbor is a Helm chart, which kubectl does not apply
+    help: name --kind values, flux or argo
+    ");
+    insta::assert_snapshot!(Place::new().run("template compose --kind values").ends(2).stderr, @r"
+    error: template compose is not a Helm chart and has no values
     help: leave --kind out
     ");
 }
@@ -136,7 +175,19 @@ fn the_list_is_complete() {
     let list: serde_json::Value = serde_json::from_str(&list).unwrap();
     let names: Vec<&str> =
         list["items"].as_array().unwrap().iter().map(|item| item["name"].as_str().unwrap()).collect();
-    assert_eq!(names, ["statefulset", "daemonset", "monitoring", "systemd", "compose", "github", "gitlab"]);
+    let want = [
+        "statefulset",
+        "daemonset",
+        "monitoring",
+        "harbor",
+        "harbor-networkpolicy",
+        "harbor-ciliumpolicy",
+        "systemd",
+        "compose",
+        "github",
+        "gitlab",
+    ];
+    assert_eq!(names, want);
     let table = Place::new().run("template").ok();
     for name in names {
         assert!(table.lines().any(|line| line.split_whitespace().next() == Some(name)), "{table}");

@@ -419,6 +419,11 @@ impl Upstream {
         self.state().rules.clear();
     }
 
+    /// Takes the rules of one path away.
+    pub fn heal_at(&self, path: &str) {
+        self.state().rules.retain(|rule| rule.path != path);
+    }
+
     /// Lets everything go on that hangs or is stalled now.
     pub fn release(&self) {
         self.released.send_modify(|count| *count += 1);

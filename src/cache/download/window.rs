@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use tokio::sync::{Mutex as AsyncMutex, Notify};
-use tokio::time::timeout;
+use tokio::time::{sleep, timeout};
 
 use super::policy::Policy;
 use super::resuming_body::ResumingBody;
@@ -40,6 +40,8 @@ struct WindowState {
     /// The transfer that was under way when it was found that the object cannot be kept, until a reader takes it.
     first: Option<Arc<Run>>,
     next: u64,
+    /// What has come already, by its beginning, whether it is still held or not.
+    came: BTreeMap<u64, u64>,
     /// Endpoints that gave some of it.
     endpoints: Vec<usize>,
     /// The upstream answers with the whole to a request for a part.
@@ -55,6 +57,8 @@ struct Place {
     patience: Duration,
     /// Where it began.
     begun_at: u64,
+    /// It has waited before it asked for what had come for another reader.
+    has_waited: bool,
     /// Where it ends.
     upto: u64,
     wants: Wants,
@@ -95,6 +99,8 @@ const PATIENCE: Duration = Duration::from_secs(3);
 /// How much a reader of a part asks for at once.
 pub(super) const LEAST_ASK: u64 = 4 << 20;
 const LARGEST_ASK: u64 = 32 << 20;
+/// How long a reader of a part waits, once, before it asks for what has come for another one.
+const MOMENT: Duration = Duration::from_secs(1);
 /// A transfer that is so far behind a reader is waited for, rather than another one begun.
 const REACH: u64 = 512 << 10;
 
@@ -143,9 +149,10 @@ impl Window {
             first.filter(|first| first.is_near(position, REACH) || state.piece(position, u64::MAX).is_some());
         let run = first.as_ref().map(|first| first.id);
         state.runs.extend(first);
-        state
-            .readers
-            .insert(id, Place { position, run, patience: PATIENCE, begun_at: position, upto, wants });
+        state.readers.insert(
+            id,
+            Place { position, run, patience: PATIENCE, begun_at: position, has_waited: false, upto, wants },
+        );
         WindowReader { window: Arc::clone(self), id }
     }
 
@@ -166,7 +173,7 @@ impl Window {
     }
 
     /// Returns bytes that are held, or the transfer that will give them; begins one where there is none.
-    fn find(&self, reader: u64, position: u64, upto: u64) -> Result<Bytes, Arc<Run>> {
+    fn find(&self, reader: u64, position: u64, upto: u64) -> Found {
         let mut state = self.state();
         let ignores_ranges = state.ignores_ranges;
         if let Some(place) = state.readers.get_mut(&reader)
@@ -176,13 +183,15 @@ impl Window {
             self.moved.notify_waiters();
         }
         if let Some(bytes) = state.piece(position, upto) {
-            return Ok(bytes);
+            return Found::Bytes(bytes);
         }
         // A part that is asked for by itself costs all that is before it, where the upstream gives no parts.
         let reach = if ignores_ranges { u64::MAX } else { REACH };
         let near = state.runs.iter().find(|run| run.is_near(position, reach));
         let run = if let Some(run) = near {
             Arc::clone(run)
+        } else if state.wants_moment(reader, position) {
+            return Found::Moment;
         } else {
             let run = Arc::new(self.begin(&mut state, reader, position));
             state.runs.push(Arc::clone(&run));
@@ -194,7 +203,7 @@ impl Window {
         let WindowState { runs, readers, .. } = &mut *state;
         // One that no reader reads from any more ends here.
         runs.retain(|other| readers.values().any(|place| place.run == Some(other.id)));
-        Err(run)
+        Found::Run(run)
     }
 
     fn begin(&self, state: &mut WindowState, reader: u64, position: u64) -> Run {
@@ -248,6 +257,7 @@ impl Window {
                 match bytes {
                     Some(bytes) => {
                         let at = run.at.fetch_add(bytes.len() as u64, Ordering::AcqRel);
+                        state.note_came(at, at + bytes.len() as u64);
                         self.put(&mut state, at, bytes);
                     }
                     None => state.runs.retain(|other| other.id != run.id),
@@ -382,7 +392,39 @@ impl Drop for Window {
     }
 }
 
+/// What a reader finds.
+enum Found {
+    Bytes(Bytes),
+    /// A transfer that will give what follows.
+    Run(Arc<Run>),
+    /// What has come already for another reader, and is not held any more.
+    Moment,
+}
+
 impl WindowState {
+    /// Returns whether a reader of a part waits a moment before it asks for what has come already for another one: a
+    /// client that fetches parts side by side hangs up where the next part begins, and what it does not take any more
+    /// should not come twice.
+    fn wants_moment(&mut self, reader: u64, position: u64) -> bool {
+        let has_come = self.came.range(..=position).next_back().is_some_and(|(_, end)| position < *end);
+        let Some(place) = self.readers.get_mut(&reader) else { return false };
+        let wants = has_come && place.wants == Wants::Part && place.position > place.begun_at;
+        let wants = wants && !place.has_waited;
+        place.has_waited |= wants;
+        wants
+    }
+
+    fn note_came(&mut self, mut from: u64, mut end: u64) {
+        while let Some((start, other)) =
+            self.came.range(..=end).next_back().map(|(start, other)| (*start, *other))
+            && other >= from
+        {
+            self.came.remove(&start);
+            (from, end) = (from.min(start), end.max(other));
+        }
+        self.came.insert(from, end);
+    }
+
     fn piece(&self, position: u64, upto: u64) -> Option<Bytes> {
         let (start, bytes) = self.pieces.range(..=position).next_back()?;
         let from = usize_of(position - start);
@@ -410,8 +452,9 @@ impl WindowReader {
     pub(super) async fn read(&self, position: u64, upto: u64) -> Result<Bytes, FetchError> {
         loop {
             match self.window.find(self.id, position, upto) {
-                Ok(bytes) => return Ok(bytes),
-                Err(run) => self.window.advance(&run, self.id, position).await?,
+                Found::Bytes(bytes) => return Ok(bytes),
+                Found::Run(run) => self.window.advance(&run, self.id, position).await?,
+                Found::Moment => sleep(MOMENT).await,
             }
         }
     }

@@ -84,6 +84,10 @@ struct Escaped<W>(W);
 
 impl<W: fmt::Write> fmt::Write for Escaped<W> {
     fn write_str(&mut self, text: &str) -> fmt::Result {
+        // Nearly all of it; looked at to the end, as that is done many bytes at a time.
+        if text.bytes().fold(true, |plain, byte| plain & (b' '..=b'~').contains(&byte)) {
+            return self.0.write_str(text);
+        }
         // Controls, and the marks that turn the direction of what follows.
         let acts = |c: char| c.is_control() || matches!(c, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
         let mut rest = text;

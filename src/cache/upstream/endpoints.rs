@@ -281,6 +281,7 @@ impl Endpoints {
             | RequestError::TimedOut { waited: Wait::Connection, .. } => return Verdict::HostDown,
             RequestError::PrivateAddress(_)
             | RequestError::OtherNetwork(_)
+            | RequestError::NotAsked(_)
             | RequestError::Redirect(_)
             | RequestError::Realm(_)
             | RequestError::Token(_)

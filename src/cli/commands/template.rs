@@ -21,21 +21,16 @@ Examples:
   talmirror template statefulset --set storage-class=fast | kubectl apply -f -
   talmirror template daemonset --output-dir deploy
   talmirror template statefulset --kind flux --set repository=https://git.example/cluster --output-dir .
+  talmirror template harbor --kind flux --set host=harbor.example --output-dir .
   talmirror template systemd --output-dir . && systemd-analyze verify ./talmirror-cache.service"
 )]
 pub(crate) struct TemplateArgs {
     /// The template
     #[arg(value_name = "NAME", value_parser = clap::builder::PossibleValuesParser::new(TEMPLATES.iter().map(|template| template.name)))]
     name: Option<String>,
-    /// How manifests get into the cluster
-    #[arg(
-        long,
-        env = "TALMIRROR_TEMPLATE_KIND",
-        value_name = "KIND",
-        default_value = "kubernetes",
-        requires = "name"
-    )]
-    kind: Kind,
+    /// How it gets into the cluster; without it kubernetes, or values for a Helm chart
+    #[arg(long, env = "TALMIRROR_TEMPLATE_KIND", value_name = "KIND", requires = "name")]
+    kind: Option<Kind>,
     /// A setting
     #[arg(long, env = "TALMIRROR_SET", value_name = "KEY=VALUE", value_delimiter = ',', value_parser = setting, requires = "name")]
     set: Vec<(String, String)>,
@@ -61,9 +56,11 @@ pub(crate) struct TemplateArgs {
 enum Kind {
     /// Manifests, to be applied with kubectl
     Kubernetes,
-    /// The same, and the objects that make Flux apply them
+    /// A Helm chart's values
+    Values,
+    /// The same as these, and the objects that make Flux apply them
     Flux,
-    /// The same, and the object that makes Argo CD apply them
+    /// The same as these, and the object that makes Argo CD apply them
     Argo,
 }
 
@@ -71,6 +68,7 @@ impl Kind {
     fn delivery(self) -> Delivery {
         match self {
             Self::Kubernetes => Delivery::Kubectl,
+            Self::Values => Delivery::Values,
             Self::Flux => Delivery::Flux,
             Self::Argo => Delivery::Argo,
         }
@@ -84,7 +82,9 @@ fn setting(text: &str) -> Result<(String, String), String> {
 
 pub(crate) fn run(ui: &mut Ui, args: TemplateArgs) -> Result<Exit, CliError> {
     let Some(template) = args.name.as_deref().and_then(template::find) else { return list(ui, args.output) };
-    let files = template.fill(args.kind.delivery(), &args.set).map_err(refused)?;
+    let files = template
+        .fill(args.kind.map_or(template.usual_delivery(), Kind::delivery), &args.set)
+        .map_err(refused)?;
     match &args.output_dir {
         Some(dir) => write(ui, dir, &files, args.force),
         None => print(ui, &files),
@@ -153,7 +153,7 @@ fn list(ui: &mut Ui, output: OutputFormat) -> Result<Exit, CliError> {
         let all = template.settings_for(if template.is_for_clusters() {
             Delivery::Flux
         } else {
-            Delivery::Kubectl
+            template.usual_delivery()
         });
         all.collect::<Vec<_>>()
     };

@@ -19,9 +19,10 @@ pub(super) fn classify(error: &ClientError) -> Cause {
         RequestError::Status { status: 400..=499, .. } => Cause::NotARegistry,
         RequestError::Status { .. } => Cause::ServerFails,
         RequestError::Resolve { .. } => Cause::NameUnresolved,
-        RequestError::PrivateAddress(_) | RequestError::OtherNetwork(_) | RequestError::Connect(_) => {
-            Cause::Unreachable
-        }
+        RequestError::PrivateAddress(_)
+        | RequestError::OtherNetwork(_)
+        | RequestError::NotAsked(_)
+        | RequestError::Connect(_) => Cause::Unreachable,
         RequestError::Tls(why) => tls(why),
         RequestError::TimedOut { waited: crate::oci::Wait::Connection, .. } => Cause::Unreachable,
         RequestError::TimedOut { .. } => Cause::TooSlow,

@@ -1,3 +1,4 @@
+use std::collections::HashSet;
 use std::sync::{Mutex, PoisonError};
 
 use http::header::{CONTENT_TYPE, HeaderName};
@@ -81,6 +82,8 @@ pub struct Prober {
     platform: Platform,
     /// The connections of each host with each of the TLS settings that nodes have for it.
     connections: Mutex<Vec<Connections>>,
+    /// Hosts and passwords that were not found to be rejected.
+    passwords: Mutex<HashSet<(String, String)>>,
 }
 
 #[derive(Debug)]
@@ -94,7 +97,7 @@ struct Connections {
 impl Prober {
     /// Makes a prober for images of a platform.
     pub fn new(settings: HttpSettings, platform: Platform) -> Self {
-        Self { settings, platform, connections: Mutex::default() }
+        Self { settings, platform, connections: Mutex::default(), passwords: Mutex::default() }
     }
 
     /// Asks one host for an image.
@@ -115,8 +118,28 @@ impl Prober {
         let asker = Asker { client: &client, image, ns: ns_of(&hop.url) };
         match wanted {
             Wanted::Registry => asker.ping().await.map(|()| Proof::default()),
-            Wanted::Image => asker.image(&self.platform).await,
+            Wanted::Image => {
+                let proof = asker.image(&self.platform).await?;
+                self.password(&client, hop, access).await.map(|()| proof)
+            }
         }
+    }
+
+    /// Checks what a pull does not show: whether a Harbor takes the password. Once a host and password.
+    async fn password(&self, client: &RegistryClient, hop: &PullHop, access: &Access) -> Result<(), Failed> {
+        let Some(credential @ Credential::Password { .. }) = &access.credential else { return Ok(()) };
+        let known = (hop.host.clone(), credential.id());
+        if self.passwords.lock().unwrap_or_else(PoisonError::into_inner).contains(&known) {
+            return Ok(());
+        }
+        // The image was served: other failures of this question are no failure of the host.
+        if let Ok(Some(false)) = client.harbor_takes_password().await {
+            let evidence = "Harbor rejects the username and password at /v2/ (401); the project is public, and served \
+                            the image without them";
+            return Err((Cause::CredentialsRejected, evidence.to_owned()));
+        }
+        self.passwords.lock().unwrap_or_else(PoisonError::into_inner).insert(known);
+        Ok(())
     }
 
     fn client(&self, hop: &PullHop, image: &Reference, access: &Access) -> Result<RegistryClient, Failed> {

@@ -137,9 +137,7 @@ impl Authenticator {
         credential: Option<&Credential>,
         used: Option<&Presented>,
     ) -> Result<Presented, ClientError> {
-        let headers = answer.headers().get_all(WWW_AUTHENTICATE).iter();
-        let challenges: Vec<Challenge> =
-            headers.filter_map(|value| value.to_str().ok()).flat_map(Challenge::parse_all).collect();
+        let challenges = challenges(&answer);
         let bearer = challenges.iter().find_map(|challenge| match challenge {
             Challenge::Bearer(bearer) => Some(bearer.clone()),
             Challenge::Basic { .. } | Challenge::Other(_) => None,
@@ -180,9 +178,7 @@ impl Authenticator {
         request: &RegistryRequest<'_>,
         answer: &Answer,
     ) -> Result<Option<Presented>, ClientError> {
-        let headers = answer.headers().get_all(WWW_AUTHENTICATE).iter();
-        let challenges = headers.filter_map(|value| value.to_str().ok()).flat_map(Challenge::parse_all);
-        let bearer = challenges.into_iter().find_map(|challenge| match challenge {
+        let bearer = challenges(answer).into_iter().find_map(|challenge| match challenge {
             Challenge::Bearer(bearer) => Some(bearer),
             Challenge::Basic { .. } | Challenge::Other(_) => None,
         });
@@ -311,6 +307,12 @@ async fn ask_for_token(
     }
     let form = form.map(|form| form.expose().clone());
     sender.send(method, url, policy, headers, authorization.as_ref(), form).await
+}
+
+/// Returns every challenge of an answer.
+pub(super) fn challenges(answer: &Answer) -> Vec<Challenge> {
+    let headers = answer.headers().get_all(WWW_AUTHENTICATE).iter();
+    headers.filter_map(|value| value.to_str().ok()).flat_map(Challenge::parse_all).collect()
 }
 
 /// Returns as whom a registry was asked.

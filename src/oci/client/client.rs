@@ -2,7 +2,7 @@ use http::header::{ACCEPT, ACCEPT_ENCODING, HeaderMap, HeaderName, HeaderValue, 
 use url::Url;
 
 use super::address_policy::AddressPolicy;
-use super::auth::{Authenticator, Presented, Scheme, asked_as};
+use super::auth::{Authenticator, Presented, Scheme, asked_as, challenges};
 use super::credential_file::CredentialSource;
 use super::credentials::Credential;
 use super::endpoint::Endpoint;
@@ -11,12 +11,15 @@ use super::http::{Answer, Http};
 use super::realm::TokenServers;
 use super::request::{LoggedIn, Login, RegistryRequest};
 use super::sender::Sender;
+use super::token::basic;
 use crate::image::RegistryHost;
-use crate::oci::protocol::Method;
+use crate::oci::protocol::{Challenge, Method};
 use crate::secret::Secret;
 
 /// The header with which a registry says that it is one (distribution's API).
 const API_VERSION: HeaderName = HeaderName::from_static("docker-distribution-api-version");
+/// What Harbor's challenges call it (Harbor `src/core/service/token/creator.go`).
+const HARBOR_SERVICE: &str = "harbor-registry";
 /// How often a request is sent: as it is, with a token that was at hand, with a new one.
 const ATTEMPTS: usize = 3;
 
@@ -43,9 +46,14 @@ impl RegistryClient {
         only: bool,
         token_servers: TokenServers,
     ) -> Self {
+        // Nodes of a cluster follow wherever it leads, and so does what asks as they do.
+        let onward = match token_servers {
+            TokenServers::Named(_) => AddressPolicy::OwnNetworks,
+            TokenServers::AsChallenged => AddressPolicy::Anywhere,
+        };
         let authenticator =
             Authenticator::new(registry, endpoint.clone(), policy, credentials, only, token_servers);
-        Self { sender: Sender { http, endpoint, policy }, authenticator }
+        Self { sender: Sender { http, endpoint, policy, onward }, authenticator }
     }
 
     /// Returns the endpoint.
@@ -136,16 +144,38 @@ impl RegistryClient {
             401 => {}
             _ => return Err(answer.into_error(asked_as(own.as_ref())).await),
         }
-        let shown = self
-            .authenticator
-            .answer(&self.sender, &request, answer, credential.as_ref(), own.as_ref())
-            .await?;
+        let shown = if let Some(shown) = harbors_basic(&answer, credential.as_ref()) {
+            answer.drain().await;
+            shown
+        } else {
+            let credential = credential.as_ref();
+            self.authenticator.answer(&self.sender, &request, answer, credential, own.as_ref()).await?
+        };
         let answer = self.hop(&request, url, Some(&shown.header)).await?;
         match (answer.status(), &credential) {
             (200, Some(_)) => Ok(led_to(&answer, Login::Credentials)),
             // What a token without a scope allows differs; that anonymous ones are given is all that is asked.
             (200 | 401 | 403 | 404 | 405, None) => Ok(led_to(&answer, Login::Anonymous)),
             _ => Err(answer.into_error(AskedAs::Rejected).await),
+        }
+    }
+
+    /// Asks a Harbor whether it takes the password that it is shown; [`None`]: it is not a Harbor, or has no password.
+    ///
+    /// A pull does not tell: its token server gives a token whatever the password is, and where a project is public
+    /// such a token is taken (Harbor 2.9.5, 2.12.4, 2.15.2).
+    pub async fn harbor_takes_password(&self) -> Result<Option<bool>, ClientError> {
+        let (request, url) = (RegistryRequest::ping(), self.sender.endpoint.root().clone());
+        let credential = self.authenticator.credential().map_err(|error| error.at(&url))?;
+        let answer = self.hop(&request, url.clone(), None).await?;
+        let shown = (!answer.left_origin).then(|| harbors_basic(&answer, credential.as_ref())).flatten();
+        answer.drain().await;
+        let Some(shown) = shown else { return Ok(None) };
+        let answer = self.hop(&request, url, Some(&shown.header)).await?;
+        match answer.status() {
+            200 => Ok(Some(true)),
+            401 => Ok(Some(false)),
+            _ => Err(answer.into_error(AskedAs::Authenticated).await),
         }
     }
 
@@ -229,6 +259,17 @@ fn led_to(answer: &Answer, login: Login) -> LoggedIn {
     let is_root = url.path().trim_end_matches('/').ends_with("/v2");
     let leads_to = (answer.left_origin && is_root).then(|| Endpoint::new(url).ok()).flatten();
     LoggedIn { login, leads_to: leads_to.map(|endpoint| endpoint.to_string()) }
+}
+
+/// Returns the password as Basic credentials, where the challenge is Harbor's: a token of it proves nothing.
+fn harbors_basic(answer: &Answer, credential: Option<&Credential>) -> Option<Presented> {
+    let Some(Credential::Password { user, password }) = credential else { return None };
+    let is_harbors = |challenge: &Challenge| match challenge {
+        Challenge::Bearer(bearer) => bearer.service.as_deref() == Some(HARBOR_SERVICE),
+        Challenge::Basic { .. } | Challenge::Other(_) => false,
+    };
+    let challenges = answer.status() == 401 && challenges(answer).iter().any(is_harbors);
+    challenges.then(|| Presented { header: basic(user, password), how: Scheme::Basic })
 }
 
 /// Returns whether an answer is for people, as that of a portal or of a landing page.

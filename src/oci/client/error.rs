@@ -60,6 +60,9 @@ pub enum RequestError {
     /// It is at an address that is not one of a private network, where only those are asked.
     #[error("`{0}` is not in a private network, and is not contacted")]
     OtherNetwork(String),
+    /// It could not be reached a moment ago, and is not asked before it answers to a request of our own.
+    #[error("`{0}` cannot be reached, and is not asked until it answers again")]
+    NotAsked(String),
     /// No connection.
     #[error("cannot connect: {0}")]
     Connect(String),
@@ -214,9 +217,11 @@ impl RequestError {
             Self::NotFound(_) => RequestErrorKind::NotFound,
             Self::Denied { .. } => RequestErrorKind::Denied,
             Self::TooMany(_) => RequestErrorKind::TooMany,
-            Self::Resolve { .. } | Self::Connect(_) | Self::Tls(_) | Self::TimedOut { .. } => {
-                RequestErrorKind::Down
-            }
+            Self::Resolve { .. }
+            | Self::NotAsked(_)
+            | Self::Connect(_)
+            | Self::Tls(_)
+            | Self::TimedOut { .. } => RequestErrorKind::Down,
             Self::Status { .. } | Self::Broken(_) | Self::Token(_) | Self::Answer(_) | Self::TooLarge(_) => {
                 RequestErrorKind::Failing
             }
@@ -238,6 +243,7 @@ impl RequestError {
             Self::Resolve { .. } => "its name cannot be resolved",
             Self::PrivateAddress(_) => "it leads to a private address",
             Self::OtherNetwork(_) => "it leads to an address of another network",
+            Self::NotAsked(_) => "a host that it leads to cannot be reached",
             Self::Connect(_) => "no connection",
             Self::Tls(_) => "TLS failed",
             Self::TimedOut { .. } => "timed out",
@@ -275,7 +281,9 @@ impl RequestError {
             Self::Realm(RealmRefused::Address(_)) => {
                 "if this token server is meant, name it in `tokenServers`, and mark the upstream `private: true`"
             }
-            Self::Connect(_) | Self::TimedOut { .. } => "check the URL, firewalls and proxies",
+            Self::NotAsked(_) | Self::Connect(_) | Self::TimedOut { .. } => {
+                "check the URL, firewalls and proxies"
+            }
             Self::Tls(_) => "check the certificate; SSL_CERT_FILE names authorities besides the system's",
             Self::OtherNetwork(_) | Self::Realm(RealmRefused::Stranger { .. } | RealmRefused::Port(..)) => {
                 "if this token server is meant, name it in `tokenServers`"

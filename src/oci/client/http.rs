@@ -21,6 +21,7 @@ use url::Url;
 
 use super::address_policy::AddressPolicy;
 use super::error::{AskedAs, ClientError, RequestError, Wait, shown};
+use super::other_hosts::{OtherHosts, is_of_the_host};
 use crate::oci::protocol::{RemoteError, retry_after};
 use crate::secret::Secret;
 use crate::tls::{AnyCertificate, crypto_provider};
@@ -148,6 +149,8 @@ pub struct Http {
     private_only: reqwest::Client,
     anywhere: reqwest::Client,
     timeouts: Timeouts,
+    /// How the hosts are to which registries lead; [`None`] where each is asked whenever one leads to it.
+    other_hosts: Option<OtherHosts>,
 }
 
 impl Http {
@@ -180,7 +183,50 @@ impl Http {
             private_only: client(AddressPolicy::PrivateOnly)?,
             anywhere: client(AddressPolicy::Anywhere)?,
             timeouts: settings.timeouts,
+            other_hosts: None,
         })
+    }
+
+    /// Returns the same connections, where hosts to which redirects and challenges lead are left alone as long as they
+    /// cannot be reached. Has to be used inside a tokio runtime.
+    #[must_use]
+    pub fn leaving_unreachable_hosts_alone(mut self) -> Self {
+        self.other_hosts = Some(OtherHosts::default());
+        self
+    }
+
+    /// Asks again whatever was left alone.
+    pub fn end_pauses(&self) {
+        if let Some(hosts) = &self.other_hosts {
+            hosts.end_pauses();
+        }
+    }
+
+    /// Sends a request to a host to which a registry led.
+    pub(super) async fn send_elsewhere(
+        &self,
+        policy: AddressPolicy,
+        request: Outgoing,
+    ) -> Result<Answer, ClientError> {
+        let Some(hosts) = &self.other_hosts else { return self.send(policy, request).await };
+        let url = request.url.clone();
+        hosts.admit(&url).map_err(|error| error.at(&url))?;
+        let answer = self.send(policy, request).await;
+        answer.inspect_err(|error| {
+            let (http, url) = (self.clone(), url.clone());
+            hosts.note(&url.clone(), &error.cause, move || http.clone().answers(policy, url.clone()));
+        })
+    }
+
+    /// Returns whether a URL's host answers at all.
+    async fn answers(self, policy: AddressPolicy, mut url: Url) -> bool {
+        url.set_path("/");
+        url.set_query(None);
+        let request = Outgoing { method: http::Method::HEAD, url, headers: HeaderMap::new(), form: None };
+        match Box::pin(self.send(policy, request)).await {
+            Ok(_) => true,
+            Err(error) => !is_of_the_host(&error.cause),
+        }
     }
 
     /// Returns how long the header of an answer may take.

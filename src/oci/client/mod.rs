@@ -9,6 +9,7 @@ mod credentials;
 mod endpoint;
 mod error;
 mod http;
+mod other_hosts;
 mod realm;
 mod redirect;
 mod request;

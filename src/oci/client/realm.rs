@@ -89,6 +89,11 @@ pub fn check_realm(
         return Ok(Realm { url, policy });
     }
     let same_host = url.host() == registry.host();
+    // What only the challenge names is never where clouds keep secrets.
+    let onward = match (policy, servers) {
+        (AddressPolicy::Anywhere, TokenServers::Named(_)) => AddressPolicy::OwnNetworks,
+        (policy, _) => policy,
+    };
     if same_host && policy == AddressPolicy::Anywhere {
         return Ok(Realm { url, policy });
     }
@@ -101,7 +106,7 @@ pub fn check_realm(
         same_host || RELATED.contains(&(registry, host.as_str())) || same_domain(&host, registry);
     match (policy, servers) {
         (AddressPolicy::Anywhere, TokenServers::AsChallenged) => Ok(Realm { url, policy }),
-        (AddressPolicy::Anywhere, TokenServers::Named(_)) if is_related => Ok(Realm { url, policy }),
+        (AddressPolicy::Anywhere, TokenServers::Named(_)) if is_related => Ok(Realm { url, policy: onward }),
         (AddressPolicy::Anywhere, TokenServers::Named(_)) => {
             Ok(Realm { url, policy: AddressPolicy::PrivateOnly })
         }
@@ -164,6 +169,9 @@ mod tests {
     ) -> &'static str {
         match check_realm(realm, &registry.parse().unwrap(), policy, servers) {
             Ok(realm) if realm.policy == policy => "taken",
+            Ok(realm) if realm.policy == AddressPolicy::OwnNetworks => {
+                "taken, but not where clouds keep secrets"
+            }
             Ok(realm) => {
                 assert_eq!(realm.policy, AddressPolicy::PrivateOnly);
                 "taken at private addresses"
@@ -229,7 +237,11 @@ mod tests {
             ("https://10.0.0.1", "https://10.0.0.2/t", "address"),
             ("https://10.0.0.1", "https://169.254.169.254/t", "address"),
             ("https://harbor.lan", "https://harbor.lan:8443/t", "taken"),
-            ("https://r.corp.example", "https://sso.corp.example:8443/t", "taken"),
+            (
+                "https://r.corp.example",
+                "https://sso.corp.example:8443/t",
+                "taken, but not where clouds keep secrets",
+            ),
             ("https://r.corp.example", "https://sso.example/t", "taken"),
             ("https://r.corp.example", "https://auth.other.example:5001/t", "taken"),
             ("https://r.corp.example", "https://auth.other.example:5002/t", elsewhere),

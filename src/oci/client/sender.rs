@@ -15,6 +15,8 @@ pub(super) struct Sender {
     pub(super) endpoint: Endpoint,
     /// What redirects and token servers may lead to.
     pub(super) policy: AddressPolicy,
+    /// What redirects may lead to where the policy is [`AddressPolicy::Anywhere`].
+    pub(super) onward: AddressPolicy,
 }
 
 impl Sender {
@@ -46,12 +48,17 @@ impl Sender {
                 headers: headers.clone(),
                 form: form.take(),
             };
-            let mut answer = self.http.send(self.policy_for(&next, policy), outgoing).await?;
+            let mut answer = if self.endpoint.is_own(&next) {
+                self.http.send(self.endpoint.own_policy(self.policy), outgoing).await?
+            } else {
+                let policy = if before == 0 { policy } else { self.onward_from(policy) };
+                self.http.send_elsewhere(policy, outgoing).await?
+            };
             if !matches!(answer.status(), 301 | 302 | 303 | 307 | 308) || method == http::Method::POST {
                 answer.left_origin = left_origin;
                 return Ok(answer);
             }
-            let leads = follow(&next, answer.header(LOCATION), before, policy);
+            let leads = follow(&next, answer.header(LOCATION), before, self.onward_from(policy));
             let Redirect { url, credentials } = leads.map_err(|refused| answer.failed(refused.into()))?;
             match credentials {
                 Pass::Keep => {}
@@ -66,8 +73,12 @@ impl Sender {
         Err(RequestError::Answer("it redirects without end".to_owned()).at(&next))
     }
 
-    /// Returns what a URL may be at: the configured endpoint is meant, wherever it is; everything else is checked.
-    fn policy_for(&self, url: &Url, policy: AddressPolicy) -> AddressPolicy {
-        if self.endpoint.is_own(url) { self.endpoint.own_policy(self.policy) } else { policy }
+    /// Returns what a redirect may lead to: what the operator names is meant, wherever it is; what an answer names may
+    /// be in a network of the operator's, and never where clouds keep secrets.
+    const fn onward_from(&self, policy: AddressPolicy) -> AddressPolicy {
+        match policy {
+            AddressPolicy::Anywhere => self.onward,
+            AddressPolicy::Public | AddressPolicy::OwnNetworks | AddressPolicy::PrivateOnly => policy,
+        }
     }
 }

@@ -86,6 +86,30 @@ fn the_operator_ends_all_pauses() {
     eventually("it is asked again", || cache.get(&manifest("busy")).status == 200);
 }
 
+/// A content delivery network that cannot be reached, as behind a firewall.
+#[test]
+fn a_host_that_a_registry_leads_to_has_a_fault_of_its_own() {
+    let (upstream, cdn) = (Upstream::start(), Upstream::start());
+    let address = cdn.address;
+    drop(cdn);
+    let far = noise(50_000, 1);
+    let (name, near) = (upstream.blob(far.clone()), upstream.blob("near"));
+    upstream.always(&name, Act::Redirect(format!("http://{address}/cdn/{name}")));
+    let cache = registry(&upstream);
+    let answer = cache.get(&blob("a", &name));
+    assert_eq!(answer.status, 503, "{}", answer.text());
+    eventually("it is left alone", || {
+        cache.get(&blob("a", &name)).text().contains("a host that it leads to cannot be reached")
+    });
+    assert_eq!(cache.get(&blob("a", &near)).status, 200, "the registry is well");
+    assert_eq!(cache.log().matches("is left alone until it can").count(), 1, "{}", cache.log());
+    let cdn = Upstream::start_at(address);
+    cdn.blob(far.clone());
+    eventually("it is asked again", || cache.get(&blob("a", &name)).body == far);
+    let first = &cdn.seen()[0];
+    assert_eq!((first.method.as_str(), first.path.as_str()), ("HEAD", "/"), "the first request is our own");
+}
+
 #[test]
 fn slow_layers_keep_no_other_away() {
     let upstream = Upstream::start();

@@ -9,6 +9,8 @@ mod acceptance_names;
 mod acceptance_serving;
 mod acceptance_store;
 mod acceptance_tags;
+mod advisories;
+mod chaos;
 mod commands;
 mod conformance;
 mod operations;

@@ -450,9 +450,16 @@ async fn what_is_configured_by_a_private_address_leads_to_such() {
     for target in ["http://169.254.169.254/latest/", "http://[fe80::1]/x", "http://[fd00:ec2::254]/x"] {
         fake.heal();
         fake.always("/blobs/", Act::Redirect(target.to_owned()));
-        let error = pull(&upstream(&[&fake.url()]), &blob).await.unwrap_err();
-        assert_eq!(error, FetchError::unavailable("its redirect is refused"), "{target}");
+        for upstream in [upstream(&[&fake.url()]), private(&[&fake.url()])] {
+            let error = pull(&upstream, &blob).await.unwrap_err();
+            assert_eq!(error, FetchError::unavailable("its redirect is refused"), "{target}");
+        }
     }
+    // Nor by a name, of which is known only when it has been resolved where it leads.
+    fake.heal();
+    fake.always("/blobs/", Act::Redirect("http://cloud.metadata/latest/".to_owned()));
+    let error = pull(&private(&[&fake.url()]), &blob).await.unwrap_err();
+    assert_eq!(error, FetchError::unavailable("it leads to a private address"));
 }
 
 /// As cr.l5d.io leads to ghcr.io, whose token is anonymous; credentials stay where they belong.

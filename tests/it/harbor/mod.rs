@@ -7,6 +7,7 @@ mod plan;
 mod private;
 mod replay;
 mod rotate;
+mod verified;
 
 use serde_json::Value;
 

@@ -197,7 +197,9 @@ fn a_rollback_that_is_interrupted_at_its_last_node_says_so() {
     let site = Site::new(1, 0, &["v1.13.9"]);
     assert_eq!(site.rollout("").code, 0);
     let lines = records(&site.place);
-    site.cluster.fault("cp-1", Fault::once(Step::Version, Kind::Slow(Duration::from_secs(1))));
+    // The first call is the plan's, when a signal still ends the process at once.
+    let late = Duration::from_secs(3);
+    site.cluster.fault("cp-1", Fault::once(Step::Version, Kind::Slow(late)).after(1));
     let child = run(&site, "rollback --yes --settle 1500ms");
     until("the rollback", || records(&site.place) > lines);
     until("the node", || {

@@ -75,7 +75,7 @@ fn two_operators_meet_two_hundred_times() {
     at_once(&work, |apart| {
         let trial_on_trial = meet(*apart)?;
         met.fetch_add(usize::from(trial_on_trial), std::sync::atomic::Ordering::SeqCst);
-        Ok(())
+        Ok::<(), String>(())
     });
     println!("{met:?} of {} times a trial began on another, and both went back", work.len());
 }

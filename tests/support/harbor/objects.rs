@@ -76,6 +76,8 @@ pub struct State {
     pub gc_runs: Vec<Value>,
     /// Images by upstream URL and `repository:reference`.
     pub upstreams: BTreeMap<(String, String), Upstream>,
+    /// Blobs of all of them, by digest.
+    pub blobs: BTreeMap<String, String>,
     /// The last number that was given, by kind of object; one that is refused as a duplicate has taken one, too.
     pub ids: BTreeMap<&'static str, i64>,
     pub registries: BTreeMap<i64, Registry>,
@@ -112,6 +114,7 @@ impl State {
             health: json!({"components": components, "status": "healthy"}),
             gc_runs: Vec::new(),
             upstreams: BTreeMap::new(),
+            blobs: BTreeMap::new(),
             // Two schedules are Harbor's own.
             ids: BTreeMap::from([("project", 1), ("quota", 1), ("schedule", 2)]),
             registries: BTreeMap::new(),

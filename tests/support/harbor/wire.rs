@@ -42,6 +42,10 @@ impl Request {
         Some((user.to_owned(), password.to_owned()))
     }
 
+    pub fn bearer(&self) -> Option<&str> {
+        self.header("authorization")?.strip_prefix("Bearer ")
+    }
+
     pub fn json(&self) -> Value {
         serde_json::from_str(&self.body).unwrap_or_default()
     }

@@ -2,6 +2,7 @@
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, BufWriter, Write as _};
+use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 
 use super::journal_entry::JournalEntry;
@@ -33,7 +34,7 @@ const FEW: usize = 4096;
 impl Journal {
     /// Opens a journal that has just been read.
     pub(super) fn open(path: PathBuf, extent: Extent) -> io::Result<Self> {
-        let file = OpenOptions::new().create(true).append(true).open(&path)?;
+        let file = OpenOptions::new().create(true).append(true).mode(0o600).open(&path)?;
         Ok(Self { path, log: AppendLog::new(file, SEPARATOR, extent.is_torn), lines: extent.lines })
     }
 
@@ -82,7 +83,7 @@ impl Journal {
 
 fn write_all(path: &Path, lines: impl Iterator<Item = JournalEntry>) -> io::Result<(File, usize)> {
     drop(fs::remove_file(path)); // a new one must be empty, and appending is how it is opened
-    let file = OpenOptions::new().create(true).append(true).open(path)?;
+    let file = OpenOptions::new().create(true).append(true).mode(0o600).open(path)?;
     let mut writer = BufWriter::with_capacity(64 << 10, file);
     let mut count = 0;
     for line in lines {

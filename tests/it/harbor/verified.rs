@@ -1,0 +1,86 @@
+//! `verify` where a Harbor is in the way: it gives a token to whoever asks, whatever the secret is.
+
+use serde_json::{Value, json};
+
+use super::{ROBOT, ran, run};
+use crate::fake_harbor::{Harbor, Upstream, Version};
+use crate::run::Ran;
+
+const INVENTORY: &str = "\
+apiVersion: talmirror/v1
+kind: Inventory
+cluster: kronform
+mirrors: {harbor: {kind: harbor, url: URL}}
+registries: [docker.io]
+defaults: {via: [harbor], fallback: never}
+verify: {images: ['docker.io/library/bb:1']}
+";
+
+/// Puts an image behind the Harbor.
+fn serve(harbor: &Harbor) {
+    let config =
+        json!({"architecture": "amd64", "os": "linux", "rootfs": {"type": "layers", "diff_ids": []}})
+            .to_string();
+    let layer = "a layer, as far as anyone asks".to_owned();
+    let digest = |text: &str| {
+        talmirror::oci::digest_of(talmirror::image::Algorithm::Sha256, text.as_bytes()).to_string()
+    };
+    let part = |media_type: &str, text: &str| json!({"mediaType": media_type, "digest": digest(text), "size": text.len()});
+    let manifest = json!({
+        "schemaVersion": 2,
+        "mediaType": "application/vnd.oci.image.manifest.v1+json",
+        "config": part("application/vnd.oci.image.config.v1+json", &config),
+        "layers": [part("application/vnd.oci.image.layer.v1.tar", &layer)],
+    });
+    let artifact = json!({"digest": digest(&manifest.to_string())});
+    let mut state = harbor.state();
+    state.blobs.extend([&config, &layer].map(|text| (digest(text), text.clone())));
+    let key = ("https://hub.docker.com".to_owned(), "library/bb:1".to_owned());
+    state.upstreams.insert(key, Upstream { manifest, artifact });
+}
+
+/// The cause and the evidence of the one hop.
+fn cause(ran: &Ran) -> (String, String) {
+    let items: Vec<Value> =
+        serde_json::from_str(&ran.stdout).unwrap_or_else(|error| panic!("{error}\n{ran}"));
+    let [item] = items.as_slice() else { panic!("{ran}") };
+    let text = |key: &str| item[key].as_str().unwrap_or_default().to_owned();
+    (text("cause"), text("evidence"))
+}
+
+#[test]
+fn a_wrong_secret_is_seen_on_a_public_project_too() {
+    for version in [Version::V2_15_2, Version::V2_12_4, Version::V2_9_5] {
+        let harbor = Harbor::new(version);
+        let place = super::place(&harbor, INVENTORY);
+        ran(&harbor, &place, "apply --yes", 0);
+        serve(&harbor);
+        let verify = |code: i32| {
+            let line = "verify -o json --timeout 5s";
+            cause(&place.run(line).env("SOPS_AGE_KEY_FILE", "keys.txt").ends(code))
+        };
+        let make = |public: &str| {
+            let mut state = harbor.state();
+            let project = state.projects.values_mut().find(|project| project.name == "docker.io").unwrap();
+            project.metadata.insert("public".to_owned(), public.to_owned());
+        };
+        for public in ["false", "true"] {
+            make(public);
+            assert_eq!(verify(0), (String::new(), String::new()), "{public}");
+        }
+        // Set anew by another hand.
+        let short = ROBOT.strip_prefix("robot$").unwrap();
+        harbor.state().robots.values_mut().find(|robot| robot.name == short).unwrap().secret =
+            "Other1Other1".to_owned();
+        make("false");
+        let (code, evidence) = verify(1);
+        assert_eq!(code, "V307", "{evidence}");
+        make("true");
+        let (code, evidence) = verify(1);
+        assert_eq!(code, "V307", "{evidence}");
+        assert!(evidence.starts_with("Harbor rejects the username and password at /v2/ (401)"), "{evidence}");
+        // What mends it.
+        drop(run(&place, "rotate-robot --yes").ends(0));
+        assert_eq!(verify(0), (String::new(), String::new()));
+    }
+}
