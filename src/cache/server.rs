@@ -19,8 +19,9 @@ use super::reload::{Reload, pins};
 use super::service::{Service, Snapshot};
 use super::service_manager::{notify_ready, notify_stopping};
 use super::store::{FsConfig, FsStore, Store};
+use crate::cache::upstream::UpstreamError;
 use crate::http::{Drained, Observer, Server, ServerConfig, ServerError, TrustedProxies};
-use crate::oci::{EndpointError, Http, HttpError};
+use crate::oci::{Http, HttpError};
 
 /// How often the metrics of store and downloads are taken.
 const SAMPLE: Duration = Duration::from_secs(2);
@@ -56,7 +57,7 @@ pub enum StartError {
     Client(HttpError),
     /// An upstream's endpoint cannot be used.
     #[error(transparent)]
-    Upstream(#[from] EndpointError),
+    Upstream(#[from] UpstreamError),
     /// The users cannot be read.
     #[error(transparent)]
     Users(#[from] UsersError),

@@ -46,30 +46,54 @@ pub enum Absence {
 
 /// Returns what speaks against touching a control plane node; each answer is a control plane node's.
 ///
-/// A node that reboots must leave a quorum of well members behind it; a cluster of one member has none to lose.
-pub fn etcd_flaws(answers: &[(String, Result<Etcd, String>)], absence: Absence) -> Vec<String> {
+/// A node that reboots must leave a quorum of well members behind it; a cluster of one member has none to lose. Nodes that
+/// `may_be_down` are not spoken against, as long as the others are a quorum.
+pub fn etcd_flaws(
+    answers: &[(String, Result<Etcd, String>)],
+    absence: Absence,
+    may_be_down: &[&str],
+) -> Vec<String> {
     let mut flaws = Vec::new();
+    let (mut down, mut is_short) = (Vec::new(), false);
     let (mut well, mut members) = (0, 0);
     for (name, answer) in answers {
+        let is_allowed = may_be_down.contains(&name.as_str());
         match answer {
-            Err(error) => flaws.push(format!("etcd on {name} does not answer: {error}")),
+            Err(_) if is_allowed => is_short = true,
+            Err(error) => down.push((name, error)),
             Ok(etcd) => {
                 let own = etcd.flaws();
                 well += usize::from(own.is_empty());
                 members = members.max(etcd.members.iter().filter(|member| !member.learner).count());
-                flaws.extend(own.into_iter().map(|flaw| format!("{name}: {flaw}")));
+                is_short |= is_allowed && !own.is_empty();
+                let own = own.into_iter().filter(|_| !is_allowed);
+                flaws.extend(own.map(|flaw| format!("{name}: {flaw}")));
             }
         }
     }
+    let quorum = members / 2 + 1;
+    let stay = match absence {
+        Absence::Reboots => well.saturating_sub(1),
+        Absence::Stays => well,
+    };
     let leaders = answers.iter().filter_map(|(_, answer)| Some(answer.as_ref().ok()?.leader));
     let mut leaders: Vec<u64> = leaders.filter(|leader| *leader != 0).collect();
     leaders.sort_unstable();
     leaders.dedup();
-    if leaders.len() > 1 {
+    let is_split = leaders.len() > 1;
+    let is_well_else = flaws.is_empty() && !is_split && members > 1 && stay >= quorum;
+    for (name, error) in down {
+        let way = if is_well_else {
+            format!(" (--allow-unhealthy {name} goes on without it: the others are a quorum)")
+        } else {
+            String::new()
+        };
+        flaws.push(format!("etcd on {name} does not answer: {error}{way}"));
+    }
+    if is_split {
         flaws.push("etcd's members do not agree on their leader".to_owned());
     }
-    let quorum = members / 2 + 1;
-    if absence == Absence::Reboots && members > 1 && well.saturating_sub(1) < quorum {
+    if members > 1 && stay < quorum && (absence == Absence::Reboots || is_short) {
         flaws.push(format!("etcd would lose its quorum: {well} of {members} members are known to be well"));
     }
     flaws
@@ -109,20 +133,31 @@ mod tests {
         let members = [1, 2, 3].map(|id| EtcdMember { id, hostname: format!("c{id}"), learner: false });
         let etcd = |member| Etcd { member, leader: 1, members: members.to_vec(), ..Etcd::default() };
         let all = [1, 2, 3].map(|id| (format!("c{id}"), Ok(etcd(id))));
-        assert!(etcd_flaws(&all, Absence::Reboots).is_empty());
-        assert!(etcd_flaws(&all[..2], Absence::Stays).is_empty());
+        assert!(etcd_flaws(&all, Absence::Reboots, &[]).is_empty());
+        assert!(etcd_flaws(&all[..2], Absence::Stays, &[]).is_empty());
         assert_eq!(
-            etcd_flaws(&all[..2], Absence::Reboots),
+            etcd_flaws(&all[..2], Absence::Reboots, &[]),
             ["etcd would lose its quorum: 2 of 3 members are known to be well"]
         );
         let mut split = all.clone();
         split[1].1 = Ok(Etcd { leader: 2, ..etcd(2) });
         split[2].1 = Err("no answer".to_owned());
         assert_eq!(
-            etcd_flaws(&split, Absence::Stays),
+            etcd_flaws(&split, Absence::Stays, &[]),
             ["etcd on c3 does not answer: no answer", "etcd's members do not agree on their leader"]
         );
         let one = [("c1".to_owned(), Ok(Etcd { members: members[..1].to_vec(), ..etcd(1) }))];
-        assert!(etcd_flaws(&one, Absence::Reboots).is_empty());
+        assert!(etcd_flaws(&one, Absence::Reboots, &[]).is_empty());
+        // One that is known to be down, and two that are.
+        let mut down = all.clone();
+        down[2].1 = Err("no answer".to_owned());
+        let told = etcd_flaws(&down, Absence::Stays, &[]);
+        assert!(told[0].contains("no answer (--allow-unhealthy c3 goes on without it"), "{told:?}");
+        assert!(etcd_flaws(&down, Absence::Stays, &["c3"]).is_empty());
+        let short = "etcd would lose its quorum: 2 of 3 members are known to be well";
+        assert_eq!(etcd_flaws(&down, Absence::Reboots, &["c3"]), [short]);
+        down[1].1 = Err("no answer".to_owned());
+        let short = "etcd would lose its quorum: 1 of 3 members are known to be well";
+        assert_eq!(etcd_flaws(&down, Absence::Stays, &["c2", "c3"]), [short]);
     }
 }

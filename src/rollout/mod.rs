@@ -37,7 +37,7 @@ pub use journal::{
     NodeHistory, Record, StoreError, elsewhere, file_name, latest, leftover, lock, newest, read_history,
     remember,
 };
-pub use node::{NodeJob, RolloutContext, RolloutHandle, RolloutTimeouts};
+pub use node::{ControlPlaneNode, NodeJob, RolloutContext, RolloutHandle, RolloutTimeouts, Wanted};
 pub use outcome::{Outcome, OutcomeKind};
 pub use plan::{NodePlan, PlanOptions, RebootPolicy, Refusal};
 pub use previous::{PreviousRollout, may_be_on_trial};

@@ -1,18 +1,23 @@
 //! What asks a command to end: Ctrl-C, a service manager, a terminal that has gone.
+//!
+//! One thread hears the signals. While a command listens, each goes to it; else it ends the process.
 
-#![expect(clippy::disallowed_methods, reason = "hears signals")]
+#![expect(clippy::disallowed_methods, reason = "hears signals, and ends the process")]
 
-use std::sync::Once;
+use std::io;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Mutex, OnceLock, PoisonError, mpsc as std_mpsc};
+
+use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 
 use super::exit;
 
-/// Whether a command listens itself, because it has something in hand that it has to bring to an end first.
-static LISTENS: AtomicBool = AtomicBool::new(false);
+/// Who listens, because it has something in hand that it has to bring to an end first.
+static LISTENER: Mutex<Option<UnboundedSender<EndRequest>>> = Mutex::new(None);
 /// Whether the process was asked to end, whatever it does about it.
 static ASKED: AtomicBool = AtomicBool::new(false);
-/// A signal that was heard once no longer ends the process by itself.
-static WATCHED: Once = Once::new();
+/// Whether the thread that hears the signals could be started.
+static HEARS: OnceLock<Result<(), io::ErrorKind>> = OnceLock::new();
 
 /// What wants a command to end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -24,7 +29,77 @@ pub(crate) enum EndRequest {
 }
 
 /// The signals that ask a process to end.
-pub(crate) struct Signals {
+pub(crate) struct Signals(UnboundedReceiver<EndRequest>);
+
+impl Signals {
+    /// Listens, until this is dropped; from then on, a signal ends the process at once.
+    pub(crate) fn new() -> io::Result<Self> {
+        let (sender, receiver) = unbounded_channel();
+        *LISTENER.lock().unwrap_or_else(PoisonError::into_inner) = Some(sender);
+        let own = Self(receiver);
+        (*HEARS.get_or_init(|| start().map_err(|error| error.kind())))?;
+        Ok(own)
+    }
+
+    /// Waits for the next signal.
+    pub(crate) async fn next(&mut self) -> EndRequest {
+        match self.0.recv().await {
+            Some(request) => request,
+            // Another listens now.
+            None => std::future::pending().await,
+        }
+    }
+}
+
+impl Drop for Signals {
+    fn drop(&mut self) {
+        *LISTENER.lock().unwrap_or_else(PoisonError::into_inner) = None;
+    }
+}
+
+/// Returns whether a signal has asked the process to end.
+pub(super) fn was_asked() -> bool {
+    ASKED.load(Ordering::SeqCst)
+}
+
+/// Starts the thread that hears the signals, and returns once it does.
+fn start() -> io::Result<()> {
+    let (sender, started) = std_mpsc::channel();
+    std::thread::Builder::new().name("signals".to_owned()).spawn(move || {
+        let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
+            Ok(runtime) => runtime,
+            Err(error) => return drop(sender.send(Err(error))),
+        };
+        runtime.block_on(async {
+            let mut heard = match Heard::new() {
+                Ok(heard) => heard,
+                Err(error) => return drop(sender.send(Err(error))),
+            };
+            let _ = sender.send(Ok(()));
+            loop {
+                pass_on(heard.next().await);
+            }
+        });
+    })?;
+    started.recv().unwrap_or_else(|_| Err(io::ErrorKind::BrokenPipe.into()))
+}
+
+/// Tells the command that listens, or ends the process.
+fn pass_on(request: EndRequest) {
+    ASKED.store(true, Ordering::SeqCst);
+    let listener = LISTENER.lock().unwrap_or_else(PoisonError::into_inner).clone();
+    if listener.is_some_and(|listener| listener.send(request).is_ok()) {
+        return;
+    }
+    let exit = match request {
+        EndRequest::Once => exit::INTERRUPTED,
+        EndRequest::HungUp => exit::CLOSED_TERMINAL,
+    };
+    std::process::exit(exit.code.into());
+}
+
+/// The signals, as the system gives them.
+struct Heard {
     #[cfg(unix)]
     terminate: tokio::signal::unix::Signal,
     #[cfg(unix)]
@@ -34,16 +109,8 @@ pub(crate) struct Signals {
     hangup: Option<tokio::signal::unix::Signal>,
 }
 
-impl Signals {
-    /// Listens, until this is dropped; from then on, a signal ends the process at once, as it did before.
-    pub(crate) fn new() -> std::io::Result<Self> {
-        let signals = Self::listen()?;
-        LISTENS.store(true, Ordering::SeqCst);
-        WATCHED.call_once(|| drop(std::thread::Builder::new().name("signals".to_owned()).spawn(watch)));
-        Ok(signals)
-    }
-
-    fn listen() -> std::io::Result<Self> {
+impl Heard {
+    fn new() -> io::Result<Self> {
         #[cfg(unix)]
         {
             use tokio::signal::unix::{SignalKind, signal};
@@ -55,14 +122,7 @@ impl Signals {
         Ok(Self {})
     }
 
-    /// Waits for the next signal.
-    pub(crate) async fn next(&mut self) -> EndRequest {
-        let request = self.heard().await;
-        ASKED.store(true, Ordering::SeqCst);
-        request
-    }
-
-    async fn heard(&mut self) -> EndRequest {
+    async fn next(&mut self) -> EndRequest {
         #[cfg(unix)]
         {
             let hangup = async {
@@ -83,37 +143,6 @@ impl Signals {
             EndRequest::Once
         }
     }
-}
-
-impl Drop for Signals {
-    fn drop(&mut self) {
-        LISTENS.store(false, Ordering::SeqCst);
-    }
-}
-
-/// Returns whether a signal has asked the process to end.
-pub(super) fn was_asked() -> bool {
-    ASKED.load(Ordering::SeqCst)
-}
-
-/// Ends the process at a signal that nothing else listens to.
-fn watch() {
-    let Ok(runtime) = tokio::runtime::Builder::new_current_thread().enable_all().build() else { return };
-    runtime.block_on(async {
-        let Ok(signals) = Signals::listen() else { return };
-        // Its end would count as the end of a command that listens.
-        let mut signals = std::mem::ManuallyDrop::new(signals);
-        loop {
-            let asked = signals.next().await;
-            if !LISTENS.load(Ordering::SeqCst) {
-                let exit = match asked {
-                    EndRequest::Once => exit::INTERRUPTED,
-                    EndRequest::HungUp => exit::CLOSED_TERMINAL,
-                };
-                std::process::exit(exit.code.into());
-            }
-        }
-    });
 }
 
 /// Returns whether SIGHUP was ignored from the start, as under `nohup`; Linux alone tells.

@@ -2,6 +2,7 @@
 
 mod list;
 mod prune;
+mod refresh;
 mod request;
 mod socket;
 mod stats;
@@ -10,6 +11,7 @@ mod verify;
 
 pub(in crate::cache) use list::{ImageRecord, ListImages, ListObjects, ObjectRecord};
 pub(in crate::cache) use prune::{Prune, PruneTarget};
+pub(in crate::cache) use refresh::{Refresh, RefreshRecord};
 pub(in crate::cache) use request::Question;
 pub(in crate::cache) use socket::{AdminSocket, AskError, ask};
 pub(in crate::cache) use stats::{EndpointState, ReadStats, Stats, UpstreamState};

@@ -7,6 +7,7 @@ use serde_json::Value;
 
 use super::list::{self, ImageRecord, List, ListImages, ListObjects, ObjectRecord};
 use super::prune::{self, Prune, Pruned};
+use super::refresh::{self, Refresh, RefreshedTags};
 use super::stats::{self, ReadStats, Stats};
 use super::verify::{self, Verified, Verify};
 use crate::cache::service::Service;
@@ -49,6 +50,8 @@ pub(in crate::cache) enum Request {
     Stats(ReadStats),
     /// Checks what is stored.
     Verify(Verify),
+    /// Asks registries what stored tags stand for.
+    Refresh(Refresh),
 }
 
 impl Request {
@@ -60,6 +63,7 @@ impl Request {
             Self::Prune(_) => Prune::PATIENCE,
             Self::Stats(_) => ReadStats::PATIENCE,
             Self::Verify(_) => Verify::PATIENCE,
+            Self::Refresh(_) => Refresh::PATIENCE,
         }
     }
 
@@ -71,6 +75,7 @@ impl Request {
             Self::Prune(question) => serde_json::to_value(question.answer(cache).await?)?,
             Self::Stats(question) => serde_json::to_value(question.answer(cache).await?)?,
             Self::Verify(question) => serde_json::to_value(question.answer(cache).await?)?,
+            Self::Refresh(question) => serde_json::to_value(question.answer(cache).await?)?,
         })
     }
 }
@@ -143,6 +148,21 @@ impl Question for Verify {
 impl From<Verify> for Request {
     fn from(question: Verify) -> Self {
         Self::Verify(question)
+    }
+}
+
+impl Question for Refresh {
+    type Answer = RefreshedTags;
+    const KIND: &'static str = "CacheRefreshed";
+
+    async fn answer(&self, cache: &OpenCache<'_>) -> io::Result<Self::Answer> {
+        refresh::refresh(cache.store, cache.service, self).await
+    }
+}
+
+impl From<Refresh> for Request {
+    fn from(question: Refresh) -> Self {
+        Self::Refresh(question)
     }
 }
 

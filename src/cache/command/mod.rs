@@ -10,6 +10,7 @@ mod man;
 mod mirror_config;
 mod prune;
 mod record;
+mod refresh;
 mod runtime;
 mod serve;
 mod stats;
@@ -64,6 +65,8 @@ enum Command {
     Ls(ls::LsArgs),
     /// Remove what is stored, by name or by age
     Prune(prune::PruneArgs),
+    /// Ask registries now what stored tags stand for
+    Refresh(refresh::RefreshArgs),
     /// Check what is stored against its digests; remove what is damaged
     Verify(verify::VerifyArgs),
     /// Show how full the cache is
@@ -105,6 +108,7 @@ fn run(ui: &mut Ui, command: Command) -> Result<Exit, CliError> {
         Command::Check(args) => check::run(ui, &args),
         Command::Ls(args) => ls::run(ui, &args),
         Command::Prune(args) => prune::run(ui, &args),
+        Command::Refresh(args) => refresh::run(ui, &args),
         Command::Verify(args) => verify::run(ui, &args),
         Command::Stats(args) => stats::run(ui, &args),
         Command::MirrorConfig(args) => mirror_config::run(ui, &args),

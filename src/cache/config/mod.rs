@@ -1,5 +1,6 @@
 //! What the cache is told: a file with findings at their lines, flags and variables over it, and what holds without.
 
+mod connection;
 mod model;
 mod overlay;
 mod read;
@@ -9,7 +10,8 @@ mod tag_policy;
 mod value;
 
 pub use model::{
-    Authenticate, BUILTIN, Config, Limits, Log, LogFormat, OwnLimits, UpstreamConfig, UpstreamLimits, builtin,
+    Authenticate, BUILTIN, Config, Connection, Limits, Log, LogFormat, OwnLimits, UpstreamConfig,
+    UpstreamLimits, UpstreamProxy, builtin,
 };
 pub use overlay::{Overlay, OverlayError, limit, named_file, named_host, named_url, registry};
 pub use read::{Parsed, parse};

@@ -12,6 +12,7 @@ use crate::cache::glob::Glob;
 use crate::http::{self, TlsFiles};
 use crate::image::{DOCKER_HUB, RegistryHost, api_host};
 use crate::oci::{HttpSettings, Timeouts};
+use crate::secret::Secret;
 
 /// The registries that are served where the configuration names none.
 pub const BUILTIN: &[&str] = &[
@@ -87,6 +88,30 @@ pub struct UpstreamConfig {
     pub tag_ttl: Option<Duration>,
     /// What is limited otherwise than for all.
     pub limits: OwnLimits,
+    /// How it is reached otherwise than all.
+    pub connection: Connection,
+}
+
+/// How one upstream is reached otherwise than all.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Connection {
+    /// A file of authorities that are trusted besides the system's, PEM.
+    pub ca: Option<PathBuf>,
+    /// Files of the certificate that is shown to it, and of its key, PEM.
+    pub identity: Option<(PathBuf, PathBuf)>,
+    /// Through which proxy; [`None`] is as the environment says.
+    pub proxy: Option<UpstreamProxy>,
+    /// Headers that its own requests have, and no other host's.
+    pub headers: Vec<(String, Secret<String>)>,
+}
+
+/// Through which proxy an upstream is reached.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum UpstreamProxy {
+    /// Through none, whatever the environment says.
+    Direct,
+    /// Through this one: a URL, which may hold credentials.
+    At(Secret<String>),
 }
 
 /// What is limited for one upstream otherwise than for all.

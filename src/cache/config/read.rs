@@ -47,6 +47,9 @@ const UPSTREAM: &[&str] = &[
     "tagTtl",
     "limits",
     "tokenServers",
+    "tls",
+    "proxy",
+    "headers",
 ];
 const OWN_LIMITS: &[&str] = &["headerTimeout", "perUpstream", "queueTimeout", "longestPause", "retries"];
 const TAGS: &[&str] = &["ttl", "rules", "stale"];
@@ -92,8 +95,8 @@ pub fn parse(text: &str, file: &str, base: &Path) -> Parsed {
     Parsed { config: (!failed).then_some(config), problems: problems.into_sorted() }
 }
 
-struct Reader<'a, 'e> {
-    decoder: Decoder<'a, 'e>,
+pub(super) struct Reader<'a, 'e> {
+    pub(super) decoder: Decoder<'a, 'e>,
     base: &'e Path,
 }
 
@@ -142,7 +145,7 @@ impl Reader<'_, '_> {
     }
 
     /// Reads a string and what it means; what it does not mean is a problem at its place.
-    fn parsed<T>(
+    pub(super) fn parsed<T>(
         &mut self,
         fields: &Fields<'_>,
         key: &str,
@@ -164,7 +167,7 @@ impl Reader<'_, '_> {
         }
     }
 
-    fn path(&mut self, fields: &Fields<'_>, key: &str) -> Option<PathBuf> {
+    pub(super) fn path(&mut self, fields: &Fields<'_>, key: &str) -> Option<PathBuf> {
         self.decoder.string(fields, key).map(|path| self.base.join(path))
     }
 
@@ -284,6 +287,7 @@ impl Reader<'_, '_> {
             deny: self.globs(&fields, "deny"),
             tag_ttl: self.decoder.duration(&fields, "tagTtl"),
             limits: self.own_limits(&fields, path),
+            connection: self.connection(&fields, path),
             endpoints,
         };
         let http = upstream.endpoints.iter().any(|url| url.scheme() == "http");

@@ -7,7 +7,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use futures_util::StreamExt as _;
 use futures_util::stream::BoxStream;
-use tokio::time::{Sleep, sleep, timeout};
+use tokio::time::{Instant, Sleep, sleep, timeout};
 
 use super::policy::{Policy, RESUME};
 use super::source::{FetchError, Opened, Source};
@@ -33,8 +33,35 @@ pub(super) struct ResumingBody {
     /// Where the present transfer began.
     since: u64,
     resumed: u64,
+    pace: Pace,
     phase: Phase,
 }
+
+/// How fast bytes come lately: how long they were waited for, and how many came. Time in which no reader wants any does
+/// not count.
+#[derive(Clone, Copy, Debug, Default)]
+struct Pace {
+    waited: Duration,
+    came: u64,
+}
+
+impl Pace {
+    /// Takes note of bytes; returns whether they have come too slowly for a while.
+    fn note(&mut self, waited: Duration, came: usize) -> bool {
+        self.waited += waited;
+        self.came += came as u64;
+        if self.waited < SLOW_AFTER {
+            return false;
+        }
+        let is_slow = self.came < LEAST_RATE * SLOW_AFTER.as_secs();
+        *self = Self::default();
+        is_slow
+    }
+}
+
+/// What comes more slowly than so many bytes a second, for so long, counts as broken: it could go on for days.
+const LEAST_RATE: u64 = 1 << 10;
+const SLOW_AFTER: Duration = Duration::from_mins(1);
 
 enum Phase {
     Pausing(Pin<Box<Sleep>>),
@@ -84,6 +111,7 @@ impl ResumingBody {
             tries: 0,
             since: position,
             resumed: 0,
+            pace: Pace::default(),
             phase,
         }
     }
@@ -175,8 +203,10 @@ impl ResumingBody {
                 Ok(None)
             }
             Phase::Body(body, _) => {
+                let begun = Instant::now();
                 let next = timeout(self.policy.idle, body.next()).await;
                 match next {
+                    Ok(Some(Ok(bytes))) if self.pace.note(begun.elapsed(), bytes.len()) => self.slow(bytes),
                     Ok(Some(Ok(bytes))) => self.receive(bytes),
                     Ok(Some(Err(error))) => self.again(error).map(|()| None),
                     Ok(None) => self.end().map(|()| None),
@@ -210,6 +240,14 @@ impl ResumingBody {
         self.ignores_ranges |= had > 0;
         self.phase = Phase::Body(opened.body, had);
         Ok(())
+    }
+
+    /// Takes what came too slowly, and asks for the rest again: no progress, as often as that may fail.
+    fn slow(&mut self, bytes: Bytes) -> Result<Option<Bytes>, FetchError> {
+        let received = self.receive(bytes)?;
+        self.since = self.position;
+        self.again(FetchError::Broken(format!("it came more slowly than {LEAST_RATE} bytes a second")))?;
+        Ok(received)
     }
 
     fn receive(&mut self, mut bytes: Bytes) -> Result<Option<Bytes>, FetchError> {

@@ -389,6 +389,31 @@ async fn no_progress_ends_and_progress_does_not() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn what_trickles_does_not_go_on_for_ever() {
+    let content = content(400_000);
+    let store = Tight::new(None).await;
+    let downloads = store.downloads(Policy::default());
+    let trickle = Answer { chunk: 500, pace: Duration::from_secs(1), ..GOOD };
+    let source = Script::new(&content, [], trickle.clone());
+    let download = downloads.get(&digest(&content), None, None, source.clone()).unwrap();
+    let begun = Instant::now();
+    let (bytes, end) = read(download.body(None, download.headers().await.unwrap())).await;
+    assert!(end.unwrap_err().to_string().contains("more slowly than 1024 bytes a second"));
+    assert!(
+        bytes.len() < content.len() && begun.elapsed() < Duration::from_mins(10),
+        "{:?}",
+        begun.elapsed()
+    );
+    drop(download);
+    until_idle(&downloads).await;
+    // Where another transfer is faster, that one goes on.
+    let source = Script::new(&content, [trickle], GOOD);
+    let download = downloads.get(&digest(&content), None, None, source.clone()).unwrap();
+    assert!(whole(&download).await == content);
+    assert_eq!(source.asked().len(), 2);
+}
+
+#[tokio::test(start_paused = true)]
 async fn another_length_or_too_many_bytes_end_it() {
     let content = content(100_000);
     let store = Tight::new(None).await;

@@ -12,12 +12,12 @@ use super::manifest::Manifests;
 use super::request::RepositoryRequest;
 use super::response::{RequestedBy, ResponseContext};
 use super::snapshot::Snapshot;
-use super::tag::Tags;
+use super::tag::{Refreshed, Tags};
 use crate::cache::auth::Identity;
 use crate::cache::download::Downloads;
 use crate::cache::observe::{Kind, Metrics, Outcome, Seldom};
 use crate::cache::refusal::rejection;
-use crate::cache::store::{Object, Origin, Store};
+use crate::cache::store::{Object, Origin, Store, TagRecord};
 use crate::http::{Body, Handler, Rejected};
 use crate::image::{Digest, TagOrDigest};
 use crate::oci::{self, Method, Refusal, RepositoryLocation, Route};
@@ -96,6 +96,11 @@ impl Service {
         *self.0.snapshot.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(snapshot);
         self.0.tags.forget_registries();
         self.0.authorizer.forget();
+    }
+
+    /// Asks upstream now what a stored tag stands for.
+    pub async fn refresh(&self, record: TagRecord) -> Refreshed {
+        self.0.tags.refresh(&self.snapshot(), record).await
     }
 
     /// Forgets what is in memory only to be quick: the store has changed without this service's doing.

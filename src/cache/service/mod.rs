@@ -21,3 +21,4 @@ mod tag;
 pub use dispatch::Service;
 pub(in crate::cache) use freshness::ago;
 pub use snapshot::Snapshot;
+pub use tag::Refreshed;

@@ -4,9 +4,9 @@ use std::sync::Arc;
 use super::access::Audience;
 use crate::cache::config::{Config, UpstreamConfig};
 use crate::cache::observe::Metrics;
-use crate::cache::upstream::Upstream;
+use crate::cache::upstream::{Upstream, UpstreamError};
 use crate::image::{RegistryHost, Repository};
-use crate::oci::{EndpointError, Http, Namespaces, Refusal, RepositoryLocation};
+use crate::oci::{Http, Namespaces, Refusal, RepositoryLocation};
 
 /// What is served: a configuration, and the registries that it names. It never changes; another takes its place.
 #[derive(Debug)]
@@ -28,12 +28,14 @@ impl Snapshot {
         before: Option<&Self>,
         http: &Http,
         metrics: &Arc<Metrics>,
-    ) -> Result<Self, EndpointError> {
+    ) -> Result<Self, UpstreamError> {
         let upstream = |(registry, own): (&RegistryHost, &UpstreamConfig)| {
             let same = before.filter(|before| {
                 before.config.upstreams.get(registry) == Some(own) && before.config.limits == config.limits
             });
-            if let Some(upstream) = same.and_then(|before| before.upstreams.get(registry)) {
+            if let Some(upstream) = same.and_then(|before| before.upstreams.get(registry))
+                && upstream.has_same_files(own)
+            {
                 return Ok((registry.clone(), Arc::clone(upstream)));
             }
             let limits = config.limits.of(own);
@@ -41,7 +43,7 @@ impl Snapshot {
             Ok((registry.clone(), Arc::new(upstream)))
         };
         Ok(Self {
-            upstreams: config.upstreams.iter().map(upstream).collect::<Result<_, EndpointError>>()?,
+            upstreams: config.upstreams.iter().map(upstream).collect::<Result<_, UpstreamError>>()?,
             namespaces: Namespaces::new(config.upstreams.keys().cloned(), config.default_registry()),
             audience: Audience::new(&config),
             config,

@@ -22,7 +22,7 @@ use crate::cache::memory::{BoundedMap, locked};
 use crate::cache::observe::{Metrics, Outcome, Revalidation};
 use crate::cache::store::{Object, Origin, Store, TagRecord};
 use crate::http::Body;
-use crate::image::{RegistryHost, Tag, TagOrDigest};
+use crate::image::{Digest, RegistryHost, Tag, TagOrDigest};
 use crate::oci::Refusal;
 
 /// A tag of a repository of a registry.
@@ -39,6 +39,19 @@ enum Revalidated {
     Gone,
     /// Upstream does not say.
     Failed(&'static str, Refusal),
+}
+
+/// What a registry said of a tag that it was asked for on purpose.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Refreshed {
+    /// It stands where it stood.
+    Unchanged,
+    /// It has moved; to which manifest, where that can be kept.
+    Moved(Option<Digest>),
+    /// There is no such tag any more.
+    Gone,
+    /// The registry does not say, and why.
+    Failed(String),
 }
 
 /// How many tags are kept in memory.
@@ -259,6 +272,23 @@ impl Tags {
             async move { tags.check_now(&snapshot, &record).await }
         });
         run
+    }
+
+    /// Asks upstream about a tag because that is wanted, however old what is known is.
+    pub(super) async fn refresh(self: &Arc<Self>, snapshot: &Arc<Snapshot>, record: TagRecord) -> Refreshed {
+        let registry = record.origin.registry.clone();
+        let (_, run) = self.checking.run((record.origin.clone(), record.tag.clone()), || {
+            let (tags, snapshot) = (Arc::clone(self), Arc::clone(snapshot));
+            async move { tags.check_now(&snapshot, &record).await }
+        });
+        match run.await {
+            Some(Revalidated::Unchanged) => Refreshed::Unchanged,
+            Some(Revalidated::Moved(Fetched::Stored(prepared))) => Refreshed::Moved(Some(prepared.digest)),
+            Some(Revalidated::Moved(Fetched::Transient(_))) => Refreshed::Moved(None),
+            Some(Revalidated::Gone) => Refreshed::Gone,
+            Some(Revalidated::Failed(why, _)) => Refreshed::Failed(format!("{registry} {why}")),
+            None => Refreshed::Failed("the request was ended".to_owned()),
+        }
     }
 
     async fn check_now(self: &Arc<Self>, snapshot: &Snapshot, record: &TagRecord) -> Revalidated {

@@ -12,6 +12,7 @@ mod health;
 mod list;
 mod pull_quota;
 mod registry;
+mod trust;
 mod verify;
 
 pub use circuit_breaker::{Admission, CircuitBreaker, PauseReason, Signal};
@@ -19,4 +20,5 @@ pub use endpoints::{EndpointHealth, Transfers};
 pub use list::TagList;
 pub use pull_quota::PullQuota;
 pub use registry::{Checked, Upstream};
+pub use trust::UpstreamError;
 pub use verify::FetchedManifest;

@@ -11,6 +11,7 @@ use super::circuit_breaker::PauseReason;
 use super::endpoints::{CountsAgainstQuota, EndpointHealth, Endpoints, InvalidReply, Reply, Transfers};
 use super::error::EndpointError;
 use super::pull_quota::PullQuota;
+use super::trust::{Trust, UpstreamError, headers};
 use super::verify::{FetchedManifest, InvalidManifest, verify};
 use crate::cache::config::{UpstreamConfig, UpstreamLimits};
 use crate::cache::download::{FetchError, Source};
@@ -18,9 +19,9 @@ use crate::cache::memory::{BoundedMap, locked};
 use crate::cache::observe::Metrics;
 use crate::image::{Digest, RegistryHost, Repository, Tag, TagOrDigest};
 use crate::oci::{
-    self, ACCEPT_MANIFESTS, AddressPolicy, Answer, ClientError, ContentRange, CredentialFile,
-    CredentialSource, Endpoint, Http, LoggedIn, MAX_MANIFEST_SIZE, Method, Range, RegistryClient,
-    RegistryRequest, RequestError, RequestErrorKind, TokenServers,
+    ACCEPT_MANIFESTS, AddressPolicy, Answer, ClientError, ContentRange, CredentialFile, CredentialSource,
+    Endpoint, Http, LoggedIn, MAX_MANIFEST_SIZE, Method, Range, RegistryClient, RegistryRequest,
+    RequestError, RequestErrorKind, TokenServers,
 };
 
 /// The digest that a registry says that its answer has.
@@ -38,6 +39,7 @@ const HASHED_FOR: Duration = Duration::from_secs(10);
 pub struct Upstream {
     pub(super) endpoints: Arc<Endpoints>,
     quarantine: Arc<Mutex<Quarantine>>,
+    trust: Trust,
     /// Which tag a digest came from. Regions of one registry differ: what one of them knows by its tag, another may
     /// not know by its digest (kubernetes/registry.k8s.io#324).
     tags: Mutex<BoundedMap<(Repository, Digest), Tag>>,
@@ -63,7 +65,9 @@ impl Upstream {
         http: &Http,
         metrics: Arc<Metrics>,
         limits: UpstreamLimits,
-    ) -> Result<Self, oci::EndpointError> {
+    ) -> Result<Self, UpstreamError> {
+        let trust = Trust::read(&registry, &config.connection)?;
+        let http = &trust.http(&registry, &config.connection, http)?;
         let credentials = config.credentials.as_ref().map(|path| Arc::new(CredentialFile::new(path)));
         let only = config.endpoints.len() == 1;
         let last = config.endpoints.len().saturating_sub(1);
@@ -76,15 +80,23 @@ impl Upstream {
             let (registry, endpoint) = (registry.clone(), Endpoint::new(url)?);
             let policy = policy(config, url);
             let token_servers = TokenServers::Named(config.token_servers.clone());
-            Ok(RegistryClient::new(http, registry, endpoint, policy, credentials, only, token_servers))
+            let client =
+                RegistryClient::new(http, registry, endpoint, policy, credentials, only, token_servers);
+            Ok(client.with_headers(headers(&config.connection)))
         });
-        let clients = clients.collect::<Result<Vec<_>, oci::EndpointError>>()?;
+        let clients = clients.collect::<Result<Vec<_>, UpstreamError>>()?;
         Ok(Self {
             endpoints: Arc::new(Endpoints::new(registry, clients, metrics, limits)),
             quarantine: Arc::default(),
+            trust,
             tags: Mutex::new(BoundedMap::new(TAGS)),
             hashed: Mutex::new(BoundedMap::new(HASHED)),
         })
+    }
+
+    /// Returns whether the files of certificates that a configuration names hold what they held when it was made.
+    pub fn has_same_files(&self, config: &UpstreamConfig) -> bool {
+        Trust::read(self.registry(), &config.connection).is_ok_and(|trust| trust == self.trust)
     }
 
     /// Returns the registry's name in image references.

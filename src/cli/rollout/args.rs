@@ -1,10 +1,10 @@
-use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{Args, ValueEnum};
 
 use super::journals::Authority;
+use super::share::Share;
 use crate::cli::args::{NodeSelection, TalosArgs};
 use crate::cli::inventory::LoadedInventory;
 use crate::rollout::RolloutTimeouts;
@@ -61,12 +61,15 @@ pub(crate) struct RolloutArgs {
     /// The nodes that go first; overrides the inventory's
     #[arg(long, env = "TALMIRROR_CANARY", value_name = "NODE", value_delimiter = ',')]
     pub(super) canary: Vec<String>,
-    /// How many workers at once; overrides the inventory's
-    #[arg(long, env = "TALMIRROR_MAX_PARALLEL", value_name = "NUMBER", value_parser = number_of_nodes)]
-    pub(super) max_parallel: Option<NonZeroUsize>,
-    /// How many nodes may fail before the rest is left alone; overrides the inventory's
-    #[arg(long, env = "TALMIRROR_MAX_FAILURES", value_name = "NUMBER", value_parser = clap::value_parser!(usize))]
-    pub(super) max_failures: Option<usize>,
+    /// How many workers at once, or which part of the nodes that change (10%); overrides the inventory's
+    #[arg(long, env = "TALMIRROR_MAX_PARALLEL", value_name = "NUMBER", value_parser = some_nodes)]
+    pub(super) max_parallel: Option<Share>,
+    /// How many nodes, or which part of them (10%), may fail before the rest is left alone; overrides the inventory's
+    #[arg(long, env = "TALMIRROR_MAX_FAILURES", value_name = "NUMBER")]
+    pub(super) max_failures: Option<Share>,
+    /// Control plane nodes that may be down while others are changed; etcd keeps its quorum anyway
+    #[arg(long, env = "TALMIRROR_ALLOW_UNHEALTHY", value_name = "NODE", value_delimiter = ',')]
+    pub(super) allow_unhealthy: Vec<String>,
     /// How long to wait between waves; overrides the inventory's
     #[arg(long, env = "TALMIRROR_PAUSE", value_name = "TIME", value_parser = duration)]
     pub(super) pause: Option<Duration>,
@@ -111,9 +114,12 @@ impl RolloutArgs {
     }
 }
 
-/// Reads how many nodes are meant.
-fn number_of_nodes(text: &str) -> Result<NonZeroUsize, String> {
-    text.parse().map_err(|_| "it takes a number of nodes, such as 3".to_owned())
+/// Reads how many nodes are meant, one at the least.
+fn some_nodes(text: &str) -> Result<Share, String> {
+    match text.parse()? {
+        Share::Number(0) | Share::Percent(0) => Err("it takes one node at the least".to_owned()),
+        share @ (Share::Number(_) | Share::Percent(_)) => Ok(share),
+    }
 }
 
 /// Returns how long things may take.

@@ -6,7 +6,7 @@ use crate::cli::args::Global;
 use crate::cli::inventory::LoadedInventory;
 use crate::cli::session::{LiveNode, Session};
 use crate::inventory::Role;
-use crate::talos::NodeClient;
+use crate::rollout::{ControlPlaneNode, Wanted};
 use crate::ui::{CliError, Ui, confirm};
 
 /// Asks whether to go on, unless that was answered by `--yes`.
@@ -22,20 +22,25 @@ pub(super) fn ask(ui: &mut Ui, global: &Global, args: &RolloutArgs, question: &s
 
 /// Returns the control plane nodes whose etcd is asked: those that are worked on, and those that the inventory names.
 pub(super) fn control_plane(
+    args: &RolloutArgs,
     loaded: &LoadedInventory,
     session: &Session,
     planned: &[PlannedNode],
-) -> Vec<(String, NodeClient)> {
+) -> Vec<ControlPlaneNode> {
     let own = planned.iter().filter(|planned| planned.plan.role == Role::ControlPlane);
-    let mut out: Vec<(String, NodeClient)> =
-        own.map(|planned| (planned.node.name.clone(), session.node(&planned.node))).collect();
+    let asked = |node: &LiveNode| ControlPlaneNode {
+        name: node.name.clone(),
+        node: session.node(node),
+        health: if args.allow_unhealthy.contains(&node.name) { Wanted::Anything } else { Wanted::Well },
+    };
+    let mut out: Vec<ControlPlaneNode> = own.map(|planned| asked(&planned.node)).collect();
     for (name, node) in &loaded.inventory.nodes {
-        let asked = planned.iter().any(|planned| planned.node.name == *name);
-        if asked || node.role != Some(Role::ControlPlane) {
+        let is_planned = planned.iter().any(|planned| planned.node.name == *name);
+        if is_planned || node.role != Some(Role::ControlPlane) {
             continue;
         }
         if let Ok(target) = node.address.as_deref().unwrap_or(name).parse() {
-            out.push((name.clone(), session.node(&LiveNode { name: name.clone(), target, known: true })));
+            out.push(asked(&LiveNode { name: name.clone(), target, known: true }));
         }
     }
     out

@@ -12,6 +12,7 @@ mod resuming;
 pub(crate) mod rollback;
 mod rollback_plan;
 mod run;
+mod share;
 mod summary_view;
 
 pub(crate) use args::RolloutArgs;

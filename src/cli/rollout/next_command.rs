@@ -26,6 +26,8 @@ impl RolloutArgs {
         }
         flags.push(("--reboot", self.reboot.clone()));
         flags.push(("--max-failures", self.max_failures.map(|number| number.to_string())));
+        let unhealthy = (!self.allow_unhealthy.is_empty()).then(|| self.allow_unhealthy.join(","));
+        flags.push(("--allow-unhealthy", unhealthy));
         flags.push(("--unknown-nodes", self.unknown_nodes.then(String::new)));
         flags.push(("--other-ca", (self.other_ca && self.resume).then(String::new)));
         flags.into_iter().filter_map(|(flag, value)| Some((flag, value?))).collect()

@@ -24,6 +24,13 @@ pub(super) struct Plan {
     pub(super) waves: Vec<Wave>,
 }
 
+impl Plan {
+    /// Returns how many nodes change.
+    pub(super) fn changed(&self) -> usize {
+        self.waves.iter().map(|wave| wave.nodes.len()).sum()
+    }
+}
+
 /// What a rollout goes by, beside the plan.
 pub(super) struct RolloutTerms<'a> {
     pub(super) context: &'a str,
@@ -45,7 +52,7 @@ pub(super) fn show(
     if plan.waves.is_empty() {
         return Ok(());
     }
-    let changed: usize = plan.waves.iter().map(|wave| wave.nodes.len()).sum();
+    let changed = plan.changed();
     ui.result(&format!(
         "{} of {} to change; a trial lasts {} s; stops after {}\n",
         count(changed, "node"),

@@ -1,6 +1,5 @@
 //! What a rollout would do: every node is asked, and what it gets is worked out.
 
-use std::num::NonZeroUsize;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -126,7 +125,8 @@ pub(super) fn make_plan(
     let placed: Vec<Placed> = placed.collect();
     let inventory = &loaded.inventory.rollout;
     let canary = if args.canary.is_empty() { &inventory.canary } else { &args.canary };
-    let max_parallel = args.max_parallel.map_or(inventory.max_parallel, NonZeroUsize::get);
+    let max_parallel =
+        args.max_parallel.map_or(inventory.max_parallel, |share| share.of(placed.len()).max(1));
     let waves = waves(&placed, &Ordering { stages: &inventory.order, canary, max_parallel });
     Ok(Ok(Plan { nodes, waves }))
 }

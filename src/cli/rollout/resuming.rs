@@ -69,7 +69,7 @@ pub(super) fn settle_all(
     let (journal, _) = Journal::open(folder, None)?;
     journal.add(Record::Resume)?;
     let open = decrypt(global);
-    let planes = control_plane(loaded, session, &[]);
+    let planes = control_plane(args, loaded, session, &[]);
     let (context, handle) = RolloutContext::new(journal, pace(args, loaded), Vec::new(), planes);
     let telling = Telling { format: args.output, again: resume(global, args, None) };
     let done = carry_out(ui, session, handle, telling, async move {

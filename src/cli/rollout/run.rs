@@ -63,7 +63,7 @@ fn roll_out(ui: &mut Ui, global: &Global, args: RolloutArgs) -> Result<Exit, Cli
     let is_whole = !args.resume || plan.nodes.len() == earlier.nodes.len();
     let terms = RolloutTerms {
         context: &session.context_name,
-        max_failures: args.max_failures.unwrap_or(loaded.inventory.rollout.max_failures),
+        max_failures: max_failures(&args, &loaded, &plan),
         trial: pace(&args, &loaded).trial,
         images: &images(&loaded),
     };
@@ -106,8 +106,7 @@ fn roll_out(ui: &mut Ui, global: &Global, args: RolloutArgs) -> Result<Exit, Cli
         return Ok(exit::FOUND);
     }
     let settings = settings(ui, global)?;
-    let nodes = plan.waves.iter().map(|wave| wave.nodes.len()).sum();
-    ask(ui, global, &args, &format!("Change {}?", count(nodes, "node")))?;
+    ask(ui, global, &args, &format!("Change {}?", count(plan.changed(), "node")))?;
     if !args.resume {
         locks = lock(&session, &folder)?;
     }
@@ -237,6 +236,11 @@ fn folder(session: &Session, args: &RolloutArgs) -> Result<PathBuf, CliError> {
     }
 }
 
+/// Returns how many of the nodes that change may fail.
+fn max_failures(args: &RolloutArgs, loaded: &LoadedInventory, plan: &Plan) -> usize {
+    args.max_failures.map_or(loaded.inventory.rollout.max_failures, |share| share.of(plan.changed()))
+}
+
 fn are(nodes: usize) -> String {
     if nodes == 1 { "the node is".to_owned() } else { format!("all {nodes} nodes are") }
 }
@@ -281,7 +285,8 @@ fn carry(
         journal
     };
     ui.note(&format!("journal: {}", folder.display()));
-    let control_plane = control_plane(loaded, session, &plan.nodes);
+    let control_plane = control_plane(args, loaded, session, &plan.nodes);
+    let max_failures = max_failures(args, loaded, &plan);
     let (owing, owed) = (owing(&plan), reboots(global, args, &plan));
     let jobs: BTreeMap<String, NodeJob> = plan
         .nodes
@@ -294,11 +299,7 @@ fn carry(
     let (context, handle) = RolloutContext::new(journal, pace(args, loaded), images(loaded), control_plane);
     let telling = Telling { format: args.output, again: resume(global, args, None) };
     let inventory = &loaded.inventory.rollout;
-    let policy = Policy {
-        max_failures: args.max_failures.unwrap_or(inventory.max_failures),
-        pause: args.pause.unwrap_or(inventory.pause),
-        is_whole,
-    };
+    let policy = Policy { max_failures, pause: args.pause.unwrap_or(inventory.pause), is_whole };
     let (waves, output) = (plan.waves, args.output);
     let work = async move { run_waves(&context, &waves, jobs, policy).await };
     let (mut summary, stopped) = match carry_out(ui, session, handle, telling, work)? {

@@ -53,7 +53,15 @@ impl RegistryClient {
         };
         let authenticator =
             Authenticator::new(registry, endpoint.clone(), policy, credentials, only, token_servers);
-        Self { sender: Sender { http, endpoint, policy, onward }, authenticator }
+        let own_headers = HeaderMap::new();
+        Self { sender: Sender { http, endpoint, policy, onward, own_headers }, authenticator }
+    }
+
+    /// Adds headers that requests to the endpoint itself have: they go nowhere else.
+    #[must_use]
+    pub fn with_headers(mut self, headers: HeaderMap) -> Self {
+        self.sender.own_headers = headers;
+        self
     }
 
     /// Returns the endpoint.

@@ -22,6 +22,7 @@ use url::Url;
 use super::address_policy::AddressPolicy;
 use super::error::{AskedAs, ClientError, RequestError, Wait, shown};
 use super::other_hosts::{OtherHosts, is_of_the_host};
+use super::proxies::ProxyTable;
 use crate::oci::protocol::{RemoteError, retry_after};
 use crate::secret::Secret;
 use crate::tls::{AnyCertificate, crypto_provider};
@@ -67,15 +68,28 @@ impl LookUp for SystemNames {
 }
 
 /// Whether requests go through proxies.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Proxies {
     /// Through those that `HTTP_PROXY`, `HTTPS_PROXY`, `ALL_PROXY` and `NO_PROXY` name.
     ///
     /// The proxy resolves the names of what is asked then, so that addresses are checked only where they stand in a
     /// URL: the operator of a proxy keeps it from private addresses.
     FromEnvironment,
+    /// Through this one, by its URL.
+    At(Secret<String>),
     /// Through none.
     None,
+}
+
+/// What holds for the requests of one registry otherwise than for all.
+#[derive(Clone, Debug, Default)]
+pub struct HttpOverrides {
+    /// Authorities that are trusted besides, in DER.
+    pub roots: Vec<CertificateDer<'static>>,
+    /// What is shown to servers that ask for a certificate.
+    pub identity: Option<Identity>,
+    /// Other proxies.
+    pub proxies: Option<Proxies>,
 }
 
 /// Whether a server's certificate is checked.
@@ -149,6 +163,8 @@ pub struct Http {
     private_only: reqwest::Client,
     anywhere: reqwest::Client,
     timeouts: Timeouts,
+    settings: HttpSettings,
+    proxies: ProxyTable,
     /// How the hosts are to which registries lead; [`None`] where each is asked whenever one leads to it.
     other_hosts: Option<OtherHosts>,
 }
@@ -157,9 +173,13 @@ impl Http {
     /// Makes a client; reads the system's authorities and, if so set, the proxies of the environment.
     pub fn new(settings: &HttpSettings) -> Result<Self, HttpError> {
         let tls = tls(settings)?;
+        let proxies = match &settings.proxies {
+            Proxies::FromEnvironment => ProxyTable::from_environment(),
+            Proxies::At(url) => ProxyTable::at(url),
+            Proxies::None => ProxyTable::none(),
+        };
         let client = |policy| {
-            let guard =
-                Guard { policy, names: Arc::clone(&settings.names), proxies: proxy_hosts(settings.proxies) };
+            let guard = Guard { policy, names: Arc::clone(&settings.names), proxies: proxies.hosts.clone() };
             let builder = reqwest::Client::builder()
                 .user_agent(concat!("talmirror/", env!("CARGO_PKG_VERSION")))
                 .tls_backend_preconfigured(tls.clone())
@@ -171,8 +191,13 @@ impl Http {
                 .tcp_keepalive(Duration::from_secs(30))
                 .pool_idle_timeout(Duration::from_mins(1))
                 .pool_max_idle_per_host(8);
-            let builder = match settings.proxies {
+            let builder = match &settings.proxies {
                 Proxies::FromEnvironment => builder,
+                Proxies::At(url) => {
+                    let proxy =
+                        reqwest::Proxy::all(url.expose()).map_err(|error| HttpError(innermost(&error)))?;
+                    builder.proxy(proxy)
+                }
                 Proxies::None => builder.no_proxy(),
             };
             builder.build().map_err(|error| HttpError(innermost(&error)))
@@ -183,6 +208,8 @@ impl Http {
             private_only: client(AddressPolicy::PrivateOnly)?,
             anywhere: client(AddressPolicy::Anywhere)?,
             timeouts: settings.timeouts,
+            settings: settings.clone(),
+            proxies,
             other_hosts: None,
         })
     }
@@ -193,6 +220,16 @@ impl Http {
     pub fn leaving_unreachable_hosts_alone(mut self) -> Self {
         self.other_hosts = Some(OtherHosts::default());
         self
+    }
+
+    /// Returns connections of their own, for which some things hold otherwise.
+    pub fn with(&self, overrides: HttpOverrides) -> Result<Self, HttpError> {
+        let mut settings = self.settings.clone();
+        settings.roots.extend(overrides.roots);
+        settings.identity = overrides.identity.or(settings.identity);
+        settings.proxies = overrides.proxies.unwrap_or(settings.proxies);
+        let own = Self::new(&settings)?;
+        Ok(Self { timeouts: self.timeouts, other_hosts: self.other_hosts.clone(), ..own })
     }
 
     /// Asks again whatever was left alone.
@@ -262,7 +299,7 @@ impl Http {
                 builder = builder.body(form.clone());
             }
             let sent = builder.send().await;
-            sent.map_err(|error| self.request_error(&error, url.scheme() == "https"))
+            sent.map_err(|error| self.request_error(&error, &url))
         };
         let sent = async {
             match once().await {
@@ -279,7 +316,7 @@ impl Http {
     }
 
     /// Returns what happened, in words without the URL.
-    fn request_error(&self, error: &reqwest::Error, https: bool) -> RequestError {
+    fn request_error(&self, error: &reqwest::Error, url: &Url) -> RequestError {
         if let Some(AddressRefused { policy, what }) = find::<AddressRefused>(error) {
             return refused(*policy, what.clone());
         }
@@ -291,8 +328,16 @@ impl Http {
         }
         let closed = causes(error).into_iter().filter_map(|cause| cause.downcast_ref::<std::io::Error>());
         let closed = closed.map(std::io::Error::kind).any(|kind| kind == ErrorKind::UnexpectedEof);
-        if error.is_connect() && closed && https {
+        if error.is_connect() && closed && url.scheme() == "https" {
             return RequestError::Tls("the connection was closed before there was an agreement".to_owned());
+        }
+        if error.is_connect()
+            && let Some(proxy) = self.proxies.of(url)
+        {
+            return RequestError::Connect(format!(
+                "the proxy `{proxy}` gives no connection: {}",
+                innermost(error)
+            ));
         }
         if error.is_connect() && error.is_timeout() {
             return RequestError::TimedOut { waited: Wait::Connection, after: self.timeouts.connect };
@@ -450,22 +495,6 @@ fn tls(settings: &HttpSettings) -> Result<ClientConfig, HttpError> {
     let key = PrivateKeyDer::from_pem_slice(identity.key.expose().as_bytes());
     let key = key.map_err(|_| HttpError("the client key is not valid PEM".to_owned()))?;
     builder.with_client_auth_cert(chain, key).map_err(|error| HttpError(error.to_string()))
-}
-
-/// Returns the hosts of the environment's proxies, which are the operator's and may be anywhere.
-fn proxy_hosts(proxies: Proxies) -> BTreeSet<String> {
-    if proxies == Proxies::None {
-        return BTreeSet::new();
-    }
-    ["http_proxy", "https_proxy", "all_proxy"]
-        .into_iter()
-        .flat_map(|name| [name.to_owned(), name.to_ascii_uppercase()])
-        .filter_map(|name| std::env::var(name).ok())
-        .filter_map(|proxy| {
-            let url = if proxy.contains("://") { proxy } else { format!("http://{proxy}") };
-            Some(url.parse::<Url>().ok()?.host_str()?.to_ascii_lowercase())
-        })
-        .collect()
 }
 
 /// Resolves names, and gives only addresses that may be dialled. It is asked for every connection, since names move.

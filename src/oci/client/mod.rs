@@ -10,6 +10,7 @@ mod endpoint;
 mod error;
 mod http;
 mod other_hosts;
+mod proxies;
 mod realm;
 mod redirect;
 mod request;
@@ -19,7 +20,8 @@ mod token_cache;
 
 pub(crate) use self::http::Outgoing;
 pub use self::http::{
-    Answer, Http, HttpError, HttpSettings, Identity, LookUp, Proxies, ServerCheck, SystemNames, Timeouts,
+    Answer, Http, HttpError, HttpOverrides, HttpSettings, Identity, LookUp, Proxies, ServerCheck,
+    SystemNames, Timeouts,
 };
 pub use address_policy::{AddressPolicy, is_public};
 pub use client::RegistryClient;

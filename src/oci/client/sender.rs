@@ -17,6 +17,8 @@ pub(super) struct Sender {
     pub(super) policy: AddressPolicy,
     /// What redirects may lead to where the policy is [`AddressPolicy::Anywhere`].
     pub(super) onward: AddressPolicy,
+    /// Headers that requests to the endpoint itself have, and no others.
+    pub(super) own_headers: HeaderMap,
 }
 
 impl Sender {
@@ -39,6 +41,9 @@ impl Sender {
             })?;
             value.set_sensitive(true);
             headers.insert(AUTHORIZATION, value);
+        }
+        if self.endpoint.is_own(&url) {
+            headers.extend(self.own_headers.clone());
         }
         let (mut next, mut left_origin) = (url, false);
         for before in 0.. {
@@ -64,6 +69,9 @@ impl Sender {
                 Pass::Keep => {}
                 Pass::Strip => {
                     headers.remove(AUTHORIZATION);
+                    for name in self.own_headers.keys() {
+                        headers.remove(name);
+                    }
                     left_origin = true;
                 }
             }

@@ -39,6 +39,26 @@ impl RolloutTimeouts {
     }
 }
 
+/// What a control plane node has to be for others to be changed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Wanted {
+    /// Well.
+    Well,
+    /// Anything: its user knows that it is down. The others have to keep etcd's quorum without it.
+    Anything,
+}
+
+/// A control plane node whose etcd is asked before another is changed.
+#[derive(Clone, Debug)]
+pub struct ControlPlaneNode {
+    /// Its name.
+    pub name: String,
+    /// Its API.
+    pub node: NodeClient,
+    /// What it has to be.
+    pub health: Wanted,
+}
+
 /// What all nodes of a rollout share.
 #[derive(Debug)]
 pub struct RolloutContext {
@@ -49,7 +69,7 @@ pub struct RolloutContext {
     /// The images that are pulled.
     pub images: Vec<String>,
     /// The cluster's control plane nodes, as far as they are known.
-    pub control_plane: Vec<(String, NodeClient)>,
+    pub control_plane: Vec<ControlPlaneNode>,
     /// Where what happens is told.
     events: mpsc::UnboundedSender<Event>,
     /// Whether the user wants to stop.
@@ -77,7 +97,7 @@ impl RolloutContext {
         journal: Journal,
         pace: RolloutTimeouts,
         images: Vec<String>,
-        control_plane: Vec<(String, NodeClient)>,
+        control_plane: Vec<ControlPlaneNode>,
     ) -> (Arc<Self>, RolloutHandle) {
         let (sender, events) = mpsc::unbounded_channel();
         let (stop, stopped) = watch::channel(false);

@@ -6,6 +6,6 @@ mod observe;
 mod reboot;
 mod runner;
 
-pub use context::{NodeJob, RolloutContext, RolloutHandle, RolloutTimeouts};
+pub use context::{ControlPlaneNode, NodeJob, RolloutContext, RolloutHandle, RolloutTimeouts, Wanted};
 pub(super) use observe::health_flaws;
 pub(super) use runner::{BARE, NodeRunner, work};

@@ -1,5 +1,6 @@
 //! What is read of a node while it is worked on.
 
+use super::context::{ControlPlaneNode, Wanted};
 use crate::finding::one_line;
 use crate::registries::{CRI_TOML, IMAGE_CACHE_ENDPOINT, TalosVersion, hosts_path};
 use crate::rollout::health::{Absence, etcd_flaws, node_flaws};
@@ -46,12 +47,14 @@ pub(in crate::rollout) async fn health_flaws(node: &NodeClient) -> Vec<String> {
 }
 
 /// Returns what speaks against touching a control plane node.
-pub(super) async fn quorum_flaws(control_plane: &[(String, NodeClient)], absence: Absence) -> Vec<String> {
+pub(super) async fn quorum_flaws(control_plane: &[ControlPlaneNode], absence: Absence) -> Vec<String> {
     let mut answers = Vec::new();
-    for (name, node) in control_plane {
+    for ControlPlaneNode { name, node, .. } in control_plane {
         answers.push((name.clone(), node.etcd().await.map_err(|error| one_line(&error))));
     }
-    etcd_flaws(&answers, absence)
+    let may_be_down = control_plane.iter().filter(|node| node.health == Wanted::Anything);
+    let may_be_down: Vec<&str> = may_be_down.map(|node| node.name.as_str()).collect();
+    etcd_flaws(&answers, absence, &may_be_down)
 }
 
 /// Returns how what Talos has rendered differs from what a config says.

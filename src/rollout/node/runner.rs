@@ -8,7 +8,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 use tokio::time::{Instant, sleep, sleep_until};
 
-use super::context::{NodeJob, RolloutContext};
+use super::context::{ControlPlaneNode, NodeJob, RolloutContext, Wanted};
 use super::observe::{health_flaws, quorum_flaws, render_flaws, runs};
 use crate::finding::one_line;
 use crate::inventory::Role;
@@ -121,8 +121,9 @@ impl NodeRunner {
     pub(super) async fn wait_until_well(&self, role: Role, route: Route) -> Result<(), String> {
         let end = Instant::now() + self.context.pace.settle;
         let mut control_plane = self.context.control_plane.clone();
-        if control_plane.iter().all(|(name, _)| *name != self.name) {
-            control_plane.push((self.name.clone(), self.node.clone()));
+        if control_plane.iter().all(|other| other.name != self.name) {
+            let (name, node) = (self.name.clone(), self.node.clone());
+            control_plane.push(ControlPlaneNode { name, node, health: Wanted::Well });
         }
         let mut last = String::new();
         loop {

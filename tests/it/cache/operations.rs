@@ -6,6 +6,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::Request;
 
+use crate::authority::Authority;
 use crate::cache_process::{Cache, Start, eventually};
 use crate::fake_upstream::{Act, Auth, Bearer, Upstream, noise};
 use crate::run::Place;
@@ -85,6 +86,103 @@ fn the_level_of_the_log_changes_while_the_server_runs() {
     let quiet = Start::new().args(&["--config", &config, "--log-level", "error"]).run();
     quiet.get("/v2/ghcr.io/a/manifests/1");
     assert!(!quiet.log().contains("manifests"), "{}", quiet.log());
+}
+
+#[test]
+fn a_proxy_that_is_dead_is_named() {
+    let upstream = Upstream::start();
+    upstream.image("library/x", "1", &[]);
+    let cache = Start::new()
+        .upstream("docker.io", &upstream.url())
+        .env("HTTP_PROXY", "http://ada:s3cr3t-ada@127.0.0.1:1")
+        .run();
+    assert_eq!(cache.get("/v2/docker.io/library/x/manifests/1").status, 503);
+    eventually("the log names it", || cache.log().contains("the proxy `127.0.0.1:1` gives no connection"));
+    assert!(!cache.log().contains("s3cr3t"), "{}", cache.log());
+}
+
+/// A registry with a certificate of its own authority, which wants to see one, behind no proxy, with a header of its own.
+#[test]
+fn one_upstream_is_reached_in_its_own_way() {
+    let (authority, place) = (Authority::new(), Place::new());
+    let upstream = Upstream::start_tls(&authority.server("127.0.0.1"));
+    let image = upstream.image("a", "1", &[b"layer".to_vec()]);
+    place.write("ca.pem", authority.pem.as_bytes());
+    let pair = authority.server("127.0.0.1");
+    place.write("client.pem", pair.crt.as_bytes());
+    place.write("client.key", pair.key.as_bytes());
+    let config = |own: &str| {
+        format!(
+            "apiVersion: talmirror/v1\nkind: Cache\nupstreams:\n  reg.example: {{url: '{}', {own}}}\n",
+            upstream.url()
+        )
+    };
+    place.write("cache.yaml", config("private: true"));
+    let start = || {
+        Start::new()
+            .args(&["--config", place.path("cache.yaml").to_str().unwrap()])
+            .env("HTTPS_PROXY", "http://127.0.0.1:1")
+    };
+    let manifest = "/v2/reg.example/a/manifests/1";
+    let cache = start().run();
+    assert_eq!(cache.get(manifest).status, 503, "the proxy of the environment is dead");
+    let own =
+        "proxy: none, headers: {X-Team: s3cr3t-team}, tls: {ca: ca.pem, cert: client.pem, key: client.key}";
+    place.write("cache.yaml", config(own));
+    cache.signal("HUP");
+    eventually("it is reached", || cache.get(manifest).status == 200);
+    assert!(upstream.seen().iter().all(|seen| seen.header("x-team") == Some("s3cr3t-team")));
+    // The header goes to no other host.
+    upstream.always(
+        "/blobs/",
+        Act::Redirect(format!(
+            "{}/cdn/{}",
+            upstream.url().replace("127.0.0.1", "localhost"),
+            image.layers[0]
+        )),
+    );
+    let _ = cache.get(&format!("/v2/reg.example/a/blobs/{}", image.layers[0]));
+    assert!(
+        upstream
+            .seen()
+            .iter()
+            .filter(|seen| seen.path.contains("/cdn/"))
+            .all(|seen| seen.header("x-team").is_none())
+    );
+    // A file that is not there is said with its name, and the server goes on as it was.
+    place.write("cache.yaml", config("proxy: none, tls: {ca: other.pem}"));
+    cache.signal("HUP");
+    eventually("the log says so", || cache.log().contains("other.pem"));
+    assert_eq!(cache.get(manifest).status, 200);
+}
+
+#[test]
+fn stored_tags_are_refreshed_on_purpose() {
+    let upstream = Upstream::start();
+    let old = upstream.image("library/x", "1", &[b"old".to_vec()]);
+    upstream.image("library/y", "1", &[]);
+    let cache = Start::new().upstream("docker.io", &upstream.url()).args(&["--tag-ttl", "24h"]).run();
+    for name in ["x", "y"] {
+        assert_eq!(cache.get(&format!("/v2/docker.io/library/{name}/manifests/1")).status, 200);
+    }
+    let refresh = || -> serde_json::Value {
+        let text = cache.command(&["refresh", "docker.io/library/x:1", "-o", "json"]);
+        serde_json::from_str(&text).unwrap()
+    };
+    let said = refresh();
+    let item = &said["items"][0];
+    assert_eq!(
+        (&item["result"], &item["digest"]),
+        (&"unchanged".into(), &old.digest.clone().into()),
+        "{said}"
+    );
+    let new = upstream.image("library/x", "1", &[b"new".to_vec()]);
+    assert_eq!(cache.get("/v2/docker.io/library/x/manifests/1").header("docker-content-digest"), old.digest);
+    let said = refresh();
+    assert_eq!(said["items"].as_array().unwrap().len(), 1, "{said}");
+    assert_eq!(said["items"][0]["movedTo"], new.digest, "{said}");
+    let now = cache.get("/v2/docker.io/library/x/manifests/1");
+    assert_eq!((now.outcome(), now.header("docker-content-digest")), ((200, "HIT"), new.digest.as_str()));
 }
 
 #[test]

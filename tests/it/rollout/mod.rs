@@ -7,6 +7,7 @@ mod later;
 mod network;
 mod operators;
 mod output;
+mod policy;
 mod traps;
 
 use std::collections::BTreeMap;

@@ -6,8 +6,9 @@ use std::io::{Read as _, Write as _};
 use std::process::Stdio;
 
 use super::faults::at_once;
-use super::interrupts::{signal, until};
+use super::interrupts::{end, run, signal, until};
 use super::{Site, line};
+use crate::sim::{Fault, Kind, Step};
 
 /// What the kernel gives a pipe (pipe(7)).
 const PIPE: usize = 65536;
@@ -49,6 +50,27 @@ fn output_that_nothing_reads_holds_no_node() {
 #[ignore = "takes minutes: cargo test --test it output_stalls_at_any_byte -- --ignored"]
 fn output_stalls_at_any_byte_of_a_rollout() {
     stalled_every(50);
+}
+
+/// Asked to end twice, it is left in the middle, and says so.
+#[test]
+fn a_json_rollout_that_is_left_in_the_middle_has_an_end() {
+    let site = Site::new(1, 1, &["v1.13.9"]);
+    site.cluster.fault("w-1", Fault::new(Step::Pull, Kind::Hang));
+    site.cluster.fault("w-1", Fault::new(Step::Commit, Kind::Hang));
+    let child = run(&site, "rollout --yes -o json --try-timeout 10m --settle 1m --timeout 1m");
+    until("the pull", || {
+        site.cluster.events_of("w-1").iter().any(|event| format!("{event:?}").contains("Pull"))
+    });
+    signal(&child, "-TERM");
+    until("the way back", || site.applies("w-1").len() == 2);
+    signal(&child, "-TERM");
+    let (output, text) = end(child);
+    let stdout = String::from_utf8(output.stdout).unwrap();
+    let last: serde_json::Value = serde_json::from_str(stdout.lines().last().unwrap()).unwrap();
+    let told = (output.status.code(), last["event"].as_str(), last["exitCode"].as_i64());
+    assert_eq!(told, (Some(130), Some("end"), Some(130)), "{text}");
+    site.check_if_abandoned("w-1", &stdout).unwrap();
 }
 
 /// Every ending has its exit code in its last event.

@@ -1,0 +1,40 @@
+//! What a rollout goes by: parts of the nodes, and nodes that are known to be down.
+
+use super::{Site, last};
+
+#[test]
+fn a_part_of_the_nodes_may_be_meant() {
+    let site = Site::new(1, 4, &["v1.13.9"]);
+    let plan = site.place.run("rollout --dry-run -o json --max-parallel 45% --max-failures 40%").ends(1);
+    let plan: serde_json::Value = serde_json::from_str(plan.stdout.lines().next().unwrap()).unwrap();
+    let waves = plan["waves"].as_array().unwrap();
+    let sizes: Vec<usize> = waves.iter().map(|wave| wave["nodes"].as_array().unwrap().len()).collect();
+    // Two of five at once, after the first, and two of them may fail.
+    assert_eq!((sizes, plan["maxFailures"].as_u64()), (vec![1, 2, 1, 1], Some(2)));
+    for wrong in ["--max-parallel 0", "--max-parallel 0%", "--max-parallel 101%", "--max-failures x"] {
+        let ran = site.place.run(&format!("rollout --dry-run {wrong}")).ends(2);
+        assert!(ran.stderr.contains("it takes "), "{ran}");
+    }
+}
+
+#[test]
+fn a_control_plane_node_that_is_known_to_be_down_may_be() {
+    let site = Site::new(3, 0, &["v1.13.9"]);
+    // The inventory says which they are.
+    let text = site.place.read("mirrors.yaml");
+    let line = |line: &str| {
+        let role = if line.trim_start().starts_with("cp-") { ", role: controlplane}" } else { "}" };
+        line.replace('}', role) + "\n"
+    };
+    site.place.write("mirrors.yaml", text.lines().map(line).collect::<String>());
+    site.cluster.node("cp-3").go_down();
+    let ran = site.rollout("-n cp-1");
+    assert_eq!((ran.code, site.applies("cp-1").len()), (8, 0), "{ran}");
+    assert!(last(&ran).contains("(--allow-unhealthy cp-3 goes on without it"), "{ran}");
+    let ran = site.rollout("-n cp-1 --allow-unhealthy cp-3");
+    assert_eq!((ran.code, last(&ran)), (0, "cp-1 updated"), "{ran}");
+    // Never below the quorum, whatever is allowed.
+    let ran = site.rollout("-n cp-2 --reboot if-needed --allow-unhealthy cp-3");
+    assert_eq!((ran.code, site.applies("cp-2").len()), (8, 0), "{ran}");
+    assert!(ran.stderr.contains("etcd would lose its quorum: 2 of 3 members are known to be well"), "{ran}");
+}
