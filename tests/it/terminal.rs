@@ -57,6 +57,7 @@ fn converse_with(
             said.push_str(&String::from_utf8_lossy(&buffer[..read]));
         }
         seen += said[seen..].find(prompt).unwrap() + prompt.len();
+        until_keys_are_read(child.id());
         stdin.write_all(answer.as_bytes()).unwrap();
     }
     let mut rest = Vec::new();
@@ -64,6 +65,25 @@ fn converse_with(
     said.push_str(&String::from_utf8_lossy(&rest));
     assert_eq!(child.wait().unwrap().code(), Some(code), "{said}");
     said
+}
+
+/// Waits until the command under `script` reads keys: what is typed between the prompt of a password and that is thrown
+/// away. Keys are read without echo, whatever the prompt is for.
+fn until_keys_are_read(script: u32) {
+    let reads = || {
+        let children = std::fs::read_to_string(format!("/proc/{script}/task/{script}/children")).ok()?;
+        let child = children.split_whitespace().next()?;
+        let terminal = std::fs::read_link(format!("/proc/{child}/fd/0")).ok()?;
+        let state = Command::new("stty").arg("-a").arg("-F").arg(terminal).output().ok()?;
+        String::from_utf8_lossy(&state.stdout).split_whitespace().any(|word| word == "-echo").then_some(())
+    };
+    for _ in 0..3000 {
+        if reads().is_some() {
+            return;
+        }
+        std::thread::sleep(std::time::Duration::from_millis(5));
+    }
+    panic!("the command under `script` does not read keys");
 }
 
 #[test]

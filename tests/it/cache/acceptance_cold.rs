@@ -1,7 +1,5 @@
 //! Cold pulls: one download, however many ask.
 
-use std::time::Duration;
-
 use crate::cache_process::{Answer, Cache, Start, eventually};
 use crate::fake_upstream::{Act, Upstream, digest, noise};
 
