@@ -224,7 +224,7 @@ fn a_node_that_is_down_is_named_with_what_was_tried() {
 fn numbers_and_times_have_their_form() {
     let place = place(INVENTORY);
     says(&place.run("nodes --timeout 5").ends(2), &["a time looks like 20s"]);
-    says(&place.run("rollout --max-parallel 50%").ends(2), &["a number of nodes, such as 3"]);
+    says(&place.run("rollout --max-parallel half").ends(2), &["a number of nodes, such as 3"]);
 }
 
 #[test]
