@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::{ROBOT, ran, run};
+use super::{ORIGIN, ROBOT, ran, run};
 use crate::fake_harbor::{Harbor, Upstream, Version};
 use crate::run::Ran;
 
@@ -16,7 +16,7 @@ defaults: {via: [harbor], fallback: never}
 verify: {images: ['docker.io/library/bb:1']}
 ";
 
-/// Puts an image behind the Harbor.
+/// Puts an image into every registry behind the Harbor.
 fn serve(harbor: &Harbor) {
     let config =
         json!({"architecture": "amd64", "os": "linux", "rootfs": {"type": "layers", "diff_ids": []}})
@@ -35,8 +35,11 @@ fn serve(harbor: &Harbor) {
     let artifact = json!({"digest": digest(&manifest.to_string())});
     let mut state = harbor.state();
     state.blobs.extend([&config, &layer].map(|text| (digest(text), text.clone())));
-    let key = ("https://hub.docker.com".to_owned(), "library/bb:1".to_owned());
-    state.upstreams.insert(key, Upstream { manifest, artifact });
+    let upstreams: Vec<String> = state.registries.values().map(|registry| registry.url.clone()).collect();
+    for url in upstreams {
+        let behind = Upstream { manifest: manifest.clone(), artifact: artifact.clone() };
+        state.upstreams.insert((url, "library/bb:1".to_owned()), behind);
+    }
 }
 
 /// The cause and the evidence of the one hop.
@@ -83,4 +86,30 @@ fn a_wrong_secret_is_seen_on_a_public_project_too() {
         drop(run(&place, "rotate-robot --yes").ends(0));
         assert_eq!(verify(0), (String::new(), String::new()));
     }
+}
+
+/// The origin's seven upstreams: made in one command, and each of them serves.
+#[test]
+fn the_origins_registries_serve_through_it() {
+    let names =
+        ["docker.io", "ghcr.io", "gcr.io", "quay.io", "registry.k8s.io", "k8s.gcr.io", "public.ecr.aws"];
+    let images: Vec<String> = names.iter().map(|name| format!("{name}/library/bb:1")).collect();
+    let harbor = Harbor::new(Version::V2_15_2);
+    let more = format!("defaults: {{fallback: never}}\nverify: {{images: [{}]}}\n", images.join(", "));
+    let place = super::place(&harbor, &(ORIGIN.to_owned() + &more));
+    ran(&harbor, &place, "apply --yes", 0);
+    serve(&harbor);
+    let patch = place
+        .run("generate --format strategic --allow-plaintext")
+        .env("SOPS_AGE_KEY_FILE", "keys.txt")
+        .reveals()
+        .ok();
+    for name in names {
+        assert!(patch.contains(&format!("{}/v2/{name}", harbor.url())), "{patch}");
+    }
+    let ran = place.run("verify -o json --timeout 5s").env("SOPS_AGE_KEY_FILE", "keys.txt").ends(0);
+    let items: Vec<Value> = serde_json::from_str(&ran.stdout).unwrap();
+    let served: Vec<&str> =
+        items.iter().filter(|item| item["ok"] == true).filter_map(|item| item["image"].as_str()).collect();
+    assert_eq!((items.len(), served.len()), (7, 7), "{ran}");
 }
