@@ -117,7 +117,7 @@ impl Reload {
                 }
                 tracing::info!("read the configuration again");
             }
-            Err(error) => tracing::error!(%error, "the configuration stays as it was"),
+            Err(error) => tracing::error!("the configuration stays as it was: {}", one_line(&error)),
         }
     }
 }

@@ -418,7 +418,8 @@ pub(super) fn recognise(loaded: &mut LoadedInventory, node: &mut LiveNode, seen:
     let identity = &seen.identity;
     let mut addresses = identity.addresses.clone();
     if let Target::Through(host) = &node.target {
-        addresses.extend(host.parse::<std::net::IpAddr>().ok());
+        // The one that the user named comes first: of several groups, it says which is meant.
+        addresses.splice(0..0, host.parse::<std::net::IpAddr>().ok());
     }
     if let Some(name) = inventory.node_of(identity.nodename.as_deref(), &addresses) {
         (node.name, node.known) = (name.to_owned(), true);

@@ -225,7 +225,7 @@ codes! {
          names none, as Docker's `registry-mirrors` do.";
     NoClientMayRead = "W240", Warning, "an upstream whose content no client may read",
         "Content that takes credentials goes to users of the cache only, so that the cache opens nothing that its \
-         upstream keeps shut. Without users (`htpasswd`) that is no client; `anonymous: true` says that it may go to anyone.";
+         upstream keeps shut. Without users (`htpasswd`) that is not a client; `anonymous: true` says that it may go to anyone.";
     ReplacesAll = "W231", Warning, "a patch that replaces all registries",
         "`add` and `replace` of /machine/registries put this value in place of what is there: other mirrors, credentials \
          and TLS settings are gone.";

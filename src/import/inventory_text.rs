@@ -130,34 +130,19 @@ impl Draft<'_> {
         names.retain(|name| *name != "*");
         let entries = names.into_iter().chain(wild).map(|name| {
             let mut out = Map::new();
-            let route = self.layers.base.get(name);
-            let via = route.map(|route| self.via(name, route)).unwrap_or_default();
-            let never = route.is_some_and(|route| route.never);
             // A registry with settings alone goes the way of `*`, unless defaults would give it another.
-            let of_wild = self.layers.base.get("*");
-            let wild = of_wild.map(|route| self.via("*", route)).unwrap_or_default();
-            let wild_never = of_wild.is_some_and(|route| route.never);
-            match route {
-                Some(_) if via != defaults.via || via.is_empty() => {
+            let route = self.layers.base.get(name);
+            let wild = || self.layers.base.get("*").map(|route| ("*", route));
+            let way = route.map(|route| (name.as_str(), route)).or_else(wild);
+            let via = way.map(|(name, route)| self.via(name, route)).unwrap_or_default();
+            let never = way.is_some_and(|(_, route)| route.never);
+            if route.is_some() || !defaults.via.is_empty() {
+                if via != defaults.via || via.is_empty() {
                     out.insert("via".to_owned(), json!(via));
                 }
-                None if !defaults.via.is_empty()
-                    && (defaults.via != wild || defaults.never != wild_never) =>
-                {
-                    if defaults.via != wild {
-                        out.insert("via".to_owned(), json!(wild));
-                    }
-                    if defaults.never != wild_never {
-                        out.insert(
-                            "fallback".to_owned(),
-                            json!(if wild_never { "never" } else { "upstream" }),
-                        );
-                    }
+                if never != defaults.never {
+                    out.insert("fallback".to_owned(), fallback(never));
                 }
-                Some(_) | None => {}
-            }
-            if route.is_some() && never != defaults.never {
-                out.insert("fallback".to_owned(), json!(if never { "never" } else { "upstream" }));
             }
             if let Some(upstream) = self.upstreams.get(name) {
                 out.insert("upstream".to_owned(), upstream_of(upstream));
@@ -205,7 +190,7 @@ impl Draft<'_> {
             let mut fields = Map::new();
             fields.insert("via".to_owned(), json!(self.via(registry, route)));
             if route.never != known.is_some_and(|known| known.never) {
-                fields.insert("fallback".to_owned(), json!(if route.never { "never" } else { "upstream" }));
+                fields.insert("fallback".to_owned(), fallback(route.never));
             }
             changed.insert(registry.clone(), Value::Object(fields));
         }
@@ -222,6 +207,10 @@ impl Draft<'_> {
 pub(super) fn in_order(routes: &Routes) -> impl Iterator<Item = (&String, &PullRoute)> {
     let wild = routes.iter().filter(|(name, _)| name.as_str() == "*");
     routes.iter().filter(|(name, _)| name.as_str() != "*").chain(wild)
+}
+
+fn fallback(never: bool) -> Value {
+    json!(if never { "never" } else { "upstream" })
 }
 
 fn group_name(role: Role) -> &'static str {

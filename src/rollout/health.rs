@@ -93,6 +93,12 @@ pub fn etcd_flaws(
     if is_split {
         flaws.push("etcd's members do not agree on their leader".to_owned());
     }
+    if members == 0 && is_short {
+        flaws.push(
+            "no control plane node tells etcd's members: whether the others are a quorum is not known"
+                .to_owned(),
+        );
+    }
     if members > 1 && stay < quorum && (absence == Absence::Reboots || is_short) {
         flaws.push(format!("etcd would lose its quorum: {well} of {members} members are known to be well"));
     }
@@ -159,5 +165,8 @@ mod tests {
         down[1].1 = Err("no answer".to_owned());
         let short = "etcd would lose its quorum: 1 of 3 members are known to be well";
         assert_eq!(etcd_flaws(&down, Absence::Stays, &["c2", "c3"]), [short]);
+        // Where the only one that is asked may be down, nothing says that the others are a quorum.
+        let unknown = etcd_flaws(&down[2..], Absence::Stays, &["c3"]);
+        assert!(unknown.len() == 1 && unknown[0].contains("is not known"), "{unknown:?}");
     }
 }

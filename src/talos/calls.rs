@@ -23,7 +23,7 @@ use super::link::{Connection, Link, find_cause};
 /// How long a call may take, at the least, before its connection is looked at.
 const QUIET: Duration = Duration::from_millis(500);
 /// How long a server may take, at the least, for an answer that is due at once.
-const ANSWER: Duration = Duration::from_secs(1);
+const ANSWER: Duration = Duration::from_secs(2);
 
 /// How an attempt at a call failed.
 struct Failure {
@@ -174,7 +174,7 @@ impl NodeClient {
             Err(TalosError::ConnectTimedOut { endpoint, after: connected.saturating_duration_since(begun) })
         });
         let connection = connection.map_err(not_sent)?;
-        let silent = tokio::select! {
+        let is_silent = tokio::select! {
             // An answer that has arrived counts, however late it is read.
             biased;
             answer = make(connection.channel.clone()) => {
@@ -184,12 +184,14 @@ impl NodeClient {
                     went_silent: false,
                 });
             }
-            () = self.gone_silent(&connection) => !connection.is_new,
+            () = self.gone_silent(&connection) => true,
             () = sleep_until(answered) => false,
         };
         link.give_up(&connection).await;
-        let after = if silent { begun.elapsed() } else { patience };
-        Err(Failure { error: self.timed_out(what, after), is_sent: IsSent::Maybe, went_silent: silent })
+        let tenths = u64::try_from(begun.elapsed().as_millis() / 100).unwrap_or(u64::MAX);
+        let after = if is_silent { Duration::from_millis(tenths.saturating_mul(100)) } else { patience };
+        let went_silent = is_silent && !connection.is_new;
+        Err(Failure { error: self.timed_out(what, after), is_sent: IsSent::Maybe, went_silent })
     }
 
     /// Returns when a connection has gone silent: not even a call that every server answers at once gets an answer.

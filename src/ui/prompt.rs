@@ -44,11 +44,7 @@ pub(crate) fn confirm(asking: Asking, question: &str, untouched: &str, help: &st
     match yes_or_no(question) {
         Ok(true) => Ok(()),
         Ok(false) => Err(CliError::new(exit::STOPPED, untouched)),
-        Err(error) => {
-            // The question hides the cursor, and a Ctrl-C leaves it so.
-            let _ = console::Term::stderr().show_cursor();
-            Err(CliError::new(exit::INTERRUPTED, format!("{untouched}: {error}")))
-        }
+        Err(error) => Err(CliError::new(exit::INTERRUPTED, format!("{untouched}: {error}"))),
     }
 }
 

@@ -76,11 +76,7 @@ impl Queue {
             state.left_out += 1;
             return;
         }
-        if state.left_out > 0 {
-            let text = format!("… {} lines are left out: the output was not read\n", state.left_out);
-            state.left_out = 0;
-            state.add(Stream::Error, text.as_bytes());
-        }
+        state.tell_left_out();
         state.add(Stream::Error, text);
         self.0.more.notify_one();
     }
@@ -121,6 +117,16 @@ impl State {
         self.bytes += text.len();
         self.waiting.push_back((stream, text.to_vec()));
     }
+
+    /// Adds how much of the story was left out; returns whether any was.
+    fn tell_left_out(&mut self) -> bool {
+        let left_out = std::mem::take(&mut self.left_out);
+        if left_out > 0 {
+            let text = format!("… {left_out} lines are left out: the output was not read\n");
+            self.add(Stream::Error, text.as_bytes());
+        }
+        left_out > 0
+    }
 }
 
 /// Writes whatever comes, as long as the process lives.
@@ -128,6 +134,9 @@ fn write(shared: &Shared) {
     let mut state = shared.lock();
     loop {
         let Some((stream, text)) = state.waiting.pop_front() else {
+            if state.tell_left_out() {
+                continue;
+            }
             state = shared.more.wait(state).unwrap_or_else(PoisonError::into_inner);
             continue;
         };

@@ -3,6 +3,7 @@
 use std::borrow::Cow;
 use std::io::{self, IsTerminal, Write};
 use std::process::ExitCode;
+use std::sync::OnceLock;
 
 use clap::builder::styling::AnsiColor;
 use tracing_subscriber::layer::SubscriberExt as _;
@@ -197,11 +198,19 @@ impl Ui {
         }
     }
 
+    /// Fails where an earlier result could not be written; waits for nothing.
+    pub(crate) fn check(&self) -> Result<(), CliError> {
+        self.queue.as_ref().map_or(Ok(()), |queue| Ok(queue.check()?))
+    }
+
     /// From here on, nothing waits for the reader of the output until the command ends.
     pub(crate) fn detach(&mut self) -> Result<(), CliError> {
         self.flush()?;
         if self.queue.is_none() {
-            self.queue = Some(Queue::start()?);
+            let queue = Queue::start()?;
+            // A process runs one command.
+            let _ = DETACHED.set(queue.clone());
+            self.queue = Some(queue);
         }
         Ok(())
     }
@@ -241,7 +250,9 @@ impl Ui {
                 error.exit
             }
         };
-        ExitCode::from(self.drain().unwrap_or(exit).code)
+        // What a node has is worth more than that the reader is gone.
+        let exit = self.drain().filter(|_| exit != exit::UNKNOWN).unwrap_or(exit);
+        ExitCode::from(exit.code)
     }
 
     /// Tells what has been done; `--quiet` hides it.
@@ -314,6 +325,28 @@ impl Ui {
     }
 }
 
+/// The queue of a command that is detached, for what is told beside its [`Ui`].
+static DETACHED: OnceLock<Queue> = OnceLock::new();
+
+/// Writes to standard error, or to the queue where nothing may wait for its reader.
+struct Story;
+
+impl Write for Story {
+    fn write(&mut self, text: &[u8]) -> io::Result<usize> {
+        match DETACHED.get() {
+            Some(queue) => {
+                queue.story(text);
+                Ok(text.len())
+            }
+            None => io::stderr().write(text),
+        }
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        io::stderr().flush()
+    }
+}
+
 /// Returns whether a stream is to be coloured where no flag says so.
 fn wants_color(stream: &impl IsTerminal) -> bool {
     let set = |name: &str| std::env::var_os(name).is_some_and(|value| !value.is_empty());
@@ -334,8 +367,7 @@ pub(crate) fn log_requests(color: Color, verbosity: Verbosity) {
         Color::Auto => wants_color(&io::stderr()),
     };
     let filter = tracing_subscriber::filter::Targets::new().with_target("talmirror", level);
-    let lines =
-        tracing_subscriber::fmt::layer().with_writer(io::stderr).with_ansi(colored).with_target(false);
+    let lines = tracing_subscriber::fmt::layer().with_writer(|| Story).with_ansi(colored).with_target(false);
     let subscriber = tracing_subscriber::registry().with(filter).with(lines);
     // A process that logs already keeps its log.
     let _ = tracing::subscriber::set_global_default(subscriber);
@@ -358,5 +390,5 @@ pub(super) fn print(stream: Stream, colored: &str, plain: &str) -> io::Result<()
 
 /// Tells what a part of the library has to say that is given no [`Ui`], such as a plugin that waits for a touch.
 pub(crate) fn aside(text: &str) {
-    let _ = writeln!(io::stderr(), "{}", shown(text));
+    let _ = Story.write_all(format!("{}\n", shown(text)).as_bytes());
 }

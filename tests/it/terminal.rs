@@ -70,8 +70,13 @@ fn converse_with(
 /// Waits until the command under `script` reads keys: what is typed between the prompt of a password and that is thrown
 /// away. Keys are read without echo, whatever the prompt is for.
 fn until_keys_are_read(script: u32) {
+    let children = format!("/proc/{script}/task/{script}/children");
+    if std::fs::read_to_string(&children).is_err() {
+        // Not every kernel tells.
+        return;
+    }
     let reads = || {
-        let children = std::fs::read_to_string(format!("/proc/{script}/task/{script}/children")).ok()?;
+        let children = std::fs::read_to_string(&children).ok()?;
         let child = children.split_whitespace().next()?;
         let terminal = std::fs::read_link(format!("/proc/{child}/fd/0")).ok()?;
         let state = Command::new("stty").arg("-a").arg("-F").arg(terminal).output().ok()?;

@@ -8,12 +8,11 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::timeout;
 
-use super::passthrough::no_length;
 use super::policy::{LINGER, Policy};
 use super::reader::Reader;
 use super::source::{FetchError, Source};
 use super::state::{Attached, Shared, State};
-use super::task::{DownloadTask, Finished, Outcome};
+use super::task::{DownloadTask, Finished, Outcome, Why};
 use super::tiered::TieredSource;
 use super::window::Wants;
 use crate::cache::memory::locked;
@@ -126,16 +125,16 @@ impl Downloads {
         scope: Option<&RegistryHost>,
         source: Arc<dyn Source>,
     ) -> Result<Download, Overloaded> {
-        self.get_from(digest, hint, 0, scope, source)
+        self.get_part(digest, hint, None, scope, source)
     }
 
-    /// Joins or starts a download as [`Downloads::get`] does, for a reader that begins at a position: what is too large
-    /// to be kept is asked for from there on.
-    pub fn get_from(
+    /// Joins or starts a download as [`Downloads::get`] does, for a reader that may want a part: of what is too large to
+    /// be kept, that part is asked for.
+    pub fn get_part(
         &self,
         digest: &Digest,
         hint: Option<u64>,
-        first: u64,
+        first: Option<Span>,
         scope: Option<&RegistryHost>,
         source: Arc<dyn Source>,
     ) -> Result<Download, Overloaded> {
@@ -253,10 +252,14 @@ async fn run(task: DownloadTask, guard: Guard) {
             }
             Err(error) => tracing::warn!(%digest, "passed on, but not kept: {error}"),
         },
-        Outcome::Passthrough => {
+        Outcome::Passthrough(why) => {
             count(&counts.passed_through);
-            // Those who come while others read share what they read.
-            until_left(&task.shared, &guard).await;
+            match why {
+                // Those who come while others read share what they read.
+                Why::TooLarge => until_left(&task.shared, &guard).await,
+                // The next may find room.
+                Why::NoRoom => {}
+            }
         }
         Outcome::Failed(error) => {
             count(&counts.failed);
@@ -325,14 +328,7 @@ impl Download {
                 State::Waiting | State::Streaming(None | Some(0)) => {}
                 State::Streaming(Some(total)) | State::Complete(total) => return Ok(*total),
                 State::Failed(error) => return Err(error.clone()),
-                State::Passthrough(passthrough) => match passthrough.total {
-                    None => return Err(no_length()),
-                    Some(0) => {
-                        let checked = passthrough.verifier.clone().finish();
-                        return checked.map_err(|error| FetchError::Mismatch(error.to_string()));
-                    }
-                    Some(total) => return Ok(total),
-                },
+                State::Passthrough(passthrough) => return Ok(passthrough.window.total()),
             }
             if state.changed().await.is_err() {
                 return Err(FetchError::Internal("the download ended without a result".to_owned()));

@@ -25,24 +25,19 @@ pub(super) struct PassthroughReader {
 
 impl PassthroughReader {
     /// Takes the place of a reader of what lies between two positions.
-    pub(super) fn new(
-        passthrough: &Passthrough,
-        offset: u64,
-        end: u64,
-        wants: Wants,
-    ) -> Result<Self, FetchError> {
-        let Some(window) = &passthrough.window else { return Err(no_length()) };
+    pub(super) fn new(passthrough: &Passthrough, offset: u64, end: u64, wants: Wants) -> Self {
+        let window = &passthrough.window;
         let kept = passthrough.at;
         let is_checked = offset <= kept && end > readable(Some(window.total()), window.total());
         let position = offset.max(kept);
         let upto = if is_checked { window.total() } else { end };
-        Ok(Self {
+        Self {
             reader: window.enter(position, upto, wants),
             kept,
             verifier: is_checked.then(|| passthrough.verifier.clone()),
             position,
             tail: VecDeque::new(),
-        })
+        }
     }
 
     /// Returns how many bytes from the beginning are in the download's file.
@@ -102,11 +97,4 @@ impl PassthroughReader {
             }
         }
     }
-}
-
-pub(super) fn no_length() -> FetchError {
-    FetchError::unavailable(
-        "the upstream does not say how long it is, and there is no room to keep it until that is known"
-            .to_owned(),
-    )
 }

@@ -62,7 +62,7 @@ impl Reader {
                 }
                 State::Failed(error) => return Err(error),
                 State::Passthrough(passthrough) => {
-                    let reader = PassthroughReader::new(&passthrough, self.offset, self.end, self.wants)?;
+                    let reader = PassthroughReader::new(&passthrough, self.offset, self.end, self.wants);
                     self.passthrough = Some(Box::new(reader));
                 }
             }

@@ -41,13 +41,12 @@ pub(super) enum State {
 
 /// What a reader needs to read the rest of an object that cannot be kept.
 pub(super) struct Passthrough {
-    pub(super) total: Option<u64>,
     /// How many bytes are in the file, where there is one.
     pub(super) at: u64,
     /// Has seen that many.
     pub(super) verifier: Verifier,
-    /// What readers share; [`None`] where it is not known how long the object is.
-    pub(super) window: Option<Arc<Window>>,
+    /// What readers share.
+    pub(super) window: Arc<Window>,
     /// Keeps its room accounted for until the last reader has read what is in it.
     pub(super) _spool: Option<Spool>,
 }

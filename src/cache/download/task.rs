@@ -15,7 +15,7 @@ use super::source::{FetchError, Source};
 use super::state::{Passthrough, Shared, State};
 use super::window::{LEAST_ASK, Window};
 use crate::cache::store::{PartialKey, SharedFile, Spool, Store};
-use crate::oci::Verifier;
+use crate::oci::{Span, Verifier};
 
 /// One download into the store, for all of its readers.
 pub(super) struct DownloadTask {
@@ -27,8 +27,8 @@ pub(super) struct DownloadTask {
     pub(super) hint: Option<u64>,
     /// The name of what an earlier download may have left of it, and this one may leave.
     pub(super) key: Option<PartialKey>,
-    /// Where its first reader begins.
-    pub(super) first: u64,
+    /// What its first reader wants, where that is a part.
+    pub(super) first: Option<Span>,
     /// How many bytes of objects are in memory that cannot be kept.
     pub(super) memory: Arc<AtomicUsize>,
 }
@@ -39,12 +39,21 @@ pub(super) enum Outcome {
     Present,
     /// It is to be committed; its readers have all of it.
     Complete(Spool),
-    /// It cannot be kept: readers share a window of it, as long as there are any.
-    Passthrough,
+    /// It cannot be kept: readers share a window of it.
+    Passthrough(Why),
     /// It failed.
     Failed(FetchError),
     /// No reader waits for it, and too little was there.
     Abandoned,
+}
+
+/// Why something cannot be kept.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Why {
+    /// It never can.
+    TooLarge,
+    /// There is no room for it now.
+    NoRoom,
 }
 
 /// How a download ended, and how often its transfers were resumed.
@@ -107,7 +116,8 @@ impl DownloadTask {
             let mut body = self.open_first(hint).await?;
             body.expect(Some(hint));
             self.shared.enter(State::Streaming(body.total()));
-            return Ok(self.pass_through(None, Verifier::new(self.shared.digest), body, Vec::new()));
+            let verifier = Verifier::new(self.shared.digest);
+            return self.pass_through(Why::TooLarge, None, verifier, body, Vec::new());
         }
         let left = self.key.as_ref().map_or(0, |key| self.store.left(key));
         // The end of it is fetched again, so that there is something to ask for.
@@ -117,13 +127,13 @@ impl DownloadTask {
         self.shared.enter(State::Streaming(total));
         let verifier = Verifier::new(self.shared.digest);
         if total.is_some_and(|total| total > largest) {
-            return Ok(self.pass_through(None, verifier, body, Vec::new()));
+            return self.pass_through(Why::TooLarge, None, verifier, body, Vec::new());
         }
         let mut spool = match self.spool(total).await {
             Ok(spool) => spool,
             Err(error) => {
                 tracing::warn!(digest = %self.shared.digest, "passing on without keeping: {error}");
-                return Ok(self.pass_through(None, verifier, body, Vec::new()));
+                return self.pass_through(Why::NoRoom, None, verifier, body, Vec::new());
             }
         };
         if spool.written() < from {
@@ -148,7 +158,8 @@ impl DownloadTask {
                 Some(Written::All(writer)) => writer,
                 Some(Written::Full(mut writer, pending)) => {
                     writer.spool.discard();
-                    return Ok(self.pass_through(Some(writer.spool), writer.verifier, body, pending));
+                    let HashingWriter { spool, verifier } = writer;
+                    return self.pass_through(Why::NoRoom, Some(spool), verifier, body, pending);
                 }
                 Some(Written::Failed(mut writer, error)) => {
                     if !error.is_retryable() {
@@ -196,12 +207,14 @@ impl DownloadTask {
 
     /// Opens what is too large to be kept where its first reader begins.
     async fn open_first(&self, total: u64) -> Result<ResumingBody, FetchError> {
-        if self.first > 0 {
-            let end = self.first.saturating_add(LEAST_ASK).min(total);
+        if let Some(part) = self.first {
+            let end = part.first().saturating_add(LEAST_ASK).min(part.last().saturating_add(1)).min(total);
             let source = Arc::clone(&self.source);
-            let mut body = ResumingBody::part(source, self.policy, self.first, None, end);
-            if body.begin().await.is_ok() {
-                return Ok(body);
+            let mut body = ResumingBody::part(source, self.policy, part.first(), None, end);
+            match body.begin().await {
+                Ok(()) => return Ok(body),
+                Err(error) if !is_of_range(&error) => return Err(error),
+                Err(_) => {}
             }
         }
         Ok(self.open(0, 0).await?.0)
@@ -211,8 +224,12 @@ impl DownloadTask {
     async fn open(&self, from: u64, left: u64) -> Result<(ResumingBody, u64), FetchError> {
         if from > 0 {
             let mut body = ResumingBody::new(Arc::clone(&self.source), self.policy, from, None);
-            if body.begin().await.is_ok() && body.total().or(self.hint).is_none_or(|total| total >= left) {
-                return Ok((body, from));
+            match body.begin().await {
+                Ok(()) if body.total().or(self.hint).is_none_or(|total| total >= left) => {
+                    return Ok((body, from));
+                }
+                Err(error) if !is_of_range(&error) => return Err(error),
+                Ok(()) | Err(_) => {}
             }
         }
         let mut body = ResumingBody::new(Arc::clone(&self.source), self.policy, 0, None);
@@ -307,21 +324,46 @@ impl DownloadTask {
 
     fn pass_through(
         &self,
+        why: Why,
         spool: Option<Spool>,
         verifier: Verifier,
         body: ResumingBody,
         pending: Vec<Bytes>,
-    ) -> Outcome {
-        let total = body.total();
-        let window = total.map(|total| {
-            let (source, memory) = (Arc::clone(&self.source), Arc::clone(&self.memory));
-            Arc::new(Window::new(source, self.policy, total, body, pending, memory))
-        });
+    ) -> Result<Outcome, FetchError> {
+        let total = body.total().ok_or_else(no_length)?;
+        if total == 0 {
+            // Nothing at all is only said to be nothing when that has the right digest.
+            verifier.finish().map_err(|error| FetchError::Mismatch(error.to_string()))?;
+            self.shared.enter(State::Complete(0));
+            return Ok(Outcome::Present);
+        }
+        let (source, memory) = (Arc::clone(&self.source), Arc::clone(&self.memory));
+        let window = Arc::new(Window::new(source, self.policy, total, body, pending, memory));
         let at = spool.as_ref().map_or(0, Spool::written);
-        let passthrough = Passthrough { total, at, verifier, window, _spool: spool };
+        let passthrough = Passthrough { at, verifier, window, _spool: spool };
         self.shared.enter(State::Passthrough(Arc::new(passthrough)));
-        Outcome::Passthrough
+        Ok(Outcome::Passthrough(why))
     }
+}
+
+/// Returns whether an error may be of the range alone, so that a request for the whole may go well.
+fn is_of_range(error: &FetchError) -> bool {
+    match error {
+        FetchError::Unavailable { .. }
+        | FetchError::Broken(_)
+        | FetchError::Changed { .. }
+        | FetchError::Mismatch(_) => true,
+        FetchError::NotFound
+        | FetchError::Denied { .. }
+        | FetchError::TooMany { .. }
+        | FetchError::Internal(_) => false,
+    }
+}
+
+fn no_length() -> FetchError {
+    FetchError::unavailable(
+        "the upstream does not say how long it is, and there is no room to keep it until that is known",
+    )
 }
 
 /// Hashes what is in a file already.

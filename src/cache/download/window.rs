@@ -144,9 +144,12 @@ impl Window {
         let mut state = self.state();
         let id = state.next;
         state.next += 1;
-        let first = state.first.take();
-        let first =
-            first.filter(|first| first.is_near(position, REACH) || state.piece(position, u64::MAX).is_some());
+        // It stays for the reader that it is for.
+        let is_near = state
+            .first
+            .as_ref()
+            .is_some_and(|first| first.is_near(position, REACH) || state.piece(position, u64::MAX).is_some());
+        let first = if is_near { state.first.take() } else { None };
         let run = first.as_ref().map(|first| first.id);
         state.runs.extend(first);
         state.readers.insert(
@@ -162,9 +165,12 @@ impl Window {
             let mut state = self.state();
             state.runs.clear();
             self.drop_pieces(&mut state, |_, _| true);
-            state.endpoints.clone()
+            // Each reader that checks finds it; it counts once.
+            std::mem::take(&mut state.endpoints)
         };
-        self.source.mismatch(&endpoints);
+        if !endpoints.is_empty() {
+            self.source.mismatch(&endpoints);
+        }
     }
 
     /// Takes note that the whole has the right digest.

@@ -12,7 +12,7 @@ use crate::cache::observe::Outcome;
 use crate::cache::store::{Blob, Object, Origin, Store};
 use crate::http::Body;
 use crate::image::{Digest, RegistryHost};
-use crate::oci::{Method, Refusal, Selection};
+use crate::oci::{Method, Refusal, Selection, Span};
 use futures_util::future::BoxFuture;
 
 /// A blob's bytes from upstream; that they come through a repository is noted when they have proved right.
@@ -146,9 +146,9 @@ impl Blobs {
                 digest: *digest,
                 source: upstream.blob(&request.origin.repository, digest, size),
             };
-            let first = size.map_or(0, |size| first_byte(request.selection(digest, size)));
+            let part = size.and_then(|size| part(request.selection(digest, size)));
             let scope = Some(request.scope());
-            let download = self.downloads.get_from(digest, size, first, scope, Arc::new(source));
+            let download = self.downloads.get_part(digest, size, part, scope, Arc::new(source));
             let download = download.map_err(|_| Refusal::Overloaded)?;
             match (headers(request, digest, &download).await?, download.joined()) {
                 (Ok(total), _) => return Ok((download, total)),
@@ -159,17 +159,19 @@ impl Blobs {
                 // It failed for another repository, perhaps, or just before this client came.
                 (Err(refusal), Joined::Existing) => {
                     tracing::debug!(%digest, ?refusal, "a download failed that was joined; starting one");
+                    // Until it is off the list.
+                    tokio::task::yield_now().await;
                 }
             }
         }
     }
 }
 
-/// Returns where a selection begins.
-fn first_byte(selection: Selection) -> u64 {
+/// Returns the part that is selected, where it is one.
+fn part(selection: Selection) -> Option<Span> {
     match selection {
-        Selection::Part(span) => span.first(),
-        Selection::Whole | Selection::Unsatisfiable => 0,
+        Selection::Part(span) => Some(span),
+        Selection::Whole | Selection::Unsatisfiable => None,
     }
 }
 

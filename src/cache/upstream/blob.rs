@@ -230,12 +230,13 @@ fn begins(answer: &Answer, part: Part, known: Option<u64>) -> Result<(u64, Optio
                 return Err("it answers with a part and does not say which".to_owned());
             };
             let is_bounded = part.end.is_some();
-            let total = size.or(known).unwrap_or(span.last() + 1);
-            let continues = ContentRange::Part(span, size).continues(from, total);
+            // Where a part ends that was asked for says nothing of the whole.
+            let total = size.or(known).or((!is_bounded).then(|| span.last() + 1));
+            let continues = total.is_some_and(|total| ContentRange::Part(span, size).continues(from, total));
             if !(continues || is_bounded && span.first() == from) {
                 return Err(format!("it answers with other bytes than those from {from} on"));
             }
-            (from, Some(total))
+            (from, total)
         }
         status => return Err(format!("it answers {status} to a request for a part")),
     };

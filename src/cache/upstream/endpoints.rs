@@ -352,6 +352,7 @@ impl Endpoints {
     pub(super) fn end_pauses(&self) {
         for endpoint in &self.all {
             locked(&endpoint.health).end_pauses();
+            endpoint.client.end_pauses();
             endpoint.probed.notify_waiters();
         }
         self.show_circuit();

@@ -29,8 +29,8 @@ pub enum UpstreamError {
         /// What the file system says.
         source: Arc<io::Error>,
     },
-    /// A file of it holds no certificate.
-    #[error("`{}`, which the upstream {registry} names, holds no certificate (PEM)", file.display())]
+    /// A file of it holds no certificate, or one that cannot be read.
+    #[error("`{}`, which the upstream {registry} names, does not hold certificates as PEM", file.display())]
     NoCertificate {
         /// The registry.
         registry: RegistryHost,
@@ -38,7 +38,7 @@ pub enum UpstreamError {
         file: PathBuf,
     },
     /// What it takes to reach it cannot be set up.
-    #[error("the upstream {registry}: {source}")]
+    #[error("cannot connect to the upstream {registry}")]
     Client {
         /// The registry.
         registry: RegistryHost,
@@ -82,8 +82,9 @@ impl Trust {
         if self.ca.is_none() && self.identity.is_none() && connection.proxy.is_none() {
             return Ok(all.clone());
         }
-        let roots: Vec<CertificateDer<'static>> =
-            self.ca.iter().flat_map(|ca| CertificateDer::pem_slice_iter(ca)).filter_map(Result::ok).collect();
+        let roots = self.ca.iter().flat_map(|ca| CertificateDer::pem_slice_iter(ca));
+        // One that cannot be read would be missed later.
+        let roots: Vec<CertificateDer<'static>> = roots.collect::<Result<_, _>>().unwrap_or_default();
         if let (true, Some(file)) = (roots.is_empty(), &connection.ca) {
             return Err(UpstreamError::NoCertificate { registry: registry.clone(), file: file.clone() });
         }

@@ -23,6 +23,8 @@ use crate::ui::{CliError, EndRequest, Signals, Ui};
 /// How work on nodes is told.
 pub(super) struct Telling {
     pub(super) format: Format,
+    /// The nodes, as they are called.
+    pub(super) names: Vec<String>,
     /// The command that resumes where the user has left it in the middle.
     pub(super) again: String,
 }
@@ -46,12 +48,14 @@ pub(super) fn carry_out<T>(
     telling: Telling,
     work: impl Future<Output = T>,
 ) -> Result<Ended<T>, CliError> {
-    let names = session.nodes.iter().map(|node| node.name.as_str());
+    let Telling { format, names, again } = telling;
     let mut progress = ProgressView::new(names);
-    let Telling { format, again } = telling;
     let done = session.wait(async {
         let mut work = pin!(work);
-        let mut signals = Signals::new().map_err(|error| CliError::from_error(exit::WRITE, error))?;
+        let mut signals = Signals::new().map_err(|error| {
+            CliError::from_error(exit::WRITE, error)
+                .context("cannot listen for the signals that end a command; no node was touched")
+        })?;
         let mut asked = false;
         // What is drawn has a clock.
         let mut second = tokio::time::interval(Duration::from_secs(1));
@@ -90,11 +94,11 @@ pub(super) fn carry_out<T>(
         while let Ok(event) = handle.events.try_recv() {
             tell(ui, &mut progress, format, &event, &mut written);
         }
-        Ok::<_, CliError>((done, written, stopped))
+        Ok::<_, CliError>((done, stopped))
     });
-    let (done, written, stopped) = match done.transpose()? {
+    let (done, stopped) = match done.transpose()? {
         Some(ended) => ended,
-        None => (None, Ok(()), exit::INTERRUPTED),
+        None => (None, exit::INTERRUPTED),
     };
     let Some(done) = done else {
         ui.live(&[]);
@@ -112,9 +116,9 @@ pub(super) fn carry_out<T>(
                 ui.json_line(&end_json(stopped, "left in the middle", Some(&again)))?;
             }
         }
-        return written.map(|()| Ended::Abandoned(stopped));
+        return Ok(Ended::Abandoned(stopped));
     };
-    written.map(|()| Ended::Done(done, stopped))
+    Ok(Ended::Done(done, stopped))
 }
 
 /// Tells an event, unless an earlier one could not be told.
@@ -126,12 +130,16 @@ fn tell(
     written: &mut Result<(), CliError>,
 ) {
     let line = progress.add(event);
-    if format == Format::Json {
-        if written.is_ok() {
-            *written = ui.json_line(&event.to_json());
+    if written.is_ok() {
+        *written = match format {
+            Format::Text => ui.check(),
+            Format::Json => ui.json_line(&event.to_json()),
+        };
+        if format == Format::Json && written.is_ok() {
+            return;
         }
-        return;
     }
+    // Events that can no longer be written are told to people.
     if ui.is_live() {
         let lasting = !matches!(event.kind, EventKind::Begins { .. } | EventKind::Ends { .. });
         if let Some(line) = line.filter(|_| lasting) {

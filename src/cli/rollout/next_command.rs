@@ -8,6 +8,11 @@ use crate::cli::args::{Global, TalosArgs};
 use crate::rollout::Outcome;
 
 impl RolloutArgs {
+    /// Adds to flags of a command about an earlier rollout that its journal may be of another CA.
+    fn of_any_ca<const N: usize>(&self, flags: [(&'static str, String); N]) -> Vec<(&'static str, String)> {
+        flags.into_iter().chain(self.other_ca.then(|| ("--other-ca", String::new()))).collect()
+    }
+
     /// Returns the flags that say which nodes are meant and what is done to them: those of a list, else the ones that were
     /// given, `own` being the names among them.
     fn selection(&self, list: Option<&[&str]>, own: &[String]) -> Vec<(&'static str, String)> {
@@ -49,7 +54,7 @@ pub(super) fn begin(global: &Global, args: &RolloutArgs, nodes: Option<&[&str]>)
 
 /// Returns the command that rolls some nodes back.
 pub(super) fn back(global: &Global, args: &RolloutArgs, nodes: &[String]) -> String {
-    again("rollback", global, &args.talos, args.journal.as_ref(), &[("-n", nodes.join(","))])
+    again("rollback", global, &args.talos, args.journal.as_ref(), &args.of_any_ca([("-n", nodes.join(","))]))
 }
 
 /// Returns the commands that make up for the reboots that earlier rollouts owe.
@@ -58,9 +63,9 @@ pub(super) fn reboots(global: &Global, args: &RolloutArgs, plan: &Plan) -> Strin
         plan.nodes.iter().filter_map(|node| node.plan.owes_reboot.as_deref()).collect();
     places.sort_unstable();
     places.dedup();
-    let commands = places
-        .into_iter()
-        .map(|place| again("rollout --resume", global, &args.talos, Some(&PathBuf::from(place)), &[]));
+    let commands = places.into_iter().map(|place| {
+        again("rollout --resume", global, &args.talos, Some(&PathBuf::from(place)), &args.of_any_ca([]))
+    });
     commands.collect::<Vec<_>>().join("; then: ")
 }
 

@@ -54,8 +54,7 @@ fn words(step: Step) -> (&'static str, &'static str) {
 
 impl ProgressView {
     /// Prepares for nodes of these names.
-    pub(super) fn new<'a>(names: impl Iterator<Item = &'a str>) -> Self {
-        let names: Vec<String> = names.map(str::to_owned).collect();
+    pub(super) fn new(names: Vec<String>) -> Self {
         let width = names.iter().map(|name| name.chars().count()).max().unwrap_or(0);
         Self { width, names, ..Self::default() }
     }
@@ -196,7 +195,7 @@ mod tests {
     #[test]
     fn a_node_is_a_line_whose_running_step_comes_first() {
         let at: Timestamp = "2026-01-02T03:04:05Z".parse().unwrap();
-        let mut progress = ProgressView::new(["n1", "n10"].into_iter());
+        let mut progress = ProgressView::new(vec!["n1".to_owned(), "n10".to_owned()]);
         assert!(progress.lines(at).is_empty());
         let mut add = |kind| progress.add(&Event { at, node: "n1".to_owned(), kind });
         let later = |seconds| at.checked_add(Duration::from_secs(seconds)).unwrap();
@@ -227,7 +226,7 @@ mod tests {
     #[test]
     fn nodes_stand_in_their_own_order() {
         let at: Timestamp = "2026-01-02T03:04:05Z".parse().unwrap();
-        let mut progress = ProgressView::new(["n1", "n2"].into_iter());
+        let mut progress = ProgressView::new(vec!["n1".to_owned(), "n2".to_owned()]);
         for node in ["n2", "n1"] {
             let kind =
                 EventKind::Begins { step: Step::Inspect, if_abandoned: IfAbandoned::KeepsOld, until: None };

@@ -71,7 +71,8 @@ pub(super) fn settle_all(
     let open = decrypt(global);
     let planes = control_plane(args, loaded, session, &[]);
     let (context, handle) = RolloutContext::new(journal, pace(args, loaded), Vec::new(), planes);
-    let telling = Telling { format: args.output, again: resume(global, args, None) };
+    let names = nodes.iter().map(|(name, ..)| name.clone()).collect();
+    let telling = Telling { format: args.output, names, again: resume(global, args, None) };
     let done = carry_out(ui, session, handle, telling, async move {
         let mut summary = Summary::default();
         for (name, node, history, shown) in nodes {

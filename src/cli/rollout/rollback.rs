@@ -104,7 +104,8 @@ fn roll_back(ui: &mut Ui, global: &Global, args: RollbackArgs) -> Result<Exit, C
         return end(ui, args.output, &summary, exit::OK, &last, None);
     }
     let go_on = |names: &[&str]| {
-        let more = if names.is_empty() { Vec::new() } else { vec![("-n", names.join(","))] };
+        let mut more = if names.is_empty() { Vec::new() } else { vec![("-n", names.join(","))] };
+        more.extend(args.other_ca.then(|| ("--other-ca", String::new())));
         again("rollback", global, &args.talos, args.journal.as_ref(), &more)
     };
     let again = go_on(&args.nodes.iter().map(String::as_str).collect::<Vec<_>>());
@@ -127,7 +128,8 @@ fn roll_back(ui: &mut Ui, global: &Global, args: RollbackArgs) -> Result<Exit, C
         .collect();
     let pace = RolloutTimeouts { trial: Duration::from_mins(5), settle: args.settle, pull: args.settle };
     let (context, handle) = RolloutContext::new(journal, pace, Vec::new(), Vec::new());
-    let telling = Telling { format: args.output, again };
+    let names = nodes.iter().map(|(name, _)| name.clone()).collect();
+    let telling = Telling { format: args.output, names, again };
     let done = carry_out(ui, &session, handle, telling, async move {
         let mut summary = Summary::default();
         for (name, node) in nodes {

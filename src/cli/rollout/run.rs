@@ -288,6 +288,7 @@ fn carry(
     let control_plane = control_plane(args, loaded, session, &plan.nodes);
     let max_failures = max_failures(args, loaded, &plan);
     let (owing, owed) = (owing(&plan), reboots(global, args, &plan));
+    let names = plan.nodes.iter().map(|planned| planned.node.name.clone()).collect();
     let jobs: BTreeMap<String, NodeJob> = plan
         .nodes
         .into_iter()
@@ -297,7 +298,7 @@ fn carry(
         })
         .collect();
     let (context, handle) = RolloutContext::new(journal, pace(args, loaded), images(loaded), control_plane);
-    let telling = Telling { format: args.output, again: resume(global, args, None) };
+    let telling = Telling { format: args.output, names, again: resume(global, args, None) };
     let inventory = &loaded.inventory.rollout;
     let policy = Policy { max_failures, pause: args.pause.unwrap_or(inventory.pause), is_whole };
     let (waves, output) = (plan.waves, args.output);

@@ -116,13 +116,18 @@ pub(super) fn end(
     what: &str,
     next: Option<&str>,
 ) -> Result<Exit, CliError> {
-    match output {
-        Format::Json => ui.json_line(&summary_json(summary, exit, next))?,
+    let last = || format!("{what}{}", next.map(|next| format!(". Next: {next}")).unwrap_or_default());
+    let told = match output {
+        Format::Json => ui.json_line(&summary_json(summary, exit, next)),
         Format::Text => {
-            let next = next.map(|next| format!(". Next: {next}")).unwrap_or_default();
             ui.live(&[]);
-            ui.result(&format!("{what}{next}\n"))?;
+            ui.result(&format!("{}\n", last()))
         }
+    };
+    match told {
+        // What a node has is worth more than that the reader is gone.
+        Err(_) if exit == exit::UNKNOWN => ui.warn(&last(), None),
+        told => told?,
     }
     Ok(exit)
 }

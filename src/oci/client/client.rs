@@ -69,6 +69,11 @@ impl RegistryClient {
         &self.sender.endpoint
     }
 
+    /// Asks again whatever was left alone.
+    pub fn end_pauses(&self) {
+        self.sender.http.end_pauses();
+    }
+
     /// Returns whether it has credentials to show.
     pub fn has_credentials(&self) -> bool {
         self.authenticator.has_credentials()

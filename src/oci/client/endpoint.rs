@@ -52,7 +52,7 @@ impl Endpoint {
 
     /// Makes an endpoint of a URL whose path is exactly what repositories follow, as Talos uses its endpoints.
     ///
-    /// A path without a segment `v2` stays as it is: what is asked there is no registry's, and the answer shows it.
+    /// A path without a segment `v2` stays as it is: what answers there is not a registry, and the answer shows it.
     pub fn verbatim(url: &Url) -> Result<Self, EndpointError> {
         let mut endpoint = Self::new(url)?;
         if !url.path().split('/').any(|segment| segment == "v2") {

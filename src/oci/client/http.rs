@@ -229,7 +229,9 @@ impl Http {
         settings.identity = overrides.identity.or(settings.identity);
         settings.proxies = overrides.proxies.unwrap_or(settings.proxies);
         let own = Self::new(&settings)?;
-        Ok(Self { timeouts: self.timeouts, other_hosts: self.other_hosts.clone(), ..own })
+        // Whether a host can be reached is another question for other authorities, certificates and proxies.
+        let other_hosts = self.other_hosts.as_ref().map(|_| OtherHosts::default());
+        Ok(Self { timeouts: self.timeouts, other_hosts, ..own })
     }
 
     /// Asks again whatever was left alone.

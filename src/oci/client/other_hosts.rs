@@ -22,7 +22,7 @@ struct Unreachable {
 
 /// How many hosts are remembered.
 const HOSTS: usize = 1024;
-/// How long to wait between two requests of our own: the first, and the longest.
+/// How long to wait between two requests of our own, the first of which is sent at once.
 const FIRST: Duration = Duration::from_millis(500);
 const LONGEST: Duration = Duration::from_secs(5);
 /// A host that no request wants for so long is forgotten.
@@ -84,16 +84,17 @@ impl OtherHosts {
         key: String,
         is_there: impl Fn() -> F + Send + Sync + 'static,
     ) {
-        let mut wait = FIRST;
+        let mut wait = Duration::ZERO;
         loop {
             tokio::time::sleep(wait).await;
-            wait = (wait * 2).min(LONGEST);
+            wait = (wait * 2).clamp(FIRST, LONGEST);
             let wanted = self.all().get(&key).map(|unreachable| unreachable.wanted_at);
             if wanted.is_none_or(|at| at.elapsed() > FORGOTTEN_AFTER) {
                 self.all().remove(&key);
                 return;
             }
-            if tokio::time::timeout(PATIENCE, is_there()).await.unwrap_or(false) {
+            // A host that takes its time for an answer is there: a connection would have failed by now.
+            if tokio::time::timeout(PATIENCE, is_there()).await.unwrap_or(true) {
                 if let Some(unreachable) = self.all().remove(&key) {
                     let was = unreachable.why.as_str();
                     tracing::info!(host = key, was, "a host that a registry leads to answers again");

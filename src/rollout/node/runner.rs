@@ -353,8 +353,8 @@ impl NodeRunner {
         );
         self.context.tell(&self.name, EventKind::Notes { text });
         match self.apply_once(send).await {
-            // The first may have arrived all the time.
-            StepResult::NotSent(why) => StepResult::Lost(why),
+            // The first may have arrived all the time, and be what kept the second off.
+            StepResult::NotSent(_) => StepResult::Lost(why),
             second => second,
         }
     }

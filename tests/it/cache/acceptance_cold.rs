@@ -130,6 +130,7 @@ fn an_unfinished_download_survives_a_restart() {
     let bytes = noise(5 * MIB, 8);
     let name = upstream.blob(bytes.clone());
     upstream.always(&name, Act::Pace(2 << 20));
+    upstream.always(&name, Act::Stall(4 * MIB));
     let cache = hub(&upstream);
     let got = begin(&cache, &name, 7 * MIB / 2);
     let cache = cache.kill_and_restart();
@@ -146,6 +147,7 @@ fn an_unfinished_download_survives_a_restart() {
     // In order too. What was left is not believed: the first to find it wrong fails, the next one gets all of it.
     let (other, bytes) = (upstream.blob(noise(5 * MIB, 9)), noise(5 * MIB, 9));
     upstream.always(&other, Act::Pace(2 << 20));
+    upstream.always(&other, Act::Stall(4 * MIB));
     begin(&cache, &other, 7 * MIB / 2);
     let cache = cache.restart();
     let left: Vec<_> = std::fs::read_dir(cache.root.join("partial")).unwrap().flatten().collect();

@@ -102,6 +102,7 @@ fn a_host_that_a_registry_leads_to_has_a_fault_of_its_own() {
         cache.get(&blob("a", &name)).text().contains("a host that it leads to cannot be reached")
     });
     assert_eq!(cache.get(&blob("a", &near)).status, 200, "the registry is well");
+    eventually("the log says so", || cache.log().contains("is left alone until it can"));
     assert_eq!(cache.log().matches("is left alone until it can").count(), 1, "{}", cache.log());
     let cdn = Upstream::start_at(address);
     cdn.blob(far.clone());

@@ -1,6 +1,6 @@
 //! Layers that are larger than the store: every client gets them, and upstream gives them about once.
 
-use crate::cache_process::{Answer, Cache, Start};
+use crate::cache_process::{Answer, Cache, Start, eventually};
 use crate::fake_upstream::{Act, Upstream, noise};
 
 const MIB: usize = 1 << 20;
@@ -28,13 +28,18 @@ fn clients_of_one_moment_share_one_download() {
     let upstream = Upstream::start();
     let (cache, name, large) = too_large(&upstream);
     let before = upstream.sent();
-    let answers: Vec<Answer> = std::thread::scope(|scope| {
-        let clients: Vec<_> = (0..4).map(|_| scope.spawn(|| cache.get(&blob(&name)))).collect();
-        clients.into_iter().map(|client| client.join().unwrap()).collect()
+    // All have begun before much has come.
+    upstream.times(1, &name, Act::Stall(MIB));
+    let clients: Vec<_> = (0..4).map(|_| cache.open("GET", &blob(&name), &[])).collect();
+    upstream.release();
+    std::thread::scope(|scope| {
+        for mut client in clients {
+            let large = &large;
+            scope.spawn(move || {
+                assert!(client.status == 200 && client.read(large.len()) == *large);
+            });
+        }
     });
-    for answer in &answers {
-        assert!(answer.status == 200 && answer.body == large, "{} bytes", answer.body.len());
-    }
     let sent = upstream.sent() - before;
     assert!(sent <= large.len() as u64 * 5 / 4, "{sent} bytes");
     let kept =
@@ -76,13 +81,38 @@ fn a_part_is_asked_for_as_a_part() {
     assert!(upstream.sent() - before <= 1000, "{}", upstream.sent() - before);
 }
 
+/// More than a window holds: those who read wait a while for one that does not, and then no longer.
 #[test]
 fn a_client_that_takes_nothing_does_not_stop_the_others() {
     let upstream = Upstream::start();
-    let (cache, name, large) = too_large(&upstream);
+    let (cache, ..) = too_large(&upstream);
+    let large = noise(96 * MIB, 3);
+    let image = upstream.image("library/x", "2", std::slice::from_ref(&large));
+    assert_eq!(cache.get("/v2/docker.io/library/x/manifests/2").status, 200);
+    let name = image.layers[0].clone();
     let mut stalled = cache.open("GET", &blob(&name), &[]);
     assert!(cache.get(&blob(&name)).body == large);
     assert!(stalled.read(large.len()) == large, "it goes on when it wants to");
+}
+
+/// What has no length and no room cannot be passed on: every client hears so, and none keeps the cache busy.
+#[test]
+fn a_layer_without_length_and_room_is_refused_to_each() {
+    let upstream = Upstream::start();
+    let digest = upstream.blob(noise(40 * MIB, 4));
+    upstream.always(&digest, Act::Chunked);
+    let cache = Start::new()
+        .upstream("docker.io", &upstream.url())
+        .args(&["--size-cap", "16MiB", "--reserve", "100TiB"])
+        .run();
+    let answers: Vec<Answer> = std::thread::scope(|scope| {
+        let clients: Vec<_> = (0..4).map(|_| scope.spawn(|| cache.get(&blob(&digest)))).collect();
+        clients.into_iter().map(|client| client.join().unwrap()).collect()
+    });
+    for answer in answers {
+        assert_eq!(answer.status, 503, "{}", answer.text());
+    }
+    eventually("the log says why", || cache.log().contains("passing on without keeping"));
 }
 
 #[test]

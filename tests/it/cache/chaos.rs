@@ -93,8 +93,9 @@ impl Storm {
     }
 
     fn fall_ill(&self, repository: usize, act: Act) {
-        self.host(repository).always(&format!("/v2/r{repository:02}/"), act);
+        // What is answered in between is that of an ill one.
         self.ill.lock().unwrap()[repository] = Ill { since: Some(Instant::now()), until: None };
+        self.host(repository).always(&format!("/v2/r{repository:02}/"), act);
     }
 
     fn recover(&self, repository: usize) {

@@ -208,6 +208,19 @@ fn a_reader_that_goes_away_leaves_no_node_in_between() {
     assert!(site.cluster.node("w-1").state().trial.is_none());
 }
 
+/// The same where the events are for people: a plan that cannot be written changes no node.
+#[cfg(target_os = "linux")]
+#[test]
+fn output_that_cannot_be_written_stops_a_rollout() {
+    let site = slow();
+    let mut command = site.place.run(&line("")).command();
+    let full = std::fs::OpenOptions::new().write(true).open("/dev/full").unwrap();
+    let child = command.stdin(Stdio::null()).stdout(full).stderr(Stdio::piped()).spawn().unwrap();
+    let (output, text) = end(child);
+    assert_eq!(output.status.code(), Some(9), "{text}");
+    assert!(site.is_old("w-1") && site.applies("cp-1").is_empty(), "{text}");
+}
+
 /// A terminal that goes away is told twice, by the kernel and by the shell, and never leaves a node in between.
 #[cfg(unix)]
 #[test]

@@ -199,7 +199,7 @@ impl Relays {
 fn run(at: usize, endpoint: usize, fault: Mode) -> Result<usize, String> {
     let site = Site::new(2, 1, &["v1.13.9"]);
     let relays = Relays::of(&site);
-    let more = "-n w-1 --try-timeout 60s --settle 6s --timeout 4s";
+    let more = "-n w-1 --try-timeout 60s --settle 6s --timeout 16s";
     let ran = relays.fail_at(&site, at, &[endpoint], fault, more);
     let context = format!("{fault:?} of endpoint {endpoint} at call {at}");
     if ran.code != 0 || !site.is_new("w-1") {

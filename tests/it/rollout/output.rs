@@ -37,7 +37,8 @@ fn stalled(room: usize, more: &str) -> Result<(), String> {
 /// Stalls the output of a rollout where so many bytes of it were read.
 fn stalled_every(bytes: usize) {
     let rooms = (0..4400).step_by(bytes);
-    let work: Vec<(usize, &str)> = rooms.flat_map(|room| [(room, ""), (room, "-o json")]).collect();
+    let work: Vec<(usize, &str)> =
+        rooms.flat_map(|room| [(room, ""), (room, "-o json"), (room, "-v")]).collect();
     at_once(&work, |(room, more)| stalled(*room, more));
 }
 
