@@ -42,7 +42,7 @@ pub const INTERRUPTED: Exit = Exit { code: 130, meaning: "interrupted" };
 /// The reader of the output is gone.
 pub const CLOSED_PIPE: Exit = Exit { code: 141, meaning: "the reader of the output is gone" };
 
-/// Every exit code, in order; help and README are checked against it.
+/// Every exit code, in order; help and `docs/commands.md` are checked against it.
 pub const ALL: &[Exit] = &[
     OK,
     FOUND,

@@ -111,11 +111,11 @@ fn the_schema_knows_every_field() {
 }
 
 #[test]
-fn exit_codes_are_those_of_the_readme() {
-    let readme = std::fs::read_to_string(repository("README.md")).unwrap();
+fn exit_codes_are_those_of_the_page() {
+    let page = std::fs::read_to_string(repository("docs/commands.md")).unwrap();
     for exit in talmirror::cli::exit::ALL {
         let row = format!("| {} | {} |", exit.code, exit.meaning);
-        assert!(readme.contains(&row), "README.md lacks: {row}");
+        assert!(page.contains(&row), "docs/commands.md lacks: {row}");
     }
 }
 

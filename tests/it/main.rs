@@ -30,6 +30,7 @@ mod init;
 mod layering;
 mod mistakes;
 mod nodes;
+mod picture;
 mod readme;
 mod rollout;
 mod run;

@@ -10,7 +10,7 @@ use crate::run::Place;
 use crate::sim::{Cluster, Options};
 
 /// A terminal of a command's own; `script` (util-linux) lends it, and an emulator reads its screen.
-struct Terminal {
+pub(crate) struct Terminal {
     child: Child,
     output: Receiver<Vec<u8>>,
     screen: vt100::Parser,
@@ -22,7 +22,7 @@ struct Terminal {
 const ROWS: u16 = 60;
 
 impl Terminal {
-    fn start(place: &Place, columns: u16, command: &str) -> Self {
+    pub(crate) fn start(place: &Place, columns: u16, command: &str) -> Self {
         let binary = env!("CARGO_BIN_EXE_talmirror");
         let line = format!("stty rows {ROWS} cols {columns}; tty > tty.txt; exec {binary} {command}");
         let mut child = Command::new("script")
@@ -55,7 +55,7 @@ impl Terminal {
     }
 
     /// Reads until the screen shows a text.
-    fn until(&mut self, text: &str) {
+    pub(crate) fn until(&mut self, text: &str) {
         while !self.text().contains(text) {
             let bytes = self.output.recv_timeout(Duration::from_mins(1));
             let bytes = bytes.unwrap_or_else(|error| panic!("no `{text}` ({error}) in:\n{}", self.text()));
@@ -63,7 +63,7 @@ impl Terminal {
         }
     }
 
-    fn type_in(&mut self, text: &str) {
+    pub(crate) fn type_in(&mut self, text: &str) {
         self.stdin.as_mut().unwrap().write_all(text.as_bytes()).unwrap();
     }
 
@@ -73,6 +73,15 @@ impl Terminal {
         let done = Command::new("stty").args(["-F", tty.trim()]).args(size).status().unwrap();
         assert!(done.success());
         self.screen.screen_mut().set_size(ROWS, columns);
+    }
+
+    /// Reads to the end, and gives each screen that it comes to.
+    pub(crate) fn each_screen(mut self, mut see: impl FnMut(&vt100::Screen)) {
+        while let Ok(bytes) = self.output.recv_timeout(Duration::from_mins(1)) {
+            self.screen.process(&bytes);
+            see(self.screen.screen());
+        }
+        assert!(self.child.wait().unwrap().success(), "{}", self.text());
     }
 
     /// Reads to the end, and returns the lines that the screen then shows.
