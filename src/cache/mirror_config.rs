@@ -1,13 +1,10 @@
 //! Configuration of clients that points them at the cache: Talos, containerd, podman.
 
-use serde_json::{Value, json};
 use url::Url;
 
 use crate::image::RegistryHost;
-use crate::registries::{
-    Endpoint, HostsToml, Mirror, Registries, RegistryDocument, TalosVersion, Tls, documents, hosts_directory,
-    legacy,
-};
+use crate::patch::{Choice, FormatError, Parts, Patch, Versions, choose, plain};
+use crate::registries::{Endpoint, HostsToml, Mirror, Registries, TalosVersion, Tls, hosts_directory};
 
 /// How clients reach the cache, and what for.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -51,26 +48,15 @@ impl Reached {
     }
 }
 
-/// Returns what a Talos machine config is patched with: documents, or the legacy block where there are none yet.
-///
-/// Only what goes through the cache is set; other registries stay as they are. Where that can be, each document is
-/// deleted before it is set, so that a second application adds nothing.
-pub fn talos(reached: &Reached, version: &TalosVersion) -> Vec<Value> {
+/// Returns what a Talos machine config is patched with: what an inventory of the same registries gives, in the form that
+/// can be applied twice on that version.
+pub fn talos(reached: &Reached, version: &TalosVersion) -> Result<Patch, FormatError> {
     let mut registries = reached.registries();
     if !version.has_skip_fallback() {
         registries.mirrors.values_mut().for_each(|mirror| mirror.skip_fallback = false);
     }
-    if !version.has_documents() {
-        return vec![json!({ "machine": { "registries": legacy(&registries) } })];
-    }
-    let deletes = version.skips_missing_deletes();
-    documents(&registries)
-        .into_iter()
-        .flat_map(|document| {
-            let delete = deletes.then(|| RegistryDocument::delete_selector(document.kind, &document.name));
-            delete.into_iter().chain([document.value().clone()])
-        })
-        .collect()
+    let versions = Versions { talos: Some(version.clone()), talosctl: None };
+    Ok(plain(choose(Choice::Auto, &versions)?, &Parts::whole(registries), &versions).0)
 }
 
 /// Returns the files of containerd's `certs.d`, by their path in it.
@@ -120,13 +106,18 @@ mod tests {
     }
 
     fn yaml(reached: &Reached, minor: u16) -> String {
-        emit_stream(&talos(reached, &TalosVersion::minor(1, minor)), Indent::default())
+        let patch = talos(reached, &TalosVersion::minor(1, minor)).unwrap();
+        emit_stream(patch.files.first().unwrap(), Indent::default())
     }
 
     #[test]
     fn talos_of_every_age() {
         let plain = reached("http://10.0.0.5:5000", true, None);
         insta::assert_snapshot!(yaml(&plain, 14), @r"
+        machine:
+            registries:
+                $patch: delete
+        ---
         apiVersion: v1alpha1
         kind: RegistryMirrorConfig
         name: docker.io
@@ -152,41 +143,42 @@ mod tests {
               overridePath: true
         ");
         insta::assert_snapshot!(yaml(&plain, 11), @r"
+        - op: add
+          path: /machine/registries
+          value:
+            mirrors:
+                docker.io:
+                    endpoints:
+                        - http://10.0.0.5:5000/v2/docker.io
+                    overridePath: true
+                reg.example.com:5000:
+                    endpoints:
+                        - http://10.0.0.5:5000/v2/reg.example.com:5000
+                    overridePath: true
+        ");
+        let tls = reached("https://cache.example", false, Some("PEM\n"));
+        insta::assert_snapshot!(yaml(&tls, 13), @r"
+        machine:
+            registries:
+                $patch: delete
+        ---
         machine:
             registries:
                 mirrors:
                     docker.io:
                         endpoints:
-                            - http://10.0.0.5:5000/v2/docker.io
+                            - https://cache.example/v2/docker.io
                         overridePath: true
+                        skipFallback: true
                     reg.example.com:5000:
                         endpoints:
-                            - http://10.0.0.5:5000/v2/reg.example.com:5000
+                            - https://cache.example/v2/reg.example.com:5000
                         overridePath: true
-        ");
-        let tls = reached("https://cache.example", false, Some("PEM\n"));
-        insta::assert_snapshot!(yaml(&tls, 13), @r"
-        apiVersion: v1alpha1
-        kind: RegistryMirrorConfig
-        name: docker.io
-        endpoints:
-            - url: https://cache.example/v2/docker.io
-              overridePath: true
-        skipFallback: true
-        ---
-        apiVersion: v1alpha1
-        kind: RegistryMirrorConfig
-        name: reg.example.com:5000
-        endpoints:
-            - url: https://cache.example/v2/reg.example.com:5000
-              overridePath: true
-        skipFallback: true
-        ---
-        apiVersion: v1alpha1
-        kind: RegistryTLSConfig
-        name: cache.example
-        ca: |
-            PEM
+                        skipFallback: true
+                config:
+                    cache.example:
+                        tls:
+                            ca: UEVNCg==
         ");
     }
 

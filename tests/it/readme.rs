@@ -1,6 +1,7 @@
 //! Every block of the README and of the pages for users is run, and says what they say.
 
 use std::fmt::Write as _;
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
@@ -243,7 +244,6 @@ fn commands_outside_of_sessions_are_understood() {
     ];
     for (name, text) in shims {
         place.write(name, format!("#!/bin/sh\n{text}\n"));
-        use std::os::unix::fs::PermissionsExt as _;
         std::fs::set_permissions(place.path(name), std::fs::Permissions::from_mode(0o755)).unwrap();
     }
     let mut run = 0;
@@ -308,9 +308,10 @@ fn the_readme_is_short() {
 
 /// Returns the README and the pages below `docs`.
 fn pages() -> Vec<String> {
-    let docs = std::fs::read_dir(repository("docs")).unwrap().map(|entry| entry.unwrap().file_name());
-    let docs = docs.map(|name| name.into_string().unwrap()).filter(|name| name.ends_with(".md"));
-    let mut pages: Vec<String> = docs.map(|name| format!("docs/{name}")).collect();
+    let docs = std::fs::read_dir(repository("docs")).unwrap().map(|entry| entry.unwrap().path());
+    let docs = docs.filter(|path| path.extension().is_some_and(|extension| extension == "md"));
+    let mut pages: Vec<String> =
+        docs.map(|path| format!("docs/{}", path.file_name().unwrap().to_string_lossy())).collect();
     pages.push("README.md".to_owned());
     pages.sort();
     pages

@@ -63,7 +63,9 @@ impl Terminal {
         }
     }
 
+    /// Types when keys are read: the terminal itself would show them otherwise.
     pub(crate) fn type_in(&mut self, text: &str) {
+        crate::terminal::until_keys_are_read(self.child.id());
         self.stdin.as_mut().unwrap().write_all(text.as_bytes()).unwrap();
     }
 

@@ -69,7 +69,7 @@ fn converse_with(
 
 /// Waits until the command under `script` reads keys: what is typed between the prompt of a password and that is thrown
 /// away. Keys are read without echo, whatever the prompt is for.
-fn until_keys_are_read(script: u32) {
+pub(crate) fn until_keys_are_read(script: u32) {
     let children = format!("/proc/{script}/task/{script}/children");
     if std::fs::read_to_string(&children).is_err() {
         // Not every kernel tells.

@@ -78,8 +78,10 @@ pub(super) async fn images(store: &dyn Store, wanted: &ListImages) -> io::Result
     tags.sort_by(|a, b| (&a.origin, &a.tag).cmp(&(&b.origin, &b.tag)));
     let mut items = Vec::new();
     for tag in tags {
-        let image = format!("{}/{}:{}", tag.origin.registry, tag.origin.repository, tag.tag);
-        if wanted.pattern.as_ref().is_some_and(|pattern| !pattern.matches(&image)) {
+        let repository = format!("{}/{}", tag.origin.registry, tag.origin.repository);
+        let image = format!("{repository}:{}", tag.tag);
+        let fits = |pattern: &Glob| pattern.matches(&image) || pattern.matches(&repository);
+        if !wanted.pattern.as_ref().is_none_or(fits) {
             continue;
         }
         let (stored_bytes, missing) = parts(store, &sizes, &tag.digest).await?;

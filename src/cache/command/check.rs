@@ -1,4 +1,5 @@
 use clap::Args;
+use indexmap::IndexMap;
 use serde_json::{Value, json};
 
 use super::args::ConfigArgs;
@@ -107,15 +108,21 @@ pub(super) fn run(ui: &mut Ui, args: &CheckArgs) -> Result<Exit, CliError> {
     });
     ui.output(args.output, &result, || as_table(&rows))?;
     if args.output == OutputFormat::Table {
+        let mut advice: IndexMap<String, Vec<&str>> = IndexMap::new();
         for row in &rows {
             match (row.failure(), row.leads_to()) {
-                (Some((_, Some(help))), _) => ui.warn(&format!("{} fails", row.registry), Some(&help)),
+                (Some((_, Some(help))), _) => advice.entry(help).or_default().push(row.registry.as_str()),
                 (Some((_, None)), _) | (None, None) => {}
                 (None, Some(url)) => {
                     let what = format!("{} redirects each request to {url}", row.registry);
                     ui.warn(&what, row.advice().as_deref());
                 }
             }
+        }
+        for (help, registries) in &mut advice {
+            registries.dedup();
+            let verb = if registries.len() == 1 { "fails" } else { "fail" };
+            ui.warn(&format!("{} {verb}", registries.join(", ")), Some(help));
         }
     }
     Ok(if failed { exit::REMOTE } else { exit::OK })
@@ -127,6 +134,9 @@ fn as_table(rows: &[Row]) -> String {
         let result = row.failure().map_or_else(|| "ok".to_owned(), |(what, _)| what);
         vec![row.registry.to_string(), row.checked.endpoint.clone(), row.login().to_owned(), result]
     };
-    let lines: Vec<Vec<String>> = std::iter::once(header).chain(rows.iter().map(line)).collect();
+    let mut lines: Vec<Vec<String>> = rows.iter().map(line).collect();
+    // Those that fail for one reason stand together, below those that are well.
+    lines.sort_by_key(|line| line.last().filter(|result| *result != "ok").cloned());
+    lines.insert(0, header);
     table(&lines)
 }

@@ -22,7 +22,7 @@ use crate::ui::{OutputFormat, Ui, table};
   talmirror-cache ls 'ghcr.io/siderolabs/*' -o json
   talmirror-cache ls --objects")]
 pub(super) struct LsArgs {
-    /// Only images whose name fits, such as ghcr.io/siderolabs/* or */alpine:3*
+    /// Only images whose name fits, with or without the tag, such as docker.io/library/alpine, ghcr.io/siderolabs/* or */alpine:3*
     #[arg(value_name = "PATTERN")]
     pattern: Option<Glob>,
     /// Blobs and manifests in place of images

@@ -9,6 +9,7 @@ use url::Url;
 use super::args::ConfigArgs;
 use crate::cache::config::{Config, address, upstream_url};
 use crate::cache::mirror_config::{Reached, containerd, podman, talos};
+use crate::patch::Caution;
 use crate::registries::TalosVersion;
 use crate::ui::Ui;
 use crate::ui::error::CliError;
@@ -103,9 +104,26 @@ pub(super) fn run(ui: &mut Ui, args: &MirrorConfigArgs) -> Result<Exit, CliError
         fallback: args.fallback == Fallback::Upstream,
         ca: ca.transpose()?,
     };
-    let ca_path = args.ca.as_ref().map(|file| file.display().to_string());
     let kinds =
         args.kind.map_or_else(|| vec![Kind::Talos, Kind::Containerd, Kind::Podman], |kind| vec![kind]);
+    let documents = if kinds.contains(&Kind::Talos) {
+        let patch = talos(&reached, &args.talos_version)
+            .map_err(|error| CliError::usage(error.to_string()).help(error.help()))?;
+        let flags = |caution: &mut Caution| {
+            // They are talmirror's, which can look at what a node has.
+            if caution.help.contains("--") {
+                "`talmirror generate --against CONFIG`, of an inventory, knows what is there"
+                    .clone_into(&mut caution.help);
+            }
+        };
+        let mut cautions = patch.cautions;
+        cautions.iter_mut().for_each(flags);
+        ui.cautions(&cautions);
+        patch.files.into_iter().next().unwrap_or_default()
+    } else {
+        Vec::new()
+    };
+    let ca_path = args.ca.as_ref().map(|file| file.display().to_string());
     match args.output {
         Output::Json => {
             let mut object = Map::new();
@@ -113,7 +131,7 @@ pub(super) fn run(ui: &mut Ui, args: &MirrorConfigArgs) -> Result<Exit, CliError
             object.insert("kind".to_owned(), "MirrorConfig".into());
             object.insert("url".to_owned(), reached.url.as_str().trim_end_matches('/').into());
             for kind in kinds {
-                let (key, value) = as_json(kind, &reached, args, ca_path.as_deref());
+                let (key, value) = as_json(kind, &reached, &documents, ca_path.as_deref());
                 object.insert(key.to_owned(), value);
             }
             ui.json(&Value::Object(object))?;
@@ -124,7 +142,13 @@ pub(super) fn run(ui: &mut Ui, args: &MirrorConfigArgs) -> Result<Exit, CliError
                 if at > 0 {
                     ui.result("\n")?;
                 }
-                ui.result(&as_text(kind, &reached, args, ca_path.as_deref(), alone))?;
+                ui.result(&as_text(
+                    kind,
+                    &reached,
+                    (&args.talos_version, &documents),
+                    ca_path.as_deref(),
+                    alone,
+                ))?;
             }
         }
     }
@@ -149,14 +173,9 @@ fn own_url(ui: &mut Ui, args: &MirrorConfigArgs, config: &Config) -> Result<Url,
     upstream_url(&format!("{scheme}://{address}")).map_err(CliError::usage)
 }
 
-fn as_json(
-    kind: Kind,
-    reached: &Reached,
-    args: &MirrorConfigArgs,
-    ca: Option<&str>,
-) -> (&'static str, Value) {
+fn as_json(kind: Kind, reached: &Reached, documents: &[Value], ca: Option<&str>) -> (&'static str, Value) {
     match kind {
-        Kind::Talos => ("talos", talos(reached, &args.talos_version).into()),
+        Kind::Talos => ("talos", documents.into()),
         Kind::Containerd => {
             let files = containerd(reached, ca).into_iter();
             let files =
@@ -167,13 +186,19 @@ fn as_json(
     }
 }
 
-fn as_text(kind: Kind, reached: &Reached, args: &MirrorConfigArgs, ca: Option<&str>, alone: bool) -> String {
+fn as_text(
+    kind: Kind,
+    reached: &Reached,
+    patch: (&TalosVersion, &[Value]),
+    ca: Option<&str>,
+    alone: bool,
+) -> String {
     let head = |text: &str| if alone { String::new() } else { format!("# {text}\n") };
     match kind {
         Kind::Talos => {
-            let version = &args.talos_version;
+            let (version, documents) = patch;
             let head = head(&format!("Talos {version}: talosctl patch mc -p @FILE"));
-            head + &emit_stream(&talos(reached, version), Indent::default())
+            head + &emit_stream(documents, Indent::default())
         }
         Kind::Containerd => {
             let files = containerd(reached, ca);

@@ -11,7 +11,7 @@ use crate::cache::admin::{Prune, PruneTarget, Question as _, ask};
 use crate::cache::config::ByteSize;
 use crate::ui::error::CliError;
 use crate::ui::exit::{self, Exit};
-use crate::ui::{OutputFormat, Ui, count, duration};
+use crate::ui::{Asking, OutputFormat, Ui, confirm, count, duration};
 
 /// Arguments of `prune`.
 #[derive(Debug, Args)]
@@ -23,7 +23,7 @@ Examples:
   talmirror-cache prune ghcr.io/siderolabs/installer:v1.9.0
   talmirror-cache prune 'ghcr.io/old/*' --dry-run
   talmirror-cache prune --unused-for 720h
-  talmirror-cache prune --all"
+  talmirror-cache prune --all --yes"
 )]
 pub(super) struct PruneArgs {
     /// Images whose name fits, such as ghcr.io/old/* or */alpine:3*
@@ -38,6 +38,9 @@ pub(super) struct PruneArgs {
     /// Remove nothing; say what would be
     #[arg(long, env = "TALMIRROR_CACHE_DRY_RUN", value_parser = clap::builder::FalseyValueParser::new())]
     dry_run: bool,
+    /// Do not ask before everything is removed
+    #[arg(short, long, env = "TALMIRROR_CACHE_YES", value_parser = clap::builder::FalseyValueParser::new())]
+    yes: bool,
     #[command(flatten)]
     store: StoreArgs,
     /// How it is printed
@@ -52,6 +55,10 @@ pub(super) fn run(ui: &mut Ui, args: &PruneArgs) -> Result<Exit, CliError> {
         (false, None) => PruneTarget::Named(args.pattern.clone()),
     };
     let folder = of_store(&args.store)?;
+    if args.all && !args.dry_run && !args.yes {
+        let question = format!("Remove everything from `{}`?", folder.display());
+        confirm(Asking::here(), &question, "nothing was removed", "--yes does it without the question")?;
+    }
     let pruned = runtime()?.block_on(ask(&folder, Prune { target, dry_run: args.dry_run }))?;
     if pruned.tags.is_empty() && pruned.objects == 0 && !args.pattern.is_empty() {
         let patterns: Vec<String> = args.pattern.iter().map(|pattern| format!("`{pattern}`")).collect();

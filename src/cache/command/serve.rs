@@ -9,6 +9,7 @@ use crate::cache::config::{Config, ConfigSource, LoadedConfig, LogFormat, Overla
 use crate::cache::observe::{LogFilter, log_json, log_text};
 use crate::cache::server::CacheServer;
 use crate::finding::{Code, Problem};
+use crate::image::RegistryHost;
 use crate::ui::Ui;
 use crate::ui::error::CliError;
 use crate::ui::exit::{self, Exit};
@@ -71,14 +72,37 @@ pub(super) fn run(ui: &mut Ui, args: &ServeArgs) -> Result<Exit, CliError> {
 async fn serve(ui: &mut Ui, config: Config, source: ConfigSource, log: LogFilter) -> Result<Exit, CliError> {
     let folder = root(config.root.as_deref())?;
     let scheme = if config.tls.is_some() { "https" } else { "http" };
-    let server = CacheServer::start(config, source, folder, log).await?;
+    let (serves, cap) = (serves(&config), config.size_cap);
+    let server = CacheServer::start(config, source, folder.clone(), log).await?;
     let stop = Stop::new()?;
+    let cap =
+        cap.map_or_else(|| "as much as the disk has room for".to_owned(), |cap| format!("at most {cap}"));
+    ui.note(&format!("keeps {cap} in {}", folder.display()));
+    ui.note(&serves);
     if !server.metrics_addresses().is_empty() {
         ui.note(&format!("metrics on http://{}/metrics", join(server.metrics_addresses())));
     }
     ui.note(&format!("listening on {scheme}://{}", join(server.addresses())));
+    if let Some(address) = server.addresses().first() {
+        let host = if address.ip().is_unspecified() {
+            format!("HOST:{}", address.port())
+        } else {
+            address.to_string()
+        };
+        ui.note(&format!("next: talmirror-cache mirror-config talos --url {scheme}://{host}"));
+    }
     server.run(stop.wait()).await?;
     Ok(exit::OK)
+}
+
+/// Returns which registries are served, as many as a line holds.
+fn serves(config: &Config) -> String {
+    let names: Vec<&str> = config.upstreams.keys().map(RegistryHost::as_str).collect();
+    match (names.get(..5), names.len()) {
+        (_, 0) => "serves no registry: name one with --upstream".to_owned(),
+        (Some(first), all @ 7..) => format!("serves {} and {} more", first.join(", "), all - first.len()),
+        _ => format!("serves {}", names.join(", ")),
+    }
 }
 
 fn join(addresses: &[std::net::SocketAddr]) -> String {

@@ -14,7 +14,8 @@ pub(super) fn wanted() -> bool {
     tracing::enabled!(target: ACCESS, Level::INFO)
 }
 
-/// Writes one line about an answer. Of the query there is only `ns` in it, and no header at all.
+/// Writes one line about an answer. Of the query there is only `ns` in it, and no header at all. Probes come every few
+/// seconds, and are told to those only who look closely.
 pub(super) fn log(exchange: &Exchange<'_>) {
     let Some((line, took)) = exchange.request else { return };
     let served = exchange.extensions.get().copied().unwrap_or(Served::OTHER);
@@ -22,23 +23,33 @@ pub(super) fn log(exchange: &Exchange<'_>) {
     let reason = exchange.extensions.get::<Reason>();
     let query = line.uri.query().unwrap_or_default();
     let ns = query.split('&').find_map(|pair| pair.strip_prefix("ns="));
-    tracing::info!(
-        target: ACCESS,
-        peer = %line.peer.ip(),
-        user,
-        method = line.method.as_str(),
-        path = line.uri.path(),
-        ns,
-        status = exchange.status.as_u16(),
-        kind = served.kind.as_str(),
-        cache = served.outcome.as_str(),
-        bytes = exchange.sent,
-        micros = u64::try_from(took.as_micros()).unwrap_or(u64::MAX),
-        end = exchange.end.as_str(),
-        reason = reason.map(|reason| reason.text.as_str()),
-        upstream = reason.and_then(|reason| reason.upstream.as_ref()).map(RegistryHost::as_str),
-        error = exchange.error,
-    );
+    macro_rules! line {
+        ($level:expr) => {
+            tracing::event!(
+                target: ACCESS,
+                $level,
+                peer = %line.peer.ip(),
+                user,
+                method = line.method.as_str(),
+                path = line.uri.path(),
+                ns,
+                status = exchange.status.as_u16(),
+                kind = served.kind.as_str(),
+                cache = served.outcome.as_str(),
+                bytes = exchange.sent,
+                micros = u64::try_from(took.as_micros()).unwrap_or(u64::MAX),
+                end = exchange.end.as_str(),
+                reason = reason.map(|reason| reason.text.as_str()),
+                upstream = reason.and_then(|reason| reason.upstream.as_ref()).map(RegistryHost::as_str),
+                error = exchange.error,
+                "access"
+            )
+        };
+    }
+    match line.uri.path() {
+        "/livez" | "/readyz" | "/metrics" => line!(Level::DEBUG),
+        _ => line!(Level::INFO),
+    }
 }
 
 #[cfg(test)]
@@ -94,7 +105,7 @@ mod tests {
         let mut line: serde_json::Value = serde_json::from_str(&text).unwrap();
         line.as_object_mut().unwrap().remove("timestamp");
         let wanted = serde_json::json!({
-            "level": "INFO", "target": "access", "peer": "10.0.0.1", "user": "ada", "method": "GET",
+            "level": "INFO", "target": "access", "message": "access", "peer": "10.0.0.1", "user": "ada", "method": "GET",
             "path": "/v2/a/blobs/sha256:0", "ns": "docker.io", "status": 200, "kind": "blob", "cache": "follow",
             "bytes": 7, "micros": 12, "end": "broken", "reason": "a \u{1b}[2J",
             "upstream": "docker.io", "error": "wrong bytes",

@@ -39,6 +39,7 @@ pub fn log_text(filter: &str) -> Result<LogFilter, String> {
         .fmt_fields(debug_fn(write_field).delimited(" "))
         .with_writer(std::io::stderr)
         .with_ansi(colored)
+        .with_target(false)
         .with_env_filter(parse(filter)?)
         .with_filter_reloading();
     let handle = log.reload_handle();
@@ -53,6 +54,7 @@ pub fn log_json(filter: &str) -> Result<LogFilter, String> {
     let log = tracing_subscriber::fmt()
         .json()
         .flatten_event(true)
+        .with_target(false)
         .with_writer(std::io::stderr)
         .with_env_filter(parse(filter)?)
         .with_filter_reloading();

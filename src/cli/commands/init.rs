@@ -47,7 +47,8 @@ pub(crate) struct InitArgs {
     /// What the mirror is called in the inventory; its kind, if left out
     #[arg(long, env = "TALMIRROR_NAME", value_name = "NAME")]
     name: Option<String>,
-    /// For kind harbor: the project's name, with {registry} or {`registry_dashed`}
+    #[expect(clippy::doc_markdown, reason = "it is help, and a placeholder")]
+    /// For kind harbor: the project's name, with {registry} or {registry_dashed}
     #[arg(long, env = "TALMIRROR_PROJECT", value_name = "TEMPLATE")]
     project: Option<String>,
     /// The user the mirror wants

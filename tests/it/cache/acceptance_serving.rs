@@ -162,7 +162,11 @@ fn users_over_tls() {
         .upstream("docker.io", &upstream.url())
         .args(&["--tls-cert", &path("tls.crt"), "--tls-key", &path("tls.key")])
         .run();
-    assert!(cache.log().contains("listening on https://"));
+    let log = cache.log();
+    assert!(
+        log.contains("listening on https://") && log.contains("keeps ") && log.contains("serves "),
+        "{log}"
+    );
     let output = Command::new("curl")
         .args(["--silent", "--cacert", &path("tls.crt"), "--write-out", " %{http_version}"])
         .arg(format!("https://localhost:{}/v2/", cache.address.port()))

@@ -190,6 +190,7 @@ fn contents_are_listed_and_removed_while_it_runs() {
     });
     let table = cache.command(&["ls"]);
     assert!(table.starts_with("IMAGE") && table.contains("docker.io/y/z:b"), "{table}");
+    assert!(cache.command(&["ls", "docker.io/library/x"]).contains("docker.io/library/x:a"));
     assert_eq!(cache.command(&["prune", "docker.io/library/*", "--dry-run"]), "docker.io/library/x:a\n");
     assert_eq!(cache.command(&["prune", "docker.io/library/*"]), "docker.io/library/x:a\n");
     upstream.forget();

@@ -103,7 +103,7 @@ fn mirror_config_points_at_the_cache() {
     }
     let json = ok(&place, &[base.as_slice(), &["https://cache.example", "-o", "json"]].concat());
     let json: serde_json::Value = serde_json::from_str(&json).unwrap();
-    assert_eq!(json["talos"][1]["endpoints"][0]["url"], "https://cache.example/v2/docker.io");
+    assert_eq!(json["talos"][2]["endpoints"][0]["url"], "https://cache.example/v2/docker.io");
     assert_eq!(json["containerd"][0]["path"], "/etc/containerd/certs.d/docker.io/hosts.toml");
     assert!(fails(&place, &["mirror-config", "--listen", ":5000"], 2).contains("--url http://HOST:PORT"));
     assert!(ok(&place, &["mirror-config", "podman"]).contains("location = \"127.0.0.1:5000/ghcr.io\""));
@@ -122,6 +122,7 @@ fn what_is_wrong_is_said_with_its_place() {
         (&["serve", "--credentials", "ghrc.io=f"], "did you mean `ghcr.io`?"),
         (&["serve", "--size-cap", "big"], "not a valid size"),
         (&["prune"], "required"),
+        (&["prune", "--all"], "there is no terminal to ask on; nothing was removed"),
     ] {
         let text = fails(&place, args, 2);
         assert!(text.contains(want), "{args:?}: {text}");
