@@ -195,7 +195,7 @@ fn faults_of_a_mirror() {
         plant(&mirror, &upstream);
         let credentials = if cause == "V308" { "" } else { CREDENTIALS };
         write(&place, &mirror.url(), credentials, &upstream.url());
-        let patience = if cause == "V322" { "1s" } else { "20s" };
+        let patience = if cause == "V322" { "3s" } else { "20s" };
         let (code, found) = why(&place, &format!("reg.test/a/b:1 --timeout {patience}"));
         let bypassed = then == Then::Comes;
         assert_eq!(
