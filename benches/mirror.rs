@@ -11,6 +11,7 @@
     clippy::panic,
     clippy::print_stdout,
     clippy::indexing_slicing,
+    clippy::too_many_lines,
     unreachable_pub,
     dead_code,
     missing_docs
