@@ -26,7 +26,7 @@ fn the_picture_is_what_a_terminal_shows() {
         return;
     }
     let (_cluster, place) = nodes(Duration::from_millis(400));
-    let mut terminal = Terminal::start(&place, COLUMNS, "rollout");
+    let mut terminal = Terminal::start(&place, COLUMNS, "rollout --verify never");
     terminal.until("Change 3 nodes?");
     terminal.type_in("y");
     let mut frames: Vec<String> = Vec::new();
