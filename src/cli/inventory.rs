@@ -5,6 +5,7 @@ use std::path::Path;
 use super::args::{Global, TargetArgs, VersionArgs};
 use super::encryption;
 use super::input::{directory_of, display_name, environment, read};
+use super::permission::{Use, permission};
 use crate::finding::{Problem, Problems, Severity, did_you_mean};
 use crate::inventory::{self, Inventory, Target};
 use crate::registries::TalosVersion;
@@ -73,7 +74,8 @@ fn load_text(
 fn parse(global: &Global, file: String, text: String) -> Result<LoadedInventory, CliError> {
     let parsed = inventory::parse(&text, &file, &environment);
     if let Some(inventory) = parsed.inventory {
-        let sources = Sources::new(directory_of(&global.inventory));
+        let mut sources = Sources::new(directory_of(&global.inventory));
+        sources.set_permission(permission(global, Use::Sends));
         Ok(LoadedInventory { file, text, inventory, problems: parsed.problems, sources })
     } else {
         let is_error = |problem: &&Problem| problem.code.severity() == Severity::Error;

@@ -10,6 +10,7 @@ mod images;
 mod input;
 mod inventory;
 mod machine_config;
+mod permission;
 mod reports;
 mod rollout;
 mod sealer;

@@ -5,13 +5,13 @@ use super::corrections::{PullRoute, Step, routes};
 use super::declared::Declared;
 use super::hosts_settings::{Hosts, Upstream};
 use super::inventory_text::{Draft, in_order};
-use super::kind::{SourceKind, detect, of_stream};
+use super::kind::{SourceKind, of_other_text, of_stream};
 use super::layers::Layers;
 use super::mirrors::factor;
 use super::place::At;
 use super::readers::Reading;
 use super::source_file::SourceFile;
-use super::{comments, grouping, hosts, k3s, shapes, talhelper, talos, toml_files, verification};
+use super::{comments, grouping, hosts, k3s, settings, shapes, talhelper, talos, toml_files, verification};
 use crate::finding::{Code, Problem, Severity};
 use crate::image::api_host;
 use crate::inventory::{engine_of, engine_of_file, hidden_in, parse as parse_inventory};
@@ -155,9 +155,11 @@ fn open<'s>(
 ) -> (&'s Source, Option<SourceKind>, Option<Stream>) {
     let file = SourceFile::new(&source.name, &source.text);
     let parsed = parse(&source.text);
+    let yaml = parsed.as_ref().ok().and_then(of_stream);
+    let kind = options.kind.or(yaml).or_else(|| of_other_text(&source.text));
     let engine = engine_of_file(&source.name, &source.text).or_else(|| match &parsed {
         Ok(stream) => hidden_in(&source.text, stream),
-        Err(_) if is_toml(source, options) => None,
+        Err(_) if is_toml(kind) => None,
         Err(error) => engine_of(&source.text, error.position.line),
     });
     if let Some((engine, position)) = engine {
@@ -169,8 +171,8 @@ fn open<'s>(
         problem.help = Some(engine.help(&source.name, "talmirror import -"));
         return (source, None, None);
     }
-    if is_toml(source, options) {
-        return (source, options.kind.or_else(|| detect(&source.text)), None);
+    if is_toml(kind) {
+        return (source, kind, None);
     }
     match parsed {
         Err(error) => {
@@ -179,7 +181,7 @@ fn open<'s>(
             (source, None, None)
         }
         Ok(stream) => {
-            let kind = options.kind.or_else(|| of_stream(&stream));
+            let kind = options.kind.or(yaml);
             if kind.is_none() {
                 let top = At::top(&source.name);
                 let known = "a machine config, a patch, registry documents, talconfig.yaml, registries.yaml or hosts.toml";
@@ -191,8 +193,7 @@ fn open<'s>(
     }
 }
 
-fn is_toml(source: &Source, options: &Options) -> bool {
-    let kind = options.kind.or_else(|| detect(&source.text));
+fn is_toml(kind: Option<SourceKind>) -> bool {
     matches!(kind, Some(SourceKind::Containerd | SourceKind::ContainerdConfig | SourceKind::Podman))
 }
 
@@ -259,6 +260,7 @@ fn inventory(reading: &mut Reading, options: &Options, sources: &[Source]) -> Op
             let message = format!("the inventory gives {place} other endpoints than the source");
             reading.findings.lose(Code::ImportFault, &top, message);
         }
+        settings::compare(inventory, reading);
     }
     Some(text)
 }
