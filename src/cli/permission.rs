@@ -9,10 +9,9 @@ use sha2::{Digest, Sha256};
 
 use super::args::Global;
 use super::input::state_folder;
-use super::inventory::LoadedInventory;
 use crate::file::{make_private_dir, write_atomically};
 use crate::secret::{NOT_RUN, Permission, Permit, without_userinfo};
-use crate::ui::{Ui, agree};
+use crate::ui::agree;
 
 /// What is done with the secrets of an inventory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -84,25 +83,6 @@ fn note_of(file: &str, argv: &[String]) -> Option<PathBuf> {
 fn remember(note: &Path, file: &str) -> std::io::Result<()> {
     note.parent().map_or(Ok(()), make_private_dir)?;
     write_atomically(note, format!("{file}\n").as_bytes()).map(drop)
-}
-
-impl LoadedInventory {
-    /// Starts no command of the inventory: what it gives is only looked at.
-    pub(super) fn only_look(&mut self, global: &Global) {
-        self.sources.set_permission(permission(global, Use::Looks));
-    }
-
-    /// Says whose secrets were not compared.
-    pub(super) fn tell_not_run(&self, ui: &mut Ui) {
-        let programs = self.sources.not_run();
-        if !programs.is_empty() {
-            let programs: Vec<String> = programs.iter().map(|program| format!("`{program}`")).collect();
-            ui.note(&format!(
-                "{} was not started, and what it gives was not compared; --run-commands starts it",
-                programs.join(", ")
-            ));
-        }
-    }
 }
 
 /// Returns the old text where a new one differs from it only in secrets whose commands were not run.

@@ -233,6 +233,10 @@ fn a_canary_that_is_not_there() {
     let ran = site.place.run("rollout --dry-run --canary zzz").ends(2);
     says(&ran, &["no node `zzz`"]);
     says(&site.place.run("rollout --dry-run --canary w-2").ends(2), &["did you mean `w-1`?"]);
+    let ran = site.place.run("rollout --dry-run -n cp-1 --canary w-1").ends(2);
+    says(&ran, &["`w-1` is not one of the nodes of this rollout", "these are: cp-1"]);
+    says(&site.place.run("rollout --dry-run --match ^zzz").ends(2), &["no node's name fits `^zzz`"]);
+    says(&site.place.run("rollout --dry-run --group zzz").ends(2), &["has no group `zzz`"]);
 }
 
 #[test]
