@@ -5,7 +5,7 @@ use super::corrections::{PullRoute, Step, routes};
 use super::declared::Declared;
 use super::hosts_settings::{Hosts, Upstream};
 use super::inventory_text::{Draft, in_order};
-use super::kind::{SourceKind, of_other_text, of_stream};
+use super::kind::{SourceKind, detect, of_other_text, of_stream};
 use super::layers::Layers;
 use super::mirrors::factor;
 use super::place::At;
@@ -71,6 +71,53 @@ impl fmt::Debug for Imported {
 
 /// Turns foreign files into an inventory.
 pub fn import(sources: &[Source], options: &Options) -> Imported {
+    match escaped_dollars(sources, options) {
+        None => imported(sources, options),
+        Some((sources, options)) => with_dollars(imported(&sources, &options)),
+    }
+}
+
+/// Stands for a `$` that begins no variable, while files of talhelper are read: a character for private use.
+const DOLLAR: &str = "\u{e0da}";
+
+/// Takes the doubled dollars out of talhelper's files, which it gives to envsubst: `$$` is a `$` there.
+fn escaped_dollars(sources: &[Source], options: &Options) -> Option<(Vec<Source>, Options)> {
+    let doubled = |text: &String| text.contains("$$");
+    if !sources.iter().any(|source| doubled(&source.text)) && !options.related.values().any(doubled) {
+        return None;
+    }
+    let is_talhelper = |source: &Source| {
+        let is = |kind| kind == SourceKind::Talhelper;
+        options.kind.map_or_else(|| detect(&source.text).is_some_and(is), is)
+    };
+    let theirs: Vec<bool> = sources.iter().map(is_talhelper).collect();
+    if !theirs.contains(&true) {
+        return None;
+    }
+    let related = |text: &String| options.related.values().any(|related| related == text);
+    let sources = sources.iter().zip(&theirs).map(|(source, theirs)| {
+        let text = if *theirs || related(&source.text) {
+            source.text.replace("$$", DOLLAR)
+        } else {
+            source.text.clone()
+        };
+        Source { name: source.name.clone(), text }
+    });
+    let related = options.related.iter().map(|(path, text)| (path.clone(), text.replace("$$", DOLLAR)));
+    Some((sources.collect(), Options { related: related.collect(), ..options.clone() }))
+}
+
+fn with_dollars(mut imported: Imported) -> Imported {
+    let back = |text: &mut String| *text = text.replace(DOLLAR, "$");
+    imported.inventory.as_mut().map(back);
+    for problem in &mut imported.problems {
+        [&mut problem.message, &mut problem.path].into_iter().for_each(back);
+        [&mut problem.reason, &mut problem.help].into_iter().flatten().for_each(back);
+    }
+    imported
+}
+
+fn imported(sources: &[Source], options: &Options) -> Imported {
     let mut reading = Reading { related: options.related.clone(), ..Reading::default() };
     let mut refused = false;
     // A patch that another file names is read there, for the nodes that it is for.

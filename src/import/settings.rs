@@ -78,10 +78,9 @@ pub(super) fn compare(inventory: &Inventory, reading: &mut Reading) {
         };
         let problem = reading.findings.lose(Code::Dropped, &at, message);
         problem.reason =
-            Some("an inventory has one set of them for a mirror, and the nodes have several".to_owned());
+            Some("what the nodes have for this host differs, and an import writes one set of it".to_owned());
         problem.help = Some(
-            "name the mirror a second time, with those of these nodes, and let their registries go that way"
-                .to_owned(),
+            "give these nodes another one: under `nodes`, or by a second mirror with the same URL".to_owned(),
         );
     }
 }

@@ -40,10 +40,10 @@ func TestSOPSPostQuantum(t *testing.T) {
 				b, recipient := alone(t)
 				file := b.write(t, name+".yaml", []byte(plain))
 
-				ours := b.write(t, "ours.yaml", b.talmirror(t, nil, "encrypt", "--age", recipient, file).ok(t))
+				ours := b.write(t, "ours.yaml", b.talmirror(t, nil, "encrypt", "--encrypted-regex", secretKeys, "--age", recipient, file).ok(t))
 				sameTrees(t, "sops opens ours", b.sops(t, v, "decrypt", ours).ok(t), []byte(plain))
 
-				theirs := b.write(t, "theirs.yaml", b.sops(t, v, "encrypt", "--age", recipient, file).ok(t))
+				theirs := b.write(t, "theirs.yaml", b.sops(t, v, "encrypt", "--encrypted-regex", secretKeys, "--age", recipient, file).ok(t))
 				sameTrees(t, "talmirror opens theirs", b.talmirror(t, nil, "decrypt", theirs).ok(t), []byte(plain))
 
 				changed := bytes.ReplaceAll([]byte(plain), []byte("s3cret-one"), []byte("s3cret-new"))
@@ -63,10 +63,10 @@ func TestSOPSPostQuantumRekey(t *testing.T) {
 		check(t, v, func(t *testing.T) {
 			b, recipient := alone(t)
 			classicFile, classic := b.identity(t, "classic")
-			file := b.write(t, "f.yaml", b.with("SOPS_AGE_KEY_FILE="+classicFile).talmirror(t, []byte(plainLegacy), "encrypt", "--age", classic, "-").ok(t))
+			file := b.write(t, "f.yaml", b.with("SOPS_AGE_KEY_FILE="+classicFile).talmirror(t, []byte(plainLegacy), "encrypt", "--encrypted-regex", secretKeys, "--age", classic, "-").ok(t))
 
 			rule := func(recipients string) {
-				b.write(t, ".sops.yaml", []byte("creation_rules:\n  - age: "+recipients+"\n"))
+				b.write(t, ".sops.yaml", []byte("creation_rules:\n  - encrypted_regex: "+secretKeys+"\n    age: "+recipients+"\n"))
 			}
 
 			rule(classic + "," + recipient)
