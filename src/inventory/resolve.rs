@@ -5,6 +5,7 @@ use std::path::Path;
 
 use indexmap::IndexMap;
 
+use super::access::auth_flaw;
 use super::harbor::HarborProject;
 use super::model::{
     Credentials, Fallback, Inventory, Layer, Mirror, MirrorKind, Node, Role, Set, Text, Tls, Via,
@@ -110,6 +111,14 @@ pub enum ResolveError {
         /// What is wrong with it.
         message: String,
     },
+    /// What was fetched as `auth` is not user and password.
+    #[error("`{path}`: {message}")]
+    Auth {
+        /// The place in the inventory.
+        path: String,
+        /// What is wrong with it.
+        message: &'static str,
+    },
     /// A secret is still encrypted.
     #[error("`{path}` is still encrypted")]
     Encrypted {
@@ -131,6 +140,10 @@ impl ResolveError {
             }
             Self::Source { .. } => {
                 "paths are relative to the inventory; commands start without a shell".to_owned()
+            }
+            Self::Auth { .. } => {
+                "give base64 of `user:password`, such as the `auth` of Docker's config.json; or username and password"
+                    .to_owned()
             }
             Self::Pem { .. } => "give PEM text: -----BEGIN CERTIFICATE----- …".to_owned(),
             Self::Encrypted { .. } => {
@@ -525,7 +538,12 @@ fn auth(
             ..Auth::default()
         },
         Credentials::Raw(raw) => {
-            Auth { auth: Some(field(raw, "auth")?), ..Auth::default() }.with_plain_pair()
+            let raw = field(raw, "auth")?;
+            // What stands in the file was looked at when it was read.
+            if let Some(message) = auth_flaw(&raw).filter(|_| raw.expose() != NOT_RUN) {
+                return Err(ResolveError::Auth { path: format!("{}.credentials", path()), message });
+            }
+            Auth { auth: Some(raw), ..Auth::default() }.with_plain_pair()
         }
         Credentials::IdentityToken(token) => {
             Auth { identity_token: Some(field(token, "identityToken")?), ..Auth::default() }
