@@ -19,8 +19,6 @@ mod layers;
 mod mirror;
 mod mirrors;
 mod name;
-#[cfg(test)]
-mod nodes_properties;
 mod pipeline;
 mod place;
 #[cfg(test)]
