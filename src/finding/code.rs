@@ -204,7 +204,7 @@ codes! {
          send or write secrets refuse the file. Compare it with your history; if every change is yours, `talmirror seal FILE` \
          seals it again.";
     ImportFault = "E135", Error, "an import that changed what its source says",
-        "The inventory was resolved again and gives a node other endpoints than the source did. This is a fault of talmirror: \
+        "The inventory was resolved again and gives a node other endpoints, credentials or TLS settings than the source did, and no other finding says so. This is a fault of talmirror: \
          please report it with the structure of the source, without its secrets.";
     DuplicateDocument = "E130", Error, "a registry document that is there twice",
         "Talos refuses a config with two documents of one kind and name.";
@@ -226,6 +226,10 @@ codes! {
     NoClientMayRead = "W240", Warning, "an upstream whose content no client may read",
         "Content that takes credentials goes to users of the cache only, so that the cache opens nothing that its \
          upstream keeps shut. Without users (`htpasswd`) that is not a client; `anonymous: true` says that it may go to anyone.";
+    LosesSignatures = "W241", Warning, "a mirror without a fallback that may lose signatures",
+        "A rule of `imageVerification` wants signatures, and Talos 1.13 and later looks them up through the mirrors. One that does \
+         not pass them on makes every such pull fail: Harbor passes referrers on from 2.16, distribution does not up to 3.1.2. \
+         `talmirror verify IMAGE` sees what a mirror passes on.";
     ReplacesAll = "W231", Warning, "a patch that replaces all registries",
         "`add` and `replace` of /machine/registries put this value in place of what is there: other mirrors, credentials \
          and TLS settings are gone.";

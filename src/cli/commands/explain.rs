@@ -12,6 +12,7 @@ use crate::ui::{CliError, OutputFormat, Table, Ui};
 
 mod code;
 mod hops;
+mod signatures;
 
 use code::{explain_code, is_code, list_codes};
 use hops::{Attempt, attempts, notes};
@@ -68,17 +69,19 @@ pub(crate) fn run(ui: &mut Ui, global: &Global, args: ExplainArgs) -> Result<Exi
             Some(name) => explain_registry(ui, &loaded, target, &version, &name, args.output),
             None => explain_image(ui, &loaded, target, &version, subject, args.output),
         },
-        None => explain_target(ui, &mut loaded, target, &version, &args),
+        None => explain_target(ui, global, &mut loaded, target, &version, &args),
     }
 }
 
 fn explain_target(
     ui: &mut Ui,
+    global: &Global,
     loaded: &mut LoadedInventory,
     target: Target<'_>,
     version: &TalosVersion,
     args: &ExplainArgs,
 ) -> Result<Exit, CliError> {
+    loaded.only_look(global);
     let registries = if args.show_secrets {
         loaded.inventory.registries(target, version, &mut loaded.sources)?
     } else {
@@ -224,7 +227,8 @@ fn explain_image(
     let found = routes.get_key_value(registry).or_else(|| routes.get_key_value("*"));
     let found = found.map(|(name, route)| (*name, route));
     let attempts = attempts(&loaded.inventory, &reference, &routes, version);
-    let notes = notes(&loaded.inventory, found, &attempts, version);
+    let mut notes = notes(&loaded.inventory, found, &attempts, version);
+    notes.extend(signatures::notes(&loaded.inventory, &reference, &attempts));
     let source =
         found.map_or_else(|| "not in the inventory".to_owned(), |(_, route)| route.origin.to_string());
     let who = who(target);
@@ -245,6 +249,7 @@ fn explain_image(
             "username": attempt.username,
             "onFailure": attempt.on_failure,
         })).collect::<Vec<_>>(),
+        "verification": signatures::to_json(&loaded.inventory, &reference, &attempts),
         "notes": notes,
     });
     ui.output(format, &value, || {

@@ -18,17 +18,13 @@ const JOURNALS: usize = 50;
 
 /// Returns the folder of a cluster's rollouts.
 pub(super) fn cluster_folder(session: &Session) -> Result<PathBuf, CliError> {
-    let state = input::environment("XDG_STATE_HOME").map(PathBuf::from);
-    // A relative one counts as none (XDG Base Directory Specification).
-    let state = state.filter(|folder| folder.is_absolute());
-    let state = state.or_else(|| Some(std::env::home_dir()?.join(".local/state")));
-    let state = state.ok_or_else(|| {
+    let state = input::state_folder().ok_or_else(|| {
         CliError::usage("there is no home directory to keep a journal in")
             .help("name a folder with --journal")
     })?;
     let folder = |fingerprint: &ConfigDigest| {
         let name = rollout::file_name(&session.context_name, fingerprint, "d");
-        state.join("talmirror").join(name.trim_end_matches(".d"))
+        state.join(name.trim_end_matches(".d"))
     };
     // While the authority is replaced it has two keys, and the folder that is there stays the cluster's.
     let folders: Vec<PathBuf> = session.fingerprints().iter().map(folder).collect();

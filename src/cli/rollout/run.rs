@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use jiff::Timestamp;
 
-use super::args::{Format, RolloutArgs, images, pace};
+use super::args::{Format, RolloutArgs, VerifyWhen, images, pace};
 use super::before::{ask, control_plane};
 use super::carry_out::{Ended, Telling, carry_out};
 use super::journals::{cluster_folder, earlier, history, lock, remember, settings};
@@ -14,6 +14,7 @@ use super::plan_view::{Plan, RolloutTerms, show};
 use super::planning::make_plan;
 use super::resuming::{address, in_journal, settle_all};
 use super::summary_view::{end, end_json, ended, exit_of, sentence};
+use super::verify_gate::{OnFailure, verify_mirrors};
 use crate::cli::args::{Global, TargetArgs};
 use crate::cli::inventory::{LoadedInventory, load};
 use crate::cli::session::{LiveNode, Selection, Session};
@@ -37,6 +38,9 @@ pub(crate) fn run(ui: &mut Ui, global: &Global, args: RolloutArgs) -> Result<Exi
 
 fn roll_out(ui: &mut Ui, global: &Global, args: RolloutArgs) -> Result<Exit, CliError> {
     let mut loaded = load(ui, global)?;
+    if args.dry_run {
+        loaded.only_look(global);
+    }
     let RolloutTimeouts { trial, settle, .. } = pace(&args, &loaded);
     if trial <= settle {
         return Err(CliError::usage(format!(
@@ -68,6 +72,7 @@ fn roll_out(ui: &mut Ui, global: &Global, args: RolloutArgs) -> Result<Exit, Cli
         images: &images(&loaded),
     };
     show(ui, args.output, &terms, &plan)?;
+    loaded.tell_not_run(ui);
     if args.resume {
         let of_rollout = |name: &str| earlier.nodes.iter().any(|node| node.name == name);
         let new: Vec<&str> =
@@ -97,6 +102,11 @@ fn roll_out(ui: &mut Ui, global: &Global, args: RolloutArgs) -> Result<Exit, Cli
         let last = format!("nothing to do: {} as the inventory has it", are(plan.nodes.len()));
         return end(ui, args.output, &summary, exit::OK, &last, None);
     }
+    // What was begun is finished or taken back, whatever became of the mirrors; the nodes prove them.
+    if args.verify == VerifyWhen::Auto && !args.resume {
+        let on_failure = if args.dry_run { OnFailure::Warn } else { OnFailure::Stop };
+        verify_mirrors(ui, &mut loaded, &plan, args.talos.timeout, on_failure)?;
+    }
     if args.dry_run {
         let next = begin(global, &args, None);
         match args.output {
@@ -120,8 +130,17 @@ fn roll_out(ui: &mut Ui, global: &Global, args: RolloutArgs) -> Result<Exit, Cli
 fn check_canary(args: &RolloutArgs, loaded: &LoadedInventory, session: &Session) -> Result<(), CliError> {
     let chosen = || session.nodes.iter().map(|node| node.name.as_str());
     for name in &args.canary {
-        if loaded.inventory.nodes.contains_key(name) || chosen().any(|node| node == name) {
+        // Of a rollout that goes on, the canary may be among those that are done.
+        let known = loaded.inventory.nodes.contains_key(name);
+        if chosen().any(|node| node == name) || (known && args.resume) {
             continue;
+        }
+        if known {
+            let nodes: Vec<&str> = chosen().collect();
+            return Err(CliError::usage(format!(
+                "--canary: `{name}` is not one of the nodes of this rollout"
+            ))
+            .help(format!("these are: {}", nodes.join(", "))));
         }
         let error = CliError::usage(format!("--canary: there is no node `{name}`"));
         let near = did_you_mean(name, chosen()).map(|near| format!("did you mean `{near}`?"));
