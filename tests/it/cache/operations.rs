@@ -278,6 +278,7 @@ fn stats_say_how_each_upstream_is() {
     assert_eq!((&endpoint["paused"], &endpoint["quotaRemaining"]), (&serde_json::Value::Null, &42.into()));
     let paused = &endpoint["repositories"][0];
     assert_eq!((&paused["repository"], &paused["paused"]), (&"bad".into(), &"failing".into()), "{stats}");
+    assert!(paused["pausedSince"].is_string() && paused["pausedUntil"].is_string(), "{stats}");
     let gone = &stats["upstreams"][1]["endpoints"][0];
     assert_eq!(gone["paused"], "unreachable", "{stats}");
     let time = |name: &str| gone[name].as_str().unwrap().parse::<jiff::Timestamp>().unwrap();

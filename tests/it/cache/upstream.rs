@@ -904,6 +904,25 @@ async fn what_comes_compressed_is_decoded_where_its_digest_then_fits() {
     }
 }
 
+/// Without a manifest that says how large it is, only its digest tells which of the two forms is meant.
+#[tokio::test]
+async fn a_blob_of_unknown_size_is_decoded_the_next_time() {
+    for says in [true, false] {
+        let fake = Fake::start();
+        let layer = noise(100_000, 4);
+        let blob = digest(&fake.blob(layer.clone()));
+        fake.always("/blobs/", Act::Gzip { says });
+        let upstream = upstream(&[&fake.url()]);
+        let source = || upstream.blob(&repository("a"), &blob, None);
+        let first = source();
+        let (_, _, bytes, _) = read(first.as_ref(), 0).await.unwrap();
+        assert!(bytes == crate::fake_upstream::gzip(&layer), "{says}");
+        first.mismatch(&[0]);
+        assert!(first.open(0).await.is_err(), "the same download has told its length");
+        assert!(read(source().as_ref(), 0).await.unwrap().2 == layer, "{says}");
+    }
+}
+
 #[tokio::test]
 async fn what_is_compressed_by_itself_stays_as_it_is() {
     let fake = Fake::start();
@@ -1012,6 +1031,10 @@ async fn what_docker_hub_grants_is_not_overdrawn() {
     let error = upstream.manifest(&a, &by_digest(&image.digest), None).await.unwrap_err();
     assert!(matches!(error, FetchError::TooMany { retry_after: Some(_) }), "{error:?}");
     assert_eq!(fake.seen().len(), 0);
+    // The operator says that there is more, which the registry does not say again.
+    upstream.end_pauses();
+    upstream.manifest(&a, &by_digest(&image.digest), None).await.unwrap();
+    upstream.manifest(&a, &by_digest(&image.digest), None).await.unwrap_err();
     // HEAD is not counted, and says when there is more.
     fake.heal();
     fake.always("/manifests/", Act::With("ratelimit-limit", "100;w=21600".to_owned()));

@@ -2,13 +2,14 @@
 
 use std::fmt;
 use std::io;
-use std::sync::{Arc, Weak};
+use std::sync::{Arc, Mutex, Weak};
 use std::time::{Duration, SystemTime};
 
 use super::config::{FsConfig, Pins};
 use super::journal_entry::Trust;
 use super::layout::Folder;
 use super::state::{Lookup, State};
+use crate::cache::memory::locked;
 use crate::cache::store::blob::Blob;
 use crate::cache::store::local::{Listed, Object, Store, Usage, Verdict};
 use crate::cache::store::partial::PartialKey;
@@ -23,8 +24,12 @@ pub struct FsStore {
     /// Held while something doubtful is hashed: after a crash many clients may want the same large blob at once.
     checking: tokio::sync::Mutex<()>,
     tending: Option<tokio::task::JoinHandle<()>>,
+    /// Whether it is closed; held while it is tended.
+    closed: Arc<Mutex<bool>>,
 }
 
+/// How long closing waits for what tends the store: to hash what is large takes longer, and changes nothing.
+const PATIENCE: Duration = Duration::from_secs(2);
 /// How often uses are written down, in ticks of a second.
 const WRITE_USES: u64 = 5;
 /// How often some of what is stored is checked, in ticks of a second.
@@ -42,8 +47,9 @@ impl FsStore {
     pub async fn open(config: FsConfig) -> io::Result<Self> {
         let tended = config.tended;
         let state = Arc::new(blocking(move || State::open(config)).await?);
-        let tending = tended.then(|| tokio::spawn(tend(Arc::downgrade(&state))));
-        Ok(Self { state, checking: tokio::sync::Mutex::new(()), tending })
+        let closed = Arc::new(Mutex::new(false));
+        let tending = tended.then(|| tokio::spawn(tend(Arc::downgrade(&state), Arc::clone(&closed))));
+        Ok(Self { state, checking: tokio::sync::Mutex::new(()), tending, closed })
     }
 
     /// Takes other pins, as a configuration that was read again may say.
@@ -55,6 +61,13 @@ impl FsStore {
     pub async fn close(&self) -> io::Result<()> {
         if let Some(tending) = &self.tending {
             tending.abort();
+            let closed = Arc::clone(&self.closed);
+            let closing = blocking(move || {
+                *locked(&closed) = true;
+                Ok(())
+            });
+            // One that is too late finds it closed.
+            drop(tokio::time::timeout(PATIENCE, closing).await);
         }
         self.run(|state| state.close()).await
     }
@@ -199,16 +212,21 @@ impl fmt::Debug for FsStore {
 }
 
 /// Looks after a store until it is dropped.
-async fn tend(state: Weak<State>) {
+async fn tend(store: Weak<State>, closed: Arc<Mutex<bool>>) {
     let mut ticks = tokio::time::interval(Duration::from_secs(1));
     ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     let mut count: u64 = 0;
     loop {
         ticks.tick().await;
         count += 1;
-        let Some(state) = state.upgrade() else { return };
-        let tick = count;
+        if store.strong_count() == 0 {
+            return;
+        }
+        let (store, closed, tick) = (Weak::clone(&store), Arc::clone(&closed), count);
         let done = blocking(move || {
+            let closed = locked(&closed);
+            // The last one to hold it unlocks the folder: that is done before another one may go on.
+            let Some(state) = store.upgrade().filter(|_| !*closed) else { return Ok(()) };
             if tick == 1 {
                 state.count_records()?;
             }
