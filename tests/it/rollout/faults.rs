@@ -128,7 +128,11 @@ fn one_fault(name: &str, fault: &Fault) -> Result<bool, Flaw> {
     } else {
         Err("it failed, and the fault did not strike".to_owned())
     };
+    if struck && fault.kind == Kind::Reboot {
+        site.cluster.wait("the boot", |cluster| cluster.node(name).state().boots > 1);
+    }
     heal(&site);
+    let result = result.and_then(|()| site.check_nodes()).and_then(|()| site.check_told(&ran));
     let result = result.and_then(|()| finish(&site, ran.code));
     let flaw = |flaw| Flaw { what: format!("{name} {fault:?}: {flaw}"), story: ran.to_string() };
     result.map(|()| struck).map_err(flaw)

@@ -68,8 +68,12 @@ fn killed_at_any_record_a_rollout_is_taken_up_again() {
                     until("the record", || records(&site.place) >= line);
                     child.kill().unwrap();
                     let _ = end(child);
+                    // Where a trial began shows in `nodes`, and what is left is what the resumed run says.
+                    site.check_nodes().unwrap_or_else(|flaw| panic!("record {line}: {flaw}"));
+                    let held = site.held();
                     let resumed = site.rollout("--resume");
                     assert_eq!(resumed.code, 0, "record {line}: {resumed}");
+                    site.check_left(&held, &resumed).unwrap_or_else(|flaw| panic!("record {line}: {flaw}"));
                     for name in site.cluster.names() {
                         assert!(site.is_new(&name), "record {line}, {name}: {resumed}");
                     }
