@@ -197,9 +197,14 @@ impl Node {
 
     /// Returns whether calls that name it so are for it.
     pub fn is_called(&self, name: &str) -> bool {
-        let other = |names: &[String]| names.iter().any(|other| other == name);
+        // An address of IPv6 may be written in several ways.
+        let address = name.parse::<std::net::IpAddr>().ok();
+        let is = |other: &String| other == name || (address.is_some() && other.parse().ok() == address);
         let state = self.state();
-        self.address == name || self.name == name || other(&state.addresses) || other(&state.names)
+        self.name == name
+            || is(&self.address)
+            || state.addresses.iter().any(is)
+            || state.names.iter().any(|other| other == name)
     }
 
     pub fn log(&self, what: What) {

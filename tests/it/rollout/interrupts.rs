@@ -73,7 +73,8 @@ fn killed_at_any_record_a_rollout_is_taken_up_again() {
                     let held = site.held();
                     let resumed = site.rollout("--resume");
                     assert_eq!(resumed.code, 0, "record {line}: {resumed}");
-                    site.check_left(&held, &resumed).unwrap_or_else(|flaw| panic!("record {line}: {flaw}"));
+                    super::truth::check_left(&held, &resumed)
+                        .unwrap_or_else(|flaw| panic!("record {line}: {flaw}"));
                     for name in site.cluster.names() {
                         assert!(site.is_new(&name), "record {line}, {name}: {resumed}");
                     }

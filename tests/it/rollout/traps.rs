@@ -239,6 +239,8 @@ fn a_reboot_during_a_trial_is_told_as_a_reboot() {
 #[test]
 fn a_trial_of_another_operator_is_told_with_what_the_node_falls_back_to() {
     let site = Site::new(1, 0, &["v1.13.9"]);
+    // It shows what is on its disk once something was applied for good.
+    site.set("cp-1", &site.old["cp-1"]);
     site.cluster.fault("cp-1", Fault::new(Step::Pull, Kind::Slow(Duration::from_millis(400))));
     let other = site.old["cp-1"].replace("registry-1.docker.io", "other.example");
     let ran = std::thread::scope(|scope| {
@@ -493,10 +495,18 @@ fn the_journal_of_another_cluster_is_refused() {
     assert!(last(&ran).ends_with("talmirror rollout --resume -f other.yaml --journal j"), "{ran}");
     site.cluster.clear_faults();
     let applies = site.applies("cp-1").len();
-    let text = site.place.read("j/journal.ndjson");
-    let at = text.find("\"cluster\":\"").unwrap() + 11;
-    let other = format!("{}0123{}", &text[..at], &text[at + 4..]);
-    site.place.write("j/journal.ndjson", other);
+    // The authority is another, and neither machines nor configs prove that the cluster is the same.
+    let mut text = site.place.read("j/journal.ndjson");
+    for key in ["cluster", "before", "strict", "wanted", "machine"] {
+        let key = format!("\"{key}\":\"");
+        assert!(text.contains(&key), "{key}");
+        text = text
+            .split(&key)
+            .enumerate()
+            .map(|(at, part)| if at == 0 { part.to_owned() } else { format!("{key}0123{}", &part[4..]) })
+            .collect();
+    }
+    site.place.write("j/journal.ndjson", text);
     for line in [super::line("--resume --journal j"), "rollback --yes --journal j".to_owned()] {
         let refused = site.place.run(&line).ends(2);
         assert!(refused.stderr.contains("is of another cluster"), "{refused}");

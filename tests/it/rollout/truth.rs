@@ -130,26 +130,6 @@ impl Site {
         self.cluster.names().into_iter().map(of).collect()
     }
 
-    /// Checks what a resumed rollout says that an earlier one has left in between: a node that it does not name has one
-    /// config or the other for good, and one that it names has not.
-    pub fn check_left(&self, before: &[(String, Held)], resumed: &Ran) -> Result<(), String> {
-        for (name, held) in before {
-            let says =
-                |action: &str| resumed.stdout.contains(&format!("{name} was left in between: {action}"));
-            let is_true = if says("its old config is sent again") {
-                *held != Held::Old
-            } else if says("its commit is sent again") {
-                matches!(held, Held::New | Held::Between)
-            } else {
-                *held != Held::Between
-            };
-            if !is_true {
-                return Err(format!("{name} was {held:?}: {resumed}"));
-            }
-        }
-        Ok(())
-    }
-
     /// Returns what each node has for good.
     pub fn held(&self) -> Vec<(String, Held)> {
         let of = |name: String| {
@@ -174,6 +154,25 @@ pub enum Held {
     New,
     /// Something on trial, or another on disk than the one that runs.
     Between,
+}
+
+/// Checks what a resumed rollout says that an earlier one has left in between: a node that it does not name has one
+/// config or the other for good, and one that it names has not.
+pub fn check_left(before: &[(String, Held)], resumed: &Ran) -> Result<(), String> {
+    for (name, held) in before {
+        let says = |action: &str| resumed.stdout.contains(&format!("{name} was left in between: {action}"));
+        let is_true = if says("its old config is sent again") {
+            *held != Held::Old
+        } else if says("its commit is sent again") {
+            matches!(held, Held::New | Held::Between)
+        } else {
+            *held != Held::Between
+        };
+        if !is_true {
+            return Err(format!("{name} was {held:?}: {resumed}"));
+        }
+    }
+    Ok(())
 }
 
 #[test]
