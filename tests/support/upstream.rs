@@ -34,6 +34,8 @@ pub struct Seen {
     /// By their names in lower case; several of one name are joined by `, `.
     pub headers: BTreeMap<String, String>,
     pub body: String,
+    /// Whether the client showed a certificate.
+    pub certified: bool,
 }
 
 impl Seen {
@@ -77,6 +79,8 @@ pub enum Act {
     Pace(u64),
     /// The answer takes so long to begin.
     Delay(Duration),
+    /// The body is compressed; the header says so, or not.
+    Gzip { says: bool },
 }
 
 impl Act {
@@ -201,6 +205,13 @@ pub fn noise(len: usize, seed: u64) -> Vec<u8> {
     bytes
 }
 
+/// Bytes as gzip.
+pub fn gzip(bytes: &[u8]) -> Vec<u8> {
+    let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+    std::io::Write::write_all(&mut encoder, bytes).unwrap();
+    encoder.finish().unwrap()
+}
+
 impl Upstream {
     pub fn start() -> Self {
         Self::start_with(None)
@@ -214,6 +225,29 @@ impl Upstream {
             .with_safe_default_protocol_versions()
             .unwrap()
             .with_no_client_auth()
+            .with_single_cert(vec![certificate], key)
+            .unwrap();
+        Self::start_with(Some(TlsAcceptor::from(Arc::new(config))))
+    }
+
+    /// Starts with TLS and this certificate, and takes certificates of an authority.
+    pub fn start_mutual_tls(pair: &Pair, authority: &str) -> Self {
+        let certificate = CertificateDer::from_pem_slice(pair.crt.as_bytes()).unwrap();
+        let key = PrivateKeyDer::from_pem_slice(pair.key.as_bytes()).unwrap();
+        let mut roots = rustls::RootCertStore::empty();
+        roots.add(CertificateDer::from_pem_slice(authority.as_bytes()).unwrap()).unwrap();
+        let provider = talmirror::tls::crypto_provider();
+        let clients = rustls::server::WebPkiClientVerifier::builder_with_provider(
+            Arc::new(roots),
+            Arc::clone(&provider),
+        )
+        .allow_unauthenticated()
+        .build()
+        .unwrap();
+        let config = rustls::ServerConfig::builder_with_provider(provider)
+            .with_safe_default_protocol_versions()
+            .unwrap()
+            .with_client_cert_verifier(clients)
             .with_single_cert(vec![certificate], key)
             .unwrap();
         Self::start_with(Some(TlsAcceptor::from(Arc::new(config))))
@@ -248,10 +282,11 @@ impl Upstream {
                             tokio::spawn(async move {
                                 let _ = stream.set_nodelay(true);
                                 match tls {
-                                    None => server.connection(Box::new(stream)).await,
+                                    None => server.connection(Box::new(stream), false).await,
                                     Some(tls) => {
                                         if let Ok(stream) = tls.accept(stream).await {
-                                            server.connection(Box::new(stream)).await;
+                                            let certified = stream.get_ref().1.peer_certificates().is_some();
+                                            server.connection(Box::new(stream), certified).await;
                                         }
                                     }
                                 }
@@ -399,6 +434,11 @@ impl Upstream {
         self.state().tokens.clear();
     }
 
+    /// Admits a token that another one has given.
+    pub fn knows_token(&self, token: &str) {
+        self.state().tokens.insert(token.to_owned());
+    }
+
     /// Lets something happen to every request whose path contains `path`; several rules add up.
     pub fn always(&self, path: &str, act: Act) {
         self.rule(None, path, usize::MAX, act);
@@ -501,9 +541,10 @@ impl Answer {
 }
 
 impl Server {
-    async fn connection(self, stream: Box<dyn Stream>) {
+    async fn connection(self, stream: Box<dyn Stream>, certified: bool) {
         let mut stream = BufReader::new(stream);
         while let Some(seen) = read(&mut stream).await {
+            let seen = Seen { certified, ..seen };
             if self.answer(&mut stream, seen).await.is_none() {
                 break;
             }
@@ -524,7 +565,7 @@ impl Server {
                 _ => {}
             }
         }
-        let mut answer = self.route(&seen, has(|act| matches!(act, Act::IgnoreRange)));
+        let mut answer = self.route(&seen, has(|act| matches!(act, Act::IgnoreRange | Act::Gzip { .. })));
         let (mut cut, mut stall, mut longer, mut pace, mut chunked) = (None, None, 0, None, false);
         for act in acts {
             match act {
@@ -551,6 +592,13 @@ impl Server {
                 }
                 Act::With(name, value) => answer.headers.push((name.to_owned(), value)),
                 Act::Chunked => chunked = true,
+                Act::Gzip { says } => {
+                    answer.body = Arc::new(gzip(&answer.body));
+                    answer.span = 0..answer.body.len();
+                    if says {
+                        answer.headers.push(("Content-Encoding".to_owned(), "gzip".to_owned()));
+                    }
+                }
                 Act::Pace(pace_of) => pace = Some(pace_of),
                 Act::Hang | Act::Delay(_) | Act::Close | Act::IgnoreRange => {}
             }
@@ -832,5 +880,6 @@ async fn read(stream: &mut BufReader<Box<dyn Stream>>) -> Option<Seen> {
         query: query.to_owned(),
         headers,
         body: String::from_utf8_lossy(&body).into_owned(),
+        certified: false,
     })
 }

@@ -14,5 +14,5 @@ pub(in crate::cache) use prune::{Prune, PruneTarget};
 pub(in crate::cache) use refresh::{Refresh, RefreshRecord};
 pub(in crate::cache) use request::Question;
 pub(in crate::cache) use socket::{AdminSocket, AskError, ask};
-pub(in crate::cache) use stats::{EndpointState, ReadStats, Stats, UpstreamState};
+pub(in crate::cache) use stats::{EndpointState, HostState, ReadStats, Stats, UpstreamState};
 pub(in crate::cache) use verify::Verify;

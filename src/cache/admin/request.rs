@@ -173,7 +173,9 @@ impl Question for ReadStats {
     async fn answer(&self, cache: &OpenCache<'_>) -> io::Result<Self::Answer> {
         let stats = stats::stats(cache.store).await?;
         Ok(match cache.service {
-            Some(service) => Stats { upstreams: stats::upstreams(service), ..stats },
+            Some(service) => {
+                Stats { upstreams: stats::upstreams(service), hosts: stats::hosts(service), ..stats }
+            }
             None => Stats { cap_bytes: None, ..stats },
         })
     }

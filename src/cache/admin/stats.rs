@@ -10,6 +10,7 @@ use crate::cache::service::Service;
 use crate::cache::store::Store;
 use crate::cache::upstream::{EndpointHealth, Transfers, Upstream};
 use crate::image::RegistryHost;
+use crate::oci::PausedHost;
 
 /// Asks how full the store is.
 #[derive(Clone, Copy, Debug, Serialize, Deserialize)]
@@ -26,6 +27,9 @@ pub(in crate::cache) struct Stats {
     pub(in crate::cache) stored_bytes: u64,
     /// What is set aside for running downloads.
     pub(in crate::cache) reserved_bytes: u64,
+    /// What records, folders and the index take.
+    #[serde(default)]
+    pub(in crate::cache) own_bytes: u64,
     /// What is free on the disk.
     pub(in crate::cache) free_bytes: Option<u64>,
     /// How many blobs are stored.
@@ -45,6 +49,24 @@ pub(in crate::cache) struct Stats {
     /// How the upstreams are; only a running server knows it.
     #[serde(default)]
     pub(in crate::cache) upstreams: Vec<UpstreamState>,
+    /// Hosts to which registries lead, as redirect targets and token servers are, as far as they are not asked now; only
+    /// a running server knows them.
+    #[serde(default)]
+    pub(in crate::cache) hosts: Vec<HostState>,
+}
+
+/// A host to which registries lead, and that is not asked now.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(in crate::cache) struct HostState {
+    /// Its scheme, name and port.
+    pub(in crate::cache) host: String,
+    /// Why it is not asked.
+    pub(in crate::cache) paused: String,
+    /// Since when.
+    pub(in crate::cache) paused_since: Option<String>,
+    /// Until when at least.
+    pub(in crate::cache) paused_until: Option<String>,
 }
 
 /// How an upstream is.
@@ -91,6 +113,9 @@ pub(in crate::cache) struct RepositoryState {
     pub(in crate::cache) repository: String,
     /// Why it is not asked.
     pub(in crate::cache) paused: String,
+    /// Since when.
+    #[serde(default)]
+    pub(in crate::cache) paused_since: Option<String>,
     /// Until when at least.
     pub(in crate::cache) paused_until: Option<String>,
 }
@@ -114,10 +139,11 @@ pub(super) fn upstreams(service: &Service) -> Vec<UpstreamState> {
 fn endpoint(health: EndpointHealth, now: Timestamp) -> EndpointState {
     let shown = |time: Option<Timestamp>| time.map(|time| format!("{time:.0}"));
     let after = |left: Duration| shown(now.checked_add(left).ok());
-    let repositories = health.repositories.into_iter().map(|(repository, why, left)| RepositoryState {
-        repository: repository.to_string(),
-        paused: why.as_str().to_owned(),
-        paused_until: after(left),
+    let repositories = health.repositories.into_iter().map(|paused| RepositoryState {
+        repository: paused.repository.to_string(),
+        paused: paused.why.as_str().to_owned(),
+        paused_since: shown(now.checked_sub(paused.paused_for).ok()),
+        paused_until: after(paused.left),
     });
     EndpointState {
         endpoint: health.endpoint,
@@ -130,6 +156,25 @@ fn endpoint(health: EndpointHealth, now: Timestamp) -> EndpointState {
     }
 }
 
+/// Reads which hosts are not asked to which registries lead.
+pub(super) fn hosts(service: &Service) -> Vec<HostState> {
+    let now = Timestamp::now();
+    let shown = |time: Option<Timestamp>| time.map(|time| format!("{time:.0}"));
+    let state = |paused: PausedHost| HostState {
+        host: paused.host,
+        paused: paused.why.as_str().to_owned(),
+        paused_since: shown(now.checked_sub(paused.paused_for).ok()),
+        paused_until: shown(now.checked_add(paused.left).ok()),
+    };
+    let snapshot = service.snapshot();
+    let paused = snapshot.upstreams().flat_map(|(_, upstream)| upstream.paused_hosts());
+    let mut hosts: Vec<HostState> = paused.map(state).collect();
+    hosts.sort_by(|a, b| (&a.host, &a.paused_since).cmp(&(&b.host, &b.paused_since)));
+    // Most registries share what they know of other hosts.
+    hosts.dedup();
+    hosts
+}
+
 /// Reads how full a store is, of which only a running server knows the cap.
 pub(super) async fn stats(store: &dyn Store) -> std::io::Result<Stats> {
     let usage = store.usage().await?;
@@ -137,6 +182,7 @@ pub(super) async fn stats(store: &dyn Store) -> std::io::Result<Stats> {
         cap_bytes: Some(usage.cap),
         stored_bytes: usage.stored,
         reserved_bytes: usage.reserved,
+        own_bytes: usage.own,
         free_bytes: usage.free,
         blobs: usage.blobs,
         manifests: usage.manifests,
@@ -146,5 +192,6 @@ pub(super) async fn stats(store: &dyn Store) -> std::io::Result<Stats> {
         damaged: usage.damaged,
         full: usage.full,
         upstreams: Vec::new(),
+        hosts: Vec::new(),
     })
 }

@@ -8,7 +8,7 @@ use ipnet::IpNet;
 use url::Url;
 
 use crate::cache::Glob;
-use crate::cache::config::{self, ByteSize, ConfigSource, LogFormat, Overlay, OwnLimits};
+use crate::cache::config::{self, ByteSize, ConfigSource, LogFormat, Overlay, OwnLimits, UpstreamProxy};
 use crate::cache::observe::log_filter;
 use crate::image::RegistryHost;
 use crate::ui::{Color, duration};
@@ -43,6 +43,22 @@ pub(super) struct ConfigArgs {
     /// A token server that is meant, though it is under another domain than its registry
     #[arg(long, env = "TALMIRROR_CACHE_TOKEN_SERVER", value_name = "NAME=HOST", value_delimiter = ',', value_parser = config::named_host)]
     pub(super) token_server: Vec<(RegistryHost, String)>,
+    /// Authorities that are trusted for one registry besides the system's: a file, PEM
+    #[arg(long, env = "TALMIRROR_CACHE_UPSTREAM_CA", value_name = "NAME=FILE", value_delimiter = ',', value_parser = config::named_file)]
+    pub(super) upstream_ca: Vec<(RegistryHost, PathBuf)>,
+    /// The certificate that is shown to one registry, and to no host that it leads to: a file, PEM
+    #[arg(long, env = "TALMIRROR_CACHE_UPSTREAM_CERT", value_name = "NAME=FILE", value_delimiter = ',', value_parser = config::named_file)]
+    pub(super) upstream_cert: Vec<(RegistryHost, PathBuf)>,
+    /// Its key: a file, PEM
+    #[arg(long, env = "TALMIRROR_CACHE_UPSTREAM_KEY", value_name = "NAME=FILE", value_delimiter = ',', value_parser = config::named_file)]
+    pub(super) upstream_key: Vec<(RegistryHost, PathBuf)>,
+    /// The HTTP proxy through which one registry is reached, or NAME=none; a password belongs into the file or the
+    /// variable
+    #[arg(long, env = "TALMIRROR_CACHE_UPSTREAM_PROXY", hide_env_values = true, value_name = "NAME=URL", value_delimiter = ',', value_parser = config::named_proxy)]
+    pub(super) upstream_proxy: Vec<(RegistryHost, UpstreamProxy)>,
+    /// Headers that requests to one registry have, and to no host that it leads to: a file of lines `Name: value`
+    #[arg(long, env = "TALMIRROR_CACHE_UPSTREAM_HEADERS", value_name = "NAME=FILE", value_delimiter = ',', value_parser = config::named_file)]
+    pub(super) upstream_headers: Vec<(RegistryHost, PathBuf)>,
     /// A registry of a network of your own: its redirects and its token server may be anywhere there
     #[arg(long, env = "TALMIRROR_CACHE_PRIVATE", value_name = "NAME", value_delimiter = ',', value_parser = config::registry)]
     pub(super) private: Vec<RegistryHost>,
@@ -156,6 +172,11 @@ impl ConfigArgs {
             anonymous: self.anonymous.clone(),
             private: self.private.clone(),
             token_servers: self.token_server.clone(),
+            authorities: self.upstream_ca.clone(),
+            certificates: self.upstream_cert.clone(),
+            keys: self.upstream_key.clone(),
+            proxies: self.upstream_proxy.clone(),
+            header_files: self.upstream_headers.clone(),
             ..Overlay::default()
         }
     }

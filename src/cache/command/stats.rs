@@ -4,7 +4,7 @@ use super::args::StoreArgs;
 use super::folder::of_store;
 use super::record::object;
 use super::runtime::runtime;
-use crate::cache::admin::{EndpointState, Question as _, ReadStats, Stats, UpstreamState, ask};
+use crate::cache::admin::{EndpointState, HostState, Question as _, ReadStats, Stats, UpstreamState, ask};
 use crate::cache::config::ByteSize;
 use crate::ui::error::CliError;
 use crate::ui::exit::{self, Exit};
@@ -43,6 +43,7 @@ fn as_table(stats: &Stats) -> String {
         ("CAP", known(stats.cap_bytes)),
         ("STORED", size(stats.stored_bytes)),
         ("BEING FETCHED", size(stats.reserved_bytes)),
+        ("RECORDS AND FOLDERS", size(stats.own_bytes)),
         ("FREE ON DISK", known(stats.free_bytes)),
         ("BLOBS", stats.blobs.to_string()),
         ("MANIFESTS", stats.manifests.to_string()),
@@ -64,7 +65,17 @@ fn as_table(stats: &Stats) -> String {
     let mut paused = stats.upstreams.iter().flat_map(paused_repositories).peekable();
     if paused.peek().is_some() {
         out.push('\n');
-        out.push_str(&rows_below(&["REGISTRY", "REPOSITORY", "STATE", "UNTIL"], paused));
+        out.push_str(&rows_below(&["REGISTRY", "REPOSITORY", "STATE", "SINCE", "UNTIL"], paused));
+    }
+    if !stats.hosts.is_empty() {
+        let known = |text: &Option<String>| text.clone().unwrap_or_else(|| "-".to_owned());
+        let row = |host: &HostState| {
+            let (since, until) = (known(&host.paused_since), known(&host.paused_until));
+            vec![host.host.clone(), host.paused.clone(), since, until]
+        };
+        out.push('\n');
+        let header = ["HOST THAT A REGISTRY LEADS TO", "STATE", "SINCE", "UNTIL"];
+        out.push_str(&rows_below(&header, stats.hosts.iter().map(row)));
     }
     out
 }
@@ -100,6 +111,7 @@ fn paused_repositories(upstream: &UpstreamState) -> impl Iterator<Item = Vec<Str
             upstream.registry.clone(),
             repository.repository.clone(),
             repository.paused.clone(),
+            repository.paused_since.clone().unwrap_or_else(|| "-".to_owned()),
             repository.paused_until.clone().unwrap_or_else(|| "-".to_owned()),
         ]
     })

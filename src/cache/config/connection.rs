@@ -41,23 +41,41 @@ impl Reader<'_, '_> {
         for entry in node.entries() {
             let path = join(&path, &entry.key);
             let Some(value) = self.decoder.text(&entry.value, &path) else { continue };
-            let wrong = match HeaderName::from_bytes(entry.key.as_bytes()) {
-                Err(_) => Some(format!("`{}` is not a valid name of a header", entry.key)),
-                Ok(AUTHORIZATION) => Some("credentials are in a file: write `credentials: FILE`".to_owned()),
-                Ok(name) if OWN.contains(&name) => Some(format!("`{name}` is the cache's own")),
-                Ok(_) if HeaderValue::from_str(&value).is_err() => {
-                    Some("it is not a valid value of a header".to_owned())
-                }
-                Ok(_) => None,
-            };
-            match wrong {
-                Some(wrong) => {
+            match own_header(&entry.key, &value) {
+                Err(wrong) => {
                     self.decoder.problems.add(Code::WrongType, &entry.key_span, path, wrong);
                 }
-                None => out.push((entry.key.to_ascii_lowercase(), Secret::new(value))),
+                Ok(()) => out.push((entry.key.to_ascii_lowercase(), Secret::new(value))),
             }
         }
         out
+    }
+}
+
+/// Reads a file of headers, a line `Name: value` each; what is wrong is told without the value.
+pub fn header_lines(text: &str) -> Result<Vec<(String, Secret<String>)>, String> {
+    let mut out = Vec::new();
+    for (number, line) in text.lines().enumerate().filter(|(_, line)| !line.trim().is_empty()) {
+        let at = |wrong: String| format!("line {}: {wrong}", number + 1);
+        let (name, value) =
+            line.split_once(':').ok_or_else(|| at("it is written `Name: value`".to_owned()))?;
+        let (name, value) = (name.trim(), value.trim());
+        own_header(name, value).map_err(at)?;
+        out.push((name.to_ascii_lowercase(), Secret::new(value.to_owned())));
+    }
+    Ok(out)
+}
+
+/// Returns what is wrong with a header that requests to an upstream are to have.
+fn own_header(name: &str, value: &str) -> Result<(), String> {
+    match HeaderName::from_bytes(name.as_bytes()) {
+        Err(_) => Err(format!("`{name}` is not a valid name of a header")),
+        Ok(AUTHORIZATION) => Err("credentials are in a file: write `credentials: FILE`".to_owned()),
+        Ok(name) if OWN.contains(&name) => Err(format!("`{name}` is the cache's own")),
+        Ok(_) if HeaderValue::from_str(value).is_err() => {
+            Err("it is not a valid value of a header".to_owned())
+        }
+        Ok(_) => Ok(()),
     }
 }
 
@@ -75,7 +93,7 @@ const OWN: [HeaderName; 9] = [
 ];
 
 /// Reads the URL of a proxy, which may hold credentials, or `none`.
-fn proxy(text: &str) -> Result<UpstreamProxy, String> {
+pub(super) fn proxy(text: &str) -> Result<UpstreamProxy, String> {
     if text == "none" {
         return Ok(UpstreamProxy::Direct);
     }
@@ -94,10 +112,27 @@ mod tests {
     use std::path::Path;
 
     use super::super::read::{Parsed, parse};
+    use super::header_lines;
 
     fn read(own: &str) -> Parsed {
         let text = format!("apiVersion: talmirror/v1\nkind: Cache\nupstreams: {{ghcr.io: {{{own}}}}}\n");
         parse(&text, "cache.yaml", Path::new("/etc/cache"))
+    }
+
+    #[test]
+    fn headers_of_a_file() {
+        let read = |text: &str| header_lines(text);
+        assert_eq!(
+            read("X-Org: a:b\n\nx-key:hunter2\r\n").unwrap(),
+            [("x-org".to_owned(), "a:b".into()), ("x-key".to_owned(), "hunter2".into())]
+        );
+        for (bad, want) in [
+            ("X-Org: a\nhunter2", "line 2: it is written `Name: value`"),
+            ("Authorization: hunter2", "line 1: credentials are in a file: write `credentials: FILE`"),
+            ("Range: bytes=0-", "line 1: `range` is the cache's own"),
+        ] {
+            assert_eq!(read(bad).unwrap_err(), want);
+        }
     }
 
     #[test]

@@ -9,11 +9,12 @@ mod source;
 mod tag_policy;
 mod value;
 
+pub use connection::header_lines;
 pub use model::{
     Authenticate, BUILTIN, Config, Connection, Limits, Log, LogFormat, OwnLimits, UpstreamConfig,
     UpstreamLimits, UpstreamProxy, builtin,
 };
-pub use overlay::{Overlay, OverlayError, limit, named_file, named_host, named_url, registry};
+pub use overlay::{Overlay, OverlayError, limit, named_file, named_host, named_proxy, named_url, registry};
 pub use read::{Parsed, parse};
 pub use size::{ByteSize, SizeError};
 pub use source::{ConfigSource, LoadError, LoadedConfig};

@@ -103,6 +103,8 @@ pub struct Connection {
     pub proxy: Option<UpstreamProxy>,
     /// Headers that its own requests have, and no other host's.
     pub headers: Vec<(String, Secret<String>)>,
+    /// A file of more such headers, a line `Name: value` each.
+    pub header_file: Option<PathBuf>,
 }
 
 /// Through which proxy an upstream is reached.

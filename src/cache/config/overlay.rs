@@ -6,7 +6,8 @@ use indexmap::IndexMap;
 use ipnet::IpNet;
 use url::Url;
 
-use super::model::{Config, LogFormat, OwnLimits, UpstreamConfig};
+use super::connection::proxy;
+use super::model::{Config, LogFormat, OwnLimits, UpstreamConfig, UpstreamProxy};
 use super::size::ByteSize;
 use super::value::upstream_url;
 use crate::cache::glob::Glob;
@@ -41,6 +42,16 @@ pub struct Overlay {
     pub private: Vec<RegistryHost>,
     /// Token servers that are meant besides those that are the registries' by their name.
     pub token_servers: Vec<(RegistryHost, String)>,
+    /// Files of authorities that are trusted for one upstream.
+    pub authorities: Vec<(RegistryHost, PathBuf)>,
+    /// Files of the certificates that are shown to upstreams.
+    pub certificates: Vec<(RegistryHost, PathBuf)>,
+    /// Files of their keys.
+    pub keys: Vec<(RegistryHost, PathBuf)>,
+    /// Through which proxy upstreams are reached.
+    pub proxies: Vec<(RegistryHost, UpstreamProxy)>,
+    /// Files of headers that requests to upstreams have.
+    pub header_files: Vec<(RegistryHost, PathBuf)>,
     /// What is limited for all upstreams ([`None`]), or for one.
     pub limits: Vec<(Option<RegistryHost>, OwnLimits)>,
     /// A file of users and passwords.
@@ -59,12 +70,14 @@ pub struct Overlay {
 
 /// A flag that does not fit the rest.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{flag} names `{name}`, which is not served")]
+#[error("{flag} names `{name}`, {problem}")]
 pub struct OverlayError {
     /// The flag.
     pub flag: &'static str,
     /// What it names.
     pub name: RegistryHost,
+    /// What is wrong with that.
+    pub problem: &'static str,
     /// What to do about it.
     pub help: String,
 }
@@ -116,6 +129,7 @@ impl Overlay {
         for (name, host) in &self.token_servers {
             named(&mut config, "--token-server", name)?.token_servers.push(host.clone());
         }
+        self.connections(&mut config)?;
         for (name, limits) in &self.limits {
             match name {
                 Some(name) => limits.over_own(&mut named(&mut config, "a limit", name)?.limits),
@@ -133,6 +147,42 @@ impl Overlay {
     }
 }
 
+impl Overlay {
+    /// Writes over how upstreams are reached.
+    fn connections(&self, config: &mut Config) -> Result<(), OverlayError> {
+        for (name, file) in &self.authorities {
+            named(config, "--upstream-ca", name)?.connection.ca = Some(file.clone());
+        }
+        for (name, proxy) in &self.proxies {
+            named(config, "--upstream-proxy", name)?.connection.proxy = Some(proxy.clone());
+        }
+        for (name, file) in &self.header_files {
+            named(config, "--upstream-headers", name)?.connection.header_file = Some(file.clone());
+        }
+        let find = |files: &[(RegistryHost, PathBuf)], name: &RegistryHost| {
+            files.iter().rfind(|(other, _)| other == name).map(|(_, file)| file.clone())
+        };
+        let halves = [("--upstream-cert", &self.certificates), ("--upstream-key", &self.keys)];
+        for (flag, files) in halves {
+            for (name, _) in files {
+                let connection = &mut named(config, flag, name)?.connection;
+                let (certificate, key) = connection.identity.clone().unzip();
+                let certificate = find(&self.certificates, name).or(certificate);
+                let Some(identity) = certificate.zip(find(&self.keys, name).or(key)) else {
+                    return Err(OverlayError {
+                        flag,
+                        name: name.clone(),
+                        problem: "of which the other half is missing",
+                        help: format!("--upstream-cert {name}=FILE --upstream-key {name}=FILE"),
+                    });
+                };
+                connection.identity = Some(identity);
+            }
+        }
+        Ok(())
+    }
+}
+
 fn named<'a>(
     config: &'a mut Config,
     flag: &'static str,
@@ -144,7 +194,7 @@ fn named<'a>(
             || format!("serve it: --upstream {name}=URL"),
             |near| format!("did you mean `{near}`?"),
         );
-        return Err(OverlayError { flag, name: name.clone(), help });
+        return Err(OverlayError { flag, name: name.clone(), problem: "which is not served", help });
     }
     // The entry is there.
     Ok(config.upstreams.entry(name.clone()).or_default())
@@ -186,6 +236,14 @@ pub fn named_host(text: &str) -> Result<(RegistryHost, String), String> {
     Ok((registry(name)?, super::value::host(host)?))
 }
 
+/// Reads `NAME=URL` of a proxy, or `NAME=none`.
+pub fn named_proxy(text: &str) -> Result<(RegistryHost, UpstreamProxy), String> {
+    let (name, url) = text
+        .split_once('=')
+        .ok_or("it is written NAME=URL, such as ghcr.io=http://proxy.example.com:3128, or NAME=none")?;
+    Ok((registry(name)?, proxy(url)?))
+}
+
 /// Reads `NAME=FILE`.
 pub fn named_file(text: &str) -> Result<(RegistryHost, PathBuf), String> {
     let (name, file) = text.split_once('=').ok_or("it is written NAME=FILE, such as ghcr.io=ghcr.json")?;
@@ -199,6 +257,7 @@ pub fn named_file(text: &str) -> Result<(RegistryHost, PathBuf), String> {
 mod tests {
     use std::path::Path;
 
+    use super::super::model::Connection;
     use super::*;
 
     fn names(config: &Config) -> Vec<String> {
@@ -235,6 +294,36 @@ mod tests {
         let credentials = vec![named_file("ghcr.io=f").unwrap()];
         let config = Overlay { credentials, ..Overlay::default() }.over(None).unwrap();
         assert_eq!(config.unreadable().map(RegistryHost::as_str).collect::<Vec<_>>(), ["ghcr.io"]);
+    }
+
+    #[test]
+    fn one_upstream_is_reached_as_flags_say() {
+        let file = |text: &str| vec![named_file(text).unwrap()];
+        let overlay = Overlay {
+            authorities: file("ghcr.io=ca.pem"),
+            certificates: file("ghcr.io=c.pem"),
+            keys: file("ghcr.io=k.pem"),
+            proxies: vec![
+                named_proxy("ghcr.io=http://u:hunter2@p:1").unwrap(),
+                named_proxy("quay.io=none").unwrap(),
+            ],
+            header_files: file("ghcr.io=h"),
+            ..Overlay::default()
+        };
+        let config = overlay.over(None).unwrap();
+        let own = |name: &str| config.upstreams[&name.parse::<RegistryHost>().unwrap()].connection.clone();
+        let connection = own("ghcr.io");
+        assert_eq!(connection.ca.as_deref(), Some(Path::new("ca.pem")));
+        assert_eq!(connection.identity, Some(("c.pem".into(), "k.pem".into())));
+        assert_eq!(connection.header_file.as_deref(), Some(Path::new("h")));
+        assert_eq!(connection.proxy, Some(UpstreamProxy::At("http://u:hunter2@p:1".into())));
+        assert!(!format!("{overlay:?} {config:?}").contains("hunter2"));
+        assert_eq!(own("quay.io").proxy, Some(UpstreamProxy::Direct));
+        assert_eq!(own("docker.io"), Connection::default());
+
+        let error = Overlay { keys: file("ghcr.io=k"), ..Overlay::default() }.over(None).unwrap_err();
+        assert_eq!(error.to_string(), "--upstream-key names `ghcr.io`, of which the other half is missing");
+        assert!(named_proxy("ghcr.io").is_err() && named_proxy("ghcr.io=p.example").is_err());
     }
 
     #[test]

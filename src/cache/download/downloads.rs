@@ -246,6 +246,7 @@ async fn run(task: DownloadTask, guard: Guard) {
         Outcome::Complete(spool) => match task.store.commit(spool, &digest).await {
             Ok(()) => {
                 count(&counts.stored);
+                task.source.kept().await;
                 if let Some(tier) = &guard.inner.tier {
                     tokio::spawn(put(Arc::clone(tier), Arc::clone(&task.store), digest));
                 }

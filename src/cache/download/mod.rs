@@ -20,6 +20,8 @@ mod tests;
 mod tier_tests;
 mod tiered;
 mod window;
+#[cfg(test)]
+mod window_tests;
 
 pub use downloads::{Download, Downloads, Joined, Overloaded, Stats};
 pub use policy::{Finish, Policy};

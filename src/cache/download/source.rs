@@ -29,6 +29,11 @@ pub trait Source: Send + Sync + 'static {
         Box::pin(async {})
     }
 
+    /// Takes note that it is stored.
+    fn kept(&self) -> BoxFuture<'_, ()> {
+        Box::pin(async {})
+    }
+
     /// Returns whether the store's copy will do, if it has come to have one: where that may have come from elsewhere,
     /// only what this source gives counts.
     fn may_use_stored(&self) -> BoxFuture<'_, bool> {

@@ -82,6 +82,14 @@ impl Source for TieredSource {
         })
     }
 
+    fn kept(&self) -> BoxFuture<'_, ()> {
+        Box::pin(async move {
+            if !self.has_given.load(Ordering::Relaxed) {
+                self.upstream.kept().await;
+            }
+        })
+    }
+
     fn may_use_stored(&self) -> BoxFuture<'_, bool> {
         self.upstream.may_use_stored()
     }

@@ -115,9 +115,14 @@ impl Grants {
         granted
     }
 
+    /// Notes for a while that a repository was seen to have something: what only a HEAD has said makes no file.
+    pub(super) fn note(&self, origin: &Origin, object: &Object) {
+        locked(&self.granted).put((origin.clone(), *object), (), 1);
+    }
+
     /// Notes that a repository was seen to have something.
     pub(super) async fn grant(&self, origin: &Origin, object: &Object) {
-        locked(&self.granted).put((origin.clone(), *object), (), 1);
+        self.note(origin, object);
         if let Err(error) = self.store.grant(origin, object).await {
             tracing::warn!(%error, "cannot note which repository has what");
         }

@@ -14,7 +14,7 @@ use crate::cache::memory::{BoundedMap, locked};
 use crate::cache::observe::Seldom;
 use crate::cache::store::{Kind, Object, Origin, Store};
 use crate::image::{Digest, RegistryHost};
-use crate::oci::{Manifest, Refusal};
+use crate::oci::{Manifest, Method, Refusal};
 
 /// How many things are remembered that are not there.
 const MISSING: usize = 4096;
@@ -112,7 +112,7 @@ impl Authorizer {
             refusal
         })?;
         if self.head_counts(request.snapshot, &request.origin, &object).await {
-            self.grants.grant(&request.origin, &object).await;
+            self.grant(request, &object).await;
         }
         if let Some(size) = size {
             return Ok(size);
@@ -142,8 +142,17 @@ impl Authorizer {
             self.note_missing(request, &object, &refusal);
             refusal
         })?;
-        self.grants.grant(&request.origin, &object).await;
+        self.grant(request, &object).await;
         Ok(())
+    }
+
+    /// Notes that a repository has something: for good where it goes out now, for a while where a client only asks
+    /// whether it is there.
+    async fn grant(&self, request: &RepositoryRequest<'_>, object: &Object) {
+        match request.context.method {
+            Method::Get => self.grants.grant(&request.origin, object).await,
+            Method::Head => self.grants.note(&request.origin, object),
+        }
     }
 
     /// Refuses something of which upstream has just said that it is not there.

@@ -37,6 +37,10 @@ impl Source for GrantingSource {
     }
 
     fn complete(&self) -> BoxFuture<'_, ()> {
+        Box::pin(async move { self.grants.note(&self.origin, &Object::blob(self.digest)) })
+    }
+
+    fn kept(&self) -> BoxFuture<'_, ()> {
         Box::pin(async move { self.grants.grant(&self.origin, &Object::blob(self.digest)).await })
     }
 

@@ -8,7 +8,7 @@ use super::access::Grants;
 use super::authorize::{Authorized, Authorizer};
 use super::blob::Blobs;
 use super::list::Lists;
-use super::manifest::Manifests;
+use super::manifest::{Fetched, Manifests};
 use super::request::RepositoryRequest;
 use super::response::{RequestedBy, ResponseContext};
 use super::snapshot::Snapshot;
@@ -60,13 +60,7 @@ impl Service {
         let manifests = Arc::new(Manifests::new(Arc::clone(&store), Arc::clone(&grants)));
         let authorizer =
             Arc::new(Authorizer::new(Arc::clone(&store), Arc::clone(&grants), Arc::clone(&manifests)));
-        let tags = Tags::new(
-            Arc::clone(&store),
-            Arc::clone(&manifests),
-            Arc::clone(&grants),
-            Arc::clone(&authorizer),
-            metrics,
-        );
+        let tags = Tags::new(Arc::clone(&store), Arc::clone(&manifests), Arc::clone(&authorizer), metrics);
         let blobs = Blobs::new(
             Arc::clone(&store),
             downloads,
@@ -203,6 +197,7 @@ impl Inner {
         if let Some(prepared) = self.manifests.stored(digest).await {
             match self.authorizer.authorize_object(request, &Object::manifest(*digest)).await? {
                 Authorized::Stored => {
+                    request.takes(&self.manifests, &prepared).await;
                     return Ok(request.manifest(&prepared, RequestedBy::Digest, Outcome::Hit, None));
                 }
                 Authorized::OnceFetched => {}
@@ -214,6 +209,9 @@ impl Inner {
         let (outcome, fetched) = fetched.inspect_err(|refusal| {
             self.authorizer.note_missing(request, &object, refusal);
         })?;
+        if let Fetched::Stored(prepared) = &fetched {
+            request.takes(&self.manifests, prepared).await;
+        }
         Ok(request.fetched(&fetched, RequestedBy::Digest, outcome))
     }
 }

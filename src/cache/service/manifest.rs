@@ -1,3 +1,4 @@
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 
 use http::Response;
@@ -11,11 +12,11 @@ use super::snapshot::Snapshot;
 use crate::cache::download::FetchError;
 use crate::cache::memory::{BoundedMap, locked};
 use crate::cache::observe::Outcome;
-use crate::cache::store::{Document, Object, Origin, Store};
+use crate::cache::store::{Document, Object, Origin, Store, TagRecord};
 use crate::cache::upstream::FetchedManifest;
 use crate::http::Body;
 use crate::image::{Digest, TagOrDigest};
-use crate::oci::{Manifest, Refusal};
+use crate::oci::{Manifest, Method, Refusal};
 
 /// How much memory manifests may take, in bytes.
 const MEMORY: usize = 64 << 20;
@@ -32,11 +33,34 @@ pub(super) enum Fetched {
     Transient(Arc<FetchedManifest>),
 }
 
+/// When what was fetched goes to the store.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Keep {
+    /// At once.
+    Now,
+    /// When a client takes it: what is only asked about makes no file.
+    OnceTaken,
+}
+
+/// What goes to the store together with a manifest that is only in memory.
+#[derive(Clone, Debug, Default)]
+struct Unsaved {
+    origins: Vec<Origin>,
+    tags: Vec<TagRecord>,
+}
+
+/// How many manifests may be in memory only.
+const UNSAVED: usize = 4096;
+
 /// Manifests: stored under their digest, the recent ones in memory too, and fetched where they are not there.
 pub(super) struct Manifests {
     store: Arc<dyn Store>,
     grants: Arc<Grants>,
     prepared: Mutex<BoundedMap<Digest, Arc<PreparedManifest>>>,
+    /// What is in memory only.
+    unsaved: Mutex<BoundedMap<Digest, Unsaved>>,
+    /// Whether anything ever was: a hit needs no second lock before.
+    has_unsaved: AtomicBool,
     /// How large blobs are, and which manifest says so.
     sizes: Mutex<BoundedMap<Digest, (Digest, u64)>>,
     fetching: SingleFlight<(Origin, Digest), Result<Fetched, Refusal>>,
@@ -48,6 +72,8 @@ impl Manifests {
             store,
             grants,
             prepared: Mutex::new(BoundedMap::new(MEMORY)),
+            unsaved: Mutex::new(BoundedMap::new(UNSAVED)),
+            has_unsaved: AtomicBool::new(false),
             sizes: Mutex::new(BoundedMap::new(SIZES)),
             fetching: SingleFlight::default(),
         }
@@ -56,6 +82,77 @@ impl Manifests {
     /// Forgets what is in memory only to be quick.
     pub(super) fn forget(&self) {
         locked(&self.prepared).clear();
+        locked(&self.unsaved).clear();
+    }
+
+    /// Returns whether a manifest is in memory only.
+    pub(super) fn is_unsaved(&self, digest: &Digest) -> bool {
+        self.has_unsaved.load(Ordering::Relaxed) && locked(&self.unsaved).get(digest).is_some()
+    }
+
+    /// Notes what goes to the store together with a manifest, if that is in memory only.
+    fn hold(&self, digest: &Digest, add: impl FnOnce(&mut Unsaved)) -> bool {
+        if !self.has_unsaved.load(Ordering::Relaxed) {
+            return false;
+        }
+        let mut all = locked(&self.unsaved);
+        let Some(mut unsaved) = all.get(digest) else { return false };
+        add(&mut unsaved);
+        all.put(*digest, unsaved, 1);
+        true
+    }
+
+    /// Holds back what a tag is as long as its manifest is in memory only; returns whether it is.
+    pub(super) fn hold_tag(&self, record: &TagRecord) -> bool {
+        self.hold(&record.digest, |unsaved| {
+            unsaved.tags.retain(|other| other.origin != record.origin || other.tag != record.tag);
+            unsaved.tags.push(record.clone());
+        })
+    }
+
+    /// Notes that a repository has a manifest.
+    pub(super) async fn grant(&self, origin: &Origin, digest: &Digest) {
+        let is_held = self.hold(digest, |unsaved| {
+            if !unsaved.origins.contains(origin) {
+                unsaved.origins.push(origin.clone());
+            }
+        });
+        let object = Object::manifest(*digest);
+        if is_held {
+            self.grants.note(origin, &object);
+        } else {
+            self.grants.grant(origin, &object).await;
+        }
+    }
+
+    /// Stores a manifest that a client takes, with what is known of it, if it is in memory only.
+    pub(super) async fn save(self: &Arc<Self>, prepared: &Arc<PreparedManifest>) {
+        if !self.has_unsaved.load(Ordering::Relaxed) {
+            return;
+        }
+        let Some(unsaved) = locked(&self.unsaved).remove(&prepared.digest) else { return };
+        let (manifests, prepared) = (Arc::clone(self), Arc::clone(prepared));
+        // A client that leaves meanwhile leaves no half of it.
+        let saving = tokio::spawn(async move { manifests.save_now(&prepared, unsaved).await });
+        drop(saving.await);
+    }
+
+    async fn save_now(&self, prepared: &PreparedManifest, unsaved: Unsaved) {
+        let (digest, bytes) = (prepared.digest, prepared.bytes.clone());
+        let document = Document { media_type: prepared.media_type.clone(), bytes };
+        if let Err(error) = self.store.put_manifest(&digest, &document).await {
+            // In memory it is served anyway.
+            tracing::warn!(%digest, %error, "cannot store a manifest");
+            return;
+        }
+        for origin in &unsaved.origins {
+            self.grants.grant(origin, &Object::manifest(digest)).await;
+        }
+        for tag in &unsaved.tags {
+            if let Err(error) = self.store.put_tag(tag).await {
+                tracing::warn!(%error, "cannot note what a tag is");
+            }
+        }
     }
 
     /// Returns a manifest that is stored, from memory or from the store.
@@ -104,7 +201,7 @@ impl Manifests {
             let origin = request.origin.clone();
             async move {
                 let reference = TagOrDigest::Digest(digest);
-                let fetched = manifests.fetch_now(&snapshot, &origin, &reference).await;
+                let fetched = manifests.fetch_now(&snapshot, &origin, &reference, Keep::OnceTaken).await;
                 fetched.map_err(|error| unknown(&origin, &reference, &error))
             }
         });
@@ -112,23 +209,31 @@ impl Manifests {
         Ok((part.outcome(), fetched))
     }
 
-    /// Fetches a manifest and stores it under its digest.
+    /// Fetches a manifest, and keeps it under its digest: in the store, or in memory until a client takes it.
     pub(super) async fn fetch_now(
         &self,
         snapshot: &Snapshot,
         origin: &Origin,
         reference: &TagOrDigest,
+        keep: Keep,
     ) -> Result<Fetched, FetchError> {
         let Ok(upstream) = snapshot.upstream(&origin.registry) else { return Err(FetchError::NotFound) };
         let fetched = upstream.manifest(&origin.repository, reference, None).await?;
         let Some(digest) = fetched.digest else { return Ok(Fetched::Transient(Arc::new(fetched))) };
         let document = Document { media_type: fetched.media_type, bytes: fetched.bytes };
-        if let Err(error) = self.store.put_manifest(&digest, &document).await {
-            // In memory it is served anyway.
-            tracing::warn!(%digest, %error, "cannot store a manifest");
-        }
         let prepared = self.remember(digest, document);
-        self.grants.grant(origin, &Object::manifest(digest)).await;
+        match keep {
+            Keep::Now => {
+                let origins = vec![origin.clone()];
+                self.save_now(&prepared, Unsaved { origins, tags: Vec::new() }).await;
+            }
+            Keep::OnceTaken => {
+                self.has_unsaved.store(true, Ordering::Relaxed);
+                let held = locked(&self.unsaved).get(&digest).unwrap_or_default();
+                locked(&self.unsaved).put(digest, held, 1);
+                self.grant(origin, &digest).await;
+            }
+        }
         Ok(Fetched::Stored(prepared))
     }
 
@@ -153,6 +258,14 @@ pub(super) fn unknown(origin: &Origin, reference: &TagOrDigest, error: &FetchErr
 }
 
 impl RepositoryRequest<'_> {
+    /// Stores what the client takes; a HEAD takes nothing.
+    pub(super) async fn takes(&self, manifests: &Arc<Manifests>, prepared: &Arc<PreparedManifest>) {
+        match self.context.method {
+            Method::Get => manifests.save(prepared).await,
+            Method::Head => {}
+        }
+    }
+
     /// Answers with what upstream gave.
     pub(super) fn fetched(&self, fetched: &Fetched, by: RequestedBy, outcome: Outcome) -> Response<Body> {
         match fetched {

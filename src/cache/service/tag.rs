@@ -8,11 +8,10 @@ use http::Response;
 use jiff::Timestamp;
 use tokio::time::{Instant, timeout};
 
-use super::access::Grants;
 use super::authorize::Authorizer;
 use super::errors::{overloaded, staleness, within_wait_budget};
 use super::freshness::{BUDGET, Freshness, freshness, servable_stale};
-use super::manifest::{Fetched, Manifests, unknown};
+use super::manifest::{Fetched, Keep, Manifests, unknown};
 use super::request::RepositoryRequest;
 use super::response::{PreparedManifest, RequestedBy, Staleness};
 use super::single_flight::SingleFlight;
@@ -67,7 +66,6 @@ const SLOW_FOR: Duration = Duration::from_secs(10);
 pub(super) struct Tags {
     store: Arc<dyn Store>,
     manifests: Arc<Manifests>,
-    grants: Arc<Grants>,
     authorizer: Arc<Authorizer>,
     metrics: Arc<Metrics>,
     cached: Mutex<BoundedMap<TagKey, Arc<TagRecord>>>,
@@ -83,14 +81,12 @@ impl Tags {
     pub(super) fn new(
         store: Arc<dyn Store>,
         manifests: Arc<Manifests>,
-        grants: Arc<Grants>,
         authorizer: Arc<Authorizer>,
         metrics: Arc<Metrics>,
     ) -> Self {
         Self {
             store,
             manifests,
-            grants,
             authorizer,
             metrics,
             cached: Mutex::new(BoundedMap::new(TAGS)),
@@ -129,6 +125,7 @@ impl Tags {
                 }
             }
         };
+        request.takes(&self.manifests, &prepared).await;
         let accept = request.accept();
         if !accept.allows(&prepared.media_type) {
             return self
@@ -235,6 +232,9 @@ impl Tags {
         let key = (record.origin.clone(), record.tag.clone());
         locked(&self.absent).remove(&key);
         locked(&self.cached).put(key, Arc::clone(&record), 1);
+        if self.manifests.hold_tag(&record) {
+            return;
+        }
         if let Err(error) = self.store.put_tag(&record).await {
             tracing::warn!(%error, "cannot note what a tag is");
         }
@@ -332,12 +332,13 @@ impl Tags {
         if let Some(prepared) = self.manifests.stored(&digest).await
             && self.authorizer.head_counts(snapshot, origin, &object).await
         {
-            self.grants.grant(origin, &object).await;
+            self.manifests.grant(origin, &digest).await;
             let media_type = prepared.media_type.clone();
             self.put_tag(TagRecord { digest, media_type, checked_at: now, ..record.clone() }).await;
             return Revalidated::Moved(Fetched::Stored(prepared));
         }
-        match self.fetch_now(snapshot, origin, tag).await {
+        let keep = if self.manifests.is_unsaved(&record.digest) { Keep::OnceTaken } else { Keep::Now };
+        match self.fetch_now(snapshot, origin, tag, keep).await {
             Ok(fetched) => Revalidated::Moved(fetched),
             Err(FetchError::NotFound) => Revalidated::Gone,
             Err(error) => failed("cannot be fetched from", &error),
@@ -354,7 +355,7 @@ impl Tags {
             let (tags, snapshot) = (Arc::clone(self), Arc::clone(request.snapshot));
             let (origin, tag) = (request.origin.clone(), tag.clone());
             async move {
-                let fetched = tags.fetch_now(&snapshot, &origin, &tag).await;
+                let fetched = tags.fetch_now(&snapshot, &origin, &tag, Keep::OnceTaken).await;
                 fetched.map_err(|error| unknown(&origin, &TagOrDigest::Tag(tag), &error))
             }
         });
@@ -368,8 +369,10 @@ impl Tags {
         snapshot: &Snapshot,
         origin: &Origin,
         tag: &Tag,
+        keep: Keep,
     ) -> Result<Fetched, FetchError> {
-        let fetched = self.manifests.fetch_now(snapshot, origin, &TagOrDigest::Tag(tag.clone())).await;
+        let reference = TagOrDigest::Tag(tag.clone());
+        let fetched = self.manifests.fetch_now(snapshot, origin, &reference, keep).await;
         match &fetched {
             Ok(Fetched::Stored(prepared)) => {
                 self.put_tag(TagRecord {

@@ -80,6 +80,8 @@ pub struct Usage {
     pub stored: u64,
     /// What is set aside for what is just being fetched.
     pub reserved: u64,
+    /// What its records, folders and the index take.
+    pub own: u64,
     /// What is free on its disk; [`None`] where that has no meaning.
     pub free: Option<u64>,
     /// How many blobs there are.
@@ -159,8 +161,8 @@ pub trait Store: Send + Sync + 'static {
     /// Says how full it is.
     fn usage(&self) -> BoxFuture<'_, io::Result<Usage>>;
 
-    /// Notes that an origin has an object; that is forgotten when the object goes. Call it for public origins too:
-    /// pins are by origin.
+    /// Notes that an origin has an object; that is forgotten when the object goes, and of what is not stored nothing is
+    /// noted. Call it for public origins too: pins are by origin.
     fn grant<'a>(&'a self, origin: &'a Origin, object: &'a Object) -> BoxFuture<'a, io::Result<()>>;
 
     /// Returns whether it was noted that an origin has an object.
@@ -172,7 +174,7 @@ pub trait Store: Send + Sync + 'static {
     /// Reads a record as bytes.
     fn record<'a>(&'a self, key: &'a RecordKey) -> BoxFuture<'a, io::Result<Option<Vec<u8>>>>;
 
-    /// Writes a record, whole or not at all.
+    /// Writes a record, whole or not at all: not where there is no room for it, or its manifest goes.
     fn put_record<'a>(&'a self, key: &'a RecordKey, bytes: Vec<u8>) -> BoxFuture<'a, io::Result<()>>;
 
     /// Removes a record; returns whether it was there.

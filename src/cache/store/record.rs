@@ -31,7 +31,7 @@ pub struct RecordKey {
 }
 
 /// What a small record is about.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum RecordKind {
     /// What a tag is: [`TagRecord`].
     Tag,
@@ -71,7 +71,9 @@ pub struct ReferrersRecord {
 
 impl RecordKind {
     /// Every kind.
-    pub const ALL: [Self; 3] = [Self::Tag, Self::Referrers, Self::Origin];
+    pub const ALL: [Self; 3] = [Self::FIRST, Self::Referrers, Self::Origin];
+    /// The one that is sorted before the others.
+    pub const FIRST: Self = Self::Tag;
 
     /// Returns the folder of its records.
     pub const fn as_str(self) -> &'static str {
@@ -103,6 +105,16 @@ impl RecordKey {
     /// The words have no line feed, so that no two lists of them join to the same text.
     fn of(kind: RecordKind, words: &[&str]) -> Self {
         Self { kind, hash: digest_of(Algorithm::Sha256, words.join("\n").as_bytes()) }
+    }
+
+    /// Names a record by its hash.
+    pub const fn from_hash(kind: RecordKind, hash: [u8; 32]) -> Self {
+        Self { kind, hash: Digest::sha256(hash) }
+    }
+
+    /// Returns the hash.
+    pub fn hash(&self) -> [u8; 32] {
+        self.hash.bytes().try_into().unwrap_or_default()
     }
 
     /// Returns what it is about.

@@ -4,16 +4,21 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use futures_util::StreamExt as _;
+use bytes::Bytes;
+use futures_util::stream::{self, BoxStream};
+use futures_util::{StreamExt as _, TryStreamExt as _};
 use http::header::{CONTENT_RANGE, ETAG};
 
-use super::endpoints::{CountsAgainstQuota, Endpoints};
+use super::endpoints::{CountsAgainstQuota, Endpoints, unless_late};
 use super::error::EndpointError;
+use super::gzip::{decode, is_gzip};
 use crate::cache::backoff::Backoff;
 use crate::cache::download::{FetchError, Opened, Source};
 use crate::cache::memory::{BoundedMap, locked};
 use crate::image::{Digest, Repository};
-use crate::oci::{Answer, ContentRange, Method, Range, RegistryRequest, RequestError, RequestErrorKind};
+use crate::oci::{
+    Answer, Coding, ContentRange, Method, Range, RegistryRequest, RequestError, RequestErrorKind,
+};
 use futures_util::future::BoxFuture;
 
 /// For how long an endpoint is not asked for a digest under which it gave other bytes, where another one can be asked.
@@ -27,30 +32,46 @@ const CASES: usize = 1024;
 const TRIES: Backoff = Backoff { first: Duration::from_millis(250), longest: Duration::from_secs(2) };
 /// After what time it is not asked for again: a client waits for the header.
 const LONGEST_TRY: Duration = Duration::from_secs(10);
+/// From which size on a part is worth a connection of its own, in bytes.
+const LARGE_PART: u64 = 1 << 20;
 /// How long a transfer that broke waits for an endpoint that is left alone, rather than fail.
 const PATIENCE: Duration = Duration::from_secs(5);
 
-/// Which endpoint gave other bytes for which digest, and when.
+/// What was found out about the bytes that endpoints gave.
 #[derive(Debug)]
-pub(super) struct Quarantine(BoundedMap<(Digest, usize), (Instant, u32)>);
+pub(super) struct Quarantine {
+    /// Which endpoint gave other bytes for which digest, and when.
+    wrong: BoundedMap<(Digest, usize), (Instant, u32)>,
+    /// Blobs that came as gzip and did not have their digest, and how they are taken the next time.
+    codings: BoundedMap<Digest, Taken>,
+}
+
+/// How a body is taken that is gzip.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Taken {
+    /// As it comes.
+    AsItIs,
+    /// Decoded.
+    Decoded,
+}
 
 impl Default for Quarantine {
     fn default() -> Self {
-        Self(BoundedMap::new(CASES))
+        Self { wrong: BoundedMap::new(CASES), codings: BoundedMap::new(CASES) }
     }
 }
 
 impl Quarantine {
     /// Notes that an endpoint gave other bytes for a digest; `only` says that no other one can be asked.
     fn put(&mut self, digest: &Digest, endpoint: usize, only: bool, now: Instant) {
-        let times = self.0.get(&(*digest, endpoint)).map_or(0, |(_, times)| times).saturating_add(1);
+        let times = self.wrong.get(&(*digest, endpoint)).map_or(0, |(_, times)| times).saturating_add(1);
         let wait = if only { QUARANTINE_OF_THE_ONLY.after(times) } else { QUARANTINE };
-        self.0.put((*digest, endpoint), (now + wait, times), 1);
+        self.wrong.put((*digest, endpoint), (now + wait, times), 1);
     }
 
     /// Returns whether an endpoint is not to be asked for a digest.
     fn holds(&mut self, digest: &Digest, endpoint: usize, now: Instant) -> bool {
-        self.0.get(&(*digest, endpoint)).is_some_and(|(until, _)| now < until)
+        self.wrong.get(&(*digest, endpoint)).is_some_and(|(until, _)| now < until)
     }
 }
 
@@ -63,7 +84,7 @@ pub(super) struct BlobSource {
     digest: Digest,
     /// How large it is, where a manifest says so.
     size: Option<u64>,
-    known: Mutex<EarlierAnswers>,
+    known: Arc<Mutex<EarlierAnswers>>,
 }
 
 /// What is asked for of a blob.
@@ -93,6 +114,18 @@ struct EarlierAnswers {
     total: Option<u64>,
     /// Strong entity tags by endpoint: each has its own.
     etags: HashMap<usize, String>,
+    /// How a body was taken that is gzip, and may be meant otherwise.
+    taken: Option<Taken>,
+    /// What came was gzip and had another digest; how it is taken the next time is for another download.
+    is_doubtful: bool,
+}
+
+/// A body of which it is known where it begins, and how long the whole is.
+struct Begun {
+    starts_at: u64,
+    total: Option<u64>,
+    etag: Option<String>,
+    body: BoxStream<'static, Result<Bytes, FetchError>>,
 }
 
 impl BlobSource {
@@ -103,7 +136,7 @@ impl BlobSource {
         digest: Digest,
         size: Option<u64>,
     ) -> Self {
-        Self { endpoints, quarantine, repository, digest, size, known: Mutex::default() }
+        Self { endpoints, quarantine, repository, digest, size, known: Arc::default() }
     }
 
     /// Opens the blob; where what failed may go well in a moment, as it is with the servers behind a redirect, asks
@@ -130,30 +163,30 @@ impl BlobSource {
             Some(end) => Some(end.saturating_sub(part.from)),
             None => locked(&self.known).total.or(self.size),
         };
-        let permit = self.endpoints.body_permit(size).await.map_err(|failed| vec![failed])?;
+        let mut permit = Some(self.endpoints.body_permit(size).await.map_err(|failed| vec![failed])?);
         let mut failed = Vec::new();
         for endpoint in self.order() {
-            if locked(&self.quarantine).holds(&self.digest, endpoint, Instant::now()) {
+            let is_doubtful = locked(&self.known).is_doubtful;
+            if is_doubtful || locked(&self.quarantine).holds(&self.digest, endpoint, Instant::now()) {
                 failed.push(EndpointError::Quarantined);
                 continue;
             }
-            match self.open_at(endpoint, part).await {
-                Ok((answer, starts_at, total)) => {
-                    self.learn(endpoint, &answer, total);
-                    let endpoints = Arc::clone(&self.endpoints);
-                    let body = answer.into_stream().map(move |piece| {
+            if permit.is_none() {
+                permit = Some(self.endpoints.body_permit(size).await.map_err(|failed| vec![failed])?);
+            }
+            let (begun, kept) = unless_late(permit.take(), self.open_at(endpoint, part)).await;
+            permit = kept.flatten();
+            match begun {
+                Ok(Begun { starts_at, total, etag, body }) => {
+                    self.learn(endpoint, etag, total);
+                    let permit = match permit.take() {
+                        Some(permit) => permit,
+                        None => self.endpoints.body_permit(size).await.map_err(|failed| vec![failed])?,
+                    };
+                    let body = body.map(move |piece| {
                         // The permit lasts as long as the body.
                         let _ = &permit;
-                        match piece {
-                            Ok(bytes) => {
-                                endpoints.received(bytes.len());
-                                Ok(bytes)
-                            }
-                            Err(error) => {
-                                tracing::debug!(registry = %endpoints.registry, %error, "a transfer broke off");
-                                Err(FetchError::Broken(error.cause.reason().to_owned()))
-                            }
-                        }
+                        piece
                     });
                     return Ok(Opened { total, starts_at, endpoint, body: body.boxed() });
                 }
@@ -170,40 +203,106 @@ impl BlobSource {
         last.into_iter().chain(others).collect()
     }
 
-    /// Asks one endpoint; returns the answer, where its body begins, and how long the blob is.
-    async fn open_at(
-        &self,
-        endpoint: usize,
-        part: Part,
-    ) -> Result<(Answer, u64, Option<u64>), EndpointError> {
-        let from = part.from;
+    /// Asks one endpoint.
+    async fn open_at(&self, endpoint: usize, part: Part) -> Result<Begun, EndpointError> {
+        let known = locked(&self.known).total;
+        let taken = locked(&self.quarantine).codings.get(&self.digest);
+        // Of what is to be decoded, no part can be asked for.
+        if taken == Some(Taken::Decoded) {
+            return self.open_decoded(endpoint).await;
+        }
+        let answer = self.ask(endpoint, part).await?;
+        let etag = answer.header(ETAG).filter(|tag| tag.starts_with('"')).map(str::to_owned);
+        let coded_size = coded_size(&answer);
+        let is_other_size = self.size.is_some() && coded_size.is_some() && self.size != coded_size;
+        let says_gzip = answer.coding() == Coding::Gzip;
+        // What has the length of the manifest is the blob; what has none was compressed for us, it seems.
+        if says_gzip && taken.is_none() && (is_other_size || coded_size.is_none()) {
+            if answer.status() == 206 {
+                return self.open_decoded(endpoint).await;
+            }
+            return Ok(self.decoded(self.body(answer)));
+        }
+        let (starts_at, total) = match begins(&answer, part, known) {
+            Ok(begins) => begins,
+            Err(what) => {
+                let failed = EndpointError::Asked(answer.failed(RequestError::Answer(what)));
+                self.endpoints.log(endpoint, &failed);
+                return Err(failed);
+            }
+        };
+        let mut body = self.body(answer);
+        if starts_at == 0 && taken.is_none() && is_other_size {
+            let first = body.next().await;
+            let is_gzip = matches!(&first, Some(Ok(bytes)) if is_gzip(bytes));
+            body = stream::iter(first).chain(body).boxed();
+            if is_gzip {
+                return Ok(self.decoded(body));
+            }
+        } else if starts_at == 0 && taken.is_none() && self.size.is_none() {
+            // Which of the two it is, its digest tells.
+            let (known, mut is_first) = (Arc::clone(&self.known), true);
+            let look = move |bytes: &Bytes| {
+                if std::mem::take(&mut is_first) && (says_gzip || is_gzip(bytes)) {
+                    locked(&known).taken = Some(Taken::AsItIs);
+                }
+            };
+            body = body.inspect_ok(look).boxed();
+        }
+        Ok(Begun { starts_at, total, etag, body })
+    }
+
+    /// Asks one endpoint for all of what is to be decoded.
+    async fn open_decoded(&self, endpoint: usize) -> Result<Begun, EndpointError> {
+        let answer = self.ask(endpoint, Part { from: 0, end: None }).await?;
+        Ok(self.decoded(self.body(answer)))
+    }
+
+    /// Returns a body whose gzip is to be decoded; how long that becomes, its manifest says.
+    fn decoded(&self, body: BoxStream<'static, Result<Bytes, FetchError>>) -> Begun {
+        locked(&self.known).taken = Some(Taken::Decoded);
+        Begun { starts_at: 0, total: self.size, etag: None, body: decode(body) }
+    }
+
+    /// Sends a request for a part to one endpoint.
+    async fn ask(&self, endpoint: usize, part: Part) -> Result<Answer, EndpointError> {
         let what = format!("blobs/{}", self.digest);
         let mut ask = RegistryRequest::new(Method::Get, &self.repository, &what);
-        let known = locked(&self.known).total;
         if let Some(range) = part.range() {
             let etag = locked(&self.known).etags.get(&endpoint).cloned();
             ask = ask.part(range, etag);
         }
-        let answer = match self.endpoints.answer(endpoint, &ask, CountsAgainstQuota::No).await {
+        // Parts of one blob are read side by side: they would leave as many connections behind that nothing uses.
+        if part.end.is_some_and(|end| end.saturating_sub(part.from) >= LARGE_PART) {
+            ask = ask.closing();
+        }
+        match self.endpoints.answer(endpoint, &ask, CountsAgainstQuota::No).await {
             // An endpoint that gave the first half is soon asked again for the second.
-            Err(EndpointError::Paused(_, left)) if from > 0 && left <= PATIENCE => {
+            Err(EndpointError::Paused(_, left)) if part.from > 0 && left <= PATIENCE => {
                 tokio::time::sleep(left + Duration::from_millis(10)).await;
-                self.endpoints.answer(endpoint, &ask, CountsAgainstQuota::No).await?
+                self.endpoints.answer(endpoint, &ask, CountsAgainstQuota::No).await
             }
-            answer => answer?,
-        };
-        match begins(&answer, part, known) {
-            Ok((starts_at, total)) => Ok((answer, starts_at, total)),
-            Err(what) => {
-                let failed = EndpointError::Asked(answer.failed(RequestError::Answer(what)));
-                self.endpoints.log(endpoint, &failed);
-                Err(failed)
-            }
+            answer => answer,
         }
     }
 
-    fn learn(&self, endpoint: usize, answer: &Answer, total: Option<u64>) {
-        let etag = answer.header(ETAG).filter(|tag| tag.starts_with('"')).map(str::to_owned);
+    /// Returns the body of an answer as it comes, and counts it.
+    fn body(&self, answer: Answer) -> BoxStream<'static, Result<Bytes, FetchError>> {
+        let endpoints = Arc::clone(&self.endpoints);
+        let body = answer.into_stream().map(move |piece| match piece {
+            Ok(bytes) => {
+                endpoints.received(bytes.len());
+                Ok(bytes)
+            }
+            Err(error) => {
+                tracing::debug!(registry = %endpoints.registry, %error, "a transfer broke off");
+                Err(FetchError::Broken(error.cause.reason().to_owned()))
+            }
+        });
+        body.boxed()
+    }
+
+    fn learn(&self, endpoint: usize, etag: Option<String>, total: Option<u64>) {
         let mut known = locked(&self.known);
         known.last = Some(endpoint);
         known.total = known.total.or(total);
@@ -217,6 +316,17 @@ impl BlobSource {
 /// Returns whether an endpoint answered with an error of its own, or broke off: the next time it may not.
 fn is_failing(error: &EndpointError) -> bool {
     matches!(error, EndpointError::Asked(error) if error.cause.kind() == RequestErrorKind::Failing)
+}
+
+/// Returns how long the whole is in the form in which it comes, if the answer says so.
+fn coded_size(answer: &Answer) -> Option<u64> {
+    match answer.status() {
+        206 => match answer.header(CONTENT_RANGE)?.parse().ok()? {
+            ContentRange::Part(_, size) => size,
+            ContentRange::Unsatisfied(size) => Some(size),
+        },
+        _ => answer.content_length(),
+    }
 }
 
 /// Returns where a body begins, and how long the whole is; what cannot go on where an earlier one ended is an error.
@@ -259,6 +369,24 @@ impl Source for BlobSource {
 
     fn mismatch(&self, endpoints: &[usize]) {
         let now = Instant::now();
+        let taken = locked(&self.known).taken;
+        let other = match taken {
+            Some(Taken::AsItIs) => Some(Taken::Decoded),
+            Some(Taken::Decoded) => Some(Taken::AsItIs),
+            None => None,
+        };
+        if let Some(other) = other {
+            let mut quarantine = locked(&self.quarantine);
+            // It may be meant in the other form, once; then it is wrong in both.
+            let is_first = quarantine.codings.get(&self.digest).is_none();
+            if is_first {
+                quarantine.codings.put(self.digest, other, 1);
+                drop(quarantine);
+                *locked(&self.known) = EarlierAnswers { is_doubtful: true, ..EarlierAnswers::default() };
+                return;
+            }
+            quarantine.codings.remove(&self.digest);
+        }
         for endpoint in endpoints {
             let what = format!("other bytes than those of {}", self.digest);
             self.endpoints.log(*endpoint, &EndpointError::Mismatch(what));

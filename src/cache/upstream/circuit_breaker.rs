@@ -15,6 +15,8 @@ pub struct CircuitBreaker {
     state: State,
     /// How many pauses there were in a row.
     pauses: u32,
+    /// When the first of them began.
+    since: Option<Instant>,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -74,7 +76,7 @@ pub enum Signal {
 
 impl Default for CircuitBreaker {
     fn default() -> Self {
-        Self { state: State::Closed { failures: 0 }, pauses: 0 }
+        Self { state: State::Closed { failures: 0 }, pauses: 0, since: None }
     }
 }
 
@@ -124,6 +126,7 @@ impl CircuitBreaker {
         if !matches!(self.state, State::Open { until, .. } if now < until) {
             self.pauses = self.pauses.saturating_add(1);
         }
+        self.since.get_or_insert(now);
         let usual = PAUSES.after(self.pauses.max(1));
         // Replicas that failed together should not come back together.
         let usual = usual.mul_f64(0.8 + 0.4 * jitter.clamp(0.0, 1.0));
@@ -138,6 +141,11 @@ impl CircuitBreaker {
             State::HalfOpen { since, why } if now < since + PROBE => Some((why, PAUSES.first)),
             State::Closed { .. } | State::Open { .. } | State::HalfOpen { .. } => None,
         }
+    }
+
+    /// Returns since when it has been failing.
+    pub fn paused_since(&self) -> Option<Instant> {
+        self.since
     }
 
     /// Returns whether a probe is under way.
@@ -177,6 +185,7 @@ mod tests {
         assert!(matches!(circuit.admit(t), Admission::Wait(PauseReason::Unreachable, _)), "one at a time");
         circuit.note(t, Signal::Down, 0.5);
         assert_eq!(circuit.admit(t), Admission::Wait(PauseReason::Unreachable, seconds(2.0)));
+        assert_eq!(circuit.paused_since(), t.checked_sub(seconds(1.0)), "it has not been well meanwhile");
         let t = t + seconds(2.0);
         assert_eq!(circuit.admit(t), Admission::Probe);
         circuit.note(t, Signal::Good, 0.5);

@@ -12,7 +12,8 @@ use url::Url;
 
 use super::circuit_breaker::{Admission, PauseReason, Signal};
 use super::error::{EndpointError, together};
-use super::health::{Health, Probe, Verdict};
+use super::gzip::{decoded, is_gzip};
+use super::health::{Health, PausedRepository, Probe, Verdict};
 use super::pull_quota::PullQuota;
 use crate::cache::config::UpstreamLimits;
 use crate::cache::download::FetchError;
@@ -29,6 +30,8 @@ const REQUESTS: usize = 64;
 const SMALL_BODIES: usize = 32;
 /// Up to which size a blob is small, in bytes.
 const SMALL: u64 = 1 << 20;
+/// How long a header takes that is late.
+const LATE: Duration = Duration::from_secs(2);
 /// How long the answer to a probe may take.
 const PROBE: Duration = Duration::from_secs(10);
 /// How long a request waits for the first probe of a host, which may tell that nothing is wrong.
@@ -66,8 +69,8 @@ pub struct EndpointHealth {
     pub paused: Option<(PauseReason, Duration)>,
     /// For how long that has been so.
     pub paused_for: Option<Duration>,
-    /// Which of its repositories are not asked now though the host is, why, and for how long at least.
-    pub repositories: Vec<(Repository, PauseReason, Duration)>,
+    /// Which of its repositories are not asked now though the host is.
+    pub repositories: Vec<PausedRepository>,
     /// What it said last about how much may be pulled.
     pub quota: Option<Quota>,
 }
@@ -192,8 +195,9 @@ impl Endpoints {
         check: &(dyn Fn(&Reply) -> Result<(), InvalidReply> + Send + Sync),
     ) -> Result<Reply, EndpointError> {
         let waited = tokio::time::timeout(self.limits.queue, self.requests.acquire()).await;
-        let Ok(Ok(_permit)) = waited else { return Err(EndpointError::Busy) };
-        let answer = self.answer(endpoint, ask, counted).await?;
+        let Ok(Ok(permit)) = waited else { return Err(EndpointError::Busy) };
+        let (answer, _permit) = unless_late(permit, self.answer(endpoint, ask, counted)).await;
+        let answer = answer?;
         let fit = |reply: &Reply| {
             check(reply).map_err(|unfit| match unfit {
                 InvalidReply::Mismatch(what) => EndpointError::Mismatch(what),
@@ -205,7 +209,15 @@ impl Endpoints {
         let headers = answer.headers().clone();
         let body = answer.bytes(limit).await;
         let reply = body.map_err(EndpointError::from).map(|body| Reply { endpoint, headers, body });
-        let result = reply.and_then(|reply| fit(&reply).map(|()| reply));
+        let result = reply.and_then(|reply| {
+            // Nothing that is read whole is compressed by itself, unless that is what its digest says.
+            let plain = if is_gzip(&reply.body) { decoded(&reply.body, limit) } else { None };
+            let plain = plain.map(|body| Reply { body, ..reply.clone() });
+            match plain.filter(|plain| check(plain).is_ok()) {
+                Some(plain) => Ok(plain),
+                None => fit(&reply).map(|()| reply),
+            }
+        });
         if let Err(error) = &result {
             if matches!(error, EndpointError::Mismatch(_)) {
                 self.metrics.upstream(self.registry.as_str(), UpstreamResult::Mismatch, Duration::ZERO);
@@ -267,8 +279,9 @@ impl Endpoints {
     fn verdict(&self, client: &RegistryClient, error: &ClientError) -> Verdict {
         let is_own = Url::parse(&error.url).is_ok_and(|url| client.endpoint().is_own(&url));
         let signal = match &error.cause {
-            RequestError::TooMany(pause) => Signal::TooMany(pause.map(|pause| pause.min(self.limits.pause))),
+            // Hosts to which it leads have pauses of their own.
             _ if !is_own => Signal::None,
+            RequestError::TooMany(pause) => Signal::TooMany(pause.map(|pause| pause.min(self.limits.pause))),
             RequestError::Status { status: 500.., .. }
             | RequestError::Broken(_)
             | RequestError::TimedOut { waited: Wait::Header | Wait::Body, .. } => Signal::Failing,
@@ -352,6 +365,7 @@ impl Endpoints {
     pub(super) fn end_pauses(&self) {
         for endpoint in &self.all {
             locked(&endpoint.health).end_pauses();
+            *locked(&endpoint.quota) = PullQuota::default();
             endpoint.client.end_pauses();
             endpoint.probed.notify_waiters();
         }
@@ -502,6 +516,16 @@ impl Endpoint {
             Err(_) => admission,
         }
     }
+}
+
+/// Waits for an answer's header; one that is late gives back what it holds, so that it keeps no other waiting.
+pub(super) async fn unless_late<P, T>(permit: P, answer: impl Future<Output = T>) -> (T, Option<P>) {
+    let mut answer = std::pin::pin!(answer);
+    if let Ok(answer) = tokio::time::timeout(LATE, &mut answer).await {
+        return (answer, Some(permit));
+    }
+    drop(permit);
+    (answer.await, None)
 }
 
 /// A request that is under way: one that is given up makes way for the next.

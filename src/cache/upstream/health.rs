@@ -45,6 +45,19 @@ enum Host {
     },
 }
 
+/// A repository that is not asked.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PausedRepository {
+    /// Its name at the registry.
+    pub repository: Repository,
+    /// Why it is not asked.
+    pub why: PauseReason,
+    /// For how long that has been so.
+    pub paused_for: Duration,
+    /// How long it will be so at least.
+    pub left: Duration,
+}
+
 /// What a probe of a host is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Probe {
@@ -210,13 +223,16 @@ impl Health {
         matches!(self.host, Host::Ill { .. })
     }
 
-    /// Returns the repositories that are not asked at `now`, why, and for how long, by name.
-    pub(super) fn paused_repositories(&self, now: Instant) -> Vec<(Repository, PauseReason, Duration)> {
+    /// Returns the repositories that are not asked at `now`, by name.
+    pub(super) fn paused_repositories(&self, now: Instant) -> Vec<PausedRepository> {
         let paused = self.repositories.iter().filter_map(|(repository, circuit)| {
-            circuit.paused(now).map(|(why, left)| (repository.clone(), why, left))
+            let (why, left) = circuit.paused(now)?;
+            let since = circuit.paused_since().unwrap_or(now);
+            let paused_for = now.saturating_duration_since(since);
+            Some(PausedRepository { repository: repository.clone(), why, paused_for, left })
         });
         let mut paused: Vec<_> = paused.collect();
-        paused.sort_by(|(a, ..), (b, ..)| a.as_str().cmp(b.as_str()));
+        paused.sort_by(|a, b| a.repository.as_str().cmp(b.repository.as_str()));
         paused
     }
 

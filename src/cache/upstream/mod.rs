@@ -8,6 +8,7 @@ mod blob;
 mod circuit_breaker;
 mod endpoints;
 mod error;
+mod gzip;
 mod health;
 mod list;
 mod pull_quota;
@@ -17,6 +18,7 @@ mod verify;
 
 pub use circuit_breaker::{Admission, CircuitBreaker, PauseReason, Signal};
 pub use endpoints::{EndpointHealth, Transfers};
+pub use health::PausedRepository;
 pub use list::TagList;
 pub use pull_quota::PullQuota;
 pub use registry::{Checked, Upstream};

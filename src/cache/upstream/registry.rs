@@ -11,7 +11,7 @@ use super::circuit_breaker::PauseReason;
 use super::endpoints::{CountsAgainstQuota, EndpointHealth, Endpoints, InvalidReply, Reply, Transfers};
 use super::error::EndpointError;
 use super::pull_quota::PullQuota;
-use super::trust::{Trust, UpstreamError, headers};
+use super::trust::{Trust, UpstreamError};
 use super::verify::{FetchedManifest, InvalidManifest, verify};
 use crate::cache::config::{UpstreamConfig, UpstreamLimits};
 use crate::cache::download::{FetchError, Source};
@@ -19,9 +19,9 @@ use crate::cache::memory::{BoundedMap, locked};
 use crate::cache::observe::Metrics;
 use crate::image::{Digest, RegistryHost, Repository, Tag, TagOrDigest};
 use crate::oci::{
-    ACCEPT_MANIFESTS, AddressPolicy, Answer, ClientError, ContentRange, CredentialFile, CredentialSource,
-    Endpoint, Http, LoggedIn, MAX_MANIFEST_SIZE, Method, Range, RegistryClient, RegistryRequest,
-    RequestError, RequestErrorKind, TokenServers,
+    ACCEPT_MANIFESTS, AddressPolicy, Answer, ClientError, Coding, ContentRange, CredentialFile,
+    CredentialSource, Endpoint, Http, LoggedIn, MAX_MANIFEST_SIZE, Method, PausedHost, Range, RegistryClient,
+    RegistryRequest, RequestError, RequestErrorKind, TokenServers,
 };
 
 /// The digest that a registry says that its answer has.
@@ -75,14 +75,14 @@ impl Upstream {
             let limit = limits.header.unwrap_or(http.header_limit());
             // Where another endpoint can be asked, waiting long for one helps no client.
             let limit = if place < last { limit.min(BEFORE_OTHERS) } else { limit };
-            let http = http.clone().with_header_limit(limit);
+            let http = http.clone().with_header_limit(limit).with_longest_pause(limits.pause);
             let credentials = credentials.clone().map(CredentialSource::from);
             let (registry, endpoint) = (registry.clone(), Endpoint::new(url)?);
             let policy = policy(config, url);
             let token_servers = TokenServers::Named(config.token_servers.clone());
             let client =
                 RegistryClient::new(http, registry, endpoint, policy, credentials, only, token_servers);
-            Ok(client.with_headers(headers(&config.connection)))
+            Ok(client.with_headers(trust.headers(&config.connection)))
         });
         let clients = clients.collect::<Result<Vec<_>, UpstreamError>>()?;
         Ok(Self {
@@ -117,11 +117,17 @@ impl Upstream {
     /// Ends all pauses: the operator says that the upstream is well.
     pub fn end_pauses(&self) {
         self.endpoints.end_pauses();
+        *locked(&self.quarantine) = Quarantine::default();
     }
 
     /// Returns how each endpoint is, in the order in which they are asked.
     pub fn health(&self) -> Vec<EndpointHealth> {
         self.endpoints.health()
+    }
+
+    /// Returns the hosts to which registries lead, and that are not asked now.
+    pub fn paused_hosts(&self) -> Vec<PausedHost> {
+        self.endpoints.clients().flat_map(RegistryClient::paused_hosts).collect()
     }
 
     /// Returns how many blobs are being transferred from it.
@@ -252,7 +258,7 @@ impl Upstream {
         for endpoint in 0..self.endpoints.len() {
             match self.endpoints.answer(endpoint, &head, CountsAgainstQuota::No).await {
                 Ok(answer) => {
-                    if let Some(size) = answer.content_length() {
+                    if let (Coding::Identity, Some(size)) = (answer.coding(), answer.content_length()) {
                         return Ok(Some(size));
                     }
                 }
@@ -314,6 +320,10 @@ fn announced(reply: &Reply) -> Option<Digest> {
 
 /// Returns how large something is of which the first byte was asked for.
 fn size_of(answer: &Answer) -> Option<u64> {
+    // That of what is compressed says nothing of the blob.
+    if answer.coding() != Coding::Identity {
+        return None;
+    }
     match answer.status() {
         200 => answer.content_length(),
         _ => match answer.header(CONTENT_RANGE)?.parse().ok()? {

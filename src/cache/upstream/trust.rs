@@ -8,7 +8,7 @@ use http::header::{HeaderMap, HeaderName, HeaderValue};
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject as _;
 
-use crate::cache::config::{Connection, UpstreamProxy};
+use crate::cache::config::{Connection, UpstreamProxy, header_lines};
 use crate::image::RegistryHost;
 use crate::oci::{self, Http, HttpError, HttpOverrides, Identity, Proxies};
 use crate::secret::Secret;
@@ -37,6 +37,16 @@ pub enum UpstreamError {
         /// The file.
         file: PathBuf,
     },
+    /// A file of headers has a line that is not one.
+    #[error("`{}`, which the upstream {registry} names: {problem}", file.display())]
+    Headers {
+        /// The registry.
+        registry: RegistryHost,
+        /// The file.
+        file: PathBuf,
+        /// What is wrong with which line.
+        problem: String,
+    },
     /// What it takes to reach it cannot be set up.
     #[error("cannot connect to the upstream {registry}")]
     Client {
@@ -52,6 +62,7 @@ pub enum UpstreamError {
 pub(super) struct Trust {
     ca: Option<Vec<u8>>,
     identity: Option<(String, Secret<String>)>,
+    headers: Vec<(String, Secret<String>)>,
 }
 
 impl Trust {
@@ -69,7 +80,15 @@ impl Trust {
             Some((certificate, key)) => Some((text(certificate)?, Secret::new(text(key)?))),
             None => None,
         };
-        Ok(Self { ca: connection.ca.as_deref().map(bytes).transpose()?, identity })
+        let headers = match &connection.header_file {
+            Some(file) => header_lines(&text(file)?).map_err(|problem| UpstreamError::Headers {
+                registry: registry.clone(),
+                file: file.clone(),
+                problem,
+            })?,
+            None => Vec::new(),
+        };
+        Ok(Self { ca: connection.ca.as_deref().map(bytes).transpose()?, identity, headers })
     }
 
     /// Returns the connections of an upstream: those of all, if nothing holds otherwise.
@@ -96,17 +115,17 @@ impl Trust {
         let own = all.with(HttpOverrides { roots, identity, proxies });
         own.map_err(|error| UpstreamError::Client { registry: registry.clone(), source: Arc::new(error) })
     }
-}
 
-/// Returns the headers that an upstream's own requests have.
-pub(super) fn headers(connection: &Connection) -> HeaderMap {
-    let mut out = HeaderMap::new();
-    for (name, value) in &connection.headers {
-        let name = HeaderName::from_bytes(name.as_bytes());
-        if let (Ok(name), Ok(mut value)) = (name, HeaderValue::from_str(value.expose())) {
-            value.set_sensitive(true);
-            out.append(name, value);
+    /// Returns the headers that an upstream's own requests have.
+    pub(super) fn headers(&self, connection: &Connection) -> HeaderMap {
+        let mut out = HeaderMap::new();
+        for (name, value) in connection.headers.iter().chain(&self.headers) {
+            let name = HeaderName::from_bytes(name.as_bytes());
+            if let (Ok(name), Ok(mut value)) = (name, HeaderValue::from_str(value.expose())) {
+                value.set_sensitive(true);
+                out.append(name, value);
+            }
         }
+        out
     }
-    out
 }

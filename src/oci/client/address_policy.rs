@@ -59,6 +59,7 @@ fn is_of_the_machine_room(address: IpAddr) -> bool {
             || address.is_multicast()
             || address.is_broadcast()
             || address == Ipv4Addr::new(100, 100, 100, 200)
+            || address == AZURE
     };
     match address {
         IpAddr::V4(address) => v4(address),
@@ -66,12 +67,24 @@ fn is_of_the_machine_room(address: IpAddr) -> bool {
             // `::1` is of the form of a compatible address.
             Some(_) if address.is_loopback() => false,
             Some(address) => v4(address),
-            None => {
-                let metadata = Ipv6Addr::new(0xfd00, 0x0ec2, 0, 0, 0, 0, 0, 0x254);
-                address.is_unicast_link_local() || address.is_multicast() || address == metadata
-            }
+            None => address.is_unicast_link_local() || address.is_multicast() || is_of_a_cloud(address),
         },
     }
+}
+
+/// Where Azure's hosts answer to their machines (Microsoft, "What is IP address 168.63.129.16?").
+const AZURE: Ipv4Addr = Ipv4Addr::new(168, 63, 129, 16);
+
+/// Returns whether clouds have an address for what they tell their machines: AWS (all of `fd00:ec2::/32`), Google
+/// (`fd20:ce::254`), Oracle (`fd00:c1::a9fe:a9fe`), Scaleway (`fd00:42::42`).
+fn is_of_a_cloud(address: Ipv6Addr) -> bool {
+    matches!(
+        address.segments(),
+        [0xfd00, 0x0ec2, ..]
+            | [0xfd20, 0x00ce, 0, 0, 0, 0, 0, 0x254]
+            | [0xfd00, 0x00c1, 0, 0, 0, 0, 0xa9fe, 0xa9fe]
+            | [0xfd00, 0x0042, 0, 0, 0, 0, 0, 0x42]
+    )
 }
 
 fn is_public_v4(address: Ipv4Addr) -> bool {
@@ -89,7 +102,7 @@ fn is_public_v4(address: Ipv4Addr) -> bool {
             | (198, 51, 100)
             | (203, 0, 113)
     );
-    !special
+    !special && address != AZURE
 }
 
 fn is_public_v6(address: Ipv6Addr) -> bool {
@@ -140,6 +153,7 @@ mod tests {
             "172.31.255.255",
             "192.168.1.1",
             "169.254.169.254",
+            "168.63.129.16",
             "100.64.0.1",
             "198.18.0.1",
             "192.0.2.1",
@@ -183,6 +197,12 @@ mod tests {
             ("224.0.0.1", false),
             ("fe80::1", false),
             ("fd00:ec2::254", false),
+            ("fd00:ec2::23", false),
+            ("fd20:ce::254", false),
+            ("fd00:c1::a9fe:a9fe", false),
+            ("fd00:42::42", false),
+            ("168.63.129.16", false),
+            ("fd20:ce::1", true),
             ("::ffff:169.254.169.254", false),
             ("64:ff9b::a9fe:a9fe", false),
         ] {
@@ -207,6 +227,8 @@ mod tests {
             ("100.100.100.200", false),
             ("fe80::1", false),
             ("fd00:ec2::254", false),
+            ("fd20:ce::254", false),
+            ("168.63.129.16", false),
         ] {
             assert_eq!(AddressPolicy::PrivateOnly.allows(address.parse().unwrap()), want, "{address}");
         }

@@ -1,4 +1,6 @@
-use http::header::{ACCEPT, ACCEPT_ENCODING, HeaderMap, HeaderName, HeaderValue, IF_RANGE, RANGE};
+use http::header::{
+    ACCEPT, ACCEPT_ENCODING, CONNECTION, HeaderMap, HeaderName, HeaderValue, IF_RANGE, RANGE,
+};
 use url::Url;
 
 use super::address_policy::AddressPolicy;
@@ -7,9 +9,10 @@ use super::credential_file::CredentialSource;
 use super::credentials::Credential;
 use super::endpoint::Endpoint;
 use super::error::{AskedAs, ClientError, RequestError};
-use super::http::{Answer, Http};
+use super::http::{Answer, Coding, Http};
+use super::other_hosts::PausedHost;
 use super::realm::TokenServers;
-use super::request::{LoggedIn, Login, RegistryRequest};
+use super::request::{AfterAnswer, LoggedIn, Login, RegistryRequest};
 use super::sender::Sender;
 use super::token::basic;
 use crate::image::RegistryHost;
@@ -72,6 +75,11 @@ impl RegistryClient {
     /// Asks again whatever was left alone.
     pub fn end_pauses(&self) {
         self.sender.http.end_pauses();
+    }
+
+    /// Returns the hosts to which registries lead, and that are not asked now.
+    pub fn paused_hosts(&self) -> Vec<PausedHost> {
+        self.sender.http.paused_hosts()
     }
 
     /// Returns whether it has credentials to show.
@@ -205,15 +213,16 @@ impl RegistryClient {
         }
     }
 
-    /// Takes an answer whose bytes are those of the object.
+    /// Takes an answer whose bytes are those of the object, or can be made so.
     fn plain(answer: Answer) -> Result<Answer, ClientError> {
-        let coding = answer.header(http::header::CONTENT_ENCODING).unwrap_or("identity").trim();
-        if coding.is_empty() || coding.eq_ignore_ascii_case("identity") {
-            return Ok(answer);
+        match answer.coding() {
+            // Some registries store what is compressed already as such, and others compress whatever is asked for.
+            Coding::Identity | Coding::Gzip => Ok(answer),
+            Coding::Other => {
+                let problem = "it answers compressed, though it was asked not to";
+                Err(answer.failed(RequestError::Answer(problem.to_owned())))
+            }
         }
-        // Digest and length would be those of the compressed bytes, or of none at all.
-        Err(answer
-            .failed(RequestError::Answer("it answers compressed, though it was asked not to".to_owned())))
     }
 
     /// Sends a request to where a redirect led, whose query is that URL's own.
@@ -243,6 +252,10 @@ impl RegistryClient {
         }
         let mut headers = HeaderMap::new();
         headers.insert(ACCEPT_ENCODING, HeaderValue::from_static("identity"));
+        match request.connection {
+            AfterAnswer::Keep => {}
+            AfterAnswer::Close => drop(headers.insert(CONNECTION, HeaderValue::from_static("close"))),
+        }
         insert(&mut headers, ACCEPT, request.accept, &url)?;
         if let Some((range, etag)) = &request.part {
             insert(&mut headers, RANGE, Some(&range.to_string()), &url)?;

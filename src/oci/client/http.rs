@@ -21,7 +21,7 @@ use url::Url;
 
 use super::address_policy::AddressPolicy;
 use super::error::{AskedAs, ClientError, RequestError, Wait, shown};
-use super::other_hosts::{OtherHosts, is_of_the_host};
+use super::other_hosts::{OtherHosts, PausedHost, is_of_the_host};
 use super::proxies::ProxyTable;
 use crate::oci::protocol::{RemoteError, retry_after};
 use crate::secret::Secret;
@@ -167,7 +167,14 @@ pub struct Http {
     proxies: ProxyTable,
     /// How the hosts are to which registries lead; [`None`] where each is asked whenever one leads to it.
     other_hosts: Option<OtherHosts>,
+    /// The longest pause that such a host can ask for.
+    longest_pause: Duration,
+    /// The connections to such hosts, where the registry itself is shown a certificate: no other host is.
+    elsewhere: Option<Arc<Self>>,
 }
+
+/// The longest pause that a host can ask for, if nothing else is said.
+const LONGEST_PAUSE: Duration = Duration::from_mins(5);
 
 impl Http {
     /// Makes a client; reads the system's authorities and, if so set, the proxies of the environment.
@@ -211,6 +218,8 @@ impl Http {
             settings: settings.clone(),
             proxies,
             other_hosts: None,
+            longest_pause: LONGEST_PAUSE,
+            elsewhere: None,
         })
     }
 
@@ -222,16 +231,23 @@ impl Http {
         self
     }
 
-    /// Returns connections of their own, for which some things hold otherwise.
+    /// Returns connections of their own, for which some things hold otherwise. A certificate is shown to the registry
+    /// itself, not to the hosts to which it leads.
     pub fn with(&self, overrides: HttpOverrides) -> Result<Self, HttpError> {
         let mut settings = self.settings.clone();
         settings.roots.extend(overrides.roots);
-        settings.identity = overrides.identity.or(settings.identity);
         settings.proxies = overrides.proxies.unwrap_or(settings.proxies);
-        let own = Self::new(&settings)?;
         // Whether a host can be reached is another question for other authorities, certificates and proxies.
         let other_hosts = self.other_hosts.as_ref().map(|_| OtherHosts::default());
-        Ok(Self { timeouts: self.timeouts, other_hosts, ..own })
+        let own = |settings: &HttpSettings| {
+            let own = Self::new(settings)?;
+            let (timeouts, longest_pause) = (self.timeouts, self.longest_pause);
+            Ok(Self { timeouts, longest_pause, other_hosts: other_hosts.clone(), ..own })
+        };
+        let without = own(&settings)?;
+        let Some(identity) = overrides.identity else { return Ok(without) };
+        settings.identity = Some(identity);
+        Ok(Self { elsewhere: Some(Arc::new(without)), ..own(&settings)? })
     }
 
     /// Asks again whatever was left alone.
@@ -241,20 +257,33 @@ impl Http {
         }
     }
 
+    /// Returns the hosts to which registries lead, and that are not asked now.
+    pub fn paused_hosts(&self) -> Vec<PausedHost> {
+        self.other_hosts.as_ref().map(OtherHosts::paused).unwrap_or_default()
+    }
+
     /// Sends a request to a host to which a registry led.
     pub(super) async fn send_elsewhere(
         &self,
         policy: AddressPolicy,
         request: Outgoing,
     ) -> Result<Answer, ClientError> {
+        if let Some(elsewhere) = &self.elsewhere {
+            return Box::pin(elsewhere.send_elsewhere(policy, request)).await;
+        }
         let Some(hosts) = &self.other_hosts else { return self.send(policy, request).await };
         let url = request.url.clone();
         hosts.admit(&url).map_err(|error| error.at(&url))?;
         let answer = self.send(policy, request).await;
-        answer.inspect_err(|error| {
-            let (http, url) = (self.clone(), url.clone());
-            hosts.note(&url.clone(), &error.cause, move || http.clone().answers(policy, url.clone()));
-        })
+        match &answer {
+            Ok(answer) if answer.status() == 429 => hosts.limits(&url, answer.pause(), self.longest_pause),
+            Ok(_) => hosts.answered(&url),
+            Err(error) => {
+                let (http, to) = (self.clone(), url.clone());
+                hosts.note(&url, &error.cause, move || http.clone().answers(policy, to.clone()));
+            }
+        }
+        answer
     }
 
     /// Returns whether a URL's host answers at all.
@@ -277,6 +306,17 @@ impl Http {
     #[must_use]
     pub fn with_header_limit(mut self, limit: Duration) -> Self {
         self.timeouts.header = limit;
+        let with = |elsewhere| Arc::new(Arc::<Self>::unwrap_or_clone(elsewhere).with_header_limit(limit));
+        self.elsewhere = self.elsewhere.map(with);
+        self
+    }
+
+    /// Returns the same connections with another limit for the pauses that hosts can ask for to which a registry leads.
+    #[must_use]
+    pub fn with_longest_pause(mut self, limit: Duration) -> Self {
+        self.longest_pause = limit;
+        let with = |elsewhere| Arc::new(Arc::<Self>::unwrap_or_clone(elsewhere).with_longest_pause(limit));
+        self.elsewhere = self.elsewhere.map(with);
         self
     }
 
@@ -361,6 +401,17 @@ pub(crate) struct Outgoing {
     pub(crate) form: Option<String>,
 }
 
+/// How a body is coded (RFC 9110, section 8.4).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Coding {
+    /// Not at all.
+    Identity,
+    /// As gzip: its length is that of the coded form.
+    Gzip,
+    /// In another way.
+    Other,
+}
+
 /// An answer whose header has come.
 #[derive(Debug)]
 pub struct Answer {
@@ -398,6 +449,17 @@ impl Answer {
         self.header(http::header::CONTENT_LENGTH)?.trim().parse().ok()
     }
 
+    /// Returns how the body is coded, whatever was asked for.
+    pub fn coding(&self) -> Coding {
+        match self.header(http::header::CONTENT_ENCODING).unwrap_or("identity").trim() {
+            coding if coding.is_empty() || coding.eq_ignore_ascii_case("identity") => Coding::Identity,
+            coding if coding.eq_ignore_ascii_case("gzip") || coding.eq_ignore_ascii_case("x-gzip") => {
+                Coding::Gzip
+            }
+            _ => Coding::Other,
+        }
+    }
+
     /// Returns an error at what was asked.
     pub fn failed(&self, error: RequestError) -> ClientError {
         error.at(&self.url)
@@ -433,10 +495,15 @@ impl Answer {
         .boxed()
     }
 
+    /// Returns for how long it asks to be left alone.
+    fn pause(&self) -> Option<Duration> {
+        self.header(RETRY_AFTER).and_then(|pause| retry_after(pause, Timestamp::now()))
+    }
+
     /// Returns the error that an answer is which is not a success.
     pub(super) async fn into_error(self, asked_as: AskedAs) -> ClientError {
         let (status, url, left_origin) = (self.status(), self.url.clone(), self.left_origin);
-        let pause = self.header(RETRY_AFTER).and_then(|pause| retry_after(pause, Timestamp::now()));
+        let pause = self.pause();
         let error = match status {
             404 => RequestError::NotFound(self.remote_errors().await),
             // Where a redirect leads, our credentials are not known, so that they are not to blame.

@@ -20,7 +20,7 @@ mod token_cache;
 
 pub(crate) use self::http::Outgoing;
 pub use self::http::{
-    Answer, Http, HttpError, HttpOverrides, HttpSettings, Identity, LookUp, Proxies, ServerCheck,
+    Answer, Coding, Http, HttpError, HttpOverrides, HttpSettings, Identity, LookUp, Proxies, ServerCheck,
     SystemNames, Timeouts,
 };
 pub use address_policy::{AddressPolicy, is_public};
@@ -29,7 +29,8 @@ pub use credential_file::{CredentialFile, CredentialSource};
 pub use credentials::{Credential, Credentials, CredentialsError};
 pub use endpoint::{Endpoint, EndpointError};
 pub use error::{AskedAs, ClientError, CredentialFileError, RequestError, RequestErrorKind, Wait};
+pub use other_hosts::{HostPause, PausedHost};
 pub use realm::{Realm, RealmRefused, TokenServers, check_realm};
 pub use redirect::{MAX_REDIRECTS, Pass, Redirect, RedirectRefused, follow};
-pub use request::{LoggedIn, Login, RegistryRequest};
+pub use request::{AfterAnswer, LoggedIn, Login, RegistryRequest};
 pub use token::{Grant, Token, TokenError, TokenKey, TokenRequest, basic, scopes};

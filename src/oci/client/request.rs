@@ -15,17 +15,33 @@ pub struct RegistryRequest<'a> {
     pub accept: Option<&'a str>,
     /// A part of it.
     pub part: Option<(Range, Option<String>)>,
+    /// What becomes of the connection.
+    pub connection: AfterAnswer,
+}
+
+/// What becomes of a connection after an answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum AfterAnswer {
+    /// It is there for the next request.
+    Keep,
+    /// It is closed.
+    Close,
 }
 
 impl<'a> RegistryRequest<'a> {
     /// Asks for something in a repository, such as `manifests/latest`.
     pub fn new(method: Method, repository: &'a Repository, what: &'a str) -> Self {
-        Self { method, object: Some((repository, what)), query: Vec::new(), accept: None, part: None }
+        Self { object: Some((repository, what)), ..Self::of(method) }
     }
 
     /// Asks whether a registry is there, and admits us.
     pub fn ping() -> Self {
-        Self { method: Method::Get, object: None, query: Vec::new(), accept: None, part: None }
+        Self::of(Method::Get)
+    }
+
+    fn of(method: Method) -> Self {
+        let connection = AfterAnswer::Keep;
+        Self { method, object: None, query: Vec::new(), accept: None, part: None, connection }
     }
 
     /// Adds a parameter to the query of the URL.
@@ -46,6 +62,13 @@ impl<'a> RegistryRequest<'a> {
     #[must_use]
     pub fn part(mut self, range: Range, etag: Option<String>) -> Self {
         self.part = Some((range, etag));
+        self
+    }
+
+    /// Has the connection closed after the answer.
+    #[must_use]
+    pub fn closing(mut self) -> Self {
+        self.connection = AfterAnswer::Close;
         self
     }
 }

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::acceptance_names::{Private, base64};
 use crate::cache_process::{Answer, Cache, Start, eventually};
-use crate::fake_upstream::{Act, Upstream, digest, noise};
+use crate::fake_upstream::{Act, Auth, Bearer, Upstream, digest, noise};
 
 fn registry(upstream: &Upstream) -> Cache {
     Cache::of("registry.example", &upstream.url())
@@ -109,6 +109,107 @@ fn a_host_that_a_registry_leads_to_has_a_fault_of_its_own() {
     eventually("it is asked again", || cache.get(&blob("a", &name)).body == far);
     let first = &cdn.seen()[0];
     assert_eq!((first.method.as_str(), first.path.as_str()), ("HEAD", "/"), "the first request is our own");
+}
+
+/// What `stats` says of hosts to which registries lead, and that are not asked.
+fn paused_hosts(cache: &Cache) -> Vec<serde_json::Value> {
+    let stats: serde_json::Value = serde_json::from_str(&cache.command(&["stats", "-o", "json"])).unwrap();
+    stats["hosts"].as_array().unwrap().clone()
+}
+
+/// A content delivery network that limits requests: that is not the registry's limit, nor the repository's.
+#[test]
+fn a_limit_of_a_host_that_a_registry_leads_to_is_that_hosts() {
+    let (upstream, cdn) = (Upstream::start(), Upstream::start());
+    let far = noise(50_000, 1);
+    let (name, near) = (upstream.blob(far.clone()), upstream.blob("near"));
+    cdn.blob(far.clone());
+    upstream.image("a", "1", &[]);
+    upstream.always(&name, Act::Redirect(format!("{}/cdn/{name}", cdn.url())));
+    cdn.always("/cdn/", Act::too_many(Some("3600")));
+    let cache = Start::new()
+        .upstream("registry.example", &upstream.url())
+        .args(&["--longest-pause", "registry.example=90s"])
+        .run();
+    for _ in 0..3 {
+        let answer = cache.get(&blob("a", &name));
+        assert_eq!(answer.status, 503, "{}", answer.text());
+        assert!(answer.text().contains("limits requests"), "{}", answer.text());
+        assert!((60..=90).contains(&answer.header("retry-after").parse::<u64>().unwrap()));
+    }
+    assert_eq!(cdn.count("GET", "/cdn/"), 1, "it is left alone");
+    assert_eq!(cache.get(&blob("a", &near)).status, 200, "the same repository is asked");
+    assert_eq!(cache.get(&manifest("a")).status, 200);
+    let hosts = paused_hosts(&cache);
+    assert_eq!((hosts.len(), hosts[0]["host"].as_str()), (1, Some(cdn.url().as_str())));
+    assert_eq!(hosts[0]["paused"], "limits requests");
+    assert!(hosts[0]["pausedSince"].is_string() && hosts[0]["pausedUntil"].is_string(), "{hosts:?}");
+    let table = cache.command(&["stats"]);
+    assert!(table.contains("HOST THAT A REGISTRY LEADS TO") && table.contains(&cdn.url()), "{table}");
+    cdn.heal();
+    cache.signal("HUP");
+    eventually("it is asked again", || cache.get(&blob("a", &name)).body == far);
+    assert_eq!(paused_hosts(&cache), [] as [serde_json::Value; 0]);
+}
+
+/// A token server that cannot be reached: it is left alone until it answers to a request of our own, and no other
+/// registry waits for it.
+#[test]
+fn a_token_server_has_a_fault_of_its_own() {
+    let (upstream, open, tokens) = (Upstream::start(), Upstream::start(), Upstream::start());
+    let address = tokens.address;
+    drop(tokens);
+    upstream.image("a", "1", &[]);
+    open.image("b", "1", &[]);
+    let realm = Some(format!("http://{address}/token"));
+    upstream.auth(Auth::Bearer(Bearer { realm, ..Bearer::default() }));
+    upstream.knows_token("s3cr3t-token-1");
+    let cache = Start::new()
+        .upstream("registry.example", &upstream.url())
+        .upstream("open.example", &open.url())
+        .args(&["--token-server", &format!("registry.example={address}")])
+        .run();
+    assert_eq!(cache.get(&manifest("a")).status, 503);
+    eventually("it is left alone", || {
+        cache.get(&manifest("a")).text().contains("a host that it leads to cannot be reached")
+    });
+    assert_eq!(cache.get("/v2/open.example/b/manifests/1").status, 200);
+    let hosts = paused_hosts(&cache);
+    assert_eq!(hosts[0]["host"], format!("http://{address}"));
+    assert_eq!(hosts[0]["paused"], "unreachable");
+    assert!(hosts[0]["pausedSince"].is_string() && hosts[0]["pausedUntil"].is_string(), "{hosts:?}");
+    let tokens = Upstream::start_at(address);
+    tokens.auth(Auth::Bearer(Bearer::default()));
+    eventually("it is asked again", || cache.get(&manifest("a")).status == 200);
+    let first = &tokens.seen()[0];
+    assert_eq!((first.method.as_str(), first.path.as_str()), ("HEAD", "/"), "the first request is our own");
+    assert_eq!(paused_hosts(&cache), [] as [serde_json::Value; 0]);
+}
+
+/// A content delivery network that takes connections and never answers: those who wait for it hold no place of others.
+#[test]
+fn late_headers_hold_no_place() {
+    let (upstream, cdn) = (Upstream::start(), Upstream::start());
+    let near = upstream.blob(noise(2 << 20, 1));
+    let far: Vec<String> = (2..4).map(|seed| upstream.blob(noise(2 << 20, seed))).collect();
+    for name in &far {
+        upstream.always(name, Act::Redirect(format!("{}/cdn/{name}", cdn.url())));
+    }
+    cdn.always("/cdn/", Act::Hang);
+    let cache = Start::new()
+        .upstream("registry.example", &upstream.url())
+        .args(&["--per-upstream", "2", "--queue-timeout", "20s"])
+        .run();
+    std::thread::scope(|scope| {
+        for name in &far {
+            let cache = &cache;
+            scope.spawn(move || cache.get(&blob("a", name)));
+        }
+        eventually("all wait", || cdn.count("GET", "/cdn/") >= 2);
+        assert_eq!(cache.get(&blob("a", &near)).status, 200);
+        cdn.heal();
+        cdn.release();
+    });
 }
 
 #[test]

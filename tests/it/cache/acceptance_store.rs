@@ -164,6 +164,52 @@ fn the_cap_holds() {
     assert!(cache.get(&blob(&blobs[0].0)).status == 200);
 }
 
+/// All files below a folder.
+fn files(dir: &Path) -> Vec<std::path::PathBuf> {
+    let mut out = Vec::new();
+    for entry in std::fs::read_dir(dir).into_iter().flatten().flatten() {
+        let path = entry.path();
+        if path.is_dir() { out.extend(files(&path)) } else { out.push(path) }
+    }
+    out
+}
+
+/// Tools that watch tags ask with HEAD, thousands of them: what nothing pulls makes no file.
+#[test]
+fn a_head_makes_no_file() {
+    let upstream = Upstream::start();
+    let image = upstream.image("library/x", "1", &[b"layer".to_vec()]);
+    for n in 2..30 {
+        upstream.image("library/x", &n.to_string(), &[]);
+    }
+    let cache = Cache::of("docker.io", &upstream.url());
+    let at = |reference: &str| format!("/v2/docker.io/library/x/manifests/{reference}");
+    let layer = format!("/v2/docker.io/library/x/blobs/{}", image.layers[0]);
+    let kinds = ["manifests", "tags", "grants", "origins", "blobs"];
+    let stored = || kinds.iter().flat_map(|kind| files(&cache.root.join(kind))).count();
+    for n in 1..30 {
+        assert_eq!(cache.head(&at(&n.to_string())).status, 200);
+    }
+    assert_eq!(cache.head(&layer).status, 200);
+    assert_eq!(stored(), 0, "{:?}", files(&cache.root));
+    // As containerd pulls: the tag by HEAD, then by digest. That keeps the tag too.
+    assert_eq!(cache.get(&at(&image.digest)).outcome(), (200, "HIT"));
+    assert_eq!(stored(), 4, "{:?}", files(&cache.root));
+    assert_eq!(cache.get(&at("2")).outcome(), (200, "HIT"));
+    // Through another repository nothing is noted by a HEAD either.
+    upstream.image("library/y", "1", &[b"layer".to_vec()]);
+    eventually("it is stored", || cache.get(&layer).outcome() == (200, "HIT"));
+    let before = stored();
+    for name in ["y", "z"] {
+        assert_eq!(cache.head(&layer.replace("/x/", &format!("/{name}/"))).status, 200);
+    }
+    assert_eq!(stored(), before, "{:?}", files(&cache.root));
+    drop(upstream);
+    let cache = cache.restart();
+    assert_eq!(cache.get(&at("1")).status, 200, "what was pulled is here");
+    assert_eq!(cache.get(&at("3")).status, 503, "what was only asked about is not");
+}
+
 fn image_of(cache: &Cache, tag: &str) -> u16 {
     cache.get(&format!("/v2/docker.io/library/x/manifests/{tag}")).status
 }

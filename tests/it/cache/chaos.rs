@@ -1,12 +1,15 @@
-//! A storm: of twenty repositories on three hosts a tenth is ill at any time, in any way. Those that are well do not
-//! notice, and those that were ill are well again soon.
+//! A storm: of twenty repositories on three hosts a tenth is ill at any time, in any way, and now and then a whole host.
+//! Those that are well do not notice, and those that were ill are well again soon.
 
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
+use super::gate::{Gate, Way};
+use crate::authority::Authority;
 use crate::cache_process::{Cache, Start};
 use crate::fake_upstream::{Act, Upstream, noise};
+use crate::run::Place;
 
 const REPOSITORIES: usize = 20;
 const HOSTS: usize = 3;
@@ -22,7 +25,10 @@ impl Chance {
     }
 }
 
-/// When a repository was ill last: since when, and until when.
+/// No pause is longer than this: so soon is well again what was ill.
+const RECOVERY: Duration = Duration::from_secs(10);
+
+/// When a repository or a host was ill last: since when, and until when.
 #[derive(Clone, Copy, Default)]
 struct Ill {
     since: Option<Instant>,
@@ -32,7 +38,10 @@ struct Ill {
 struct Storm {
     cache: Cache,
     hosts: Vec<Upstream>,
+    gates: Vec<Gate>,
     ill: Mutex<Vec<Ill>>,
+    ill_hosts: Mutex<Vec<Ill>>,
+    _place: Place,
     seed: AtomicU64,
 }
 
@@ -49,18 +58,47 @@ fn illness(chance: &mut Chance) -> Act {
     }
 }
 
+fn illness_of_a_host(chance: &mut Chance) -> Way {
+    [Way::Refused, Way::Reset, Way::Nonsense, Way::BlackHole][chance.below(4)]
+}
+
+impl Ill {
+    /// Returns whether it has been well since a time, and for a while before.
+    fn was_well(self, since: Instant, recovery: Duration) -> bool {
+        match (self.since, self.until) {
+            (None, _) => true,
+            (Some(_), None) => false,
+            (Some(_), Some(until)) => until + recovery < since,
+        }
+    }
+}
+
 impl Storm {
     fn new() -> Self {
-        let hosts: Vec<Upstream> = (0..HOSTS).map(|_| Upstream::start()).collect();
-        let mut start = Start::new().args(&["--tag-ttl", "0s"]);
-        for (n, host) in hosts.iter().enumerate() {
-            start = start.upstream(&format!("h{n}.example"), &host.url());
+        let (authority, place) = (Authority::new(), Place::new());
+        place.write("ca.pem", authority.pem.as_bytes());
+        let mut start = Start::new().args(&["--tag-ttl", "0s", "--header-timeout", "2s"]);
+        let (mut hosts, mut gates) = (Vec::new(), Vec::new());
+        for n in 0..HOSTS {
+            let address = Gate::own_address();
+            // The first host has TLS, so that nonsense is a fault of TLS.
+            let (host, scheme) = match n {
+                0 => (Upstream::start_tls(&authority.server(&address.to_string())), "https"),
+                _ => (Upstream::start(), "http"),
+            };
+            let gate = Gate::new(address, host.address);
+            start = start.upstream(&format!("h{n}.example"), &format!("{scheme}://{}", gate.address()));
+            hosts.push(host);
+            gates.push(gate);
         }
+        let ca = format!("h0.example={}", place.path("ca.pem").display());
+        start = start.args(&["--upstream-ca", &ca]);
         for repository in 0..REPOSITORIES {
             hosts[repository % HOSTS].image(&format!("r{repository:02}"), "1", &[]);
         }
         let ill = Mutex::new(vec![Ill::default(); REPOSITORIES]);
-        Self { cache: start.run(), hosts, ill, seed: AtomicU64::new(1) }
+        let ill_hosts = Mutex::new(vec![Ill::default(); HOSTS]);
+        Self { cache: start.run(), hosts, gates, ill, ill_hosts, seed: AtomicU64::new(1), _place: place }
     }
 
     fn host(&self, repository: usize) -> &Upstream {
@@ -79,16 +117,40 @@ impl Storm {
 
     fn is_ill(&self, repository: usize) -> bool {
         let ill = self.ill.lock().unwrap()[repository];
-        ill.since.is_some() && ill.until.is_none()
+        let host = self.ill_hosts.lock().unwrap()[repository % HOSTS];
+        [ill, host].iter().any(|ill| ill.since.is_some() && ill.until.is_none())
     }
 
     /// Returns whether a repository has been well since a time, and for a while before.
     fn was_well(&self, repository: usize, since: Instant, recovery: Duration) -> bool {
         let ill = self.ill.lock().unwrap()[repository];
-        match (ill.since, ill.until) {
-            (None, _) => true,
-            (Some(_), None) => false,
-            (Some(_), Some(until)) => until + recovery < since,
+        let host = self.ill_hosts.lock().unwrap()[repository % HOSTS];
+        ill.was_well(since, recovery) && host.was_well(since, recovery)
+    }
+
+    fn host_falls_ill(&self, host: usize, way: Way) {
+        self.ill_hosts.lock().unwrap()[host] = Ill { since: Some(Instant::now()), until: None };
+        self.gates[host].set(way);
+    }
+
+    fn host_recovers(&self, host: usize) {
+        self.gates[host].set(Way::Open);
+        self.ill_hosts.lock().unwrap()[host].until = Some(Instant::now());
+        self.assert_no_long_pause();
+    }
+
+    /// Nothing is left alone for longer than it may take until all is well.
+    fn assert_no_long_pause(&self) {
+        let stats = self.cache.command(&["stats", "-o", "json"]);
+        let stats: serde_json::Value = serde_json::from_str(&stats).unwrap();
+        let latest = jiff::Timestamp::now() + RECOVERY + Duration::from_secs(1);
+        let mut pending = vec![&stats];
+        while let Some(value) = pending.pop() {
+            if let Some(until) = value.get("pausedUntil").and_then(serde_json::Value::as_str) {
+                assert!(until.parse::<jiff::Timestamp>().unwrap() <= latest, "{value}");
+            }
+            pending.extend(value.as_object().into_iter().flat_map(|object| object.values()));
+            pending.extend(value.as_array().into_iter().flatten());
         }
     }
 
@@ -102,10 +164,12 @@ impl Storm {
         self.host(repository).heal_at(&format!("/v2/r{repository:02}/"));
         self.host(repository).release();
         self.ill.lock().unwrap()[repository].until = Some(Instant::now());
+        self.assert_no_long_pause();
     }
 
-    /// Storms for a while; returns how many requests for well repositories there were, and how many of them failed.
-    fn rage(&self, duration: Duration, recovery: Duration) -> (usize, usize) {
+    /// Storms for a while, in which so many of the hosts fall ill too, one at a time; returns how many requests for well
+    /// repositories there were, and how many of them failed.
+    fn rage(&self, duration: Duration, recovery: Duration, hosts: usize) -> (usize, usize) {
         let (asked, failed) = (AtomicUsize::new(0), AtomicUsize::new(0));
         let end = Instant::now() + duration;
         std::thread::scope(|scope| {
@@ -130,8 +194,19 @@ impl Storm {
             }
             let mut chance = Chance(42);
             let mut ill: Vec<(usize, Instant)> = Vec::new();
+            let mut ill_host: Option<(usize, Instant)> = None;
+            let mut next_host = Instant::now();
             while Instant::now() < end {
                 let now = Instant::now();
+                if let Some((host, _)) = ill_host.take_if(|(_, until)| *until <= now) {
+                    self.host_recovers(host);
+                    next_host = now + Duration::from_millis(500 + 500 * chance.below(3) as u64);
+                }
+                if ill_host.is_none() && next_host <= now {
+                    let host = chance.below(hosts);
+                    self.host_falls_ill(host, illness_of_a_host(&mut chance));
+                    ill_host = Some((host, now + Duration::from_millis(500 + 500 * chance.below(4) as u64)));
+                }
                 ill.retain(|(repository, until)| {
                     let stays = now < *until;
                     if !stays {
@@ -153,6 +228,9 @@ impl Storm {
             for (repository, _) in ill {
                 self.recover(repository);
             }
+            if let Some((host, _)) = ill_host {
+                self.host_recovers(host);
+            }
         });
         (asked.into_inner(), failed.into_inner())
     }
@@ -162,7 +240,7 @@ impl Storm {
 fn a_short_storm() {
     let storm = Storm::new();
     // Repositories that were ill in these seconds do not count: how soon they are well is for the whole storm.
-    let (asked, failed) = storm.rage(Duration::from_secs(5), Duration::from_mins(1));
+    let (asked, failed) = storm.rage(Duration::from_secs(5), Duration::from_mins(1), HOSTS - 1);
     assert!(asked >= 20, "{asked}");
     assert_eq!(failed, 0, "of {asked}:\n{}", storm.cache.log());
     for repository in 0..REPOSITORIES {
@@ -174,7 +252,7 @@ fn a_short_storm() {
 #[ignore = "takes a minute, and a machine that has nothing else to do"]
 fn the_whole_storm() {
     let storm = Storm::new();
-    let (asked, failed) = storm.rage(Duration::from_mins(1), Duration::from_secs(10));
+    let (asked, failed) = storm.rage(Duration::from_mins(1), RECOVERY, HOSTS);
     println!("{asked} requests for well repositories, {failed} failed");
     assert!(asked >= 1000, "{asked}");
     assert!(failed * 1000 <= asked, "{failed} of {asked}");

@@ -13,6 +13,7 @@ mod advisories;
 mod chaos;
 mod commands;
 mod conformance;
+mod gate;
 mod operations;
 mod server;
 mod store;

@@ -105,7 +105,7 @@ fn a_proxy_that_is_dead_is_named() {
 #[test]
 fn one_upstream_is_reached_in_its_own_way() {
     let (authority, place) = (Authority::new(), Place::new());
-    let upstream = Upstream::start_tls(&authority.server("127.0.0.1"));
+    let upstream = Upstream::start_mutual_tls(&authority.server("127.0.0.1"), &authority.pem);
     let image = upstream.image("a", "1", &[b"layer".to_vec()]);
     place.write("ca.pem", authority.pem.as_bytes());
     let pair = authority.server("127.0.0.1");
@@ -132,12 +132,30 @@ fn one_upstream_is_reached_in_its_own_way() {
     cache.signal("HUP");
     eventually("it is reached", || cache.get(manifest).status == 200);
     assert!(upstream.seen().iter().all(|seen| seen.header("x-team") == Some("s3cr3t-team")));
-    // The header goes to no other host.
-    let cdn = Upstream::start_tls(&authority.server("127.0.0.1"));
+    assert!(upstream.seen().iter().all(|seen| seen.certified));
+    // Neither header nor certificate goes to another host, which is trusted by the same authority.
+    let cdn = Upstream::start_mutual_tls(&authority.server("127.0.0.1"), &authority.pem);
     let layer = cdn.blob(b"layer".to_vec());
     upstream.always("/blobs/", Act::Redirect(format!("{}/v2/a/blobs/{layer}", cdn.url())));
     assert_eq!(cache.get(&format!("/v2/reg.example/a/blobs/{}", image.layers[0])).text(), "layer");
     assert!(!cdn.seen().is_empty() && cdn.seen().iter().all(|seen| seen.header("x-team").is_none()));
+    assert!(cdn.seen().iter().all(|seen| !seen.certified));
+    // The same by flags and variables.
+    place.write("headers", "X-Team: s3cr3t-team\n");
+    let named = |file: &str| format!("reg.example={}", place.path(file).display());
+    let flags = Start::new()
+        .upstream("reg.example", &upstream.url())
+        .args(&["--private", "reg.example", "--upstream-ca", &named("ca.pem")])
+        .args(&["--upstream-cert", &named("client.pem"), "--upstream-key", &named("client.key")])
+        .env("TALMIRROR_CACHE_UPSTREAM_HEADERS", &named("headers"))
+        .env("TALMIRROR_CACHE_UPSTREAM_PROXY", "reg.example=none")
+        .env("HTTPS_PROXY", "http://127.0.0.1:1")
+        .run();
+    upstream.forget();
+    assert_eq!(flags.get(manifest).status, 200, "{}", flags.log());
+    assert!(
+        upstream.seen().iter().all(|seen| seen.certified && seen.header("x-team") == Some("s3cr3t-team"))
+    );
     // A file that is not there is said with its name, and the server goes on as it was.
     place.write("cache.yaml", config("proxy: none, tls: {ca: other.pem}"));
     cache.signal("HUP");

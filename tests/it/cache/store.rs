@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use talmirror::cache::store::{FsConfig, FsStore, Naming, Object, Store};
+use talmirror::cache::store::{Document, FsConfig, FsStore, Naming, Object, Store, TagRecord};
 use talmirror::image::Digest;
 
 use super::conformance::{conforms, content, origin, put, read};
@@ -320,6 +320,43 @@ async fn the_cap_holds_at_every_moment_and_what_is_popular_stays() {
     assert!(peak <= cap, "{peak} of {cap}");
     assert!(peak > cap / 2 && usage.evicted > 0 && objects > usage.blobs, "{peak} {usage:?}");
     assert!(hits * 2 > pulls, "{hits} hits of {pulls}");
+}
+
+/// Tags, grants and the folders for them are counted too, and go with their manifests.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn thousands_of_tags_stay_under_the_cap() {
+    let (cap, dir) = (4 * MIB, tempfile::tempdir().unwrap());
+    let store = open(dir.path(), cap).await;
+    let mut last = None;
+    for n in 0..2000_u64 {
+        let bytes = bytes::Bytes::from(format!("{{\"n\":{n}}}"));
+        let digest = talmirror::oci::digest_of(talmirror::image::Algorithm::Sha256, &bytes);
+        let media_type = "application/json".to_owned();
+        store.put_manifest(&digest, &Document { media_type: media_type.clone(), bytes }).await.unwrap();
+        // Each from a repository of its own.
+        let origin = origin(&format!("library/r{n}"));
+        store.grant(&origin, &Object::manifest(digest)).await.unwrap();
+        let checked_at = jiff::Timestamp::now();
+        let record = TagRecord { origin, tag: "latest".parse().unwrap(), digest, media_type, checked_at };
+        store.put_tag(&record).await.unwrap();
+        last = Some(record);
+        if n % 250 == 249 {
+            assert!(disk_usage(dir.path()) <= cap, "{} after {n}", disk_usage(dir.path()));
+        }
+    }
+    let (usage, last) = (store.usage().await.unwrap(), last.unwrap());
+    assert!(usage.manifests > 20 && usage.evicted > 1000 && !usage.full, "{usage:?}");
+    assert_eq!(store.tags().await.unwrap().len() as u64, usage.manifests);
+    assert_eq!(store.tag(&last.origin, &last.tag).await.unwrap(), Some(last));
+    // What an earlier process has left is counted by the next.
+    store.close().await.unwrap();
+    drop(store);
+    let store = open(dir.path(), cap).await;
+    let until = Instant::now() + Duration::from_secs(20);
+    while store.usage().await.unwrap().own < usage.own / 2 {
+        assert!(Instant::now() < until, "{:?} after {usage:?}", store.usage().await.unwrap());
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
 }
 
 /// Whoever only looks into a store lowers no level: his cap is not the server's.

@@ -869,6 +869,58 @@ async fn where_a_redirect_leads_is_not_the_registry() {
     assert_eq!(upstream.resolve(&repository("b"), &tag("1")).await.unwrap().to_string(), image.digest);
 }
 
+/// Some registries compress whatever is asked for, and some say of what is compressed by itself that it was for transport.
+#[tokio::test]
+async fn what_comes_compressed_is_decoded_where_its_digest_then_fits() {
+    let (a, one) = (repository("a"), tag("1"));
+    for says in [true, false] {
+        let fake = Fake::start();
+        let layer = noise(200_000, 3);
+        let image = fake.image("a", "1", std::slice::from_ref(&layer));
+        let size = Some(layer.len() as u64);
+        fake.always("/v2/a/", Act::Gzip { says });
+        let upstream = upstream(&[&fake.url()]);
+        // With a digest that is asked for, that is announced, or with none at all.
+        let by_digest = upstream.manifest(&a, &by_digest(&image.digest), None).await.unwrap();
+        assert_eq!(by_digest.bytes, image.manifest, "{says}");
+        assert_eq!(upstream.manifest(&a, &by_tag("1"), None).await.unwrap().bytes, image.manifest);
+        assert_eq!(upstream.tags(&a, None, None).await.unwrap().tags, ["1"]);
+        fake.always("/manifests/", Act::Without("Docker-Content-Digest"));
+        let found = upstream.manifest(&a, &by_tag("1"), None).await.unwrap();
+        assert_eq!(
+            (found.digest.unwrap().to_string(), found.bytes),
+            (image.digest.clone(), image.manifest.into())
+        );
+        assert_eq!(upstream.resolve(&a, &one).await.unwrap().to_string(), image.digest);
+
+        let blob = digest(&image.layers[0]);
+        let (starts_at, total, bytes, whole) =
+            read(upstream.blob(&a, &blob, size).as_ref(), 0).await.unwrap();
+        assert!((starts_at, total, whole) == (0, size, true) && bytes == layer, "{says}");
+        // Of what is decoded, no part can be asked for: it begins with the first byte, and its reader skips what it has.
+        let source = upstream.blob(&a, &blob, size);
+        let (starts_at, _, bytes, _) = read(source.as_ref(), 150_000).await.unwrap();
+        assert!(starts_at == 0 && bytes == layer, "{says}");
+    }
+}
+
+#[tokio::test]
+async fn what_is_compressed_by_itself_stays_as_it_is() {
+    let fake = Fake::start();
+    let layer = crate::fake_upstream::gzip(&noise(200_000, 3));
+    let name = fake.blob(layer.clone());
+    fake.always("/blobs/", Act::With("Content-Encoding", "gzip".to_owned()));
+    let upstream = upstream(&[&fake.url()]);
+    let blob = digest(&name);
+    for size in [Some(layer.len() as u64), None] {
+        let source = upstream.blob(&repository("a"), &blob, size);
+        let (_, total, bytes, whole) = read(source.as_ref(), 0).await.unwrap();
+        assert!(whole && total == Some(layer.len() as u64) && bytes == layer, "{size:?}");
+        let (from, _, rest, _) = read(source.as_ref(), 1000).await.unwrap();
+        assert!(from == 1000 && rest == layer[1000..], "{size:?}");
+    }
+}
+
 #[tokio::test]
 async fn a_blob_is_worth_another_try() {
     for act in [Act::error(500, "X"), Act::Close] {

@@ -17,8 +17,8 @@ pub(super) struct Index {
 }
 
 /// An [`Object`] in 40 bytes instead of 66; there may be a hundred thousand.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-enum Key {
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(super) enum Key {
     Blob([u8; 32]),
     Manifest([u8; 32]),
     Long(Box<(Kind, [u8; 64])>),
@@ -63,6 +63,11 @@ impl Index {
     /// Returns what is known of a thing.
     pub(super) fn get(&self, object: &Object) -> Option<Entry> {
         self.entries.get(&Key::of(object)).copied()
+    }
+
+    /// Returns whether a thing is there.
+    pub(super) fn has(&self, key: &Key) -> bool {
+        self.entries.contains_key(key)
     }
 
     /// Notes a use; returns what is known of the thing.
@@ -202,8 +207,8 @@ impl Index {
             .collect()
     }
 
-    /// Returns everything that is not known to be pinned.
-    pub(super) fn candidates(&self, now: u32) -> Vec<Candidate<Object>> {
+    /// Returns everything that is not known to be pinned; `with` is how many bytes go with a manifest.
+    pub(super) fn candidates(&self, now: u32, with: impl Fn(&Key) -> u64) -> Vec<Candidate<Object>> {
         self.entries
             .iter()
             .filter(|(_, entry)| entry.pin != Pin::Yes)
@@ -211,7 +216,10 @@ impl Index {
                 let object = key.object();
                 Candidate {
                     key: object,
-                    size: blocks(entry.size),
+                    size: blocks(entry.size).saturating_add(match object.kind {
+                        Kind::Manifest => with(key),
+                        Kind::Blob => 0,
+                    }),
                     idle: u64::from(now.saturating_sub(entry.used_at)),
                     hits: u32::from(entry.hits),
                     manifest: object.kind == Kind::Manifest,
@@ -242,7 +250,7 @@ impl Index {
 }
 
 impl Key {
-    fn of(object: &Object) -> Self {
+    pub(super) fn of(object: &Object) -> Self {
         let bytes = object.digest.bytes();
         if let Ok(short) = <[u8; 32]>::try_from(bytes) {
             return match object.kind {

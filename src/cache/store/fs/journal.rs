@@ -4,6 +4,8 @@ use std::fs::{self, File, OpenOptions};
 use std::io::{self, BufWriter, Write as _};
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::journal_entry::JournalEntry;
 use crate::file::AppendLog;
@@ -14,6 +16,8 @@ pub(super) struct Journal {
     path: PathBuf,
     log: AppendLog,
     lines: usize,
+    /// How many bytes it has; shared with those who count what the store takes.
+    size: Arc<AtomicU64>,
 }
 
 /// How long a journal is that was read, and how it ends.
@@ -35,7 +39,13 @@ impl Journal {
     /// Opens a journal that has just been read.
     pub(super) fn open(path: PathBuf, extent: Extent) -> io::Result<Self> {
         let file = OpenOptions::new().create(true).append(true).mode(0o600).open(&path)?;
-        Ok(Self { path, log: AppendLog::new(file, SEPARATOR, extent.is_torn), lines: extent.lines })
+        let size = Arc::new(AtomicU64::new(file.metadata()?.len()));
+        Ok(Self { path, log: AppendLog::new(file, SEPARATOR, extent.is_torn), lines: extent.lines, size })
+    }
+
+    /// Returns how many bytes it has, whatever is written later.
+    pub(super) fn size(&self) -> Arc<AtomicU64> {
+        Arc::clone(&self.size)
     }
 
     /// Writes lines at the end, with one call.
@@ -46,6 +56,7 @@ impl Journal {
         }
         self.log.append(&text)?;
         self.lines += lines.len();
+        self.size.fetch_add(text.len() as u64, Ordering::Relaxed);
         Ok(())
     }
 
@@ -63,8 +74,8 @@ impl Journal {
         });
         match written {
             Ok((file, count)) => {
-                let log = AppendLog::new(file, SEPARATOR, false);
-                *self = Self { path: std::mem::take(&mut self.path), log, lines: count };
+                self.size.store(file.metadata()?.len(), Ordering::Relaxed);
+                (self.log, self.lines) = (AppendLog::new(file, SEPARATOR, false), count);
                 self.path.parent().map_or(Ok(()), |folder| File::open(folder)?.sync_all())
             }
             Err(error) => {

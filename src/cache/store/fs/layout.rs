@@ -6,7 +6,7 @@ use std::io::{self, Read as _, Write as _};
 use std::os::fd::AsRawFd as _;
 use std::os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
-use std::sync::Mutex;
+use std::sync::{Mutex, PoisonError, RwLock, RwLockReadGuard};
 use std::time::UNIX_EPOCH;
 
 use rustix::fs::{AtFlags, CWD, Mode, OFlags};
@@ -26,10 +26,14 @@ pub(super) struct Folder {
     naming: Naming,
     /// Folders that got or lost names which may not be on the disk yet.
     unsynced: Mutex<HashSet<PathBuf>>,
+    /// How many folders there are; held while a file gets its name, so that none is removed meanwhile.
+    shelves: RwLock<u64>,
     /// Held until the process ends, however it ends.
     _lock: Lock,
 }
 
+/// What a folder takes, in bytes.
+const FOLDER: u64 = 4096;
 /// The folder of unfinished files that outlive a process.
 const PARTIAL: &str = "partial";
 
@@ -79,7 +83,8 @@ impl Folder {
         }
         let naming =
             naming.unwrap_or_else(|| if knows_unnamed(root) { Naming::Unnamed } else { Naming::Temporary });
-        Ok(Self { root: root.to_owned(), naming, unsynced: Mutex::default(), _lock: lock })
+        let shelves = RwLock::new(count_folders(root)?);
+        Ok(Self { root: root.to_owned(), naming, unsynced: Mutex::default(), shelves, _lock: lock })
     }
 
     /// Waits until what is in the unfinished files is on the disk.
@@ -137,11 +142,11 @@ impl Folder {
     /// Gives a finished spool its name; returns whether nothing was there by that name.
     pub(super) fn link(&self, spool: &mut Spool, object: &Object) -> io::Result<bool> {
         let to = self.path(object);
-        if let Some(folder) = to.parent() {
-            self.make_shelf(folder)?;
-        }
+        let _stays = self.shelf_of(&to)?;
         let linked = if let Some(name) = spool.take_lasting_name() {
-            fs::rename(self.partial(&name), &to)
+            let from = self.partial(&name);
+            // By its old name no download would find it any more.
+            fs::rename(&from, &to).inspect_err(|_| drop(fs::remove_file(&from)))
         } else if let Some(name) = spool.take_name() {
             name.persist_noclobber(&to).map_err(|error| error.error)
         } else {
@@ -195,9 +200,7 @@ impl Folder {
 
     /// Writes a small file whole, in place of what was there.
     pub(super) fn replace(&self, to: &Path, bytes: &[u8]) -> io::Result<()> {
-        if let Some(folder) = to.parent() {
-            self.make_shelf(folder)?;
-        }
+        let _stays = self.shelf_of(to)?;
         let (mut file, name) = self.named()?;
         file.write_all(bytes).map_err(|error| at("write", to, error))?;
         name.persist(to).map_err(|error| at("write", to, error.error))?;
@@ -229,15 +232,49 @@ impl Folder {
         }
     }
 
-    fn make_shelf(&self, folder: &Path) -> io::Result<()> {
-        if folder.is_dir() {
-            return Ok(());
+    /// Makes the folder of a file where it is missing; it stays as long as what is returned is held.
+    fn shelf_of(&self, path: &Path) -> io::Result<RwLockReadGuard<'_, u64>> {
+        let Some(folder) = path.parent() else { return Ok(self.shelves()) };
+        loop {
+            let stays = self.shelves();
+            if folder.is_dir() {
+                return Ok(stays);
+            }
+            drop(stays);
+            let mut count = self.shelves.write().unwrap_or_else(PoisonError::into_inner);
+            let missing: Vec<&Path> = folder
+                .ancestors()
+                .take_while(|above| *above != self.root)
+                .filter(|above| !above.is_dir())
+                .collect();
+            make_folder(folder)?;
+            *count += missing.len() as u64;
+            drop(count);
+            for made in missing {
+                self.touched(made);
+            }
         }
-        make_folder(folder)?;
-        for above in folder.ancestors().take_while(|above| *above != self.root) {
-            self.touched(above);
+    }
+
+    fn shelves(&self) -> RwLockReadGuard<'_, u64> {
+        self.shelves.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Removes the folder of a file that is gone, if nothing else is in it.
+    pub(super) fn tidy(&self, path: &Path) {
+        let Some(folder) = path.parent() else { return };
+        let mut count = self.shelves.write().unwrap_or_else(PoisonError::into_inner);
+        if fs::remove_dir(folder).is_ok() {
+            *count = count.saturating_sub(1);
+            drop(count);
+            locked(&self.unsynced).remove(folder);
+            self.touched(folder);
         }
-        Ok(())
+    }
+
+    /// Returns how many bytes of disk the folders take, if none has many names.
+    pub(super) fn folder_bytes(&self) -> u64 {
+        self.shelves().saturating_mul(FOLDER)
     }
 
     fn touched(&self, path: &Path) {
@@ -255,8 +292,12 @@ impl Folder {
         for folder in unsynced {
             match File::open(&folder).and_then(|folder| folder.sync_all()) {
                 // Some network file systems know no such thing; what gets lost there is fetched again.
+                // One that is not there any more has no names.
                 Err(error)
-                    if matches!(error.kind(), io::ErrorKind::InvalidInput | io::ErrorKind::Unsupported) => {}
+                    if matches!(
+                        error.kind(),
+                        io::ErrorKind::InvalidInput | io::ErrorKind::Unsupported | io::ErrorKind::NotFound
+                    ) => {}
                 other => other.map_err(|error| at("write to", &folder, error))?,
             }
         }
@@ -319,9 +360,7 @@ impl Folder {
 
     /// Makes the note that an origin has an object.
     pub(super) fn add_grant(&self, path: &Path) -> io::Result<()> {
-        if let Some(folder) = path.parent() {
-            self.make_shelf(folder)?;
-        }
+        let _stays = self.shelf_of(path)?;
         let file = OpenOptions::new().write(true).create(true).truncate(false).mode(0o600).open(path);
         file.map_err(|error| at("write", path, error))?;
         self.touched(path);
@@ -343,17 +382,15 @@ impl Folder {
         Ok(out)
     }
 
-    /// Calls for every note that an origin has an object, with when it was made, in seconds since 1970.
-    pub(super) fn each_grant(&self, mut with: impl FnMut(&Path, Object, u64)) -> io::Result<()> {
+    /// Calls for every note that an origin has an object, with the name of the origin's record.
+    pub(super) fn each_grant(&self, mut with: impl FnMut(&Path, Object, &str)) -> io::Result<()> {
         for kind in [Kind::Blob, Kind::Manifest] {
             for algorithm in [Algorithm::Sha256, Algorithm::Sha512] {
                 let shelves = self.root.join("grants").join(tree(kind)).join(algorithm.as_str());
                 for_each(&shelves, &mut |name, entry| {
-                    let hex = name.split_once('-').map_or(name, |(hex, _)| hex);
+                    let (hex, origin) = name.split_once('-').unwrap_or((name, ""));
                     if let Ok(digest) = format!("{}:{hex}", algorithm.as_str()).parse() {
-                        let age =
-                            entry.metadata()?.modified()?.duration_since(UNIX_EPOCH).unwrap_or_default();
-                        with(&entry.path(), Object { kind, digest }, age.as_secs());
+                        with(&entry.path(), Object { kind, digest }, origin);
                     }
                     Ok(())
                 })?;
@@ -462,6 +499,22 @@ fn link_unnamed(file: &File, to: &Path) -> io::Result<()> {
 
 fn make_folder(path: &Path) -> io::Result<()> {
     make_private_dir(path).map_err(|error| at("make", path, error))
+}
+
+/// Counts the folders below a folder, three levels deep as a store has them.
+fn count_folders(folder: &Path) -> io::Result<u64> {
+    let mut count = 0;
+    each(folder, &mut |_, entry| {
+        // A file has no folders in it, and only the last level has files.
+        if entry.file_type()?.is_dir() {
+            count += 1;
+            let path = entry.path();
+            let is_last = path.file_name().is_some_and(|name| name.len() == 2);
+            count += if is_last { 0 } else { count_folders(&path)? };
+        }
+        Ok(())
+    })?;
+    Ok(count)
 }
 
 /// Calls for every file in the folders of a folder.

@@ -12,6 +12,9 @@ use crate::cache::store::local::Object;
 use crate::cache::store::partial::PartialKey;
 use crate::cache::store::spool::Room;
 
+/// How often more goes where what went was less than it takes, since names and folders are counted too.
+const ROUNDS: usize = 16;
+
 /// How room is made, and accounted for.
 impl State {
     fn is_pinned(&self, object: &Object) -> bool {
@@ -57,20 +60,35 @@ impl State {
         if missing > 0 && self.give_up_leftovers(missing) > 0 {
             missing = self.missing(wanted)?;
         }
-        if missing > 0 {
+        if missing > 0 && self.remove_orphans()? {
+            missing = self.missing(wanted)?;
+        }
+        for _ in 0..ROUNDS {
+            if missing == 0 {
+                break;
+            }
             let victims = self.victims(missing);
-            let enough = victims.iter().map(|(_, size)| size).sum::<u64>() >= missing;
+            let sum = victims.iter().map(|(_, size)| size).sum::<u64>();
+            // What goes takes names and folders along.
+            let own = if self.over_cap(wanted) > 0 { self.own(&self.ledger()) } else { 0 };
+            let enough = !victims.is_empty() && sum.saturating_add(own) >= missing;
             if enough {
                 self.evict(&victims);
+                missing = self.over_cap(wanted);
+            }
+            if enough && missing > 0 {
+                continue;
             }
             // What a client reads gives its room back only when the client has done: until then the disk is still full.
-            if !enough || self.missing(wanted)? > 0 {
-                self.ledger().usage.full = true;
-                return Err(io::Error::new(
-                    io::ErrorKind::StorageFull,
-                    format!("no room for {wanted} bytes, and nothing more can be evicted"),
-                ));
-            }
+            missing = self.missing(wanted)?;
+            break;
+        }
+        if missing > 0 {
+            self.ledger().usage.full = true;
+            return Err(io::Error::new(
+                io::ErrorKind::StorageFull,
+                format!("no room for {wanted} bytes, and nothing more can be evicted"),
+            ));
         }
         let mut ledger = self.ledger();
         ledger.reserved = ledger.reserved.saturating_add(wanted);
@@ -80,11 +98,16 @@ impl State {
         Ok(())
     }
 
+    /// Returns by how many bytes the cap would be passed if so many more were set aside.
+    fn over_cap(&self, wanted: u64) -> u64 {
+        self.levels.before(self.taken(&self.ledger()), wanted)
+    }
+
     /// Returns how many bytes have to go before so many more may be set aside.
     fn missing(&self, wanted: u64) -> io::Result<u64> {
         let free = self.folder().disk()?.free;
         let ledger = self.ledger();
-        let taken = ledger.taken();
+        let taken = self.taken(&ledger);
         let to_come = ledger.reserved.saturating_sub(ledger.written).saturating_add(wanted);
         let on_disk = to_come.saturating_add(self.reserve).saturating_sub(free);
         Ok(self.levels.before(taken, wanted).max(on_disk))
@@ -92,7 +115,10 @@ impl State {
 
     /// Chooses what goes, until that is so many bytes or there is nothing more.
     fn victims(&self, bytes: u64) -> Vec<(Object, u64)> {
-        let mut candidates = self.ledger().index.candidates(now());
+        let mut candidates = {
+            let ledger = self.ledger();
+            ledger.index.candidates(now(), |manifest| ledger.records.bytes_about(manifest))
+        };
         order(&mut candidates);
         let mut sum = 0_u64;
         let mut out = Vec::new();
@@ -124,7 +150,7 @@ impl State {
 
     /// Lowers the level, if it is above the mark; a little at a time, so that no download waits long for its reservation.
     pub(super) fn lower(&self) {
-        let taken = self.ledger().taken();
+        let taken = self.taken(&self.ledger());
         let surplus = self.levels.surplus(taken);
         let surplus = surplus.saturating_sub(self.give_up_leftovers(surplus));
         if surplus > 0 {

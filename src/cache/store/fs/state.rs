@@ -3,16 +3,18 @@
 use std::collections::{HashSet, VecDeque};
 use std::fs::File;
 use std::io;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::SystemTime;
 
 use super::config::{Durability, FsConfig, Pins};
 use super::eviction::Levels;
-use super::index::{Entry, Index, Pin, blocks};
+use super::index::{Entry, Index, blocks};
 use super::journal::Journal;
 use super::journal_entry::{JournalEntry, Trust};
 use super::layout::{self, Folder, Found};
 use super::leftovers::Leftovers;
+use super::records::Records;
 use super::replay::{Ending, Replayed};
 use crate::cache::memory::{BoundedMap, locked};
 use crate::cache::store::blob::Blob;
@@ -40,6 +42,10 @@ pub(super) struct State {
     scrub: Mutex<Scrub>,
     pub(super) pins: Mutex<Option<Pins>>,
     boot: Option<String>,
+    /// How many bytes the journal has.
+    journal_size: Arc<AtomicU64>,
+    /// What of the cap is left for records, folders and the index; beyond that they take from the content's share.
+    own_share: u64,
 }
 
 /// How far a check of all that is stored has come.
@@ -65,13 +71,15 @@ pub(super) struct Ledger {
     pub(super) written: u64,
     /// What unfinished downloads have left.
     pub(super) leftovers: Leftovers,
+    /// The small files.
+    pub(super) records: Records,
     /// What is counted since the start.
     pub(super) usage: Usage,
 }
 
 impl Ledger {
-    /// Returns what is stored, set aside and left, in bytes.
-    pub(super) fn taken(&self) -> u64 {
+    /// Returns what is stored, set aside and left, in bytes, without what is not content.
+    fn content(&self) -> u64 {
         self.index.stored().saturating_add(self.reserved).saturating_add(self.leftovers.stored())
     }
 
@@ -137,9 +145,9 @@ impl State {
 
         let disk = folder.disk()?;
         let reserve = config.reserve.unwrap_or_else(|| default_reserve(disk.total));
-        let cap = config
-            .cap
-            .unwrap_or_else(|| disk.free.saturating_add(index.stored()).saturating_sub(reserve) / 10 * 9);
+        let there = index.stored().saturating_add(leftovers.stored()).saturating_add(folder.folder_bytes());
+        let cap =
+            config.cap.unwrap_or_else(|| disk.free.saturating_add(there).saturating_sub(reserve) / 10 * 9);
         Ok(Self {
             folder,
             ledger: Mutex::new(Ledger {
@@ -147,18 +155,33 @@ impl State {
                 reserved: 0,
                 written: 0,
                 leftovers,
+                records: Records::default(),
                 usage: Usage { cap, ..Usage::default() },
             }),
+            journal_size: journal.size(),
             journal: Mutex::new(journal),
             files: Mutex::new(BoundedMap::new(config.open_files)),
             making_room: Mutex::new(()),
             levels: Levels::of(cap - cap / OWN_SHARE),
+            own_share: cap / OWN_SHARE,
             reserve,
             durability: config.durability,
             scrub: Mutex::default(),
             pins: Mutex::new(config.pins),
             boot,
         })
+    }
+
+    /// Returns what is taken of the cap, in bytes: all content, and what records, folders and the index take beyond what
+    /// is left for them.
+    pub(super) fn taken(&self, ledger: &Ledger) -> u64 {
+        ledger.content().saturating_add(self.own(ledger).saturating_sub(self.own_share))
+    }
+
+    /// Returns what records, folders and the index take, in bytes.
+    pub(super) fn own(&self, ledger: &Ledger) -> u64 {
+        let journal = blocks(self.journal_size.load(Ordering::Relaxed));
+        ledger.records.stored().saturating_add(self.folder.folder_bytes()).saturating_add(journal)
     }
 
     pub(super) const fn folder(&self) -> &Folder {
@@ -318,13 +341,19 @@ impl State {
 
     /// Removes something, wherever it is still mentioned.
     pub(super) fn remove(&self, object: &Object) -> io::Result<bool> {
-        for (grant, _) in self.folder.grants_of(object)? {
-            self.folder.unlink(&grant)?;
+        for (grant, origin) in self.folder.grants_of(object)? {
+            self.remove_grant(&grant, &origin)?;
+        }
+        let about = self.ledger().records.about(object);
+        for record in about {
+            self.remove_record(&record)?;
         }
         let mut journal = self.journal();
         let known = self.ledger().index.remove(object).is_some();
         self.close_file(object);
-        let there = self.folder.unlink(&self.folder.path(object))?;
+        let path = self.folder.path(object);
+        let there = self.folder.unlink(&path)?;
+        self.folder.tidy(&path);
         if known {
             note(&mut journal, &JournalEntry::Gone(*object));
         }
@@ -431,23 +460,9 @@ impl State {
             free: Some(free),
             blobs: ledger.index.blobs(),
             manifests: ledger.index.manifests(),
+            own: self.own(&ledger),
             ..ledger.usage
         })
-    }
-
-    pub(super) fn grant(&self, origin: &Origin, object: &Object) -> io::Result<()> {
-        let key = RecordKey::origin(origin);
-        let path = self.folder.grant(&key, object);
-        if path.exists() {
-            return Ok(());
-        }
-        let record = self.folder.record(&key);
-        if !record.exists() {
-            self.folder.replace(&record, &origin.write())?;
-        }
-        self.folder.add_grant(&path)?;
-        self.ledger().index.set_pin(object, Pin::Unknown);
-        Ok(())
     }
 
     pub(super) fn granted(&self, origin: &Origin, object: &Object) -> bool {
@@ -477,28 +492,6 @@ impl State {
         };
         if let Some(lines) = lines.filter(|_| long) {
             journal.rewrite(std::iter::once(JournalEntry::Start(self.boot.clone())).chain(lines))?;
-        }
-        Ok(())
-    }
-
-    /// Removes records that were not renewed since a time, in seconds since 1970, and grants for what is not there.
-    pub(super) fn sweep(&self, before: u64) -> io::Result<()> {
-        self.expire_leftovers();
-        for kind in [RecordKind::Tag, RecordKind::Referrers] {
-            for (path, written_at) in self.folder.records(kind)? {
-                if written_at < before {
-                    self.folder.unlink(&path)?;
-                }
-            }
-        }
-        let mut orphans = Vec::new();
-        self.folder.each_grant(|path, object, written_at| {
-            if written_at < before && self.ledger().index.get(&object).is_none() {
-                orphans.push(path.to_owned());
-            }
-        })?;
-        for path in orphans {
-            self.folder.unlink(&path)?;
         }
         Ok(())
     }

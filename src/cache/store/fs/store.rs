@@ -173,12 +173,12 @@ impl Store for FsStore {
 
     fn put_record<'a>(&'a self, key: &'a RecordKey, bytes: Vec<u8>) -> BoxFuture<'a, io::Result<()>> {
         let key = *key;
-        Box::pin(self.run(move |state| state.folder().replace(&state.folder().record(&key), &bytes)))
+        Box::pin(self.run(move |state| state.put_record(&key, &bytes).map(drop)))
     }
 
     fn remove_record<'a>(&'a self, key: &'a RecordKey) -> BoxFuture<'a, io::Result<bool>> {
         let key = *key;
-        Box::pin(self.run(move |state| state.folder().unlink(&state.folder().record(&key))))
+        Box::pin(self.run(move |state| state.remove_record(&(key.kind(), key.hash()))))
     }
 
     fn records(&self, kind: RecordKind) -> BoxFuture<'_, io::Result<Vec<Vec<u8>>>> {
@@ -209,6 +209,9 @@ async fn tend(state: Weak<State>) {
         let Some(state) = state.upgrade() else { return };
         let tick = count;
         let done = blocking(move || {
+            if tick == 1 {
+                state.count_records()?;
+            }
             state.lower();
             if tick.is_multiple_of(WRITE_USES) {
                 state.write_uses()?;
