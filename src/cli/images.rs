@@ -1,5 +1,6 @@
 #![expect(clippy::disallowed_methods, reason = "reads files, folders and the environment for images")]
 
+use std::collections::BTreeSet;
 use std::fs::File;
 use std::path::{Path, PathBuf};
 
@@ -10,8 +11,9 @@ use super::encryption;
 use super::input::environment;
 use super::inventory::LoadedInventory;
 use super::session::{Selection, Session, tell_errors};
+use crate::image::Platform;
 use crate::kubernetes::{Access, Api, Kubeconfig, KubernetesError, ListOf, in_cluster, kubeconfig_files};
-use crate::mirror::scan::{Images, InputError, read_bytes, read_stream, talos_images};
+use crate::mirror::scan::{Images, InputError, node_platforms, read_bytes, read_stream, talos_images};
 use crate::registries::TalosVersion;
 use crate::secret::{Secret, claim_stdin, read_limited};
 use crate::talos::Instance;
@@ -69,6 +71,14 @@ pub(crate) struct ImageSources {
     pub(crate) timeout: std::time::Duration,
 }
 
+/// What sources are asked for.
+pub(super) enum Wanted<'a> {
+    /// Images.
+    Images,
+    /// Images, and the platforms of the nodes, as far as the sources know them.
+    ImagesAndPlatforms(&'a mut BTreeSet<Platform>),
+}
+
 impl ImageSources {
     /// Returns whether nothing is named, so that the cluster of the kubeconfig is meant.
     fn means_the_cluster(&self) -> bool {
@@ -104,16 +114,18 @@ impl ImageSources {
         ui: &mut Ui,
         global: &Global,
         loaded: Option<&LoadedInventory>,
+        wanted: Wanted<'_>,
     ) -> Result<Images, CliError> {
         let mut images = Images::default();
+        let mut platforms = wanted;
         for file in &self.files {
             read_file(ui, file, &mut images)?;
         }
         if self.means_the_cluster() {
-            self.cluster(ui, global, &mut images)?;
+            self.cluster(ui, global, &mut images, &mut platforms)?;
         }
         if let Some(nodes) = &self.nodes {
-            self.of_nodes(ui, global, loaded, nodes, &mut images)?;
+            self.of_nodes(ui, global, loaded, nodes, &mut images, &mut platforms)?;
         }
         if let Some(version) = &self.talos_version {
             let kubernetes = self.kubernetes_version.as_deref();
@@ -130,13 +142,19 @@ impl ImageSources {
     }
 
     /// Asks the cluster that the kubeconfig names.
-    fn cluster(&self, ui: &mut Ui, global: &Global, images: &mut Images) -> Result<(), CliError> {
+    fn cluster(
+        &self,
+        ui: &mut Ui,
+        global: &Global,
+        images: &mut Images,
+        wanted: &mut Wanted<'_>,
+    ) -> Result<(), CliError> {
         let access = self.access(global)?;
         let api = Api::new(access, self.timeout)?;
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
         let runtime = runtime.map_err(|error| CliError::from_error(exit::REMOTE, error))?;
         let result = runtime.block_on(async {
-            for what in ListOf::ALL {
+            for what in ListOf::WITH_IMAGES {
                 let listed = api
                     .list(what, &mut |page| {
                         read_bytes(&page, what.as_str(), images).map_err(|error| KubernetesError::Answer {
@@ -157,7 +175,18 @@ impl ImageSources {
                     listed => listed?,
                 }
             }
-            Ok::<(), KubernetesError>(())
+            let Wanted::ImagesAndPlatforms(platforms) = wanted else { return Ok(()) };
+            let mut take = |page: bytes::Bytes| {
+                platforms.extend(node_platforms(&page));
+                Ok(())
+            };
+            match api.list(ListOf::Nodes, &mut take).await {
+                Err(error @ KubernetesError::Forbidden { .. }) => {
+                    ui.warn(&error.to_string(), Some("name the platforms of the nodes with --platform"));
+                    Ok(())
+                }
+                listed => listed,
+            }
         });
         // A name that is still being looked up knows no deadline.
         runtime.shutdown_background();
@@ -200,6 +229,7 @@ impl ImageSources {
         loaded: Option<&LoadedInventory>,
         nodes: &[String],
         images: &mut Images,
+        wanted: &mut Wanted<'_>,
     ) -> Result<(), CliError> {
         let named: Vec<String> = nodes.iter().filter(|name| !name.is_empty()).cloned().collect();
         let selection = if named.is_empty() { Selection::All } else { Selection::Nodes(&named) };
@@ -207,12 +237,16 @@ impl ImageSources {
         let answers = session.each(|node| async move {
             let mut found = node.images(Instance::System).await?;
             found.extend(node.images(Instance::Cri).await?);
-            Ok::<_, crate::talos::TalosError>(found)
+            let arch = node.version().await?.arch;
+            Ok::<_, crate::talos::TalosError>((found, arch))
         });
         let mut failed = Vec::new();
         for (node, answer) in &answers {
             match answer {
-                Ok(found) => {
+                Ok((found, arch)) => {
+                    if let Wanted::ImagesAndPlatforms(platforms) = wanted {
+                        platforms.extend(format!("linux/{arch}").parse::<Platform>());
+                    }
                     let user = format!("node {}", node.name);
                     // Containerd lists an image by its digest and by its configuration too.
                     let names = found.iter().map(|image| image.name.as_str());

@@ -10,10 +10,12 @@ mod images;
 mod input;
 mod inventory;
 mod machine_config;
+mod node_facts;
 mod reports;
 mod rollout;
 mod sealer;
 mod session;
+mod warm;
 
 use std::ffi::OsString;
 use std::process::ExitCode;
@@ -76,6 +78,10 @@ enum Command {
     Diff(commands::diff::DiffArgs),
     /// Ask every host of every route as a node would, and say what is wrong with it
     Verify(commands::verify::VerifyArgs),
+    /// Name the cause when an image's pull fails, is slow, or goes around the mirror
+    Why(commands::why::WhyArgs),
+    /// Pull images through their mirrors before nodes need them
+    Warm(warm::WarmArgs),
     /// Show the nodes: versions, stages, configs that are pending
     Nodes(commands::nodes::NodesArgs),
     /// Bring live nodes to what the inventory gives, node by node: tried, verified, committed, else reverted
@@ -137,9 +143,17 @@ fn exits(path: &[&str]) -> Vec<Exit> {
     };
     match path.first().copied() {
         None | Some("rollout" | "rollback") => exit::ALL.to_vec(),
-        Some("diff" | "backup" | "scan" | "verify") => {
+        Some("diff" | "backup" | "scan" | "verify" | "why") => {
             lasting(&[exit::FOUND, exit::USAGE, exit::INVALID, exit::SECRET, exit::REMOTE])
         }
+        Some("warm") => lasting(&[
+            exit::FOUND,
+            exit::USAGE,
+            exit::INVALID,
+            exit::SECRET,
+            exit::REMOTE,
+            exit::CLOSED_TERMINAL,
+        ]),
         Some("harbor") => match path.get(1).copied() {
             None | Some("apply" | "rotate-robot") => {
                 lasting(&[exit::FOUND, exit::USAGE, exit::INVALID, exit::SECRET, exit::REMOTE, exit::STOPPED])
@@ -169,6 +183,8 @@ fn run(ui: &mut Ui, global: &Global, command: Command) -> Result<Exit, CliError>
         Command::Generate(args) => commands::generate::run(ui, global, args),
         Command::Diff(args) => commands::diff::run(ui, global, args),
         Command::Verify(args) => commands::verify::run(ui, global, args),
+        Command::Why(args) => commands::why::run(ui, global, args),
+        Command::Warm(args) => warm::run(ui, global, args),
         Command::Nodes(args) => commands::nodes::run(ui, global, args),
         Command::Rollout(args) => rollout::run(ui, global, args),
         Command::Rollback(args) => rollout::rollback::run(ui, global, args),

@@ -226,6 +226,10 @@ codes! {
     NoClientMayRead = "W240", Warning, "an upstream whose content no client may read",
         "Content that takes credentials goes to users of the cache only, so that the cache opens nothing that its \
          upstream keeps shut. Without users (`htpasswd`) that is not a client; `anonymous: true` says that it may go to anyone.";
+    LosesSignatures = "W241", Warning, "a mirror without a fallback that may lose signatures",
+        "A rule of `imageVerification` wants signatures, and Talos 1.13 and later looks them up through the mirrors. One that does \
+         not pass them on makes every such pull fail: Harbor passes referrers on from 2.16, distribution does not up to 3.1.2. \
+         `talmirror verify IMAGE` sees what a mirror passes on.";
     ReplacesAll = "W231", Warning, "a patch that replaces all registries",
         "`add` and `replace` of /machine/registries put this value in place of what is there: other mirrors, credentials \
          and TLS settings are gone.";

@@ -18,6 +18,8 @@ pub(super) struct Draft<'a> {
     pub(super) layers: &'a Layers,
     pub(super) nodes: &'a [NodeInfo],
     pub(super) version: Option<String>,
+    /// Rules for the verification of images.
+    pub(super) verification: &'a [Value],
 }
 
 /// What registries have unless they say otherwise.
@@ -61,6 +63,12 @@ impl Draft<'_> {
         section("What a registry has that says nothing else.", "defaults", common);
         section("", "groups", self.groups());
         section("", "nodes", self.nodes());
+        if !self.verification.is_empty() {
+            text.push_str(
+                "\n# Talos' own rules: kept here for `explain` and `validate`; patches do not touch them.\n",
+            );
+            text.push_str(&emit(&json!({"imageVerification": self.verification}), Indent::default()));
+        }
         text
     }
 
@@ -80,6 +88,7 @@ impl Draft<'_> {
             && self.nodes.is_empty()
             && self.layers.roles.is_empty()
             && self.version.is_none()
+            && self.verification.is_empty()
             && self.layers.base.values().all(only);
         if !simple {
             return None;

@@ -241,7 +241,10 @@ fn inventory(reading: &mut Reading, options: &Options, sources: &[Source]) -> Op
     let upstreams = all.upstreams;
     let nodes = &reading.nodes;
     let version = options.talos.as_ref().map(ToString::to_string).or_else(|| reading.version.clone());
-    let text = Draft { mirrors: &mirrors, upstreams: &upstreams, layers: &layers, nodes, version }.text();
+    let verification = &reading.verification;
+    let draft =
+        Draft { mirrors: &mirrors, upstreams: &upstreams, layers: &layers, nodes, version, verification };
+    let text = draft.text();
     let text = comments::put(&text, &reading.comments);
     let top = At::top(sources.first().map_or("", |source| &source.name));
     let parsed = parse_inventory(&text, &top.file, &|_| None);

@@ -7,6 +7,9 @@ use crate::machineconfig::{Found, Reader, Role as Document};
 use crate::registries::Endpoint;
 use crate::yaml::Node;
 
+/// The kind of Talos' document with the rules for the verification of images.
+const IMAGE_VERIFICATION: &str = "ImageVerificationConfig";
+
 /// What a machine is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Role {
@@ -57,6 +60,8 @@ pub(super) struct Reading {
     pub(super) related: std::collections::BTreeMap<String, String>,
     /// The source that what is read now belongs to, where that is not the file itself.
     pub(super) source: Option<String>,
+    /// Rules for the verification of images, as Talos has them.
+    pub(super) verification: Vec<serde_json::Value>,
     /// What people wrote about registries.
     pub(super) comments: super::comments::Comments,
     pub(super) findings: Findings,
@@ -134,6 +139,9 @@ impl Reading {
         documents.overlay(reader.finish());
         found.overlay(documents);
         file.keep(problems, &mut self.findings);
+        for root in roots {
+            self.image_verification(file, root);
+        }
         if purpose == Purpose::Patch {
             self.others(file, roots);
         }
@@ -151,6 +159,23 @@ impl Reading {
             }
         }
         (Declared::from_found(&found, file, &mut self.findings), node)
+    }
+
+    /// Keeps the rules of a document for the verification of images; an inventory has one list of them.
+    fn image_verification(&mut self, file: &SourceFile<'_>, root: &Node) {
+        if root.get("kind").and_then(Node::as_str) != Some(IMAGE_VERIFICATION) {
+            return;
+        }
+        let rules = root.get("rules").map(Node::items).unwrap_or_default();
+        let rules: Vec<serde_json::Value> = rules.iter().map(Node::to_json).collect();
+        if self.verification.is_empty() {
+            self.verification = rules;
+        } else if self.verification != rules {
+            let at = file.at(&root.span, "rules");
+            let message = "other rules for the verification of images than in an earlier source are left out";
+            self.findings.add(Code::Dropped, &at, message).reason =
+                Some("an inventory has one list of them for all nodes".to_owned());
+        }
     }
 
     /// Takes the name, role and version out of a v1alpha1 document.
@@ -187,7 +212,8 @@ impl Reading {
                     others.extend(top.map(|entry| (entry.key.clone(), entry.key_span.clone())));
                 }
                 Document::Other => {
-                    if let Some(kind) = root.get("kind").and_then(Node::as_str) {
+                    let kind = root.get("kind").and_then(Node::as_str);
+                    if let Some(kind) = kind.filter(|kind| *kind != IMAGE_VERIFICATION) {
                         others.push((kind.to_owned(), root.span.clone()));
                     }
                 }

@@ -3,6 +3,7 @@ use std::ops::Range;
 
 use indexmap::IndexMap;
 
+use super::check_signatures::check_signatures;
 use super::harbor::is_harbor_name;
 use super::model::{Credentials, Fallback, Inventory, Layer, Mirror, MirrorKind, Text, Tls, Via};
 use super::pem;
@@ -31,6 +32,7 @@ pub(super) fn check(inventory: &Inventory, problems: &mut Problems<'_>) {
         let routes = inventory.routes(target);
         for (name, route) in &routes {
             check_route(inventory, name, route, problems);
+            check_signatures(inventory, name, route, problems);
         }
         check_projects(inventory, &routes, problems);
         check_hosts(inventory, &routes, problems);

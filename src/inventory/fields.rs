@@ -19,6 +19,9 @@ pub(super) const FIELDS: &[(&str, &[&str])] = &[
     ("output", OUTPUT),
     ("rollout", ROLLOUT),
     ("verify", VERIFY),
+    ("verificationRule", VERIFICATION_RULE),
+    ("keyless", KEYLESS),
+    ("publicKey", PUBLIC_KEY),
     ("lint", LINT),
 ];
 
@@ -35,6 +38,7 @@ pub(super) const ROOT: &[&str] = &[
     "output",
     "rollout",
     "verify",
+    "imageVerification",
     "lint",
     "mirror",
     "project",
@@ -104,4 +108,7 @@ pub(super) const OUTPUT: &[&str] = &["dir", "format", "layout", "encrypt"];
 pub(super) const ROLLOUT: &[&str] =
     &["order", "canary", "maxParallel", "maxFailures", "tryTimeout", "reboot", "pause"];
 pub(super) const VERIFY: &[&str] = &["images", "requireMirrorHit", "timeout"];
+pub(super) const VERIFICATION_RULE: &[&str] = &["image", "skip", "deny", "keyless", "publicKey"];
+pub(super) const KEYLESS: &[&str] = &["issuer", "subject", "subjectRegex"];
+pub(super) const PUBLIC_KEY: &[&str] = &["certificate"];
 pub(super) const LINT: &[&str] = &["allow", "denyWarnings"];

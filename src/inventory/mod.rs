@@ -2,6 +2,7 @@
 
 mod access;
 mod check;
+mod check_signatures;
 mod fields;
 mod harbor;
 mod model;
@@ -13,6 +14,7 @@ mod sections;
 mod settings;
 mod unrendered;
 mod use_of;
+mod verification;
 
 pub use check::check_version;
 pub use harbor::{ADAPTERS, HarborProject, HarborSettings, Quota, Retention};
@@ -23,6 +25,7 @@ pub use model::{
 pub use resolve::{Origin, Part, ResolveError, Route, Target};
 pub use rewrite::{RewriteError, with_credentials};
 pub(crate) use unrendered::{Engine, engine_of, engine_of_file, hidden_in};
+pub use verification::{VerificationMethod, VerificationRule};
 
 use crate::finding::{Code, Decoder, Problem, Problems, Severity};
 use crate::yaml;

@@ -6,6 +6,8 @@ use std::time::Duration;
 use indexmap::IndexMap;
 
 use super::harbor::{HarborProject, HarborSettings};
+use super::verification::VerificationRule;
+use crate::image::Reference;
 use crate::registries::TalosVersion;
 use crate::secret::SecretRef;
 
@@ -30,10 +32,19 @@ pub struct Inventory {
     pub rollout: Rollout,
     /// What proves that a mirror works.
     pub verify: Verify,
+    /// Talos' rules for the verification of images, in order: the first that matches counts.
+    pub verification: Vec<VerificationRule>,
     /// Findings that the user knows about, by code.
     pub allow: Vec<String>,
     /// Whether warnings count as errors.
     pub deny_warnings: bool,
+}
+
+impl Inventory {
+    /// Returns the rule that verifies an image; [`None`]: it is pulled as it is.
+    pub fn verification_rule(&self, image: &Reference) -> Option<&VerificationRule> {
+        self.verification.iter().find(|rule| rule.matches(image))
+    }
 }
 
 /// What the inventory says about Talos.

@@ -89,6 +89,7 @@ impl Decoder<'_, '_> {
         inventory.output = self.output(&fields);
         inventory.rollout = self.rollout(&fields);
         inventory.verify = self.verify(&fields);
+        inventory.verification = self.verification(&fields);
         if let Some(node) = fields.get("lint") {
             let lint = self.fields(node, "lint", LINT);
             for (code, item) in self.strings(&lint, "allow").unwrap_or_default() {

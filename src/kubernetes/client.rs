@@ -21,10 +21,11 @@ const MOST_PAGES: usize = 10_000;
 /// The largest answer that is read: 500 objects at the 1.5 MiB that etcd takes are more, and no cluster has such pods.
 const LARGEST: usize = 64 * 1024 * 1024;
 
-/// A kind of object that is listed in all namespaces.
+/// A kind of object that is listed, in all namespaces.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[expect(missing_docs, reason = "the kinds of Kubernetes")]
 pub enum ListOf {
+    Nodes,
     Pods,
     Deployments,
     StatefulSets,
@@ -35,12 +36,13 @@ pub enum ListOf {
 
 impl ListOf {
     /// The kinds that name images, pods first.
-    pub const ALL: [Self; 6] =
+    pub const WITH_IMAGES: [Self; 6] =
         [Self::Pods, Self::Deployments, Self::StatefulSets, Self::DaemonSets, Self::CronJobs, Self::Jobs];
 
     /// Returns the word for people.
     pub const fn as_str(self) -> &'static str {
         match self {
+            Self::Nodes => "nodes",
             Self::Pods => "pods",
             Self::Deployments => "deployments",
             Self::StatefulSets => "statefulsets",
@@ -52,6 +54,7 @@ impl ListOf {
 
     const fn path(self) -> &'static str {
         match self {
+            Self::Nodes => "api/v1/nodes",
             Self::Pods => "api/v1/pods",
             Self::Deployments => "apis/apps/v1/deployments",
             Self::StatefulSets => "apis/apps/v1/statefulsets",

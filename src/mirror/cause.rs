@@ -84,7 +84,7 @@ causes! {
     ServerFails = "V318", "the server fails",
         "It answers with an error of its own. containerd goes to the next host; on the last one it tries once more.";
     RedirectRefused = "V319", "a redirect that is not followed",
-        "It leads nowhere, from https to http, or in a circle. What containerd cannot follow ends the pull: no other \
+        "It leads nowhere, from https to http, or in a circle; or it is a 304, which nothing was asked for. What containerd cannot follow ends the pull: no other \
          host is tried.";
     SignatureLost = "V320", "signatures are lost on the way",
         "Upstream has signatures of the image and this host does not pass them on. Talos 1.13 and later look them up \
@@ -98,6 +98,22 @@ causes! {
         "containerd from 2.3 on gives up after 30 seconds without a header, and goes to the next host; before, it waits.";
     AnswerInvalid = "V323", "an answer that cannot be used",
         "What came is not what the protocol says: a manifest that cannot be read, without a digest, or broken off.";
+    HostsForeign = "V330", "another program stands before the mirrors",
+        "Hosts that Talos did not write stand in containerd's directory on the node, as Spegel puts them there: pulls ask \
+         them first, and the mirrors only where they fail.";
+    NotRolledOut = "V331", "the node has other mirrors than the inventory",
+        "The mirrors of the image's registry on the node are not those that the inventory gives. `talmirror diff` shows \
+         how they differ, `talmirror rollout` changes them.";
+    NameUnresolvedOnNode = "V333", "the node cannot look up the host",
+        "The name is known here and not on the node: its DNS servers are others. Talos takes those of \
+         `machine.network.nameservers`, or of DHCP.";
+    ClockSkew = "V334", "the node's clock is not set",
+        "Talos says that the node's time is not synchronised. Certificates and tokens are checked against it: both fail \
+         where it is minutes off. Check that the node reaches its time servers (`machine.time.servers`).";
+    NodeUnreachable = "V336", "the node does not answer",
+        "Its API cannot be reached or denies access, so that nothing is known of what the node does.";
+    NoMirror = "V338", "no mirror serves the registry",
+        "There is no entry and no `*` for it: nodes go to the registry itself.";
 }
 
 impl Cause {

@@ -46,5 +46,5 @@ pub use proxy::{Proxy, ProxyError, choose as choose_proxy};
 pub use registry_configs::read_registry_configs;
 pub use resource::{
     ACTIVE_CONFIG, ConfigResource, IMAGE_CACHE, Kind, MACHINE_STATUS, MACHINE_TYPE, MachineStatus,
-    PERSISTENT_CONFIG, Pending, REGISTRY_CONFIGS, Resource,
+    PERSISTENT_CONFIG, Pending, REGISTRY_CONFIGS, Resource, TIME_STATUS,
 };

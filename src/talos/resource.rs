@@ -42,6 +42,9 @@ pub(super) const IDENTITY: Kind =
 /// The addresses that a node has now.
 pub(super) const ADDRESSES: Kind =
     Kind { namespace: "network", kind: "NodeAddresses.net.talos.dev", id: "current" };
+/// Whether a node's time is synchronised.
+pub const TIME_STATUS: Kind =
+    Kind { namespace: "runtime", kind: "TimeStatuses.v1alpha1.talos.dev", id: "node" };
 /// The image cache; since Talos 1.9.
 pub const IMAGE_CACHE: Kind =
     Kind { namespace: "cri", kind: "ImageCacheConfigs.cri.talos.dev", id: "image-cache" };

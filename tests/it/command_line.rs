@@ -179,6 +179,7 @@ nodes: {n1: {address: 10.0.0.1}, n2: {address: 10.0.0.2, version: v1.13.4}}
           "onFailure": "fail"
         }
       ],
+      "verification": null,
       "notes": [
         "when all hops fail, the kubelet often shows the first one's error (containerd#7321)",
         "on Talos v1.8 only pods' pulls go on to the upstream; Talos' own (kubelet, etcd, installer) stop after the mirrors"

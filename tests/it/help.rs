@@ -133,7 +133,7 @@ const ASKING: [(&str, &[(&str, &str)]); 3] = [
 
 /// Commands that ask a server which these places do not have: a registry, the API of Kubernetes, a Harbor. Each has
 /// tests of its own with one.
-const ELSEWHERE: [&str; 3] = ["scan", "verify", "harbor"];
+const ELSEWHERE: [&str; 5] = ["scan", "verify", "why", "warm", "harbor"];
 
 /// Runs the examples of a command, in their order; returns those that fail.
 fn run_examples(command: &str, place: &Place) -> Vec<String> {

@@ -44,5 +44,7 @@ mod template;
 mod terminal;
 mod validate;
 mod verify;
+mod warm;
+mod why;
 
 use sim::authority;

@@ -97,6 +97,8 @@ fn replay(fence: &str, place: &Place, mut act: Option<&mut dyn FnMut(&str)>, tid
             .env_clear()
             .env("HOME", place.path(""))
             .env("PATH", path)
+            // The mirror's name is one that only the nodes know.
+            .env("TALMIRROR_VERIFY", "never")
             .output()
             .unwrap();
         out.push_str(&tidy(&String::from_utf8(output.stdout).unwrap()));

@@ -232,3 +232,54 @@ fn hosts_are_checked_across_owners_and_layers() {
             .contains("error[E117]")
     );
 }
+
+/// Talos' rules for signatures: kept by import, explained, and told where a mirror may lose what they want.
+#[test]
+fn rules_for_signatures() {
+    let place = Place::new();
+    place.write(
+        "n1.yaml",
+        "machine:
+  type: worker
+  registries:
+    mirrors:
+      ghcr.io: {endpoints: [https://harbor.example/v2/ghcr.io], overridePath: true, skipFallback: true}
+---
+apiVersion: v1alpha1
+kind: ImageVerificationConfig
+rules:
+  - image: ghcr.io/own/*
+    publicKey:
+      certificate: |
+        -----BEGIN PUBLIC KEY-----
+        MFkw
+        -----END PUBLIC KEY-----
+",
+    );
+    let text = place.run("import n1.yaml").ok();
+    assert!(text.contains("imageVerification:\n"), "{text}");
+    assert!(text.contains("image: ghcr.io/own/*") && text.contains("-----BEGIN PUBLIC KEY-----"), "{text}");
+    place.write("mirrors.yaml", &text);
+    let found = place.run("validate").ran();
+    assert!((found.stdout + &found.stderr).contains("W241"), "a Harbor without a fallback");
+    let told = place.run("explain ghcr.io/own/app:1").ok();
+    assert!(
+        told.contains("note: image verification: the rule `ghcr.io/own/*` (publicKey) matches"),
+        "{told}"
+    );
+    assert!(told.contains("/own/app/referrers/sha256:DIGEST?ns=ghcr.io&artifactType="), "{told}");
+    assert!(!place.run("explain ghcr.io/other/app:1").ok().contains("image verification"));
+    let json = place.run("explain ghcr.io/own/app:1 -o json").ok();
+    assert!(
+        json.contains("\"method\": \"publicKey\"") || json.contains("\"method\":\"publicKey\""),
+        "{json}"
+    );
+    // A patch of the registries leaves the rules to the node.
+    assert!(!place.run("generate").ok().contains("ImageVerification"));
+    let edited = place.run("machineconfig patch n1.yaml").ran();
+    assert!(
+        edited.code != 0
+            || edited.stdout.contains("kind: ImageVerificationConfig\nrules:\n  - image: ghcr.io/own/*"),
+        "{edited}"
+    );
+}

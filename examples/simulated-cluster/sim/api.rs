@@ -330,7 +330,7 @@ impl machine::machine_service_server::MachineService for Service {
     async fn logs(&self, request: Request<machine::LogsRequest>) -> Answer<Self::LogsStream> {
         let ask = Ask::new("Logs", Step::Logs, READERS).about(&request.get_ref().id);
         let visit = self.enter(ask, &request).await?;
-        let line = Data { bytes: b"level=info msg=\"PullImage\"\n".to_vec(), ..Data::default() };
+        let line = Data { bytes: visit.node.state().log.clone().into_bytes(), ..Data::default() };
         self.answer(&visit, Ok(items(vec![line]))).await
     }
 

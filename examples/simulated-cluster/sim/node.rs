@@ -113,6 +113,10 @@ pub struct State {
     /// Images by instance: names and digests.
     pub images: BTreeMap<&'static str, Vec<(String, String)>>,
     pub cri_running: bool,
+    /// What containerd logged.
+    pub log: String,
+    /// Whether the clock is set.
+    pub time_synced: bool,
     pub faults: Vec<Fault>,
     /// How long every answer takes.
     pub delay: Duration,
@@ -145,6 +149,8 @@ impl State {
             image_cache: None,
             images: BTreeMap::new(),
             cri_running: true,
+            log: "level=info msg=\"PullImage\"\n".to_owned(),
+            time_synced: true,
             faults: Vec::new(),
             delay: Duration::ZERO,
             down: false,

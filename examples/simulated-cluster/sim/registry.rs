@@ -1,6 +1,6 @@
 //! A tiny registry: manifests over plain HTTP, and a note of who asked.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
 
@@ -51,6 +51,8 @@ struct State {
     answer: Answer,
     password: Option<(String, String)>,
     hits: Vec<Hit>,
+    /// Manifests that were asked for by a tag, by their digests.
+    manifests: BTreeMap<String, String>,
 }
 
 impl Registry {
@@ -58,7 +60,12 @@ impl Registry {
         let listener = std::net::TcpListener::bind("127.0.0.1:0")?;
         listener.set_nonblocking(true)?;
         let address = listener.local_addr()?;
-        let state = Arc::new(Mutex::new(State { answer, password: None, hits: Vec::new() }));
+        let state = Arc::new(Mutex::new(State {
+            answer,
+            password: None,
+            hits: Vec::new(),
+            manifests: BTreeMap::new(),
+        }));
         let shared = Arc::clone(&state);
         runtime.spawn(async move {
             let Ok(listener) = TcpListener::from_std(listener) else { return };
@@ -145,7 +152,13 @@ async fn serve(mut stream: TcpStream, state: Arc<Mutex<State>>) {
             (401, "application/json", "{\"errors\":[]}".to_owned())
         }
         _ if path == "/v2/" || path == "/v2" => (200, "application/json", "{}".to_owned()),
-        _ if manifest && has => (200, MANIFEST, manifest_of(path)),
+        _ if manifest && has => {
+            let mut state = state.lock().unwrap();
+            let name = path.rsplit('/').next().unwrap_or_default();
+            let body = state.manifests.get(name).cloned().unwrap_or_else(|| manifest_of(path));
+            state.manifests.insert(digest(&body), body.clone());
+            (200, MANIFEST, body)
+        }
         _ => (404, "application/json", "{\"errors\":[{\"code\":\"MANIFEST_UNKNOWN\"}]}".to_owned()),
     };
     note(status);

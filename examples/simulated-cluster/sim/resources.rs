@@ -81,6 +81,9 @@ pub fn get(node: &Node, kind: &str, id: &str, admin: bool) -> Result<cosi::Resou
             }
             Some(yaml(id, &registry_configs(&state)))
         }
+        ("TimeStatuses", "node") => {
+            Some(yaml(id, &json!({"synced": state.time_synced, "epoch": 1, "syncDisabled": false})))
+        }
         ("ImageCacheConfigs", "image-cache") if rules.falls_back() => state
             .image_cache
             .as_ref()

@@ -12,6 +12,7 @@ use crate::ui::{CliError, OutputFormat, Table, Ui};
 
 mod code;
 mod hops;
+mod signatures;
 
 use code::{explain_code, is_code, list_codes};
 use hops::{Attempt, attempts, notes};
@@ -224,7 +225,8 @@ fn explain_image(
     let found = routes.get_key_value(registry).or_else(|| routes.get_key_value("*"));
     let found = found.map(|(name, route)| (*name, route));
     let attempts = attempts(&loaded.inventory, &reference, &routes, version);
-    let notes = notes(&loaded.inventory, found, &attempts, version);
+    let mut notes = notes(&loaded.inventory, found, &attempts, version);
+    notes.extend(signatures::notes(&loaded.inventory, &reference, &attempts));
     let source =
         found.map_or_else(|| "not in the inventory".to_owned(), |(_, route)| route.origin.to_string());
     let who = who(target);
@@ -245,6 +247,7 @@ fn explain_image(
             "username": attempt.username,
             "onFailure": attempt.on_failure,
         })).collect::<Vec<_>>(),
+        "verification": signatures::to_json(&loaded.inventory, &reference, &attempts),
         "notes": notes,
     });
     ui.output(format, &value, || {

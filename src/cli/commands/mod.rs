@@ -24,3 +24,4 @@ pub(super) mod template;
 pub(super) mod validate;
 pub(super) mod verify;
 pub(super) mod version;
+pub(super) mod why;

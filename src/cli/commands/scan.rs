@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 
 use crate::cli::args::{Global, TargetArgs};
 use crate::cli::encryption;
-use crate::cli::images::ImageSources;
+use crate::cli::images::{ImageSources, Wanted};
 use crate::cli::inventory::{LoadedInventory, load};
 use crate::cli::session::inventory_if_any;
 use crate::file::{self, Privacy};
@@ -69,7 +69,7 @@ struct Row<'a> {
 pub(crate) fn run(ui: &mut Ui, global: &Global, args: ScanArgs) -> Result<Exit, CliError> {
     args.sources.check_stdin(global)?;
     let loaded = if args.add { Some(load(ui, global)?) } else { inventory_if_any(ui, global)? };
-    let images = args.sources.find(ui, global, loaded.as_ref())?;
+    let images = args.sources.find(ui, global, loaded.as_ref(), Wanted::Images)?;
     let targets = match &loaded {
         Some(loaded) => targets(loaded, &args.target)?,
         None => Vec::new(),

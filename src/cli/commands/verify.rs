@@ -2,12 +2,14 @@ use clap::{Args, ValueEnum};
 use futures_util::StreamExt as _;
 use serde_json::{Value, json};
 
-use crate::cli::args::{Global, TargetArgs, VersionArgs};
+use crate::cli::args::{Global, TalosArgs, TargetArgs, VersionArgs};
 use crate::cli::inventory::{LoadedInventory, default_version, load};
+use crate::cli::node_facts::look;
+use crate::cli::session::{Selection, Session};
 use crate::image::{Platform, Reference};
 use crate::inventory::Target;
-use crate::mirror::verify::{Access, Finding, Lost, Prober, Proof, Wanted, drill, fix, group};
-use crate::mirror::{Cause, PullHop, hops};
+use crate::mirror::verify::{Finding, Lost, Prober, Proof, Wanted, drill, fix, group};
+use crate::mirror::{Access, Cause, PullHop, hops};
 use crate::oci::{HttpSettings, Timeouts};
 use crate::registries::Endpoint;
 use crate::secret::without_userinfo;
@@ -15,7 +17,7 @@ use crate::ui::exit::{self, Exit};
 use crate::ui::{CliError, Ui, count, positive_duration, table};
 
 /// How many hosts are asked at once.
-const AT_ONCE: usize = 32;
+const AT_ONCE: usize = 192;
 /// With fewer pulls left than this, the quota is worth a warning.
 const FEW_PULLS: u64 = 20;
 
@@ -23,13 +25,15 @@ const FEW_PULLS: u64 = 20;
 #[derive(Debug, Args)]
 #[command(
     after_help = "Every host of every route is asked by itself, as containerd would ask it: the URL with `ns`, the challenge, the token, the
-certificates; for the manifest, the first bytes of a layer, and the three places where Talos looks for signatures. Nothing
-is changed. Without an IMAGE those of verify.images are asked for; a registry that none of them is of is asked whether it is
+certificates; for the manifest, the first bytes of a layer, and the three places where Talos looks for signatures. With
+--nodes the nodes are asked, too: whether their mirrors are the inventory's, whether another program stands before them, their
+clocks, and what their containerd logged last about the images. Nothing is changed. Without an IMAGE those of verify.images are asked for; a registry that none of them is of is asked whether it is
 there. Ends with 1 when a host fails.
 
 Examples:
   talmirror verify
   talmirror verify docker.io/library/alpine:3.22 quay.io/cilium/cilium:v1.18.1
+  talmirror verify --nodes
   talmirror verify --drill
   talmirror verify -o junit > verify.xml"
 )]
@@ -41,6 +45,26 @@ pub(crate) struct VerifyArgs {
     target: TargetArgs,
     #[command(flatten)]
     versions: VersionArgs,
+    /// Ask nodes, too, over the Talos API, and change nothing: all nodes, or --nodes=n1,n2
+    #[arg(
+        long,
+        env = "TALMIRROR_VERIFY_NODES",
+        value_name = "NODE",
+        num_args = 0..=1,
+        require_equals = true,
+        default_missing_value = "",
+        value_delimiter = ','
+    )]
+    nodes: Option<Vec<String>>,
+    /// The talosconfig for --nodes; without it, the one that talosctl would take
+    #[arg(long, env = "TALMIRROR_TALOSCONFIG", value_name = "FILE")]
+    talosconfig: Option<String>,
+    /// The context in the talosconfig
+    #[arg(long, env = "TALMIRROR_CONTEXT", value_name = "NAME")]
+    context: Option<String>,
+    /// The control plane nodes that calls go to; overrides the talosconfig's
+    #[arg(short, long, env = "TALMIRROR_ENDPOINTS", value_name = "HOST[:PORT]", value_delimiter = ',')]
+    endpoints: Vec<String>,
     /// Say which images nothing would serve while a mirror is down
     #[arg(long, env = "TALMIRROR_DRILL", value_parser = clap::builder::FalseyValueParser::new())]
     drill: bool,
@@ -77,16 +101,21 @@ pub(crate) fn run(ui: &mut Ui, global: &Global, args: VerifyArgs) -> Result<Exit
     let mut loaded = load(ui, global)?;
     let images = images(&loaded, &args.images)?;
     let named = loaded.target(&args.target)?;
-    let questions = questions(&mut loaded, named, &args, &images)?;
+    let about = if args.images.is_empty() { About::ImagesAndRegistries } else { About::Images };
+    let names: Vec<String> = loaded.inventory.nodes.keys().cloned().collect();
+    let questions = questions(&mut loaded, &targets(&names, named), &args.versions, &images, about)?;
     if questions.is_empty() {
         return Err(CliError::new(exit::INVALID, format!("`{}` names no registry to verify", loaded.file))
             .help("name images, or put registries into the inventory: talmirror scan --add"));
     }
-    let findings = ask(&questions, &args)?;
+    let mut findings = ask(&questions, &args.platform, args.timeout)?;
+    if let Some(names) = &args.nodes {
+        findings.extend(of_nodes(ui, global, &args, &mut loaded, names, &images)?);
+    }
     print(ui, &findings, &args, &loaded.file)?;
     ui.flush()?;
     let failed = findings.iter().filter(|finding| !finding.is_ok()).count();
-    let hosts = count(questions.len(), "question");
+    let hosts = count(findings.len(), "question");
     if failed == 0 {
         ui.note(&format!("{hosts}, all answered well"));
         Ok(exit::OK)
@@ -94,6 +123,47 @@ pub(crate) fn run(ui: &mut Ui, global: &Global, args: VerifyArgs) -> Result<Exit
         ui.note(&format!("{hosts}, {failed} failed; `talmirror explain CODE` says more"));
         Ok(exit::FOUND)
     }
+}
+
+/// Asks nodes what they say of the images.
+fn of_nodes(
+    ui: &mut Ui,
+    global: &Global,
+    args: &VerifyArgs,
+    loaded: &mut LoadedInventory,
+    names: &[String],
+    images: &[Reference],
+) -> Result<Vec<Finding>, CliError> {
+    if images.is_empty() {
+        let message = "no image is named, so that the nodes are asked about none";
+        ui.warn(message, Some("name images, or put some into verify.images of the inventory"));
+    }
+    let named: Vec<String> = names.iter().filter(|name| !name.is_empty()).cloned().collect();
+    let selection = if named.is_empty() { Selection::All } else { Selection::Nodes(&named) };
+    let talos = TalosArgs {
+        talosconfig: args.talosconfig.clone(),
+        context: args.context.clone(),
+        endpoints: args.endpoints.clone(),
+        timeout: args.timeout,
+        concurrency: std::num::NonZeroUsize::MIN.saturating_add(15),
+    };
+    let session = Session::open(ui, global, &talos, Some(loaded), selection)?;
+    let mut findings = Vec::new();
+    for (node, seen) in session.each(look) {
+        let target = if loaded.inventory.nodes.contains_key(&node.name) {
+            Target::Node(&node.name)
+        } else {
+            Target::Base
+        };
+        let version = loaded.talos_version(&args.versions, target).unwrap_or_else(default_version);
+        let wanted = loaded.inventory.registries(target, &version, &mut loaded.sources)?;
+        for image in images {
+            let name = |entry: &str, endpoint: &Endpoint| via_of(loaded, entry, endpoint);
+            let route = hops(&seen.registries().unwrap_or(&wanted).mirrors, image, &name);
+            findings.push(seen.finding(&node, image, &route, &wanted));
+        }
+    }
+    Ok(findings)
 }
 
 /// Returns the images that are asked for.
@@ -109,38 +179,42 @@ fn images(loaded: &LoadedInventory, named: &[String]) -> Result<Vec<Reference>, 
 }
 
 /// One thing that is asked of one host.
-struct Question {
-    hop: PullHop,
-    image: Reference,
+pub(in crate::cli) struct Question {
+    pub(in crate::cli) hop: PullHop,
+    pub(in crate::cli) image: Reference,
     /// The image's name, or its registry's where only that is asked for.
-    about: String,
-    access: Access,
-    wanted: Wanted,
+    pub(in crate::cli) about: String,
+    pub(in crate::cli) access: Access,
+    pub(in crate::cli) wanted: Wanted,
     /// The nodes that would ask it so.
-    nodes: Vec<String>,
+    pub(in crate::cli) nodes: Vec<String>,
+}
+
+/// What is asked about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::cli) enum About {
+    /// Images.
+    Images,
+    /// Images, and whether a registry that none of them is of is there.
+    ImagesAndRegistries,
 }
 
 /// Returns what is asked, each once however many nodes would ask it: with the same credentials and TLS settings.
-fn questions(
+pub(in crate::cli) fn questions(
     loaded: &mut LoadedInventory,
-    named: Target<'_>,
-    args: &VerifyArgs,
+    targets: &[Target<'_>],
+    versions: &VersionArgs,
     images: &[Reference],
+    about: About,
 ) -> Result<Vec<Question>, CliError> {
-    let names: Vec<String> = loaded.inventory.nodes.keys().cloned().collect();
-    let targets: Vec<Target<'_>> = match named {
-        Target::Base if names.is_empty() => vec![Target::Base],
-        Target::Base => names.iter().map(|name| Target::Node(name)).collect(),
-        named => vec![named],
-    };
     let mut all: Vec<Question> = Vec::new();
-    for target in targets {
-        let version = loaded.talos_version(&args.versions, target).unwrap_or_else(default_version);
+    for &target in targets {
+        let version = loaded.talos_version(versions, target).unwrap_or_else(default_version);
         let registries = loaded.inventory.registries(target, &version, &mut loaded.sources)?;
         let routes: Vec<String> =
             loaded.inventory.routes(target).keys().map(|name| (*name).to_owned()).collect();
         // A registry without an image is asked by a name that nothing looks up.
-        let whole = routes.iter().filter(|name| args.images.is_empty() && name.as_str() != "*");
+        let whole = routes.iter().filter(|name| about == About::ImagesAndRegistries && name.as_str() != "*");
         let whole = whole.filter(|name| !images.iter().any(|image| image.registry() == name.as_str()));
         let whole = whole.filter_map(|name| format!("{name}/talmirror/verify:latest").parse().ok());
         let asked = images.iter().map(|image| (image.clone(), Wanted::Image));
@@ -160,6 +234,15 @@ fn questions(
     Ok(all)
 }
 
+/// Returns the targets whose routes are asked: the one that is named, else every node, else what nodes start from.
+pub(in crate::cli) fn targets<'a>(names: &'a [String], named: Target<'a>) -> Vec<Target<'a>> {
+    match named {
+        Target::Base if names.is_empty() => vec![Target::Base],
+        Target::Base => names.iter().map(|name| Target::Node(name)).collect(),
+        named => vec![named],
+    }
+}
+
 fn push(all: &mut Vec<Question>, asked: Question, target: Target<'_>) {
     let node = match target {
         Target::Node(name) => Some(name.to_owned()),
@@ -175,20 +258,21 @@ fn push(all: &mut Vec<Question>, asked: Question, target: Target<'_>) {
 }
 
 /// Returns what an endpoint is called in the inventory.
-pub(super) fn via_of(loaded: &LoadedInventory, entry: &str, endpoint: &Endpoint) -> String {
+pub(in crate::cli) fn via_of(loaded: &LoadedInventory, entry: &str, endpoint: &Endpoint) -> String {
     let mirrors = &loaded.inventory.mirrors;
     let named = mirrors.iter().find(|(_, mirror)| mirror.endpoint(entry) == *endpoint);
     named.map_or_else(|| "upstream".to_owned(), |(name, _)| name.clone())
 }
 
 /// Asks all hosts, so many at once; the findings are in the order of the questions.
-fn ask(questions: &[Question], args: &VerifyArgs) -> Result<Vec<Finding>, CliError> {
-    let timeouts = Timeouts {
-        connect: args.timeout.min(Timeouts::default().connect),
-        header: args.timeout,
-        idle: args.timeout,
-    };
-    let prober = Prober::new(HttpSettings { timeouts, ..HttpSettings::default() }, args.platform.clone());
+pub(in crate::cli) fn ask(
+    questions: &[Question],
+    platform: &Platform,
+    timeout: std::time::Duration,
+) -> Result<Vec<Finding>, CliError> {
+    let connect = timeout.min(Timeouts::default().connect);
+    let timeouts = Timeouts { connect, header: timeout, idle: timeout };
+    let prober = Prober::new(HttpSettings { timeouts, ..HttpSettings::default() }, platform.clone());
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let runtime = runtime.map_err(|error| CliError::from_error(exit::REMOTE, error))?;
     let answers: Vec<Result<Proof, (Cause, String)>> = runtime.block_on(async {

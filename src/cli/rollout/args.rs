@@ -19,10 +19,21 @@ pub(crate) enum Format {
     Json,
 }
 
+/// Whether a rollout asks the mirrors before it begins.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(super) enum VerifyWhen {
+    /// Those that can be reached from here
+    Auto,
+    /// None
+    Never,
+}
+
 /// Arguments of `rollout`.
 #[derive(Debug, Args)]
 #[command(
-    after_help = "The plan comes first, and is carried out when it is confirmed. Then node by node: the config is read and saved,
+    after_help = "The plan comes first; then the mirrors are asked from here, as `talmirror verify` asks them: one that fails ends the rollout
+before a node is touched, one that cannot be reached from here is told and left to the nodes. What is confirmed is carried
+out, node by node: the config is read and saved,
 registries are replaced in it and every other byte stays; it goes on trial (Talos takes it back by itself when
 --try-timeout is over); Talos must have rendered it, and the images of verify.images must come from the mirrors: first on a
 variant without fallback, then the old config is put back, then the desired one is tried, so that whenever a node is left
@@ -83,6 +94,10 @@ pub(crate) struct RolloutArgs {
     /// Whether nodes are rebooted for credentials to reach pods' pulls; overrides the inventory's
     #[arg(long, env = "TALMIRROR_REBOOT", value_name = "WHEN", value_parser = ["never", "if-needed"])]
     pub(super) reboot: Option<String>,
+    /// Whether the mirrors are asked from here first, unless an earlier rollout is resumed: one that fails ends the rollout
+    /// before a node is touched
+    #[arg(long, env = "TALMIRROR_VERIFY", value_name = "WHEN", default_value = "auto")]
+    pub(super) verify: VerifyWhen,
     /// Do not ask
     #[arg(short, long, env = "TALMIRROR_YES", value_parser = clap::builder::FalseyValueParser::new())]
     pub(super) yes: bool,

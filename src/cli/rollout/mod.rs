@@ -14,6 +14,7 @@ mod rollback_plan;
 mod run;
 mod share;
 mod summary_view;
+mod verify_gate;
 
 pub(crate) use args::RolloutArgs;
 pub(crate) use run::run;

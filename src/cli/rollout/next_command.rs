@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use super::args::RolloutArgs;
+use super::args::{RolloutArgs, VerifyWhen};
 use super::plan_view::Plan;
 use crate::cli::args::{Global, TalosArgs};
 use crate::rollout::Outcome;
@@ -49,7 +49,9 @@ pub(super) fn resume(global: &Global, args: &RolloutArgs, nodes: Option<&[&str]>
 
 /// Returns the command that begins, with all nodes that were meant or with some.
 pub(super) fn begin(global: &Global, args: &RolloutArgs, nodes: Option<&[&str]>) -> String {
-    again("rollout", global, &args.talos, args.journal.as_ref(), &args.selection(nodes, &args.which.nodes))
+    let mut more = args.selection(nodes, &args.which.nodes);
+    more.extend((args.verify == VerifyWhen::Never).then(|| ("--verify", "never".to_owned())));
+    again("rollout", global, &args.talos, args.journal.as_ref(), &more)
 }
 
 /// Returns the command that rolls some nodes back.

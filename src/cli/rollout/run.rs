@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use jiff::Timestamp;
 
-use super::args::{Format, RolloutArgs, images, pace};
+use super::args::{Format, RolloutArgs, VerifyWhen, images, pace};
 use super::before::{ask, control_plane};
 use super::carry_out::{Ended, Telling, carry_out};
 use super::journals::{check_clear, cluster_folder, earlier, history, lock, remember, settings};
@@ -14,6 +14,7 @@ use super::plan_view::{Plan, RolloutTerms, show};
 use super::planning::make_plan;
 use super::resuming::{Since, address, in_journal, settle_all};
 use super::summary_view::{end, end_json, ended, exit_of, sentence};
+use super::verify_gate::{OnFailure, verify_mirrors};
 use crate::cli::args::{Global, TargetArgs};
 use crate::cli::inventory::{LoadedInventory, load};
 use crate::cli::session::{LiveNode, Selection, Session};
@@ -95,6 +96,11 @@ fn roll_out(ui: &mut Ui, global: &Global, args: RolloutArgs) -> Result<Exit, Cli
         }
         let last = format!("nothing to do: {} as the inventory has it", are(plan.nodes.len()));
         return end(ui, args.output, &summary, exit::OK, &last, None);
+    }
+    // What was begun is finished or taken back, whatever became of the mirrors; the nodes prove them.
+    if args.verify == VerifyWhen::Auto && !args.resume {
+        let on_failure = if args.dry_run { OnFailure::Warn } else { OnFailure::Stop };
+        verify_mirrors(ui, &mut loaded, &plan, args.talos.timeout, on_failure)?;
     }
     if args.dry_run {
         let next = begin(global, &args, None);

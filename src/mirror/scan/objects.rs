@@ -99,6 +99,8 @@ enum At {
     Containers,
     /// Under a key that says image.
     Image,
+    /// Under a key that says images, such as `verify.images` of an inventory.
+    Images,
     /// Under a key whose scalar is wanted.
     Word,
     /// Anywhere else.
@@ -119,6 +121,7 @@ enum Key {
     Containers,
     Image,
     PerhapsImage,
+    Images,
     Registry,
     Repository,
     Tag,
@@ -158,6 +161,7 @@ impl Visitor<'_> for KeySeed {
             "ownerReferences" => Key::Owners,
             "containers" | "initContainers" | "ephemeralContainers" => Key::Containers,
             "image" => Key::Image,
+            "images" => Key::Images,
             "registry" => Key::Registry,
             "repository" => Key::Repository,
             "tag" => Key::Tag,
@@ -219,6 +223,10 @@ impl<'de> Visitor<'de> for Walk<'_, '_> {
             // A list of nothing but names, such as `-o json` of other tools prints.
             At::Root => {
                 self.sink.images.add(text, self.sink.source, Certainty::Image);
+                None
+            }
+            At::Images => {
+                self.object.found.push((text.to_owned(), Certainty::Perhaps));
                 None
             }
             At::Metadata | At::Labels | At::Owners | At::Containers | At::Inside => None,
@@ -295,6 +303,7 @@ fn below(at: At, key: Key) -> Option<At> {
         (At::Metadata | At::Labels | At::Owners, _) => return None,
         (_, Key::Containers) => At::Containers,
         (_, Key::Image | Key::PerhapsImage) => At::Image,
+        (_, Key::Images) => At::Images,
         (_, Key::Registry | Key::Repository | Key::Tag | Key::Digest) => At::Word,
         (At::Image, Key::Reference) => At::Word,
         _ => At::Inside,

@@ -2,7 +2,7 @@ use crate::mirror::cause::Cause;
 use crate::oci::{AskedAs, ClientError, RequestError};
 
 /// Returns what an error of a request means for pulls through a host.
-pub(super) fn classify(error: &ClientError) -> Cause {
+pub(in crate::mirror) fn classify(error: &ClientError) -> Cause {
     match &error.cause {
         RequestError::NotFound(said) => {
             // A registry that knows the repository says MANIFEST_UNKNOWN; one that does not, NAME_UNKNOWN.
@@ -16,6 +16,8 @@ pub(super) fn classify(error: &ClientError) -> Cause {
         }
         RequestError::Denied { asked_as: AskedAs::Authenticated, .. } => Cause::AccessDenied,
         RequestError::TooMany(_) => Cause::RateLimited,
+        // containerd goes on to no other host (`core/remotes/docker/resolver.go`).
+        RequestError::Status { status: 300..=399, .. } => Cause::RedirectRefused,
         RequestError::Status { status: 400..=499, .. } => Cause::NotARegistry,
         RequestError::Status { .. } => Cause::ServerFails,
         RequestError::Resolve { .. } => Cause::NameUnresolved,

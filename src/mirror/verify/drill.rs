@@ -24,6 +24,8 @@ pub struct Lost {
 
 /// Returns, for each mirror, what would happen to the images that go through it if it were down.
 pub fn drill(findings: &[Finding]) -> Vec<Stranded> {
+    // What nodes say of themselves is no host of a pull.
+    let findings: Vec<&Finding> = findings.iter().filter(|finding| finding.hop > 0).collect();
     let mut mirrors: Vec<&str> = findings.iter().map(|finding| finding.via.as_str()).collect();
     mirrors.retain(|via| *via != "upstream");
     mirrors.sort_unstable();
@@ -42,7 +44,8 @@ pub fn drill(findings: &[Finding]) -> Vec<Stranded> {
             }
         }
         for image in images {
-            let of_image: Vec<&Finding> = findings.iter().filter(|finding| finding.image == image).collect();
+            let of_image: Vec<&Finding> =
+                findings.iter().copied().filter(|finding| finding.image == image).collect();
             let [no_way, no_working_way, asking] = ways(&of_image, mirror);
             let lost = |nodes: Vec<&str>| {
                 let all = nodes.len() == asking.len();

@@ -101,6 +101,16 @@ pub fn fix(cause: Cause, via: &str, url: &str) -> String {
         }
         Cause::TooSlow => format!("see the load of {host}, and the way to it"),
         Cause::AnswerInvalid => format!("see the logs of {host}: is something in between?"),
+        Cause::HostsForeign => {
+            "let the other program leave this registry alone, or take it off the nodes".to_owned()
+        }
+        Cause::NotRolledOut => "talmirror diff, then talmirror rollout".to_owned(),
+        Cause::NameUnresolvedOnNode => {
+            format!("give the nodes DNS servers that know `{host}`: machine.network.nameservers")
+        }
+        Cause::ClockSkew => "check the node's time servers: talosctl get timestatus".to_owned(),
+        Cause::NodeUnreachable => "talmirror nodes".to_owned(),
+        Cause::NoMirror => "put the registry into the inventory: talmirror scan --add".to_owned(),
     }
 }
 

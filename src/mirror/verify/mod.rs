@@ -6,7 +6,9 @@ mod finding;
 mod probe;
 mod signatures;
 
+pub(super) use classify::classify;
 pub use drill::{Lost, Stranded, drill};
 pub use finding::{Finding, Group, fix, group};
-pub use probe::{Access, Prober, Proof, Wanted};
-pub use signatures::Signatures;
+pub use probe::{Prober, Proof, Wanted};
+pub(super) use signatures::tags_of;
+pub use signatures::{Signatures, signature_lookups};

@@ -2,25 +2,18 @@ use std::collections::HashSet;
 use std::sync::{Mutex, PoisonError};
 
 use http::header::{CONTENT_TYPE, HeaderName};
-use rustls::pki_types::CertificateDer;
-use rustls::pki_types::pem::PemObject as _;
 
 use super::classify::classify;
 use super::signatures::{Signatures, lists_bundle, tags_of};
 use crate::image::{Algorithm, Digest, Platform, Reference};
 use crate::mirror::cause::Cause;
+use crate::mirror::clients::{ACCEPT, Access, Clients, request};
 use crate::mirror::hops::PullHop;
 use crate::oci::{
-    AddressPolicy, Answer, ClientError, Content, Credential, CredentialSource, Endpoint, Http, HttpError,
-    HttpSettings, Identity, MAX_MANIFEST_SIZE, Manifest, ManifestKind, Method, Quota, Range, RegistryClient,
-    RegistryRequest, RequestError, ServerCheck, TokenServers, digest_of,
+    Answer, ClientError, Content, Credential, HttpSettings, MAX_MANIFEST_SIZE, Manifest, ManifestKind,
+    Method, Quota, Range, RegistryClient, RegistryRequest, RequestError, digest_of,
 };
-use crate::registries::{Auth, Registries, Tls};
 
-/// What containerd says that it takes of a manifest (containerd `core/remotes/docker/resolver.go`).
-const ACCEPT: &str = "application/vnd.docker.distribution.manifest.v2+json, \
-     application/vnd.docker.distribution.manifest.list.v2+json, \
-     application/vnd.oci.image.manifest.v1+json, application/vnd.oci.image.index.v1+json, */*";
 const CONTENT_DIGEST: HeaderName = HeaderName::from_static("docker-content-digest");
 const LIMIT: HeaderName = HeaderName::from_static("ratelimit-limit");
 const REMAINING: HeaderName = HeaderName::from_static("ratelimit-remaining");
@@ -34,33 +27,6 @@ pub enum Wanted {
     Registry,
     /// Whether it serves an image.
     Image,
-}
-
-/// What a host is shown, and how it is checked.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Access {
-    /// Credentials.
-    pub credential: Option<Credential>,
-    /// TLS settings.
-    pub tls: Option<Tls>,
-}
-
-impl Access {
-    /// Returns what a node's settings give for a host.
-    pub fn of(registries: &Registries, host: &str) -> Self {
-        let credential = registries.auth.get(host).and_then(credential);
-        Self { credential, tls: registries.tls.get(host).cloned() }
-    }
-}
-
-/// Username and password go before a token, as in containerd.
-fn credential(auth: &Auth) -> Option<Credential> {
-    let auth = auth.clone().with_plain_pair();
-    match (auth.username, auth.password, auth.identity_token) {
-        (Some(user), Some(password), _) => Some(Credential::Password { user, password }),
-        (user, _, Some(token)) => Some(Credential::Identity { user: user.unwrap_or_default(), token }),
-        (_, _, None) => None,
-    }
 }
 
 /// What a host that serves an image proved.
@@ -78,26 +44,16 @@ type Failed = (Cause, String);
 /// Asks hosts as containerd does; connections are shared between the images of a host, tokens are not.
 #[derive(Debug)]
 pub struct Prober {
-    settings: HttpSettings,
+    clients: Clients,
     platform: Platform,
-    /// The connections of each host with each of the TLS settings that nodes have for it.
-    connections: Mutex<Vec<Connections>>,
     /// Hosts and passwords that were not found to be rejected.
     passwords: Mutex<HashSet<(String, String)>>,
-}
-
-#[derive(Debug)]
-struct Connections {
-    /// Empty where nodes have no TLS settings for the host: these are shared by all such hosts.
-    host: String,
-    tls: Option<Tls>,
-    http: Http,
 }
 
 impl Prober {
     /// Makes a prober for images of a platform.
     pub fn new(settings: HttpSettings, platform: Platform) -> Self {
-        Self { settings, platform, connections: Mutex::default(), passwords: Mutex::default() }
+        Self { clients: Clients::new(settings), platform, passwords: Mutex::default() }
     }
 
     /// Asks one host for an image.
@@ -114,8 +70,8 @@ impl Prober {
             let evidence = format!("{host} is a web site; the API of Docker Hub is https://{api}");
             return Err((Cause::NotARegistry, evidence));
         }
-        let client = self.client(hop, image, access)?;
-        let asker = Asker { client: &client, image, ns: ns_of(&hop.url) };
+        let client = self.clients.client(hop, image, access)?;
+        let asker = Asker { client: &client, hop, image };
         match wanted {
             Wanted::Registry => asker.ping().await.map(|()| Proof::default()),
             Wanted::Image => {
@@ -141,73 +97,18 @@ impl Prober {
         self.passwords.lock().unwrap_or_else(PoisonError::into_inner).insert(known);
         Ok(())
     }
-
-    fn client(&self, hop: &PullHop, image: &Reference, access: &Access) -> Result<RegistryClient, Failed> {
-        let invalid = |why: &dyn std::fmt::Display| (Cause::AnswerInvalid, format!("`{}`: {why}", hop.url));
-        let scheme = if hop.endpoint.is_plain_http() { "http" } else { "https" };
-        let url = format!("{scheme}://{}{}", hop.host, hop.endpoint.prefix());
-        let url = url.parse().map_err(|error: url::ParseError| invalid(&error))?;
-        let endpoint = Endpoint::verbatim(&url).map_err(|error| invalid(&error))?;
-        let http = self.http(&hop.host, access.tls.as_ref());
-        let http = http.map_err(|error| (Cause::TlsFailed, error.to_string()))?;
-        let registry = image.registry().parse().map_err(|error| invalid(&error))?;
-        let credential = access.credential.clone().map(CredentialSource::Given);
-        Ok(RegistryClient::new(
-            http,
-            registry,
-            endpoint,
-            AddressPolicy::Anywhere,
-            credential,
-            true,
-            // As the nodes do, whose pulls this is to foretell.
-            TokenServers::AsChallenged,
-        ))
-    }
-
-    fn http(&self, host: &str, tls: Option<&Tls>) -> Result<Http, HttpError> {
-        let mut connections = self.connections.lock().unwrap_or_else(PoisonError::into_inner);
-        let host = if tls.is_some() { host } else { "" };
-        let same = |known: &&Connections| known.host == host && known.tls.as_ref() == tls;
-        if let Some(known) = connections.iter().find(same) {
-            return Ok(known.http.clone());
-        }
-        let mut settings = self.settings.clone();
-        if let Some(tls) = tls {
-            let ca = tls.ca.as_deref().unwrap_or_default();
-            settings.roots.extend(CertificateDer::pem_slice_iter(ca.as_bytes()).filter_map(Result::ok));
-            if tls.insecure_skip_verify {
-                settings.server_check = ServerCheck::Skip;
-            }
-            settings.identity = tls
-                .client_identity
-                .as_ref()
-                .map(|identity| Identity { certificate: identity.cert.clone(), key: identity.key.clone() });
-        }
-        let http = Http::new(&settings)?;
-        connections.push(Connections { host: host.to_owned(), tls: tls.cloned(), http: http.clone() });
-        Ok(http)
-    }
-}
-
-/// Returns the `ns` that containerd adds to a host's requests.
-fn ns_of(url: &str) -> Option<&str> {
-    url.split_once("?ns=").map(|(_, ns)| ns)
 }
 
 /// The requests for one image of one host.
 struct Asker<'a> {
     client: &'a RegistryClient,
+    hop: &'a PullHop,
     image: &'a Reference,
-    ns: Option<&'a str>,
 }
 
 impl Asker<'_> {
     fn request<'a>(&'a self, method: Method, what: &'a str) -> RegistryRequest<'a> {
-        let request = RegistryRequest::new(method, self.image.repository(), what);
-        match self.ns {
-            Some(ns) => request.with_query("ns", ns),
-            None => request,
-        }
+        request(self.hop, self.image, method, what)
     }
 
     async fn ping(&self) -> Result<(), Failed> {
@@ -343,27 +244,4 @@ fn is_manifest(answer: &Answer) -> Result<(), Failed> {
 
 fn failed(error: &ClientError) -> Failed {
     (classify(error), error.cause.to_string())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn other_tls_settings_have_other_connections() {
-        let prober = Prober::new(HttpSettings::default(), "linux/amd64".parse().unwrap());
-        let settings = |insecure_skip_verify| Tls { insecure_skip_verify, ..Tls::default() };
-        let (checked, unchecked) = (settings(false), settings(true));
-        for (host, tls) in [
-            ("h", Some(&checked)),
-            ("h", Some(&unchecked)),
-            ("h", Some(&checked)),
-            ("other", Some(&checked)),
-            ("h", None),
-            ("other", None),
-        ] {
-            prober.http(host, tls).unwrap();
-        }
-        assert_eq!(prober.connections.lock().unwrap().len(), 4);
-    }
 }

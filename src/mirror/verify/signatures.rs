@@ -1,4 +1,4 @@
-use crate::image::Digest;
+use crate::image::{Digest, Reference, TagOrDigest};
 
 /// The artifact type of signatures that Talos looks for (Talos 1.14.1, `internal/pkg/containers/image/verify`).
 pub(super) const BUNDLE: &str = "application/vnd.dev.sigstore.bundle.v0.3+json";
@@ -30,9 +30,32 @@ impl Signatures {
 }
 
 /// Returns the tag that stands for the referrers of a digest, and that of cosign's signature.
-pub(super) fn tags_of(digest: &Digest) -> [String; 2] {
+pub(in crate::mirror) fn tags_of(digest: &Digest) -> [String; 2] {
     let tag = format!("{}-{}", digest.algorithm().as_str(), digest.hex());
     [tag.clone(), format!("{tag}.sig")]
+}
+
+/// Returns the URLs at which Talos looks for signatures of an image at a host, in order, by the URL of its manifest there.
+///
+/// `sha256:DIGEST` stands for the digest where the image's name does not say it.
+pub fn signature_lookups(manifest_url: &str, image: &Reference) -> Vec<String> {
+    let (path, query) =
+        manifest_url.split_once('?').map_or((manifest_url, None), |(path, query)| (path, Some(query)));
+    let Some((base, _)) = path.rsplit_once("/manifests/") else { return Vec::new() };
+    let digest = match image.manifest() {
+        TagOrDigest::Digest(digest) => digest.to_string(),
+        TagOrDigest::Tag(_) => "sha256:DIGEST".to_owned(),
+    };
+    let tag = digest.replace(':', "-");
+    let and = |first: Option<String>| {
+        let parts: Vec<String> = query.map(str::to_owned).into_iter().chain(first).collect();
+        if parts.is_empty() { String::new() } else { format!("?{}", parts.join("&")) }
+    };
+    vec![
+        format!("{base}/referrers/{digest}{}", and(Some(format!("artifactType={BUNDLE}")))),
+        format!("{base}/manifests/{tag}{}", and(None)),
+        format!("{base}/manifests/{tag}.sig{}", and(None)),
+    ]
 }
 
 /// Returns whether an index of referrers lists a sigstore bundle.
@@ -46,6 +69,22 @@ pub(super) fn lists_bundle(index: &[u8]) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn where_signatures_are_looked_for() {
+        let of = |url: &str, image: &str| signature_lookups(url, &image.parse().unwrap());
+        assert_eq!(
+            of("https://h/v2/hub/a/manifests/1?ns=docker.io", "a:1"),
+            [
+                "https://h/v2/hub/a/referrers/sha256:DIGEST?ns=docker.io&artifactType=application/vnd.dev.sigstore.bundle.v0.3+json",
+                "https://h/v2/hub/a/manifests/sha256-DIGEST?ns=docker.io",
+                "https://h/v2/hub/a/manifests/sha256-DIGEST.sig?ns=docker.io",
+            ]
+        );
+        let digest = format!("sha256:{}", "a".repeat(64));
+        let pinned = of(&format!("https://h/v2/a/manifests/{digest}"), &format!("a@{digest}"));
+        assert!(pinned[2].ends_with(&format!("/manifests/sha256-{}.sig", "a".repeat(64))), "{pinned:?}");
+    }
 
     #[test]
     fn what_is_lost_on_the_way() {

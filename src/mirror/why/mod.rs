@@ -1,0 +1,7 @@
+//! Why one pull failed, was slow, or went around the mirror: from what hosts answer, and from what a node says.
+
+mod node_log;
+mod verdict;
+
+pub use node_log::{LogLine, last_word};
+pub use verdict::{NodeFacts, Verdict, judge, mirrors_differ, of_node};

@@ -1,0 +1,165 @@
+use super::node_log::LogLine;
+use crate::image::Reference;
+use crate::mirror::cause::Cause;
+use crate::mirror::hops::PullHop;
+use crate::mirror::verify::{Finding, fix};
+use crate::registries::{Mirror, Registries};
+
+/// What a node says that explains a pull.
+#[derive(Clone, Debug, Default)]
+pub struct NodeFacts {
+    /// Why it does not answer.
+    pub unreachable: Option<String>,
+    /// Hosts before the mirrors that Talos did not write.
+    pub foreign_hosts: Vec<String>,
+    /// How its mirrors of the image's registry differ from the inventory's.
+    pub differs: Option<String>,
+    /// Whether its time is synchronised, where it says so.
+    pub time_synced: Option<bool>,
+    /// What its containerd logged last about the image.
+    pub log: Option<LogLine>,
+}
+
+/// What explains a pull.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Verdict {
+    /// What is wrong; [`None`]: nothing was found.
+    pub cause: Option<Cause>,
+    /// What showed it.
+    pub evidence: String,
+    /// What to do about it.
+    pub fix: Option<String>,
+    /// Whether the image comes all the same, from a host after the one that fails.
+    pub bypassed: bool,
+}
+
+impl Verdict {
+    fn of(cause: Cause, evidence: String, via: &str, url: &str) -> Self {
+        Self { cause: Some(cause), evidence, fix: Some(fix(cause, via, url)), bypassed: false }
+    }
+}
+
+/// Names the first cause that explains a pull: the node's own; then that of the first host that fails before one serves;
+/// then what the node's containerd said of hosts that answer well from here.
+///
+/// `findings` are those of the image's hosts, in the order of a pull.
+pub fn judge(node: Option<&NodeFacts>, findings: &[Finding]) -> Verdict {
+    if let Some(verdict) = node.and_then(own_cause) {
+        return verdict;
+    }
+    let serves = findings.iter().position(Finding::is_ok).unwrap_or(findings.len());
+    let asked = findings.get(..=serves).unwrap_or(findings);
+    if let Some(failed) = asked.iter().find(|finding| !finding.is_ok()) {
+        let cause = failed.cause.unwrap_or(Cause::AnswerInvalid);
+        let evidence = format!("{}: {}", failed.via, failed.evidence);
+        // containerd takes these for answers, or ends the pull: no other host is asked.
+        let ends = matches!(cause, Cause::WebPage | Cause::BlobDamaged | Cause::RedirectRefused);
+        let bypassed = !ends && findings.iter().any(|finding| finding.hop > failed.hop && finding.is_ok());
+        return Verdict { bypassed, ..Verdict::of(cause, evidence, &failed.via, &failed.url) };
+    }
+    let first = asked.first().map_or(("", ""), |first| (first.via.as_str(), first.url.as_str()));
+    if let Some(verdict) = node.and_then(|node| of_log(node, first)) {
+        return verdict;
+    }
+    if let Some((told, cause)) = asked.iter().find_map(|finding| Some((finding, finding.cause?))) {
+        return Verdict::of(cause, format!("{}: {}", told.via, told.evidence), &told.via, &told.url);
+    }
+    if findings.iter().all(|finding| finding.via == "upstream") {
+        let evidence = "nodes go to the registry itself".to_owned();
+        return Verdict::of(Cause::NoMirror, evidence, "", "");
+    }
+    Verdict { cause: None, evidence: String::new(), fix: None, bypassed: false }
+}
+
+/// Names what explains a pull of a node by what the node says alone.
+///
+/// `first` is the host that it asks first.
+pub fn of_node(node: &NodeFacts, first: Option<&PullHop>) -> Option<Verdict> {
+    let first = first.map_or(("", ""), |first| (first.via.as_str(), first.url.as_str()));
+    own_cause(node).or_else(|| of_log(node, first))
+}
+
+fn of_log(node: &NodeFacts, (via, url): (&str, &str)) -> Option<Verdict> {
+    let line = node.log.as_ref()?;
+    Some(Verdict::of(line.cause, format!("the node's containerd: {}", line.text), via, url))
+}
+
+fn own_cause(node: &NodeFacts) -> Option<Verdict> {
+    let verdict = |cause, evidence| Some(Verdict::of(cause, evidence, "", ""));
+    if let Some(why) = &node.unreachable {
+        return verdict(Cause::NodeUnreachable, why.clone());
+    }
+    if !node.foreign_hosts.is_empty() {
+        let evidence = format!("Talos did not write {}", node.foreign_hosts.join(", "));
+        return verdict(Cause::HostsForeign, evidence);
+    }
+    if let Some(how) = &node.differs {
+        return verdict(Cause::NotRolledOut, how.clone());
+    }
+    if node.time_synced == Some(false) {
+        return verdict(Cause::ClockSkew, "its time is not synchronised (TimeStatus)".to_owned());
+    }
+    None
+}
+
+/// Returns how the mirrors that two settings have for an image's registry differ; [`None`]: they mean the same.
+pub fn mirrors_differ(has: &Registries, wanted: &Registries, image: &Reference) -> Option<String> {
+    let (has, wanted) = (has.mirror_of(image.registry()), wanted.mirror_of(image.registry()));
+    let same = match (has, wanted) {
+        (None, None) => true,
+        (Some((_, has)), Some((_, wanted))) => {
+            has.skip_fallback == wanted.skip_fallback
+                && has.endpoints.len() == wanted.endpoints.len()
+                && has.endpoints.iter().zip(&wanted.endpoints).all(|(a, b)| a.means_the_same(b))
+        }
+        (Some(_), None) | (None, Some(_)) => false,
+    };
+    let shown = |mirror: Option<(&str, &Mirror)>| {
+        let Some((_, mirror)) = mirror else { return "no mirror".to_owned() };
+        let urls: Vec<String> =
+            mirror.endpoints.iter().map(|endpoint| crate::secret::without_userinfo(&endpoint.url)).collect();
+        let fallback = if mirror.skip_fallback { " without a fallback" } else { "" };
+        format!("{}{fallback}", if urls.is_empty() { "no endpoint".to_owned() } else { urls.join(" ") })
+    };
+    (!same).then(|| format!("the node has {}, the inventory gives {}", shown(has), shown(wanted)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn finding(hop: usize, via: &str, cause: Option<Cause>) -> Finding {
+        Finding {
+            image: "a:1".to_owned(),
+            nodes: Vec::new(),
+            via: via.to_owned(),
+            hop,
+            url: format!("https://{via}/v2/a/manifests/1"),
+            cause,
+            evidence: "seen".to_owned(),
+        }
+    }
+
+    #[test]
+    fn the_first_cause_that_explains_a_pull() {
+        let verdict = |node: Option<NodeFacts>, hub, upstream| {
+            let findings = [finding(1, "hub", hub), finding(2, "upstream", upstream)];
+            let verdict = judge(node.as_ref(), &findings);
+            (verdict.cause, verdict.bypassed)
+        };
+        let (rejected, page) = (Some(Cause::CredentialsRejected), Some(Cause::WebPage));
+        assert_eq!(verdict(None, None, None), (None, false));
+        assert_eq!(verdict(None, rejected, None), (rejected, true));
+        assert_eq!(verdict(None, page, None), (page, false), "containerd asks no other host");
+        assert_eq!(verdict(None, None, rejected), (None, false), "no pull comes so far");
+        assert_eq!(verdict(None, Some(Cause::SignatureLost), None), (Some(Cause::SignatureLost), false));
+        let line = LogLine { cause: Cause::NameUnresolvedOnNode, text: "no such host".to_owned() };
+        let log = NodeFacts { log: Some(line), ..NodeFacts::default() };
+        assert_eq!(verdict(Some(log.clone()), None, None).0, Some(Cause::NameUnresolvedOnNode));
+        assert_eq!(verdict(Some(log.clone()), rejected, None).0, rejected);
+        let spegel = NodeFacts { foreign_hosts: vec!["http://s".to_owned()], ..log };
+        assert_eq!(verdict(Some(spegel), rejected, None).0, Some(Cause::HostsForeign));
+        let direct = judge(None, &[finding(1, "upstream", None)]);
+        assert_eq!(direct.cause, Some(Cause::NoMirror));
+    }
+}

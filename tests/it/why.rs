@@ -1,0 +1,318 @@
+//! `why`: planted faults, each named at first try; and nothing where all is well.
+
+use serde_json::Value;
+
+use crate::authority::Authority;
+use crate::fake_upstream::{Act, Auth, Bearer, Upstream, noise};
+use crate::rollout::Site;
+use crate::run::Place;
+
+fn why(place: &Place, line: &str) -> (i32, Value) {
+    let ran = place.run(&format!("why {line} -o json")).ran();
+    let value = serde_json::from_str(&ran.stdout).unwrap_or_else(|error| panic!("{error}\n{ran}"));
+    (ran.code, value)
+}
+
+/// Whether the image comes all the same, from the host after the mirror.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Then {
+    Comes,
+    Fails,
+}
+
+/// A fault of a mirror that answers: what it is, how it is planted, and what `why` calls it.
+struct Fault {
+    what: &'static str,
+    plant: fn(&Upstream, &Upstream),
+    cause: &'static str,
+    then: Then,
+}
+
+fn always(path: &str, act: Act) -> impl Fn(&Upstream) {
+    let path = path.to_owned();
+    move |mirror| mirror.always(&path, act.clone())
+}
+
+fn faults() -> Vec<Fault> {
+    let fault = |what, plant, cause, then| Fault { what, plant, cause, then };
+    vec![
+        fault(
+            "a wrong password",
+            |mirror, _| mirror.auth(Auth::Basic("u".into(), "other".into())),
+            "V307",
+            Then::Comes,
+        ),
+        fault(
+            "a password that the token server rejects",
+            |mirror, _| {
+                let user = Some(("u".to_owned(), "other".to_owned()));
+                mirror.auth(Auth::Bearer(Bearer { user, ..Bearer::default() }));
+            },
+            "V307",
+            Then::Comes,
+        ),
+        fault(
+            "an account without the right to pull",
+            |mirror, _| {
+                mirror.auth(Auth::Basic("u".into(), "s3cr3t-p".into()));
+                always("/manifests/", Act::error(403, "DENIED"))(mirror);
+            },
+            "V308",
+            Then::Comes,
+        ),
+        fault(
+            "a token server that gives a web page",
+            |mirror, _| {
+                mirror.auth(Auth::Bearer(Bearer::default()));
+                let body = "<html>".to_owned();
+                mirror.always("/token", Act::Answer { status: 200, headers: vec![], body });
+            },
+            "V310",
+            Then::Comes,
+        ),
+        fault(
+            "a web page",
+            |mirror, _| {
+                let page = Act::Answer {
+                    status: 200,
+                    headers: vec![("Content-Type".into(), "text/html".into())],
+                    body: "<html>".into(),
+                };
+                mirror.always("/manifests/", page);
+            },
+            "V311",
+            Then::Fails,
+        ),
+        fault(
+            "a path that the registry does not know",
+            |mirror, _| always("/manifests/", Act::error(404, "NAME_UNKNOWN"))(mirror),
+            "V313",
+            Then::Comes,
+        ),
+        fault(
+            "an image that is not there",
+            |mirror, _| always("/manifests/", Act::error(404, "MANIFEST_UNKNOWN"))(mirror),
+            "V314",
+            Then::Comes,
+        ),
+        fault(
+            "a blob that is missing behind a good manifest",
+            |mirror, _| always("/blobs/", Act::error(404, "BLOB_UNKNOWN"))(mirror),
+            "V315",
+            Then::Comes,
+        ),
+        fault(
+            "a manifest whose bytes are damaged",
+            |mirror, _| mirror.rule(Some("GET"), "/manifests/", usize::MAX, Act::WrongBytes),
+            "V316",
+            Then::Fails,
+        ),
+        fault(
+            "a quota that is empty",
+            |mirror, _| always("/manifests/", Act::too_many(Some("5")))(mirror),
+            "V317",
+            Then::Comes,
+        ),
+        fault(
+            "a server that fails",
+            |mirror, _| always("/manifests/", Act::error(503, "UNAVAILABLE"))(mirror),
+            "V318",
+            Then::Comes,
+        ),
+        fault(
+            "a redirect that cannot be followed",
+            |mirror, _| always("/manifests/", Act::Redirect("ftp://h/x".into()))(mirror),
+            "V319",
+            Then::Fails,
+        ),
+        fault(
+            "a 304 that nothing was asked for",
+            |mirror, _| {
+                let act = Act::Answer { status: 304, headers: vec![], body: String::new() };
+                mirror.always("/manifests/", act);
+            },
+            "V319",
+            Then::Fails,
+        ),
+        fault(
+            "a signature that is lost on the way",
+            |_, upstream| {
+                let image = upstream.image("a/b", "1", &[noise(500, 1)]);
+                upstream.referrer("a/b", &image.digest, "application/vnd.dev.sigstore.bundle.v0.3+json");
+            },
+            "V320",
+            Then::Fails,
+        ),
+        fault(
+            "a quota of which little is left",
+            |mirror, _| {
+                mirror.always("/manifests/", Act::With("ratelimit-limit", "100;w=21600".into()));
+                mirror.always("/manifests/", Act::With("ratelimit-remaining", "3;w=21600".into()));
+            },
+            "V321",
+            Then::Fails,
+        ),
+        fault("silence", |mirror, _| always("/manifests/", Act::Hang)(mirror), "V322", Then::Comes),
+        fault(
+            "a connection that is closed",
+            |mirror, _| always("/manifests/", Act::Close)(mirror),
+            "V323",
+            Then::Comes,
+        ),
+    ]
+}
+
+/// Writes an inventory with one mirror and the registry itself after it.
+fn write(place: &Place, mirror: &str, more: &str, upstream: &str) {
+    place.write(
+        "mirrors.yaml",
+        format!(
+            "apiVersion: talmirror/v1
+kind: Inventory
+talos: {{version: v1.13}}
+mirrors: {{hub: {{kind: cache, url: '{mirror}'{more}}}}}
+registries: {{reg.test: {{via: [hub, upstream], upstream: {{url: '{upstream}'}}}}}}
+defaults: {{fallback: never}}
+"
+        ),
+    );
+}
+
+fn serving() -> Upstream {
+    let server = Upstream::start();
+    server.image("a/b", "1", &[noise(500, 1)]);
+    server
+}
+
+/// The credentials of a user of the fake registry.
+const CREDENTIALS: &str = ", credentials: {username: u, password: s3cr3t-p}";
+
+#[test]
+fn faults_of_a_mirror() {
+    let place = Place::new();
+    for Fault { what, plant, cause, then } in faults() {
+        let (mirror, upstream) = (serving(), serving());
+        plant(&mirror, &upstream);
+        let credentials = if cause == "V308" { "" } else { CREDENTIALS };
+        write(&place, &mirror.url(), credentials, &upstream.url());
+        let patience = if cause == "V322" { "3s" } else { "20s" };
+        let (code, found) = why(&place, &format!("reg.test/a/b:1 --timeout {patience}"));
+        let bypassed = then == Then::Comes;
+        assert_eq!(
+            (found["cause"].as_str(), found["bypassed"].as_bool(), code),
+            (Some(cause), Some(bypassed), 1),
+            "{what}: {found}"
+        );
+        assert!(found["fix"].is_string(), "{what}: {found}");
+        assert!(found["evidence"].as_str().unwrap().starts_with("hub: "), "{what}: {found}");
+        assert!(place.run(&format!("explain {cause}")).ok().starts_with(cause));
+    }
+}
+
+#[test]
+fn names_addresses_and_certificates() {
+    let authority = Authority::new();
+    let good = Upstream::start_tls(&authority.server("127.0.0.1"));
+    let other = Upstream::start_tls(&authority.server("10.9.9.9"));
+    for server in [&good, &other] {
+        server.image("a/b", "1", &[noise(500, 1)]);
+    }
+    let (upstream, place) = (serving(), Place::new());
+    place.write("ca.crt", &authority.pem);
+    let authority = ", tls: {caFile: ca.crt}";
+    for (what, url, tls, cause) in [
+        ("a mirror that is well", good.url(), authority, None),
+        ("an own authority that is not given", good.url(), "", Some("V303")),
+        ("a certificate for another name", other.url(), authority, Some("V304")),
+        ("http behind https", upstream.url().replace("http:", "https:"), "", Some("V306")),
+        ("nothing at the address", "http://127.0.0.1:1".to_owned(), "", Some("V302")),
+        ("a name without an address", "http://no-such-host.invalid".to_owned(), "", Some("V301")),
+    ] {
+        write(&place, &url, tls, &upstream.url());
+        let (code, found) = why(&place, "reg.test/a/b:1");
+        assert_eq!(found["cause"].as_str(), cause, "{what}: {found}");
+        assert_eq!((code, found["bypassed"].as_bool()), (i32::from(cause.is_some()), Some(cause.is_some())));
+    }
+    // What is said to people.
+    write(&place, "http://127.0.0.1:1", "", &upstream.url());
+    let ran = place.run("why reg.test/a/b:1").ends(1);
+    assert!(
+        ran.stdout.starts_with("reg.test/a/b:1: V302 no connection to the host\nevidence: hub: "),
+        "{ran}"
+    );
+    assert!(ran.stdout.contains("note: upstream serves it: pulls look green"), "{ran}");
+    let ran = place.run("why Not/Valid").ends(2);
+    assert!(ran.stderr.contains("`Not/Valid` is not a valid image reference"), "{ran}");
+}
+
+/// Docker Hub's web site in place of its API, and a registry that no mirror serves.
+#[test]
+fn hosts_that_cannot_help() {
+    let (mirror, place) = (serving(), Place::new());
+    let docker = "mirrors:
+  hand: {kind: raw, url: 'https://docker.io/v2', overridePath: true}
+registries: {docker.io: {via: [hand], fallback: never}, reg.test: {via: [upstream], upstream: {url: 'URL'}}}
+lint: {allow: [W203]}
+";
+    place.write(
+        "mirrors.yaml",
+        format!("apiVersion: talmirror/v1\nkind: Inventory\n{docker}").replace("URL", &mirror.url()),
+    );
+    assert_eq!(why(&place, "a/b:1").1["cause"], "V312");
+    let (code, found) = why(&place, "reg.test/a/b:1");
+    assert_eq!((code, found["cause"].as_str()), (1, Some("V338")), "{found}");
+}
+
+#[test]
+fn faults_of_nodes() {
+    let site = Site::new(1, 1, &["v1.13.9"]);
+    let image = "registry.k8s.io/pause:3.10";
+    let at = |node: &str| why(&site.place, &format!("{image} --node {node}"));
+    let node = site.cluster.node("w-1");
+    // The cluster begins with other mirrors than the inventory's.
+    let (code, found) = at("w-1");
+    assert_eq!((code, found["cause"].as_str()), (1, Some("V331")), "{found}");
+    assert!(found["evidence"].as_str().unwrap().contains("the inventory gives http://"), "{found}");
+    // Then it has them.
+    site.set("w-1", &site.new["w-1"]);
+    node.state().render_now();
+    let (code, found) = at("w-1");
+    assert_eq!((code, &found["cause"]), (0, &Value::Null), "a healthy node: {found}");
+    // Another program's file in the place of the mirrors, as Spegel writes it.
+    let path = "/etc/cri/conf.d/hosts/_default/hosts.toml".to_owned();
+    node.state().files.insert(path.clone(), "[host.'http://127.0.0.1:29999']\n".to_owned());
+    assert_eq!(at("w-1").1["cause"], "V330");
+    node.state().files.remove(&path);
+    // A clock that is not set.
+    node.state().time_synced = false;
+    assert_eq!(at("w-1").1["cause"], "V334");
+    node.state().time_synced = true;
+    // What the node's containerd says of a mirror that answers well from here.
+    let host = site.cluster.mirror.address.to_string();
+    for (error, cause) in [
+        ("dial tcp: lookup harbor.example on 10.0.0.53:53: no such host", "V333"),
+        ("tls: failed to verify certificate: x509: certificate signed by unknown authority", "V303"),
+        ("dial tcp 10.0.0.9:443: connect: connection refused", "V302"),
+        ("tls: failed to verify certificate: x509: certificate has expired or is not yet valid", "V305"),
+    ] {
+        node.state().log = format!(
+            "level=info msg=\"trying next host\" error=\"failed to do request: Head \\\"http://{host}/v2/registry.k8s.io/pause/manifests/3.10\\\": {error}\" host={host}\n"
+        );
+        let (code, found) = at("w-1");
+        assert_eq!((code, found["cause"].as_str()), (1, Some(cause)), "{error}: {found}");
+        assert!(found["evidence"].as_str().unwrap().starts_with("the node's containerd: "), "{found}");
+    }
+    node.state().log.push_str(&format!("msg=\"PullImage \\\"{image}\\\" returns image reference\"\n"));
+    assert_eq!(at("w-1").1["cause"], Value::Null, "it was pulled since");
+    // The same, asked of all nodes at once.
+    node.state().time_synced = false;
+    let ran = site.place.run("verify --nodes -o json").ends(1);
+    let found: Vec<Value> = serde_json::from_str(&ran.stdout).unwrap();
+    let of = |name: &str| {
+        let own = |item: &&Value| item["via"] == "node" && item["nodes"][0] == name;
+        found.iter().find(own).unwrap()["cause"].clone()
+    };
+    assert_eq!((of("w-1"), of("cp-1")), ("V334".into(), "V331".into()), "{ran}");
+    node.go_down();
+    assert_eq!(at("w-1").1["cause"], "V336");
+}
