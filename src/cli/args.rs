@@ -36,6 +36,9 @@ pub(crate) struct Global {
     /// An age key file; it is tried before those that sops looks for
     #[arg(long, env = "TALMIRROR_AGE_KEY_FILE", global = true, value_name = "FILE")]
     pub(crate) age_key_file: Option<PathBuf>,
+    /// Start the commands that the inventory names (passwordFrom) without asking, and where one only looks, too
+    #[arg(long, env = "TALMIRROR_RUN_COMMANDS", global = true, value_parser = clap::builder::FalseyValueParser::new())]
+    pub(crate) run_commands: bool,
 }
 
 /// Which node or group is meant.

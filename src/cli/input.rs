@@ -44,7 +44,17 @@ pub(super) fn display_name(file: &str) -> &str {
     if file == "-" { "<stdin>" } else { file }
 }
 
+/// Returns the folder of what talmirror keeps for its user between runs; nothing is made.
+pub(super) fn state_folder() -> Option<PathBuf> {
+    let state = environment("XDG_STATE_HOME").map(PathBuf::from);
+    // A relative one counts as none (XDG Base Directory Specification).
+    let state = state.filter(|folder| folder.is_absolute());
+    let state = state.or_else(|| Some(std::env::home_dir()?.join(".local/state")))?;
+    Some(state.join("talmirror"))
+}
+
 /// Looks up a variable of the environment.
 pub(super) fn environment(name: &str) -> Option<String> {
-    std::env::var(name).ok()
+    // What talmirror reads itself is unset where it is set to nothing, as CI does.
+    std::env::var(name).ok().filter(|value| !name.starts_with("TALMIRROR_") || !value.is_empty())
 }

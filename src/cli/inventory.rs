@@ -5,6 +5,7 @@ use std::path::Path;
 use super::args::{Global, TargetArgs, VersionArgs};
 use super::encryption;
 use super::input::{directory_of, display_name, environment, read};
+use super::permission::{Use, permission};
 use crate::finding::{Problem, Problems, Severity, did_you_mean};
 use crate::inventory::{self, Inventory, Target};
 use crate::registries::TalosVersion;
@@ -73,7 +74,8 @@ fn load_text(
 fn parse(global: &Global, file: String, text: String) -> Result<LoadedInventory, CliError> {
     let parsed = inventory::parse(&text, &file, &environment);
     if let Some(inventory) = parsed.inventory {
-        let sources = Sources::new(directory_of(&global.inventory));
+        let mut sources = Sources::new(directory_of(&global.inventory));
+        sources.set_permission(permission(global, Use::Sends));
         Ok(LoadedInventory { file, text, inventory, problems: parsed.problems, sources })
     } else {
         let is_error = |problem: &&Problem| problem.code.severity() == Severity::Error;
@@ -94,6 +96,23 @@ pub(super) fn read_inventory(global: &Global) -> Result<String, CliError> {
 }
 
 impl LoadedInventory {
+    /// Starts no command of the inventory: what it gives is only looked at.
+    pub(super) fn only_look(&mut self, global: &Global) {
+        self.sources.set_permission(permission(global, Use::Looks));
+    }
+
+    /// Says whose secrets were not compared.
+    pub(super) fn tell_not_run(&self, ui: &mut Ui) {
+        let programs = self.sources.not_run();
+        if !programs.is_empty() {
+            let programs: Vec<String> = programs.iter().map(|program| format!("`{program}`")).collect();
+            ui.note(&format!(
+                "{} was not started, and what it gives was not compared; --run-commands starts it",
+                programs.join(", ")
+            ));
+        }
+    }
+
     /// Returns the target that the flags name; names are checked.
     pub(super) fn target<'a>(&self, args: &'a TargetArgs) -> Result<Target<'a>, CliError> {
         let unknown = |what: &str, name: &str, known: Vec<&String>| {

@@ -1,8 +1,9 @@
-use super::args::Global;
+use super::args::{Global, TargetArgs};
 use super::encryption;
 use super::input::display_name;
+use super::inventory::LoadedInventory;
 use crate::finding::{Problem, Problems};
-use crate::machineconfig::MachineConfig;
+use crate::machineconfig::{LiveConfig, MachineConfig, live_configs};
 use crate::patch::Current;
 use crate::registries::Registries;
 use crate::secret::Secret;
@@ -16,13 +17,30 @@ pub(super) struct MachineConfigFile {
     pub(super) config: MachineConfig,
     /// Whether the file is encrypted with SOPS.
     pub(super) encrypted: bool,
+    /// Whether the file is what talosctl prints of a node, and so holds more than the config.
+    pub(super) is_live: bool,
+    /// The node's address, as talosctl prints it.
+    pub(super) node: Option<String>,
 }
 
 impl MachineConfigFile {
-    /// Reads a machine config, or standard input for `-`.
-    pub(super) fn read(file: &str, global: &Global) -> Result<Self, CliError> {
-        let name = display_name(file).to_owned();
+    /// Reads a machine config, or standard input for `-`; of what `talosctl get machineconfig` prints, every node's.
+    pub(super) fn read_all(file: &str, global: &Global) -> Result<Vec<Self>, CliError> {
+        let name = display_name(file);
         let (text, encrypted) = encryption::read(file, global)?;
+        let failed = |error: CliError| error.context(format!("cannot read the machine config `{name}`"));
+        let live = live_configs(text.expose()).map_err(|error| failed(error.into()))?;
+        if live.is_empty() {
+            return Ok(vec![Self::of(name.to_owned(), text, encrypted)?]);
+        }
+        let of = |LiveConfig { node, text }: LiveConfig| {
+            let name = node.as_ref().map_or_else(|| name.to_owned(), |node| format!("{name}: {node}"));
+            Ok(Self { is_live: true, node, ..Self::of(name, Secret::new(text), encrypted)? })
+        };
+        live.into_iter().map(of).collect()
+    }
+
+    fn of(name: String, text: Secret<String>, encrypted: bool) -> Result<Self, CliError> {
         let failed = |error: CliError| error.context(format!("cannot read the machine config `{name}`"));
         let config = MachineConfig::parse(text.expose()).map_err(|error| failed(error.into()))?;
         if !config.has_machine() && config.registry_trees().is_empty() {
@@ -31,7 +49,48 @@ impl MachineConfigFile {
                     "it has neither `machine:` nor a registry document; `talmirror import` reads other files",
                 ));
         }
-        Ok(Self { name, text, config, encrypted })
+        Ok(Self { name, text, config, encrypted, is_live: false, node: None })
+    }
+
+    /// Takes the one that is meant out of those of several nodes.
+    pub(super) fn one_of(
+        mut files: Vec<Self>,
+        loaded: &LoadedInventory,
+        target: &TargetArgs,
+    ) -> Result<Self, CliError> {
+        if files.len() < 2 {
+            return files.pop().ok_or_else(|| CliError::new(exit::INVALID, "there is no machine config"));
+        }
+        let nodes: Vec<String> =
+            files.iter().map(|file| file.node_name(loaded).unwrap_or_default()).collect();
+        let of = |name: &String| {
+            files.iter().zip(&nodes).position(|(file, node)| {
+                node == name || file.node.as_ref() == Some(name) || file.config.hostname() == Some(name)
+            })
+        };
+        let Some(name) = &target.node else {
+            return Err(CliError::usage(format!("these are the machine configs of {}", nodes.join(", ")))
+                .help("name one of them with --node"));
+        };
+        match of(name) {
+            Some(at) => Ok(files.swap_remove(at)),
+            None => Err(CliError::usage(format!("none of the machine configs is of the node `{name}`"))
+                .help(format!("they are of {}", nodes.join(", ")))),
+        }
+    }
+
+    /// Returns what the node is called: in the inventory, else by itself, else its address.
+    pub(super) fn node_name(&self, loaded: &LoadedInventory) -> Option<String> {
+        let known = self.known_node(loaded).map(str::to_owned);
+        known.or_else(|| self.config.hostname().map(str::to_owned)).or_else(|| self.node.clone())
+    }
+
+    /// Returns the inventory's node that this is the config of.
+    pub(super) fn known_node<'a>(&self, loaded: &'a LoadedInventory) -> Option<&'a str> {
+        let address = self.node.as_ref().and_then(|node| node.parse().ok());
+        let addresses: Vec<std::net::IpAddr> = address.into_iter().collect();
+        let by = |name: Option<&str>| loaded.inventory.node_of(name, &addresses);
+        by(self.config.hostname()).or_else(|| by(self.node.as_deref()))
     }
 
     /// Returns what the config says about registries, and what is wrong with it.
@@ -40,14 +99,13 @@ impl MachineConfigFile {
         let registries = self.config.registries(&mut problems);
         (registries, problems.into_sorted())
     }
-}
 
-/// Reads what a machine config says about registries, for a patch against it.
-pub(super) fn read(file: &str, global: &Global) -> Result<Current, CliError> {
-    let file = MachineConfigFile::read(file, global)?;
-    Ok(Current {
-        documents: file.config.documents(),
-        legacy: file.config.legacy_tree(),
-        registry_documents: file.config.registry_trees(),
-    })
+    /// Returns what the config says about registries, for a patch against it.
+    pub(super) fn current(&self) -> Current {
+        Current {
+            documents: self.config.documents(),
+            legacy: self.config.legacy_tree(),
+            registry_documents: self.config.registry_trees(),
+        }
+    }
 }

@@ -11,6 +11,7 @@ mod input;
 mod inventory;
 mod machine_config;
 mod node_facts;
+mod permission;
 mod reports;
 mod rollout;
 mod sealer;

@@ -386,6 +386,10 @@ fn select(
         seen.push(node.target.clone());
         new
     });
+    if let (Selection::Group(group), true) = (selection, nodes.is_empty()) {
+        return Err(CliError::usage(format!("the inventory has no node in the group `{group}`"))
+            .help("list its nodes under `nodes`, or name some with -n"));
+    }
     if nodes.is_empty() {
         return Err(CliError::usage("no node is named").help(format!(
             "name some with -n, under `nodes` in the inventory, or in the context of `{file}`"

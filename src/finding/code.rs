@@ -204,7 +204,7 @@ codes! {
          send or write secrets refuse the file. Compare it with your history; if every change is yours, `talmirror seal FILE` \
          seals it again.";
     ImportFault = "E135", Error, "an import that changed what its source says",
-        "The inventory was resolved again and gives a node other endpoints than the source did. This is a fault of talmirror: \
+        "The inventory was resolved again and gives a node other endpoints, credentials or TLS settings than the source did, and no other finding says so. This is a fault of talmirror: \
          please report it with the structure of the source, without its secrets.";
     DuplicateDocument = "E130", Error, "a registry document that is there twice",
         "Talos refuses a config with two documents of one kind and name.";

@@ -203,8 +203,32 @@ impl Draft<'_> {
             }
             changed.insert(registry.clone(), Value::Object(fields));
         }
+        let (old, own) = (inherited.get("*"), routes.get("*"));
+        // What a registry with settings alone has: the way of `*`, or none.
+        let way = || {
+            let via = own.map(|route| self.via("*", route)).unwrap_or_default();
+            let never = own.is_some_and(|route| route.never);
+            let mut fields = Map::from_iter([("via".to_owned(), json!(via))]);
+            if never || old.is_some_and(|route| route.never) {
+                fields.insert("fallback".to_owned(), fallback(never));
+            }
+            Value::Object(fields)
+        };
         for registry in inherited.keys().filter(|registry| !routes.contains_key(*registry)) {
-            changed.insert(registry.clone(), Value::Null);
+            // `null` would take the settings away, too.
+            let kept = registry != "*" && self.upstreams.contains_key(registry);
+            changed.insert(registry.clone(), if kept { way() } else { Value::Null });
+        }
+        let moved = match (old, own) {
+            (None, None) => false,
+            (Some(old), Some(own)) => !old.same(own),
+            (None, Some(_)) | (Some(_), None) => true,
+        };
+        if moved && !self.defaults().via.is_empty() {
+            let alone = |name: &&String| !inherited.contains_key(*name) && !routes.contains_key(*name);
+            for registry in self.upstreams.keys().filter(alone) {
+                changed.insert(registry.clone(), way());
+            }
         }
         if !changed.is_empty() {
             out.insert("registries".to_owned(), Value::Object(changed));

@@ -1,4 +1,4 @@
-use crate::machineconfig::Role;
+use crate::machineconfig::{Role, is_resource};
 use crate::yaml::{Node, Stream, parse};
 
 /// What a foreign file is.
@@ -67,13 +67,17 @@ impl SourceKind {
 
 /// Finds out what a text is; `None` for a text that is nothing of this kind, or no YAML.
 pub fn detect(text: &str) -> Option<SourceKind> {
-    let kind = parse(text).ok().and_then(|stream| of_stream(&stream));
+    parse(text).ok().and_then(|stream| of_stream(&stream)).or_else(|| of_other_text(text))
+}
+
+/// Finds out what a text is that is nothing of YAML.
+pub(super) fn of_other_text(text: &str) -> Option<SourceKind> {
     // A machine config may hold a hosts.toml among its files, further to the right.
     let toml = |line: &str| {
         let key = line.split_once('=').map(|(key, _)| key.trim_end());
         line.starts_with("[host") || matches!(key, Some("server" | "capabilities"))
     };
-    kind.or_else(|| of_toml(text)).or_else(|| text.lines().any(toml).then_some(SourceKind::Containerd))
+    of_toml(text).or_else(|| text.lines().any(toml).then_some(SourceKind::Containerd))
 }
 
 /// Finds out what a parsed text is.
@@ -144,12 +148,6 @@ fn of_other_tools(root: &Node) -> Option<SourceKind> {
 pub(super) fn is_patch_list(node: &Node) -> bool {
     node.is_sequence()
         && node.items().iter().all(|item| item.get("op").is_some() || item.get("path").is_some())
-}
-
-/// Tells whether a document is a COSI resource that holds a machine config.
-pub(super) fn is_resource(root: &Node) -> bool {
-    let kind = root.at(&["metadata", "type"]).and_then(Node::as_str);
-    root.get("spec").is_some() && kind.is_some_and(|kind| kind.to_lowercase().starts_with("machineconfig"))
 }
 
 /// Tells whether a node is a block of registries, Talos' or k3s'.

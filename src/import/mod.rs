@@ -24,6 +24,7 @@ mod place;
 #[cfg(test)]
 mod properties;
 mod readers;
+mod settings;
 mod shapes;
 mod source_file;
 mod talhelper;

@@ -5,13 +5,13 @@ use super::corrections::{PullRoute, Step, routes};
 use super::declared::Declared;
 use super::hosts_settings::{Hosts, Upstream};
 use super::inventory_text::{Draft, in_order};
-use super::kind::{SourceKind, detect, of_stream};
+use super::kind::{SourceKind, detect, of_other_text, of_stream};
 use super::layers::Layers;
 use super::mirrors::factor;
 use super::place::At;
 use super::readers::Reading;
 use super::source_file::SourceFile;
-use super::{comments, grouping, hosts, k3s, shapes, talhelper, talos, toml_files, verification};
+use super::{comments, grouping, hosts, k3s, settings, shapes, talhelper, talos, toml_files, verification};
 use crate::finding::{Code, Problem, Severity};
 use crate::image::api_host;
 use crate::inventory::{engine_of, engine_of_file, hidden_in, parse as parse_inventory};
@@ -71,6 +71,53 @@ impl fmt::Debug for Imported {
 
 /// Turns foreign files into an inventory.
 pub fn import(sources: &[Source], options: &Options) -> Imported {
+    match escaped_dollars(sources, options) {
+        None => imported(sources, options),
+        Some((sources, options)) => with_dollars(imported(&sources, &options)),
+    }
+}
+
+/// Stands for a `$` that begins no variable, while files of talhelper are read: a character for private use.
+const DOLLAR: &str = "\u{e0da}";
+
+/// Takes the doubled dollars out of talhelper's files, which it gives to envsubst: `$$` is a `$` there.
+fn escaped_dollars(sources: &[Source], options: &Options) -> Option<(Vec<Source>, Options)> {
+    let doubled = |text: &String| text.contains("$$");
+    if !sources.iter().any(|source| doubled(&source.text)) && !options.related.values().any(doubled) {
+        return None;
+    }
+    let is_talhelper = |source: &Source| {
+        let is = |kind| kind == SourceKind::Talhelper;
+        options.kind.map_or_else(|| detect(&source.text).is_some_and(is), is)
+    };
+    let theirs: Vec<bool> = sources.iter().map(is_talhelper).collect();
+    if !theirs.contains(&true) {
+        return None;
+    }
+    let related = |text: &String| options.related.values().any(|related| related == text);
+    let sources = sources.iter().zip(&theirs).map(|(source, theirs)| {
+        let text = if *theirs || related(&source.text) {
+            source.text.replace("$$", DOLLAR)
+        } else {
+            source.text.clone()
+        };
+        Source { name: source.name.clone(), text }
+    });
+    let related = options.related.iter().map(|(path, text)| (path.clone(), text.replace("$$", DOLLAR)));
+    Some((sources.collect(), Options { related: related.collect(), ..options.clone() }))
+}
+
+fn with_dollars(mut imported: Imported) -> Imported {
+    let back = |text: &mut String| *text = text.replace(DOLLAR, "$");
+    imported.inventory.as_mut().map(back);
+    for problem in &mut imported.problems {
+        [&mut problem.message, &mut problem.path].into_iter().for_each(back);
+        [&mut problem.reason, &mut problem.help].into_iter().flatten().for_each(back);
+    }
+    imported
+}
+
+fn imported(sources: &[Source], options: &Options) -> Imported {
     let mut reading = Reading { related: options.related.clone(), ..Reading::default() };
     let mut refused = false;
     // A patch that another file names is read there, for the nodes that it is for.
@@ -155,9 +202,11 @@ fn open<'s>(
 ) -> (&'s Source, Option<SourceKind>, Option<Stream>) {
     let file = SourceFile::new(&source.name, &source.text);
     let parsed = parse(&source.text);
+    let yaml = parsed.as_ref().ok().and_then(of_stream);
+    let kind = options.kind.or(yaml).or_else(|| of_other_text(&source.text));
     let engine = engine_of_file(&source.name, &source.text).or_else(|| match &parsed {
         Ok(stream) => hidden_in(&source.text, stream),
-        Err(_) if is_toml(source, options) => None,
+        Err(_) if is_toml(kind) => None,
         Err(error) => engine_of(&source.text, error.position.line),
     });
     if let Some((engine, position)) = engine {
@@ -169,8 +218,8 @@ fn open<'s>(
         problem.help = Some(engine.help(&source.name, "talmirror import -"));
         return (source, None, None);
     }
-    if is_toml(source, options) {
-        return (source, options.kind.or_else(|| detect(&source.text)), None);
+    if is_toml(kind) {
+        return (source, kind, None);
     }
     match parsed {
         Err(error) => {
@@ -179,7 +228,7 @@ fn open<'s>(
             (source, None, None)
         }
         Ok(stream) => {
-            let kind = options.kind.or_else(|| of_stream(&stream));
+            let kind = options.kind.or(yaml);
             if kind.is_none() {
                 let top = At::top(&source.name);
                 let known = "a machine config, a patch, registry documents, talconfig.yaml, registries.yaml or hosts.toml";
@@ -191,8 +240,7 @@ fn open<'s>(
     }
 }
 
-fn is_toml(source: &Source, options: &Options) -> bool {
-    let kind = options.kind.or_else(|| detect(&source.text));
+fn is_toml(kind: Option<SourceKind>) -> bool {
     matches!(kind, Some(SourceKind::Containerd | SourceKind::ContainerdConfig | SourceKind::Podman))
 }
 
@@ -262,6 +310,7 @@ fn inventory(reading: &mut Reading, options: &Options, sources: &[Source]) -> Op
             let message = format!("the inventory gives {place} other endpoints than the source");
             reading.findings.lose(Code::ImportFault, &top, message);
         }
+        settings::compare(inventory, reading);
     }
     Some(text)
 }

@@ -1,8 +1,9 @@
 use super::jsonpatch;
-use super::kind::{SourceKind, is_patch_list, is_resource};
+use super::kind::{SourceKind, is_patch_list};
 use super::readers::{NodeInfo, Purpose, Reading, Scope};
 use super::source_file::SourceFile;
 use crate::finding::Code;
+use crate::machineconfig::is_resource;
 use crate::yaml::{Node, Stream, parse};
 
 /// Reads one of Talos' own files: a config, a resource, a patch, documents.

@@ -491,6 +491,32 @@ fn talhelper_is_read_as_talhelper_merges() {
     );
 }
 
+/// talhelper gives its files to envsubst, for which `$$` is a `$`.
+#[test]
+fn doubled_dollars_of_talhelper_are_single_ones() {
+    let patch = |password: &str| {
+        format!(
+            "machine: {{registries: {{mirrors: {{docker.io: {{endpoints: [https://m.lan]}}}}, config: {{m.lan: {{auth: {{username: robot$$x, password: '{password}'}}}}}}}}}}\n"
+        )
+    };
+    let inline = format!("nodes:\n- {{hostname: w}}\npatches:\n- |-\n  {}", patch("$$ecret"));
+    let named = "nodes:\n- {hostname: w}\npatches: ['@all.yaml']\n";
+    let options =
+        Options { related: [("all.yaml".to_owned(), patch("$$ecret"))].into(), ..Options::default() };
+    for text in [inline.as_str(), named] {
+        let imported = import(&[source("talconfig.yaml", text)], &options);
+        assert!(!imported.lost && imported.problems.is_empty(), "{:?}", imported.problems);
+        let inventory = imported.inventory.unwrap();
+        assert!(
+            inventory.contains("username: robot$x") && inventory.contains("password: $ecret"),
+            "{inventory}"
+        );
+    }
+    // Elsewhere they are what they are.
+    let inventory = told("c.yaml", &patch("p")).2;
+    assert!(inventory.contains("username: robot$$x"), "{inventory}");
+}
+
 #[test]
 fn k3s_is_read_as_k3s_reads_it() {
     let endpoint = |text: &str| {

@@ -9,9 +9,14 @@ use crate::finding::{Decoder, Fields};
 use crate::secret::{Secret, SecretRef, is_redacted};
 use crate::yaml::Node;
 
-/// Returns what makes an `auth` that stands in the file unusable: it is base64 of `user:password`, line breaks aside.
+/// Returns what makes an `auth` that stands in the file unusable.
 fn raw_flaw(auth: &SecretRef) -> Option<&'static str> {
     let SecretRef::Inline(text) = auth else { return None };
+    auth_flaw(text)
+}
+
+/// Returns what makes an `auth` unusable: it is base64 of `user:password`, line breaks aside.
+pub(super) fn auth_flaw(text: &Secret<String>) -> Option<&'static str> {
     if text.expose().starts_with("ENC[") || is_redacted(text.expose()) {
         return None;
     }

@@ -5,6 +5,7 @@ use std::path::Path;
 
 use indexmap::IndexMap;
 
+use super::access::auth_flaw;
 use super::harbor::HarborProject;
 use super::model::{
     Credentials, Fallback, Inventory, Layer, Mirror, MirrorKind, Node, Role, Set, Text, Tls, Via,
@@ -14,7 +15,7 @@ use crate::image::api_host;
 use crate::registries::{
     Auth, ClientIdentity, Endpoint, Mirror as TalosMirror, Registries, TalosVersion, Tls as TalosTls,
 };
-use crate::secret::{Secret, SecretRef, SourceError, Values};
+use crate::secret::{NOT_RUN, Secret, SecretRef, SourceError, Values};
 
 /// Whose settings are asked for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -110,6 +111,14 @@ pub enum ResolveError {
         /// What is wrong with it.
         message: String,
     },
+    /// What was fetched as `auth` is not user and password.
+    #[error("`{path}`: {message}")]
+    Auth {
+        /// The place in the inventory.
+        path: String,
+        /// What is wrong with it.
+        message: &'static str,
+    },
     /// A secret is still encrypted.
     #[error("`{path}` is still encrypted")]
     Encrypted {
@@ -125,11 +134,16 @@ impl ResolveError {
             Self::Source { source: SourceError::NoVariable(name), .. } => {
                 format!("set {name}, or change the reference")
             }
+            Self::Source { source: SourceError::NotPermitted { help, .. }, .. } => help.clone(),
             Self::Source { source: SourceError::Empty(_), .. } => {
                 "it is there and empty: give it a value, or change the reference".to_owned()
             }
             Self::Source { .. } => {
                 "paths are relative to the inventory; commands start without a shell".to_owned()
+            }
+            Self::Auth { .. } => {
+                "give base64 of `user:password`, such as the `auth` of Docker's config.json; or username and password"
+                    .to_owned()
             }
             Self::Pem { .. } => "give PEM text: -----BEGIN CERTIFICATE----- …".to_owned(),
             Self::Encrypted { .. } => {
@@ -319,13 +333,26 @@ impl Inventory {
     ) -> Result<Registries, ResolveError> {
         let routes = self.routes(target);
         let mut out = Registries { mirrors: self.mirrors_of(&routes, version), ..Registries::default() };
-        for (name, route) in &routes {
+        for settings in self.host_settings(&routes) {
+            add_host(&mut out, &settings, values)?;
+        }
+        Ok(out)
+    }
+
+    /// Returns the credentials and TLS settings of hosts that nodes with these routes get; of two for one host, the later
+    /// counts.
+    pub(crate) fn host_settings<'a>(
+        &'a self,
+        routes: &IndexMap<&'a str, Route<'a>>,
+    ) -> Vec<HostSettings<'a>> {
+        let mut out = Vec::new();
+        for (name, route) in routes {
             if route.credentials.is_none() && route.tls.is_none() {
                 continue;
             }
             let Some(upstream) = upstream_endpoint(name, route.upstream_url) else { continue };
-            let path = || format!("registries.\"{name}\".upstream");
-            add_host(&mut out, upstream.host(), &path, route.credentials, route.tls, values)?;
+            let (host, place) = (upstream.host().to_owned(), SettingsPlace::Registry(name));
+            out.push(HostSettings { host, place, credentials: route.credentials, tls: route.tls });
         }
         for (name, mirror) in &self.mirrors {
             let used = |route: &Route<'_>| {
@@ -335,10 +362,10 @@ impl Inventory {
             if (credentials.is_none() && tls.is_none()) || !routes.values().any(used) {
                 continue;
             }
-            let host = Endpoint::new(mirror.url.clone(), false);
-            add_host(&mut out, host.host(), &|| format!("mirrors.{name}"), credentials, tls, values)?;
+            let host = Endpoint::new(mirror.url.clone(), false).host().to_owned();
+            out.push(HostSettings { host, place: SettingsPlace::Mirror(name), credentials, tls });
         }
-        Ok(out)
+        out
     }
 
     /// Returns the version that a target's nodes run, as far as the inventory says.
@@ -443,19 +470,37 @@ pub(super) fn upstream_endpoint(registry: &str, url: Option<&str>) -> Option<End
     })
 }
 
+/// Where the settings of a host stand in an inventory.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum SettingsPlace<'a> {
+    Registry(&'a str),
+    Mirror(&'a str),
+}
+
+/// What nodes need to talk to a host.
+#[derive(Clone, Debug)]
+pub(crate) struct HostSettings<'a> {
+    /// With its port, as the URL has it.
+    pub(crate) host: String,
+    place: SettingsPlace<'a>,
+    pub(crate) credentials: Option<&'a Credentials>,
+    pub(crate) tls: Option<&'a Tls>,
+}
+
 fn add_host(
     out: &mut Registries,
-    host: &str,
-    path: &dyn Fn() -> String,
-    credentials: Option<&Credentials>,
-    tls: Option<&Tls>,
+    settings: &HostSettings<'_>,
     values: &mut dyn Values,
 ) -> Result<(), ResolveError> {
-    if let Some(credentials) = credentials {
-        out.auth.insert(host.to_owned(), auth(credentials, path, values)?);
+    let path = || match settings.place {
+        SettingsPlace::Registry(name) => format!("registries.\"{name}\".upstream"),
+        SettingsPlace::Mirror(name) => format!("mirrors.{name}"),
+    };
+    if let Some(credentials) = settings.credentials {
+        out.auth.insert(settings.host.clone(), auth(credentials, &path, values)?);
     }
-    if let Some(tls) = tls {
-        out.tls.insert(host.to_owned(), talos_tls(tls, &format!("{}.tls", path()), values)?);
+    if let Some(tls) = settings.tls {
+        out.tls.insert(settings.host.clone(), talos_tls(tls, &format!("{}.tls", path()), values)?);
     }
     Ok(())
 }
@@ -493,7 +538,12 @@ fn auth(
             ..Auth::default()
         },
         Credentials::Raw(raw) => {
-            Auth { auth: Some(field(raw, "auth")?), ..Auth::default() }.with_plain_pair()
+            let raw = field(raw, "auth")?;
+            // What stands in the file was looked at when it was read.
+            if let Some(message) = auth_flaw(&raw).filter(|_| raw.expose() != NOT_RUN) {
+                return Err(ResolveError::Auth { path: format!("{}.credentials", path()), message });
+            }
+            Auth { auth: Some(raw), ..Auth::default() }.with_plain_pair()
         }
         Credentials::IdentityToken(token) => {
             Auth { identity_token: Some(field(token, "identityToken")?), ..Auth::default() }
@@ -525,7 +575,7 @@ fn talos_tls(tls: &Tls, path: &str, values: &mut dyn Values) -> Result<TalosTls,
         (Some(cert), Some((_, key))) => {
             let path = format!("{path}.clientIdentity.key");
             let mut key = secret(key, &|| path.clone(), values)?;
-            if !values.hides_secrets() {
+            if !values.hides_secrets() && key.expose() != NOT_RUN {
                 pem::check_key(key.expose()).map_err(|message| ResolveError::Pem { path, message })?;
                 // What ends a file's last line belongs to PEM; a source that drops it gives the same key.
                 if !key.expose().ends_with('\n') {

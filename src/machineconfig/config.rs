@@ -55,6 +55,20 @@ impl MachineConfig {
         self.with_roles().any(|(_, role)| role == Role::Machine)
     }
 
+    /// Returns the name that the config gives its node.
+    pub fn hostname(&self) -> Option<&str> {
+        let named = self.stream.documents.iter().find_map(|document| {
+            let root = &document.root;
+            let own = root.get("kind").and_then(Node::as_str) == Some("HostnameConfig");
+            if own { root.get("hostname").and_then(Node::as_str) } else { None }
+        });
+        let legacy = || {
+            let mut machines = self.with_roles().filter(|(_, role)| *role == Role::Machine);
+            machines.find_map(|(document, _)| document.root.at(&["machine", "network", "hostname"])?.as_str())
+        };
+        named.or_else(legacy)
+    }
+
     /// Returns the place of `machine.registries`, if the key is there.
     pub fn legacy_span(&self) -> Option<Range<usize>> {
         let mut sections = self.with_roles().filter(|(_, role)| *role == Role::Machine);

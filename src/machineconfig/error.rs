@@ -7,9 +7,9 @@ pub enum ReplaceError {
     /// There are several documents with `machine`.
     #[error("there are {0} v1alpha1 documents")]
     SeveralMachines(usize),
-    /// What has to change is written in braces.
-    #[error("`{path}` on line {line} is written in braces")]
-    FlowStyle {
+    /// What has to change stands behind something else.
+    #[error("`{path}` on line {line} does not begin on a line of its own")]
+    NotOnItsOwnLine {
         /// The mapping.
         path: &'static str,
         /// Its line.
@@ -37,7 +37,9 @@ impl ReplaceError {
         match self {
             Self::NoMachine => "write registries as documents, or give the whole machine config",
             Self::SeveralMachines(_) => "a machine config has one; split the file",
-            Self::FlowStyle { .. } => "write it as an indented block, such as `talosctl gen config` does",
+            Self::NotOnItsOwnLine { .. } => {
+                "write it as an indented block, such as `talosctl gen config` does"
+            }
             Self::Alias { .. } => "write the value out in its place, without anchor and alias",
             Self::Unreadable(_) => "correct it first, or drop what is not in the inventory",
             Self::Unsafe(_) => {

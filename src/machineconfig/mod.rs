@@ -13,6 +13,7 @@ mod fields;
 mod place;
 mod read;
 mod replace;
+mod resource;
 #[cfg(test)]
 mod tests;
 
@@ -24,3 +25,4 @@ pub use error::ReplaceError;
 pub use fields::Fields;
 pub use read::{Found, Placed, Reader, Schema};
 pub use replace::{Form, Replacement, TlsIn, Unlisted};
+pub use resource::{LiveConfig, is_resource, live_configs, separated};

@@ -1,6 +1,7 @@
 use serde_json::{Value, json};
 
 use super::error::ReplaceError;
+use super::resource::json;
 use crate::yaml::{
     Document, Edit, Entry, Indent, LineIndex, Node, Style, Value as Yaml, block_end, emit, line_start,
 };
@@ -39,12 +40,27 @@ impl<'a> SourceText<'a> {
     pub(super) fn set(&self, document: &Document, value: &Value) -> Result<Vec<Edit>, ReplaceError> {
         let root = &document.root;
         let Some(machine) = root.entry("machine") else {
+            if is_flow(root) {
+                return Ok(vec![self.insert_in_braces(root, "machine", &json!({"registries": value}))]);
+            }
             self.editable(root, "the document")?;
             return Ok(vec![self.insert(document, root, &json!({"machine": {"registries": value}}))]);
         };
         let node = &machine.value;
         if node.shared {
             return Err(ReplaceError::Alias { path: "machine", line: self.line(node) });
+        }
+        if is_flow(root) && !is_flow(node) {
+            return Ok(vec![self.replace_in_braces(root, machine, &json!({"registries": value}))]);
+        }
+        if is_flow(node) && (is_flow(root) || !node.entries().is_empty()) {
+            return Ok(vec![match node.entry("registries") {
+                None => self.insert_in_braces(node, "registries", value),
+                Some(entry) => {
+                    self.reachable(entry)?;
+                    self.replace_in_braces(node, entry, value)
+                }
+            }]);
         }
         if node.is_null() || (node.is_mapping() && node.entries().is_empty()) {
             return Ok(self.set_value(document, machine, &json!({"registries": value})));
@@ -65,6 +81,10 @@ impl<'a> SourceText<'a> {
         let Some(entry) = node.entry("registries") else { return Ok(Vec::new()) };
         if node.shared {
             return Err(ReplaceError::Alias { path: "machine", line: self.line(node) });
+        }
+        if is_flow(node) {
+            self.reachable(entry)?;
+            return Ok(vec![Self::remove_in_braces(node, entry)]);
         }
         self.editable(node, "machine")?;
         self.reachable(entry)?;
@@ -94,6 +114,62 @@ impl<'a> SourceText<'a> {
         } else {
             vec![Edit::remove(colon..end), Edit::insert(self.line_end(end), block)]
         }
+    }
+
+    /// Returns how entries of a mapping in braces are written: each on a line of its own from a column on, or on one line.
+    fn lines(&self, mapping: &Node) -> Option<(usize, usize, &'a str)> {
+        let first = mapping.entries().first()?;
+        let before = self.text.get(mapping.span.start..first.key_span.start)?;
+        let column = column(self.text, first.key_span.start);
+        before.contains('\n').then_some((column, self.brace_step(mapping, column), self.eol))
+    }
+
+    /// Returns the step of indentation in braces: from the line of the brace to its entries.
+    fn brace_step(&self, mapping: &Node, column: usize) -> usize {
+        let line = self.text.get(line_start(self.text, mapping.span.start)..).unwrap_or_default();
+        let outer = line.len() - line.trim_start_matches(' ').len();
+        column.checked_sub(outer).filter(|step| (1..=9).contains(step)).unwrap_or(self.step)
+    }
+
+    /// Puts another value behind a key in braces.
+    fn replace_in_braces(&self, mapping: &Node, entry: &Entry, value: &Value) -> Edit {
+        let text = json(value, self.lines(mapping));
+        if entry.value.span.is_empty() {
+            return Edit::insert(self.after_colon(entry), format!(" {text}"));
+        }
+        Edit::new(entry.value.span.clone(), text)
+    }
+
+    /// Adds an entry behind the last one of a mapping in braces.
+    fn insert_in_braces(&self, mapping: &Node, key: &str, value: &Value) -> Edit {
+        let lines = self.lines(mapping);
+        let entry = format!("{}: {}", Value::from(key), json(value, lines));
+        let Some(last) = mapping.entries().last() else {
+            return Edit::insert(mapping.span.start + 1, entry);
+        };
+        let at = last.value.span.end.max(last.key_span.end);
+        let tail = self.text.get(at..mapping.span.end).unwrap_or_default();
+        // A comma may stand at the end already.
+        let (at, comma) = match tail.find(',') {
+            Some(comma) => (at + comma + 1, ""),
+            None => (at, ","),
+        };
+        let gap =
+            lines.map_or_else(|| " ".to_owned(), |(column, _, eol)| format!("{eol}{}", " ".repeat(column)));
+        Edit::insert(at, format!("{comma}{gap}{entry}"))
+    }
+
+    /// Takes an entry out of a mapping in braces, and the comma that parted it from its neighbour.
+    fn remove_in_braces(mapping: &Node, entry: &Entry) -> Edit {
+        let at = mapping.entries().iter().position(|other| other.key_span == entry.key_span).unwrap_or(0);
+        let end = entry.value.span.end.max(entry.key_span.end);
+        if let Some(next) = mapping.entries().get(at + 1) {
+            return Edit::remove(entry.key_span.start..next.key_span.start);
+        }
+        let before = at.checked_sub(1).and_then(|at| mapping.entries().get(at));
+        let start =
+            before.map_or(entry.key_span.start, |before| before.value.span.end.max(before.key_span.end));
+        Edit::remove(start..end)
     }
 
     /// Adds an entry behind the last one of a block mapping, and behind the comments that belong to that.
@@ -162,7 +238,7 @@ impl<'a> SourceText<'a> {
         if is_block(node) && alone {
             Ok(())
         } else {
-            Err(ReplaceError::FlowStyle { path, line: self.line(node) })
+            Err(ReplaceError::NotOnItsOwnLine { path, line: self.line(node) })
         }
     }
 
@@ -235,6 +311,10 @@ pub(super) fn is_block_scalar(node: &Node) -> bool {
         Yaml::Scalar(scalar) => matches!(scalar.style, Style::Literal | Style::Folded),
         Yaml::Sequence { .. } | Yaml::Mapping { .. } => false,
     }
+}
+
+fn is_flow(node: &Node) -> bool {
+    matches!(&node.value, Yaml::Mapping { flow: true, .. })
 }
 
 fn is_block(node: &Node) -> bool {

@@ -9,6 +9,7 @@ mod hosts_toml;
 mod known;
 mod legacy;
 mod model;
+mod not_run;
 mod version;
 
 pub use containerd_auth::{CRI_TOML, containerd_auth, containerd_auth_differences, read_containerd_auth};

@@ -9,5 +9,7 @@ mod value;
 pub use random::{Random, os_random};
 pub use redact::{Redactor, is_redacted, without_userinfo};
 pub use reference::SecretRef;
-pub use source::{Hidden, SourceError, Sources, Values, claim_stdin, read_limited, read_stdin};
+pub use source::{
+    Hidden, NOT_RUN, Permission, Permit, SourceError, Sources, Values, claim_stdin, read_limited, read_stdin,
+};
 pub use value::Secret;

@@ -1,6 +1,7 @@
 #![expect(clippy::disallowed_methods, reason = "reads secrets from files, the environment and commands")]
 
 use std::collections::HashMap;
+use std::fmt;
 use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -57,6 +58,9 @@ pub enum SourceError {
     /// A program cannot be started.
     #[error("cannot start `{program}`")]
     NotStarted { program: String, source: std::io::Error },
+    /// A program may not be started.
+    #[error("`{program}` was not started: {reason}")]
+    NotPermitted { program: String, reason: String, help: String },
     /// A program failed.
     #[error("`{program}` ended with {status}{stderr}")]
     CommandFailed {
@@ -114,17 +118,78 @@ impl Values for Hidden<'_> {
     }
 }
 
+/// What stands in for the secret of a command that was not started.
+pub const NOT_RUN: &str = "<not run>";
+
+/// Whether a command that a file names may be started.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Permit {
+    /// It is started.
+    Run,
+    /// It is not, and [`NOT_RUN`] stands in for its secret.
+    StandIn,
+    /// It is not, and so there is no secret: the reason, and what to do.
+    Refused {
+        /// As a fragment.
+        reason: String,
+        /// As a sentence without its full stop.
+        help: String,
+    },
+}
+
+/// Decides about a command: its program and arguments.
+pub type Permission = Box<dyn FnMut(&[String]) -> Permit>;
+
 /// Gets secrets and files, each once a run; commands for at most 30 s.
-#[derive(Debug, Default)]
+#[derive(Default)]
 pub struct Sources {
     base: PathBuf,
     cache: HashMap<String, Secret<String>>,
+    permission: Option<Permission>,
+    not_run: Vec<String>,
+}
+
+/// Leaves the secrets out.
+impl fmt::Debug for Sources {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Sources")
+            .field("base", &self.base)
+            .field("not_run", &self.not_run)
+            .finish_non_exhaustive()
+    }
 }
 
 impl Sources {
     /// Makes sources whose relative paths start at `base`.
     pub fn new(base: impl Into<PathBuf>) -> Self {
-        Self { base: base.into(), cache: HashMap::new() }
+        Self { base: base.into(), ..Self::default() }
+    }
+
+    /// Lets every command be decided about before it is started; without this each one is.
+    pub fn set_permission(&mut self, permission: Permission) {
+        self.permission = Some(permission);
+    }
+
+    /// Returns the programs that a stand-in was given for, each once.
+    pub fn not_run(&self) -> &[String] {
+        &self.not_run
+    }
+
+    /// Runs a command where that is permitted; `None` where a stand-in takes its place.
+    fn command(&mut self, argv: &[String]) -> Result<Option<Vec<u8>>, SourceError> {
+        let program = || argv.first().cloned().unwrap_or_default();
+        match self.permission.as_mut().map_or(Permit::Run, |permission| permission(argv)) {
+            Permit::Run => run(argv, &self.base).map(Some),
+            Permit::StandIn => {
+                if !self.not_run.contains(&program()) {
+                    self.not_run.push(program());
+                }
+                Ok(None)
+            }
+            Permit::Refused { reason, help } => {
+                Err(SourceError::NotPermitted { program: program(), reason, help })
+            }
+        }
     }
 
     fn bytes(&self, path: &Path) -> Result<Vec<u8>, SourceError> {
@@ -132,6 +197,23 @@ impl Sources {
         std::fs::File::open(&path)
             .and_then(|file| read_limited(file, MAX_BYTES))
             .map_err(|source| SourceError::Unreadable { path, source })
+    }
+}
+
+impl SourceError {
+    /// Returns what to do, where that is known.
+    pub fn help(&self) -> Option<&str> {
+        match self {
+            Self::NotPermitted { help, .. } => Some(help),
+            Self::NoVariable(_)
+            | Self::Unreadable { .. }
+            | Self::NotStarted { .. }
+            | Self::CommandFailed { .. }
+            | Self::TimedOut { .. }
+            | Self::NotText(_)
+            | Self::Empty(_)
+            | Self::Stdin(_) => None,
+        }
     }
 }
 
@@ -151,7 +233,10 @@ impl Values for Sources {
                 .ok_or_else(|| SourceError::NoVariable(name.clone()))?
                 .into_encoded_bytes(),
             SecretRef::File(path) => self.bytes(path)?,
-            SecretRef::Command(argv) => run(argv, &self.base)?,
+            SecretRef::Command(argv) => match self.command(argv)? {
+                Some(bytes) => bytes,
+                None => return Ok(Secret::from(NOT_RUN)),
+            },
             SecretRef::Stdin => {
                 read_stdin(MAX_BYTES).map_err(|error| SourceError::Stdin(error.to_string()))?
             }
@@ -172,6 +257,12 @@ impl Values for Sources {
     }
 }
 
+/// Tells whether a variable of the environment opens encrypted files, or is talmirror's own.
+fn is_key(name: &str, value: &str) -> bool {
+    ["SOPS_", "TALMIRROR_", "AGE_"].iter().any(|prefix| name.starts_with(prefix))
+        || ["AGE-SECRET-KEY-", "AGE-PLUGIN-"].iter().any(|word| value.to_ascii_uppercase().contains(word))
+}
+
 /// Runs a program without a shell and returns what it printed.
 fn run(argv: &[String], directory: &Path) -> Result<Vec<u8>, SourceError> {
     let Some((program, arguments)) = argv.split_first() else {
@@ -183,9 +274,8 @@ fn run(argv: &[String], directory: &Path) -> Result<Vec<u8>, SourceError> {
         command.current_dir(directory);
     }
     // A command of a file is not given the keys that open files.
-    for (name, _) in std::env::vars_os() {
-        let text = name.to_string_lossy();
-        if ["SOPS_", "TALMIRROR_", "AGE_"].iter().any(|prefix| text.starts_with(prefix)) {
+    for (name, value) in std::env::vars_os() {
+        if is_key(&name.to_string_lossy(), &value.to_string_lossy()) {
             command.env_remove(&name);
         }
     }
@@ -277,6 +367,35 @@ mod tests {
         let secret = Sources::new("").secret(&SecretRef::Command(argv)).unwrap();
         assert_eq!(secret.expose(), "pw");
         assert!(start.elapsed() < Duration::from_secs(15));
+    }
+
+    #[test]
+    fn keys_in_the_environment_are_known() {
+        for (name, value) in [
+            ("SOPS_AGE_KEY", "x"),
+            ("TALMIRROR_AGE_KEY_FILE", "x"),
+            ("MY_KEY", "AGE-SECRET-KEY-1QQ"),
+            ("other", "# a comment\nAGE-SECRET-KEY-PQ-1QQ"),
+            ("YUBIKEY", "AGE-PLUGIN-YUBIKEY-1"),
+        ] {
+            assert!(is_key(name, value), "{name}");
+        }
+        assert!(!is_key("HOME", "/root") && !is_key("RECIPIENT", "age1qq"));
+    }
+
+    #[test]
+    fn a_command_that_is_not_permitted_does_not_run() {
+        let dir = tempfile::tempdir().unwrap();
+        let command = SecretRef::Command(["touch", "ran"].map(str::to_owned).to_vec());
+        let mut sources = Sources::new(dir.path());
+        sources.set_permission(Box::new(|_| Permit::StandIn));
+        assert_eq!(sources.secret(&command).unwrap().expose(), NOT_RUN);
+        assert_eq!(sources.not_run(), ["touch"]);
+        let refused = Permit::Refused { reason: "no".to_owned(), help: "do".to_owned() };
+        sources.set_permission(Box::new(move |_| refused.clone()));
+        let error = sources.secret(&command).unwrap_err();
+        assert_eq!((error.to_string().as_str(), error.help()), ("`touch` was not started: no", Some("do")));
+        assert!(!dir.path().join("ran").exists());
     }
 
     #[test]

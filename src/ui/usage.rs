@@ -1,8 +1,11 @@
+#![expect(clippy::disallowed_methods, reason = "looks whether variables of the environment are empty")]
+
 use std::ffi::OsString;
 use std::process::ExitCode;
 
-use clap::Parser;
+use clap::builder::Resettable;
 use clap::error::{ContextKind, ContextValue};
+use clap::{Command, Parser};
 
 use super::error::CliError;
 use super::exit::{self, Exit};
@@ -18,11 +21,20 @@ pub(crate) fn parse<T: Parser>(
     arguments: impl IntoIterator<Item = OsString>,
     exits: &dyn Fn(&[&str]) -> Vec<Exit>,
 ) -> Result<T, ExitCode> {
-    let mut command = help::arrange(T::command(), exits);
+    let mut command = help::arrange(without_empty_variables(T::command()), exits);
     let found = command.try_get_matches_from_mut(arguments);
     found
         .and_then(|found| T::from_arg_matches(&found).map_err(|error| error.format(&mut command)))
         .map_err(usage)
+}
+
+/// Takes a variable of the environment that is set to nothing, as CI does, for one that is not set.
+fn without_empty_variables(command: Command) -> Command {
+    let command = command.mut_args(|arg| {
+        let empty = arg.get_env().and_then(std::env::var_os).is_some_and(|value| value.is_empty());
+        if empty { arg.env(Resettable::Reset) } else { arg }
+    });
+    command.mut_subcommands(without_empty_variables)
 }
 
 /// Says what is wrong with a command line, or the help that it asks for; returns the exit code.

@@ -51,6 +51,62 @@ fn every_flag_has_an_environment_variable() {
     }
 }
 
+/// CI sets variables to nothing where a setting has no value.
+#[test]
+fn variables_that_are_empty_are_as_if_unset() {
+    let place = Place::new();
+    place
+        .write("mirrors.yaml", "mirror: https://h.example\nregistries: [ghcr.io]\n")
+        .write("n1.yaml", "version: v1alpha1\nmachine:\n    type: worker\n");
+    let variable = regex::Regex::new(r"TALMIRROR_[A-Z0-9_]+").unwrap();
+    let cache = |args: &[&str], variables: &std::collections::BTreeSet<String>| {
+        let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_talmirror-cache"));
+        command.args(args).env_clear().current_dir(place.path(""));
+        command.envs(variables.iter().map(|name| (name, ""))).output().unwrap()
+    };
+    let variables = |help: &str| variable.find_iter(help).map(|found| found.as_str().to_owned()).collect();
+    for line in [
+        "validate",
+        "explain",
+        "explain ghcr.io/a:1",
+        "generate",
+        "generate --dry-run --output-dir out",
+        "diff --against n1.yaml",
+        "machineconfig patch n1.yaml",
+        "import n1.yaml",
+        "scan n1.yaml",
+        "rollout --dry-run",
+        "nodes",
+        "verify --help",
+        "schema",
+        "encrypt mirrors.yaml",
+        "keygen",
+        "version",
+    ] {
+        let words: Vec<&str> = line.split(' ').collect();
+        let command = if words[0] == "machineconfig" { &words[..2] } else { &words[..1] };
+        let help = place.args(&[command, &["--help"]].concat()).ok();
+        let names: std::collections::BTreeSet<String> = variables(&help);
+        assert!(names.len() > 5, "{line}: {names:?}");
+        let plain = place.run(line).ran();
+        let run = names.iter().fold(place.run(line), |run, name| run.env(name, ""));
+        let ran = run.ran();
+        assert_eq!(ran.code, plain.code, "{line}: {ran}");
+        if !matches!(words[0], "keygen" | "verify") {
+            assert_eq!(ran.to_string(), plain.to_string(), "{line}");
+        }
+    }
+    for args in [&["check"][..], &["mirror-config", "talos", "--url", "http://h.example"], &["stats"]] {
+        let help = String::from_utf8(cache(&[args[0], "--help"], &std::collections::BTreeSet::new()).stdout)
+            .unwrap();
+        let names = variables(&help);
+        let (plain, ran) = (cache(args, &std::collections::BTreeSet::new()), cache(args, &names));
+        let said = String::from_utf8_lossy(&ran.stderr).into_owned();
+        assert_eq!(ran.status.code(), plain.status.code(), "{args:?}: {said}");
+        assert_eq!(said, String::from_utf8_lossy(&plain.stderr), "{args:?}");
+    }
+}
+
 #[test]
 fn the_environment_stands_in_for_flags() {
     let place = Place::new();

@@ -22,15 +22,18 @@ mod examples;
 mod fake_harbor;
 #[path = "../support/upstream.rs"]
 mod fake_upstream;
+mod file_commands;
 mod generate;
 mod harbor;
 mod help;
 mod house;
 mod init;
 mod layering;
+mod live_output;
 mod mistakes;
 mod nodes;
 mod readme;
+mod reported;
 mod rollout;
 mod run;
 mod scan;

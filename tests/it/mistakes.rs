@@ -127,6 +127,20 @@ fn the_variable_of_a_secret_is_empty() {
 }
 
 #[test]
+fn an_auth_that_is_fetched_is_base64_of_user_and_password() {
+    let place =
+        place("mirror: https://h.example\ncredentials: {authFrom: {env: AUTH}}\nregistries: [docker.io]\n");
+    for (auth, want) in
+        [("dTpw%%", "is not base64"), ("dQ==", "without a colon"), ("dTpwCg==", "a line break")]
+    {
+        let ran = place.run("generate").env("AUTH", auth).ends(4);
+        says(&ran, &["mirrors.harbor.credentials", want, "user:password"]);
+    }
+    let patch = place.run("generate --talos-version v1.11").env("AUTH", "dTpw").ok();
+    assert!(patch.contains("username: u\n") && patch.contains("password: p\n"), "{patch}");
+}
+
+#[test]
 fn a_file_that_is_not_there_is_told_before_secrets_are_asked_for() {
     let place = with_password("passwordFrom: {env: NOT_SET}");
     for command in ["diff --against nothere.yaml", "generate --against nothere.yaml", "mc patch nothere.yaml"]
@@ -233,6 +247,10 @@ fn a_canary_that_is_not_there() {
     let ran = site.place.run("rollout --dry-run --canary zzz").ends(2);
     says(&ran, &["no node `zzz`"]);
     says(&site.place.run("rollout --dry-run --canary w-2").ends(2), &["did you mean `w-1`?"]);
+    let ran = site.place.run("rollout --dry-run -n cp-1 --canary w-1").ends(2);
+    says(&ran, &["`w-1` is not one of the nodes of this rollout", "these are: cp-1"]);
+    says(&site.place.run("rollout --dry-run --match ^zzz").ends(2), &["no node's name fits `^zzz`"]);
+    says(&site.place.run("rollout --dry-run --group zzz").ends(2), &["has no group `zzz`"]);
 }
 
 #[test]

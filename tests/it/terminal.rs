@@ -22,7 +22,7 @@ pub fn converse(place: &Place, command: &str, answers: &[(&str, &str)]) -> Strin
 }
 
 /// Runs a command on a terminal of its own, which ends with an exit code.
-fn converse_to(place: &Place, command: &str, answers: &[(&str, &str)], code: i32) -> String {
+pub fn converse_to(place: &Place, command: &str, answers: &[(&str, &str)], code: i32) -> String {
     converse_with(place, &[], command, answers, code)
 }
 

@@ -33,10 +33,11 @@ Examples:
   talmirror diff
   talmirror diff -n n1,n2 --matrix
   talmirror diff --against n1.yaml -n n1
-  talosctl get mc v1alpha1 -n 10.0.0.1 -o jsonpath='{.spec}' | talmirror diff --against -"
+  talosctl get mc -n 10.0.0.1,10.0.0.2 -o yaml | talmirror diff --against -"
 )]
 pub(crate) struct DiffArgs {
-    /// A machine config to compare with, `-` for standard input, in place of live nodes
+    /// A machine config to compare with, or what `talosctl get mc -o yaml` prints, `-` for standard input, in place of live
+    /// nodes
     #[arg(long, env = "TALMIRROR_AGAINST", value_name = "FILE")]
     against: Option<String>,
     #[command(flatten)]
@@ -81,33 +82,79 @@ fn against_file(ui: &mut Ui, global: &Global, args: &DiffArgs, file: &str) -> Re
         _ => return Err(CliError::usage("--against compares with one node").help("name one with --nodes")),
     };
     // Before secrets are asked for: a name that is misspelt is told first.
-    let file = MachineConfigFile::read(file, global)?;
+    let mut files = MachineConfigFile::read_all(file, global)?;
     let mut loaded = load(ui, global)?;
-    let target = loaded.target(&target)?;
-    let version = loaded.talos_version(&args.versions, target).unwrap_or_else(default_version);
-    let wanted = loaded.inventory.registries(target, &version, &mut loaded.sources)?;
-    let (current, problems) = file.registries();
-    for problem in &problems {
-        ui.problem(problem);
+    loaded.only_look(global);
+    let named = loaded.target(&target)?;
+    let several = files.len() > 1;
+    if target.node.is_some() {
+        files = vec![MachineConfigFile::one_of(files, &loaded, &target)?];
     }
-    let changes = diff(&current, &wanted);
-    match args.output {
-        Format::Json => ui.json(&json!({
+    let mut compared: Vec<(String, Vec<Change>)> = Vec::new();
+    for file in &files {
+        // Each of several is compared with what the inventory gives its own node.
+        let own = file.known_node(&loaded).map(str::to_owned);
+        let target = match &own {
+            Some(name) if named == Target::Base && file.is_live => Target::Node(name),
+            Some(_) | None => named,
+        };
+        if file.is_live && target == Target::Base && !loaded.inventory.nodes.is_empty() {
+            ui.warn(
+                &format!("{}: the inventory does not know this node", file.name),
+                Some("it is compared with the settings that every node starts from"),
+            );
+        }
+        let version = loaded.talos_version(&args.versions, target).unwrap_or_else(default_version);
+        let mut wanted = loaded.inventory.registries(target, &version, &mut loaded.sources)?;
+        let (current, problems) = file.registries();
+        for problem in &problems {
+            ui.problem(problem);
+        }
+        wanted.fill_not_run(&current);
+        compared.push((file.name.clone(), diff(&current, &wanted)));
+    }
+    loaded.tell_not_run(ui);
+    let objects = compared.iter().map(|(name, changes)| file_json(name, changes));
+    match (args.output, several) {
+        (Format::Json, false) => objects.into_iter().try_for_each(|object| ui.json(&object))?,
+        (Format::Json, true) => ui.json(&json!({
             "apiVersion": "talmirror/v1",
-            "kind": "Diff",
-            "file": file.name,
-            "changed": !changes.is_empty(),
-            "items": changes.iter().map(Change::to_json).collect::<Vec<_>>(),
+            "kind": "DiffList",
+            "changed": compared.iter().any(|(_, changes)| !changes.is_empty()),
+            "items": objects.collect::<Vec<_>>(),
         }))?,
-        Format::Text => {
-            for change in &changes {
-                ui.signed(&format!("{change}\n"))?;
+        (Format::Text, _) => {
+            for (name, changes) in &compared {
+                if several {
+                    ui.result(&format!("{name}\n"))?;
+                }
+                for change in changes {
+                    ui.signed(&format!("{}{change}\n", if several { "  " } else { "" }))?;
+                }
             }
         }
-        Format::Markdown => ui.result(&markdown(&file.name, &changes))?,
+        (Format::Markdown, _) => {
+            for (name, changes) in &compared {
+                ui.result(&markdown(name, changes))?;
+            }
+        }
     }
-    ui.note(&format!("{}: {}", file.name, count(changes.len(), "difference")));
-    Ok(if changes.is_empty() { exit::OK } else { exit::FOUND })
+    ui.flush()?;
+    for (name, changes) in &compared {
+        ui.note(&format!("{name}: {}", count(changes.len(), "difference")));
+    }
+    let changed = compared.iter().any(|(_, changes)| !changes.is_empty());
+    Ok(if changed { exit::FOUND } else { exit::OK })
+}
+
+fn file_json(name: &str, changes: &[Change]) -> Value {
+    json!({
+        "apiVersion": "talmirror/v1",
+        "kind": "Diff",
+        "file": name,
+        "changed": !changes.is_empty(),
+        "items": changes.iter().map(Change::to_json).collect::<Vec<_>>(),
+    })
 }
 
 fn markdown(name: &str, changes: &[Change]) -> String {
@@ -130,6 +177,7 @@ impl Compared {
 
 fn against_nodes(ui: &mut Ui, global: &Global, args: &DiffArgs) -> Result<Exit, CliError> {
     let mut loaded = load(ui, global)?;
+    loaded.only_look(global);
     let session = Session::of(ui, global, &args.talos, Some(&loaded), &args.which)?;
     let seen = session.each(|node| async move {
         let seen = observe(&node).await?;
@@ -144,6 +192,7 @@ fn against_nodes(ui: &mut Ui, global: &Global, args: &DiffArgs) -> Result<Exit, 
         };
         nodes.push(Compared { node, result });
     }
+    loaded.tell_not_run(ui);
     let same = same_as(&nodes.iter().map(Compared::drift).collect::<Vec<_>>());
     match (args.matrix, args.output) {
         (_, Format::Json) => ui.json(&to_json(&nodes, &same))?,
@@ -209,7 +258,7 @@ fn compare(
     let version = args.versions.talos_version.clone().or_else(|| seen.talos_version());
     let version =
         version.or_else(|| loaded.inventory.version(target).cloned()).unwrap_or_else(default_version);
-    let wanted = loaded.inventory.registries(target, &version, &mut loaded.sources)?;
+    let mut wanted = loaded.inventory.registries(target, &version, &mut loaded.sources)?;
     let (current, problems) = current.map_err(|error| {
         CliError::from(error).context(format!("{}: the node's machine config cannot be read", node.name))
     })?;
@@ -217,6 +266,7 @@ fn compare(
         let file = format!("{}: machine config", node.name);
         ui.problem(&Problem { file, ..problem });
     }
+    wanted.fill_not_run(&current);
     Ok((seen, Drift::new(current, wanted)))
 }
 

@@ -69,17 +69,19 @@ pub(crate) fn run(ui: &mut Ui, global: &Global, args: ExplainArgs) -> Result<Exi
             Some(name) => explain_registry(ui, &loaded, target, &version, &name, args.output),
             None => explain_image(ui, &loaded, target, &version, subject, args.output),
         },
-        None => explain_target(ui, &mut loaded, target, &version, &args),
+        None => explain_target(ui, global, &mut loaded, target, &version, &args),
     }
 }
 
 fn explain_target(
     ui: &mut Ui,
+    global: &Global,
     loaded: &mut LoadedInventory,
     target: Target<'_>,
     version: &TalosVersion,
     args: &ExplainArgs,
 ) -> Result<Exit, CliError> {
+    loaded.only_look(global);
     let registries = if args.show_secrets {
         loaded.inventory.registries(target, version, &mut loaded.sources)?
     } else {

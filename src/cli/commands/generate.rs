@@ -9,9 +9,10 @@ use serde_json::Value;
 
 use crate::cli::args::{Global, TargetArgs, VersionArgs};
 use crate::cli::artifacts::{Artifact, Encryption, Mode, Seal, write};
+use crate::cli::encryption;
 use crate::cli::input::directory_of;
 use crate::cli::inventory::{LoadedInventory, default_version, load, warn_of_version};
-use crate::cli::{encryption, machine_config};
+use crate::cli::machine_config::MachineConfigFile;
 use crate::inventory::Target;
 use crate::patch::{self, Choice, Current, Format, Parts, Patch, Versions};
 use crate::registries::{Registries, TalosVersion};
@@ -95,6 +96,9 @@ enum Style {
 pub(crate) fn run(ui: &mut Ui, global: &Global, args: GenerateArgs) -> Result<Exit, CliError> {
     warn_of_version(ui, &args.versions);
     let mut loaded = load(ui, global)?;
+    if args.check || args.dry_run {
+        loaded.only_look(global);
+    }
     let into_files = args.all || args.check || args.dry_run || args.layout.is_some();
     let own = || loaded.inventory.output.dir.as_ref().map(|dir| directory_of(&global.inventory).join(dir));
     let dir = args.output_dir.clone().or_else(|| if into_files { own() } else { None });
@@ -102,10 +106,10 @@ pub(crate) fn run(ui: &mut Ui, global: &Global, args: GenerateArgs) -> Result<Ex
         return Err(CliError::usage("--all, --layout, --check and --dry-run are about files")
             .help("name a directory with --output-dir, or in the inventory as output.dir"));
     }
-    match dir {
-        Some(dir) => to_directory(ui, global, &args, &mut loaded, &dir),
-        None => to_stdout(ui, global, &args, &mut loaded),
-    }
+    let Some(dir) = dir else { return to_stdout(ui, global, &args, &mut loaded) };
+    let exit = to_directory(ui, global, &args, &mut loaded, &dir)?;
+    loaded.tell_not_run(ui);
+    Ok(exit)
 }
 
 /// Reads the form of a patch; help lists the forms.
@@ -169,9 +173,16 @@ fn to_stdout(
             );
         }
     }
-    let current = args.against.as_ref().map(|file| machine_config::read(file, global)).transpose()?;
-    let mut made = make(args, loaded, target, current.as_ref())?;
+    let against = |file: &String| -> Result<Current, CliError> {
+        let files = MachineConfigFile::read_all(file, global)?;
+        Ok(MachineConfigFile::one_of(files, loaded, &args.target)?.current())
+    };
+    let current = args.against.as_ref().map(against).transpose()?;
     let hidden = !args.show_secrets && !args.encryption.wanted(loaded) && std::io::stdout().is_terminal();
+    if hidden {
+        loaded.only_look(global);
+    }
+    let mut made = make(args, loaded, target, current.as_ref())?;
     if hidden && !made.registries.secrets().is_empty() {
         hide(&mut made.registries);
         ui.warn(

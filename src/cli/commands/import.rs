@@ -12,6 +12,7 @@ use crate::cli::input::{directory_of, display_name};
 use crate::cli::inventory::{problems_json, summary};
 use crate::finding::Severity;
 use crate::import::{Imported, Options, Source, SourceKind, import, related_files};
+use crate::machineconfig::separated;
 use crate::sops::clear_secrets;
 use crate::ui::exit::{self, Exit};
 use crate::ui::{CliError, Ui};
@@ -72,7 +73,8 @@ pub(crate) fn run(ui: &mut Ui, global: &Global, args: ImportArgs) -> Result<Exit
         if Path::new(file).is_dir() {
             sources.extend(folder(Path::new(file), global)?);
         } else {
-            let text = encryption::read(file, global)?.0.expose().clone();
+            let (text, _) = encryption::read(file, global)?;
+            let text = separated(text.expose()).into_owned();
             sources.push(Source { name: display_name(file).to_owned(), text });
         }
     }

@@ -32,10 +32,10 @@ enum MachineconfigCommand {
 
 Examples:
   talmirror machineconfig patch n1.yaml --node n1 --in-place
-  talosctl get mc v1alpha1 -n 10.0.0.1 -o jsonpath='{.spec}' | talmirror mc patch - -n n1 > n1-new.yaml"
+  talosctl get mc -n 10.0.0.1 -o yaml | talmirror mc patch - -n n1 > n1-new.yaml"
 )]
 struct PatchArgs {
-    /// The machine config, `-` for standard input
+    /// The machine config, or what `talosctl get mc -o yaml` prints; `-` for standard input
     #[arg(value_name = "FILE")]
     file: String,
     #[command(flatten)]
@@ -67,13 +67,23 @@ fn patch(ui: &mut Ui, global: &Global, args: PatchArgs) -> Result<Exit, CliError
         return Err(CliError::usage("standard input cannot be written in place").help("leave --in-place out"));
     }
     warn_of_version(ui, &args.versions);
-    let file = MachineConfigFile::read(&args.file, global)?;
+    let files = MachineConfigFile::read_all(&args.file, global)?;
     let mut loaded = load(ui, global)?;
+    if args.check {
+        loaded.only_look(global);
+    }
+    let file = MachineConfigFile::one_of(files, &loaded, &args.target)?;
+    if args.in_place && file.is_live {
+        let message = format!("`{}` is what talosctl prints, not a machine config", args.file);
+        return Err(CliError::usage(message).help("leave --in-place out: the config goes to standard output"));
+    }
     let target = loaded.target(&args.target)?;
     let known = loaded.talos_version(&args.versions, target);
     let version = known.clone().unwrap_or_else(default_version);
     loaded.check_version(target, &version)?;
-    let wanted = loaded.inventory.registries(target, &version, &mut loaded.sources)?;
+    let mut wanted = loaded.inventory.registries(target, &version, &mut loaded.sources)?;
+    wanted.fill_not_run(&file.registries().0);
+    loaded.tell_not_run(ui);
     let form = form(&args.format, known.as_ref(), &file)?;
     let unlisted = if args.keep_unlisted { Unlisted::Keep } else { Unlisted::Drop };
     let replaced = file.config.replace(&wanted, form, unlisted).map_err(|error| {

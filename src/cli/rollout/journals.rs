@@ -22,11 +22,7 @@ const OTHERS: usize = 8;
 
 /// Returns the folder of all clusters' rollouts.
 fn state_folder() -> Result<PathBuf, CliError> {
-    let state = input::environment("XDG_STATE_HOME").map(PathBuf::from);
-    // A relative one counts as none (XDG Base Directory Specification).
-    let state = state.filter(|folder| folder.is_absolute());
-    let state = state.or_else(|| Some(std::env::home_dir()?.join(".local/state")));
-    let state = state.ok_or_else(|| {
+    let state = input::state_folder().ok_or_else(|| {
         CliError::usage("there is no home directory to keep a journal in")
             .help("name a folder with --journal")
     })?;

@@ -93,6 +93,7 @@ pub(super) fn again(
     let flags = [
         ("-f", own),
         ("--age-key-file", global.age_key_file.as_ref().map(path)),
+        ("--run-commands", global.run_commands.then(String::new)),
         ("--talosconfig", talos.talosconfig.clone()),
         ("--context", talos.context.clone()),
         ("-e", endpoints),

@@ -86,8 +86,8 @@ pub(super) fn make_plan(
             }
             continue;
         }
-        let wanted = wanted(ui, loaded, &node, &seen, &mut shared)?;
         let current = seen.active.as_ref().map(|active| registries_of(&active.text)).unwrap_or_default();
+        let wanted = wanted(ui, loaded, &node, &seen, &current, &mut shared)?;
         match NodePlan::of(&seen, &wanted, &options, previous_of(&journals, &node, &seen)) {
             Ok(plan) => {
                 let drift = Drift::new(current, Registries::clone(&wanted));
@@ -236,6 +236,7 @@ fn wanted(
     loaded: &mut LoadedInventory,
     node: &LiveNode,
     seen: &Observation,
+    current: &Registries,
     shared: &mut Vec<Arc<Registries>>,
 ) -> Result<Arc<Registries>, CliError> {
     let target = if node.known {
@@ -252,7 +253,8 @@ fn wanted(
     let version = seen.talos_version().or_else(|| loaded.inventory.version(target).cloned());
     let version = version.unwrap_or_else(crate::cli::inventory::default_version);
     loaded.check_version(target, &version).map_err(|error| error.context(node.name.clone()))?;
-    let wanted = loaded.inventory.registries(target, &version, &mut loaded.sources)?;
+    let mut wanted = loaded.inventory.registries(target, &version, &mut loaded.sources)?;
+    wanted.fill_not_run(current);
     if let Some(same) = shared.iter().find(|other| ***other == wanted) {
         return Ok(Arc::clone(same));
     }

@@ -38,6 +38,9 @@ pub(crate) fn run(ui: &mut Ui, global: &Global, args: RolloutArgs) -> Result<Exi
 
 fn roll_out(ui: &mut Ui, global: &Global, args: RolloutArgs) -> Result<Exit, CliError> {
     let mut loaded = load(ui, global)?;
+    if args.dry_run {
+        loaded.only_look(global);
+    }
     let RolloutTimeouts { trial, settle, .. } = pace(&args, &loaded);
     if trial <= settle {
         return Err(CliError::usage(format!(
@@ -70,6 +73,7 @@ fn roll_out(ui: &mut Ui, global: &Global, args: RolloutArgs) -> Result<Exit, Cli
         images: &images(&loaded),
     };
     show(ui, args.output, &terms, &plan)?;
+    loaded.tell_not_run(ui);
     let since = args.resume.then(|| Since::of(&loaded, &earlier, &plan));
     if let Some(since) = &since {
         since.tell_at_plan(ui, global, &args);
@@ -128,8 +132,17 @@ fn roll_out(ui: &mut Ui, global: &Global, args: RolloutArgs) -> Result<Exit, Cli
 fn check_canary(args: &RolloutArgs, loaded: &LoadedInventory, session: &Session) -> Result<(), CliError> {
     let chosen = || session.nodes.iter().map(|node| node.name.as_str());
     for name in &args.canary {
-        if loaded.inventory.nodes.contains_key(name) || chosen().any(|node| node == name) {
+        // Of a rollout that goes on, the canary may be among those that are done.
+        let known = loaded.inventory.nodes.contains_key(name);
+        if chosen().any(|node| node == name) || (known && args.resume) {
             continue;
+        }
+        if known {
+            let nodes: Vec<&str> = chosen().collect();
+            return Err(CliError::usage(format!(
+                "--canary: `{name}` is not one of the nodes of this rollout"
+            ))
+            .help(format!("these are: {}", nodes.join(", "))));
         }
         let error = CliError::usage(format!("--canary: there is no node `{name}`"));
         let near = did_you_mean(name, chosen()).map(|near| format!("did you mean `{near}`?"));

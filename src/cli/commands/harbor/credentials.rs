@@ -6,6 +6,7 @@ use crate::cli::args::Global;
 use crate::cli::encryption::{self, EncryptionOptions, Rules};
 use crate::cli::input::{directory_of, environment};
 use crate::cli::inventory::read_inventory;
+use crate::cli::permission::{Use, permission};
 use crate::file::{self, Privacy};
 use crate::harbor::{Account, CredentialStore};
 use crate::inventory::{self, with_credentials};
@@ -39,7 +40,8 @@ impl<'a> InventoryCredentials<'a> {
         } else {
             Rules::load(ui)?.settings_if_any(&EncryptionOptions::default(), Path::new(&global.inventory))?
         };
-        let sources = Sources::new(directory_of(&global.inventory));
+        let mut sources = Sources::new(directory_of(&global.inventory));
+        sources.set_permission(permission(global, Use::Sends));
         Ok(Self { global, mirror: mirror.to_owned(), sources, settings })
     }
 

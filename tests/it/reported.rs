@@ -1,0 +1,288 @@
+//! Files that people reported, or of their kinds: `tests/data/cases`.
+
+use std::path::Path;
+
+use crate::run::{Place, Ran, repository};
+
+const ALICE: &str = "age1g5ysx9zvguw9lnrda3uqewfpufyhae22nge2udx75mfjckejhcvsmsz0fl";
+const KEY: (&str, &str) = ("SOPS_AGE_KEY_FILE", "keys.txt");
+
+/// A copy of a case, with the key of Alice.
+fn case(name: &str) -> Place {
+    fn copy(from: &Path, to: &Path) {
+        std::fs::create_dir_all(to).unwrap();
+        for entry in std::fs::read_dir(from).unwrap() {
+            let (path, to) = entry.map(|entry| (entry.path(), to.join(entry.file_name()))).unwrap();
+            if path.is_dir() { copy(&path, &to) } else { assert!(std::fs::copy(&path, &to).is_ok()) }
+        }
+    }
+    let place = Place::new();
+    copy(&repository("tests/data/cases").join(name), &place.path(""));
+    place.write("keys.txt", std::fs::read(repository("tests/vectors/sops/keys.txt")).unwrap());
+    place
+}
+
+/// Imports a file into the inventory.
+fn import(place: &Place, file: &str) -> Ran {
+    let ran = place.run(&format!("import {file}")).reveals().ran();
+    place.write("mirrors.yaml", &ran.stdout);
+    ran
+}
+
+/// What nodes get, as `explain` resolves it.
+fn effective(place: &Place, flags: &str) -> serde_json::Value {
+    let text = place.run(&format!("explain -o json --show-secrets {flags}")).reveals().ok();
+    serde_json::from_str::<serde_json::Value>(&text).unwrap()["registries"].clone()
+}
+
+/// The URLs of a registry's endpoints.
+fn endpoints(registries: &serde_json::Value, name: &str) -> Vec<String> {
+    let list = registries["mirrors"][name]["endpoints"].as_array().cloned().unwrap_or_default();
+    list.iter().map(|endpoint| endpoint["url"].as_str().unwrap().to_owned()).collect()
+}
+
+#[test]
+fn base64_over_several_lines_is_credentials() {
+    let place = case("auth-wrapped");
+    assert_eq!(import(&place, "config.yaml").code, 0);
+    let auth = &effective(&place, "")["auth"]["reg.example.com"];
+    assert_eq!(auth["username"], "AWS");
+    let password = auth["password"].as_str().unwrap();
+    assert!(password.len() > 150 && password.chars().all(|c| c.is_ascii_digit()), "{password}");
+}
+
+/// Machine configs, talsecret, talosconfig, a Secret of Kubernetes, kubeconfig, an inventory: with no rule, with one that
+/// fits, and with one that has a gap.
+#[test]
+fn no_secret_of_any_file_stays_in_clear() {
+    let place = case("encrypt-machine-config");
+    place
+        .write("talosconfig", "context: c\ncontexts:\n  c:\n    endpoints: [10.0.0.2]\n    ca: Y2E=\n    crt: Y3J0\n    key: SECRETkeySECRET\n")
+        .write("secret.yaml", "apiVersion: v1\nkind: Secret\nmetadata: {name: s}\ndata:\n  password: SECRETdataSECRET\nstringData:\n  token: SECRETstringSECRET\n")
+        .write("kubeconfig", "apiVersion: v1\nkind: Config\nusers:\n  - name: u\n    user:\n      token: SECRETtokenSECRET\n      client-key-data: SECRETclientSECRET\n")
+        .write("inventory.yaml", "apiVersion: talmirror/v1\nkind: Inventory\nmirrors:\n  h: {kind: harbor, url: https://h.example, credentials: {username: u, password: SECRETmirrorSECRET}}\nregistries: {docker.io: {via: [h]}}\n");
+    let known = [
+        (
+            "talsecret.yaml",
+            &[
+                "bm90IGEgc2VjcmV0IGJ1dCBsb29rcyBsaWtlIG9uZQ==",
+                "abcdef.0123456789abcdef",
+                "ghijkl.0123456789abcdef",
+                "LS0tLS1CRUdJTiBQUklWQVRFIEtFWS0tLS0t",
+            ][..],
+        ),
+        ("machine.yaml", &["abcdef.0123456789abcdef", "ghijkl.0123456789abcdef", "bm90IGEgc2VjcmV0"]),
+        ("talosconfig", &["SECRETkeySECRET"]),
+        ("secret.yaml", &["SECRETdataSECRET", "SECRETstringSECRET"]),
+        ("kubeconfig", &["SECRETtokenSECRET", "SECRETclientSECRET"]),
+        ("inventory.yaml", &["SECRETmirrorSECRET"]),
+    ];
+    let in_clear = |text: &str, secrets: &[&str]| secrets.iter().any(|secret| text.contains(secret));
+    for (file, secrets) in known {
+        assert!(secrets.iter().all(|secret| place.read(file).contains(secret)), "{file}");
+        let sealed = place.args(&["encrypt", "--age", ALICE, file]).ok();
+        assert!(!in_clear(&sealed, secrets), "{file}: {sealed}");
+        for rule in ["^(password|identityToken|key)$", "^nothing$", ".*"] {
+            place.write(
+                ".sops.yaml",
+                format!("creation_rules:\n  - encrypted_regex: '{rule}'\n    age: {ALICE}\n"),
+            );
+            let ran = place.run(&format!("encrypt {file}")).ran();
+            assert!(
+                ran.code == 23 || (ran.code == 0 && !in_clear(&ran.stdout, secrets)),
+                "{file} {rule}: {ran}"
+            );
+            assert!(rule != ".*" || ran.code == 0, "{file}: {ran}");
+            assert!(rule != "^nothing$" || ran.code == 23, "{file}: {ran}");
+            let in_place = place
+                .run(&format!("encrypt --in-place {file} --age {ALICE} --encrypted-regex ^nothing$"))
+                .ran();
+            assert_eq!(in_place.code, 23, "{file}: {in_place}");
+            assert!(!place.read(file).contains("ENC["), "{file} was written");
+            std::fs::remove_file(place.path(".sops.yaml")).unwrap();
+        }
+    }
+}
+
+#[test]
+fn numbers_that_sops_would_change_are_no_passwords() {
+    let place = case("encrypt-numbers");
+    let plain = place.read("patch.yaml");
+    for flags in ["", "--in-place"] {
+        let ran = place.run(&format!("encrypt {flags} --age {ALICE} patch.yaml")).ran();
+        assert!(ran.code != 0 && ran.stderr.contains("quote"), "{ran}");
+        assert_eq!(place.read("patch.yaml"), plain);
+    }
+    // Quoted, they are texts and stay.
+    let quoted = regex::Regex::new(r"password: ([^}]+)\}").unwrap().replace_all(&plain, "password: '$1'}");
+    place.write("patch.yaml", quoted.as_bytes());
+    place.run(&format!("encrypt --in-place --age {ALICE} patch.yaml")).ok();
+    let back = place.run("decrypt patch.yaml").env(KEY.0, KEY.1).ok();
+    for text in ["0123456", "12345_54321", "1e10", "007", "99999999999999999999999"] {
+        assert!(
+            back.contains(&format!("\"{text}\"")) || back.contains(&format!("'{text}'")),
+            "{text}: {back}"
+        );
+    }
+}
+
+#[test]
+fn an_inventory_without_registries_gives_a_patch_that_deletes() {
+    let place = case("generate-empty-documents");
+    for version in ["v1.11", "v1.12", "v1.13", "v1.14"] {
+        let patch = place.run(&format!("generate --talos-version {version}")).ok();
+        if version == "v1.11" {
+            assert!(patch.contains("path: /machine/registries"), "{patch}");
+        } else {
+            assert_eq!(patch, "machine:\n    registries:\n        $patch: delete\n", "{version}");
+        }
+    }
+}
+
+#[test]
+fn an_import_that_loses_a_mirror_or_a_rewrite_fails() {
+    let place = case("import-lossy-exit");
+    for file in ["k3s-rewrite.yaml", "k3s-string.yaml", "typo.yaml", "certs.d/gcr.io", "certs.d"] {
+        let ran = import(&place, file);
+        assert!(ran.code == 1 || (ran.code == 3 && ran.stdout.is_empty()), "{file}: {ran}");
+        assert!(!ran.stderr.contains("says what was meant"), "{file}: {ran}");
+    }
+}
+
+#[test]
+fn a_path_without_override_path_is_a_mirror_by_path() {
+    let place = case("import-path-without-override");
+    let ran = import(&place, "config.yaml");
+    assert!(ran.code == 0 && !ran.stderr.contains("error"), "{ran}");
+    place.run("validate").ok();
+    let effective = effective(&place, "");
+    assert_eq!(endpoints(&effective, "docker.io"), ["https://mirrors.example.com/docker-io/v2"]);
+    assert_eq!(endpoints(&effective, "quay.io"), ["https://nexus.example.com/repository/docker-hub/v2"]);
+}
+
+#[test]
+fn registries_with_credentials_alone_go_the_way_of_all_others() {
+    for (file, registries) in
+        [("config.yaml", &["docker.io", "ghcr.io"][..]), ("registries.yaml", &["docker.io"])]
+    {
+        let place = case("import-star-credentials");
+        import(&place, file);
+        let effective = effective(&place, "");
+        for name in registries {
+            let own = endpoints(&effective, name);
+            let own = if own.is_empty() { endpoints(&effective, "*") } else { own };
+            assert_eq!(own.first().map(String::as_str), Some("http://10.0.0.5:5001"), "{file} {name}");
+        }
+        assert_eq!(effective["auth"]["registry-1.docker.io"]["password"], "hub-token", "{file}");
+        assert!(file != "config.yaml" || effective["auth"]["ghcr.io"]["password"] == "gh-token");
+    }
+}
+
+#[test]
+fn settings_of_another_port_stay_there() {
+    let place = case("import-two-ports");
+    import(&place, "config.yaml");
+    let effective = effective(&place, "");
+    assert_eq!(effective["auth"]["registry.lan:5001"]["password"], "private-secret");
+    assert_eq!(effective["tls"]["registry.lan:5001"]["insecureSkipVerify"], true);
+    assert!(effective["auth"].get("registry.lan:5000").is_none(), "{effective}");
+    assert!(effective["tls"].get("registry.lan:5000").is_none(), "{effective}");
+}
+
+#[test]
+fn the_embedded_mirror_of_k3s_is_named() {
+    let place = case("k3s-embedded");
+    let ran = place.run("import registries.yaml").ran();
+    assert!(ran.stderr.contains("embedded"), "{ran}");
+    let ran = place.run("import mixed.yaml").ran();
+    assert!(["docker.io", "ghcr.io"].iter().all(|name| ran.stderr.contains(name)), "{ran}");
+    assert!(ran.stdout.contains("q.example.com"), "{ran}");
+}
+
+#[test]
+fn a_rewrite_on_the_registry_itself_is_not_lost_in_silence() {
+    let place = case("k3s-own-rewrite");
+    let ran = import(&place, "registries.yaml");
+    let kept = ran.stdout.contains("team-proxy");
+    assert!(kept || (ran.stderr.contains("E127") && ran.code == 1), "{ran}");
+}
+
+#[test]
+fn mac_only_encrypted_takes_documents_of_which_every_value_is_sealed() {
+    let place = case("mac-only-encrypted");
+    place.write(".sops.yaml", place.read("sops.yaml").replace("RECIPIENT", ALICE));
+    place.run("generate --talos-version v1.14 --output-dir talos --encrypt").ok();
+    std::fs::rename(place.path("two.sops.yaml"), place.path("talos/two.sops.yaml")).unwrap();
+    let sealed = place.run("encrypt talos/two.sops.yaml").ok();
+    place.write("sealed.yaml", &sealed);
+    assert!(place.run("decrypt sealed.yaml").env(KEY.0, KEY.1).ok().contains("password: pb"));
+    // The documents cannot change places.
+    let (one, two) = sealed.split_once("\n---\n").unwrap();
+    place.write("swapped.yaml", format!("{}\n---\n{one}", two.trim_end()));
+    place.run("decrypt swapped.yaml").env(KEY.0, KEY.1).ends(51);
+    // Where values stay in clear, the refusal names a way that works.
+    let ran = place.run("encrypt --encrypted-regex ^password$ talos/two.sops.yaml").ran();
+    assert!(ran.code != 0 && ran.stderr.contains("help:"), "{ran}");
+}
+
+#[test]
+fn the_patches_of_an_omni_template_are_read() {
+    let place = case("omni-template");
+    let ran = import(&place, "cluster.yaml");
+    assert_eq!(ran.code, 0, "{ran}");
+    let (all, workers) = (effective(&place, ""), effective(&place, "--group workers"));
+    assert_eq!(endpoints(&all, "docker.io"), ["https://harbor.example.com/v2/hub"]);
+    assert_eq!(endpoints(&workers, "ghcr.io"), ["https://harbor.example.com/v2/ghcr"]);
+}
+
+#[test]
+fn talhelper_applies_the_patches_of_a_node_before_those_of_all() {
+    let place = case("talhelper-order");
+    assert_eq!(import(&place, "talconfig.yaml").code, 0);
+    assert_eq!(
+        endpoints(&effective(&place, "-n w-1"), "docker.io"),
+        ["http://rack-cache.example.com:5000", "https://central.example.com"]
+    );
+}
+
+#[test]
+fn override_patches_keeps_the_patches_of_the_role_away() {
+    let place = case("talhelper-override-patches");
+    assert_eq!(import(&place, "talconfig.yaml").code, 0);
+    let (one, two) = (effective(&place, "-n w-1"), effective(&place, "-n w-2"));
+    assert_eq!(endpoints(&one, "quay.io"), ["https://quay-cache.example.com"]);
+    assert!(endpoints(&two, "quay.io").is_empty() && !endpoints(&two, "ghcr.io").is_empty(), "{two}");
+}
+
+#[test]
+fn a_document_that_is_deleted_and_set_is_no_deletion() {
+    let place = case("tls-delete-and-set");
+    let ran = import(&place, "patch.yaml");
+    assert!(!ran.stderr.contains("W230") && ran.code == 0, "{ran}");
+    assert_eq!(effective(&place, "")["tls"]["z.example.com"]["insecureSkipVerify"], true);
+}
+
+/// What one node has and another has not is neither given to both nor lost in silence.
+#[test]
+fn credentials_of_one_node_are_not_given_to_others_in_silence() {
+    let place = Place::new();
+    let config = |name: &str, more: &str| {
+        format!(
+            "version: v1alpha1\nmachine:\n  type: worker\n  network: {{hostname: {name}}}\n  registries:\n    mirrors:\n      docker.io: {{endpoints: [https://m.example]}}\n{more}"
+        )
+    };
+    for (more, what) in [
+        ("    config:\n      m.example: {auth: {username: u, password: p}}\n", "credentials"),
+        ("    config:\n      ghcr.io: {auth: {username: u, password: p}}\n", "credentials"),
+        ("    config:\n      m.example: {tls: {insecureSkipVerify: true}}\n", "TLS settings"),
+    ] {
+        place.write("n1.yaml", config("n1", more)).write("n2.yaml", config("n2", ""));
+        let ran = place.run("import n1.yaml n2.yaml").ends(1);
+        assert!(ran.stderr.contains("n2") && ran.stderr.contains(what), "{ran}");
+        assert!(!ran.stderr.contains("E135") && !ran.stderr.contains("says what was meant"), "{ran}");
+        // What both have is theirs.
+        place.write("n2.yaml", config("n2", more));
+        let ran = place.run("import n1.yaml n2.yaml").ends(0);
+        assert!(!ran.stderr.contains("W230"), "{ran}");
+    }
+}
