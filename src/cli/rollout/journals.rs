@@ -22,11 +22,10 @@ const OTHERS: usize = 8;
 
 /// Returns the folder of all clusters' rollouts.
 fn state_folder() -> Result<PathBuf, CliError> {
-    let state = input::state_folder().ok_or_else(|| {
+    input::state_folder().ok_or_else(|| {
         CliError::usage("there is no home directory to keep a journal in")
             .help("name a folder with --journal")
-    })?;
-    Ok(state.join("talmirror"))
+    })
 }
 
 /// Returns the folder of a cluster's rollouts.
