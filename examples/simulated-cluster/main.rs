@@ -22,7 +22,7 @@ use sim::{Cluster, Fault, Listeners, Options, RegistryAnswer};
   steps  any version services config registryconfigs resource read apply try commit staged dryrun pull images remove etcd
          reboot logs render
   kinds  slow=3s late=3s hang refuse=TEXT deny reject unreachable die-before die-after down endpoint-dies reboot not-found
-         stale missing broken wrong unhealthy
+         stale missing broken wrong twice upgrade=v1.14.1 replace unhealthy
 
 Examples:
   cargo run --example simulated-cluster -- --version 1.13.9 --dir /tmp/cluster

@@ -423,7 +423,9 @@ pub(super) fn recognise(loaded: &mut LoadedInventory, node: &mut LiveNode, seen:
     let mut addresses = identity.addresses.clone();
     if let Target::Through(host) = &node.target {
         // The one that the user named comes first: of several groups, it says which is meant.
-        addresses.splice(0..0, host.parse::<std::net::IpAddr>().ok());
+        // A virtual address is not a node's own.
+        let named = host.parse::<std::net::IpAddr>().ok();
+        addresses.splice(0..0, named.filter(|address| !seen.virtual_addresses.contains(address)));
     }
     if let Some(name) = inventory.node_of(identity.nodename.as_deref(), &addresses) {
         (node.name, node.known) = (name.to_owned(), true);

@@ -100,9 +100,20 @@ pub fn etcd_flaws(
         );
     }
     if members > 1 && stay < quorum && (absence == Absence::Reboots || is_short) {
-        flaws.push(format!("etcd would lose its quorum: {well} of {members} members are known to be well"));
+        flaws.push(short_of_quorum(well, members));
     }
     flaws
+}
+
+/// Returns why no control plane node can reboot as long as those that `may_be_down` are, however well the others are.
+pub(super) fn reboot_obstacle(voters: usize, may_be_down: usize) -> Option<String> {
+    let well = voters.saturating_sub(may_be_down);
+    let is_short = voters > 1 && well.saturating_sub(1) < voters / 2 + 1;
+    is_short.then(|| short_of_quorum(well, voters))
+}
+
+fn short_of_quorum(well: usize, members: usize) -> String {
+    format!("etcd would lose its quorum: {well} of {members} members are known to be well")
 }
 
 #[cfg(test)]
@@ -132,6 +143,15 @@ mod tests {
                 "its service kubelet is Waiting"
             ]
         );
+    }
+
+    #[test]
+    fn one_of_two_members_can_never_reboot() {
+        assert_eq!([0, 1, 3, 5].map(|voters| reboot_obstacle(voters, 0)), [None, None, None, None]);
+        let short =
+            |text: &str| Some(format!("etcd would lose its quorum: {text} members are known to be well"));
+        assert_eq!(reboot_obstacle(2, 0), short("2 of 2"));
+        assert_eq!((reboot_obstacle(3, 1), reboot_obstacle(5, 1)), (short("2 of 3"), None));
     }
 
     #[test]

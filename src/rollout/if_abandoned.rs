@@ -31,8 +31,46 @@ pub enum IfAbandoned {
     KeepsNew,
     /// It keeps what another hand has applied.
     Foreign,
+    /// Another hand has a config on trial there, and it goes back to what ran before.
+    ForeignTrial(Beneath),
+    /// It keeps what another hand has applied, or goes back to what ran before: its Talos does not tell a trial.
+    MaybeForeignTrial(Beneath),
     /// It keeps what it runs with until it reboots, and then has what another hand has staged.
     Staged,
+}
+
+/// What runs beneath the trial of another hand, and is gone back to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Beneath {
+    /// The old config.
+    Old,
+    /// What a rollout had on trial there, or the old config.
+    OursOnTrial,
+    /// The new config, or the old one.
+    New,
+}
+
+/// How a node has the config of another hand, as far as it tells.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ForeignConfig {
+    /// It is on trial.
+    OnTrial,
+    /// It is on disk, too.
+    ForGood,
+    /// Before Talos 1.10 a node does not tell.
+    NotTold,
+}
+
+impl Beneath {
+    fn as_phrase(self) -> &'static str {
+        match self {
+            Self::Old => "its old config",
+            Self::OursOnTrial => {
+                "what was on trial here before, which only a reboot or `rollout --resume` ends"
+            }
+            Self::New => "its new config",
+        }
+    }
 }
 
 /// What was sent to a node, as far as it decides what the node does by itself.
@@ -105,6 +143,22 @@ impl SentConfigs {
         self.in_trial
     }
 
+    /// Returns what a node does that was seen with the config of another hand, and nothing of this rollout any more.
+    pub fn with_foreign(&self, is: ForeignConfig) -> IfAbandoned {
+        let beneath = if self.in_trial {
+            Beneath::OursOnTrial
+        } else if self.committed {
+            Beneath::New
+        } else {
+            Beneath::Old
+        };
+        match is {
+            ForeignConfig::OnTrial => IfAbandoned::ForeignTrial(beneath),
+            ForeignConfig::ForGood => IfAbandoned::Foreign,
+            ForeignConfig::NotTold => IfAbandoned::MaybeForeignTrial(beneath),
+        }
+    }
+
     /// Returns what the node does when nothing more is sent to it, whatever becomes of what is being sent.
     pub fn if_abandoned(&self) -> IfAbandoned {
         let settled = match self.last {
@@ -156,6 +210,8 @@ impl IfAbandoned {
             Self::OldOrNew => "old-or-new",
             Self::KeepsNew => "keeps-new",
             Self::Foreign => "foreign",
+            Self::ForeignTrial(_) => "foreign-trial",
+            Self::MaybeForeignTrial(_) => "foreign-or-foreign-trial",
             Self::Staged => "staged",
         }
     }
@@ -177,6 +233,15 @@ impl IfAbandoned {
             }
             Self::KeepsNew => "it keeps the new config".to_owned(),
             Self::Foreign => "it keeps what another operator or tool has applied".to_owned(),
+            Self::ForeignTrial(beneath) => format!(
+                "when the time of the other operator's or tool's trial is up, it goes back to {}",
+                beneath.as_phrase()
+            ),
+            Self::MaybeForeignTrial(beneath) => format!(
+                "it keeps what another operator or tool has applied, or, where that is on trial, goes back to {} when its \
+                 time is up",
+                beneath.as_phrase()
+            ),
             Self::Staged => {
                 "it keeps what it runs with until it reboots, and boots with what another operator or tool \
                              has staged"

@@ -31,13 +31,15 @@ mod waves;
 pub use event::{Event, EventKind};
 pub use found::Decrypt;
 pub use health::{Absence, etcd_flaws, node_flaws};
-pub use if_abandoned::{IfAbandoned, SentConfigs, TrialTimer};
+pub use if_abandoned::{Beneath, ForeignConfig, IfAbandoned, SentConfigs, TrialTimer};
 pub use journal::{
     Address, Aim, ELSEWHERE, Entry, History, Journal, JournalError, KnownBy, Leftover, NAME as JOURNAL,
-    NodeHistory, Record, StoreError, elsewhere, file_name, latest, leftover, lock, newest, read_history,
-    remember,
+    NodeHistory, Record, StoreError, Witness, elsewhere, file_name, latest, leftover, lock, newest,
+    read_history, remember,
 };
-pub use node::{ControlPlaneNode, NodeJob, RolloutContext, RolloutHandle, RolloutTimeouts, Wanted};
+pub use node::{
+    ControlPlaneNode, NodeJob, RolloutContext, RolloutHandle, RolloutTimeouts, Wanted, quorum_obstacle,
+};
 pub use outcome::{Outcome, OutcomeKind};
 pub use plan::{NodePlan, PlanOptions, RebootPolicy, Refusal};
 pub use previous::{PreviousRollout, may_be_on_trial};

@@ -42,6 +42,8 @@ pub struct NodePlan {
     pub role: Role,
     /// The config that it had when the plan was made.
     pub before: ConfigDigest,
+    /// The config that it is to have.
+    pub desired: ConfigDigest,
     /// What it is to have.
     pub wanted: Arc<Registries>,
     /// What changes; nothing: the node is left alone.
@@ -80,6 +82,12 @@ pub enum Refusal {
     /// The inventory does not know it, by name, address or group.
     #[error("the inventory does not know it, and it would get only what every node starts from")]
     Unlisted,
+    /// Its address moves between control plane nodes.
+    #[error("`{0}` is a virtual address: another control plane node may have it in the middle of a rollout")]
+    Virtual(String),
+    /// Its reboot would take etcd's quorum, however well the others are.
+    #[error("it cannot be rebooted: {0}")]
+    Quorum(String),
     /// It is in maintenance mode.
     #[error("it is in maintenance mode and has no config yet")]
     Maintenance,
@@ -124,6 +132,10 @@ impl Refusal {
             Self::Unlisted => {
                 "list it under `nodes`, or name its address in a group; --unknown-nodes takes it as it is".to_owned()
             }
+            Self::Virtual(_) => "name the node by an address of its own".to_owned(),
+            Self::Quorum(_) => "`--reboot never` changes its config without the reboot that its pods' pulls need for new \
+                                credentials; with a third control plane node each can reboot"
+                .to_owned(),
             Self::Maintenance => "install Talos on it first".to_owned(),
             Self::Version(_) => "is it a release of Talos?".to_owned(),
             Self::BreaksTls(_) => "upgrade to 1.14.0-rc.1 or later".to_owned(),
@@ -160,9 +172,7 @@ impl NodePlan {
         match Pending::between(active, seen.persistent.as_ref()) {
             Pending::Nothing => {}
             pending @ (Pending::Trial | Pending::Staged) => {
-                let persistent = seen.persistent.as_ref().map(|config| registries_of(&config.text));
-                let changes = diff(&persistent.unwrap_or_default(), &registries_of(&active.text));
-                return Err(Refusal::Pending { pending, changes });
+                return Err(Refusal::Pending { pending, changes: seen.pending_changes.clone() });
             }
         }
         let owes_reboot = match earlier {
@@ -211,6 +221,7 @@ impl NodePlan {
                 Some(_) | None => Role::ControlPlane,
             },
             before: ConfigDigest::of(&active.text),
+            desired: ConfigDigest::of(&configs.desired),
             wanted: Arc::clone(wanted),
             route: Route {
                 strict: match configs.strict {

@@ -123,7 +123,8 @@ mod tests {
 
     fn journal_at(place: &str, at: &str, reboots: bool, records: &[Told]) -> (String, History) {
         let node = "n1".to_owned();
-        let nodes = vec![Address { name: node.clone(), address: "10.0.0.1".to_owned(), known: None }];
+        let nodes =
+            vec![Address { name: node.clone(), address: "10.0.0.1".to_owned(), planned: None, known: None }];
         let (id, version, context) = (String::new(), String::new(), String::new());
         let mut all = vec![Record::Start { id, version, context, cluster: None, nodes }];
         all.push(Record::Node {

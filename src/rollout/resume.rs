@@ -8,7 +8,7 @@ use tokio::time::Instant;
 
 use super::event::EventKind;
 use super::found::{Decrypt, find};
-use super::if_abandoned::IfAbandoned;
+use super::if_abandoned::ForeignConfig;
 use super::journal::{Aim, Leftover, NodeHistory};
 use super::node::{BARE, NodeRunner, RolloutContext};
 use super::outcome::Outcome;
@@ -94,8 +94,17 @@ pub async fn resume_node(
             return None;
         }
         Leftover::Foreign => {
-            let reason = "another operator or tool has applied another config in the middle of it".to_owned();
-            let outcome = Outcome::Unknown { reason, if_abandoned: IfAbandoned::Foreign };
+            let is = known.on_disk(found.persistent.as_ref(), &found.version).of_foreign();
+            let reason = match is {
+                ForeignConfig::OnTrial => {
+                    "another operator or tool has put another config on trial in the middle of it"
+                }
+                ForeignConfig::ForGood | ForeignConfig::NotTold => {
+                    "another operator or tool has applied another config in the middle of it"
+                }
+            };
+            let if_abandoned = history.all_sent.with_foreign(is);
+            let outcome = Outcome::Unknown { reason: reason.to_owned(), if_abandoned };
             return Some(runner.done(outcome, started));
         }
         Leftover::Revert => NodeState::reverting(BARE, "an earlier run was cut off"),

@@ -13,7 +13,7 @@
 //! Once a config was sent, every failure leads to the original being applied again, and read back. What another has
 //! applied meanwhile is left alone.
 
-use super::if_abandoned::{IfAbandoned, SentConfigs};
+use super::if_abandoned::{ForeignConfig, IfAbandoned, SentConfigs};
 use super::outcome::Outcome;
 use super::step::{ApplyResult, ApplyStep, Step};
 
@@ -47,6 +47,17 @@ pub enum Persisted {
 }
 
 impl Persisted {
+    /// Returns how a node has the config of another hand that runs there: what is applied for good is on disk before it runs.
+    pub fn of_foreign(self) -> ForeignConfig {
+        match self {
+            Self::Is(Variant::Foreign) => ForeignConfig::ForGood,
+            Self::Is(Variant::Original | Variant::Strict | Variant::Desired) | Self::Unset => {
+                ForeignConfig::OnTrial
+            }
+            Self::Hidden => ForeignConfig::NotTold,
+        }
+    }
+
     /// Returns whether it can be `which`.
     fn may_be(self, which: Variant) -> bool {
         match self {
@@ -250,6 +261,11 @@ impl NodeState {
         self.sent.last().is_some()
     }
 
+    /// Returns whether the node was asked to reboot.
+    pub fn was_asked_to_reboot(&self) -> bool {
+        self.rebooted
+    }
+
     /// Returns the first thing that went wrong.
     pub fn failure(&self) -> Option<&str> {
         self.failure.as_deref()
@@ -302,10 +318,17 @@ impl NodeState {
     }
 
     /// Leaves the node to the operator or tool that has applied another config, or staged one.
-    fn foreign(self, active: Variant) -> Self {
+    fn foreign(self, active: Variant, disk: Persisted) -> Self {
         let failure = self.failure.clone().map(|failure| format!("{failure}; ")).unwrap_or_default();
         let (has, if_abandoned) = match active {
-            Variant::Foreign => ("applied another config", IfAbandoned::Foreign),
+            Variant::Foreign => {
+                let is = disk.of_foreign();
+                let has = match is {
+                    ForeignConfig::OnTrial => "put another config on trial",
+                    ForeignConfig::ForGood | ForeignConfig::NotTold => "applied another config",
+                };
+                (has, self.sent.with_foreign(is))
+            }
             // What is staged has stopped a trial's timer.
             Variant::Original | Variant::Strict | Variant::Desired => {
                 ("staged another config", IfAbandoned::Staged)
@@ -369,9 +392,9 @@ impl NodeState {
         match (send, seen) {
             (
                 _,
-                StepResult::Runs(active, Persisted::Is(Variant::Foreign))
-                | StepResult::Runs(active @ Variant::Foreign, _),
-            ) => self.foreign(active),
+                StepResult::Runs(active, disk @ Persisted::Is(Variant::Foreign))
+                | StepResult::Runs(active @ Variant::Foreign, disk),
+            ) => self.foreign(active, disk),
             (ApplyStep::Try, StepResult::Runs(Variant::Original, disk)) if disk.may_be(Variant::Original) => {
                 self.apply(ApplyStep::Try)
             }
@@ -428,7 +451,7 @@ impl NodeState {
             return if send == ApplyStep::Revert { self.revert_again(reason) } else { self.fail(reason) };
         };
         if active == Variant::Foreign || disk == Persisted::Is(Variant::Foreign) {
-            return self.foreign(active);
+            return self.foreign(active, disk);
         }
         match (send, active) {
             (ApplyStep::TryStrict, Variant::Strict) => self.to(Action::AwaitRendered(Checkpoint::Strict)),

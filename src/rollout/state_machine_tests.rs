@@ -210,7 +210,10 @@ fn follow(state: NodeState, node: Node, faults: u8, ends: &mut HashSet<(&'static
                         | IfAbandoned::OldOrGoesBack(TrialTimer::MayHaveStopped) => node.boots == 0,
                         IfAbandoned::NewOrGoesBack | IfAbandoned::OldOrNew => old || new,
                         IfAbandoned::KeepsNew => new,
-                        IfAbandoned::Foreign | IfAbandoned::Staged => false,
+                        IfAbandoned::Foreign
+                        | IfAbandoned::ForeignTrial(_)
+                        | IfAbandoned::MaybeForeignTrial(_)
+                        | IfAbandoned::Staged => false,
                     };
                     assert!(kept, "{context} later {later:?}");
                 }
@@ -334,4 +337,26 @@ fn a_config_that_is_staged_during_a_trial_is_left_alone() {
                 .ends_with("another operator or tool has staged another config meanwhile; it is left alone")
         );
     }
+}
+
+/// What another operator has on trial on top of ours goes back to ours, and the node is not said to keep it.
+#[test]
+fn a_trial_of_another_operator_is_told_for_what_it_is() {
+    use crate::rollout::if_abandoned::Beneath;
+    let route = Route { strict: Strict::None, probe: Probe::None, reboot: Reboot::Never };
+    let tried = NodeState::new(route)
+        .next(StepResult::Runs(Variant::Original, Persisted::Unset))
+        .next(StepResult::Well);
+    let of = |disk| match tried.clone().next(StepResult::Runs(Variant::Foreign, disk)).doing {
+        Action::End(Outcome::Unknown { reason, if_abandoned }) => (reason, if_abandoned),
+        other => panic!("{other:?}"),
+    };
+    let ours = Beneath::OursOnTrial;
+    for disk in [Persisted::Unset, Persisted::Is(Variant::Original)] {
+        let (reason, if_abandoned) = of(disk);
+        assert_eq!(if_abandoned, IfAbandoned::ForeignTrial(ours));
+        assert!(reason.contains("has put another config on trial meanwhile"), "{reason}");
+    }
+    assert_eq!(of(Persisted::Is(Variant::Foreign)).1, IfAbandoned::Foreign);
+    assert_eq!(of(Persisted::Hidden).1, IfAbandoned::MaybeForeignTrial(ours));
 }

@@ -206,6 +206,9 @@ impl TalosError {
             Self::CertificateWanted { .. } | Self::CertificateRefused { .. } => Some(
                 "is this talosconfig for this cluster? `talosctl config new` on a machine with access makes one",
             ),
+            Self::NodeUnreachable { message, .. } if message.contains("signed by unknown authority") => Some(
+                "is it in maintenance mode, or of another cluster? Its certificate is not of this cluster's authority",
+            ),
             Self::NodeUnreachable { .. } => {
                 Some("is the node up? Names are looked up by the endpoint, not here")
             }

@@ -32,6 +32,11 @@ impl NodeClient {
         Ok(Identity { nodename, machine, addresses })
     }
 
+    /// Asks a node what tells it from other machines, where it tells it.
+    pub async fn machine_identity(&self) -> Result<Option<String>, TalosError> {
+        Ok(self.told(IDENTITY).await?.and_then(|found| found.text("nodeId")))
+    }
+
     async fn told(&self, kind: Kind) -> Result<Option<Resource>, TalosError> {
         match self.resource(kind).await {
             Err(error) if error.may_differ_elsewhere() => Err(error),

@@ -27,6 +27,7 @@ mod resource;
 #[cfg(test)]
 mod tests;
 mod tls;
+mod virtual_addresses;
 
 pub use crate::tls::crypto_provider;
 pub use boot_config::{BootConfig, Origin, boot_config};

@@ -1,11 +1,14 @@
+use std::net::IpAddr;
+
 use super::client::{NodeClient, Version};
 use super::error::TalosError;
 use super::foreign_hosts::foreign_hosts;
 use super::identity::Identity;
 use super::resource::{self, ConfigResource, MachineStatus, Pending, Resource};
+use super::virtual_addresses::virtual_addresses;
 use crate::finding::Problems;
-use crate::machineconfig::MachineConfig;
-use crate::registries::{CRI_TOML, TalosVersion, containerd_auth, read_containerd_auth};
+use crate::machineconfig::{Change, MachineConfig, diff};
+use crate::registries::{CRI_TOML, Registries, TalosVersion, containerd_auth, read_containerd_auth};
 use crate::secret::Secret;
 use crate::yaml::Node;
 
@@ -28,6 +31,11 @@ pub struct Observation {
     pub image_cache: Option<String>,
     /// What is under way between both configs; [`None`] where they may not be read.
     pending: Option<Pending>,
+    /// What the registries of the config that runs differ in from those of the one on disk, where a config is on trial or
+    /// staged.
+    pub pending_changes: Vec<Change>,
+    /// Addresses that the node may have now and another one tomorrow, as its config says.
+    pub virtual_addresses: Vec<IpAddr>,
     /// Whether what runs may be on trial though the node shows no other config: none was applied for good since it booted,
     /// and what it booted with was replaced anyway.
     pub may_be_on_trial: bool,
@@ -65,7 +73,7 @@ impl Observation {
 pub async fn observe(node: &NodeClient) -> Result<Observation, TalosError> {
     let version = node.version().await?;
     let role = optional(node.resource(resource::MACHINE_TYPE).await)?.flatten();
-    let identity = node.identity().await?;
+    let mut identity = node.identity().await?;
     let status = optional(node.resource(resource::MACHINE_STATUS).await)?.flatten();
     let active = match node.active_config().await {
         Err(error) if !is_partial(&error) => return Err(error),
@@ -81,11 +89,22 @@ pub async fn observe(node: &NodeClient) -> Result<Observation, TalosError> {
         Err(_) => (Vec::new(), Vec::new()),
     };
     let pending = active.as_ref().ok().map(|active| Pending::between(active, persistent.as_ref()));
+    let pending_changes = match (&active, &persistent, pending) {
+        (Ok(active), Some(persistent), Some(Pending::Trial | Pending::Staged)) => {
+            diff(&registries_of(persistent), &registries_of(active))
+        }
+        _ => Vec::new(),
+    };
+    let virtual_addresses = active.as_ref().map(|active| virtual_addresses(active.text.expose()));
+    let virtual_addresses = virtual_addresses.unwrap_or_default();
+    identity.addresses.retain(|address| !virtual_addresses.contains(address));
     let may_be_on_trial = persistent.is_none()
         && active.as_ref().is_ok_and(ConfigResource::was_set_again)
         && version.tag.parse::<TalosVersion>().is_ok_and(|version| version.has_persistent_config());
     Ok(Observation {
         may_be_on_trial,
+        pending_changes,
+        virtual_addresses,
         version,
         pending,
         identity,
@@ -97,6 +116,12 @@ pub async fn observe(node: &NodeClient) -> Result<Observation, TalosError> {
         foreign_hosts,
         foreign_credentials,
     })
+}
+
+fn registries_of(config: &ConfigResource) -> Registries {
+    let text = config.text.expose();
+    let parsed = MachineConfig::parse(text);
+    parsed.map(|config| config.registries(&mut Problems::new("", text))).unwrap_or_default()
 }
 
 fn is_partial(error: &TalosError) -> bool {

@@ -60,6 +60,8 @@ fn nodes_are_shown() {
     n3     10.0.0.3   v1.13.9   worker         running   documents   -         -       -
     n4     10.0.0.4   v1.13.9   worker         running   documents   -         -       -
     --- stderr
+    warning: n2: another config waits for the next boot; against the one on disk, the one that runs has: ~ docker.io  endpoints[0]  https://harbor.example/v2/docker.io → https://docker.io/v2; ~ auth harbor.example  password  <redacted> → <redacted>
+    help: a reboot brings it; a rollout would refuse the node
     warning: n2: Talos did not write http://10.0.0.2:30021
     help: does Spegel run there? It takes the place of mirrors, see `prependExisting`
     4 nodes

@@ -102,6 +102,12 @@ pub enum Kind {
     Broken,
     /// `hosts.toml` files name another endpoint (`render`).
     Wrong,
+    /// `hosts.toml` files name another endpoint at first, and are right a moment later (`render`).
+    Twice,
+    /// Before it is done, the node has come back from an upgrade to this version.
+    Upgrade(String),
+    /// Before it is done, another machine has taken the node's place, with the same config.
+    Replace,
     /// The node's status says that it is not ready (`resource`), or etcd has no leader (`etcd`), until the fault is
     /// cleared.
     Unhealthy,
@@ -173,11 +179,14 @@ impl FromStr for Fault {
             "missing" => Kind::Missing,
             "broken" => Kind::Broken,
             "wrong" => Kind::Wrong,
+            "twice" => Kind::Twice,
+            "upgrade" => Kind::Upgrade(value.ok_or("upgrade=VERSION")?.to_owned()),
+            "replace" => Kind::Replace,
             "unhealthy" => Kind::Unhealthy,
             _ => {
                 return Err(format!(
                     "no kind `{kind}`, but slow, hang, refuse, deny, reject, unreachable, die-before, die-after, down, \
-                     endpoint-dies, reboot, not-found, stale, missing, broken, wrong, unhealthy"
+                     endpoint-dies, reboot, not-found, stale, missing, broken, wrong, twice, upgrade, replace, unhealthy"
                 ));
             }
         };

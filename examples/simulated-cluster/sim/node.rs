@@ -36,10 +36,10 @@ pub struct World {
 }
 
 impl World {
-    /// Finds a node by its address or name.
+    /// Finds a node by its address or name, or by another that leads to it now.
     pub fn find(&self, name: &str) -> Option<Arc<Node>> {
         let nodes = self.nodes.lock().unwrap();
-        nodes.iter().find(|node| node.address == name || node.name == name).cloned()
+        nodes.iter().find(|node| node.is_called(name)).cloned()
     }
 }
 
@@ -67,7 +67,7 @@ impl Text {
         Self { text: text.to_owned(), version: 1, at: SystemTime::now() }
     }
 
-    fn set(&mut self, text: &str) {
+    pub fn set(&mut self, text: &str) {
         *self = Self { text: text.to_owned(), version: self.version + 1, at: SystemTime::now() };
     }
 }
@@ -77,7 +77,7 @@ impl Text {
 pub struct Trial {
     /// What is gone back to.
     pub back: String,
-    number: u64,
+    pub number: u64,
 }
 
 /// All about a node that changes.
@@ -87,6 +87,12 @@ pub struct State {
     pub machine: String,
     pub version: String,
     pub role: String,
+    /// Addresses beside its own, such as a virtual one that it has now.
+    pub addresses: Vec<String>,
+    /// Names by which endpoints find it: DNS is asked there.
+    pub names: Vec<String>,
+    /// Whether its member of etcd has no vote yet.
+    pub learner: bool,
     pub stage: String,
     pub ready: bool,
     pub active: Text,
@@ -127,6 +133,9 @@ impl State {
             machine: format!("machine-{}", MACHINES.fetch_add(1, Ordering::Relaxed)),
             version: version.to_owned(),
             role: role.to_owned(),
+            addresses: Vec::new(),
+            names: Vec::new(),
+            learner: false,
             stage: "running".to_owned(),
             ready: true,
             active: Text::new(config),
@@ -190,6 +199,18 @@ impl Node {
 
     pub fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Returns whether calls that name it so are for it.
+    pub fn is_called(&self, name: &str) -> bool {
+        // An address of IPv6 may be written in several ways.
+        let address = name.parse::<std::net::IpAddr>().ok();
+        let is = |other: &String| other == name || (address.is_some() && other.parse().ok() == address);
+        let state = self.state();
+        self.name == name
+            || is(&self.address)
+            || state.addresses.iter().any(is)
+            || state.names.iter().any(|other| other == name)
     }
 
     pub fn log(&self, what: What) {
@@ -388,6 +409,16 @@ impl Node {
     }
 
     fn finish_rendering(self: &Arc<Self>, number: u64, fault: Option<&Kind>) {
+        if fault == Some(&Kind::Twice) {
+            // What controllers make of the first half of a change is not what it comes to.
+            self.finish_rendering(number, Some(&Kind::Wrong));
+            let node = Arc::clone(self);
+            self.world.runtime.spawn(async move {
+                tokio::time::sleep(node.world.render_delay * 4).await;
+                node.finish_rendering(number, None);
+            });
+            return;
+        }
         let restarts = {
             let mut state = self.state();
             if state.renders != number {
@@ -443,6 +474,12 @@ impl Node {
             tokio::time::sleep(node.world.reboot_time).await;
             node.boot();
         });
+    }
+
+    /// Comes back with another Talos, as after an upgrade, or as another machine with the same config.
+    pub fn becomes(self: &Arc<Self>, change: impl FnOnce(&mut State)) {
+        change(&mut self.state());
+        self.boot();
     }
 
     pub fn go_down(&self) {

@@ -70,7 +70,10 @@ pub fn get(node: &Node, kind: &str, id: &str, admin: bool) -> Result<cosi::Resou
         )),
         ("Identities", "local") => Some(yaml(id, &json!({"nodeId": state.machine}))),
         ("NodeAddresses", "current") => {
-            Some(yaml(id, &json!({"addresses": [format!("{}/24", node.address)]})))
+            let all = std::iter::once(&node.address).chain(&state.addresses);
+            let bits = |address: &String| if address.contains(':') { 64 } else { 24 };
+            let all: Vec<String> = all.map(|address| format!("{address}/{}", bits(address))).collect();
+            Some(yaml(id, &json!({"addresses": all})))
         }
         ("RegistryConfigs", "registries") if rules.falls_back() => {
             if rules.sensitive_registries() && !admin {

@@ -4,6 +4,7 @@ use serde_json::{Value, json};
 use crate::cli::args::{Global, NodeSelection, TalosArgs};
 use crate::cli::session::{LiveNode, Session, inventory_if_any, tell_errors};
 use crate::finding::one_line;
+use crate::machineconfig::Change;
 use crate::talos::{Observation, Pending, TalosError, observe};
 use crate::ui::exit::{self, Exit};
 use crate::ui::{CliError, OutputFormat, Table, Ui, count};
@@ -14,7 +15,7 @@ use crate::ui::{CliError, OutputFormat, Table, Ui, count};
     after_help = "Nodes are those of -n, else of the inventory, else of the talosconfig's context. Ends with 5 when one cannot be reached.
 
 SCHEMA is what the node's Talos takes: registries as documents, or as legacy machine.registries only. PENDING is a
-config on trial or staged for the next boot. HOSTS counts entries in containerd's directory that Talos did not write, such
+config on trial or staged for the next boot; trial?: what runs was applied since the boot, and the node does not show whether for good. HOSTS counts entries in containerd's directory that Talos did not write, such
 as Spegel's: they take the place of mirrors.
 
 Examples:
@@ -77,6 +78,33 @@ fn tell(ui: &mut Ui, node: &LiveNode, seen: &Observation) {
         let unmet: Vec<String> =
             status.unmet.iter().map(|(name, reason)| format!("{name}: {reason}")).collect();
         ui.warn(&format!("{} is not ready: {}", node.name, unmet.join("; ")), None);
+    }
+    if let Some(pending @ (Pending::Trial | Pending::Staged)) = seen.pending() {
+        let (what, help) = match pending {
+            Pending::Trial => (
+                "a config is on trial, and the node takes it back when its time is up",
+                "`talmirror rollout --resume` ends a trial of an earlier run of this machine at once",
+            ),
+            Pending::Staged | Pending::Nothing => (
+                "another config waits for the next boot",
+                "a reboot brings it; a rollout would refuse the node",
+            ),
+        };
+        let changes: Vec<String> = seen.pending_changes.iter().map(ToString::to_string).collect();
+        let changes = if changes.is_empty() {
+            "its registries are the same".to_owned()
+        } else {
+            format!("against the one on disk, the one that runs has: {}", changes.join("; "))
+        };
+        ui.warn(&format!("{}: {what}; {changes}", node.name), Some(help));
+    } else if seen.may_be_on_trial {
+        ui.warn(
+            &format!(
+                "{}: what it runs with was applied since it booted, and may be on trial; what is on its disk it does not show",
+                node.name
+            ),
+            Some("a trial ends by itself when its time is up; `talmirror rollout` tells whether one of its own is open"),
+        );
     }
     if !seen.foreign_hosts.is_empty() {
         ui.warn(
@@ -153,7 +181,9 @@ fn to_json(node: &LiveNode, seen: &Observed) -> Value {
             }).collect::<Vec<_>>(),
             "schema": schema(seen),
             "pending": seen.pending().map(Pending::as_str),
+            "pendingChanges": seen.pending_changes.iter().map(Change::to_json).collect::<Vec<_>>(),
             "mayBeOnTrial": seen.may_be_on_trial,
+            "virtualAddresses": seen.virtual_addresses,
             "imageCache": seen.image_cache,
             "foreignHosts": seen.foreign_hosts,
             "foreignCredentials": seen.foreign_credentials,

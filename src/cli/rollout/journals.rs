@@ -5,23 +5,32 @@ use std::path::{Path, PathBuf};
 use crate::cli::args::Global;
 use crate::cli::encryption;
 use crate::cli::input;
-use crate::cli::inventory;
-use crate::cli::session::Session;
-use crate::file::Lock;
-use crate::rollout::{self, ConfigDigest, History};
+use crate::cli::inventory::{self, LoadedInventory};
+use crate::cli::session::{LiveNode, Selection, Session};
+use crate::file::{self, Lock};
+use crate::rollout::{self, ConfigDigest, History, Witness};
 use crate::secret::Secret;
 use crate::sops::{Encrypted, Recipient, Rule, Settings, SopsError, looks_encrypted};
+use crate::talos::{NodeClient, Observation};
 use crate::ui::{CliError, Ui, exit};
 
 /// How many earlier rollouts are asked what they have left.
 const JOURNALS: usize = 50;
 
-/// Returns the folder of a cluster's rollouts.
-pub(super) fn cluster_folder(session: &Session) -> Result<PathBuf, CliError> {
-    let state = input::state_folder().ok_or_else(|| {
+/// How many journals of clusters with another CA are looked at.
+const OTHERS: usize = 8;
+
+/// Returns the folder of all clusters' rollouts.
+fn state_folder() -> Result<PathBuf, CliError> {
+    input::state_folder().ok_or_else(|| {
         CliError::usage("there is no home directory to keep a journal in")
             .help("name a folder with --journal")
-    })?;
+    })
+}
+
+/// Returns the folder of a cluster's rollouts.
+pub(super) fn cluster_folder(session: &Session) -> Result<PathBuf, CliError> {
+    let state = state_folder()?;
     let folder = |fingerprint: &ConfigDigest| {
         let name = rollout::file_name(&session.context_name, fingerprint, "d");
         state.join(name.trim_end_matches(".d"))
@@ -32,16 +41,110 @@ pub(super) fn cluster_folder(session: &Session) -> Result<PathBuf, CliError> {
     there.cloned().ok_or_else(|| CliError::new(exit::INVALID, "the context has no `ca`"))
 }
 
-/// Returns the folder of the rollout that is meant: the one that is named, else the latest.
-pub(super) fn earlier(session: &Session, named: Option<&PathBuf>) -> Result<PathBuf, CliError> {
+/// Returns the folder of the rollout that is meant: the one that is named, else the latest of the cluster; where that has
+/// none since its CA was rotated, the latest of a cluster that its nodes prove to be this one.
+pub(super) fn earlier(
+    session: &mut Session,
+    loaded: Option<&LoadedInventory>,
+    named: Option<&PathBuf>,
+    authority: Authority,
+) -> Result<PathBuf, CliError> {
     if let Some(folder) = named {
         return Ok(folder.clone());
     }
-    let folder = cluster_folder(session)?;
-    rollout::latest(&folder).ok_or_else(|| {
-        CliError::new(exit::INVALID, format!("there is no earlier rollout in `{}`", folder.display()))
-            .help("name the folder of its journal with --journal")
+    let cluster = cluster_folder(session)?;
+    if let Some(folder) = rollout::latest(&cluster) {
+        return Ok(folder);
+    }
+    let others = of_other_authorities(session, &cluster)?;
+    for (folder, history) in &others {
+        if authority == Authority::Any || is_proven(session, loaded, history)? {
+            return Ok(folder.clone());
+        }
+    }
+    let error =
+        CliError::new(exit::INVALID, format!("there is no earlier rollout in `{}`", cluster.display()));
+    Err(match others.first() {
+        Some((folder, history)) => error.help(format!(
+            "`{}` is of context `{}` with another CA, and none of its nodes proves that it is this cluster: if it is, \
+             --journal {} --other-ca takes it",
+            folder.display(),
+            history.context,
+            folder.display()
+        )),
+        None => error.help("name the folder of its journal with --journal"),
     })
+}
+
+/// Reads the journals of clusters with another CA that had the same context, the latest first: the CA may have been
+/// rotated since.
+fn of_other_authorities(session: &Session, own: &Path) -> Result<Vec<(PathBuf, History)>, CliError> {
+    let entries = std::fs::read_dir(state_folder()?).into_iter().flatten();
+    let clusters = entries.filter_map(|entry| Some(entry.ok()?.path())).filter(|path| path != own);
+    let mut folders: Vec<PathBuf> = clusters.flat_map(|cluster| rollout::newest(&cluster)).collect();
+    folders.sort_by(|one, other| other.file_name().cmp(&one.file_name()));
+    let read = |folder: PathBuf| rollout::read_history(&folder).ok().map(|history| (folder, history));
+    let of_context = |(_, history): &(PathBuf, History)| history.context == session.context_name;
+    Ok(folders.into_iter().filter_map(read).filter(of_context).take(OTHERS).collect())
+}
+
+/// Asks the nodes of a journal whether it is about them.
+fn is_proven(
+    session: &mut Session,
+    loaded: Option<&LoadedInventory>,
+    history: &History,
+) -> Result<bool, CliError> {
+    let touched = history.nodes.iter().filter(|node| history.by_node.contains_key(&node.name));
+    let addresses: Vec<String> = touched.map(|node| node.address.clone()).collect();
+    if addresses.is_empty() {
+        return Ok(false);
+    }
+    session.select(loaded, Selection::Nodes(&addresses))?;
+    let nodes = session.each(|node| async move { tell(&node).await });
+    let nodes = nodes.into_iter().map(|(node, (machine, configs))| Witness {
+        address: node.target.to_string(),
+        name: node.name,
+        machine,
+        configs,
+    });
+    Ok(history.is_proven_by(&nodes.collect::<Vec<_>>()))
+}
+
+/// Asks a node what tells whether a journal is about it; what it does not answer is left out.
+async fn tell(node: &NodeClient) -> (Option<String>, Vec<ConfigDigest>) {
+    let machine = node.identity().await.ok().and_then(|identity| identity.machine);
+    let active = node.active_config().await.ok();
+    let persistent = node.persistent_config().await.ok().flatten();
+    let configs = active.iter().chain(&persistent).map(|config| ConfigDigest::of(&config.text));
+    (machine, configs.collect())
+}
+
+/// Returns what an observed node says that tells whether a journal is about it.
+pub(super) fn witness(node: &LiveNode, seen: &Observation) -> Witness {
+    let configs = seen.active.iter().chain(&seen.persistent);
+    Witness {
+        name: node.name.clone(),
+        address: node.target.to_string(),
+        machine: seen.identity.machine.clone(),
+        configs: configs.map(|config| ConfigDigest::of(&config.text)).collect(),
+    }
+}
+
+/// Refuses originals in clear in a work tree of Mercurial, which has no ignore file for one folder.
+pub(super) fn check_clear(folder: &Path) -> Result<(), CliError> {
+    let Some(tree) = file::git_work_tree(&folder.join(rollout::JOURNAL)) else { return Ok(()) };
+    if !tree.join(".hg").exists() || tree.join(".git").exists() || tree.join(".jj").exists() {
+        // The folder gets an ignore file of its own.
+        return Ok(());
+    }
+    let error = format!(
+        "the journal in `{}` would hold the nodes' old configs in clear in the work tree `{}` [E119]; no node was touched",
+        folder.display(),
+        tree.display()
+    );
+    Err(CliError::new(exit::INVALID, error).help(
+        "encrypt the inventory for an age recipient, or have a rule of .sops.yaml for it; or name another folder with --journal",
+    ))
 }
 
 /// Writes down where the journal of a rollout lies, so that a later rollout without `--journal` reads it, too.
@@ -54,6 +157,7 @@ pub(super) fn journals(
     ui: &mut Ui,
     session: &Session,
     folder: &Path,
+    nodes: &[Witness],
 ) -> Result<Vec<(String, History)>, CliError> {
     let cluster = cluster_folder(session)?;
     let mut folders: Vec<PathBuf> = rollout::newest(&cluster).into_iter().take(JOURNALS).collect();
@@ -82,12 +186,18 @@ pub(super) fn journals(
     for folder in folders {
         match rollout::read_history(&folder) {
             // Its folder may have been given to another cluster since.
-            Ok(history) if !is_of(&history, session) => {}
+            Ok(history) if !is_of(&history, session) && !history.is_proven_by(nodes) => {}
             Ok(history) => found.push((folder.display().to_string(), history)),
             Err(error) => ui.warn(
                 &format!("what an earlier rollout has left cannot be read: {error}"),
                 Some("see what `talmirror nodes` says of the nodes"),
             ),
+        }
+    }
+    for (folder, history) in of_other_authorities(session, &cluster)? {
+        let place = folder.display().to_string();
+        if history.is_proven_by(nodes) && found.iter().all(|(known, _)| *known != place) {
+            found.push((place, history));
         }
     }
     Ok(found)
@@ -104,20 +214,32 @@ pub(super) enum Authority {
 
 /// Returns whether a journal is of the cluster; journals of old do not tell.
 fn is_of(history: &History, session: &Session) -> bool {
-    history.cluster.as_ref().is_none_or(|cluster| session.fingerprints().contains(cluster))
+    let own = session.fingerprints();
+    history.clusters.is_empty() || history.clusters.iter().any(|cluster| own.contains(cluster))
 }
 
-/// Reads what the journal of a folder says; that of another cluster is refused.
+/// Reads what the journal of a folder says; that of another cluster is refused. Where only the CA is another, its nodes
+/// may prove that the cluster is the same.
 pub(super) fn history(
     ui: &mut Ui,
-    session: &Session,
+    session: &mut Session,
+    loaded: Option<&LoadedInventory>,
     folder: &Path,
     authority: Authority,
 ) -> Result<History, CliError> {
     let history = rollout::read_history(folder)?;
-    if authority == Authority::Own && !is_of(&history, session) {
+    let is_other = !is_of(&history, session);
+    let is_proven = is_other && is_proven(session, loaded, &history)?;
+    if is_proven {
+        ui.note(&format!(
+            "the journal in `{}` is from before the cluster's CA was rotated: its nodes are the same",
+            folder.display()
+        ));
+    }
+    if authority == Authority::Own && is_other && !is_proven {
         let error = format!(
-            "the journal in `{}` is of another cluster, that of context `{}`; context `{}` is of one with another CA",
+            "the journal in `{}` is of another cluster, that of context `{}`; context `{}` is of one with another CA, and no node \
+             proves that it is the same",
             folder.display(),
             history.context,
             session.context_name

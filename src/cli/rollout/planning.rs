@@ -4,7 +4,8 @@ use std::path::Path;
 use std::sync::Arc;
 
 use super::args::{RolloutArgs, images};
-use super::journals::journals;
+use super::before::control_plane;
+use super::journals::{journals, witness};
 use super::next_command::{back, begin, resume};
 use super::plan_view::{Plan, PlannedNode};
 use super::resuming::is_lost;
@@ -13,14 +14,14 @@ use crate::cli::args::{Global, RoleName};
 use crate::cli::inventory::LoadedInventory;
 use crate::cli::session::{LiveNode, Recognised, Session, recognise, tell_errors};
 use crate::finding::one_line;
-use crate::inventory::Target;
+use crate::inventory::{Role, Target};
 use crate::machineconfig::Drift;
 use crate::registries::Registries;
 use crate::rollout::{
     History, KnownBy, NodePlan, Ordering, Outcome, Placed, PlanOptions, PreviousRollout, Reboot,
-    RebootPolicy, Refusal, Summary, registries_of, waves,
+    RebootPolicy, Refusal, Summary, quorum_obstacle, registries_of, waves,
 };
-use crate::talos::{Identity, Observation, TalosError, observe};
+use crate::talos::{Identity, Observation, TalosError, Target as TalosTarget, observe};
 use crate::ui::exit::{self, Exit};
 use crate::ui::{CliError, Ui};
 
@@ -36,7 +37,8 @@ pub(super) fn make_plan(
     let options = plan_options(args, loaded);
     let seen = session.each(|node| async move { observe(&node).await });
     // Read after the nodes: what one of them runs with was announced before it was sent.
-    let journals = journals(ui, session, folder)?;
+    let witnesses = seen.iter().filter_map(|(node, seen)| Some(witness(node, seen.as_ref().ok()?)));
+    let journals = journals(ui, session, folder, &witnesses.collect::<Vec<_>>())?;
     let mut nodes: Vec<PlannedNode> = Vec::new();
     let mut errors: Vec<(LiveNode, TalosError)> = Vec::new();
     let mut refusals: Vec<(String, Refusal)> = Vec::new();
@@ -72,6 +74,10 @@ pub(super) fn make_plan(
             .help("list it once: two would try their configs on top of each other"));
         }
         met.push((node.name.clone(), seen.identity.clone()));
+        if let Some(address) = virtual_address(&node, &seen) {
+            refusals.push((node.name, Refusal::Virtual(address)));
+            continue;
+        }
         if is_left_out && !args.unknown_nodes {
             if args.resume {
                 lost.push(node.name);
@@ -95,6 +101,7 @@ pub(super) fn make_plan(
             Err(refusal) => refusals.push((node.name, refusal)),
         }
     }
+    refuse_reboots(args, loaded, session, &mut nodes, &mut refusals);
     if !lost.is_empty() {
         tell_lost(ui, global, args, earlier, &lost);
     }
@@ -102,7 +109,7 @@ pub(super) fn make_plan(
     for (name, refusal) in &refusals {
         ui.warn(&format!("{name}: {refusal}"), Some(&refusal.help()));
         for change in refusal.changes() {
-            ui.warn(&format!("{name}: the config on disk and the one that runs differ: {change}"), None);
+            ui.warn(&format!("{name}: against the config on disk, the one that runs has: {change}"), None);
         }
     }
     if !errors.is_empty() || !refusals.is_empty() {
@@ -142,6 +149,38 @@ fn tell_lost(ui: &mut Ui, global: &Global, args: &RolloutArgs, earlier: &History
         format!("`{}` puts back what the rollout changed; {all_the_same}", back(global, args, &touched))
     };
     ui.warn(&format!("{}: not in the inventory any more, and left out", lost.join(", ")), Some(&help));
+}
+
+/// Returns the virtual address that a node is named by, if it is.
+fn virtual_address(node: &LiveNode, seen: &Observation) -> Option<String> {
+    let host = match &node.target {
+        TalosTarget::Through(host) => host.clone(),
+        TalosTarget::At(endpoint) => endpoint.host().to_owned(),
+    };
+    let address = host.parse::<std::net::IpAddr>().ok()?;
+    seen.virtual_addresses.contains(&address).then_some(host)
+}
+
+/// Refuses reboots of control plane nodes that no state of the others would allow: better now than when all others are done.
+fn refuse_reboots(
+    args: &RolloutArgs,
+    loaded: &LoadedInventory,
+    session: &Session,
+    nodes: &mut Vec<PlannedNode>,
+    refusals: &mut Vec<(String, Refusal)>,
+) {
+    let reboots = |planned: &PlannedNode| {
+        planned.plan.role == Role::ControlPlane && planned.plan.route.reboot == Reboot::After
+    };
+    if !nodes.iter().any(reboots) {
+        return;
+    }
+    let planes = control_plane(args, loaded, session, nodes);
+    let Some(Some(why)) = session.wait(async { quorum_obstacle(&planes).await }) else { return };
+    let refused: Vec<String> =
+        nodes.iter().filter(|planned| reboots(planned)).map(|planned| planned.node.name.clone()).collect();
+    nodes.retain(|planned| !refused.contains(&planned.node.name));
+    refusals.extend(refused.into_iter().map(|name| (name, Refusal::Quorum(why.clone()))));
 }
 
 /// Says which nodes cannot be worked on, and what can be done with the others.

@@ -11,7 +11,8 @@ use super::args::{Format, RolloutArgs, pace};
 use super::before::{ask, control_plane};
 use super::carry_out::{Ended, Telling, carry_out};
 use super::journals::decrypt;
-use super::next_command::resume;
+use super::next_command::{begin, resume};
+use super::plan_view::{Plan, PlannedNode};
 use super::summary_view::{end, exit_of, sentence};
 use crate::cli::args::Global;
 use crate::cli::inventory::LoadedInventory;
@@ -67,7 +68,7 @@ pub(super) fn settle_all(
         ask(ui, global, args, &format!("Bring {} to one config first?", count(left.len(), "node")))?;
     }
     let (journal, _) = Journal::open(folder, None)?;
-    journal.add(Record::Resume)?;
+    journal.add(Record::Resume { cluster: session.fingerprints().into_iter().next() })?;
     let open = decrypt(global);
     let planes = control_plane(args, loaded, session, &[]);
     let (context, handle) = RolloutContext::new(journal, pace(args, loaded), Vec::new(), planes);
@@ -104,6 +105,99 @@ pub(super) fn settle_all(
         next += &format!("; or resume the others: {}", resume(global, args, Some(&others)));
     }
     end(ui, args.output, &summary, exit_of(&summary, stopped), &sentence(&summary), Some(&next)).map(Some)
+}
+
+/// What the inventory has changed since a rollout began that is resumed.
+#[derive(Debug, Default)]
+pub(super) struct Since {
+    /// Nodes that are no part of the rollout.
+    new: Vec<String>,
+    /// Nodes of the rollout that are to have another config now than they were to have then.
+    changed: Vec<String>,
+    /// Nodes of the rollout that were not chosen.
+    left_out: Vec<String>,
+}
+
+impl Since {
+    /// Compares the inventory with a rollout's journal.
+    pub(super) fn of(loaded: &LoadedInventory, earlier: &History, plan: &Plan) -> Self {
+        let names = loaded.inventory.nodes.keys();
+        let new = names.filter(|name| earlier.nodes.iter().all(|node| node.name != **name)).cloned();
+        let changed = plan.nodes.iter().filter(|planned| is_changed(earlier, planned));
+        let is_chosen = |told: &Address| {
+            plan.nodes.iter().any(|planned| {
+                planned.node.name == told.name || planned.node.target.to_string() == told.address
+            })
+        };
+        // What the inventory has lost is told apart.
+        let kept = |told: &&Address| !told.was_listed() || loaded.inventory.nodes.contains_key(&told.name);
+        let left_out = earlier.nodes.iter().filter(kept).filter(|told| !is_chosen(told));
+        Self {
+            new: new.collect(),
+            changed: changed.map(|planned| planned.node.name.clone()).collect(),
+            left_out: left_out.map(|told| told.name.clone()).collect(),
+        }
+    }
+
+    /// Tells it with the plan, before anything is asked.
+    pub(super) fn tell_at_plan(&self, ui: &mut Ui, global: &Global, args: &RolloutArgs) {
+        if !self.changed.is_empty() {
+            ui.note(&format!(
+                "changed in the inventory since this rollout began: {}; resumed, it gives them what the inventory has now",
+                self.changed.join(", ")
+            ));
+        }
+        self.tell_others(ui, global, args);
+    }
+
+    /// Tells at the end what was not taken, each with the command that takes it.
+    pub(super) fn tell_at_end(&self, ui: &mut Ui, global: &Global, args: &RolloutArgs, summary: &Summary) {
+        let has_ended =
+            |name: &&String| summary.ended.iter().any(|(ended, outcome)| ended == *name && outcome.is_well());
+        let open: Vec<&str> =
+            self.changed.iter().filter(|name| !has_ended(name)).map(String::as_str).collect();
+        if !open.is_empty() {
+            let next = resume(global, args, Some(&open));
+            ui.note(&format!(
+                "changed in the inventory since the rollout began, and not as it has them now: {}; they come with: {next}",
+                open.join(", ")
+            ));
+        }
+        self.tell_others(ui, global, args);
+    }
+
+    fn tell_others(&self, ui: &mut Ui, global: &Global, args: &RolloutArgs) {
+        let names = |names: &[String]| names.join(", ");
+        if !self.left_out.is_empty() {
+            let next = resume(global, args, Some(&words(&self.left_out)));
+            ui.note(&format!(
+                "of this rollout, and not chosen now: {}; they come with: {next}",
+                names(&self.left_out)
+            ));
+        }
+        if !self.new.is_empty() {
+            let next = begin(global, args, Some(&words(&self.new)));
+            ui.note(&format!("not part of this rollout: {}; they come with: {next}", names(&self.new)));
+        }
+    }
+}
+
+fn words(names: &[String]) -> Vec<&str> {
+    names.iter().map(String::as_str).collect()
+}
+
+/// Returns whether a node is to have another config than it was to have when the rollout began, as far as the journal and
+/// the node's own config tell.
+fn is_changed(earlier: &History, planned: &PlannedNode) -> bool {
+    let Some(told) = in_journal(earlier, &planned.node) else { return false };
+    let plan = &planned.plan;
+    let known = earlier.by_node.get(&told.name).and_then(|history| history.known.as_ref());
+    let then = known.map(|known| (&known.original, &known.desired));
+    let Some((before, desired)) = then.or(told.planned.as_ref().map(|(before, desired)| (before, desired)))
+    else {
+        return false;
+    };
+    plan.desired != *desired && (plan.before == *before || plan.before == *desired)
 }
 
 /// Finds what the journal says of how a node was named and reached: by its name, else by its address.

@@ -66,10 +66,10 @@ pub(crate) fn run(ui: &mut Ui, global: &Global, args: RollbackArgs) -> Result<Ex
 fn roll_back(ui: &mut Ui, global: &Global, args: RollbackArgs) -> Result<Exit, CliError> {
     let loaded = inventory_if_any(ui, global)?;
     let mut session = Session::connect(ui, global, &args.talos, loaded.as_ref())?;
-    let folder = earlier(&session, args.journal.as_ref())?;
-    let _locks = lock(&session, &folder)?;
     let authority = if args.other_ca { Authority::Any } else { Authority::Own };
-    let history = history(ui, &session, &folder, authority)?;
+    let folder = earlier(&mut session, loaded.as_ref(), args.journal.as_ref(), authority)?;
+    let _locks = lock(&session, &folder)?;
+    let history = history(ui, &mut session, loaded.as_ref(), &folder, authority)?;
     let mut chosen: Vec<_> =
         history.nodes.iter().filter(|node| history.by_node.contains_key(&node.name)).cloned().collect();
     for name in &args.nodes {
@@ -118,7 +118,7 @@ fn roll_back(ui: &mut Ui, global: &Global, args: RollbackArgs) -> Result<Exit, C
     }
     ask(ui, global, &args, &chosen.iter().map(|node| node.name.as_str()).collect::<Vec<_>>())?;
     remember(&session, &folder)?;
-    journal.add(Record::Rollback)?;
+    journal.add(Record::Rollback { cluster: session.fingerprints().into_iter().next() })?;
     let nodes: Vec<_> = chosen
         .iter()
         .filter_map(|told| {

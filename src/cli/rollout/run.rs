@@ -8,11 +8,11 @@ use jiff::Timestamp;
 use super::args::{Format, RolloutArgs, VerifyWhen, images, pace};
 use super::before::{ask, control_plane};
 use super::carry_out::{Ended, Telling, carry_out};
-use super::journals::{cluster_folder, earlier, history, lock, remember, settings};
+use super::journals::{check_clear, cluster_folder, earlier, history, lock, remember, settings};
 use super::next_command::{begin, owing, reboots, resume};
 use super::plan_view::{Plan, RolloutTerms, show};
 use super::planning::make_plan;
-use super::resuming::{address, in_journal, settle_all};
+use super::resuming::{Since, address, in_journal, settle_all};
 use super::summary_view::{end, end_json, ended, exit_of, sentence};
 use super::verify_gate::{OnFailure, verify_mirrors};
 use crate::cli::args::{Global, TargetArgs};
@@ -20,7 +20,7 @@ use crate::cli::inventory::{LoadedInventory, load};
 use crate::cli::session::{LiveNode, Selection, Session};
 use crate::file::Lock;
 use crate::finding::did_you_mean;
-use crate::inventory::Target;
+use crate::inventory::{Role, Target};
 use crate::rollout::{
     Address, History, Journal, NodeJob, Outcome, Policy, Record, RolloutContext, RolloutTimeouts, Summary,
     run_waves,
@@ -51,9 +51,10 @@ fn roll_out(ui: &mut Ui, global: &Global, args: RolloutArgs) -> Result<Exit, Cli
         .help("a longer --try-timeout or rollout.tryTimeout, or a shorter --settle"));
     }
     let mut session = Session::connect(ui, global, &args.talos, Some(&loaded))?;
-    let folder = folder(&session, &args)?;
+    let folder = folder(&mut session, &loaded, &args)?;
     let Chosen { mut locks, earlier } = choose(ui, &args, &loaded, &mut session, &folder)?;
     check_canary(&args, &loaded, &session)?;
+    check_unhealthy(&args, &loaded, &session)?;
     if args.resume {
         let settled = settle_all(ui, global, &args, &loaded, &session, &folder, &earlier)?;
         if let Some(exit) = settled {
@@ -73,14 +74,9 @@ fn roll_out(ui: &mut Ui, global: &Global, args: RolloutArgs) -> Result<Exit, Cli
     };
     show(ui, args.output, &terms, &plan)?;
     loaded.tell_not_run(ui);
-    if args.resume {
-        let of_rollout = |name: &str| earlier.nodes.iter().any(|node| node.name == name);
-        let new: Vec<&str> =
-            loaded.inventory.nodes.keys().map(String::as_str).filter(|name| !of_rollout(name)).collect();
-        if !new.is_empty() {
-            let next = begin(global, &args, Some(&new));
-            ui.note(&format!("not part of this rollout: {}; they come with: {next}", new.join(", ")));
-        }
+    let since = args.resume.then(|| Since::of(&loaded, &earlier, &plan));
+    if let Some(since) = &since {
+        since.tell_at_plan(ui, global, &args);
     }
     ui.flush()?;
     if plan.waves.is_empty() {
@@ -94,6 +90,9 @@ fn roll_out(ui: &mut Ui, global: &Global, args: RolloutArgs) -> Result<Exit, Cli
         if args.resume {
             let (journal, _) = Journal::open(&folder, None)?;
             journal.add(Record::Finish { complete: is_whole })?;
+        }
+        if let Some(since) = &since {
+            since.tell_at_end(ui, global, &args, &summary);
         }
         if let Some(next) = owes {
             let what = sentence(&summary);
@@ -116,11 +115,14 @@ fn roll_out(ui: &mut Ui, global: &Global, args: RolloutArgs) -> Result<Exit, Cli
         return Ok(exit::FOUND);
     }
     let settings = settings(ui, global)?;
+    if settings.is_none() {
+        check_clear(&folder)?;
+    }
     ask(ui, global, &args, &format!("Change {}?", count(plan.changed(), "node")))?;
     if !args.resume {
         locks = lock(&session, &folder)?;
     }
-    let keeping = Keeping { folder: &folder, settings, is_whole };
+    let keeping = Keeping { folder: &folder, settings, is_whole, since };
     let exit = carry(ui, global, &args, &loaded, &session, plan, keeping);
     drop(locks);
     exit
@@ -144,6 +146,25 @@ fn check_canary(args: &RolloutArgs, loaded: &LoadedInventory, session: &Session)
         }
         let error = CliError::usage(format!("--canary: there is no node `{name}`"));
         let near = did_you_mean(name, chosen()).map(|near| format!("did you mean `{near}`?"));
+        return Err(error.help_if(near));
+    }
+    Ok(())
+}
+
+/// Refuses a node that may be down and is not a control plane node of the inventory: what is wrong about it would show late.
+fn check_unhealthy(args: &RolloutArgs, loaded: &LoadedInventory, session: &Session) -> Result<(), CliError> {
+    let nodes = &loaded.inventory.nodes;
+    let chosen = || session.nodes.iter().map(|node| node.name.as_str());
+    for name in &args.allow_unhealthy {
+        if nodes.get(name).is_some_and(|node| node.role == Some(Role::Worker)) {
+            return Err(CliError::usage(format!("--allow-unhealthy: `{name}` is a worker, and has no etcd")));
+        }
+        if nodes.contains_key(name) || chosen().any(|node| node == name) {
+            continue;
+        }
+        let error = CliError::usage(format!("--allow-unhealthy: there is no node `{name}`"));
+        let names = nodes.keys().map(String::as_str).chain(chosen());
+        let near = did_you_mean(name, names).map(|near| format!("did you mean `{near}`?"));
         return Err(error.help_if(near));
     }
     Ok(())
@@ -174,7 +195,7 @@ fn choose(
     let mut earlier = History::default();
     if args.resume {
         locks = lock(session, folder)?;
-        earlier = history(ui, session, folder, args.authority())?;
+        earlier = history(ui, session, Some(loaded), folder, args.authority())?;
         remember(session, folder)?;
         let names: Vec<String> = earlier.nodes.iter().map(|node| address(loaded, node)).collect();
         let narrow = !matches!(selection, Selection::All);
@@ -239,9 +260,9 @@ fn reached(earlier: &History, loaded: &LoadedInventory, name: &str) -> String {
 }
 
 /// Returns the folder of the journal: the one that is named, the latest, or a new one.
-fn folder(session: &Session, args: &RolloutArgs) -> Result<PathBuf, CliError> {
+fn folder(session: &mut Session, loaded: &LoadedInventory, args: &RolloutArgs) -> Result<PathBuf, CliError> {
     if args.resume {
-        return earlier(session, args.journal.as_ref());
+        return earlier(session, Some(loaded), args.journal.as_ref(), args.authority());
     }
     match &args.journal {
         Some(folder) if folder.join(crate::rollout::JOURNAL).exists() => {
@@ -270,6 +291,8 @@ struct Keeping<'a> {
     settings: Option<Settings>,
     /// Whether all its nodes are meant.
     is_whole: bool,
+    /// What the inventory has changed since it began, where it is resumed.
+    since: Option<Since>,
 }
 
 /// Carries the plan out.
@@ -282,7 +305,7 @@ fn carry(
     plan: Plan,
     keeping: Keeping<'_>,
 ) -> Result<Exit, CliError> {
-    let Keeping { folder, settings, is_whole } = keeping;
+    let Keeping { folder, settings, is_whole, since } = keeping;
     let journal = if args.resume {
         Journal::open(folder, settings)?.0
     } else {
@@ -292,7 +315,9 @@ fn carry(
         let nodes = order.filter_map(|name| {
             let planned = plan.nodes.iter().find(|planned| planned.node.name == *name)?;
             let known = Some(planned.known);
-            Some(Address { name: name.clone(), address: planned.node.target.to_string(), known })
+            let planned_configs = Some((planned.plan.before.clone(), planned.plan.desired.clone()));
+            let address = planned.node.target.to_string();
+            Some(Address { name: name.clone(), address, planned: planned_configs, known })
         });
         journal.add(Record::Start {
             id: folder.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default(),
@@ -329,6 +354,9 @@ fn carry(
     let only_owing = summary.is_complete() && !owing.is_empty();
     summary.ended.extend(owing);
     let exit = exit_of(&summary, stopped);
+    if let Some(since) = &since {
+        since.tell_at_end(ui, global, args, &summary);
+    }
     let resume = resume(global, args, None);
     let next = match exit {
         exit::OK => None,

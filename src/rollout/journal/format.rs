@@ -34,9 +34,17 @@ pub enum Record {
         nodes: Vec<Address>,
     },
     /// It is resumed.
-    Resume,
+    Resume {
+        /// The fingerprint of the cluster's authority by now, which is another where the authority was rotated.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        cluster: Option<ConfigDigest>,
+    },
     /// All of it is put back.
-    Rollback,
+    Rollback {
+        /// The fingerprint of the cluster's authority by now.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        cluster: Option<ConfigDigest>,
+    },
     /// A node's original is saved, and what it will get is known.
     Node {
         /// Its name.
@@ -110,6 +118,9 @@ pub struct Address {
     pub name: String,
     /// Where it is.
     pub address: String,
+    /// The config that it had when the rollout began, and the one that it was to have; journals of old do not tell.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub planned: Option<(ConfigDigest, ConfigDigest)>,
     /// How the inventory knew it; journals of old do not tell.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub known: Option<KnownBy>,

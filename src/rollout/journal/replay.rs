@@ -17,8 +17,8 @@ pub struct History {
     pub id: String,
     /// The talosconfig's context.
     pub context: String,
-    /// The fingerprint of the cluster's authority.
-    pub cluster: Option<ConfigDigest>,
+    /// The fingerprints of the cluster's authority: of the one that it had when the rollout began, and of later ones.
+    pub clusters: Vec<ConfigDigest>,
     /// The nodes in the order in which they came.
     pub nodes: Vec<Address>,
     /// What was done to them, by name.
@@ -61,7 +61,26 @@ pub struct NodeHistory {
     pub outcome: Option<OutcomeKind>,
 }
 
+/// What a node says that tells whether a journal is about it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Witness {
+    /// Its name.
+    pub name: String,
+    /// Where it is.
+    pub address: String,
+    /// Which machine it is.
+    pub machine: Option<String>,
+    /// The digests of the configs that it runs with and has on disk.
+    pub configs: Vec<ConfigDigest>,
+}
+
 impl NodeHistory {
+    fn is_proven_by(&self, node: &Witness) -> bool {
+        let is_same = self.machine.is_some() && self.machine == node.machine;
+        let known = |config| self.whose(config) != Variant::Foreign;
+        is_same || node.configs.iter().any(known)
+    }
+
     /// Returns whether a reboot was to follow the commit, and nothing tells that it has.
     pub(super) fn wants_reboot(&self) -> bool {
         let open = match self.outcome {
@@ -113,13 +132,26 @@ impl History {
         }
     }
 
+    /// Returns whether a node proves that the rollout was one of its cluster: it is the machine that the journal has at its
+    /// address, or has one of the configs that the journal knows of it.
+    pub fn is_proven_by(&self, nodes: &[Witness]) -> bool {
+        nodes.iter().any(|node| {
+            let told = self.nodes.iter().find(|told| told.address == node.address || told.name == node.name);
+            let history = told.and_then(|told| self.by_node.get(&told.name));
+            history.is_some_and(|history| history.is_proven_by(node))
+        })
+    }
+
     fn add(&mut self, at: &str, record: Record) {
         match record {
             Record::Start { id, context, cluster, nodes, .. } => {
                 (self.id, self.context, self.nodes) = (id, context, nodes);
-                self.cluster = cluster;
+                self.clusters = cluster.into_iter().collect();
             }
-            Record::Resume | Record::Rollback => self.complete = false,
+            Record::Resume { cluster } | Record::Rollback { cluster } => {
+                self.complete = false;
+                self.clusters.extend(cluster);
+            }
             Record::Node { node, file, before, strict, wanted, reboots, machine } => {
                 let history = self.by_node.entry(node).or_default();
                 let is_ours = history.first.as_ref().is_some_and(|(_, first)| *first == before)

@@ -9,6 +9,7 @@ use crate::talos::Instance;
 
 fn start() -> Record {
     let nodes = ["n1", "n2"].map(|name| Address {
+        planned: None,
         name: name.to_owned(),
         address: format!("{name}.example"),
         known: None,
@@ -225,7 +226,7 @@ fn records() -> impl Strategy<Value = Vec<Record>> {
             2 => Record::Sent { node, what: ApplyStep::Try, result: ApplyResult::Lost, until: Some(free) },
             3 => Record::Done { node, outcome: OutcomeKind::Updated, reason: Some(free) },
             4 => Record::Reboot { node },
-            5 => Record::Resume,
+            5 => Record::Resume { cluster: None },
             _ => Record::Finish { complete: true },
         }
     });

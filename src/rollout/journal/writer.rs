@@ -41,13 +41,12 @@ impl Journal {
                 StoreError::Write { path, source }
             }
         })?;
-        if settings.is_none() {
-            // Originals in clear hold every secret of the cluster: no `git add` takes them.
-            let path = folder.join(".gitignore");
-            write_atomically(&path, b"*\n").map_err(|source| StoreError::Write { path, source })?;
-        }
         sync_dir(folder).map_err(|source| StoreError::Write { path: folder.to_owned(), source })?;
-        Ok(Self { folder: folder.to_owned(), file: Mutex::new(log(file)), settings })
+        let journal = Self { folder: folder.to_owned(), file: Mutex::new(log(file)), settings };
+        if journal.settings.is_none() {
+            journal.keep_out_of_git()?;
+        }
+        Ok(journal)
     }
 
     /// Opens a journal to be resumed, and returns what it says.
@@ -62,6 +61,12 @@ impl Journal {
         file.set_len(whole as u64).map_err(failed)?;
         file.sync_all().map_err(failed)?;
         Ok((Self { folder: folder.to_owned(), file: Mutex::new(log(file)), settings }, history))
+    }
+
+    /// Has git and Jujutsu ignore the folder: originals in clear hold every secret of the cluster.
+    fn keep_out_of_git(&self) -> Result<(), StoreError> {
+        let path = self.folder.join(".gitignore");
+        write_atomically(&path, b"*\n").map(drop).map_err(|source| StoreError::Write { path, source })
     }
 
     /// Returns where it lies.
@@ -88,16 +93,16 @@ impl Journal {
         let name = file_name(node, &ConfigDigest::of(text), ending);
         let path = self.folder.join(&name);
         let failed = |source| StoreError::Sops { path: path.clone(), source };
-        let text = match &self.settings {
-            Some(settings) => {
-                let wrapped = wrap(text);
-                if unwrap(&wrapped).as_ref() != Some(text) {
-                    return Err(StoreError::Changed(path));
-                }
-                let sealed = sops::encrypt(wrapped.expose(), settings, Timestamp::now(), &mut os_random);
-                Secret::new(sealed.map_err(failed)?)
+        let text = if let Some(settings) = &self.settings {
+            let wrapped = wrap(text);
+            if unwrap(&wrapped).as_ref() != Some(text) {
+                return Err(StoreError::Changed(path));
             }
-            None => text.clone(),
+            let sealed = sops::encrypt(wrapped.expose(), settings, Timestamp::now(), &mut os_random);
+            Secret::new(sealed.map_err(failed)?)
+        } else {
+            self.keep_out_of_git()?;
+            text.clone()
         };
         let written = write_atomically(&path, text.expose().as_bytes());
         written.map_err(|source| StoreError::Write { path, source })?;
@@ -182,7 +187,7 @@ mod tests {
         let whole = fs::read_to_string(&path).unwrap();
         fs::write(&path, format!("{whole}{{\"at\":")).unwrap();
         let (journal, history) = Journal::open(&folder, None).unwrap();
-        journal.add(Record::Resume).unwrap();
+        journal.add(Record::Resume { cluster: None }).unwrap();
         assert_eq!(history.id, "i");
         assert_eq!(fs::read_to_string(&path).unwrap().lines().count(), 2);
         read_history(&folder).unwrap();
@@ -205,7 +210,7 @@ mod tests {
     #[test]
     fn what_is_left_of_a_line_is_passed_over_and_told() {
         let line = |record| Entry { at: "t".to_owned(), record }.to_text();
-        let (begin, next) = (line(start()), line(Record::Resume));
+        let (begin, next) = (line(start()), line(Record::Resume { cluster: None }));
         let half = &next[..next.len() / 2];
         let history = History::parse(&format!("{begin}{half}\n{next}{next}")).unwrap();
         assert_eq!((history.id.as_str(), history.unreadable), ("i", vec![2]));

@@ -8,4 +8,5 @@ mod runner;
 
 pub use context::{ControlPlaneNode, NodeJob, RolloutContext, RolloutHandle, RolloutTimeouts, Wanted};
 pub(super) use observe::health_flaws;
+pub use observe::quorum_obstacle;
 pub(super) use runner::{BARE, NodeRunner, work};

@@ -3,22 +3,22 @@
 use super::context::{ControlPlaneNode, Wanted};
 use crate::finding::one_line;
 use crate::registries::{CRI_TOML, IMAGE_CACHE_ENDPOINT, TalosVersion, hosts_path};
-use crate::rollout::health::{Absence, etcd_flaws, node_flaws};
+use crate::rollout::health::{Absence, etcd_flaws, node_flaws, reboot_obstacle};
 use crate::rollout::rendered::{Rendered, hosts_to_read, rendering_flaws};
 use crate::rollout::state_machine::{Persisted, StepResult, Variant};
 use crate::rollout::variants::{VariantDigests, registries_of};
 use crate::secret::Secret;
-use crate::talos::{MACHINE_STATUS, NodeClient, TalosError};
+use crate::talos::{ConfigResource, MACHINE_STATUS, NodeClient, TalosError};
 
 /// The file that is another after each boot (Linux `Documentation/admin-guide/sysctl/kernel.rst`).
 const BOOT_ID: &str = "/proc/sys/kernel/random/boot_id";
 
-/// Reads which config a node runs with, and which it has on disk; and how often what runs was set since it booted.
+/// Reads which config a node runs with, and which it has on disk; and what runs, where it can be read.
 pub(super) async fn runs(
     node: &NodeClient,
     known: &VariantDigests,
     version: &TalosVersion,
-) -> (StepResult, Option<u64>) {
+) -> (StepResult, Option<ConfigResource>) {
     let configs = async {
         let mut active = node.active_config().await?;
         let persistent = if version.has_persistent_config() { node.persistent_config().await? } else { None };
@@ -31,7 +31,7 @@ pub(super) async fn runs(
     match configs.await {
         Ok((active, persistent)) => {
             let disk = known.on_disk(persistent.as_ref(), version);
-            (StepResult::Runs(known.which(&active.text), disk), active.times_set())
+            (StepResult::Runs(known.which(&active.text), disk), Some(active))
         }
         Err(error) => (StepResult::Failed(one_line(&error)), None),
     }
@@ -55,6 +55,18 @@ pub(super) async fn quorum_flaws(control_plane: &[ControlPlaneNode], absence: Ab
     let may_be_down = control_plane.iter().filter(|node| node.health == Wanted::Anything);
     let may_be_down: Vec<&str> = may_be_down.map(|node| node.name.as_str()).collect();
     etcd_flaws(&answers, absence, &may_be_down)
+}
+
+/// Returns why no control plane node can reboot, however well the others are; nodes that do not answer say nothing.
+pub async fn quorum_obstacle(control_plane: &[ControlPlaneNode]) -> Option<String> {
+    let mut voters = 0;
+    for ControlPlaneNode { node, .. } in control_plane {
+        if let Ok(etcd) = node.etcd().await {
+            voters = voters.max(etcd.members.iter().filter(|member| !member.learner).count());
+        }
+    }
+    let may_be_down = control_plane.iter().filter(|node| node.health == Wanted::Anything).count();
+    reboot_obstacle(voters, may_be_down)
 }
 
 /// Returns how what Talos has rendered differs from what a config says.
@@ -85,7 +97,7 @@ async fn text(node: &NodeClient, path: &str) -> Result<Option<Secret<String>>, T
 }
 
 /// Returns what tells one boot of a node from the next, where it says it.
-pub(super) async fn boot_mark(node: &NodeClient) -> Result<Option<String>, TalosError> {
+pub(in crate::rollout) async fn boot_mark(node: &NodeClient) -> Result<Option<String>, TalosError> {
     match node.read(BOOT_ID).await {
         Ok(bytes) => Ok(bytes.map(|bytes| String::from_utf8_lossy(bytes.expose()).trim().to_owned())),
         Err(TalosError::Failed { .. }) => Ok(None),

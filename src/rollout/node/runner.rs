@@ -9,12 +9,14 @@ use jiff::Timestamp;
 use tokio::time::{Instant, sleep, sleep_until};
 
 use super::context::{ControlPlaneNode, NodeJob, RolloutContext, Wanted};
-use super::observe::{health_flaws, quorum_flaws, render_flaws, runs};
+use super::observe::{boot_mark, health_flaws, quorum_flaws, render_flaws, runs};
 use crate::finding::one_line;
 use crate::inventory::Role;
+use crate::machineconfig::diff;
 use crate::registries::TalosVersion;
 use crate::rollout::event::EventKind;
 use crate::rollout::health::Absence;
+use crate::rollout::if_abandoned::{Beneath, IfAbandoned};
 use crate::rollout::journal::Record;
 use crate::rollout::outcome::Outcome;
 use crate::rollout::plan::NodePlan;
@@ -22,12 +24,15 @@ use crate::rollout::state_machine::{
     Action, Checkpoint, NodeState, Persisted, Probe, Reboot, Route, StepResult, Strict, Variant, result_of,
 };
 use crate::rollout::step::{ApplyStep, Step};
-use crate::rollout::variants::{ConfigDigest, VariantDigests, Variants};
-use crate::secret::Secret;
-use crate::talos::{Delivery, DryRun, Instance, Mode, NodeClient, TalosError};
+use crate::rollout::variants::{ConfigDigest, VariantDigests, Variants, registries_of};
+use crate::secret::{Secret, os_random};
+use crate::talos::{ConfigResource, Delivery, DryRun, Instance, Mode, NodeClient, TalosError};
 
 /// What two runs say that work on one node at the same time.
 const SAME_TIME: &str = "another operator or tool has applied a config at the same time";
+
+/// What ends a trial before its time.
+const REBOOTED: &str = "the node has rebooted in the middle of it";
 
 /// How often an apply is repeated that the node refuses because another is under way.
 const BUSY: u8 = 5;
@@ -59,6 +64,12 @@ pub(in crate::rollout) struct NodeRunner {
     times_set: Option<u64>,
     /// How often this run may have set it since.
     own_applies: u64,
+    /// What tells the boot in which the work began from the next.
+    began_in: Option<String>,
+    /// Which config was on trial last.
+    tried: Option<Variant>,
+    /// The config of another hand that was seen there last.
+    foreign: Option<Secret<String>>,
 }
 
 /// Works on a node from its first step to its last.
@@ -106,6 +117,9 @@ impl NodeRunner {
             may_land_until: None,
             times_set: None,
             own_applies: 0,
+            began_in: None,
+            tried: None,
+            foreign: None,
         }
     }
 
@@ -167,6 +181,8 @@ impl NodeRunner {
     ) -> Outcome {
         loop {
             if let Action::End(outcome) = state.doing.clone() {
+                let outcome = self.with_reboot(outcome, &state).await;
+                self.tell_foreign(&outcome);
                 let lost = self.restore_images(&outcome).await;
                 let outcome = if self.requires_hit { outcome.unless_proven(&self.unproven) } else { outcome };
                 return self.done(outcome.with_lost(&lost), started);
@@ -247,7 +263,14 @@ impl NodeRunner {
                     Action::Check(ApplyStep::TryStrict | ApplyStep::Try)
                         | Action::Confirm(ApplyStep::PutBack | ApplyStep::Commit)
                 );
-                if on_trial { self.runs_on_trial().await } else { self.runs().await }
+                let seen = if on_trial { self.runs_on_trial().await } else { self.runs().await };
+                if on_trial
+                    && matches!(seen, StepResult::Runs(Variant::Original, _))
+                    && self.has_rebooted().await
+                {
+                    return StepResult::Failed(REBOOTED.to_owned());
+                }
+                seen
             }
             Action::AwaitRendered(checkpoint) => self.await_rendered(*checkpoint).await,
             Action::Pull(_) => self.pull().await,
@@ -263,6 +286,11 @@ impl NodeRunner {
             Ok(active) => active.text,
             Err(error) => return StepResult::Failed(one_line(&error)),
         };
+        match self.differs_from(plan).await {
+            Ok(None) => {}
+            Ok(Some(why)) => return StepResult::Failed(why),
+            Err(error) => return StepResult::Failed(one_line(&error)),
+        }
         let configs = match Variants::of(&active, &plan.wanted, &self.version, plan.proof()) {
             Ok(configs) => configs,
             Err(error) => return StepResult::Failed(error.to_string()),
@@ -274,6 +302,8 @@ impl NodeRunner {
             return self.runs().await;
         }
         self.known = configs.known();
+        // Where it is not told, a reboot in the middle of it shows in what runs all the same.
+        self.began_in = boot_mark(&self.node).await.ok().flatten();
         let seen = self.runs().await;
         if !matches!(seen, StepResult::Runs(Variant::Original, _)) {
             return seen;
@@ -296,6 +326,19 @@ impl NodeRunner {
         }
     }
 
+    /// Returns what has become of the node since the plan was made that makes the plan another one.
+    async fn differs_from(&self, plan: &NodePlan) -> Result<Option<String>, TalosError> {
+        let tag = self.node.version().await?.tag;
+        if tag != plan.tag {
+            let text = format!("it has Talos {tag} by now, and had {} when this was planned", plan.tag);
+            return Ok(Some(text));
+        }
+        let machine = self.node.machine_identity().await?;
+        let is_other = matches!((&machine, &plan.machine), (Some(now), Some(then)) if now != then);
+        Ok(is_other
+            .then(|| "another machine answers by now at its address: the node was replaced".to_owned()))
+    }
+
     fn text(&self, which: Variant) -> Option<&Secret<String>> {
         let configs = self.configs.as_ref()?;
         match which {
@@ -308,11 +351,62 @@ impl NodeRunner {
 
     /// Reads which config the node runs with, and keeps in mind how often it was set.
     async fn runs(&mut self) -> StepResult {
-        let (seen, times) = runs(&self.node, &self.known, &self.version).await;
+        let (seen, active) = runs(&self.node, &self.known, &self.version).await;
+        let times = active.as_ref().and_then(ConfigResource::times_set);
         if times.is_some() {
             (self.times_set, self.own_applies) = (times, 0);
         }
+        self.keep_foreign(&seen, active);
         seen
+    }
+
+    /// Keeps the config of another hand, to tell what is in it.
+    fn keep_foreign(&mut self, seen: &StepResult, active: Option<ConfigResource>) {
+        if matches!(seen, StepResult::Runs(Variant::Foreign, _)) {
+            self.foreign = active.map(|active| active.text);
+        }
+    }
+
+    /// Returns whether the node has booted since the work began, as far as it tells.
+    async fn has_rebooted(&self) -> bool {
+        let Some(began) = &self.began_in else { return false };
+        boot_mark(&self.node).await.ok().flatten().is_some_and(|now| now != *began)
+    }
+
+    /// Returns the outcome with what has really ended the work, where the node has rebooted in the middle of it unasked.
+    async fn with_reboot(&self, mut outcome: Outcome, state: &NodeState) -> Outcome {
+        if let Outcome::Reverted { reason } | Outcome::Unknown { reason, .. } = &mut outcome
+            && !state.was_asked_to_reboot()
+            && !reason.contains(REBOOTED)
+            && self.has_rebooted().await
+        {
+            *reason = format!("{REBOOTED}; {reason}");
+        }
+        outcome
+    }
+
+    /// Tells what another hand has on trial on the node, against what the node falls back to.
+    fn tell_foreign(&self, outcome: &Outcome) {
+        let Outcome::Unknown {
+            if_abandoned: IfAbandoned::ForeignTrial(beneath) | IfAbandoned::MaybeForeignTrial(beneath),
+            ..
+        } = outcome
+        else {
+            return;
+        };
+        let beneath = match beneath {
+            Beneath::Old => Variant::Original,
+            Beneath::OursOnTrial => self.tried.unwrap_or(Variant::Desired),
+            Beneath::New => Variant::Desired,
+        };
+        let (Some(beneath), Some(foreign)) = (self.text(beneath), &self.foreign) else { return };
+        let changes = diff(&registries_of(beneath), &registries_of(foreign));
+        let changes: Vec<String> = changes.iter().map(ToString::to_string).collect();
+        let changes =
+            if changes.is_empty() { "nothing in its registries".to_owned() } else { changes.join("; ") };
+        let text =
+            format!("against what it falls back to, the other operator's or tool's config has: {changes}");
+        self.context.tell(&self.name, EventKind::Notes { text });
     }
 
     /// Reads which config the node runs with during a trial: the same one may have been set by another, too.
@@ -321,7 +415,9 @@ impl NodeRunner {
     /// back to that of the first; only the number of times that the config was set tells. Both then put the old config back.
     async fn runs_on_trial(&mut self) -> StepResult {
         let most = self.times_set.map(|times| times.saturating_add(self.own_applies));
-        let (seen, times) = runs(&self.node, &self.known, &self.version).await;
+        let (seen, active) = runs(&self.node, &self.known, &self.version).await;
+        let times = active.as_ref().and_then(ConfigResource::times_set);
+        self.keep_foreign(&seen, active);
         let is_ours = matches!(seen, StepResult::Runs(Variant::Strict | Variant::Desired, _));
         if is_ours && times.zip(most).is_some_and(|(times, most)| times > most) {
             return StepResult::Failed(SAME_TIME.to_owned());
@@ -408,6 +504,10 @@ impl NodeRunner {
         let Some(text) = self.text(which).cloned() else {
             return StepResult::NotSent("there is no such config".to_owned());
         };
+        if send.is_trial() && self.tried.is_none() {
+            // Two runs that were started together meet at every node: by chance, one of them sees the other's trial.
+            sleep(self.context.pace.chance(os_random)).await;
+        }
         let written = self.context.journal.add(Record::Send { node: self.name.clone(), what: send });
         if let Err(error) = written
             && send != ApplyStep::Revert
@@ -427,6 +527,7 @@ impl NodeRunner {
         let arrived = !matches!(seen, StepResult::NotSent(_) | StepResult::Refused(_));
         self.own_applies = self.own_applies.saturating_add(u64::from(arrived));
         if send.is_trial() && !matches!(seen, StepResult::NotSent(_)) {
+            self.tried = Some(which);
             self.trial = Some(begun);
             self.until = Timestamp::now().checked_add(self.context.pace.trial).ok();
         }

@@ -174,3 +174,144 @@ fn a_journal_is_found_again_while_the_authority_is_replaced() {
     assert_eq!(ran.code, 0, "{ran}");
     assert!(site.is_old("w-1") && site.is_old("cp-1"), "{ran}");
 }
+
+/// After the authority was replaced in full, no key is shared: the nodes prove that the journal is theirs.
+#[test]
+fn a_journal_is_found_again_after_the_authority_was_replaced() {
+    let site = Site::new(1, 2, &["v1.13.9"]);
+    site.cluster.fault("w-1", Fault::new(Step::Pull, Kind::NotFound));
+    assert_eq!(site.rollout("").code, 6);
+    site.cluster.clear_faults();
+    let states = site.cluster.names().into_iter().map(|name| {
+        let node = site.cluster.node(&name);
+        let state = node.state().clone();
+        (name, node.address.clone(), state)
+    });
+    let specs = |states: &[(String, String, crate::sim::State)]| {
+        let spec = |(name, address, state): &(String, String, crate::sim::State)| crate::sim::Spec {
+            name: name.clone(),
+            address: address.clone(),
+            state: state.clone(),
+        };
+        states.iter().map(spec).collect::<Vec<_>>()
+    };
+    let states: Vec<_> = states.collect();
+    let rotated = |states: &[(String, String, crate::sim::State)]| {
+        let authority = std::sync::Arc::new(crate::sim::Authority::new());
+        let cluster = crate::sim::Cluster::of(authority, specs(states), super::options()).unwrap();
+        cluster.name("harbor.example", &site.cluster.mirror);
+        site.place.write(".talos/config", cluster.talosconfig());
+        cluster
+    };
+    let other = rotated(&states);
+    let resumed = site.rollout("--resume");
+    assert_eq!(resumed.code, 0, "{resumed}");
+    assert!(
+        resumed.stderr.contains("is from before the cluster's CA was rotated: its nodes are the same"),
+        "{resumed}"
+    );
+    drop(other);
+    // And once more, for a rollback of what the nodes have by now.
+    let other = rotated(&states);
+    for name in other.names() {
+        let node = other.node(&name);
+        let mut state = node.state();
+        state.active.set(&site.new[&name]);
+        (state.persistent, state.disk) = (Some(state.active.clone()), state.active.text.clone());
+        state.render_now();
+    }
+    let back = site.place.run("rollback --yes --settle 2500ms --timeout 2500ms").ran();
+    assert_eq!(back.code, 0, "{back}");
+    for name in other.names() {
+        assert_eq!(other.node(&name).state().disk, site.old[&name], "{back}");
+    }
+    drop(other);
+    // Other machines with other configs prove nothing.
+    let mut strangers = states.clone();
+    for (name, _, state) in &mut strangers {
+        state.machine.push_str("-other");
+        state.active.set(&format!("{}# of {name}, elsewhere\n", state.active.text));
+        (state.persistent, state.disk) = (None, state.active.text.clone());
+    }
+    let _other = rotated(&strangers);
+    for command in ["rollback --yes --settle 2500ms --timeout 2500ms".to_owned(), super::line("--resume")] {
+        let refused = site.place.run(&command).ran();
+        assert_ne!(refused.code, 0, "{refused}");
+        assert!(refused.stderr.contains("--other-ca"), "{refused}");
+    }
+}
+
+/// Resumed, it says what the inventory has changed, apart from what is new, and what was left out.
+#[test]
+fn a_resumed_rollout_names_what_has_changed_and_what_is_new() {
+    let site = Site::new(1, 2, &["v1.13.9"]);
+    site.cluster.fault("w-2", Fault::new(Step::Pull, Kind::NotFound));
+    assert_eq!(site.rollout("--without cp-1").code, 6);
+    site.cluster.clear_faults();
+    let text = site.place.read("mirrors.yaml");
+    let address = site.cluster.node("w-1").address.clone();
+    let own = format!("w-1: {{address: {address}, registries: {{ghcr.io: null}}}}");
+    site.place.write("mirrors.yaml", text.replace(&format!("w-1: {{address: {address}}}"), &own));
+    let some = site.place.run(&super::line("--resume -n w-2")).ran();
+    assert_eq!(some.code, 0, "{some}");
+    assert!(
+        some.stderr.contains(
+            "of this rollout, and not chosen now: w-1; they come with: talmirror rollout --resume -n w-1"
+        ),
+        "{some}"
+    );
+    let ran = site.rollout("--resume");
+    assert_eq!(ran.code, 0, "{ran}");
+    assert!(
+        ran.stderr.contains("changed in the inventory since this rollout began: w-1; resumed, it gives"),
+        "{ran}"
+    );
+    assert!(
+        ran.stderr.contains("not part of this rollout: cp-1; they come with: talmirror rollout -n cp-1"),
+        "{ran}"
+    );
+    assert!(!site.has("w-1").0.contains("/v2/ghcr.io") && site.has("w-2").0.contains("/v2/ghcr.io"), "{ran}");
+    assert!(site.applies("cp-1").is_empty());
+}
+
+/// A virtual address leads to another node tomorrow: it is not a node's identity.
+#[test]
+fn a_virtual_address_is_not_a_node() {
+    let site = Site::new(2, 0, &["v1.13.9"]);
+    let vip = "10.5.9.9";
+    let node = site.cluster.node("cp-2");
+    {
+        let mut state = node.state();
+        let interfaces = format!(
+            "network:\n        interfaces:\n            - {{interface: eth0, vip: {{ip: {vip}}}}}\n    features:"
+        );
+        let text = state.active.text.replacen("features:", &interfaces, 1);
+        (state.active, state.disk) = (crate::sim::Text::new(&text), text);
+        state.addresses.push(vip.to_owned());
+        state.render_now();
+    }
+    let text = site.place.read("mirrors.yaml");
+    site.place.write("mirrors.yaml", format!("{text}    vip: {{address: {vip}}}\n"));
+    let refused = site.rollout("-n vip");
+    assert_eq!((refused.code, site.applies("cp-2").len()), (8, 0), "{refused}");
+    assert!(refused.stderr.contains("`10.5.9.9` is a virtual address"), "{refused}");
+    // By another name it is found for what it is, and not as the one that has the virtual address.
+    let plan = site.place.run(&format!("rollout --dry-run -n {}", site.cluster.endpoint("cp-2"))).ends(1);
+    assert!(plan.stdout.contains("cp-2") && !plan.stdout.contains("vip"), "{plan}");
+}
+
+/// Mercurial has no ignore file for one folder: originals in clear do not go there.
+#[test]
+fn originals_in_clear_are_refused_in_a_mercurial_work_tree() {
+    let site = Site::new(1, 0, &["v1.13.9"]);
+    site.place.write("tree/.hg/requires", "store\n");
+    let refused = site.rollout("--journal tree/j");
+    assert_eq!((refused.code, site.applies("cp-1").len()), (3, 0), "{refused}");
+    assert!(
+        refused.stderr.contains("old configs in clear in the work tree") && refused.stderr.contains("[E119]"),
+        "{refused}"
+    );
+    site.place.write("jj/.jj/repo", "");
+    assert_eq!(site.rollout("--journal jj/j").code, 0);
+    assert_eq!(site.place.read("jj/j/.gitignore"), "*\n");
+}

@@ -9,7 +9,9 @@ mod operators;
 mod output;
 mod policy;
 mod traps;
+mod truth;
 mod verify_gate;
+mod world;
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -95,37 +97,6 @@ impl Site {
     pub fn is_new(&self, name: &str) -> bool {
         let (active, disk) = self.has(name);
         active == self.new[name] && disk == self.new[name]
-    }
-
-    /// Checks what was said of what a node does by itself, against what it does; a trial's time is up at once.
-    pub fn check_if_abandoned(&self, name: &str, said: &str) -> Result<(), String> {
-        let node = self.cluster.node(name);
-        node.end_trial();
-        if said.contains("when it reboots, and maybe not before") {
-            node.boot();
-        }
-        let old = [
-            "it keeps its old config",
-            "it goes back to its old config",
-            "it has its old config, or goes back",
-        ];
-        let either = ["it keeps the new config if the commit has", "it has its old config if that has"];
-        let is = |words: &[&str]| words.iter().any(|words| said.contains(words));
-        let (is_old, is_new) = (self.is_old(name), self.is_new(name));
-        let is_true = match (is(&old), is(&either), said.contains("it keeps the new config")) {
-            (true, false, false) => is_old,
-            (false, true, _) => is_old || is_new,
-            (false, false, true) => is_new,
-            _ => false,
-        };
-        let has = if is_old {
-            "old"
-        } else if is_new {
-            "new"
-        } else {
-            "neither"
-        };
-        if is_true { Ok(()) } else { Err(format!("{name} has its {has} config")) }
     }
 
     /// Every apply that reached a node.

@@ -128,21 +128,7 @@ fn run_cut_off(at: usize, fault: Mode) -> Result<(), String> {
     if touched("w-2") && !last.contains("w-1 updated") && ran.code != 0 && !last.starts_with("w-1, w-2") {
         return Err(context("w-2 was touched though w-1 failed"));
     }
-    for name in ["w-1", "w-2"] {
-        let said = |words: &str| last.contains(&format!("{name} {words}"));
-        let holds = if said("UNKNOWN") {
-            site.check_if_abandoned(name, &ran.stderr)
-        } else if said("back to the old config") && !site.is_old(name) {
-            Err(format!("{name} is not back"))
-        } else if (said("updated") || ran.code == 0) && !site.is_new(name) {
-            Err(format!("{name} is not updated"))
-        } else if said("untouched") && touched(name) {
-            Err(format!("{name} was touched"))
-        } else {
-            Ok(())
-        };
-        holds.map_err(|flaw| context(&flaw))?;
-    }
+    site.check_nodes().and_then(|()| site.check_told(&ran)).map_err(|flaw| context(&flaw))?;
     relays.set(Mode::Passes);
     // Where it ended before anything was sent, there is nothing to resume.
     let resume = if ran.stderr.contains("journal: ") { "--resume" } else { "-n w-1,w-2" };

@@ -53,6 +53,48 @@ fn output_stalls_at_any_byte_of_a_rollout() {
     stalled_every(50);
 }
 
+/// Returns how long a signal took to be heard by a rollout whose output nothing reads.
+fn heard_while_stalled(more: &str) -> std::time::Duration {
+    let site = Site::new(1, 1, &["v1.13.9"]);
+    site.cluster.fault("w-1", Fault::new(Step::Pull, Kind::Hang));
+    let (reader, mut writer) = std::io::pipe().unwrap();
+    writer.write_all(&vec![b'#'; PIPE]).unwrap();
+    // Nothing else would end the pull in this time.
+    let line = format!("rollout --yes --try-timeout 10m --settle 2m --timeout 2m {more}");
+    let mut command = site.place.run(&line).command();
+    command.stdin(Stdio::null()).stdout(writer.try_clone().unwrap()).stderr(writer);
+    let mut child = command.spawn().unwrap();
+    drop(command);
+    until("the pull", || {
+        site.cluster.events_of("w-1").iter().any(|event| format!("{event:?}").contains("Pull"))
+    });
+    let begun = std::time::Instant::now();
+    signal(&child, "-TERM");
+    until("the way back", || site.applies("w-1").len() == 2);
+    let took = begun.elapsed();
+    until("the old config", || site.is_old("w-1"));
+    let _ = child.kill();
+    let _ = child.wait();
+    drop(reader);
+    took
+}
+
+#[test]
+fn a_signal_is_heard_while_nothing_reads_the_output() {
+    for more in ["", "-o json"] {
+        heard_while_stalled(more);
+    }
+}
+
+#[test]
+#[ignore = "measures: cargo test --test it heard_within_a_second -- --ignored --nocapture"]
+fn a_signal_is_heard_within_a_second_while_nothing_reads_the_output() {
+    let mut took: Vec<_> = (0..20).map(|_| heard_while_stalled("")).collect();
+    took.sort_unstable();
+    println!("from the signal to the way back: median {:?}, longest {:?}", took[10], took[19]);
+    assert!(took[19] < std::time::Duration::from_secs(1), "{took:?}");
+}
+
 /// Asked to end twice, it is left in the middle, and says so.
 #[test]
 fn a_json_rollout_that_is_left_in_the_middle_has_an_end() {

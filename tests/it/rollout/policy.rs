@@ -17,6 +17,37 @@ fn a_part_of_the_nodes_may_be_meant() {
     }
 }
 
+/// With two members, a reboot of one takes the quorum whatever happens: that is said before the first node.
+#[test]
+fn a_reboot_that_can_never_be_is_said_before_the_first_node() {
+    let site = Site::new(2, 1, &["v1.13.9"]);
+    let ran = site.rollout("--reboot if-needed");
+    assert_eq!(ran.code, 8, "{ran}");
+    assert!(
+        ran.stderr.contains(
+            "it cannot be rebooted: etcd would lose its quorum: 2 of 2 members are known to be well"
+        ),
+        "{ran}"
+    );
+    assert!(ran.stderr.contains("--reboot never"), "{ran}");
+    assert!(site.cluster.names().iter().all(|name| site.applies(name).is_empty()), "{ran}");
+    assert!(
+        last(&ran).ends_with("begin with the others: talmirror rollout -n w-1 --reboot if-needed"),
+        "{ran}"
+    );
+    assert_eq!(site.rollout("--reboot never").code, 0);
+}
+
+#[test]
+fn nodes_that_may_be_down_are_nodes() {
+    let site = Site::new(1, 1, &["v1.13.9"]);
+    let wrong = site.rollout("--allow-unhealthy cp1");
+    assert_eq!(wrong.code, 2, "{wrong}");
+    assert!(wrong.stderr.contains("--allow-unhealthy: there is no node `cp1`"), "{wrong}");
+    assert!(wrong.stderr.contains("did you mean `cp-1`?"), "{wrong}");
+    assert_eq!(site.rollout("--allow-unhealthy cp-1 --dry-run").code, 1);
+}
+
 #[test]
 fn a_control_plane_node_that_is_known_to_be_down_may_be() {
     let site = Site::new(3, 0, &["v1.13.9"]);

@@ -222,6 +222,66 @@ fn a_reboot_ends_a_trial() {
     assert_eq!(site.rollout("--resume").code, 0);
 }
 
+/// A node that has booted again is told as one that did, and not as one whose trial was over before its time.
+#[test]
+fn a_reboot_during_a_trial_is_told_as_a_reboot() {
+    let site = Site::new(1, 0, &["v1.13.9"]);
+    site.cluster.fault("cp-1", Fault::once(Step::Pull, Kind::Upgrade("v1.13.9".to_owned())));
+    let ran = site.rollout("");
+    assert_eq!(ran.code, 6, "{ran}");
+    assert!(last(&ran).contains("cp-1: the node has rebooted in the middle of it"), "{ran}");
+    assert!(!ran.to_string().contains("or its time was up"), "{ran}");
+    assert!(site.is_old("cp-1"), "{ran}");
+    assert_eq!(site.rollout("--resume").code, 0);
+}
+
+/// A trial of another operator on top of ours is told for what it is, with what the node falls back to.
+#[test]
+fn a_trial_of_another_operator_is_told_with_what_the_node_falls_back_to() {
+    let site = Site::new(1, 0, &["v1.13.9"]);
+    // It shows what is on its disk once something was applied for good.
+    site.set("cp-1", &site.old["cp-1"]);
+    site.cluster.fault("cp-1", Fault::new(Step::Pull, Kind::Slow(Duration::from_millis(400))));
+    let other = site.old["cp-1"].replace("registry-1.docker.io", "other.example");
+    let ran = std::thread::scope(|scope| {
+        let ran = scope.spawn(|| site.rollout(""));
+        site.cluster.wait("the trial", |cluster| cluster.node("cp-1").state().trial.is_some());
+        // Its timer goes back to what ran before: to what we have on trial.
+        let node = site.cluster.node("cp-1");
+        let mut state = node.state();
+        let ours = state.active.text.clone();
+        state.trials += 1;
+        state.trial = Some(crate::sim::Trial { back: ours, number: state.trials });
+        state.active.set(&other);
+        drop(state);
+        ran.join().unwrap()
+    });
+    assert_eq!(ran.code, 7, "{ran}");
+    assert!(last(&ran).contains("has put another config on trial meanwhile; it is left alone"), "{ran}");
+    assert!(
+        ran.stderr.contains(
+            "when the time of the other operator's or tool's trial is up, it goes back to what was on trial here before"
+        ),
+        "{ran}"
+    );
+    assert!(
+        ran.stderr.contains("against what it falls back to, the other operator's or tool's config has: "),
+        "{ran}"
+    );
+    assert!(ran.stderr.contains("other.example"), "{ran}");
+    assert_eq!(site.has("cp-1").0, other, "{ran}");
+    // Until its time is up, `nodes` shows it, and a resumed rollout leaves it alone.
+    let nodes = site.place.run("nodes").ran();
+    assert!(nodes.stdout.contains(" trial ") && nodes.stderr.contains("other.example"), "{nodes}");
+    let waits = site.rollout("--resume");
+    assert!(waits.code == 7 && waits.stderr.contains("tool's trial is up, it goes back to"), "{waits}");
+    site.cluster.node("cp-1").end_trial();
+    site.cluster.clear_faults();
+    let resumed = site.rollout("--resume");
+    assert!(resumed.stdout.contains("cp-1 was left in between: its old config is sent again"), "{resumed}");
+    assert!(resumed.code == 0 && site.is_new("cp-1"), "{resumed}");
+}
+
 /// What another operator applies in the middle of it is not overwritten, whether what we do would go well or not.
 #[test]
 fn another_hand_is_left_alone() {
@@ -435,10 +495,18 @@ fn the_journal_of_another_cluster_is_refused() {
     assert!(last(&ran).ends_with("talmirror rollout --resume -f other.yaml --journal j"), "{ran}");
     site.cluster.clear_faults();
     let applies = site.applies("cp-1").len();
-    let text = site.place.read("j/journal.ndjson");
-    let at = text.find("\"cluster\":\"").unwrap() + 11;
-    let other = format!("{}0123{}", &text[..at], &text[at + 4..]);
-    site.place.write("j/journal.ndjson", other);
+    // The authority is another, and neither machines nor configs prove that the cluster is the same.
+    let mut text = site.place.read("j/journal.ndjson");
+    for key in ["cluster", "before", "strict", "wanted", "machine"] {
+        let key = format!("\"{key}\":\"");
+        assert!(text.contains(&key), "{key}");
+        text = text
+            .split(&key)
+            .enumerate()
+            .map(|(at, part)| if at == 0 { part.to_owned() } else { format!("{key}0123{}", &part[4..]) })
+            .collect();
+    }
+    site.place.write("j/journal.ndjson", text);
     for line in [super::line("--resume --journal j"), "rollback --yes --journal j".to_owned()] {
         let refused = site.place.run(&line).ends(2);
         assert!(refused.stderr.contains("is of another cluster"), "{refused}");
