@@ -33,15 +33,6 @@ impl RolloutTimeouts {
         self.settle.min(Duration::from_secs(12))
     }
 
-    /// A time by chance, of up to a second, that passes before a node's first trial: Talos has no lock that would keep two
-    /// runs apart which want the same at the same time.
-    pub(super) fn chance(&self, random: fn(&mut [u8])) -> Duration {
-        let mut bytes = [0; 2];
-        random(&mut bytes);
-        let most = (self.settle / 60).min(Duration::from_secs(1));
-        most.mul_f64(f64::from(u16::from_le_bytes(bytes)) / f64::from(u16::MAX))
-    }
-
     /// How long before a trial's end nothing more is begun in it: so that a way back does not race the node's own.
     pub(super) fn margin(&self) -> Duration {
         (self.trial / 5).min(Duration::from_secs(10))

@@ -25,7 +25,7 @@ use crate::rollout::state_machine::{
 };
 use crate::rollout::step::{ApplyStep, Step};
 use crate::rollout::variants::{ConfigDigest, VariantDigests, Variants, registries_of};
-use crate::secret::{Secret, os_random};
+use crate::secret::Secret;
 use crate::talos::{ConfigResource, Delivery, DryRun, Instance, Mode, NodeClient, TalosError};
 
 /// What two runs say that work on one node at the same time.
@@ -504,10 +504,6 @@ impl NodeRunner {
         let Some(text) = self.text(which).cloned() else {
             return StepResult::NotSent("there is no such config".to_owned());
         };
-        if send.is_trial() && self.tried.is_none() {
-            // Two runs that were started together meet at every node: by chance, one of them sees the other's trial.
-            sleep(self.context.pace.chance(os_random)).await;
-        }
         let written = self.context.journal.add(Record::Send { node: self.name.clone(), what: send });
         if let Err(error) = written
             && send != ApplyStep::Revert
