@@ -145,7 +145,7 @@ impl Draft<'_> {
             let way = route.map(|route| (name.as_str(), route)).or_else(wild);
             let via = way.map(|(name, route)| self.via(name, route)).unwrap_or_default();
             let never = way.is_some_and(|(_, route)| route.never);
-            if route.is_some() || !defaults.via.is_empty() {
+            if route.is_some() || !defaults.via.is_empty() || defaults.never {
                 if via != defaults.via || via.is_empty() {
                     out.insert("via".to_owned(), json!(via));
                 }
@@ -224,7 +224,8 @@ impl Draft<'_> {
             (Some(old), Some(own)) => !old.same(own),
             (None, Some(_)) | (Some(_), None) => true,
         };
-        if moved && !self.defaults().via.is_empty() {
+        let defaults = self.defaults();
+        if moved && (!defaults.via.is_empty() || defaults.never) {
             let alone = |name: &&String| !inherited.contains_key(*name) && !routes.contains_key(*name);
             for registry in self.upstreams.keys().filter(alone) {
                 changed.insert(registry.clone(), way());
