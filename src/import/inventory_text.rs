@@ -145,7 +145,7 @@ impl Draft<'_> {
             let way = route.map(|route| (name.as_str(), route)).or_else(wild);
             let via = way.map(|(name, route)| self.via(name, route)).unwrap_or_default();
             let never = way.is_some_and(|(_, route)| route.never);
-            if route.is_some() || !defaults.via.is_empty() {
+            if route.is_some() || !defaults.via.is_empty() || defaults.never {
                 if via != defaults.via || via.is_empty() {
                     out.insert("via".to_owned(), json!(via));
                 }
@@ -190,6 +190,7 @@ impl Draft<'_> {
 
     /// Writes the registries that have another way than they would inherit; `null` is none.
     fn differences(&self, out: &mut Map<String, Value>, inherited: &Routes, routes: &Routes) {
+        let defaults = self.defaults();
         let mut changed = Map::new();
         for (registry, route) in in_order(routes) {
             let known = inherited.get(registry);
@@ -198,18 +199,20 @@ impl Draft<'_> {
             }
             let mut fields = Map::new();
             fields.insert("via".to_owned(), json!(self.via(registry, route)));
-            if route.never != known.is_some_and(|known| known.never) {
+            // A registry with settings alone may have been given a fallback of its own.
+            let any = route.never || defaults.never || inherited.get("*").is_some_and(|route| route.never);
+            if known.map_or(any, |known| known.never != route.never) {
                 fields.insert("fallback".to_owned(), fallback(route.never));
             }
             changed.insert(registry.clone(), Value::Object(fields));
         }
         let (old, own) = (inherited.get("*"), routes.get("*"));
         // What a registry with settings alone has: the way of `*`, or none.
-        let way = || {
+        let way = |known: Option<&PullRoute>| {
             let via = own.map(|route| self.via("*", route)).unwrap_or_default();
             let never = own.is_some_and(|route| route.never);
             let mut fields = Map::from_iter([("via".to_owned(), json!(via))]);
-            if never || old.is_some_and(|route| route.never) {
+            if never || defaults.never || known.or(old).is_some_and(|route| route.never) {
                 fields.insert("fallback".to_owned(), fallback(never));
             }
             Value::Object(fields)
@@ -217,17 +220,17 @@ impl Draft<'_> {
         for registry in inherited.keys().filter(|registry| !routes.contains_key(*registry)) {
             // `null` would take the settings away, too.
             let kept = registry != "*" && self.upstreams.contains_key(registry);
-            changed.insert(registry.clone(), if kept { way() } else { Value::Null });
+            changed.insert(registry.clone(), if kept { way(inherited.get(registry)) } else { Value::Null });
         }
         let moved = match (old, own) {
             (None, None) => false,
             (Some(old), Some(own)) => !old.same(own),
             (None, Some(_)) | (Some(_), None) => true,
         };
-        if moved && !self.defaults().via.is_empty() {
+        if moved && (!defaults.via.is_empty() || defaults.never) {
             let alone = |name: &&String| !inherited.contains_key(*name) && !routes.contains_key(*name);
             for registry in self.upstreams.keys().filter(alone) {
-                changed.insert(registry.clone(), way());
+                changed.insert(registry.clone(), way(None));
             }
         }
         if !changed.is_empty() {

@@ -19,6 +19,8 @@ mod layers;
 mod mirror;
 mod mirrors;
 mod name;
+#[cfg(test)]
+mod nodes_properties;
 mod pipeline;
 mod place;
 #[cfg(test)]
