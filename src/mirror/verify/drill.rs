@@ -24,7 +24,7 @@ pub struct Lost {
 
 /// Returns, for each mirror, what would happen to the images that go through it if it were down.
 pub fn drill(findings: &[Finding]) -> Vec<Stranded> {
-    // What nodes say of themselves is no host of a pull.
+    // What nodes say of themselves is not a host of a pull.
     let findings: Vec<&Finding> = findings.iter().filter(|finding| finding.hop > 0).collect();
     let mut mirrors: Vec<&str> = findings.iter().map(|finding| finding.via.as_str()).collect();
     mirrors.retain(|via| *via != "upstream");
