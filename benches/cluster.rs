@@ -14,9 +14,10 @@
 )]
 
 use std::path::Path;
-use std::process::{Command, Stdio};
-use std::time::{Duration, Instant};
+use std::process::Command;
+use std::time::Duration;
 
+mod process;
 #[path = "../examples/simulated-cluster/sim/mod.rs"]
 mod sim;
 
@@ -44,31 +45,13 @@ fn cluster(nodes: usize, delay: Duration) -> (Cluster, tempfile::TempDir) {
 
 /// Runs the binary; returns how long it took, and its peak memory in KiB.
 fn run(dir: &Path, args: &[&str]) -> (Duration, u64) {
-    let start = Instant::now();
-    let mut child = Command::new(env!("CARGO_BIN_EXE_talmirror"))
-        .args(args)
-        .current_dir(dir)
-        .env("TALOSCONFIG", dir.join("talosconfig"))
-        .env("XDG_STATE_HOME", dir.join("state"))
-        .stdout(Stdio::null())
-        .stderr(Stdio::null())
-        .spawn()
-        .unwrap();
-    let status = format!("/proc/{}/status", child.id());
-    let mut peak = 0;
-    let code = loop {
-        let text = std::fs::read_to_string(&status).unwrap_or_default();
-        let line = text.lines().find_map(|line| line.strip_prefix("VmHWM:"));
-        let now = line.and_then(|line| line.split_whitespace().next()?.parse().ok());
-        peak = peak.max(now.unwrap_or(0));
-        match child.try_wait().unwrap() {
-            Some(code) => break code,
-            None => std::thread::sleep(Duration::from_millis(2)),
-        }
-    };
-    // Differences are what there is to see here.
-    assert!(matches!(code.code(), Some(0 | 1)), "{args:?}: {code}");
-    (start.elapsed(), peak)
+    process::run(
+        Command::new(env!("CARGO_BIN_EXE_talmirror"))
+            .args(args)
+            .current_dir(dir)
+            .env("TALOSCONFIG", dir.join("talosconfig"))
+            .env("XDG_STATE_HOME", dir.join("state")),
+    )
 }
 
 fn median(times: usize, dir: &Path, args: &[&str]) -> Duration {

@@ -19,11 +19,12 @@
 
 use std::fmt::Write as _;
 use std::path::Path;
-use std::process::{Command, Stdio};
-use std::time::{Duration, Instant};
+use std::process::Command;
+use std::time::Duration;
 
 #[path = "../tests/support/upstream.rs"]
 mod fake_upstream;
+mod process;
 #[path = "../examples/simulated-cluster/sim/mod.rs"]
 mod sim;
 
@@ -32,28 +33,7 @@ use sim::authority;
 
 /// Runs the binary; returns how long it took, and its peak memory in KiB.
 fn run(dir: &Path, args: &[&str]) -> (Duration, u64) {
-    let start = Instant::now();
-    let mut child = Command::new(env!("CARGO_BIN_EXE_talmirror"))
-        .args(args)
-        .current_dir(dir)
-        .stdout(Stdio::null())
-        .stderr(Stdio::null())
-        .spawn()
-        .unwrap();
-    let status = format!("/proc/{}/status", child.id());
-    let mut peak = 0;
-    let code = loop {
-        let text = std::fs::read_to_string(&status).unwrap_or_default();
-        let line = text.lines().find_map(|line| line.strip_prefix("VmHWM:"));
-        let now = line.and_then(|line| line.split_whitespace().next()?.parse().ok());
-        peak = peak.max(now.unwrap_or(0));
-        match child.try_wait().unwrap() {
-            Some(code) => break code,
-            None => std::thread::sleep(Duration::from_millis(1)),
-        }
-    };
-    assert!(matches!(code.code(), Some(0 | 1)), "{args:?}: {code}");
-    (start.elapsed(), peak)
+    process::run(Command::new(env!("CARGO_BIN_EXE_talmirror")).args(args).current_dir(dir))
 }
 
 fn median(times: usize, dir: &Path, args: &[&str]) -> (Duration, u64) {

@@ -5,6 +5,7 @@ mod images;
 mod observe;
 mod reboot;
 mod runner;
+mod sending;
 
 pub use context::{ControlPlaneNode, NodeJob, RolloutContext, RolloutHandle, RolloutTimeouts, Wanted};
 pub(super) use observe::health_flaws;

@@ -21,23 +21,20 @@ use crate::rollout::journal::Record;
 use crate::rollout::outcome::Outcome;
 use crate::rollout::plan::NodePlan;
 use crate::rollout::state_machine::{
-    Action, Checkpoint, NodeState, Persisted, Probe, Reboot, Route, StepResult, Strict, Variant, result_of,
+    Action, Checkpoint, NodeState, Probe, Reboot, Route, StepResult, Strict, Variant,
 };
-use crate::rollout::step::{ApplyStep, Step};
+use crate::rollout::step::ApplyStep;
 use crate::rollout::variants::{ConfigDigest, VariantDigests, Variants, registries_of};
 use crate::secret::Secret;
-use crate::talos::{ConfigResource, Delivery, DryRun, Instance, Mode, NodeClient, TalosError};
+use crate::talos::{ConfigResource, Delivery, Instance, NodeClient, TalosError};
 
 /// What two runs say that work on one node at the same time.
-const SAME_TIME: &str = "another operator or tool has applied a config at the same time";
+pub(super) const SAME_TIME: &str = "another operator or tool has applied a config at the same time";
 
 /// What ends a trial before its time.
 const REBOOTED: &str = "the node has rebooted in the middle of it";
 
-/// How often an apply is repeated that the node refuses because another is under way.
-const BUSY: u8 = 5;
-
-/// A node in runner.
+/// A node that is worked on.
 pub(in crate::rollout) struct NodeRunner {
     pub(super) context: Arc<RolloutContext>,
     pub(super) name: String,
@@ -46,8 +43,8 @@ pub(in crate::rollout) struct NodeRunner {
     pub(super) known: VariantDigests,
     /// What can be sent; [`None`] until the node was inspected.
     pub(in crate::rollout) configs: Option<Variants>,
-    trial: Option<Instant>,
-    until: Option<Timestamp>,
+    pub(super) trial: Option<Instant>,
+    pub(super) until: Option<Timestamp>,
     /// Images that were on the node and were removed, so that pulling them proves something.
     pub(in crate::rollout) removed: Vec<(String, Instance)>,
     pub(super) boot: Option<String>,
@@ -57,17 +54,17 @@ pub(in crate::rollout) struct NodeRunner {
     pub(super) unproven: Vec<String>,
     /// Its role; as long as it is not known, the more careful one.
     pub(in crate::rollout) role: Role,
-    reverts: usize,
+    pub(super) reverts: usize,
     /// Until when a trial whose answer is lost may still arrive.
-    may_land_until: Option<Instant>,
+    pub(super) may_land_until: Option<Instant>,
     /// How often the node's config was set since it booted, as it was read last outside a trial.
-    times_set: Option<u64>,
+    pub(super) times_set: Option<u64>,
     /// How often this run may have set it since.
-    own_applies: u64,
+    pub(super) own_applies: u64,
     /// What tells the boot in which the work began from the next.
     began_in: Option<String>,
     /// Which config was on trial last.
-    tried: Option<Variant>,
+    pub(super) tried: Option<Variant>,
     /// The config of another hand that was seen there last.
     foreign: Option<Secret<String>>,
 }
@@ -339,7 +336,7 @@ impl NodeRunner {
             .then(|| "another machine answers by now at its address: the node was replaced".to_owned()))
     }
 
-    fn text(&self, which: Variant) -> Option<&Secret<String>> {
+    pub(super) fn text(&self, which: Variant) -> Option<&Secret<String>> {
         let configs = self.configs.as_ref()?;
         match which {
             Variant::Original => Some(&configs.original),
@@ -413,7 +410,7 @@ impl NodeRunner {
     ///
     /// Two runs that want the same send the same bytes. If both send their trial within one round trip, that of the second goes
     /// back to that of the first; only the number of times that the config was set tells. Both then put the old config back.
-    async fn runs_on_trial(&mut self) -> StepResult {
+    pub(super) async fn runs_on_trial(&mut self) -> StepResult {
         let most = self.times_set.map(|times| times.saturating_add(self.own_applies));
         let (seen, active) = runs(&self.node, &self.known, &self.version).await;
         let times = active.as_ref().and_then(ConfigResource::times_set);
@@ -423,177 +420,6 @@ impl NodeRunner {
             return StepResult::Failed(SAME_TIME.to_owned());
         }
         seen
-    }
-
-    /// Reads once more, right before a trial is sent, whether another has begun one since; returns why nothing may be sent.
-    async fn is_still_original(&self) -> Result<(), String> {
-        let active = self.node.active_config().await.map_err(|error| one_line(&error))?;
-        let most = self.times_set.map(|times| times.saturating_add(self.own_applies));
-        let is_set_again = active.times_set().zip(most).is_some_and(|(times, most)| times > most);
-        if self.known.which(&active.text) != Variant::Original || is_set_again {
-            return Err(SAME_TIME.to_owned());
-        }
-        Ok(())
-    }
-
-    /// Sends a config; once more where the answer is lost, and the node is seen to be without it.
-    async fn apply(&mut self, send: ApplyStep) -> StepResult {
-        let first = self.apply_once(send).await;
-        let StepResult::Lost(why) = first else { return first };
-        if !self.may_send_again(send).await {
-            return StepResult::Lost(why);
-        }
-        let text = format!(
-            "the answer to {} is lost ({why}), and the node does not have it: it is sent again",
-            Step::Apply(send)
-        );
-        self.context.tell(&self.name, EventKind::Notes { text });
-        match self.apply_once(send).await {
-            // The first may have arrived all the time, and be what kept the second off.
-            StepResult::NotSent(_) => StepResult::Lost(why),
-            second => second,
-        }
-    }
-
-    /// Finds out whether a config whose answer is lost can be sent again without harm.
-    ///
-    /// One that is for good can, whether it has arrived or not. A trial on top of itself would go back to itself: it is
-    /// sent again when it can no longer arrive by itself, and the node is seen to run with its original.
-    async fn may_send_again(&mut self, send: ApplyStep) -> bool {
-        let before = match send {
-            ApplyStep::TryStrict | ApplyStep::Try => Variant::Original,
-            ApplyStep::PutBack => Variant::Strict,
-            ApplyStep::Commit => Variant::Desired,
-            // The state machine does it itself.
-            ApplyStep::Revert => return false,
-        };
-        let end = Instant::now() + if send.is_trial() { self.context.pace.landing() } else { Duration::ZERO };
-        self.may_land_until = send.is_trial().then_some(end);
-        loop {
-            let seen = tokio::select! {
-                biased;
-                () = self.context.stopped() => return false,
-                (seen, _) = runs(&self.node, &self.known, &self.version) => seen,
-            };
-            let is_before = match &seen {
-                StepResult::Runs(_, Persisted::Is(Variant::Foreign)) => return false,
-                StepResult::Runs(active, _) if *active != before => return false,
-                StepResult::Runs(Variant::Desired, Persisted::Is(Variant::Desired)) => return false,
-                StepResult::Runs(..) => true,
-                StepResult::Well
-                | StepResult::Refused(_)
-                | StepResult::NotSent(_)
-                | StepResult::Lost(_)
-                | StepResult::Failed(_)
-                | StepResult::Interrupted => false,
-            };
-            if Instant::now() >= end {
-                return is_before;
-            }
-            sleep(self.context.pace.poll()).await;
-        }
-    }
-
-    /// Sends a config. What cannot be written into the journal first is not sent, unless it leads back.
-    async fn apply_once(&mut self, send: ApplyStep) -> StepResult {
-        let which = match send {
-            ApplyStep::TryStrict => Variant::Strict,
-            ApplyStep::Try | ApplyStep::Commit => Variant::Desired,
-            ApplyStep::PutBack | ApplyStep::Revert => Variant::Original,
-        };
-        let Some(text) = self.text(which).cloned() else {
-            return StepResult::NotSent("there is no such config".to_owned());
-        };
-        let written = self.context.journal.add(Record::Send { node: self.name.clone(), what: send });
-        if let Err(error) = written
-            && send != ApplyStep::Revert
-        {
-            return StepResult::NotSent(one_line(&error));
-        }
-        if send.is_trial()
-            && let Err(why) = self.is_still_original().await
-        {
-            return self.not_sent(send, why);
-        }
-        let mode =
-            if send.is_trial() { Mode::Try { timeout: self.context.pace.trial } } else { Mode::NoReboot };
-        self.reverts += usize::from(send == ApplyStep::Revert);
-        let begun = Instant::now();
-        let seen = self.send(send, &text, mode).await;
-        let arrived = !matches!(seen, StepResult::NotSent(_) | StepResult::Refused(_));
-        self.own_applies = self.own_applies.saturating_add(u64::from(arrived));
-        if send.is_trial() && !matches!(seen, StepResult::NotSent(_)) {
-            self.tried = Some(which);
-            self.trial = Some(begun);
-            self.until = Timestamp::now().checked_add(self.context.pace.trial).ok();
-        }
-        // What was sent is no less sent when this cannot be written: the node is asked at the next run anyway.
-        let _ = self.context.journal.add(Record::Sent {
-            node: self.name.clone(),
-            what: send,
-            result: result_of(&seen),
-            until: self.until.filter(|_| send.is_trial()).map(|until| until.to_string()),
-        });
-        seen
-    }
-
-    /// Looks again before a config is sent that the node did not look at, because it was at another one.
-    async fn may_still_send(&mut self, send: ApplyStep) -> Result<(), String> {
-        let before = match send {
-            ApplyStep::TryStrict | ApplyStep::Try => return self.is_still_original().await,
-            ApplyStep::PutBack => Variant::Strict,
-            ApplyStep::Commit => Variant::Desired,
-            // What leads back is sent whatever the other one was.
-            ApplyStep::Revert => return Ok(()),
-        };
-        match self.runs_on_trial().await {
-            StepResult::Runs(active, _) if active == before => Ok(()),
-            StepResult::Failed(why) => Err(why),
-            StepResult::Runs(..)
-            | StepResult::Well
-            | StepResult::Refused(_)
-            | StepResult::NotSent(_)
-            | StepResult::Lost(_)
-            | StepResult::Interrupted => Err(SAME_TIME.to_owned()),
-        }
-    }
-
-    /// Takes back the announcement of a config.
-    fn not_sent(&self, send: ApplyStep, why: String) -> StepResult {
-        let seen = StepResult::NotSent(why);
-        let (node, result) = (self.name.clone(), result_of(&seen));
-        // Where this cannot be written, the node is asked at the next run.
-        let _ = self.context.journal.add(Record::Sent { node, what: send, result, until: None });
-        seen
-    }
-
-    async fn send(&mut self, send: ApplyStep, text: &Secret<String>, mode: Mode) -> StepResult {
-        let mut busy = 0;
-        loop {
-            let error = match self.node.apply(text, mode, DryRun::No).await {
-                Ok(applied) => {
-                    for text in applied.warnings {
-                        self.context
-                            .tell(&self.name, EventKind::Notes { text: format!("Talos warns: {text}") });
-                    }
-                    return StepResult::Well;
-                }
-                Err(error) => error,
-            };
-            match &error {
-                // Since Talos 1.12.9 and 1.13.3 there is one apply at a time, and this one was not looked at.
-                TalosError::Failed { message, .. }
-                    if message.contains("already in progress") && busy < BUSY =>
-                {
-                    busy += 1;
-                    sleep(self.context.pace.poll() * 2).await;
-                    if let Err(why) = self.may_still_send(send).await {
-                        return StepResult::NotSent(why);
-                    }
-                }
-                error => return StepResult::of(error),
-            }
-        }
     }
 
     /// Waits until Talos has rendered the config and its services are well.
