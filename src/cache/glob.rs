@@ -3,6 +3,8 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
+use crate::image::glob_matches;
+
 /// A pattern of names: `*` stands for any text, slashes included, `?` for one character, the rest for itself.
 ///
 /// A slash is not a border because repositories of one owner lie at different depths: `siderolabs/*` means all of them.
@@ -18,28 +20,7 @@ pub struct GlobError(pub String);
 impl Glob {
     /// Returns whether a whole name fits.
     pub fn matches(&self, name: &str) -> bool {
-        let (pattern, name) = (self.0.as_bytes(), name.as_bytes());
-        let (mut p, mut n) = (0, 0);
-        // Where to go on when what follows the last `*` does not fit: the star takes one character more.
-        let mut star: Option<(usize, usize)> = None;
-        while n < name.len() {
-            match (pattern.get(p), name.get(n)) {
-                (Some(b'*'), _) => {
-                    star = Some((p, n));
-                    p += 1;
-                }
-                (Some(b'?'), _) => (p, n) = (p + 1, n + 1),
-                (Some(want), Some(byte)) if want == byte => (p, n) = (p + 1, n + 1),
-                _ => match star {
-                    Some((at, taken)) => {
-                        star = Some((at, taken + 1));
-                        (p, n) = (at + 1, taken + 1);
-                    }
-                    None => return false,
-                },
-            }
-        }
-        pattern.get(p..).unwrap_or_default().iter().all(|byte| *byte == b'*')
+        glob_matches(&self.0, name)
     }
 
     /// Returns the text.

@@ -8,7 +8,7 @@ use super::args::Global;
 use super::encryption::{self, EncryptionOptions};
 use super::input::read;
 use super::inventory::LoadedInventory;
-use super::permission::old_if_same;
+use super::permission::is_same_but_not_run;
 use crate::file::{self, Privacy};
 use crate::secret::Secret;
 use crate::secret::os_random;
@@ -200,7 +200,7 @@ fn step(
     let old = if exists { Some(read(&artifact.path.display().to_string())?) } else { None };
     let text = artifact.text.expose();
     if artifact.seal != Seal::Encrypted {
-        let same = old.as_deref().is_some_and(|old| old == text || old_if_same(text, old).is_some());
+        let same = old.as_deref().is_some_and(|old| old == text || is_same_but_not_run(text, old));
         return Ok(if same { Step::Nothing } else { Step::Put { text: text.clone(), what } });
     }
     let name = artifact.path.display().to_string();
@@ -237,8 +237,8 @@ fn resealed(
     let encrypted = Encrypted::parse(old)?;
     let identities = encryption::identities(global, &encrypted.recipients()).unwrap_or_default();
     let opened = encrypted.open(&identities)?;
-    let same = old_if_same(text, opened.plaintext().expose());
-    let text = same.as_deref().unwrap_or(text);
+    let plain = opened.plaintext();
+    let text = if is_same_but_not_run(text, plain.expose()) { plain.expose() } else { text };
     if encrypted.rule().text() != settings.rule.text() || encrypted.rule().key() != settings.rule.key() {
         return crate::sops::encrypt(text, settings, now, &mut os_random).map(Some);
     }

@@ -58,6 +58,14 @@ impl MachineConfigFile {
         loaded: &LoadedInventory,
         target: &TargetArgs,
     ) -> Result<Self, CliError> {
+        if let ([file], Some(name)) = (files.as_slice(), &target.node)
+            && let Some(own) = file.known_node(loaded).filter(|own| file.is_live && own != name)
+        {
+            let file = &file.name;
+            return Err(CliError::usage(format!(
+                "`{file}` is the machine config of `{own}`, not of `{name}`"
+            )));
+        }
         if files.len() < 2 {
             return files.pop().ok_or_else(|| CliError::new(exit::INVALID, "there is no machine config"));
         }

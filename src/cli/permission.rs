@@ -8,10 +8,10 @@ use std::path::{Path, PathBuf};
 use sha2::{Digest, Sha256};
 
 use super::args::Global;
-use super::input::state_folder;
+use super::input::{directory_of, state_folder};
 use crate::file::{make_private_dir, write_atomically};
 use crate::secret::{NOT_RUN, Permission, Permit, without_userinfo};
-use crate::ui::agree;
+use crate::ui::{agree, quoted};
 
 /// What is done with the secrets of an inventory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -48,10 +48,15 @@ fn asked(global: &Global, file: &str, argv: &[String]) -> Permit {
         help: "look at the command in the inventory; --run-commands starts it without a question".to_owned(),
     };
     if !global.asking().is_possible() {
-        return refused("it was not agreed to before, and there is no terminal to ask on");
+        let why = if global.no_input {
+            "nothing may be asked (--no-input)"
+        } else {
+            "there is no terminal to ask on"
+        };
+        return refused(&format!("it was not agreed to before, and {why}"));
     }
-    let words: Vec<String> = argv.iter().map(|word| without_userinfo(word)).collect();
-    let words = words.join(" ").split_whitespace().collect::<Vec<_>>().join(" ");
+    let words = argv.iter().map(|word| quoted(&without_password(word)).replace('\n', "\\n"));
+    let words = words.collect::<Vec<_>>().join(" ");
     match agree(&format!("`{file}` takes a secret from a command: {words}\nStart it, now and later?")) {
         Ok(true) => {
             // Where it cannot be written down, it is asked about again.
@@ -63,17 +68,41 @@ fn asked(global: &Global, file: &str, argv: &[String]) -> Permit {
     }
 }
 
+/// Takes user and password out of a word that is a URL. Any other word is shown whole: what is left out of a question is not
+/// agreed to.
+fn without_password(word: &str) -> String {
+    let user = word.split_once("://").and_then(|(scheme, rest)| Some((scheme, rest.split_once('@')?.0)));
+    let harmless = |text: &str| text.chars().all(|c| c.is_ascii_alphanumeric() || "-._~%:+".contains(c));
+    if user.is_some_and(|(scheme, user)| harmless(scheme) && harmless(user)) {
+        return without_userinfo(word);
+    }
+    word.to_owned()
+}
+
 /// Returns the file that says that a command of an inventory was agreed to; none for standard input.
+///
+/// It is another one when the command is started elsewhere, and when a program or script beside the inventory has changed:
+/// who writes to the repository changes that as easily as the words.
 fn note_of(file: &str, argv: &[String]) -> Option<PathBuf> {
     if file == "-" {
         return None;
     }
+    let base = std::fs::canonicalize(directory_of(file)).ok()?;
     let file = std::fs::canonicalize(file).ok()?;
     let mut digest = Sha256::new();
-    for part in std::iter::once(file.as_os_str().as_encoded_bytes()).chain(argv.iter().map(String::as_bytes))
-    {
+    let mut add = |part: &[u8]| {
         digest.update((part.len() as u64).to_be_bytes());
         digest.update(part);
+    };
+    add(file.as_os_str().as_encoded_bytes());
+    add(base.as_os_str().as_encoded_bytes());
+    for word in argv {
+        add(word.as_bytes());
+        let beside = std::fs::canonicalize(base.join(word)).ok();
+        let beside = beside.filter(|path| path.starts_with(&base) && path.is_file());
+        if let Some(bytes) = beside.and_then(|path| std::fs::read(path).ok()) {
+            add(&bytes);
+        }
     }
     let name: String = digest.finalize().iter().map(|byte| format!("{byte:02x}")).collect();
     Some(state_folder()?.join("commands").join(name))
@@ -85,19 +114,18 @@ fn remember(note: &Path, file: &str) -> std::io::Result<()> {
     write_atomically(note, format!("{file}\n").as_bytes()).map(drop)
 }
 
-/// Returns the old text where a new one differs from it only in secrets whose commands were not run.
-pub(super) fn old_if_same(new: &str, old: &str) -> Option<String> {
+/// Returns whether a new text differs from an old one in nothing but secrets whose commands were not run.
+pub(super) fn is_same_but_not_run(new: &str, old: &str) -> bool {
     if !new.contains(NOT_RUN) {
-        return None;
+        return false;
     }
     let trees = |text: &str| -> Option<Vec<serde_json::Value>> {
         Some(
             crate::yaml::parse(text).ok()?.documents.iter().map(|document| document.root.to_json()).collect(),
         )
     };
-    let (new, old_trees) = (trees(new)?, trees(old)?);
-    let same = new.len() == old_trees.len() && new.iter().zip(&old_trees).all(|(new, old)| fits(new, old));
-    same.then(|| old.to_owned())
+    let (Some(new), Some(old)) = (trees(new), trees(old)) else { return false };
+    new.len() == old.len() && new.iter().zip(&old).all(|(new, old)| fits(new, old))
 }
 
 fn fits(new: &serde_json::Value, old: &serde_json::Value) -> bool {
@@ -122,12 +150,9 @@ mod tests {
     #[test]
     fn what_was_not_run_is_like_anything() {
         let new = format!("a: 1\npassword: {NOT_RUN}\n");
-        assert_eq!(
-            old_if_same(&new, "password: \"007\"\na: 1\n").as_deref(),
-            Some("password: \"007\"\na: 1\n")
-        );
-        assert_eq!(old_if_same(&new, "password: x\na: 2\n"), None);
-        assert_eq!(old_if_same("a: 1\n", "a: 1\n"), None);
+        assert!(is_same_but_not_run(&new, "password: \"007\"\na: 1\n"));
+        assert!(!is_same_but_not_run(&new, "password: x\na: 2\n"));
+        assert!(!is_same_but_not_run("a: 1\n", "a: 1\n"));
     }
 
     #[test]
@@ -141,5 +166,23 @@ mod tests {
         assert_eq!(note(&["a", "b"]), note(&["a", "b"]));
         assert_ne!(note(&["a", "b"]), note(&["ab"]));
         assert_eq!(note_of("-", &["a".to_owned()]), None);
+        // A script beside the inventory is part of it.
+        let before = note(&["./get"]);
+        std::fs::write(dir.path().join("get"), "echo a").unwrap();
+        let written = note(&["./get"]);
+        std::fs::write(dir.path().join("get"), "echo b").unwrap();
+        assert!(before != written && written != note(&["./get"]));
+        // A link to it elsewhere starts what lies there.
+        let other = tempfile::tempdir().unwrap();
+        let link = other.path().join("a.yaml");
+        std::os::unix::fs::symlink(&file, &link).unwrap();
+        assert_ne!(note_of(&link.display().to_string(), &["./x".to_owned()]), note(&["./x"]));
+    }
+
+    #[test]
+    fn a_question_leaves_out_nothing_but_the_user_of_a_url() {
+        assert_eq!(without_password("touch x; : @pass show"), "touch x; : @pass show");
+        assert_eq!(without_password("x://$(touch y)@h"), "x://$(touch y)@h");
+        assert_eq!(without_password("https://u:s3cr3t-p@h/v"), "https://h/v");
     }
 }

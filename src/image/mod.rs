@@ -1,6 +1,7 @@
 //! Words of an image reference: registry host, repository, tag, digest, platform; Docker Hub's aliases.
 
 mod digest;
+mod glob;
 mod platform;
 mod reference;
 mod registry;
@@ -8,6 +9,7 @@ mod repository;
 mod tag;
 
 pub use digest::{Algorithm, Digest, DigestError};
+pub use glob::glob_matches;
 pub use platform::{Platform, PlatformError};
 pub use reference::{Reference, ReferenceError, TagOrDigest};
 pub use registry::{

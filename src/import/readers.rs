@@ -166,14 +166,19 @@ impl Reading {
         if root.get("kind").and_then(Node::as_str) != Some(IMAGE_VERIFICATION) {
             return;
         }
-        let rules = root.get("rules").map(Node::items).unwrap_or_default();
-        let rules: Vec<serde_json::Value> = rules.iter().map(Node::to_json).collect();
+        let at = file.at(&root.span, "rules");
+        let rules = root.get("rules").filter(|rules| rules.is_sequence() && root.get("$patch").is_none());
+        let Some(rules) = rules else {
+            let message = format!("`{IMAGE_VERIFICATION}` without a list of rules is left out");
+            self.findings.lose(Code::Dropped, &at, message);
+            return;
+        };
+        let rules: Vec<serde_json::Value> = rules.items().iter().map(Node::to_json).collect();
         if self.verification.is_empty() {
             self.verification = rules;
         } else if self.verification != rules {
-            let at = file.at(&root.span, "rules");
             let message = "other rules for the verification of images than in an earlier source are left out";
-            self.findings.add(Code::Dropped, &at, message).reason =
+            self.findings.lose(Code::Dropped, &at, message).reason =
                 Some("an inventory has one list of them for all nodes".to_owned());
         }
     }

@@ -60,12 +60,13 @@ pub(super) fn compare(inventory: &Inventory, reading: &mut Reading) {
         by_host.entry((host, what, missing)).or_default().push(name);
     }
     for ((host, what, missing), names) in by_host {
-        if is_named(reading, &host) {
+        let shared = is_shared(reading, &host);
+        if is_named(reading, &host, what, shared) {
             continue;
         }
         let at = place_of(reading, &host, what);
         let who = names.join(", ");
-        if is_shared(reading, &host) {
+        if shared {
             let message =
                 format!("the inventory does not give {who} the {what} of `{host}` that the source gives");
             reading.findings.lose(Code::ImportFault, &at, message);
@@ -204,30 +205,32 @@ fn text(source: &SecretSource) -> Text {
     }
 }
 
-/// Tells whether a finding says that what is for a host was changed or left out.
-fn is_named(reading: &Reading, host: &str) -> bool {
+/// Tells whether a finding says that what is for a host was changed or left out: its credentials, or its TLS settings.
+fn is_named(reading: &Reading, host: &str, what: &str, shared: bool) -> bool {
     let names = |text: &str| {
         let is = |word: &str| {
             let word = word.trim_matches(|c: char| !c.is_alphanumeric() && c != '*' && c != ']' && c != '[');
             canonical(word) == host
         };
         text.split(|c: char| c.is_whitespace() || matches!(c, '`' | ',' | ';')).any(is)
-            || text.split_once(".config.").is_some_and(|(_, rest)| rest.starts_with(host))
-            || (host == DOCKER_HUB_API && text.contains(".config.") && text.contains("docker"))
+            || text.split_once(".config.").is_some_and(|(_, rest)| {
+                let key = rest.split_once(".auth").or_else(|| rest.split_once(".tls"));
+                canonical(key.map_or(rest, |(key, _)| key)) == host
+            })
             || text
                 .split_once('/')
                 .is_some_and(|(kind, name)| kind.starts_with("Registry") && canonical(name) == host)
     };
-    reading.findings.list.iter().any(|problem| match problem.code {
-        Code::Dropped
-        | Code::AliasCredentials
-        | Code::UnusedKey
-        | Code::EmptyTls
-        | Code::TlsOnHttp
-        | Code::AuthForms
-        | Code::CannotDecrypt
-        | Code::Reference => names(&problem.message) || names(&problem.path),
-        _ => false,
+    reading.findings.list.iter().any(|problem| {
+        let is_about = match problem.code {
+            Code::Dropped | Code::UnusedKey | Code::Reference => true,
+            Code::EmptyTls | Code::TlsOnHttp => what != "credentials",
+            Code::AuthForms | Code::CannotDecrypt => what == "credentials",
+            // That they were under another key says nothing of nodes that have none.
+            Code::AliasCredentials => what == "credentials" && shared,
+            _ => false,
+        };
+        is_about && (names(&problem.message) || names(&problem.path))
     })
 }
 

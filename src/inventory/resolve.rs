@@ -539,8 +539,16 @@ fn auth(
         },
         Credentials::Raw(raw) => {
             let raw = field(raw, "auth")?;
+            if raw.expose() == NOT_RUN {
+                // In the form that a pair gets, so that it fits what was written before.
+                return Ok(Auth {
+                    username: Some(NOT_RUN.to_owned()),
+                    password: Some(raw),
+                    ..Auth::default()
+                });
+            }
             // What stands in the file was looked at when it was read.
-            if let Some(message) = auth_flaw(&raw).filter(|_| raw.expose() != NOT_RUN) {
+            if let Some(message) = auth_flaw(&raw) {
                 return Err(ResolveError::Auth { path: format!("{}.credentials", path()), message });
             }
             Auth { auth: Some(raw), ..Auth::default() }.with_plain_pair()

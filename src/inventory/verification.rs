@@ -4,7 +4,7 @@ use std::ops::Range;
 
 use super::fields::{KEYLESS, PUBLIC_KEY, VERIFICATION_RULE};
 use crate::finding::{Code, Decoder, Fields};
-use crate::image::Reference;
+use crate::image::{Reference, glob_matches};
 use crate::yaml::Node;
 
 /// A rule of `ImageVerificationConfig` (Talos 1.13 and later): of all rules, the first whose pattern matches counts.
@@ -54,30 +54,12 @@ impl VerificationMethod {
 impl VerificationRule {
     /// Returns whether the rule's pattern fits an image; its tag or digest does not matter.
     pub fn matches(&self, image: &Reference) -> bool {
-        matches(&self.image, &format!("{}/{}", image.registry(), image.repository()))
+        glob_matches(&self.image, &format!("{}/{}", image.registry(), image.repository()))
     }
 
     /// Returns how much of a registry the rule is about.
     pub(super) fn reach(&self, registry: &str) -> Reach {
         reach(&self.image, registry)
-    }
-}
-
-/// Returns whether a pattern matches a whole name: `*` stands for any text, `?` for any character.
-fn matches(pattern: &str, name: &str) -> bool {
-    match pattern.chars().next() {
-        None => name.is_empty(),
-        Some('*') => {
-            let rest = pattern.get(1..).unwrap_or_default();
-            let mut ends = name.char_indices().map(|(at, _)| at).chain([name.len()]);
-            ends.any(|at| matches(rest, name.get(at..).unwrap_or_default()))
-        }
-        Some(wanted) => {
-            let mut chars = name.chars();
-            let found = chars.next();
-            let rest = pattern.get(wanted.len_utf8()..).unwrap_or_default();
-            found.is_some_and(|found| wanted == '?' || wanted == found) && matches(rest, chars.as_str())
-        }
     }
 }
 

@@ -9,7 +9,7 @@ impl Registries {
         };
         for (host, auth) in &mut self.auth {
             let Some(other) = other.auth.get(host) else { continue };
-            if is_not_run(&auth.auth) {
+            if auth.username.as_deref() == Some(NOT_RUN) && is_not_run(&auth.password) {
                 *auth = other.clone();
                 continue;
             }

@@ -275,6 +275,11 @@ fn credentials_of_one_node_are_not_given_to_others_in_silence() {
         ("    config:\n      m.example: {auth: {username: u, password: p}}\n", "credentials"),
         ("    config:\n      ghcr.io: {auth: {username: u, password: p}}\n", "credentials"),
         ("    config:\n      m.example: {tls: {insecureSkipVerify: true}}\n", "TLS settings"),
+        ("    config:\n      docker.io: {auth: {username: u, password: p}}\n", "credentials"),
+        (
+            "    config:\n      m.example: {tls: {}}\n      m.example:5000: {auth: {username: u, password: p}}\n",
+            "credentials",
+        ),
     ] {
         place.write("n1.yaml", config("n1", more)).write("n2.yaml", config("n2", ""));
         let ran = place.run("import n1.yaml n2.yaml").ends(1);

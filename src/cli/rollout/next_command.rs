@@ -6,6 +6,7 @@ use super::args::{RolloutArgs, VerifyWhen};
 use super::plan_view::Plan;
 use crate::cli::args::{Global, TalosArgs};
 use crate::rollout::Outcome;
+use crate::ui::quoted;
 
 impl RolloutArgs {
     /// Adds to flags of a command about an earlier rollout that its journal may be of another CA.
@@ -111,27 +112,4 @@ pub(super) fn again(
         out.push_str(&format!(" {flag}{between}{}", quoted(&value)));
     }
     out
-}
-
-/// Writes a word so that a POSIX shell takes it as one.
-fn quoted(word: &str) -> String {
-    let plain = |c: char| c.is_ascii_alphanumeric() || "-_./:,@%+=".contains(c);
-    if !word.is_empty() && word.chars().all(plain) {
-        return word.to_owned();
-    }
-    format!("'{}'", word.replace('\'', r"'\''"))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn words_are_quoted_for_a_shell() {
-        for (word, want) in
-            [("a/b-1.yaml", "a/b-1.yaml"), ("a b", "'a b'"), ("it's", r"'it'\''s'"), ("", "''")]
-        {
-            assert_eq!(quoted(word), want);
-        }
-    }
 }
