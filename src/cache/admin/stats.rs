@@ -171,7 +171,7 @@ pub(super) fn hosts(service: &Service) -> Vec<HostState> {
     let mut hosts: Vec<HostState> = paused.map(state).collect();
     hosts.sort_by(|a, b| (&a.host, &a.paused_since).cmp(&(&b.host, &b.paused_since)));
     // Most registries share what they know of other hosts.
-    hosts.dedup();
+    hosts.dedup_by(|a, b| a.host == b.host && a.paused == b.paused);
     hosts
 }
 

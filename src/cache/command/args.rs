@@ -52,9 +52,9 @@ pub(super) struct ConfigArgs {
     /// Its key: a file, PEM
     #[arg(long, env = "TALMIRROR_CACHE_UPSTREAM_KEY", value_name = "NAME=FILE", value_delimiter = ',', value_parser = config::named_file)]
     pub(super) upstream_key: Vec<(RegistryHost, PathBuf)>,
-    /// The HTTP proxy through which one registry is reached, or NAME=none; a password belongs into the file or the
-    /// variable
-    #[arg(long, env = "TALMIRROR_CACHE_UPSTREAM_PROXY", hide_env_values = true, value_name = "NAME=URL", value_delimiter = ',', value_parser = config::named_proxy)]
+    /// The HTTP proxy through which one registry is reached, or NAME=none; several in the variable are separated by
+    /// spaces, and a password belongs into the file or the variable
+    #[arg(long, env = "TALMIRROR_CACHE_UPSTREAM_PROXY", hide_env_values = true, value_name = "NAME=URL", value_delimiter = ' ', value_parser = config::named_proxy)]
     pub(super) upstream_proxy: Vec<(RegistryHost, UpstreamProxy)>,
     /// Headers that requests to one registry have, and to no host that it leads to: a file of lines `Name: value`
     #[arg(long, env = "TALMIRROR_CACHE_UPSTREAM_HEADERS", value_name = "NAME=FILE", value_delimiter = ',', value_parser = config::named_file)]

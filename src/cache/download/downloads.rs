@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::timeout;
 
-use super::policy::{LINGER, Policy};
+use super::policy::{LINGER, Policy, SHARED_FOR};
 use super::reader::Reader;
 use super::source::{FetchError, Source};
 use super::state::{Attached, Shared, State};
@@ -258,8 +258,8 @@ async fn run(task: DownloadTask, guard: Guard) {
             match why {
                 // Those who come while others read share what they read.
                 Why::TooLarge => until_left(&task.shared, &guard).await,
-                // The next may find room.
-                Why::NoRoom => {}
+                // Those of one moment do, too; the next may find room.
+                Why::NoRoom => drop(timeout(SHARED_FOR, until_left(&task.shared, &guard)).await),
             }
         }
         Outcome::Failed(error) => {

@@ -15,7 +15,7 @@ use crate::cache::observe::Outcome;
 use crate::cache::store::{Document, Object, Origin, Store, TagRecord};
 use crate::cache::upstream::FetchedManifest;
 use crate::http::Body;
-use crate::image::{Digest, TagOrDigest};
+use crate::image::{Digest, Tag, TagOrDigest};
 use crate::oci::{Manifest, Method, Refusal};
 
 /// How much memory manifests may take, in bytes.
@@ -50,7 +50,7 @@ struct Unsaved {
 }
 
 /// How many manifests may be in memory only.
-const UNSAVED: usize = 4096;
+const UNSAVED: usize = 1 << 16;
 
 /// Manifests: stored under their digest, the recent ones in memory too, and fetched where they are not there.
 pub(super) struct Manifests {
@@ -110,6 +110,23 @@ impl Manifests {
         })
     }
 
+    /// Forgets what a tag was, wherever that is held back.
+    pub(super) fn drop_tag(&self, origin: &Origin, tag: &Tag) {
+        if !self.has_unsaved.load(Ordering::Relaxed) {
+            return;
+        }
+        let is_it = |record: &TagRecord| record.origin == *origin && record.tag == *tag;
+        let mut all = locked(&self.unsaved);
+        let held = all.iter().filter(|(_, unsaved)| unsaved.tags.iter().any(is_it));
+        let held: Vec<Digest> = held.map(|(digest, _)| *digest).collect();
+        for digest in held {
+            if let Some(mut unsaved) = all.remove(&digest) {
+                unsaved.tags.retain(|record| !is_it(record));
+                all.put(digest, unsaved, 1);
+            }
+        }
+    }
+
     /// Notes that a repository has a manifest.
     pub(super) async fn grant(&self, origin: &Origin, digest: &Digest) {
         let is_held = self.hold(digest, |unsaved| {
@@ -149,6 +166,11 @@ impl Manifests {
             self.grants.grant(origin, &Object::manifest(digest)).await;
         }
         for tag in &unsaved.tags {
+            // It may have moved on since.
+            let known = self.store.tag(&tag.origin, &tag.tag).await.ok().flatten();
+            if known.is_some_and(|known| known.checked_at > tag.checked_at) {
+                continue;
+            }
             if let Err(error) = self.store.put_tag(tag).await {
                 tracing::warn!(%error, "cannot note what a tag is");
             }
@@ -229,8 +251,11 @@ impl Manifests {
             }
             Keep::OnceTaken => {
                 self.has_unsaved.store(true, Ordering::Relaxed);
-                let held = locked(&self.unsaved).get(&digest).unwrap_or_default();
-                locked(&self.unsaved).put(digest, held, 1);
+                {
+                    let mut unsaved = locked(&self.unsaved);
+                    let held = unsaved.get(&digest).unwrap_or_default();
+                    unsaved.put(digest, held, 1);
+                }
                 self.grant(origin, &digest).await;
             }
         }

@@ -245,6 +245,7 @@ impl Tags {
         let key = (origin.clone(), tag.clone());
         locked(&self.cached).remove(&key);
         locked(&self.absent).put(key, Instant::now(), 1);
+        self.manifests.drop_tag(origin, tag);
         if let Err(error) = self.store.remove_tag(origin, tag).await {
             tracing::warn!(%error, "cannot forget a tag");
         }

@@ -42,8 +42,8 @@ const PATIENCE: Duration = Duration::from_secs(5);
 pub(super) struct Quarantine {
     /// Which endpoint gave other bytes for which digest, and when.
     wrong: BoundedMap<(Digest, usize), (Instant, u32)>,
-    /// Blobs that came as gzip and did not have their digest, and how they are taken the next time.
-    codings: BoundedMap<Digest, Taken>,
+    /// Blobs that came as gzip and did not have their digest, how they are taken the next time, and since when.
+    codings: BoundedMap<Digest, (Taken, Instant)>,
 }
 
 /// How a body is taken that is gzip.
@@ -67,6 +67,12 @@ impl Quarantine {
         let times = self.wrong.get(&(*digest, endpoint)).map_or(0, |(_, times)| times).saturating_add(1);
         let wait = if only { QUARANTINE_OF_THE_ONLY.after(times) } else { QUARANTINE };
         self.wrong.put((*digest, endpoint), (now + wait, times), 1);
+    }
+
+    /// Returns how a blob is to be taken that did not have its digest the other way.
+    fn coding(&mut self, digest: &Digest) -> Option<Taken> {
+        let (taken, since) = self.codings.get(digest)?;
+        (since.elapsed() < QUARANTINE).then_some(taken)
     }
 
     /// Returns whether an endpoint is not to be asked for a digest.
@@ -206,16 +212,24 @@ impl BlobSource {
     /// Asks one endpoint.
     async fn open_at(&self, endpoint: usize, part: Part) -> Result<Begun, EndpointError> {
         let known = locked(&self.known).total;
-        let taken = locked(&self.quarantine).codings.get(&self.digest);
+        let taken = locked(&self.quarantine).coding(&self.digest);
         // Of what is to be decoded, no part can be asked for.
-        if taken == Some(Taken::Decoded) {
+        let before = locked(&self.known).taken;
+        if taken == Some(Taken::Decoded) || taken.is_none() && before == Some(Taken::Decoded) {
             return self.open_decoded(endpoint).await;
         }
-        let answer = self.ask(endpoint, part).await?;
-        let etag = answer.header(ETAG).filter(|tag| tag.starts_with('"')).map(str::to_owned);
-        let coded_size = coded_size(&answer);
-        let is_other_size = self.size.is_some() && coded_size.is_some() && self.size != coded_size;
+        let (mut part, mut answer) = (part, self.ask(endpoint, part).await?);
+        let mut coded_size = coded_size_of(&answer);
         let says_gzip = answer.coding() == Coding::Gzip;
+        if taken.is_none() && answer.status() == 206 && !says_gzip && self.is_other_size(coded_size) {
+            // A part of something else, it seems; what it is, its first bytes tell.
+            part = Part { from: 0, end: None };
+            answer = self.ask(endpoint, part).await?;
+            coded_size = coded_size_of(&answer);
+        }
+        let says_gzip = answer.coding() == Coding::Gzip;
+        let etag = answer.header(ETAG).filter(|tag| tag.starts_with('"')).map(str::to_owned);
+        let is_other_size = self.is_other_size(coded_size);
         // What has the length of the manifest is the blob; what has none was compressed for us, it seems.
         if says_gzip && taken.is_none() && (is_other_size || coded_size.is_none()) {
             if answer.status() == 206 {
@@ -250,6 +264,11 @@ impl BlobSource {
             body = body.inspect_ok(look).boxed();
         }
         Ok(Begun { starts_at, total, etag, body })
+    }
+
+    /// Returns whether what comes has another length than the manifest says.
+    fn is_other_size(&self, coded: Option<u64>) -> bool {
+        self.size.is_some() && coded.is_some() && self.size != coded
     }
 
     /// Asks one endpoint for all of what is to be decoded.
@@ -319,7 +338,7 @@ fn is_failing(error: &EndpointError) -> bool {
 }
 
 /// Returns how long the whole is in the form in which it comes, if the answer says so.
-fn coded_size(answer: &Answer) -> Option<u64> {
+fn coded_size_of(answer: &Answer) -> Option<u64> {
     match answer.status() {
         206 => match answer.header(CONTENT_RANGE)?.parse().ok()? {
             ContentRange::Part(_, size) => size,
@@ -375,17 +394,12 @@ impl Source for BlobSource {
             Some(Taken::Decoded) => Some(Taken::AsItIs),
             None => None,
         };
-        if let Some(other) = other {
-            let mut quarantine = locked(&self.quarantine);
-            // It may be meant in the other form, once; then it is wrong in both.
-            let is_first = quarantine.codings.get(&self.digest).is_none();
-            if is_first {
-                quarantine.codings.put(self.digest, other, 1);
-                drop(quarantine);
-                *locked(&self.known) = EarlierAnswers { is_doubtful: true, ..EarlierAnswers::default() };
-                return;
-            }
-            quarantine.codings.remove(&self.digest);
+        // It may be meant in the other form, once; then it is wrong in both, or was damaged on its way.
+        let tried = locked(&self.quarantine).codings.remove(&self.digest);
+        if let (Some(other), None) = (other, tried) {
+            locked(&self.quarantine).codings.put(self.digest, (other, now), 1);
+            *locked(&self.known) = EarlierAnswers { is_doubtful: true, ..EarlierAnswers::default() };
+            return;
         }
         for endpoint in endpoints {
             let what = format!("other bytes than those of {}", self.digest);

@@ -252,7 +252,7 @@ impl Endpoints {
         }
         let attempt = Attempt { endpoints: self, endpoint, repository, is_noted: false };
         let begun = Instant::now();
-        let answer = Box::pin(asked.client.send(ask)).await;
+        let answer = Box::pin(asked.client.send(&ask.clone().decoding_gzip())).await;
         let result = answer.as_ref().map_or_else(|error| result(error.cause.kind()), |_| UpstreamResult::Ok);
         self.metrics.upstream(self.registry.as_str(), result, begun.elapsed());
         attempt.note(match &answer {

@@ -12,7 +12,7 @@ use super::error::{AskedAs, ClientError, RequestError};
 use super::http::{Answer, Coding, Http};
 use super::other_hosts::PausedHost;
 use super::realm::TokenServers;
-use super::request::{AfterAnswer, LoggedIn, Login, RegistryRequest};
+use super::request::{AfterAnswer, Decodes, LoggedIn, Login, RegistryRequest};
 use super::sender::Sender;
 use super::token::basic;
 use crate::image::RegistryHost;
@@ -123,7 +123,7 @@ impl RegistryClient {
                 }
                 // A signed URL that has expired: the registry gives another one.
                 401 | 403 | 410 if answer.left_origin && !resolved_again => resolved_again = true,
-                200 | 206 | 416 => return Self::plain(answer),
+                200 | 206 | 416 => return Self::plain(request, answer),
                 _ => return Err(answer.into_error(asked_as(pass.as_ref())).await),
             }
         }
@@ -214,11 +214,11 @@ impl RegistryClient {
     }
 
     /// Takes an answer whose bytes are those of the object, or can be made so.
-    fn plain(answer: Answer) -> Result<Answer, ClientError> {
-        match answer.coding() {
+    fn plain(request: &RegistryRequest<'_>, answer: Answer) -> Result<Answer, ClientError> {
+        match (answer.coding(), request.decodes) {
             // Some registries store what is compressed already as such, and others compress whatever is asked for.
-            Coding::Identity | Coding::Gzip => Ok(answer),
-            Coding::Other => {
+            (Coding::Identity, _) | (Coding::Gzip, Decodes::Gzip) => Ok(answer),
+            (Coding::Gzip, Decodes::Nothing) | (Coding::Other, _) => {
                 let problem = "it answers compressed, though it was asked not to";
                 Err(answer.failed(RequestError::Answer(problem.to_owned())))
             }

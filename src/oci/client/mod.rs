@@ -32,5 +32,5 @@ pub use error::{AskedAs, ClientError, CredentialFileError, RequestError, Request
 pub use other_hosts::{HostPause, PausedHost};
 pub use realm::{Realm, RealmRefused, TokenServers, check_realm};
 pub use redirect::{MAX_REDIRECTS, Pass, Redirect, RedirectRefused, follow};
-pub use request::{AfterAnswer, LoggedIn, Login, RegistryRequest};
+pub use request::{AfterAnswer, Decodes, LoggedIn, Login, RegistryRequest};
 pub use token::{Grant, Token, TokenError, TokenKey, TokenRequest, basic, scopes};

@@ -133,8 +133,9 @@ impl OtherHosts {
         if all.is_empty() {
             return;
         }
-        let key = origin(url);
-        if all.get(&key).is_some_and(|paused| paused.why == HostPause::Limited) {
+        let (key, now) = (origin(url), Instant::now());
+        // What was under way when it began to limit requests says nothing of what comes.
+        if all.get(&key).is_some_and(|paused| paused.why == HostPause::Limited && paused.until <= now) {
             all.remove(&key);
         }
     }

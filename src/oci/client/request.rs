@@ -17,6 +17,17 @@ pub struct RegistryRequest<'a> {
     pub part: Option<(Range, Option<String>)>,
     /// What becomes of the connection.
     pub connection: AfterAnswer,
+    /// Whether the one who asks can decode what comes.
+    pub decodes: Decodes,
+}
+
+/// Whether the one who asks can decode what comes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Decodes {
+    /// What comes encoded is an error.
+    Nothing,
+    /// Gzip.
+    Gzip,
 }
 
 /// What becomes of a connection after an answer.
@@ -41,7 +52,8 @@ impl<'a> RegistryRequest<'a> {
 
     fn of(method: Method) -> Self {
         let connection = AfterAnswer::Keep;
-        Self { method, object: None, query: Vec::new(), accept: None, part: None, connection }
+        let decodes = Decodes::Nothing;
+        Self { method, object: None, query: Vec::new(), accept: None, part: None, connection, decodes }
     }
 
     /// Adds a parameter to the query of the URL.
@@ -62,6 +74,13 @@ impl<'a> RegistryRequest<'a> {
     #[must_use]
     pub fn part(mut self, range: Range, etag: Option<String>) -> Self {
         self.part = Some((range, etag));
+        self
+    }
+
+    /// Takes what comes as gzip, too.
+    #[must_use]
+    pub fn decoding_gzip(mut self) -> Self {
+        self.decodes = Decodes::Gzip;
         self
     }
 

@@ -41,6 +41,23 @@ fn a_head_says_all_and_keeps_the_manifest() {
     assert_eq!(upstream.count("GET", "/manifests/"), 1);
 }
 
+/// A manifest that is taken late does not take its tag back with it.
+#[test]
+fn a_tag_that_has_moved_stays_where_it_is() {
+    let upstream = Upstream::start();
+    let old = upstream.image("library/x", "1", &[b"old".to_vec()]);
+    let cache = hub(&upstream, "0s");
+    assert_eq!(cache.head(&path("1")).status, 200);
+    let new = upstream.image("library/x", "1", &[b"new".to_vec()]);
+    eventually("the tag has moved", || cache.head(&path("1")).header("docker-content-digest") == new.digest);
+    assert_eq!(cache.get(&path("1")).header("docker-content-digest"), new.digest);
+    assert_eq!(cache.get(&path(&old.digest)).status, 200);
+    drop(upstream);
+    let cache = cache.restart();
+    let stale = cache.get(&path("1"));
+    assert_eq!((stale.status, stale.header("docker-content-digest")), (200, new.digest.as_str()));
+}
+
 #[test]
 fn one_request_for_32_clients() {
     let upstream = Upstream::start();

@@ -1,7 +1,7 @@
 //! The store in a folder: what it keeps, what it gives up, and how it starts.
 
 use std::collections::HashMap;
-use std::os::unix::fs::MetadataExt as _;
+use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -322,6 +322,26 @@ async fn the_cap_holds_at_every_moment_and_what_is_popular_stays() {
     assert!(hits * 2 > pulls, "{hits} hits of {pulls}");
 }
 
+/// What else lies in the folder, such as what a volume has, is not ours to read or to count.
+#[tokio::test]
+async fn folders_of_others_are_left_alone() {
+    let dir = tempfile::tempdir().unwrap();
+    let own = async || {
+        let store = open(dir.path(), MIB).await;
+        let own = store.usage().await.unwrap().own;
+        store.close().await.unwrap();
+        own
+    };
+    // The first makes its own folders.
+    own().await;
+    let before = own().await;
+    let other = dir.path().join("lost+found");
+    std::fs::create_dir_all(other.join("a/b/c")).unwrap();
+    std::fs::set_permissions(&other, std::fs::Permissions::from_mode(0o000)).unwrap();
+    assert_eq!(own().await, before);
+    std::fs::set_permissions(&other, std::fs::Permissions::from_mode(0o700)).unwrap();
+}
+
 /// Tags, grants and the folders for them are counted too, and go with their manifests.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn hundreds_of_tags_stay_under_the_cap() {
@@ -353,7 +373,7 @@ async fn hundreds_of_tags_stay_under_the_cap() {
     drop(store);
     let store = open(dir.path(), cap).await;
     let until = Instant::now() + Duration::from_secs(20);
-    while store.usage().await.unwrap().own < usage.own / 2 {
+    while store.usage().await.unwrap().own < usage.own * 9 / 10 {
         assert!(Instant::now() < until, "{:?} after {usage:?}", store.usage().await.unwrap());
         tokio::time::sleep(Duration::from_millis(5)).await;
     }

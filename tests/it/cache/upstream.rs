@@ -899,8 +899,11 @@ async fn what_comes_compressed_is_decoded_where_its_digest_then_fits() {
         assert!((starts_at, total, whole) == (0, size, true) && bytes == layer, "{says}");
         // Of what is decoded, no part can be asked for: it begins with the first byte, and its reader skips what it has.
         let source = upstream.blob(&a, &blob, size);
-        let (starts_at, _, bytes, _) = read(source.as_ref(), 150_000).await.unwrap();
-        assert!(starts_at == 0 && bytes == layer, "{says}");
+        // The second time as one that broke off goes on, by what was found out before.
+        for _ in 0..2 {
+            let (starts_at, _, bytes, _) = read(source.as_ref(), 150_000).await.unwrap();
+            assert!(starts_at == 0 && bytes == layer, "{says}");
+        }
     }
 }
 

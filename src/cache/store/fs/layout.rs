@@ -6,6 +6,7 @@ use std::io::{self, Read as _, Write as _};
 use std::os::fd::AsRawFd as _;
 use std::os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError, RwLock, RwLockReadGuard};
 use std::time::UNIX_EPOCH;
 
@@ -26,8 +27,10 @@ pub(super) struct Folder {
     naming: Naming,
     /// Folders that got or lost names which may not be on the disk yet.
     unsynced: Mutex<HashSet<PathBuf>>,
-    /// How many folders there are; held while a file gets its name, so that none is removed meanwhile.
-    shelves: RwLock<u64>,
+    /// Held while a file gets its name, so that no folder is removed meanwhile.
+    shelves: RwLock<()>,
+    /// How many folders there are.
+    folders: AtomicU64,
     /// Held until the process ends, however it ends.
     _lock: Lock,
 }
@@ -83,8 +86,9 @@ impl Folder {
         }
         let naming =
             naming.unwrap_or_else(|| if knows_unnamed(root) { Naming::Unnamed } else { Naming::Temporary });
-        let shelves = RwLock::new(count_folders(root)?);
-        Ok(Self { root: root.to_owned(), naming, unsynced: Mutex::default(), shelves, _lock: lock })
+        let folders = AtomicU64::new(count_own_folders(root)?);
+        let (unsynced, shelves) = (Mutex::default(), RwLock::default());
+        Ok(Self { root: root.to_owned(), naming, unsynced, shelves, folders, _lock: lock })
     }
 
     /// Waits until what is in the unfinished files is on the disk.
@@ -233,7 +237,7 @@ impl Folder {
     }
 
     /// Makes the folder of a file where it is missing; it stays as long as what is returned is held.
-    fn shelf_of(&self, path: &Path) -> io::Result<RwLockReadGuard<'_, u64>> {
+    fn shelf_of(&self, path: &Path) -> io::Result<RwLockReadGuard<'_, ()>> {
         let Some(folder) = path.parent() else { return Ok(self.shelves()) };
         loop {
             let stays = self.shelves();
@@ -241,32 +245,32 @@ impl Folder {
                 return Ok(stays);
             }
             drop(stays);
-            let mut count = self.shelves.write().unwrap_or_else(PoisonError::into_inner);
+            let alone = self.shelves.write().unwrap_or_else(PoisonError::into_inner);
             let missing: Vec<&Path> = folder
                 .ancestors()
                 .take_while(|above| *above != self.root)
                 .filter(|above| !above.is_dir())
                 .collect();
             make_folder(folder)?;
-            *count += missing.len() as u64;
-            drop(count);
+            self.folders.fetch_add(missing.len() as u64, Ordering::Relaxed);
+            drop(alone);
             for made in missing {
                 self.touched(made);
             }
         }
     }
 
-    fn shelves(&self) -> RwLockReadGuard<'_, u64> {
+    fn shelves(&self) -> RwLockReadGuard<'_, ()> {
         self.shelves.read().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Removes the folder of a file that is gone, if nothing else is in it.
     pub(super) fn tidy(&self, path: &Path) {
         let Some(folder) = path.parent() else { return };
-        let mut count = self.shelves.write().unwrap_or_else(PoisonError::into_inner);
+        let alone = self.shelves.write().unwrap_or_else(PoisonError::into_inner);
         if fs::remove_dir(folder).is_ok() {
-            *count = count.saturating_sub(1);
-            drop(count);
+            self.folders.fetch_sub(1, Ordering::Relaxed);
+            drop(alone);
             locked(&self.unsynced).remove(folder);
             self.touched(folder);
         }
@@ -274,7 +278,7 @@ impl Folder {
 
     /// Returns how many bytes of disk the folders take, if none has many names.
     pub(super) fn folder_bytes(&self) -> u64 {
-        self.shelves().saturating_mul(FOLDER)
+        self.folders.load(Ordering::Relaxed).saturating_mul(FOLDER)
     }
 
     fn touched(&self, path: &Path) {
@@ -499,6 +503,17 @@ fn link_unnamed(file: &File, to: &Path) -> io::Result<()> {
 
 fn make_folder(path: &Path) -> io::Result<()> {
     make_private_dir(path).map_err(|error| at("make", path, error))
+}
+
+/// Counts the folders of a store: what else lies in its folder, such as a volume's `lost+found`, may not be readable.
+fn count_own_folders(root: &Path) -> io::Result<u64> {
+    let own = [".tmp", PARTIAL, "grants", tree(Kind::Blob), tree(Kind::Manifest)];
+    let own = own.into_iter().chain(RecordKind::ALL.map(RecordKind::as_str));
+    let mut count = 0;
+    for path in own.map(|name| root.join(name)).filter(|path| path.is_dir()) {
+        count += 1 + count_folders(&path)?;
+    }
+    Ok(count)
 }
 
 /// Counts the folders below a folder, three levels deep as a store has them.

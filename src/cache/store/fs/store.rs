@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::io;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, Weak};
 use std::time::{Duration, SystemTime};
 
@@ -215,7 +216,7 @@ impl fmt::Debug for FsStore {
 async fn tend(store: Weak<State>, closed: Arc<Mutex<bool>>) {
     let mut ticks = tokio::time::interval(Duration::from_secs(1));
     ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-    let mut count: u64 = 0;
+    let (mut count, is_counted) = (0_u64, Arc::new(AtomicBool::new(false)));
     loop {
         ticks.tick().await;
         count += 1;
@@ -223,12 +224,14 @@ async fn tend(store: Weak<State>, closed: Arc<Mutex<bool>>) {
             return;
         }
         let (store, closed, tick) = (Weak::clone(&store), Arc::clone(&closed), count);
+        let is_counted = Arc::clone(&is_counted);
         let done = blocking(move || {
             let closed = locked(&closed);
             // The last one to hold it unlocks the folder: that is done before another one may go on.
             let Some(state) = store.upgrade().filter(|_| !*closed) else { return Ok(()) };
-            if tick == 1 {
+            if !is_counted.load(Ordering::Relaxed) {
                 state.count_records()?;
+                is_counted.store(true, Ordering::Relaxed);
             }
             state.lower();
             if tick.is_multiple_of(WRITE_USES) {
