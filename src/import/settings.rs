@@ -223,10 +223,11 @@ fn is_named(reading: &Reading, host: &str, what: &str, shared: bool) -> bool {
     };
     reading.findings.list.iter().any(|problem| {
         let is_about = match problem.code {
-            Code::Dropped | Code::UnusedKey | Code::Reference => true,
+            Code::Dropped | Code::Reference => true,
             Code::EmptyTls | Code::TlsOnHttp => what != "credentials",
             Code::AuthForms | Code::CannotDecrypt => what == "credentials",
-            // That they were under another key says nothing of nodes that have none.
+            // That they are under another key says nothing of nodes that have none.
+            Code::UnusedKey => shared,
             Code::AliasCredentials => what == "credentials" && shared,
             _ => false,
         };
