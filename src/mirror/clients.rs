@@ -11,6 +11,7 @@ use crate::oci::{
     RegistryClient, RegistryRequest, ServerCheck, TokenServers,
 };
 use crate::registries::{Auth, Registries, Tls};
+use crate::secret::{NOT_RUN, Secret};
 
 /// What containerd says that it takes of a manifest (containerd `core/remotes/docker/resolver.go`).
 pub(super) const ACCEPT: &str = "application/vnd.docker.distribution.manifest.v2+json, \
@@ -32,6 +33,21 @@ impl Access {
         let credential = registries.auth.get(host).and_then(credential);
         Self { credential, tls: registries.tls.get(host).cloned() }
     }
+
+    /// Returns whether a part of it stands in for a secret whose command was not started.
+    pub fn has_stand_in(&self) -> bool {
+        let is_stand_in = |secret: &Secret<String>| secret.expose() == NOT_RUN;
+        let credential = match &self.credential {
+            Some(
+                Credential::Password { user, password: secret }
+                | Credential::Identity { user, token: secret },
+            ) => user == NOT_RUN || is_stand_in(secret),
+            Some(Credential::Token(secret)) => is_stand_in(secret),
+            None => false,
+        };
+        let identity = self.tls.as_ref().and_then(|tls| tls.client_identity.as_ref());
+        credential || identity.is_some_and(|identity| is_stand_in(&identity.key))
+    }
 }
 
 /// Username and password go before a token, as in containerd.
@@ -40,7 +56,8 @@ fn credential(auth: &Auth) -> Option<Credential> {
     match (auth.username, auth.password, auth.identity_token) {
         (Some(user), Some(password), _) => Some(Credential::Password { user, password }),
         (user, _, Some(token)) => Some(Credential::Identity { user: user.unwrap_or_default(), token }),
-        (_, _, None) => None,
+        // Nothing can be asked with it, as `has_stand_in` says.
+        (_, _, None) => auth.auth.filter(|auth| auth.expose() == NOT_RUN).map(Credential::Token),
     }
 }
 

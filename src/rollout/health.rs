@@ -105,9 +105,9 @@ pub fn etcd_flaws(
     flaws
 }
 
-/// Returns why no control plane node can reboot as long as those that `may_be_down` are, however well the others are.
-pub(super) fn reboot_obstacle(voters: usize, may_be_down: usize) -> Option<String> {
-    let well = voters.saturating_sub(may_be_down);
+/// Returns why no control plane node can reboot as long as so many are `down`, however well the others are.
+pub(super) fn reboot_obstacle(voters: usize, down: usize) -> Option<String> {
+    let well = voters.saturating_sub(down);
     let is_short = voters > 1 && well.saturating_sub(1) < voters / 2 + 1;
     is_short.then(|| short_of_quorum(well, voters))
 }

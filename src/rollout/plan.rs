@@ -134,7 +134,7 @@ impl Refusal {
             }
             Self::Virtual(_) => "name the node by an address of its own".to_owned(),
             Self::Quorum(_) => "`--reboot never` changes its config without the reboot that its pods' pulls need for new \
-                                credentials; with a third control plane node each can reboot"
+                                credentials; it can reboot when more control plane nodes are well"
                 .to_owned(),
             Self::Maintenance => "install Talos on it first".to_owned(),
             Self::Version(_) => "is it a release of Talos?".to_owned(),

@@ -58,9 +58,12 @@ pub(super) fn earlier(
     }
     let others = of_other_authorities(session, &cluster)?;
     for (folder, history) in &others {
-        if authority == Authority::Any || is_proven(session, loaded, history)? {
+        if is_proven(session, loaded, history)? {
             return Ok(folder.clone());
         }
+    }
+    if let (Authority::Any, Some((folder, _))) = (authority, others.first()) {
+        return Ok(folder.clone());
     }
     let error =
         CliError::new(exit::INVALID, format!("there is no earlier rollout in `{}`", cluster.display()));
@@ -76,16 +79,25 @@ pub(super) fn earlier(
     })
 }
 
-/// Reads the journals of clusters with another CA that had the same context, the latest first: the CA may have been
-/// rotated since.
+/// Reads the journals of clusters with another CA that had the same context, the latest first, and at last those that lie
+/// elsewhere: the CA may have been rotated since.
 fn of_other_authorities(session: &Session, own: &Path) -> Result<Vec<(PathBuf, History)>, CliError> {
     let entries = std::fs::read_dir(state_folder()?).into_iter().flatten();
-    let clusters = entries.filter_map(|entry| Some(entry.ok()?.path())).filter(|path| path != own);
-    let mut folders: Vec<PathBuf> = clusters.flat_map(|cluster| rollout::newest(&cluster)).collect();
+    let all = entries.filter_map(|entry| Some(entry.ok()?.path())).filter(|path| path != own);
+    let clusters: Vec<PathBuf> = all.filter(|path| context_in(path) == context_in(own)).collect();
+    let mut folders: Vec<PathBuf> = clusters.iter().flat_map(|cluster| rollout::newest(cluster)).collect();
     folders.sort_by(|one, other| other.file_name().cmp(&one.file_name()));
+    for cluster in &clusters {
+        folders.extend(rollout::elsewhere(cluster)?.into_iter().rev());
+    }
     let read = |folder: PathBuf| rollout::read_history(&folder).ok().map(|history| (folder, history));
     let of_context = |(_, history): &(PathBuf, History)| history.context == session.context_name;
     Ok(folders.into_iter().filter_map(read).filter(of_context).take(OTHERS).collect())
+}
+
+/// Returns what the name of a cluster's folder says of its context.
+fn context_in(folder: &Path) -> Option<&str> {
+    folder.file_name()?.to_str()?.rsplit_once('-').map(|(context, _)| context)
 }
 
 /// Asks the nodes of a journal whether it is about them.
@@ -131,7 +143,10 @@ pub(super) fn witness(node: &LiveNode, seen: &Observation) -> Witness {
 }
 
 /// Refuses originals in clear in a work tree of Mercurial, which has no ignore file for one folder.
-pub(super) fn check_clear(folder: &Path) -> Result<(), CliError> {
+pub(super) fn check_clear(global: &Global, folder: &Path) -> Result<(), CliError> {
+    if !readers(global)?.is_empty() {
+        return Ok(());
+    }
     let Some(tree) = file::git_work_tree(&folder.join(rollout::JOURNAL)) else { return Ok(()) };
     if !tree.join(".hg").exists() || tree.join(".git").exists() || tree.join(".jj").exists() {
         // The folder gets an ignore file of its own.
@@ -265,21 +280,23 @@ pub(super) fn lock(session: &Session, folder: &Path) -> Result<Vec<Lock>, CliErr
     Ok(locks)
 }
 
+/// Returns those who may read the inventory.
+fn readers(global: &Global) -> Result<Vec<Recipient>, CliError> {
+    let text = if global.inventory == "-" { String::new() } else { inventory::read_inventory(global)? };
+    if looks_encrypted(&text) {
+        let file = Encrypted::parse(&text).map_err(|error| encryption::failed(error, &global.inventory))?;
+        return Ok(file.recipients().iter().filter_map(|name| name.parse().ok()).collect());
+    }
+    let path = std::path::absolute(&global.inventory).unwrap_or_else(|_| PathBuf::from(&global.inventory));
+    let config = encryption::config()?;
+    let rule = config.as_ref().and_then(|config| Some((config.creation_rule(&path).ok()?, config.indent)));
+    let found = rule.and_then(|(rule, indent)| rule.settings(indent).ok());
+    Ok(found.map_or_else(Vec::new, |found| found.recipients))
+}
+
 /// Returns how originals are encrypted: for those who may read the inventory.
 pub(super) fn settings(ui: &mut Ui, global: &Global) -> Result<Option<Settings>, CliError> {
-    let text = if global.inventory == "-" { String::new() } else { inventory::read_inventory(global)? };
-    let recipients: Vec<Recipient> = if looks_encrypted(&text) {
-        let file = Encrypted::parse(&text).map_err(|error| encryption::failed(error, &global.inventory))?;
-        file.recipients().iter().filter_map(|name| name.parse().ok()).collect()
-    } else {
-        let path =
-            std::path::absolute(&global.inventory).unwrap_or_else(|_| PathBuf::from(&global.inventory));
-        let config = encryption::config()?;
-        let rule =
-            config.as_ref().and_then(|config| Some((config.creation_rule(&path).ok()?, config.indent)));
-        rule.and_then(|(rule, indent)| rule.settings(indent).ok())
-            .map_or_else(Vec::new, |found| found.recipients)
-    };
+    let recipients = readers(global)?;
     if recipients.is_empty() {
         ui.warn(
             "the nodes' old configs are kept in clear beside the journal; only you may read them",

@@ -35,7 +35,6 @@ impl RolloutArgs {
         let unhealthy = (!self.allow_unhealthy.is_empty()).then(|| self.allow_unhealthy.join(","));
         flags.push(("--allow-unhealthy", unhealthy));
         flags.push(("--unknown-nodes", self.unknown_nodes.then(String::new)));
-        flags.push(("--other-ca", (self.other_ca && self.resume).then(String::new)));
         flags.into_iter().filter_map(|(flag, value)| Some((flag, value?))).collect()
     }
 }
@@ -44,7 +43,8 @@ impl RolloutArgs {
 pub(super) fn resume(global: &Global, args: &RolloutArgs, nodes: Option<&[&str]>) -> String {
     // The journal of a rollout that has begun names its nodes.
     let own = if args.resume { args.which.nodes.as_slice() } else { &[] };
-    let more = args.selection(nodes, own);
+    let mut more = args.selection(nodes, own);
+    more.extend((args.other_ca && args.resume).then(|| ("--other-ca", String::new())));
     again("rollout --resume", global, &args.talos, args.journal.as_ref(), &more)
 }
 
@@ -52,7 +52,9 @@ pub(super) fn resume(global: &Global, args: &RolloutArgs, nodes: Option<&[&str]>
 pub(super) fn begin(global: &Global, args: &RolloutArgs, nodes: Option<&[&str]>) -> String {
     let mut more = args.selection(nodes, &args.which.nodes);
     more.extend((args.verify == VerifyWhen::Never).then(|| ("--verify", "never".to_owned())));
-    again("rollout", global, &args.talos, args.journal.as_ref(), &more)
+    // The journal of a rollout that is resumed cannot be another's.
+    let journal = args.journal.as_ref().filter(|_| !args.resume);
+    again("rollout", global, &args.talos, journal, &more)
 }
 
 /// Returns the command that rolls some nodes back.

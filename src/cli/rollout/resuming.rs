@@ -121,8 +121,12 @@ pub(super) struct Since {
 impl Since {
     /// Compares the inventory with a rollout's journal.
     pub(super) fn of(loaded: &LoadedInventory, earlier: &History, plan: &Plan) -> Self {
-        let names = loaded.inventory.nodes.keys();
-        let new = names.filter(|name| earlier.nodes.iter().all(|node| node.name != **name)).cloned();
+        let is_part = |name: &str| {
+            // A node may have another name since.
+            earlier.nodes.iter().any(|node| node.name == name)
+                || plan.nodes.iter().any(|planned| planned.node.name == name)
+        };
+        let new = loaded.inventory.nodes.keys().filter(|name| !is_part(name)).cloned();
         let changed = plan.nodes.iter().filter(|planned| is_changed(earlier, planned));
         let is_chosen = |told: &Address| {
             plan.nodes.iter().any(|planned| {

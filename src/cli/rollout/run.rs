@@ -56,6 +56,7 @@ fn roll_out(ui: &mut Ui, global: &Global, args: RolloutArgs) -> Result<Exit, Cli
     check_canary(&args, &loaded, &session)?;
     check_unhealthy(&args, &loaded, &session)?;
     if args.resume {
+        check_clear(global, &folder)?;
         let settled = settle_all(ui, global, &args, &loaded, &session, &folder, &earlier)?;
         if let Some(exit) = settled {
             return Ok(exit);
@@ -91,9 +92,6 @@ fn roll_out(ui: &mut Ui, global: &Global, args: RolloutArgs) -> Result<Exit, Cli
             let (journal, _) = Journal::open(&folder, None)?;
             journal.add(Record::Finish { complete: is_whole })?;
         }
-        if let Some(since) = &since {
-            since.tell_at_end(ui, global, &args, &summary);
-        }
         if let Some(next) = owes {
             let what = sentence(&summary);
             return end(ui, args.output, &summary, exit_of(&summary, exit::INTERRUPTED), &what, Some(&next));
@@ -115,9 +113,7 @@ fn roll_out(ui: &mut Ui, global: &Global, args: RolloutArgs) -> Result<Exit, Cli
         return Ok(exit::FOUND);
     }
     let settings = settings(ui, global)?;
-    if settings.is_none() {
-        check_clear(&folder)?;
-    }
+    check_clear(global, &folder)?;
     ask(ui, global, &args, &format!("Change {}?", count(plan.changed(), "node")))?;
     if !args.resume {
         locks = lock(&session, &folder)?;

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::plan_view::Plan;
 use crate::cli::args::VersionArgs;
-use crate::cli::commands::verify::{About, ask, questions};
+use crate::cli::commands::verify::{About, Question, ask, questions};
 use crate::cli::inventory::LoadedInventory;
 use crate::image::{Platform, Reference};
 use crate::inventory::Target;
@@ -44,6 +44,7 @@ pub(super) fn verify_mirrors(
     let versions = VersionArgs::default();
     let mut questions = questions(loaded, &targets, &versions, &images, About::ImagesAndRegistries)?;
     questions.retain(|question| question.hop.via != "upstream");
+    leave_out(ui, loaded, &mut questions);
     let platform = Platform { os: "linux".to_owned(), architecture: "amd64".to_owned(), variant: None };
     let findings = ask(&questions, &platform, timeout)?;
     let (away, here): (Vec<Finding>, Vec<Finding>) =
@@ -84,6 +85,44 @@ pub(super) fn verify_mirrors(
                 .help("`talmirror verify` says more; --verify never begins without asking the mirrors"))
         }
     }
+}
+
+/// Leaves out what only the nodes can ask, and says of which mirrors.
+fn leave_out(ui: &mut Ui, loaded: &LoadedInventory, questions: &mut Vec<Question>) {
+    let is_on_nodes = |question: &Question| {
+        let mirror = loaded.inventory.mirrors.get(&question.hop.via);
+        mirror.is_some_and(|mirror| mirror.in_cluster) && is_loopback(&question.hop.url)
+    };
+    for mirror in take(questions, is_on_nodes) {
+        ui.note(&format!("mirror `{mirror}` is on the nodes themselves, and is not asked from here"));
+    }
+    let unknown = take(questions, |question| question.access.has_stand_in());
+    if !unknown.is_empty() {
+        let mirrors: Vec<String> = unknown.iter().map(|mirror| format!("`{mirror}`")).collect();
+        ui.note(&format!(
+            "not asked from here: {}; their credentials come from commands that were not started: --run-commands starts them",
+            mirrors.join(", ")
+        ));
+    }
+}
+
+/// Takes questions away, and returns the mirrors that they are of, each once.
+fn take(questions: &mut Vec<Question>, which: impl Fn(&Question) -> bool) -> Vec<String> {
+    let taken = questions.extract_if(.., |question| which(question));
+    let mut mirrors: Vec<String> = taken.map(|question| question.hop.via).collect();
+    mirrors.sort_unstable();
+    mirrors.dedup();
+    mirrors
+}
+
+fn is_loopback(url: &str) -> bool {
+    let url = url::Url::parse(url);
+    url.is_ok_and(|url| match url.host() {
+        Some(url::Host::Domain(name)) => name == "localhost",
+        Some(url::Host::Ipv4(address)) => address.is_loopback(),
+        Some(url::Host::Ipv6(address)) => address.is_loopback(),
+        None => false,
+    })
 }
 
 /// Returns whether a cause may be one of this machine's network alone.

@@ -57,16 +57,20 @@ pub(super) async fn quorum_flaws(control_plane: &[ControlPlaneNode], absence: Ab
     etcd_flaws(&answers, absence, &may_be_down)
 }
 
-/// Returns why no control plane node can reboot, however well the others are; nodes that do not answer say nothing.
+/// Returns why no control plane node can reboot, however well the others are. Of the nodes that may be down,
+/// those that are well count; the others that do not answer say nothing.
 pub async fn quorum_obstacle(control_plane: &[ControlPlaneNode]) -> Option<String> {
-    let mut voters = 0;
-    for ControlPlaneNode { node, .. } in control_plane {
-        if let Ok(etcd) = node.etcd().await {
+    let (mut voters, mut down) = (0, 0);
+    for ControlPlaneNode { node, health, .. } in control_plane {
+        let etcd = node.etcd().await;
+        if let Ok(etcd) = &etcd {
             voters = voters.max(etcd.members.iter().filter(|member| !member.learner).count());
         }
+        let is_well = etcd.is_ok_and(|etcd| etcd.flaws().is_empty());
+        // The others are waited for until they are well.
+        down += usize::from(*health == Wanted::Anything && !is_well);
     }
-    let may_be_down = control_plane.iter().filter(|node| node.health == Wanted::Anything).count();
-    reboot_obstacle(voters, may_be_down)
+    reboot_obstacle(voters, down)
 }
 
 /// Returns how what Talos has rendered differs from what a config says.

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::Timestamp;
-use tokio::time::{Instant, sleep, sleep_until};
+use tokio::time::{Instant, sleep, sleep_until, timeout};
 
 use super::context::{ControlPlaneNode, NodeJob, RolloutContext, Wanted};
 use super::observe::{boot_mark, health_flaws, quorum_flaws, render_flaws, runs};
@@ -372,10 +372,13 @@ impl NodeRunner {
 
     /// Returns the outcome with what has really ended the work, where the node has rebooted in the middle of it unasked.
     async fn with_reboot(&self, mut outcome: Outcome, state: &NodeState) -> Outcome {
+        // A node of which nothing is known may not answer, and what it has is told without delay.
+        let patience =
+            if matches!(outcome, Outcome::Unknown { .. }) { Duration::from_secs(2) } else { Duration::MAX };
         if let Outcome::Reverted { reason } | Outcome::Unknown { reason, .. } = &mut outcome
             && !state.was_asked_to_reboot()
             && !reason.contains(REBOOTED)
-            && self.has_rebooted().await
+            && timeout(patience, self.has_rebooted()).await.unwrap_or(false)
         {
             *reason = format!("{REBOOTED}; {reason}");
         }

@@ -178,9 +178,18 @@ fn a_journal_is_found_again_while_the_authority_is_replaced() {
 /// After the authority was replaced in full, no key is shared: the nodes prove that the journal is theirs.
 #[test]
 fn a_journal_is_found_again_after_the_authority_was_replaced() {
+    replace_the_authority("");
+}
+
+#[test]
+fn a_journal_elsewhere_is_found_again_after_the_authority_was_replaced() {
+    replace_the_authority("--journal j");
+}
+
+fn replace_the_authority(journal: &str) {
     let site = Site::new(1, 2, &["v1.13.9"]);
     site.cluster.fault("w-1", Fault::new(Step::Pull, Kind::NotFound));
-    assert_eq!(site.rollout("").code, 6);
+    assert_eq!(site.rollout(journal).code, 6);
     site.cluster.clear_faults();
     let states = site.cluster.names().into_iter().map(|name| {
         let node = site.cluster.node(&name);
@@ -246,32 +255,37 @@ fn a_journal_is_found_again_after_the_authority_was_replaced() {
 fn a_resumed_rollout_names_what_has_changed_and_what_is_new() {
     let site = Site::new(1, 2, &["v1.13.9"]);
     site.cluster.fault("w-2", Fault::new(Step::Pull, Kind::NotFound));
-    assert_eq!(site.rollout("--without cp-1").code, 6);
+    assert_eq!(site.rollout("--without cp-1 --journal j").code, 6);
     site.cluster.clear_faults();
     let text = site.place.read("mirrors.yaml");
     let address = site.cluster.node("w-1").address.clone();
     let own = format!("w-1: {{address: {address}, registries: {{ghcr.io: null}}}}");
     site.place.write("mirrors.yaml", text.replace(&format!("w-1: {{address: {address}}}"), &own));
-    let some = site.place.run(&super::line("--resume -n w-2")).ran();
+    let some = site.place.run(&super::line("--resume --journal j -n w-2")).ran();
     assert_eq!(some.code, 0, "{some}");
     assert!(
         some.stderr.contains(
-            "of this rollout, and not chosen now: w-1; they come with: talmirror rollout --resume -n w-1"
+            "of this rollout, and not chosen now: w-1; they come with: talmirror rollout --resume --journal j -n w-1"
         ),
         "{some}"
     );
-    let ran = site.rollout("--resume");
+    let ran = site.rollout("--resume --journal j");
     assert_eq!(ran.code, 0, "{ran}");
     assert!(
         ran.stderr.contains("changed in the inventory since this rollout began: w-1; resumed, it gives"),
         "{ran}"
     );
-    assert!(
-        ran.stderr.contains("not part of this rollout: cp-1; they come with: talmirror rollout -n cp-1"),
-        "{ran}"
-    );
+    // A rollout that begins takes neither the journal nor what only resuming takes.
+    let new = "not part of this rollout: cp-1; they come with: talmirror rollout -n cp-1 --verify never\n";
+    assert!(ran.stderr.contains(new), "{ran}");
     assert!(!site.has("w-1").0.contains("/v2/ghcr.io") && site.has("w-2").0.contains("/v2/ghcr.io"), "{ran}");
     assert!(site.applies("cp-1").is_empty());
+    // Another name does not make a node new, and with nothing to do what is new is told once.
+    let text = site.place.read("mirrors.yaml");
+    site.place.write("mirrors.yaml", text.replace("w-2: {", "worker-2: {"));
+    let ran = site.rollout("--resume --other-ca --journal j");
+    assert_eq!((ran.code, ran.stderr.matches(new).count()), (0, 1), "{ran}");
+    assert!(!ran.stderr.contains("worker-2; they come with"), "{ran}");
 }
 
 /// A virtual address leads to another node tomorrow: it is not a node's identity.

@@ -141,7 +141,7 @@ fn one_apply_at_a_time() {
 /// A config that is staged during a trial is on disk only, and what we would send would replace it.
 #[test]
 fn a_config_staged_during_a_trial_is_not_destroyed() {
-    for (step, kind) in [(Step::Pull, Kind::Slow(Duration::from_millis(400))), (Step::Render, Kind::Stale)] {
+    for (step, kind) in [(Step::Pull, Kind::Slow(Duration::from_millis(1500))), (Step::Render, Kind::Stale)] {
         let site = Site::new(1, 0, &["v1.13.9"]);
         site.cluster.fault("cp-1", Fault::new(step, kind.clone()));
         let staged = site.old["cp-1"].clone() + "# staged\n";

@@ -19,15 +19,23 @@ const WORDS: [&str; 7] = [
 
 /// Returns what a last line says of each node that it names; of more than three alike, it names the number alone.
 fn told(line: &str, names: &[String]) -> Vec<(String, &'static str)> {
-    let mut out = Vec::new();
+    let (mut out, mut of_many) = (Vec::new(), None);
     for part in line.split(". ").next().unwrap_or_default().split("; ") {
         let Some(word) = WORDS.iter().find(|word| part.ends_with(*word)) else { continue };
         let who = part.strip_suffix(word).unwrap_or_default().trim();
-        if who == format!("{} nodes", names.len()) {
-            out.extend(names.iter().map(|name| (name.clone(), *word)));
+        if let Some(number) = who.strip_suffix(" nodes").and_then(|number| number.parse::<usize>().ok()) {
+            of_many = Some((number, *word));
+            continue;
         }
         let named = who.split(", ").filter(|name| names.iter().any(|known| known == name));
         out.extend(named.map(|name| (name.to_owned(), *word)));
+    }
+    if let Some((number, word)) = of_many {
+        let is_told = |name: &String| out.iter().any(|(told, _)| told == name);
+        let rest: Vec<_> =
+            names.iter().filter(|name| !is_told(name)).map(|name| (name.clone(), word)).collect();
+        assert_eq!(rest.len(), number, "{line}");
+        out.extend(rest);
     }
     out
 }
@@ -75,7 +83,8 @@ impl Site {
                 "updated" | "updated, not proven" | "updated, not rebooted" => self.is_new(name),
                 "back to the old config" => self.is_old(name),
                 "untouched" => self.is_old(name) && self.applies(name).is_empty(),
-                "unchanged" | "UNKNOWN" => true,
+                "unchanged" => self.is_new(name),
+                "UNKNOWN" => true,
                 other => return Err(format!("{name}: {other}?")),
             };
             if !is_true {
@@ -192,6 +201,10 @@ fn last_lines_are_understood() {
     };
     assert_eq!(told(line), ["w-1 updated", "w-2 updated", "cp-1 back to the old config"]);
     assert_eq!(told("3 nodes updated").len(), 3);
+    assert_eq!(
+        told("2 nodes untouched; w-2 UNKNOWN. w-2: x"),
+        ["w-2 UNKNOWN", "w-1 untouched", "cp-1 untouched"]
+    );
     assert_eq!(
         told("w-2 UNKNOWN; w-1, cp-1 untouched. x: y"),
         ["w-2 UNKNOWN", "w-1 untouched", "cp-1 untouched"]
