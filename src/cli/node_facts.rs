@@ -1,12 +1,14 @@
 //! What a node says of its pulls over the Talos API; nothing on it is changed.
 
-use super::session::LiveNode;
+use super::inventory::LoadedInventory;
+use super::session::{LiveNode, recognise};
 use crate::finding::{Problems, one_line};
 use crate::image::Reference;
+use crate::inventory::Target;
 use crate::machineconfig::MachineConfig;
 use crate::mirror::PullHop;
 use crate::mirror::verify::Finding;
-use crate::mirror::why::{NodeFacts, last_word, mirrors_differ, of_node};
+use crate::mirror::why::{NodeFacts, last_word, of_node, settings_differ};
 use crate::registries::Registries;
 use crate::talos::{Image, Instance, NodeClient, Observation, TIME_STATUS, TalosError, observe};
 use crate::yaml::Node;
@@ -18,12 +20,11 @@ const LOG_LINES: u16 = 2000;
 pub(super) struct Seen {
     /// Why it does not answer.
     unreachable: Option<String>,
-    foreign_hosts: Vec<String>,
-    foreign_credentials: Vec<String>,
+    /// What it is and does.
+    observed: Option<Observation>,
     /// The registries that it has; [`None`] where its machine config cannot be read.
     registries: Option<Registries>,
     images: Vec<(Instance, Image)>,
-    image_cache: Option<String>,
     time_synced: Option<bool>,
     /// The log of its containerd.
     log: String,
@@ -35,11 +36,9 @@ pub(super) async fn look(node: NodeClient) -> Seen {
         Ok(seen) => seen,
         Err(error) => Seen {
             unreachable: Some(one_line(&error)),
-            foreign_hosts: Vec::new(),
-            foreign_credentials: Vec::new(),
+            observed: None,
             registries: None,
             images: Vec::new(),
-            image_cache: None,
             time_synced: None,
             log: String::new(),
         },
@@ -62,16 +61,22 @@ async fn ask(node: &NodeClient) -> Result<Seen, TalosError> {
     Ok(Seen {
         unreachable: None,
         registries: registries_of(&observed),
-        foreign_hosts: observed.foreign_hosts,
-        foreign_credentials: observed.foreign_credentials,
+        observed: Some(observed.without_texts()),
         images,
-        image_cache: observed.image_cache,
         time_synced,
         log: log.map(|log| String::from_utf8_lossy(log.expose()).into_owned()).unwrap_or_default(),
     })
 }
 
 impl Seen {
+    /// Finds the inventory's node that it is; returns whose settings it should have.
+    pub(super) fn target<'a>(&self, loaded: &mut LoadedInventory, node: &'a mut LiveNode) -> Target<'a> {
+        if let Some(observed) = &self.observed {
+            recognise(loaded, node, observed);
+        }
+        if node.known { Target::Node(&node.name) } else { Target::Base }
+    }
+
     /// Returns the registries that the node has, where its machine config could be read.
     pub(super) fn registries(&self) -> Option<&Registries> {
         self.registries.as_ref()
@@ -82,8 +87,12 @@ impl Seen {
         let hosts: Vec<&str> = route.iter().map(|hop| hop.host.as_str()).collect();
         NodeFacts {
             unreachable: self.unreachable.clone(),
-            foreign_hosts: self.foreign_hosts.clone(),
-            differs: self.registries.as_ref().and_then(|has| mirrors_differ(has, wanted, image)),
+            foreign_hosts: self
+                .observed
+                .as_ref()
+                .map(|observed| observed.foreign_hosts.clone())
+                .unwrap_or_default(),
+            differs: self.registries.as_ref().and_then(|has| settings_differ(has, wanted, image)),
             time_synced: self.time_synced,
             log: last_word(&self.log, image, &hosts),
         }
@@ -101,11 +110,11 @@ impl Seen {
                 ));
             }
         }
-        if let Some(status) = &self.image_cache {
+        if let Some(status) = self.observed.as_ref().and_then(|observed| observed.image_cache.as_ref()) {
             notes.push(format!("the node's image cache is {status}: it is asked before every mirror"));
         }
-        if !self.foreign_credentials.is_empty() {
-            let hosts = self.foreign_credentials.join(", ");
+        let foreign = self.observed.as_ref().map(|observed| observed.foreign_credentials.join(", "));
+        if let Some(hosts) = foreign.filter(|hosts| !hosts.is_empty()) {
             notes.push(format!(
                 "containerd has credentials that the machine config did not give it, for {hosts}"
             ));
@@ -126,7 +135,7 @@ impl Seen {
         route: &[PullHop],
         wanted: &Registries,
     ) -> Finding {
-        let verdict = of_node(&self.facts(image, route, wanted), route.first());
+        let verdict = of_node(&self.facts(image, route, wanted), route);
         Finding {
             image: image.to_string(),
             nodes: vec![node.name.clone()],

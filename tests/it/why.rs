@@ -4,8 +4,9 @@ use serde_json::Value;
 
 use crate::authority::Authority;
 use crate::fake_upstream::{Act, Auth, Bearer, Upstream, noise};
-use crate::rollout::Site;
+use crate::rollout::{Site, options};
 use crate::run::Place;
+use crate::sim::Cluster;
 
 fn why(place: &Place, line: &str) -> (i32, Value) {
     let ran = place.run(&format!("why {line} -o json")).ran();
@@ -251,7 +252,7 @@ fn hosts_that_cannot_help() {
     let (mirror, place) = (serving(), Place::new());
     let docker = "mirrors:
   hand: {kind: raw, url: 'https://docker.io/v2', overridePath: true}
-registries: {docker.io: {via: [hand], fallback: never}, reg.test: {via: [upstream], upstream: {url: 'URL'}}}
+registries: {docker.io: {via: [hand], fallback: never}, reg.test: {via: [upstream], fallback: never, upstream: {url: 'URL'}}}
 lint: {allow: [W203]}
 ";
     place.write(
@@ -263,16 +264,39 @@ lint: {allow: [W203]}
     assert_eq!((code, found["cause"].as_str()), (1, Some("V338")), "{found}");
 }
 
+/// The inventory of a simulated cluster, without the registries themselves: tests dial nothing but loopback.
+fn of_mirrors_only(cluster: &Cluster) -> String {
+    let inventory = cluster.inventory();
+    let strict = inventory.replace("via: [mirror]", "via: [mirror], fallback: never");
+    assert_ne!(inventory, strict);
+    strict
+}
+
 #[test]
 fn faults_of_nodes() {
-    let site = Site::new(1, 1, &["v1.13.9"]);
+    let cluster = Cluster::start(1, 1, &["v1.13.9"], options()).unwrap();
+    let inventory = of_mirrors_only(&cluster);
+    let site = Site::with(cluster, &inventory);
     let image = "registry.k8s.io/pause:3.10";
     let at = |node: &str| why(&site.place, &format!("{image} --node {node}"));
     let node = site.cluster.node("w-1");
-    // The cluster begins with other mirrors than the inventory's.
+    // Other mirrors than the inventory's.
+    let mirror = site.cluster.mirror.address.to_string();
+    site.set("w-1", &site.new["w-1"].replace(&mirror, "127.0.0.1:1"));
     let (code, found) = at("w-1");
     assert_eq!((code, found["cause"].as_str()), (1, Some("V331")), "{found}");
     assert!(found["evidence"].as_str().unwrap().contains("the inventory gives http://"), "{found}");
+    // A password that was rotated and not rolled out: the node is foretold with the one that it has.
+    site.cluster.mirror.protect("robot$talos", "s3cr3t-mirror");
+    site.set("w-1", &site.new["w-1"].replace("s3cr3t-mirror", "s3cr3t-before"));
+    let (code, found) = at("w-1");
+    assert_eq!((code, found["cause"].as_str()), (1, Some("V331")), "{found}");
+    let evidence = format!("the node has other credentials or TLS settings for {mirror}");
+    assert_eq!(
+        (&found["evidence"], &found["hops"][0]["cause"]),
+        (&evidence.into(), &"V307".into()),
+        "{found}"
+    );
     // Then it has them.
     site.set("w-1", &site.new["w-1"]);
     node.state().render_now();
@@ -315,4 +339,31 @@ fn faults_of_nodes() {
     assert_eq!((of("w-1"), of("cp-1")), ("V334".into(), "V331".into()), "{ran}");
     node.go_down();
     assert_eq!(at("w-1").1["cause"], "V336");
+    // What can be seen from here is worth more than that.
+    site.cluster.mirror.protect("robot$talos", "s3cr3t-other");
+    assert_eq!(at("w-1").1["cause"], "V307");
+}
+
+/// A node that is named by its address has its own settings, not those that all nodes start from.
+#[test]
+fn a_node_by_its_address() {
+    let cluster = Cluster::start(1, 1, &["v1.13.9"], options()).unwrap();
+    let address = cluster.node("w-1").address.clone();
+    let own =
+        format!("w-1: {{address: {address}, registries: {{registry.k8s.io: {{via: [mirror, down]}}}}}}");
+    let inventory = of_mirrors_only(&cluster)
+        .replace("mirrors:\n", "mirrors:\n    down: {kind: cache, url: 'http://127.0.0.1:1'}\n")
+        .replace(&format!("w-1: {{address: {address}}}"), &own);
+    let site = Site::with(cluster, &inventory);
+    for node in ["w-1", "cp-1"] {
+        site.set(node, &site.new[node]);
+        site.cluster.node(node).state().render_now();
+    }
+    let (code, found) = why(&site.place, &format!("registry.k8s.io/pause:3.10 --node {address}"));
+    assert_eq!((code, &found["cause"]), (0, &Value::Null), "{found}");
+    assert_eq!(found["hops"].as_array().unwrap().len(), 2, "{found}");
+    let ran = site.place.run(&format!("verify --nodes={address} -o json")).ran();
+    let found: Vec<Value> = serde_json::from_str(&ran.stdout).unwrap();
+    let node = found.iter().find(|item| item["via"] == "node").unwrap();
+    assert_eq!((&node["nodes"][0], &node["cause"]), (&"w-1".into(), &Value::Null), "{ran}");
 }

@@ -108,9 +108,14 @@ pub(crate) fn run(ui: &mut Ui, global: &Global, args: VerifyArgs) -> Result<Exit
         return Err(CliError::new(exit::INVALID, format!("`{}` names no registry to verify", loaded.file))
             .help("name images, or put registries into the inventory: talmirror scan --add"));
     }
+    // A talosconfig that cannot be used ends it before hosts are waited for.
+    let session = match &args.nodes {
+        Some(names) => Some(session(ui, global, &args, &loaded, names, &images)?),
+        None => None,
+    };
     let mut findings = ask(&questions, &args.platform, args.timeout)?;
-    if let Some(names) = &args.nodes {
-        findings.extend(of_nodes(ui, global, &args, &mut loaded, names, &images)?);
+    if let Some(session) = session {
+        findings.extend(of_nodes(&session, &args, &mut loaded, &images)?);
     }
     print(ui, &findings, &args, &loaded.file)?;
     ui.flush()?;
@@ -125,15 +130,15 @@ pub(crate) fn run(ui: &mut Ui, global: &Global, args: VerifyArgs) -> Result<Exit
     }
 }
 
-/// Asks nodes what they say of the images.
-fn of_nodes(
+/// Finds the nodes that are asked; none is dialled yet.
+fn session(
     ui: &mut Ui,
     global: &Global,
     args: &VerifyArgs,
-    loaded: &mut LoadedInventory,
+    loaded: &LoadedInventory,
     names: &[String],
     images: &[Reference],
-) -> Result<Vec<Finding>, CliError> {
+) -> Result<Session, CliError> {
     if images.is_empty() {
         let message = "no image is named, so that the nodes are asked about none";
         ui.warn(message, Some("name images, or put some into verify.images of the inventory"));
@@ -147,14 +152,19 @@ fn of_nodes(
         timeout: args.timeout,
         concurrency: std::num::NonZeroUsize::MIN.saturating_add(15),
     };
-    let session = Session::open(ui, global, &talos, Some(loaded), selection)?;
+    Session::open(ui, global, &talos, Some(loaded), selection)
+}
+
+/// Asks nodes what they say of the images.
+fn of_nodes(
+    session: &Session,
+    args: &VerifyArgs,
+    loaded: &mut LoadedInventory,
+    images: &[Reference],
+) -> Result<Vec<Finding>, CliError> {
     let mut findings = Vec::new();
-    for (node, seen) in session.each(look) {
-        let target = if loaded.inventory.nodes.contains_key(&node.name) {
-            Target::Node(&node.name)
-        } else {
-            Target::Base
-        };
+    for (mut node, seen) in session.each(look) {
+        let target = seen.target(loaded, &mut node);
         let version = loaded.talos_version(&args.versions, target).unwrap_or_else(default_version);
         let wanted = loaded.inventory.registries(target, &version, &mut loaded.sources)?;
         for image in images {

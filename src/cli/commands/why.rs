@@ -5,7 +5,7 @@ use crate::cli::args::{Global, TalosArgs, VersionArgs};
 use crate::cli::commands::verify::{Question, ask, via_of};
 use crate::cli::inventory::{LoadedInventory, default_version, load};
 use crate::cli::node_facts::{Seen, look};
-use crate::cli::session::{Selection, Session};
+use crate::cli::session::{LiveNode, Selection, Session};
 use crate::image::{Platform, Reference};
 use crate::inventory::Target;
 use crate::mirror::verify::{Finding, Wanted};
@@ -57,23 +57,23 @@ pub(crate) fn run(ui: &mut Ui, global: &Global, args: WhyArgs) -> Result<Exit, C
     let mut loaded = load(ui, global)?;
     // A variable that is set to nothing, as CI does, names nothing.
     let node = args.node.as_deref().filter(|node| !node.is_empty());
-    let target = match node {
-        Some(node) if loaded.inventory.nodes.contains_key(node) => Target::Node(node),
-        Some(_) | None => Target::Base,
-    };
-    let version = loaded.talos_version(&args.versions, target).unwrap_or_else(default_version);
-    let wanted = loaded.inventory.registries(target, &version, &mut loaded.sources)?;
-    let seen = match node {
+    let mut seen = match node {
         Some(node) => Some(of_node(ui, global, &args, &loaded, node)?),
         None => None,
     };
+    let target = match &mut seen {
+        Some((node, seen)) => seen.target(&mut loaded, node),
+        None => Target::Base,
+    };
+    let version = loaded.talos_version(&args.versions, target).unwrap_or_else(default_version);
+    let wanted = loaded.inventory.registries(target, &version, &mut loaded.sources)?;
+    let seen = seen.map(|(_, seen)| seen);
     let registries = seen.as_ref().and_then(|seen| seen.registries()).unwrap_or(&wanted);
     let name = |entry: &str, endpoint: &Endpoint| via_of(&loaded, entry, endpoint);
     let route = hops(&registries.mirrors, &image, &name);
     let questions: Vec<Question> = (route.iter().cloned())
         .map(|hop| {
-            // A node's own credentials are the inventory's, as far as it is rolled out.
-            let access = Access::of(&wanted, &hop.host);
+            let access = Access::of(registries, &hop.host);
             let nodes = node.into_iter().map(str::to_owned).collect();
             let about = image.to_string();
             Question { hop, image: image.clone(), about, access, wanted: Wanted::Image, nodes }
@@ -140,9 +140,9 @@ fn of_node(
     args: &WhyArgs,
     loaded: &LoadedInventory,
     node: &str,
-) -> Result<Seen, CliError> {
+) -> Result<(LiveNode, Seen), CliError> {
     let names = [node.to_owned()];
     let session = Session::open(ui, global, &args.talos, Some(loaded), Selection::Nodes(&names))?;
-    let answer = session.each(look).pop().map(|(_, seen)| seen);
+    let answer = session.each(look).pop();
     answer.ok_or_else(|| CliError::usage(format!("`{node}` is not one of the cluster's nodes")))
 }

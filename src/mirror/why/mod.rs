@@ -4,4 +4,4 @@ mod node_log;
 mod verdict;
 
 pub use node_log::{LogLine, last_word};
-pub use verdict::{NodeFacts, Verdict, judge, mirrors_differ, of_node};
+pub use verdict::{NodeFacts, Verdict, judge, of_node, settings_differ};

@@ -8,6 +8,8 @@ pub struct LogLine {
     pub cause: Cause,
     /// What stands in the log: the error of the line.
     pub text: String,
+    /// Which host of the image's route the line names: 0 is the first.
+    pub hop: Option<usize>,
 }
 
 /// What Go's and containerd's words mean, the more telling ones first.
@@ -41,12 +43,22 @@ const WORDS: &[(&str, Cause)] = &[
 
 /// Returns what the log of a node's containerd says last about an image; [`None`]: nothing, or that it was pulled.
 ///
-/// `hosts` are those of its route: a line that names one of them and the image's repository is about a pull of it.
+/// `hosts` are those of its route: a line that names one of them and the image's repository is about a pull of it, unless
+/// it asks for another tag.
 pub fn last_word(log: &str, image: &Reference, hosts: &[&str]) -> Option<LogLine> {
-    let repository = image.repository().to_string();
+    let repository = format!("/{}/", image.repository());
+    let manifest = image.manifest().to_string();
     let name = image.to_string();
     let short = name.strip_prefix("docker.io/library/").or_else(|| name.strip_prefix("docker.io/"));
-    let names_image = |line: &str| line.contains(&name) || short.is_some_and(|short| line.contains(short));
+    let names_image = |line: &str| has_word(line, &name) || short.is_some_and(|short| has_word(line, short));
+    let asks_for = |line: &str| {
+        line.match_indices(&repository).any(|(at, _)| {
+            let rest = line.get(at + repository.len()..).unwrap_or_default();
+            let Some(asked) = rest.strip_prefix("manifests/") else { return true };
+            let asked = asked.split(|c: char| c != ':' && !is_of_word(c)).next().unwrap_or_default();
+            asked == manifest || asked.contains(':')
+        })
+    };
     let mut last = None;
     for line in log.lines() {
         let names_image = names_image(line);
@@ -54,16 +66,34 @@ pub fn last_word(log: &str, image: &Reference, hosts: &[&str]) -> Option<LogLine
             last = None;
             continue;
         }
-        let is_about =
-            names_image || (line.contains(&repository) && hosts.iter().any(|host| line.contains(host)));
-        if !is_about {
+        let hop = hosts.iter().position(|host| has_word(line, host));
+        if !names_image && (hop.is_none() || !asks_for(line)) {
             continue;
         }
         if let Some((_, cause)) = WORDS.iter().find(|(words, _)| line.contains(words)) {
-            last = Some(LogLine { cause: *cause, text: without_queries(error_of(line)) });
+            last = Some(LogLine { cause: *cause, text: without_queries(error_of(line)), hop });
         }
     }
     last
+}
+
+fn is_of_word(c: char) -> bool {
+    c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-')
+}
+
+/// Returns whether a line has a name that is not part of a longer one.
+fn has_word(line: &str, name: &str) -> bool {
+    line.match_indices(name).any(|(at, _)| {
+        let before = line.get(..at).and_then(|before| before.chars().next_back());
+        let after = line.get(at + name.len()..).and_then(|after| after.chars().next());
+        let begins = before.is_none_or(|c| !is_of_word(c) && (c != '/' || is_in_url(line, at)));
+        begins && after.is_none_or(|c| !is_of_word(c))
+    })
+}
+
+/// Returns whether a name is the host of a URL.
+fn is_in_url(line: &str, at: usize) -> bool {
+    line.get(..at).is_some_and(|before| before.ends_with("://"))
 }
 
 /// Returns the error of a line, or the line where none is marked.
@@ -135,5 +165,34 @@ mod tests {
         assert_eq!(word(&LOOKUP.replace("library/alpine", "library/debian")), None);
         assert_eq!(word(&LOOKUP.replace("harbor.example", "other.example")), None);
         assert_eq!(word("level=info msg=\"PullImage docker.io/library/alpine:3\""), None);
+    }
+
+    #[test]
+    fn other_images_are_not_it() {
+        for other in
+            ["docker.io/library/alpine:3.22", "alpine:3.22", "myalpine:3", "me/alpine:3", "myalpine:3.22"]
+        {
+            let failed =
+                format!("msg=\"PullImage \\\"{other}\\\" failed\" error=\"dial tcp: connection refused\"");
+            assert_eq!(word(&failed), None, "{other}");
+            let pulled = PULLED.replace("docker.io/library/alpine:3", other);
+            assert!(word(&format!("{LOOKUP}\n{pulled}\n")).is_some(), "{other}");
+        }
+        assert!(word("msg=\"PullImage \\\"alpine:3\\\" failed\" error=\"connection refused\"").is_some());
+        assert_eq!(word(&LOOKUP.replace("library/alpine", "library/myalpine")), None);
+        assert_eq!(word(&LOOKUP.replace("library/alpine", "my-library/alpine")), None);
+        assert_eq!(word(&LOOKUP.replace("manifests/3", "manifests/3.22")), None);
+        assert_eq!(word(&LOOKUP.replace("harbor.example", "my-harbor.example")), None);
+        let digest = format!("manifests/sha256:{}", "a".repeat(64));
+        assert!(word(&LOOKUP.replace("manifests/3", &digest)).is_some(), "of an index that the tag names");
+        assert!(word(&LOOKUP.replace("manifests/3", "blobs/sha256:1")).is_some());
+    }
+
+    #[test]
+    fn which_host_a_line_is_about() {
+        let image = "alpine:3".parse().unwrap();
+        let of = |hosts: &[&str]| last_word(LOOKUP, &image, hosts).and_then(|line| line.hop);
+        assert_eq!(of(&["harbor.example", "cache.example:5000"]), Some(0));
+        assert_eq!(of(&["cache.example:5000", "harbor.example"]), Some(1));
     }
 }

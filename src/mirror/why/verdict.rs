@@ -3,7 +3,7 @@ use crate::image::Reference;
 use crate::mirror::cause::Cause;
 use crate::mirror::hops::PullHop;
 use crate::mirror::verify::{Finding, fix};
-use crate::registries::{Mirror, Registries};
+use crate::registries::{Auth, Endpoint, Mirror, Registries};
 
 /// What a node says that explains a pull.
 #[derive(Clone, Debug, Default)]
@@ -12,7 +12,7 @@ pub struct NodeFacts {
     pub unreachable: Option<String>,
     /// Hosts before the mirrors that Talos did not write.
     pub foreign_hosts: Vec<String>,
-    /// How its mirrors of the image's registry differ from the inventory's.
+    /// How its settings for the image's registry differ from the inventory's.
     pub differs: Option<String>,
     /// Whether its time is synchronised, where it says so.
     pub time_synced: Option<bool>,
@@ -40,7 +40,7 @@ impl Verdict {
 }
 
 /// Names the first cause that explains a pull: the node's own; then that of the first host that fails before one serves;
-/// then what the node's containerd said of hosts that answer well from here.
+/// then that the node does not answer; then what its containerd said of hosts that answer well from here.
 ///
 /// `findings` are those of the image's hosts, in the order of a pull.
 pub fn judge(node: Option<&NodeFacts>, findings: &[Finding]) -> Verdict {
@@ -57,8 +57,8 @@ pub fn judge(node: Option<&NodeFacts>, findings: &[Finding]) -> Verdict {
         let bypassed = !ends && findings.iter().any(|finding| finding.hop > failed.hop && finding.is_ok());
         return Verdict { bypassed, ..Verdict::of(cause, evidence, &failed.via, &failed.url) };
     }
-    let first = asked.first().map_or(("", ""), |first| (first.via.as_str(), first.url.as_str()));
-    if let Some(verdict) = node.and_then(|node| of_log(node, first)) {
+    let hosts = findings.iter().map(|finding| (finding.via.as_str(), finding.url.as_str()));
+    if let Some(verdict) = node.and_then(|node| unreachable(node).or_else(|| of_log(node, hosts))) {
         return verdict;
     }
     if let Some((told, cause)) = asked.iter().find_map(|finding| Some((finding, finding.cause?))) {
@@ -73,22 +73,25 @@ pub fn judge(node: Option<&NodeFacts>, findings: &[Finding]) -> Verdict {
 
 /// Names what explains a pull of a node by what the node says alone.
 ///
-/// `first` is the host that it asks first.
-pub fn of_node(node: &NodeFacts, first: Option<&PullHop>) -> Option<Verdict> {
-    let first = first.map_or(("", ""), |first| (first.via.as_str(), first.url.as_str()));
-    own_cause(node).or_else(|| of_log(node, first))
+/// `route` are the hosts that it asks, in order.
+pub fn of_node(node: &NodeFacts, route: &[PullHop]) -> Option<Verdict> {
+    let hosts = route.iter().map(|hop| (hop.via.as_str(), hop.url.as_str()));
+    unreachable(node).or_else(|| own_cause(node)).or_else(|| of_log(node, hosts))
 }
 
-fn of_log(node: &NodeFacts, (via, url): (&str, &str)) -> Option<Verdict> {
+/// `hosts` are those that the node asks: how each is called, and its URL.
+fn of_log<'a>(node: &NodeFacts, mut hosts: impl Iterator<Item = (&'a str, &'a str)>) -> Option<Verdict> {
     let line = node.log.as_ref()?;
+    let (via, url) = hosts.nth(line.hop.unwrap_or_default()).unwrap_or_default();
     Some(Verdict::of(line.cause, format!("the node's containerd: {}", line.text), via, url))
+}
+
+fn unreachable(node: &NodeFacts) -> Option<Verdict> {
+    node.unreachable.as_ref().map(|why| Verdict::of(Cause::NodeUnreachable, why.clone(), "", ""))
 }
 
 fn own_cause(node: &NodeFacts) -> Option<Verdict> {
     let verdict = |cause, evidence| Some(Verdict::of(cause, evidence, "", ""));
-    if let Some(why) = &node.unreachable {
-        return verdict(Cause::NodeUnreachable, why.clone());
-    }
     if !node.foreign_hosts.is_empty() {
         let evidence = format!("Talos did not write {}", node.foreign_hosts.join(", "));
         return verdict(Cause::HostsForeign, evidence);
@@ -102,10 +105,12 @@ fn own_cause(node: &NodeFacts) -> Option<Verdict> {
     None
 }
 
-/// Returns how the mirrors that two settings have for an image's registry differ; [`None`]: they mean the same.
-pub fn mirrors_differ(has: &Registries, wanted: &Registries, image: &Reference) -> Option<String> {
-    let (has, wanted) = (has.mirror_of(image.registry()), wanted.mirror_of(image.registry()));
-    let same = match (has, wanted) {
+/// Returns how two settings for an image's registry differ: its mirrors, or what they are shown and how they are checked.
+///
+/// [`None`]: they mean the same.
+pub fn settings_differ(has: &Registries, wanted: &Registries, image: &Reference) -> Option<String> {
+    let (mirror, wanted_mirror) = (has.mirror_of(image.registry()), wanted.mirror_of(image.registry()));
+    let same = match (mirror, wanted_mirror) {
         (None, None) => true,
         (Some((_, has)), Some((_, wanted))) => {
             has.skip_fallback == wanted.skip_fallback
@@ -121,7 +126,17 @@ pub fn mirrors_differ(has: &Registries, wanted: &Registries, image: &Reference) 
         let fallback = if mirror.skip_fallback { " without a fallback" } else { "" };
         format!("{}{fallback}", if urls.is_empty() { "no endpoint".to_owned() } else { urls.join(" ") })
     };
-    (!same).then(|| format!("the node has {}, the inventory gives {}", shown(has), shown(wanted)))
+    if !same {
+        return Some(format!("the node has {}, the inventory gives {}", shown(mirror), shown(wanted_mirror)));
+    }
+    let mut hosts = wanted_mirror.into_iter().flat_map(|(_, mirror)| &mirror.endpoints).map(Endpoint::host);
+    let auth = |of: &Registries, host: &str| {
+        of.auth.get(host).cloned().map(Auth::with_plain_pair).unwrap_or_default()
+    };
+    let tls = |of: &Registries, host: &str| of.tls.get(host).cloned().unwrap_or_default();
+    let differs = |host: &&str| auth(has, host) != auth(wanted, host) || tls(has, host) != tls(wanted, host);
+    let host = hosts.find(differs)?;
+    Some(format!("the node has other credentials or TLS settings for {host}"))
 }
 
 #[cfg(test)]
@@ -153,13 +168,57 @@ mod tests {
         assert_eq!(verdict(None, page, None), (page, false), "containerd asks no other host");
         assert_eq!(verdict(None, None, rejected), (None, false), "no pull comes so far");
         assert_eq!(verdict(None, Some(Cause::SignatureLost), None), (Some(Cause::SignatureLost), false));
-        let line = LogLine { cause: Cause::NameUnresolvedOnNode, text: "no such host".to_owned() };
+        let line =
+            LogLine { cause: Cause::NameUnresolvedOnNode, text: "no such host".to_owned(), hop: Some(1) };
         let log = NodeFacts { log: Some(line), ..NodeFacts::default() };
         assert_eq!(verdict(Some(log.clone()), None, None).0, Some(Cause::NameUnresolvedOnNode));
         assert_eq!(verdict(Some(log.clone()), rejected, None).0, rejected);
+        let down = NodeFacts { unreachable: Some("no answer".to_owned()), ..NodeFacts::default() };
+        assert_eq!(
+            verdict(Some(down.clone()), rejected, None),
+            (rejected, true),
+            "what can be seen from here"
+        );
+        assert_eq!(verdict(Some(down.clone()), None, None).0, Some(Cause::NodeUnreachable));
+        assert_eq!(of_node(&down, &[]).unwrap().cause, Some(Cause::NodeUnreachable));
+        let fix = judge(Some(&log), &[finding(1, "hub", None), finding(2, "two.example", None)]).fix;
+        assert!(fix.unwrap().contains("`two.example`"), "the host that the log names");
         let spegel = NodeFacts { foreign_hosts: vec!["http://s".to_owned()], ..log };
         assert_eq!(verdict(Some(spegel), rejected, None).0, Some(Cause::HostsForeign));
         let direct = judge(None, &[finding(1, "upstream", None)]);
         assert_eq!(direct.cause, Some(Cause::NoMirror));
+    }
+
+    #[test]
+    fn settings_that_were_not_rolled_out() {
+        let image: Reference = "docker.io/a/b:1".parse().unwrap();
+        let of = |url: &str, auth: Auth| {
+            let mirror = Mirror { endpoints: vec![Endpoint::new(url, true)], skip_fallback: true };
+            Registries {
+                mirrors: [("docker.io".to_owned(), mirror)].into(),
+                auth: [("h:1".to_owned(), auth), ("elsewhere".to_owned(), Auth::default())].into(),
+                ..Registries::default()
+            }
+        };
+        let pair = |password: &str| Auth {
+            username: Some("u".to_owned()),
+            password: Some(password.into()),
+            ..Auth::default()
+        };
+        let raw = Auth { auth: Some("dTpw".into()), ..Auth::default() };
+        let has = of("https://h:1/v2/hub", raw);
+        assert_eq!(
+            settings_differ(&has, &of("https://h:1/v2/hub", pair("p")), &image),
+            None,
+            "u:p in base64"
+        );
+        assert_eq!(
+            settings_differ(&has, &of("https://h:1/v2/hub", pair("new")), &image).unwrap(),
+            "the node has other credentials or TLS settings for h:1"
+        );
+        assert_eq!(
+            settings_differ(&has, &of("https://h:1/v2/other", pair("p")), &image).unwrap(),
+            "the node has https://h:1/v2/hub without a fallback, the inventory gives https://h:1/v2/other without a fallback"
+        );
     }
 }

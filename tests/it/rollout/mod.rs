@@ -54,11 +54,16 @@ impl Site {
     }
 
     pub fn of(cluster: Cluster, more: &str) -> Self {
-        let place = Place::new();
         let inventory = cluster.inventory() + more;
-        place.write("mirrors.yaml", &inventory);
+        Self::with(cluster, &inventory)
+    }
+
+    /// A cluster with another inventory than its own.
+    pub fn with(cluster: Cluster, inventory: &str) -> Self {
+        let place = Place::new();
+        place.write("mirrors.yaml", inventory);
         place.write(".talos/config", cluster.talosconfig());
-        let parsed = parse(&inventory, "mirrors.yaml", &|_| None);
+        let parsed = parse(inventory, "mirrors.yaml", &|_| None);
         let inventory = parsed.inventory.unwrap_or_else(|| panic!("{:?}", parsed.problems));
         let text = |name: &String| cluster.node(name).state().active.text.clone();
         let old: BTreeMap<String, String> =
