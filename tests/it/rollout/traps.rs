@@ -245,7 +245,12 @@ fn a_trial_of_another_operator_is_told_with_what_the_node_falls_back_to() {
     let other = site.old["cp-1"].replace("registry-1.docker.io", "other.example");
     let ran = std::thread::scope(|scope| {
         let ran = scope.spawn(|| site.rollout(""));
-        site.cluster.wait("the trial", |cluster| cluster.node("cp-1").state().trial.is_some());
+        site.cluster.wait("the trial", |cluster| {
+            let node = cluster.node("cp-1");
+            let state = node.state();
+            // Its timer runs before the config is there.
+            state.trial.is_some() && state.active.text != site.old["cp-1"]
+        });
         // Its timer goes back to what ran before: to what we have on trial.
         let node = site.cluster.node("cp-1");
         let mut state = node.state();
