@@ -234,17 +234,21 @@ impl ImageSources {
         let named: Vec<String> = nodes.iter().filter(|name| !name.is_empty()).cloned().collect();
         let selection = if named.is_empty() { Selection::All } else { Selection::Nodes(&named) };
         let session = Session::open(ui, global, &self.talos(), loaded, selection)?;
+        let asks_platform = match &wanted {
+            Wanted::Images => false,
+            Wanted::ImagesAndPlatforms(_) => true,
+        };
         let answers = session.each(|node| async move {
             let mut found = node.images(Instance::System).await?;
             found.extend(node.images(Instance::Cri).await?);
-            let arch = node.version().await?.arch;
+            let arch = if asks_platform { Some(node.version().await?.arch) } else { None };
             Ok::<_, crate::talos::TalosError>((found, arch))
         });
         let mut failed = Vec::new();
         for (node, answer) in &answers {
             match answer {
                 Ok((found, arch)) => {
-                    if let Wanted::ImagesAndPlatforms(platforms) = wanted {
+                    if let (Wanted::ImagesAndPlatforms(platforms), Some(arch)) = (&mut *wanted, arch) {
                         platforms.extend(format!("linux/{arch}").parse::<Platform>());
                     }
                     let user = format!("node {}", node.name);

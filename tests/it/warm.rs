@@ -138,9 +138,50 @@ fn layers_are_verified_and_resumed() {
         .map(|seen| seen.header("range").unwrap_or("-").to_owned())
         .collect();
     assert_eq!(asked, ["-", "bytes=1000-"]);
+    // A connection that breaks after the last byte: all is there.
+    let late = mirror.image("a/late", "1", &[noise(3000, 77)]);
+    mirror.always(&late.layers[0], Act::LongLength(10));
+    place.run("warm -").stdin("reg.test/a/late:1").ends(0);
+    assert_eq!(mirror.count("GET", &late.layers[0]), 1);
+    let packed = mirror.image("a/packed", "1", &[noise(3000, 78)]);
+    mirror.always(&packed.layers[0], Act::Gzip { says: true });
+    let ran = place.run("warm - -o json").stdin("reg.test/a/packed:1").ends(1);
+    assert_eq!(items(&ran)[0]["cause"], "V323", "{ran}");
+    assert!(items(&ran)[0]["evidence"].as_str().unwrap().contains("answers compressed"), "{ran}");
     mirror.always("/blobs/", Act::WrongBytes);
     let ran = place.run("warm - -o json").stdin(&list).ends(1);
     assert_eq!(items(&ran)[0]["cause"], "V316", "{ran}");
+}
+
+/// A layer that one repository does not serve is no fault of the other one that has it.
+#[test]
+fn a_layer_that_fails_is_asked_for_by_each_image() {
+    let mirror = Upstream::start();
+    let list = images(&mirror, "", 4);
+    let shared = mirror.blob(noise(20_000, 99));
+    mirror.always(&format!("/a/2/blobs/{shared}"), Act::error(404, "BLOB_UNKNOWN"));
+    let place = Place::new();
+    // What one repository of a Harbor has says nothing of the others.
+    place.write("mirrors.yaml", inventory("kind: plain", &mirror.url(), ""));
+    let ran = place.run("warm - -o json").stdin(&list).ends(1);
+    let failed: Vec<String> =
+        states(&ran).into_iter().filter(|(_, state)| state == "failed").map(|(image, _)| image).collect();
+    assert_eq!(failed, ["reg.test/a/2:1"], "{ran}");
+    assert_eq!(mirror.count("GET", &shared), 4, "once for each repository");
+}
+
+#[test]
+fn signatures_that_cannot_be_asked_for() {
+    let mirror = Upstream::start();
+    let list = images(&mirror, "", 1);
+    let place = Place::new();
+    place.write("mirrors.yaml", inventory("kind: cache", &mirror.url(), ""));
+    for (status, cause) in [(503, Some("V318")), (429, Some("V317")), (404, None), (405, None)] {
+        mirror.heal();
+        mirror.always("/referrers/", Act::error(status, "UNSUPPORTED"));
+        let ran = place.run("warm - -o json").stdin(&list).ran();
+        assert_eq!(items(&ran)[0]["cause"].as_str(), cause, "{status}: {ran}");
+    }
 }
 
 #[test]
@@ -198,7 +239,19 @@ fn a_reserve_of_docker_hubs_quota_is_left_alone() {
     let more = format!(", docker.io: {{via: [hub, upstream], upstream: {{url: '{}'}}}}", hub.url());
     place.write("mirrors.yaml", inventory("kind: cache", &mirror.url(), &more));
     let ran = place.run("warm - -o json --hub-reserve 30").stdin("nginx:1").ends(1);
-    assert_eq!(items(&ran)[0]["evidence"], "30 pulls of Docker Hub are left, and 30 are reserved", "{ran}");
+    assert_eq!(
+        items(&ran)[0]["evidence"],
+        "30 pulls of Docker Hub are left, 0 images are under way, and 30 are reserved",
+        "{ran}"
+    );
     assert!(mirror.seen().is_empty() && hub.seen().iter().all(|seen| seen.method == "HEAD"));
     place.run("warm - --hub-reserve 29").stdin("nginx:1").ends(0);
+    // Images that wait for others take nothing of the quota.
+    let names = ["nginx", "redis", "httpd"].map(|name| {
+        for server in [&mirror, &hub] {
+            server.image(&format!("library/{name}"), "1", &[noise(100, 1)]);
+        }
+        format!("{name}:1\n")
+    });
+    place.run("warm - --hub-reserve 29 --parallel 1").stdin(names.concat()).ends(0);
 }

@@ -13,7 +13,8 @@ use crate::mirror::warm::Mode;
 Layers are verified and thrown away; each is fetched once. Without a FILE, --nodes or --talos-version, the images of the
 cluster of the kubeconfig are pulled. A FILE may be an inventory: the images of verify.images are pulled then.
 
-Ctrl-C stops, and the same command goes on where it stopped: layers that came within the last day are not fetched again.
+Ctrl-C stops, and the same command goes on where it stopped: layers that came within the last 12 hours are not
+fetched again.
 --hub-reserve asks Docker Hub what is left of the quota, with the inventory's credentials of docker.io, before each of its
 images. Ends with 1 when an image is not cached.
 
@@ -32,7 +33,7 @@ pub(crate) struct WarmArgs {
     pub(super) target: TargetArgs,
     /// The platforms that are pulled, `all` for all of them; without it, those of the nodes where they are asked, else
     /// linux/amd64. Of an image by digest all are pulled
-    #[arg(long, env = "TALMIRROR_PLATFORM", value_name = "PLATFORM", value_delimiter = ',')]
+    #[arg(long, env = "TALMIRROR_WARM_PLATFORM", value_name = "PLATFORM", value_delimiter = ',')]
     pub(super) platform: Vec<String>,
     /// What is pulled
     #[arg(long, env = "TALMIRROR_WARM_MODE", value_name = "MODE", default_value = "blobs")]

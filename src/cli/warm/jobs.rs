@@ -4,9 +4,9 @@ use crate::cli::args::VersionArgs;
 use crate::cli::commands::verify::{targets, via_of};
 use crate::cli::inventory::{LoadedInventory, default_version};
 use crate::image::Reference;
-use crate::inventory::Target;
+use crate::inventory::{MirrorKind, Target};
 use crate::mirror::scan::Images;
-use crate::mirror::warm::Warmed;
+use crate::mirror::warm::{Sharing, Warmed};
 use crate::mirror::{Access, Cause, PullHop, hops};
 use crate::registries::{Endpoint, Registries};
 use crate::ui::CliError;
@@ -16,6 +16,8 @@ pub(super) struct Job {
     pub(super) image: Reference,
     /// [`None`]: no mirror is in its route.
     pub(super) mirror: Option<(PullHop, Access)>,
+    /// Which images the mirror's layers are fetched for at once.
+    pub(super) sharing: Sharing,
     /// The registry itself, which knows the quota.
     pub(super) upstream: Option<(PullHop, Access)>,
 }
@@ -68,7 +70,16 @@ fn job(loaded: &LoadedInventory, registries: &Registries, image: &Reference) -> 
         (hop, access)
     };
     let upstream = route.iter().chain(&direct).find(|hop| hop.via == "upstream").cloned();
-    let upstream = upstream.or_else(|| direct.first().cloned()).map(with_access);
-    let mirror = route.into_iter().find(|hop| hop.via != "upstream").map(with_access);
-    Job { image: image.clone(), mirror, upstream }
+    let upstream = upstream.map(with_access);
+    let mirror: Option<(PullHop, Access)> =
+        route.into_iter().find(|hop| hop.via != "upstream").map(with_access);
+    let kind = mirror.as_ref().and_then(|(hop, _)| loaded.inventory.mirrors.get(&hop.via));
+    let sharing = match kind.map(|mirror| &mirror.kind) {
+        Some(MirrorKind::Cache) => Sharing::Host,
+        Some(
+            MirrorKind::Harbor { .. } | MirrorKind::Path { .. } | MirrorKind::Plain | MirrorKind::Raw { .. },
+        )
+        | None => Sharing::Repository,
+    };
+    Job { image: image.clone(), mirror, sharing, upstream }
 }

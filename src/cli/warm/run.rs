@@ -52,7 +52,9 @@ pub(crate) fn run(ui: &mut Ui, global: &Global, args: WarmArgs) -> Result<Exit, 
     runtime.shutdown_background();
     let cached = ended.iter().filter(|ended| matches!(ended, Some(Ended::Cached(_)))).count();
     let rest = jobs.len() - cached;
-    if rest == 0 {
+    // Only what goes on later, or may go well then, needs to know what was fetched.
+    let failed = ended.iter().any(|ended| matches!(ended, Some(Ended::Failed(..))));
+    if stopped.is_none() && !failed {
         record.remove();
     }
     print(ui, &jobs, &ended, args.output)?;
@@ -126,9 +128,9 @@ impl Quota {
         let mut under_way = self.under_way.lock().await;
         let reserve = self.reserve;
         match warmer.pulls_left(hop, &job.image, access).await {
-            Ok(Some(left)) if left.saturating_sub(*under_way) <= reserve => {
-                Some(format!("{left} pulls of Docker Hub are left, and {reserve} are reserved"))
-            }
+            Ok(Some(left)) if left.saturating_sub(*under_way) <= reserve => Some(format!(
+                "{left} pulls of Docker Hub are left, {under_way} images are under way, and {reserve} are reserved"
+            )),
             Ok(_) => {
                 *under_way += 1;
                 None
@@ -148,13 +150,14 @@ async fn pull(warmer: &Warmer, job: &Job, quota: Option<&Quota>, progress: &(dyn
     let Some((hop, access)) = &job.mirror else {
         return Ended::Skipped("no mirror is in its route".to_owned());
     };
+    let slot = warmer.slot(hop, &job.image).await;
     let quota = quota.filter(|_| job.image.registry() == DOCKER_HUB);
     if let Some(quota) = quota
         && let Some(why) = quota.refuses(warmer, job).await
     {
         return Ended::Skipped(why);
     }
-    let result = warmer.warm(hop, &job.image, access, progress).await;
+    let result = warmer.warm(&slot, hop, &job.image, access, job.sharing, progress).await;
     if let Some(quota) = quota {
         quota.ended().await;
     }

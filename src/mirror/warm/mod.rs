@@ -7,5 +7,5 @@ mod work;
 
 pub use platforms::Platforms;
 pub use pull::Warmed;
-pub use warmer::Warmer;
-pub use work::{Completed, Mode};
+pub use warmer::{Slot, Warmer};
+pub use work::{Completed, Mode, Sharing};

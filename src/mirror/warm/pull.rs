@@ -8,15 +8,15 @@ use futures_util::StreamExt as _;
 use http::header::CONTENT_TYPE;
 
 use super::platforms::NamedBy;
-use super::work::{Failed, Mode, Work};
+use super::work::{Failed, Mode, Sharing, Work};
 use crate::image::{Algorithm, Digest, Reference, TagOrDigest};
 use crate::mirror::cause::Cause;
 use crate::mirror::clients::{ACCEPT, request};
 use crate::mirror::hops::PullHop;
 use crate::mirror::verify::{classify, tags_of};
 use crate::oci::{
-    Answer, ClientError, Content, Descriptor, MAX_MANIFEST_SIZE, Manifest, ManifestKind, Method, Range,
-    RegistryClient, RegistryRequest, RequestErrorKind, Verifier, digest_of,
+    Answer, ClientError, Coding, Content, Descriptor, MAX_MANIFEST_SIZE, Manifest, ManifestKind, Method,
+    Range, RegistryClient, RegistryRequest, RequestError, RequestErrorKind, Verifier, digest_of,
 };
 
 /// How often a request is made; a layer goes on where it broke.
@@ -51,6 +51,8 @@ pub(super) struct Pull<'a> {
     client: RegistryClient,
     hop: &'a PullHop,
     image: &'a Reference,
+    /// Where its blobs are, for all that share them.
+    place: String,
     progress: &'a (dyn Fn(u64) + Sync),
     warmed: Mutex<Warmed>,
 }
@@ -61,16 +63,23 @@ impl<'a> Pull<'a> {
         client: RegistryClient,
         hop: &'a PullHop,
         image: &'a Reference,
+        sharing: Sharing,
         progress: &'a (dyn Fn(u64) + Sync),
     ) -> Self {
-        Self { work, client, hop, image, progress, warmed: Mutex::default() }
+        let place = match sharing {
+            Sharing::Host => hop.host.clone(),
+            Sharing::Repository => {
+                let repository = hop.url.split("/manifests/").next().unwrap_or_default();
+                format!("{repository} {}", image.registry())
+            }
+        };
+        Self { work, client, hop, image, place, progress, warmed: Mutex::default() }
     }
 
     /// Fetches the image and what refers to it.
     pub(super) async fn run(self) -> Result<Warmed, Failed> {
         let name = format!("manifests/{}", self.image.manifest());
-        let root = self.manifest(&name, None).await?;
-        let (digest, root) = root.ok_or_else(|| (Cause::ImageMissing, "it is not there (404)".to_owned()))?;
+        let (digest, root) = self.manifest(&name, None).await?;
         let named = match self.image.manifest() {
             TagOrDigest::Digest(_) => NamedBy::Digest,
             TagOrDigest::Tag(_) => NamedBy::Tag,
@@ -95,9 +104,13 @@ impl<'a> Pull<'a> {
     }
 
     async fn child(&self, digest: &Digest) -> Result<Manifest, Failed> {
-        let found = self.manifest(&format!("manifests/{digest}"), Some(digest)).await?;
-        let missing = || (Cause::ImageMissing, format!("{digest} of the index is not there (404)"));
-        found.map(|(_, manifest)| manifest).ok_or_else(missing)
+        let found = self.manifest(&format!("manifests/{digest}"), Some(digest)).await;
+        found.map(|(_, manifest)| manifest).map_err(|error| match error {
+            (Cause::ImageMissing | Cause::PathUnknown, _) => {
+                (Cause::ImageMissing, format!("{digest} of the index is not there (404)"))
+            }
+            error => error,
+        })
     }
 
     fn request<'b>(&'b self, method: Method, what: &'b str) -> RegistryRequest<'b> {
@@ -116,23 +129,10 @@ impl<'a> Pull<'a> {
         }
     }
 
-    /// Gets a manifest; [`None`] where it is not there.
-    async fn manifest(
-        &self,
-        name: &str,
-        wanted: Option<&Digest>,
-    ) -> Result<Option<(Digest, Manifest)>, Failed> {
-        let answer = match self.send(&self.request(Method::Get, name).accepting(ACCEPT)).await {
-            Ok(answer) => answer,
-            Err(error) if error.cause.kind() == RequestErrorKind::NotFound && wanted.is_some() => {
-                return Ok(None);
-            }
-            // A tag that is missing may be one of a signature, or of an image whose path is wrong.
-            Err(error) if error.cause.kind() == RequestErrorKind::NotFound && !self.is_image(name) => {
-                return Ok(None);
-            }
-            Err(error) => return Err(failed(&error)),
-        };
+    /// Gets a manifest.
+    async fn manifest(&self, name: &str, wanted: Option<&Digest>) -> Result<(Digest, Manifest), Failed> {
+        let answer = self.send(&self.request(Method::Get, name).accepting(ACCEPT)).await;
+        let answer = answer.map_err(|error| failed(&error))?;
         let media_type = answer.header(CONTENT_TYPE).map(str::to_owned);
         let bytes = answer.bytes(MAX_MANIFEST_SIZE).await.map_err(|error| failed(&error))?;
         let wanted = wanted.copied().or_else(|| match self.image.manifest() {
@@ -149,7 +149,7 @@ impl<'a> Pull<'a> {
             Some(_) | None => (Cause::AnswerInvalid, error.to_string()),
         })?;
         self.note(|warmed| warmed.manifests += 1);
-        Ok(Some((digest, manifest)))
+        Ok((digest, manifest))
     }
 
     fn is_image(&self, name: &str) -> bool {
@@ -170,11 +170,11 @@ impl<'a> Pull<'a> {
         Ok(())
     }
 
-    /// Fetches a blob, once for all images of a host that have it.
+    /// Fetches a blob, once for all images that share it.
     async fn blob(&self, blob: &Descriptor) -> Result<(), Failed> {
-        let key = format!("{} {}", self.hop.host, blob.digest);
+        let key = format!("{} {}", self.place, blob.digest);
         let shared = self.work.shared(&key);
-        let fetched = shared.get_or_init(|| async {
+        let fetched = shared.get_or_try_init(|| async {
             if self.work.completed.has(&key) {
                 return Ok(());
             }
@@ -185,7 +185,7 @@ impl<'a> Pull<'a> {
             self.work.completed.add(&key);
             Ok(())
         });
-        fetched.await.clone()?;
+        fetched.await?;
         self.note(|warmed| warmed.blobs += 1);
         Ok(())
     }
@@ -195,7 +195,7 @@ impl<'a> Pull<'a> {
         let name = format!("blobs/{}", blob.digest);
         let mut verifier = Verifier::new(blob.digest);
         let mut attempt = 1;
-        loop {
+        let coding = loop {
             let from = verifier.seen();
             let mut asked = self.request(Method::Get, &name);
             if from > 0 {
@@ -207,18 +207,32 @@ impl<'a> Pull<'a> {
                 }
                 answer => answer.map_err(|error| failed(&error))?,
             };
+            let (status, coding) = (answer.status(), answer.coding());
             // A host that does not resume begins again.
-            if from > 0 && answer.status() != 206 {
+            if from > 0 && status != 206 {
                 verifier = Verifier::new(blob.digest);
             }
-            match self.stream(answer, &mut verifier).await {
-                Ok(()) if verifier.seen() >= blob.size || attempt >= ATTEMPTS => break,
+            let streamed = if status == 416 {
+                Err((Cause::AnswerInvalid, "it answers that the layer has no such part (416)".to_owned()))
+            } else {
+                self.stream(answer, &mut verifier).await
+            };
+            // However it ended: whether all is there the digest says.
+            let is_whole = verifier.seen() >= blob.size || (streamed.is_ok() && coding != Coding::Identity);
+            match streamed {
+                _ if is_whole => break coding,
+                Ok(()) if attempt >= ATTEMPTS => break coding,
                 Err(error) if attempt >= ATTEMPTS => return Err(error),
                 Ok(()) | Err(_) => pause(attempt).await,
             }
             attempt += 1;
-        }
-        verifier.finish().map(drop).map_err(|error| (Cause::BlobDamaged, error.to_string()))
+        };
+        verifier.finish().map(drop).map_err(|error| match coding {
+            Coding::Identity => (Cause::BlobDamaged, error.to_string()),
+            Coding::Gzip | Coding::Other => {
+                (Cause::AnswerInvalid, format!("it answers compressed, though it was asked not to: {error}"))
+            }
+        })
     }
 
     async fn stream(&self, answer: Answer, verifier: &mut Verifier) -> Result<(), Failed> {
@@ -259,11 +273,20 @@ impl<'a> Pull<'a> {
         let mut names: Vec<(String, Option<Digest>)> = Vec::new();
         let name = format!("referrers/{digest}");
         let asked = self.request(Method::Get, &name).accepting(ManifestKind::OciIndex.media_type());
-        // A host without the API says 404; what it has stands under the tags then.
-        if let Ok(answer) = self.client.send(&asked).await
-            && let Ok(bytes) = answer.bytes(MAX_MANIFEST_SIZE).await
-            && let Ok(index) = Manifest::parse(&bytes, Some(ManifestKind::OciIndex.media_type()))
-        {
+        let answer = match self.send(&asked).await {
+            Ok(answer) => Some(answer),
+            // A host without the API says so; what it has stands under the tags then.
+            Err(error) if may_pass(&error) || error.cause.kind() == RequestErrorKind::Down => {
+                let (cause, why) = failed(&error);
+                return Err((cause, format!("what refers to it is not known: {why}")));
+            }
+            Err(_) => None,
+        };
+        let bytes = match answer {
+            Some(answer) => answer.bytes(MAX_MANIFEST_SIZE).await.map_err(|error| failed(&error))?,
+            None => bytes::Bytes::new(),
+        };
+        if let Ok(index) = Manifest::parse(&bytes, Some(ManifestKind::OciIndex.media_type())) {
             let listed = index.children().iter();
             names.extend(listed.map(|child| (format!("manifests/{}", child.digest), Some(child.digest))));
         }
@@ -273,9 +296,10 @@ impl<'a> Pull<'a> {
         while let Some((name, wanted)) = names.get(at).cloned() {
             at += 1;
             let found = match self.manifest(&name, wanted.as_ref()).await {
-                Ok(Some(found)) => found,
+                Ok(found) => found,
+                Err((Cause::ImageMissing | Cause::PathUnknown, _)) => continue,
                 // A tag that a registry denies is, as a rule, one that is not there.
-                Ok(None) | Err((Cause::CredentialsMissing | Cause::AccessDenied, _)) => continue,
+                Err((Cause::CredentialsMissing | Cause::AccessDenied, _)) => continue,
                 Err(error) => return Err(error),
             };
             if !seen.insert(found.0) {
@@ -304,8 +328,12 @@ async fn pause(attempt: u32) {
     tokio::time::sleep(PAUSE * 2_u32.saturating_pow(attempt - 1)).await;
 }
 
-/// Returns whether the same request may go well in a moment; a host that does not answer has had its time.
+/// Returns whether the same request may go well in a moment; a host that does not answer has had its time, and what it
+/// does not know it will not know then.
 fn may_pass(error: &ClientError) -> bool {
+    if let RequestError::Status { status: 300..=499 | 501, .. } = &error.cause {
+        return false;
+    }
     matches!(error.cause.kind(), RequestErrorKind::TooMany | RequestErrorKind::Failing)
 }
 

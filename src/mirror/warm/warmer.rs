@@ -2,11 +2,11 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use http::header::HeaderName;
-use tokio::sync::Semaphore;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::platforms::Platforms;
 use super::pull::{Pull, Warmed, failed};
-use super::work::{Completed, Mode, Work};
+use super::work::{Completed, Mode, Sharing, Work};
 use crate::image::Reference;
 use crate::mirror::cause::Cause;
 use crate::mirror::clients::{ACCEPT, Access, Clients, request};
@@ -22,6 +22,10 @@ pub struct Warmer {
     parallel: usize,
     slots: Mutex<HashMap<(String, String), Arc<Semaphore>>>,
 }
+
+/// The right to pull an image; it ends when this is dropped.
+#[derive(Debug)]
+pub struct Slot(#[expect(dead_code, reason = "is held")] Option<OwnedSemaphorePermit>);
 
 impl Warmer {
     /// Makes a warmer of so many images of one registry at once.
@@ -40,25 +44,29 @@ impl Warmer {
         }
     }
 
-    /// Pulls an image through a host; `progress` gets the numbers of bytes as they come.
-    ///
-    /// Waits while as many images of its registry are under way as may be at once.
-    pub async fn warm(
-        &self,
-        hop: &PullHop,
-        image: &Reference,
-        access: &Access,
-        progress: &(dyn Fn(u64) + Sync),
-    ) -> Result<Warmed, (Cause, String)> {
+    /// Waits while as many images of a registry are under way at a host as may be at once.
+    pub async fn slot(&self, hop: &PullHop, image: &Reference) -> Slot {
         let slots = {
             let mut all = self.slots.lock().unwrap_or_else(PoisonError::into_inner);
             let new = || Arc::new(Semaphore::new(self.parallel));
             Arc::clone(all.entry((hop.host.clone(), image.registry().to_owned())).or_insert_with(new))
         };
         // The semaphore is never closed.
-        let _slot = slots.acquire().await;
+        Slot(slots.acquire_owned().await.ok())
+    }
+
+    /// Pulls an image through a host; `progress` gets the numbers of bytes as they come.
+    pub async fn warm(
+        &self,
+        _slot: &Slot,
+        hop: &PullHop,
+        image: &Reference,
+        access: &Access,
+        sharing: Sharing,
+        progress: &(dyn Fn(u64) + Sync),
+    ) -> Result<Warmed, (Cause, String)> {
         let client = self.clients.client(hop, image, access)?;
-        Pull::new(&self.work, client, hop, image, progress).run().await
+        Pull::new(&self.work, client, hop, image, sharing, progress).run().await
     }
 
     /// Asks a host how many pulls are left: a HEAD, which Docker Hub does not count. [`None`]: it does not say.

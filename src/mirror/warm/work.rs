@@ -26,8 +26,17 @@ pub trait Completed: Send + Sync + std::fmt::Debug {
     fn add(&self, key: &str);
 }
 
-/// The one fetch of a blob that all images of a host share.
-pub(super) type Shared = Arc<OnceCell<Result<(), Failed>>>;
+/// Which images a blob is fetched for at once.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Sharing {
+    /// All of the host: it stores a blob once.
+    Host,
+    /// Those of the same repository: a host may store the blobs of each by themselves.
+    Repository,
+}
+
+/// The one fetch of a blob that images share; one that fails is not shared.
+pub(super) type Shared = Arc<OnceCell<()>>;
 
 /// What all pulls of one run share.
 #[derive(Debug)]
@@ -43,7 +52,7 @@ impl Work {
         Self { mode, platforms, completed, blobs: Mutex::default() }
     }
 
-    /// Returns the fetch of a blob, by its host and digest.
+    /// Returns the fetch of a blob, by where it is and its digest.
     pub(super) fn shared(&self, key: &str) -> Shared {
         let mut blobs = self.blobs.lock().unwrap_or_else(PoisonError::into_inner);
         Arc::clone(blobs.entry(key.to_owned()).or_default())
