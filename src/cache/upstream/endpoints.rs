@@ -6,14 +6,16 @@ use std::sync::{Arc, Mutex, Weak};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
+use futures_util::StreamExt as _;
+use futures_util::stream::FuturesUnordered;
 use http::header::{HeaderMap, HeaderName};
 use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
 use url::Url;
 
-use super::circuit_breaker::{Admission, PauseReason, Signal};
+use super::circuit_breaker::{PauseReason, Signal};
 use super::error::{EndpointError, together};
 use super::gzip::{decoded, is_gzip};
-use super::health::{Health, PausedRepository, Probe, Verdict};
+use super::health::{Health, PausedRepository, Permission, Probe, RepositoryProbe, Verdict};
 use super::pull_quota::PullQuota;
 use crate::cache::config::UpstreamLimits;
 use crate::cache::download::FetchError;
@@ -21,7 +23,8 @@ use crate::cache::memory::locked;
 use crate::cache::observe::{self, Metrics, UpstreamResult};
 use crate::image::{RegistryHost, Repository};
 use crate::oci::{
-    Answer, ClientError, Quota, RegistryClient, RegistryRequest, RequestError, RequestErrorKind, Wait,
+    ACCEPT_MANIFESTS, Answer, ClientError, Method, Quota, Range, RegistryClient, RegistryRequest,
+    RequestError, RequestErrorKind, Wait,
 };
 
 /// How many requests of an upstream may be under way that are not for blobs.
@@ -32,10 +35,12 @@ const SMALL_BODIES: usize = 32;
 const SMALL: u64 = 1 << 20;
 /// How long a header takes that is late.
 const LATE: Duration = Duration::from_secs(2);
-/// How long the answer to a probe may take.
+/// How long the answer to a probe of a host may take.
 const PROBE: Duration = Duration::from_secs(10);
-/// How long a request waits for the first probe of a host, which may tell that nothing is wrong.
-const PATIENCE: Duration = Duration::from_secs(2);
+/// After what time a probe that was not answered is not the only one any more: it may have been lost while all is well.
+const NEXT_PROBE: Duration = Duration::from_secs(4);
+/// How long a request waits for a probe that may tell that nothing is wrong: less than what a stale tag waits.
+const PATIENCE: Duration = Duration::from_millis(1500);
 
 /// The endpoints of one registry, in the order in which they are asked, and how they are.
 #[derive(Debug)]
@@ -49,14 +54,14 @@ pub(super) struct Endpoints {
     small_bodies: Arc<Semaphore>,
     /// How many wait for the right to transfer a body.
     waiting: AtomicUsize,
+    /// Told when a probe has ended.
+    probed: Notify,
 }
 
 #[derive(Debug)]
 struct Endpoint {
     client: RegistryClient,
     health: Mutex<Health>,
-    /// Told when a probe has ended.
-    probed: Notify,
     quota: Mutex<PullQuota>,
 }
 
@@ -141,12 +146,7 @@ impl Endpoints {
         metrics: Arc<Metrics>,
         limits: UpstreamLimits,
     ) -> Self {
-        let endpoint = |client| Endpoint {
-            client,
-            health: Mutex::default(),
-            probed: Notify::new(),
-            quota: Mutex::default(),
-        };
+        let endpoint = |client| Endpoint { client, health: Mutex::default(), quota: Mutex::default() };
         Self {
             registry,
             all: clients.into_iter().map(endpoint).collect(),
@@ -155,6 +155,7 @@ impl Endpoints {
             bodies: Arc::new(Semaphore::new(limits.bodies.max(1))),
             small_bodies: Arc::new(Semaphore::new(SMALL_BODIES)),
             waiting: AtomicUsize::new(0),
+            probed: Notify::new(),
             limits,
         }
     }
@@ -175,6 +176,7 @@ impl Endpoints {
         limit: usize,
         check: &(dyn Fn(&Reply) -> Result<(), InvalidReply> + Send + Sync),
     ) -> Result<Reply, Vec<EndpointError>> {
+        self.settle(ask.object.map(|(repository, _)| repository)).await;
         let mut failed = Vec::new();
         for endpoint in 0..self.all.len() {
             match self.ask_one(endpoint, ask, counted, limit, check).await {
@@ -245,20 +247,18 @@ impl Endpoints {
         {
             return Err(EndpointError::Paused(PauseReason::TooMany, left));
         }
-        let repository = ask.object.map(|(repository, _)| repository);
-        match asked.admit(repository).await {
-            Admission::Wait(why, left) => return Err(EndpointError::Paused(why, left)),
-            Admission::Go | Admission::Probe => {}
+        match self.admit(endpoint, ask.object.map(|(repository, _)| repository)) {
+            Permission::Go => {}
+            Permission::Wait(why, left) => return Err(EndpointError::Paused(why, left)),
+            Permission::Probe(why, _) => return Err(EndpointError::Paused(why, PATIENCE)),
         }
-        let attempt = Attempt { endpoints: self, endpoint, repository, is_noted: false };
         let begun = Instant::now();
         let answer = Box::pin(asked.client.send(&ask.clone().decoding_gzip())).await;
         let result = answer.as_ref().map_or_else(|error| result(error.cause.kind()), |_| UpstreamResult::Ok);
         self.metrics.upstream(self.registry.as_str(), result, begun.elapsed());
-        attempt.note(match &answer {
-            Ok(_) => Verdict::Repository(Signal::Good),
-            Err(error) => self.verdict(&asked.client, error),
-        });
+        let verdict = self.verdict(&asked.client, answer.as_ref().map(drop));
+        let probe = locked(&asked.health).note(ask.object, verdict, Instant::now(), chance());
+        self.noted(endpoint, probe);
         match answer {
             Ok(answer) => {
                 self.note_quota(asked, &answer);
@@ -275,8 +275,9 @@ impl Endpoints {
         }
     }
 
-    /// Returns what an error says about the endpoint: nothing, where a redirect or a token led elsewhere.
-    fn verdict(&self, client: &RegistryClient, error: &ClientError) -> Verdict {
+    /// Returns what an answer says about the endpoint: nothing, where a redirect or a token led elsewhere.
+    fn verdict(&self, client: &RegistryClient, answer: Result<(), &ClientError>) -> Verdict {
+        let Err(error) = answer else { return Verdict::Repository(Signal::Good) };
         let is_own = Url::parse(&error.url).is_ok_and(|url| client.endpoint().is_own(&url));
         let signal = match &error.cause {
             // Hosts to which it leads have pauses of their own.
@@ -305,10 +306,8 @@ impl Endpoints {
         Verdict::Repository(signal)
     }
 
-    /// Takes note of what became of a request, and has the host probed where that is due.
-    fn note(self: &Arc<Self>, endpoint: usize, repository: Option<&Repository>, verdict: Verdict) {
-        let Some(asked) = self.all.get(endpoint) else { return };
-        let probe = locked(&asked.health).note(repository, verdict, Instant::now(), chance());
+    /// Shows what was noted, and has the host probed where that is due.
+    fn noted(self: &Arc<Self>, endpoint: usize, probe: Probe) {
         self.show_circuit();
         match probe {
             Probe::None => {}
@@ -318,39 +317,97 @@ impl Endpoints {
         }
     }
 
+    /// Returns whether a request may go out to an endpoint; sends the probe of a repository that is due.
+    fn admit(self: &Arc<Self>, endpoint: usize, repository: Option<&Repository>) -> Permission {
+        let Some(asked) = self.all.get(endpoint) else { return Permission::Go };
+        let permission = locked(&asked.health).admit(repository, Instant::now());
+        if let Permission::Probe(_, probe) = &permission {
+            tokio::spawn(Arc::clone(self).probe_repository(endpoint, probe.clone()));
+        }
+        permission
+    }
+
+    /// Waits a moment where nothing can be asked of a repository until a probe has been answered, which is soon where all
+    /// is well.
+    pub(super) async fn settle(self: &Arc<Self>, repository: Option<&Repository>) {
+        let Some(repository) = repository else { return };
+        let settled = async {
+            loop {
+                let probed = self.probed.notified();
+                let mut is_probing = false;
+                for (endpoint, asked) in self.all.iter().enumerate() {
+                    match self.admit(endpoint, Some(repository)) {
+                        Permission::Go => return,
+                        Permission::Probe(..) => is_probing = true,
+                        Permission::Wait(..) => {
+                            is_probing |= locked(&asked.health).is_probing(repository, Instant::now());
+                        }
+                    }
+                }
+                if !is_probing {
+                    return;
+                }
+                probed.await;
+            }
+        };
+        // What is not known by then is told to the client as it is now.
+        drop(tokio::time::timeout(PATIENCE, settled).await);
+    }
+
+    /// Asks for what failed of a repository, to tell whether it is well again.
+    async fn probe_repository(self: Arc<Self>, endpoint: usize, probe: RepositoryProbe) {
+        let Some(asked) = self.all.get(endpoint) else { return };
+        let request = probe.request();
+        let mut asking = Box::pin(asked.client.send(&request));
+        let mut answer = tokio::time::timeout(NEXT_PROBE, &mut asking).await.ok();
+        if answer.is_none() {
+            self.note_probe(endpoint, &probe, None);
+            // An upstream that takes its time for everything is no worse than before.
+            answer = if probe.is_patient { Some(asking.await) } else { None };
+        }
+        if let Some(answer) = &answer {
+            let verdict = self.verdict(&asked.client, answer.as_ref().map(drop));
+            self.note_probe(endpoint, &probe, Some(verdict));
+        }
+        if probe.is_patient {
+            locked(&asked.health).patient_probe_ended(&probe.repository);
+        }
+    }
+
+    fn note_probe(self: &Arc<Self>, endpoint: usize, probe: &RepositoryProbe, verdict: Option<Verdict>) {
+        let Some(asked) = self.all.get(endpoint) else { return };
+        let due = locked(&asked.health).note_probe(probe, verdict, Instant::now(), chance());
+        self.noted(endpoint, due);
+        self.probed.notify_waiters();
+    }
+
     /// Probes a host until it answers; a host that is only suspected and answers at once is left as it is.
     async fn probe(endpoints: Weak<Self>, endpoint: usize, reason: Probe) {
+        // One that is lost keeps the next from nothing, and an answer that comes late is one.
+        let mut pings = FuturesUnordered::new();
         loop {
-            let wait = {
-                let Some(endpoints) = endpoints.upgrade() else { return };
-                let Some(asked) = endpoints.all.get(endpoint) else { return };
-                let answered = tokio::time::timeout(PROBE, Box::pin(asked.client.ping())).await;
-                let failed = match answered {
-                    // A host that answers with an error is there; what fails is for each repository to show.
-                    Ok(Ok(status)) if status < 500 || reason == Probe::Paused => None,
-                    Ok(Ok(_)) => Some(PauseReason::Failing),
-                    Ok(Err(error)) => match error.cause.kind() {
-                        RequestErrorKind::Down | RequestErrorKind::Failing => Some(PauseReason::Unreachable),
-                        RequestErrorKind::NotFound
-                        | RequestErrorKind::Denied
-                        | RequestErrorKind::TooMany
-                        | RequestErrorKind::Setup => None,
-                    },
-                    Err(_) => Some(PauseReason::Unreachable),
-                };
-                let wait = match failed {
-                    None => {
-                        locked(&asked.health).probe_answered();
-                        None
-                    }
-                    Some(why) => Some(locked(&asked.health).probe_failed(why, Instant::now(), chance())),
-                };
-                asked.probed.notify_waiters();
-                endpoints.show_circuit();
-                wait
+            let Some(this) = endpoints.upgrade() else { return };
+            pings.push(Box::pin(this.ping(endpoint, reason)));
+            let answered = tokio::time::timeout(NEXT_PROBE, first_answer(&mut pings)).await;
+            let wait = match answered.unwrap_or(Err(PauseReason::Unreachable)) {
+                Ok(()) => return Self::probe_answered(&endpoints, endpoint),
+                Err(why) => {
+                    let Some(this) = endpoints.upgrade() else { return };
+                    let Some(asked) = this.all.get(endpoint) else { return };
+                    let wait = locked(&asked.health).probe_failed(why, Instant::now(), chance());
+                    this.probed.notify_waiters();
+                    this.show_circuit();
+                    wait
+                }
             };
-            let Some(wait) = wait else { return };
-            tokio::time::sleep(wait).await;
+            let late = async {
+                if first_answer(&mut pings).await.is_err() {
+                    std::future::pending::<()>().await;
+                }
+            };
+            if tokio::time::timeout(wait, late).await.is_ok() {
+                return Self::probe_answered(&endpoints, endpoint);
+            }
             let is_paused = endpoints.upgrade().is_some_and(|endpoints| {
                 let asked = endpoints.all.get(endpoint);
                 asked.is_some_and(|asked| locked(&asked.health).is_ill())
@@ -361,14 +418,40 @@ impl Endpoints {
         }
     }
 
+    fn probe_answered(endpoints: &Weak<Self>, endpoint: usize) {
+        let Some(this) = endpoints.upgrade() else { return };
+        let Some(asked) = this.all.get(endpoint) else { return };
+        locked(&asked.health).probe_answered();
+        this.probed.notify_waiters();
+        this.show_circuit();
+    }
+
+    /// Asks a host whether it is there.
+    async fn ping(self: Arc<Self>, endpoint: usize, reason: Probe) -> Result<(), PauseReason> {
+        let Some(asked) = self.all.get(endpoint) else { return Ok(()) };
+        match tokio::time::timeout(PROBE, Box::pin(asked.client.ping())).await {
+            // A host that answers with an error is there; what fails is for each repository to show.
+            Ok(Ok(status)) if status < 500 || reason == Probe::Paused => Ok(()),
+            Ok(Ok(_)) => Err(PauseReason::Failing),
+            Ok(Err(error)) => match error.cause.kind() {
+                RequestErrorKind::Down | RequestErrorKind::Failing => Err(PauseReason::Unreachable),
+                RequestErrorKind::NotFound
+                | RequestErrorKind::Denied
+                | RequestErrorKind::TooMany
+                | RequestErrorKind::Setup => Ok(()),
+            },
+            Err(_) => Err(PauseReason::Unreachable),
+        }
+    }
+
     /// Ends all pauses: the operator says that the upstream is well.
     pub(super) fn end_pauses(&self) {
         for endpoint in &self.all {
             locked(&endpoint.health).end_pauses();
             *locked(&endpoint.quota) = PullQuota::default();
             endpoint.client.end_pauses();
-            endpoint.probed.notify_waiters();
         }
+        self.probed.notify_waiters();
         self.show_circuit();
     }
 
@@ -499,23 +582,32 @@ impl Endpoints {
     }
 }
 
-impl Endpoint {
-    /// Returns whether a request may go out; while the host is probed for the first time, waits a moment for that.
-    async fn admit(&self, repository: Option<&Repository>) -> Admission {
-        let probed = self.probed.notified();
-        let admission = {
-            let mut health = locked(&self.health);
-            let admission = health.admit(repository, Instant::now());
-            if !(matches!(admission, Admission::Wait(..)) && health.is_first_probe()) {
-                return admission;
-            }
-            admission
-        };
-        match tokio::time::timeout(PATIENCE, probed).await {
-            Ok(()) => locked(&self.health).admit(repository, Instant::now()),
-            Err(_) => admission,
+impl RepositoryProbe {
+    /// Returns a request that costs little: whether it is there, and of a blob the first byte, since some registries do
+    /// not look for it before.
+    fn request(&self) -> RegistryRequest<'_> {
+        if self.what.starts_with("blobs/") {
+            let byte = RegistryRequest::new(Method::Get, &self.repository, &self.what);
+            byte.part(Range::Between(0, 0), None).decoding_gzip().closing()
+        } else {
+            RegistryRequest::new(Method::Head, &self.repository, &self.what).accepting(ACCEPT_MANIFESTS)
         }
     }
+}
+
+/// Waits until one of several requests has been answered, or all have failed; returns how the last of them did.
+async fn first_answer<F>(pings: &mut FuturesUnordered<F>) -> Result<(), PauseReason>
+where
+    F: Future<Output = Result<(), PauseReason>>,
+{
+    let mut failed = Err(PauseReason::Unreachable);
+    while let Some(ping) = pings.next().await {
+        match ping {
+            Ok(()) => return Ok(()),
+            Err(why) => failed = Err(why),
+        }
+    }
+    failed
 }
 
 /// Waits for an answer's header; one that is late gives back what it holds, so that it keeps no other waiting.
@@ -526,29 +618,6 @@ pub(super) async fn unless_late<P, T>(permit: P, answer: impl Future<Output = T>
     }
     drop(permit);
     (answer.await, None)
-}
-
-/// A request that is under way: one that is given up makes way for the next.
-struct Attempt<'a> {
-    endpoints: &'a Arc<Endpoints>,
-    endpoint: usize,
-    repository: Option<&'a Repository>,
-    is_noted: bool,
-}
-
-impl Attempt<'_> {
-    fn note(mut self, verdict: Verdict) {
-        self.is_noted = true;
-        self.endpoints.note(self.endpoint, self.repository, verdict);
-    }
-}
-
-impl Drop for Attempt<'_> {
-    fn drop(&mut self) {
-        if !self.is_noted {
-            self.endpoints.note(self.endpoint, self.repository, Verdict::Repository(Signal::None));
-        }
-    }
 }
 
 /// Returns a number between 0 and 1.

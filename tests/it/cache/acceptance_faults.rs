@@ -44,6 +44,101 @@ fn one_broken_repository_takes_no_other_away() {
     }
 }
 
+/// Makes a repository fail, and asks for it until it is left alone.
+fn paused(upstream: &Upstream, cache: &Cache, repository: &str) {
+    upstream.always(&format!("/v2/{repository}/"), Act::error(500, "UNKNOWN"));
+    eventually("it is left alone", || cache.get(&manifest(repository)).text().contains("failing"));
+    upstream.forget();
+}
+
+/// Methods of the requests for something of a repository.
+fn methods(upstream: &Upstream, repository: &str) -> Vec<String> {
+    let of = format!("/v2/{repository}/");
+    upstream.seen().into_iter().filter(|seen| seen.path.starts_with(&of)).map(|seen| seen.method).collect()
+}
+
+#[test]
+fn a_repository_that_failed_is_tried_by_a_request_of_our_own() {
+    let upstream = Upstream::start();
+    upstream.image("broken", "1", &[]);
+    let cache = registry(&upstream);
+    paused(&upstream, &cache, "broken");
+    // It costs little, and no client's request goes out meanwhile.
+    eventually("it is tried twice", || {
+        assert_eq!(cache.get(&manifest("broken")).status, 503);
+        methods(&upstream, "broken").len() >= 2
+    });
+    assert!(methods(&upstream, "broken").iter().all(|method| method == "HEAD"), "{:?}", upstream.seen());
+    upstream.forget();
+    upstream.heal();
+    eventually("it is well again", || cache.get(&manifest("broken")).status == 200);
+    assert_eq!(methods(&upstream, "broken").first().map(String::as_str), Some("HEAD"), "{:?}", upstream.seen());
+}
+
+#[test]
+fn a_blob_that_failed_is_tried_by_its_first_byte() {
+    let upstream = Upstream::start();
+    let digest = upstream.blob(noise(50_000, 1));
+    let cache = Start::new()
+        .upstream("registry.example", &upstream.url())
+        .args(&["--retries", "registry.example=0"])
+        .run();
+    upstream.always("/v2/broken/", Act::error(502, "UNKNOWN"));
+    let path = blob("broken", &digest);
+    eventually("it is left alone", || cache.get(&path).text().contains("failing"));
+    upstream.forget();
+    eventually("it is tried", || {
+        assert_eq!(cache.get(&path).status, 503);
+        !upstream.seen().is_empty()
+    });
+    let seen = upstream.seen();
+    assert!(seen.iter().all(|seen| seen.header("range") == Some("bytes=0-0")), "{seen:?}");
+    upstream.heal();
+    eventually("it is well again", || cache.get(&path).whole && cache.get(&path).status == 200);
+}
+
+/// A probe that hangs costs a client a moment, and not the time that an upstream may take.
+#[test]
+fn no_client_waits_for_a_probe_that_is_not_answered() {
+    let upstream = Upstream::start();
+    upstream.image("broken", "1", &[]);
+    let good = upstream.image("good", "1", &[noise(5000, 1)]);
+    let cache = registry(&upstream);
+    paused(&upstream, &cache, "broken");
+    upstream.heal();
+    upstream.always("/v2/broken/", Act::Hang);
+    eventually("it is tried", || {
+        let answer = cache.get(&manifest("broken"));
+        assert_eq!(answer.status, 503);
+        assert!(answer.took < Duration::from_secs(15), "{:?}", answer.took);
+        !methods(&upstream, "broken").is_empty()
+    });
+    assert_eq!(cache.get(&blob("good", &good.layers[0])).status, 200);
+    // One that was not answered is not the last: the next gets an answer, whatever became of the first.
+    upstream.heal();
+    eventually("it is well again", || cache.get(&manifest("broken")).status == 200);
+    upstream.release();
+}
+
+/// A registry that takes long to say whether a tag has moved does so for one repository, perhaps.
+#[test]
+fn a_late_answer_about_a_tag_makes_no_other_stale() {
+    let upstream = Upstream::start();
+    upstream.image("late", "1", &[]);
+    upstream.image("good", "1", &[]);
+    let cache =
+        Start::new().upstream("registry.example", &upstream.url()).args(&["--tag-ttl", "0s"]).run();
+    for repository in ["late", "good"] {
+        assert_eq!(cache.get(&manifest(repository)).status, 200);
+    }
+    upstream.always("/v2/late/", Act::Hang);
+    assert_eq!(cache.get(&manifest("late")).outcome(), (200, "STALE"));
+    let moved = upstream.image("good", "1", &[noise(100, 1)]);
+    let answer = cache.get(&manifest("good"));
+    assert_eq!((answer.outcome(), answer.body == moved.manifest), ((200, "MISS"), true));
+    upstream.release();
+}
+
 #[test]
 fn a_limit_of_one_repository_is_not_the_registrys() {
     let upstream = Upstream::start();
