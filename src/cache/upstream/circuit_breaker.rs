@@ -257,7 +257,10 @@ mod tests {
         let t = t + seconds(1.0);
         assert_eq!(circuit.admit(t), Admission::Probe(PauseReason::Unreachable));
         circuit.note(t, Signal::None, 0.0);
-        assert!(circuit.is_probing(t) && !circuit.is_probing(t + PROBE), "what others end says nothing of it");
+        assert!(
+            circuit.is_probing(t) && !circuit.is_probing(t + PROBE),
+            "what others end says nothing of it"
+        );
         assert_eq!(circuit.admit(t + PROBE), Admission::Probe(PauseReason::Unreachable));
     }
 

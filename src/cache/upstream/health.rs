@@ -451,7 +451,9 @@ mod tests {
             failing(&mut health, "a", now);
         }
         let after = |seconds| now + Duration::from_secs(seconds);
-        let Permission::Probe(PauseReason::Failing, probe) = health.admit(Some(&a), after(2)) else { panic!() };
+        let Permission::Probe(PauseReason::Failing, probe) = health.admit(Some(&a), after(2)) else {
+            panic!()
+        };
         assert_eq!((&*probe.what, probe.is_patient), ("manifests/1", true));
         assert!(health.is_probing(&a, after(2)) && !health.is_probing(&repository("b"), after(2)));
         assert!(matches!(health.admit(Some(&a), after(2)), Permission::Wait(PauseReason::Failing, _)));

@@ -1,9 +1,11 @@
 //! A bad day upstream: one bad thing stays one bad thing.
 
+use std::io::{Read as _, Write as _};
+use std::net::TcpStream;
 use std::time::Duration;
 
 use super::acceptance_names::{Private, base64};
-use crate::cache_process::{Answer, Cache, Start, eventually};
+use crate::cache_process::{Answer, Cache, PATIENCE, Start, eventually};
 use crate::fake_upstream::{Act, Auth, Bearer, Upstream, digest, noise};
 
 fn registry(upstream: &Upstream) -> Cache {
@@ -72,7 +74,12 @@ fn a_repository_that_failed_is_tried_by_a_request_of_our_own() {
     upstream.forget();
     upstream.heal();
     eventually("it is well again", || cache.get(&manifest("broken")).status == 200);
-    assert_eq!(methods(&upstream, "broken").first().map(String::as_str), Some("HEAD"), "{:?}", upstream.seen());
+    assert_eq!(
+        methods(&upstream, "broken").first().map(String::as_str),
+        Some("HEAD"),
+        "{:?}",
+        upstream.seen()
+    );
 }
 
 #[test]
@@ -126,8 +133,7 @@ fn a_late_answer_about_a_tag_makes_no_other_stale() {
     let upstream = Upstream::start();
     upstream.image("late", "1", &[]);
     upstream.image("good", "1", &[]);
-    let cache =
-        Start::new().upstream("registry.example", &upstream.url()).args(&["--tag-ttl", "0s"]).run();
+    let cache = Start::new().upstream("registry.example", &upstream.url()).args(&["--tag-ttl", "0s"]).run();
     for repository in ["late", "good"] {
         assert_eq!(cache.get(&manifest(repository)).status, 200);
     }
@@ -395,6 +401,18 @@ fn a_private_image_that_is_stored_is_served_offline() {
     assert_eq!(get("team/app/manifests/1").0, 200);
     assert_eq!(get(&layer("app", &shared)), (200, shared.clone()));
     assert_eq!(get(&layer("app", &own)), (200, own));
+    private.upstream.heal();
+    private.upstream.auth(Auth::None);
+    // Nor does one that takes connections and never answers take it away.
+    private.upstream.image("team/late", "1", std::slice::from_ref(&shared));
+    assert_eq!(get("team/late/manifests/1").0, 200);
+    private.upstream.always("/", Act::Hang);
+    let begun = std::time::Instant::now();
+    assert_eq!(get(&layer("late", &shared)), (200, shared.clone()));
+    assert!(begun.elapsed() < Duration::from_secs(15), "{:?}", begun.elapsed());
+    private.upstream.release();
+    private.upstream.heal();
+    private.upstream.always("/", Act::Close);
     // What no manifest of a repository lists does not go out through it.
     assert_eq!(get(&layer("base", &noise(3000, 2))).0, 503);
     assert_eq!(ask(&cache, "/v2/private.example/team/app/manifests/1", None).status, 401);
@@ -457,6 +475,49 @@ fn what_is_missing_is_not_asked_for_again_and_again() {
         }
         assert_eq!(upstream.seen().len(), 1, "{path}");
     }
+}
+
+#[test]
+fn what_many_ask_for_at_once_and_is_missing_is_asked_for_once() {
+    let upstream = Upstream::start();
+    let cache = registry(&upstream);
+    let path = blob("a", &digest(b"nothing has this"));
+    upstream.always("/blobs/", Act::Hang);
+    let mut clients: Vec<_> = (0..32)
+        .map(|_| {
+            let mut client = TcpStream::connect(cache.address).unwrap();
+            client.set_read_timeout(Some(PATIENCE)).unwrap();
+            client.write_all(format!("GET {path} HTTP/1.1\r\nHost: cache\r\n\r\n").as_bytes()).unwrap();
+            client
+        })
+        .collect();
+    eventually("one asks", || upstream.count("GET", "/blobs/") == 1);
+    // Whoever has not been heard by now comes when it is known already, or is about to be.
+    upstream.heal();
+    upstream.release();
+    for client in &mut clients {
+        let mut line = [0; 12];
+        client.read_exact(&mut line).unwrap();
+        assert_eq!(&line, b"HTTP/1.1 404");
+    }
+    assert_eq!(upstream.count("GET", "/blobs/"), 1);
+}
+
+/// A repository that had it when a client asked whether it has, and then took it, has it later, too.
+#[test]
+fn what_went_out_through_a_repository_does_so_after_a_restart() {
+    let upstream = Upstream::start();
+    let layer = noise(5000, 1);
+    let digest = upstream.blob(layer.clone());
+    let cache = registry(&upstream);
+    eventually("it is stored", || cache.get(&blob("a", &digest)).outcome() == (200, "HIT"));
+    assert_eq!(cache.head(&blob("b", &digest)).status, 200);
+    assert_eq!(cache.head(&blob("c", &digest)).status, 200);
+    assert!(cache.get(&blob("b", &digest)).body == layer);
+    upstream.always("/", Act::Close);
+    let cache = cache.restart();
+    assert!(cache.get(&blob("b", &digest)).body == layer);
+    assert_eq!(cache.get(&blob("c", &digest)).status, 503, "what was only asked about is not known for good");
 }
 
 #[test]
