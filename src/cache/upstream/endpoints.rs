@@ -2,12 +2,10 @@
 
 use std::hash::{BuildHasher as _, Hasher as _, RandomState};
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, Weak};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use futures_util::StreamExt as _;
-use futures_util::stream::FuturesUnordered;
 use http::header::{HeaderMap, HeaderName};
 use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
 use url::Url;
@@ -15,7 +13,7 @@ use url::Url;
 use super::circuit_breaker::{PauseReason, Signal};
 use super::error::{EndpointError, together};
 use super::gzip::{decoded, is_gzip};
-use super::health::{Health, PausedRepository, Permission, Probe, RepositoryProbe, Verdict};
+use super::health::{Health, PausedRepository, Verdict};
 use super::pull_quota::PullQuota;
 use crate::cache::config::UpstreamLimits;
 use crate::cache::download::FetchError;
@@ -23,8 +21,7 @@ use crate::cache::memory::locked;
 use crate::cache::observe::{self, Metrics, UpstreamResult};
 use crate::image::{RegistryHost, Repository};
 use crate::oci::{
-    ACCEPT_MANIFESTS, Answer, ClientError, Method, Quota, Range, RegistryClient, RegistryRequest,
-    RequestError, RequestErrorKind, Wait,
+    Answer, ClientError, Quota, RegistryClient, RegistryRequest, RequestError, RequestErrorKind, Wait,
 };
 
 /// How many requests of an upstream may be under way that are not for blobs.
@@ -35,18 +32,12 @@ const SMALL_BODIES: usize = 32;
 const SMALL: u64 = 1 << 20;
 /// How long a header takes that is late.
 const LATE: Duration = Duration::from_secs(2);
-/// How long the answer to a probe of a host may take.
-const PROBE: Duration = Duration::from_secs(10);
-/// After what time a probe that was not answered is not the only one any more: it may have been lost while all is well.
-const NEXT_PROBE: Duration = Duration::from_secs(4);
-/// How long a request waits for a probe that may tell that nothing is wrong: less than what a stale tag waits.
-const PATIENCE: Duration = Duration::from_millis(1500);
 
 /// The endpoints of one registry, in the order in which they are asked, and how they are.
 #[derive(Debug)]
 pub(super) struct Endpoints {
     pub(super) registry: RegistryHost,
-    all: Vec<Endpoint>,
+    pub(super) all: Vec<Endpoint>,
     metrics: Arc<Metrics>,
     limits: UpstreamLimits,
     requests: Semaphore,
@@ -55,13 +46,13 @@ pub(super) struct Endpoints {
     /// How many wait for the right to transfer a body.
     waiting: AtomicUsize,
     /// Told when a probe has ended.
-    probed: Notify,
+    pub(super) probed: Notify,
 }
 
 #[derive(Debug)]
-struct Endpoint {
-    client: RegistryClient,
-    health: Mutex<Health>,
+pub(super) struct Endpoint {
+    pub(super) client: RegistryClient,
+    pub(super) health: Mutex<Health>,
     quota: Mutex<PullQuota>,
 }
 
@@ -247,11 +238,7 @@ impl Endpoints {
         {
             return Err(EndpointError::Paused(PauseReason::TooMany, left));
         }
-        match self.admit(endpoint, ask.object.map(|(repository, _)| repository)) {
-            Permission::Go => {}
-            Permission::Wait(why, left) => return Err(EndpointError::Paused(why, left)),
-            Permission::Probe(why, _) => return Err(EndpointError::Paused(why, PATIENCE)),
-        }
+        self.may_ask(endpoint, ask.object.map(|(repository, _)| repository))?;
         let begun = Instant::now();
         let answer = Box::pin(asked.client.send(&ask.clone().decoding_gzip())).await;
         let result = answer.as_ref().map_or_else(|error| result(error.cause.kind()), |_| UpstreamResult::Ok);
@@ -276,7 +263,7 @@ impl Endpoints {
     }
 
     /// Returns what an answer says about the endpoint: nothing, where a redirect or a token led elsewhere.
-    fn verdict(&self, client: &RegistryClient, answer: Result<(), &ClientError>) -> Verdict {
+    pub(super) fn verdict(&self, client: &RegistryClient, answer: Result<(), &ClientError>) -> Verdict {
         let Err(error) = answer else { return Verdict::Repository(Signal::Good) };
         let is_own = Url::parse(&error.url).is_ok_and(|url| client.endpoint().is_own(&url));
         let signal = match &error.cause {
@@ -304,144 +291,6 @@ impl Endpoints {
             | RequestError::Credentials { .. } => Signal::None,
         };
         Verdict::Repository(signal)
-    }
-
-    /// Shows what was noted, and has the host probed where that is due.
-    fn noted(self: &Arc<Self>, endpoint: usize, probe: Probe) {
-        self.show_circuit();
-        match probe {
-            Probe::None => {}
-            Probe::Paused | Probe::Suspected => {
-                tokio::spawn(Self::probe(Arc::downgrade(self), endpoint, probe));
-            }
-        }
-    }
-
-    /// Returns whether a request may go out to an endpoint; sends the probe of a repository that is due.
-    fn admit(self: &Arc<Self>, endpoint: usize, repository: Option<&Repository>) -> Permission {
-        let Some(asked) = self.all.get(endpoint) else { return Permission::Go };
-        let permission = locked(&asked.health).admit(repository, Instant::now());
-        if let Permission::Probe(_, probe) = &permission {
-            tokio::spawn(Arc::clone(self).probe_repository(endpoint, probe.clone()));
-        }
-        permission
-    }
-
-    /// Waits a moment where nothing can be asked of a repository until a probe has been answered, which is soon where all
-    /// is well.
-    pub(super) async fn settle(self: &Arc<Self>, repository: Option<&Repository>) {
-        let Some(repository) = repository else { return };
-        let settled = async {
-            loop {
-                let probed = self.probed.notified();
-                let mut is_probing = false;
-                for (endpoint, asked) in self.all.iter().enumerate() {
-                    match self.admit(endpoint, Some(repository)) {
-                        Permission::Go => return,
-                        Permission::Probe(..) => is_probing = true,
-                        Permission::Wait(..) => {
-                            is_probing |= locked(&asked.health).is_probing(repository, Instant::now());
-                        }
-                    }
-                }
-                if !is_probing {
-                    return;
-                }
-                probed.await;
-            }
-        };
-        // What is not known by then is told to the client as it is now.
-        drop(tokio::time::timeout(PATIENCE, settled).await);
-    }
-
-    /// Asks for what failed of a repository, to tell whether it is well again.
-    async fn probe_repository(self: Arc<Self>, endpoint: usize, probe: RepositoryProbe) {
-        let Some(asked) = self.all.get(endpoint) else { return };
-        let request = probe.request();
-        let mut asking = Box::pin(asked.client.send(&request));
-        let mut answer = tokio::time::timeout(NEXT_PROBE, &mut asking).await.ok();
-        if answer.is_none() {
-            self.note_probe(endpoint, &probe, None);
-            // An upstream that takes its time for everything is no worse than before.
-            answer = if probe.is_patient { Some(asking.await) } else { None };
-        }
-        if let Some(answer) = &answer {
-            let verdict = self.verdict(&asked.client, answer.as_ref().map(drop));
-            self.note_probe(endpoint, &probe, Some(verdict));
-        }
-        if probe.is_patient {
-            locked(&asked.health).patient_probe_ended(&probe.repository);
-        }
-    }
-
-    fn note_probe(self: &Arc<Self>, endpoint: usize, probe: &RepositoryProbe, verdict: Option<Verdict>) {
-        let Some(asked) = self.all.get(endpoint) else { return };
-        let due = locked(&asked.health).note_probe(probe, verdict, Instant::now(), chance());
-        self.noted(endpoint, due);
-        self.probed.notify_waiters();
-    }
-
-    /// Probes a host until it answers; a host that is only suspected and answers at once is left as it is.
-    async fn probe(endpoints: Weak<Self>, endpoint: usize, reason: Probe) {
-        // One that is lost keeps the next from nothing, and an answer that comes late is one.
-        let mut pings = FuturesUnordered::new();
-        loop {
-            let Some(this) = endpoints.upgrade() else { return };
-            pings.push(Box::pin(this.ping(endpoint, reason)));
-            let answered = tokio::time::timeout(NEXT_PROBE, first_answer(&mut pings)).await;
-            let wait = match answered.unwrap_or(Err(PauseReason::Unreachable)) {
-                Ok(()) => return Self::probe_answered(&endpoints, endpoint),
-                Err(why) => {
-                    let Some(this) = endpoints.upgrade() else { return };
-                    let Some(asked) = this.all.get(endpoint) else { return };
-                    let wait = locked(&asked.health).probe_failed(why, Instant::now(), chance());
-                    this.probed.notify_waiters();
-                    this.show_circuit();
-                    wait
-                }
-            };
-            let late = async {
-                if first_answer(&mut pings).await.is_err() {
-                    std::future::pending::<()>().await;
-                }
-            };
-            if tokio::time::timeout(wait, late).await.is_ok() {
-                return Self::probe_answered(&endpoints, endpoint);
-            }
-            let is_paused = endpoints.upgrade().is_some_and(|endpoints| {
-                let asked = endpoints.all.get(endpoint);
-                asked.is_some_and(|asked| locked(&asked.health).is_ill())
-            });
-            if !is_paused {
-                return;
-            }
-        }
-    }
-
-    fn probe_answered(endpoints: &Weak<Self>, endpoint: usize) {
-        let Some(this) = endpoints.upgrade() else { return };
-        let Some(asked) = this.all.get(endpoint) else { return };
-        locked(&asked.health).probe_answered();
-        this.probed.notify_waiters();
-        this.show_circuit();
-    }
-
-    /// Asks a host whether it is there.
-    async fn ping(self: Arc<Self>, endpoint: usize, reason: Probe) -> Result<(), PauseReason> {
-        let Some(asked) = self.all.get(endpoint) else { return Ok(()) };
-        match tokio::time::timeout(PROBE, Box::pin(asked.client.ping())).await {
-            // A host that answers with an error is there; what fails is for each repository to show.
-            Ok(Ok(status)) if status < 500 || reason == Probe::Paused => Ok(()),
-            Ok(Ok(_)) => Err(PauseReason::Failing),
-            Ok(Err(error)) => match error.cause.kind() {
-                RequestErrorKind::Down | RequestErrorKind::Failing => Err(PauseReason::Unreachable),
-                RequestErrorKind::NotFound
-                | RequestErrorKind::Denied
-                | RequestErrorKind::TooMany
-                | RequestErrorKind::Setup => Ok(()),
-            },
-            Err(_) => Err(PauseReason::Unreachable),
-        }
     }
 
     /// Ends all pauses: the operator says that the upstream is well.
@@ -538,7 +387,7 @@ impl Endpoints {
         self.all.iter().map(|endpoint| *locked(&endpoint.quota)).find(|budget| budget.quota().is_some())
     }
 
-    fn show_circuit(&self) {
+    pub(super) fn show_circuit(&self) {
         let now = Instant::now();
         let best = self.all.iter().map(|endpoint| {
             let health = locked(&endpoint.health);
@@ -582,34 +431,6 @@ impl Endpoints {
     }
 }
 
-impl RepositoryProbe {
-    /// Returns a request that costs little: whether it is there, and of a blob the first byte, since some registries do
-    /// not look for it before.
-    fn request(&self) -> RegistryRequest<'_> {
-        if self.what.starts_with("blobs/") {
-            let byte = RegistryRequest::new(Method::Get, &self.repository, &self.what);
-            byte.part(Range::Between(0, 0), None).decoding_gzip().closing()
-        } else {
-            RegistryRequest::new(Method::Head, &self.repository, &self.what).accepting(ACCEPT_MANIFESTS)
-        }
-    }
-}
-
-/// Waits until one of several requests has been answered, or all have failed; returns how the last of them did.
-async fn first_answer<F>(pings: &mut FuturesUnordered<F>) -> Result<(), PauseReason>
-where
-    F: Future<Output = Result<(), PauseReason>>,
-{
-    let mut failed = Err(PauseReason::Unreachable);
-    while let Some(ping) = pings.next().await {
-        match ping {
-            Ok(()) => return Ok(()),
-            Err(why) => failed = Err(why),
-        }
-    }
-    failed
-}
-
 /// Waits for an answer's header; one that is late gives back what it holds, so that it keeps no other waiting.
 pub(super) async fn unless_late<P, T>(permit: P, answer: impl Future<Output = T>) -> (T, Option<P>) {
     let mut answer = std::pin::pin!(answer);
@@ -621,7 +442,7 @@ pub(super) async fn unless_late<P, T>(permit: P, answer: impl Future<Output = T>
 }
 
 /// Returns a number between 0 and 1.
-fn chance() -> f64 {
+pub(super) fn chance() -> f64 {
     // Every state is keyed by the system's randomness, which is all that is wanted here.
     let bits = RandomState::new().build_hasher().finish();
     f64::from(u32::try_from(bits >> 32).unwrap_or_default()) / f64::from(u32::MAX)

@@ -477,10 +477,26 @@ fn what_is_missing_is_not_asked_for_again_and_again() {
     }
 }
 
+fn metrics(cache: &Cache) -> String {
+    let log = cache.log();
+    let url = log.lines().find_map(|line| line.strip_prefix("metrics on http://")).unwrap();
+    let (address, path) = url.split_once('/').unwrap();
+    let mut stream = TcpStream::connect(address).unwrap();
+    stream
+        .write_all(format!("GET /{path} HTTP/1.1\r\nHost: m\r\nConnection: close\r\n\r\n").as_bytes())
+        .unwrap();
+    let mut text = String::new();
+    stream.read_to_string(&mut text).unwrap();
+    text
+}
+
 #[test]
 fn what_many_ask_for_at_once_and_is_missing_is_asked_for_once() {
     let upstream = Upstream::start();
-    let cache = registry(&upstream);
+    let cache = Start::new()
+        .upstream("registry.example", &upstream.url())
+        .args(&["--metrics-listen", "127.0.0.1:0"])
+        .run();
     let path = blob("a", &digest(b"nothing has this"));
     upstream.always("/blobs/", Act::Hang);
     let mut clients: Vec<_> = (0..32)
@@ -491,8 +507,7 @@ fn what_many_ask_for_at_once_and_is_missing_is_asked_for_once() {
             client
         })
         .collect();
-    eventually("one asks", || upstream.count("GET", "/blobs/") == 1);
-    // Whoever has not been heard by now comes when it is known already, or is about to be.
+    eventually("all wait for one", || metrics(&cache).contains("talmirror_cache_followers_total 31\n"));
     upstream.heal();
     upstream.release();
     for client in &mut clients {
