@@ -186,6 +186,12 @@ fn choose(
     chosen.reverse();
     let addresses: Vec<String> = chosen.iter().map(|node| node.address.clone()).collect();
     session.select(loaded, Selection::Nodes(&addresses))?;
+    for node in &mut session.nodes {
+        let target = node.target.to_string();
+        if let Some(told) = chosen.iter().find(|told| told.address == target) {
+            node.name.clone_from(&told.name);
+        }
+    }
     session.narrow(loaded, &args.which)?;
     chosen.retain(|told| session.nodes.iter().any(|node| node.target.to_string() == told.address));
     Ok(chosen)

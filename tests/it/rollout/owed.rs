@@ -84,13 +84,14 @@ fn earlier_rollouts_are_listed_and_the_latest_is_shown() {
     assert!(none.stderr.contains("0 rollouts of context"), "{none}");
     site.place.run("rollout status").ends(3);
     assert_eq!(site.rollout("-n w-1").code, 0);
+    site.place.run("rollback --yes --settle 500ms").ends(0);
     site.cluster.fault("cp-1", Fault::new(Step::Render, Kind::Stale));
     assert_eq!(site.rollout("").code, 6);
     site.cluster.clear_faults();
     let history = json(&site.place.run("rollout history -o json").ends(0).stdout);
     let states = history["items"].as_array().unwrap().iter();
     let states: Vec<&str> = states.map(|item| item["state"].as_str().unwrap()).collect();
-    assert_eq!(states, ["unfinished", "complete"], "the latest first");
+    assert_eq!(states, ["unfinished", "rolled back"], "the latest first");
     let status = site.place.run("rollout status").ends(1);
     assert!(status.stdout.contains("cp-1"), "{status}");
     assert!(status.stdout.contains("reverted"), "{status}");
