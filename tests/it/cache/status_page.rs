@@ -42,6 +42,7 @@ impl Busy {
         let cache = private
             .start()
             .upstream("ghcr.io", &open.url())
+            .upstream("down.example", "http://127.0.0.1:1")
             .args(&["--htpasswd", &users, "--metrics-listen", "127.0.0.1:0"])
             .run();
         let ada = format!("Basic {}", base64("ada:s3cr3t-ada"));
@@ -52,6 +53,7 @@ impl Busy {
             }
         }
         assert_eq!(cache.ask("GET", "/v2/private.example/team/hush/manifests/1", &user).status, 200);
+        assert_eq!(cache.get("/v2/down.example/app/manifests/1").status, 503);
         assert_eq!(cache.get("/v2/ghcr.io/broken/app/manifests/1").status, 503);
         let (running, secret) = (open.blob(noise(8 * MIB, 4)), private.upstream.blob(noise(8 * MIB, 5)));
         for upstream in [&open, &private.upstream] {
@@ -113,6 +115,13 @@ fn it_shows_what_the_cache_holds_and_does() {
     assert_eq!(hidden["digest"], Value::Null);
     let failure = &status["failures"][0];
     assert_eq!((&failure["status"], &failure["registry"]), (&503.into(), &"ghcr.io".into()), "{status}");
+    let is_paused = || {
+        let status = busy.json("/status.json");
+        let down =
+            status["upstreams"].as_array().unwrap().iter().find(|one| one["registry"] == "down.example");
+        down.expect("it")["endpoints"][0]["pausedUntil"].is_string()
+    };
+    eventually("the dead upstream is left alone", is_paused);
 
     let (code, head, page) = busy.ask("GET", "/", "text/html,*/*;q=0.8");
     assert_eq!(code, 200);
