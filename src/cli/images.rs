@@ -16,7 +16,7 @@ use crate::kubernetes::{Access, Api, Kubeconfig, KubernetesError, ListOf, in_clu
 use crate::mirror::scan::{Images, InputError, node_platforms, read_bytes, read_stream, talos_images};
 use crate::registries::TalosVersion;
 use crate::secret::{Secret, claim_stdin, read_limited};
-use crate::talos::Instance;
+use crate::talos::{Instance, TalosError};
 use crate::ui::{CliError, Ui, count, exit, positive_duration};
 
 /// The largest file of a folder, and the largest file that a kubeconfig names.
@@ -130,8 +130,18 @@ impl ImageSources {
         if let Some(version) = &self.talos_version {
             let kubernetes = self.kubernetes_version.as_deref();
             let found = talos_images(version, kubernetes, self.schematic.as_deref());
-            let found = found.map_err(|error| CliError::from_error(exit::USAGE, error))?;
-            for (what, image) in found {
+            let found = found.map_err(|error| {
+                CliError::from_error(exit::USAGE, error)
+                    .help("of a newer one, name the patch, such as v1.15.0, and --kubernetes-version")
+            })?;
+            if !found.unknown.is_empty() {
+                let message = format!(
+                    "Talos {version} is newer than this talmirror, which does not know its versions of {}",
+                    found.unknown.join(", ")
+                );
+                ui.warn(&message, Some("give what that talosctl lists, too: talosctl image k8s-bundle"));
+            }
+            for (what, image) in found.images {
                 images.insert(image, &format!("Talos {version} ({what})"));
             }
         }
@@ -239,15 +249,24 @@ impl ImageSources {
             Wanted::ImagesAndPlatforms(_) => true,
         };
         let answers = session.each(|node| async move {
+            let version = node.version().await?;
             let mut found = node.images(Instance::System).await?;
             found.extend(node.images(Instance::Cri).await?);
-            let arch = if asks_platform { Some(node.version().await?.arch) } else { None };
-            Ok::<_, crate::talos::TalosError>((found, arch))
+            if version.tag.parse::<TalosVersion>().is_ok_and(|version| version.runs_containers()) {
+                found.extend(node.images(Instance::TalosContainers).await?);
+            }
+            // The installer, and what the config names and the node has not pulled yet.
+            let config = match node.active_config().await {
+                Ok(config) => Some(config.text),
+                Err(TalosError::Denied { .. }) => None,
+                Err(error) => return Err(error),
+            };
+            Ok::<_, TalosError>((found, config, asks_platform.then_some(version.arch)))
         });
         let mut failed = Vec::new();
         for (node, answer) in &answers {
             match answer {
-                Ok((found, arch)) => {
+                Ok((found, config, arch)) => {
                     if let (Wanted::ImagesAndPlatforms(platforms), Some(arch)) = (&mut *wanted, arch) {
                         platforms.extend(format!("linux/{arch}").parse::<Platform>());
                     }
@@ -259,6 +278,9 @@ impl ImageSources {
                             Ok(image) => images.insert(image, &user),
                             Err(error) => ui.warn(&format!("{user}: `{image}`: {error}"), None),
                         }
+                    }
+                    if let Some(config) = config {
+                        read_bytes(config.expose().as_bytes(), &format!("{user} (machine config)"), images)?;
                     }
                 }
                 Err(error) => failed.push((node, error)),

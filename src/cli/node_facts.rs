@@ -1,20 +1,31 @@
 //! What a node says of its pulls over the Talos API; nothing on it is changed.
 
+use std::sync::Arc;
+
+use futures_util::StreamExt as _;
+
 use super::inventory::LoadedInventory;
 use super::session::{LiveNode, recognise};
 use crate::finding::{Problems, one_line};
 use crate::image::Reference;
-use crate::inventory::Target;
+use crate::inventory::{Target, VerificationRule};
 use crate::machineconfig::MachineConfig;
-use crate::mirror::PullHop;
 use crate::mirror::verify::Finding;
-use crate::mirror::why::{NodeFacts, last_word, of_node, settings_differ};
+use crate::mirror::why::{NodeFacts, cause_of, last_word, of_node, settings_differ};
+use crate::mirror::{Cause, PullHop};
 use crate::registries::Registries;
-use crate::talos::{Image, Instance, NodeClient, Observation, TIME_STATUS, TalosError, observe};
+use crate::talos::{
+    Image, Instance, NodeClient, Observation, TIME_STATUS, TalosError, Verification, observe,
+};
 use crate::yaml::Node;
 
 /// How many of the last lines of containerd's log are read.
 const LOG_LINES: u16 = 2000;
+/// How many images a node verifies at once.
+const VERIFIED_AT_ONCE: usize = 8;
+
+/// What a node made of images by its rules for signatures, each with what is told of it.
+type Verified = Vec<(Reference, Result<Verification, TalosError>)>;
 
 /// What a node says.
 pub(super) struct Seen {
@@ -26,13 +37,15 @@ pub(super) struct Seen {
     registries: Option<Registries>,
     images: Vec<(Instance, Image)>,
     time_synced: Option<bool>,
+    /// What it makes of the images that it was asked about, where its Talos can.
+    verified: Verified,
     /// The log of its containerd.
     log: String,
 }
 
-/// Asks a node; that it does not answer is told by what is returned.
-pub(super) async fn look(node: NodeClient) -> Seen {
-    match ask(&node).await {
+/// Asks a node, about images too; that it does not answer is told by what is returned.
+pub(super) async fn look(node: NodeClient, about: Arc<[Reference]>) -> Seen {
+    match ask(&node, &about).await {
         Ok(seen) => seen,
         Err(error) => Seen {
             unreachable: Some(one_line(&error)),
@@ -40,16 +53,17 @@ pub(super) async fn look(node: NodeClient) -> Seen {
             registries: None,
             images: Vec::new(),
             time_synced: None,
+            verified: Vec::new(),
             log: String::new(),
         },
     }
 }
 
-async fn ask(node: &NodeClient) -> Result<Seen, TalosError> {
+async fn ask(node: &NodeClient, about: &[Reference]) -> Result<Seen, TalosError> {
     let observed = observe(node).await?;
     let mut images = Vec::new();
-    for instance in [Instance::System, Instance::Cri] {
-        // What the role may not see is left out.
+    for instance in [Instance::System, Instance::Cri, Instance::TalosContainers] {
+        // What the role may not see, and what the node's Talos does not have, is left out.
         let found = node.images(instance).await.unwrap_or_default();
         images.extend(found.into_iter().map(|image| (instance, image)));
     }
@@ -58,12 +72,24 @@ async fn ask(node: &NodeClient) -> Result<Seen, TalosError> {
         Ok(Some(status)) => status.spec().ok().and_then(|spec| synced(&spec)),
         Ok(None) | Err(_) => None,
     };
+    let verified = match observed.talos_version() {
+        Some(version) if !version.has_image_service() => Vec::new(),
+        Some(_) | None => {
+            // Where no rule matches, a node answers without asking a registry.
+            let asked = about.iter().cloned().map(|image| async move {
+                let answer = node.verify_image(&image.to_string()).await;
+                (image, answer)
+            });
+            futures_util::stream::iter(asked).buffered(VERIFIED_AT_ONCE).collect().await
+        }
+    };
     Ok(Seen {
         unreachable: None,
         registries: registries_of(&observed),
         observed: Some(observed.without_texts()),
         images,
         time_synced,
+        verified,
         log: log.map(|log| String::from_utf8_lossy(log.expose()).into_owned()).unwrap_or_default(),
     })
 }
@@ -83,7 +109,15 @@ impl Seen {
     }
 
     /// Returns what of it bears on the pull of an image.
-    pub(super) fn facts(&self, image: &Reference, route: &[PullHop], wanted: &Registries) -> NodeFacts {
+    ///
+    /// `rule` is that of the inventory for its signatures.
+    pub(super) fn facts(
+        &self,
+        image: &Reference,
+        route: &[PullHop],
+        wanted: &Registries,
+        rule: Option<&VerificationRule>,
+    ) -> NodeFacts {
         let hosts: Vec<&str> = route.iter().map(|hop| hop.host.as_str()).collect();
         NodeFacts {
             unreachable: self.unreachable.clone(),
@@ -94,15 +128,61 @@ impl Seen {
                 .unwrap_or_default(),
             differs: self.registries.as_ref().and_then(|has| settings_differ(has, wanted, image)),
             time_synced: self.time_synced,
+            verification: self.verification(image, rule),
             log: last_word(&self.log, image, &hosts),
         }
     }
 
+    /// Returns what the node makes of an image by its rules for signatures.
+    fn verification(
+        &self,
+        image: &Reference,
+        rule: Option<&VerificationRule>,
+    ) -> Option<Result<String, (Cause, String)>> {
+        let version = self.observed.as_ref()?.talos_version();
+        let answer = self.verified.iter().find(|(about, _)| about == image).map(|(_, answer)| answer);
+        let refused = |cause, text: &str| {
+            let lines: Vec<&str> = text.lines().map(str::trim).collect();
+            Some(Err((cause, lines.join("; "))))
+        };
+        match answer {
+            Some(Ok(Verification::Verified(how))) => Some(Ok(format!("signature: {how}"))),
+            Some(Ok(Verification::NotWanted(why))) => {
+                let rule = rule.filter(|rule| rule.method.wants_signatures())?;
+                Some(Ok(format!(
+                    "signature not asked for: {why}; the inventory's rule `{}` is not what the node has",
+                    rule.image
+                )))
+            }
+            Some(Ok(Verification::Denied(text))) => refused(Cause::VerificationDenied, text),
+            Some(Ok(Verification::Refused(text))) => refused(Cause::VerificationFailed, text),
+            Some(Err(TalosError::NotFound { message, .. })) => refused(Cause::ImageMissing, message),
+            Some(Err(TalosError::Failed { message, .. })) if cause_of(message).is_some() => {
+                refused(cause_of(message)?, message)
+            }
+            // A rule that cannot be applied lets no pull through.
+            Some(Err(TalosError::Failed { message, .. })) => refused(Cause::VerificationFailed, message),
+            // Talos before 1.13 knows no rules; that matters where the inventory has one.
+            Some(Err(TalosError::Unimplemented { .. })) | None => {
+                let (rule, version) = (rule?, version?);
+                Some(Ok(format!(
+                    "signature not asked for: Talos {version} does not verify images, and the inventory has the rule `{}`",
+                    rule.image
+                )))
+            }
+            // A certificate without the role, or no answer in time: nothing is known of it.
+            Some(Err(error)) => Some(Ok(format!("signature not asked for: {}", one_line(error)))),
+        }
+    }
+
     /// Returns what is worth knowing beside.
-    pub(super) fn notes(&self, image: &Reference) -> Vec<String> {
+    pub(super) fn notes(&self, image: &Reference, facts: &NodeFacts) -> Vec<String> {
         let mut notes = Vec::new();
+        if let Some(Ok(told)) = &facts.verification {
+            notes.push(format!("the node's {told}"));
+        }
         let is_it = |found: &Image| found.name.parse::<Reference>().as_ref() == Ok(image);
-        for instance in [Instance::System, Instance::Cri] {
+        for instance in [Instance::System, Instance::Cri, Instance::TalosContainers] {
             if self.images.iter().any(|(own, found)| *own == instance && is_it(found)) {
                 let what = instance.as_str();
                 notes.push(format!(
@@ -134,8 +214,11 @@ impl Seen {
         image: &Reference,
         route: &[PullHop],
         wanted: &Registries,
+        rule: Option<&VerificationRule>,
     ) -> Finding {
-        let verdict = of_node(&self.facts(image, route, wanted), route);
+        let facts = self.facts(image, route, wanted, rule);
+        let verdict = of_node(&facts, route);
+        let told = facts.verification.and_then(Result::ok);
         Finding {
             image: image.to_string(),
             nodes: vec![node.name.clone()],
@@ -143,7 +226,7 @@ impl Seen {
             hop: 0,
             url: format!("talos://{}", node.target),
             cause: verdict.as_ref().and_then(|verdict| verdict.cause),
-            evidence: verdict.map(|verdict| verdict.evidence).unwrap_or_default(),
+            evidence: verdict.map(|verdict| verdict.evidence).or(told).unwrap_or_default(),
         }
     }
 }

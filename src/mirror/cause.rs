@@ -54,7 +54,8 @@ causes! {
     CredentialsMissing = "V308", "the host wants credentials and gets none",
         "Anonymous access is not allowed. Give the mirror `credentials`; their key is the endpoint's host.";
     AccessDenied = "V309", "the account may not pull this",
-        "The credentials are accepted, and do not allow it; many registries say the same of what is not there. On \
+        "The credentials are accepted, and do not allow it; many registries say the same of what is not there. Or the host \
+         refuses without asking for credentials: clients show them only where it does. On \
          Harbor: does the robot account have the pull permission on the project?";
     TokenServer = "V310", "the token server does not give a token",
         "The registry refers to a token server that fails, or that is not asked because it is at an address that has \
@@ -104,12 +105,20 @@ causes! {
     NotRolledOut = "V331", "the node has other mirrors than the inventory",
         "The mirrors of the image's registry on the node are not those that the inventory gives. `talmirror diff` shows \
          how they differ, `talmirror rollout` changes them.";
+    VerificationFailed = "V332", "the node does not find the signature that it wants",
+        "A rule of the node's `ImageVerificationConfig` wants the image signed, and the node finds no valid signature: \
+         every pull of it ends with PermissionDenied. Signatures are looked up through the mirrors, so that one that \
+         loses them ends pulls, too (V320); or the rule names another key or identity than the signer's. Rules without a \
+         key need the internet on the node.";
     NameUnresolvedOnNode = "V333", "the node cannot look up the host",
         "The name is known here and not on the node: its DNS servers are others. Talos takes those of \
          `machine.network.nameservers`, or of DHCP.";
     ClockSkew = "V334", "the node's clock is not set",
         "Talos says that the node's time is not synchronised. Certificates and tokens are checked against it: both fail \
          where it is minutes off. Check that the node reaches its time servers (`machine.time.servers`).";
+    VerificationDenied = "V335", "a rule of the node denies the image",
+        "A rule of the node's `ImageVerificationConfig` with `deny` matches the image: no pull of it is let through. The \
+         first rule that matches counts; `talmirror explain IMAGE` shows that of the inventory.";
     NodeUnreachable = "V336", "the node does not answer",
         "Its API cannot be reached or denies access, so that nothing is known of what the node does.";
     NoMirror = "V338", "no mirror serves the registry",

@@ -124,6 +124,11 @@ impl TalosVersion {
         (self.major, self.minor) >= (1, 10)
     }
 
+    /// Returns whether a `ContainerConfig` makes it run containers of its own: 1.14.
+    pub fn runs_containers(&self) -> bool {
+        (self.major, self.minor) >= (1, 14)
+    }
+
     /// Returns whether the image service is there: 1.13 (8b245b8f2).
     pub fn has_image_service(&self) -> bool {
         (self.major, self.minor) >= (1, 13)
@@ -193,6 +198,7 @@ mod tests {
         assert!(!version("v1.9.5").maps_hub_auth() && version("v1.9.6").maps_hub_auth());
         assert!(!version("v1.9.6").has_override_by_endpoint() && version("v1.10.0").has_persistent_config());
         assert!(!version("v1.12.9").has_image_service() && version("v1.13.0").has_image_service());
+        assert!(!version("v1.13.9").runs_containers() && version("v1.14.0").runs_containers());
         assert!(!version("v1.8.4").has_image_cache() && version("v1.9.0").has_image_cache());
         assert!(!version("v1.12.1").has_safe_tls_documents() && version("v1.12.2").has_safe_tls_documents());
         assert!(version("v1.12").has_safe_tls_documents());

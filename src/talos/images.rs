@@ -11,7 +11,7 @@ use super::proto::machine::image_service_pull_layer_progress::Status as Layer;
 use super::proto::machine::image_service_pull_response::Response as Step;
 use super::proto::machine::{
     ImageListRequest, ImagePullRequest, ImageServiceListRequest, ImageServicePullRequest,
-    ImageServiceRemoveRequest,
+    ImageServiceRemoveRequest, ImageServiceVerifyRequest,
 };
 
 /// Whose images a call is about; each has a store of its own, so that one's image is pulled again for the other.
@@ -22,6 +22,8 @@ pub enum Instance {
     System,
     /// Images of pods.
     Cri,
+    /// Images of containers that a `ContainerConfig` declares; since Talos 1.14.
+    TalosContainers,
 }
 
 impl Instance {
@@ -30,6 +32,7 @@ impl Instance {
         match self {
             Self::System => "system",
             Self::Cri => "cri",
+            Self::TalosContainers => "taloscontainers",
         }
     }
 
@@ -37,12 +40,17 @@ impl Instance {
         match self {
             Self::System => ContainerdNamespace::NsSystem,
             Self::Cri => ContainerdNamespace::NsCri,
+            Self::TalosContainers => ContainerdNamespace::NsTaloscontainers,
         }
     }
 
-    /// Both live in the same containerd (talosctl 1.14 `image.go`).
+    /// All live in the same containerd (talosctl 1.14 `image.go`).
     fn containerd(self) -> ContainerdInstance {
-        ContainerdInstance { driver: ContainerDriver::Cri.into(), namespace: self.namespace().into() }
+        let driver = match self {
+            Self::System | Self::Cri => ContainerDriver::Cri,
+            Self::TalosContainers => ContainerDriver::Containerd,
+        };
+        ContainerdInstance { driver: driver.into(), namespace: self.namespace().into() }
     }
 }
 
@@ -64,6 +72,19 @@ pub struct PullProgress {
 pub struct Pulled {
     /// Its name with the digest; Talos says it since 1.13.
     pub name: Option<String>,
+}
+
+/// What a node makes of an image by the rules of its `ImageVerificationConfig`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Verification {
+    /// No rule matches, or the one that does wants no signature; in Talos' words.
+    NotWanted(String),
+    /// The signature that the rule wants is there; how it was found, in Talos' words.
+    Verified(String),
+    /// The rule lets no pull of the image through.
+    Denied(String),
+    /// The signature that the rule wants is not there, or is not valid.
+    Refused(String),
 }
 
 /// An image that is on a node.
@@ -167,6 +188,30 @@ impl NodeClient {
             Ok(found)
         });
         answer.await
+    }
+
+    /// Asks what the node's rules make of an image; it is looked up through the node's own mirrors, and not pulled.
+    ///
+    /// Before Talos 1.13 there is no such call: [`TalosError::Unimplemented`].
+    pub async fn verify_image(&self, reference: &str) -> Result<Verification, TalosError> {
+        let what = format!("verifying {reference}");
+        // Talos waits up to 15 s for what a rule without a key needs, beside the registries.
+        let deadline = self.client.0.patience.call.saturating_mul(3);
+        let answer = self.call_within(deadline, &what, Repeat::Yes, |channel| async move {
+            let request = ImageServiceVerifyRequest { image_ref: reference.to_owned() };
+            images(channel).verify(self.request(request)).await
+        });
+        match answer.await.map(tonic::Response::into_inner) {
+            Ok(answer) if answer.verified => Ok(Verification::Verified(answer.message)),
+            Ok(answer) => Ok(Verification::NotWanted(answer.message)),
+            Err(TalosError::Denied { message, .. }) if message.starts_with("verification denied") => {
+                Ok(Verification::Denied(message))
+            }
+            Err(TalosError::Denied { message, .. }) if message.starts_with("image verification failed") => {
+                Ok(Verification::Refused(message))
+            }
+            Err(error) => Err(error),
+        }
     }
 
     /// Removes an image, so that the next pull asks the registries; returns whether it was there.

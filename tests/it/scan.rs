@@ -305,7 +305,7 @@ fn a_plugin_does_not_read_what_is_piped_in() {
 
 #[test]
 fn what_nodes_have() {
-    let cluster = Cluster::start(1, 1, &["v1.13.9"], Options::default()).unwrap();
+    let cluster = Cluster::start(1, 1, &["v1.14.1"], Options::default()).unwrap();
     let give = |node: &str, instance: &'static str, image: &str| {
         let node = cluster.node(node);
         node.state().images.entry(instance).or_default().push((image.to_owned(), "sha256:0".to_owned()));
@@ -314,6 +314,11 @@ fn what_nodes_have() {
     give("cp-1", "cri", "registry.k8s.io/pause:3.10");
     give("w-1", "cri", "registry.k8s.io/pause:3.10");
     give("w-1", "cri", "sha256:0123");
+    give("w-1", "taloscontainers", "ghcr.io/own/vpn:2");
+    let node = cluster.node("w-1");
+    let documents = "---\napiVersion: v1alpha1\nkind: UnattendedInstallConfig\nimage: factory.talos.dev/metal-installer/abc:v1.14.1\n\
+                     ---\napiVersion: v1alpha1\nkind: ContainerConfig\nname: vpn\nimage: ghcr.io/own/vpn:3\n";
+    node.state().active.text.push_str(documents);
     let place = Place::new();
     place.write("talosconfig", cluster.talosconfig()).write("mirrors.yaml", cluster.inventory());
     let images: Vec<Value> =
@@ -323,6 +328,10 @@ fn what_nodes_have() {
     assert_eq!(
         images.iter().map(line).collect::<Vec<_>>(),
         [
+            "factory.talos.dev/metal-installer/abc:v1.14.1 [\"node w-1 (machine config)\"]",
+            "ghcr.io/own/vpn:2 [\"node w-1\"]",
+            "ghcr.io/own/vpn:3 [\"node w-1 (machine config)\"]",
+            "ghcr.io/siderolabs/kubelet:v1.34.1 [\"node cp-1 (machine config)\",\"node w-1 (machine config)\"]",
             "ghcr.io/siderolabs/kubelet:v1.36.3 [\"node cp-1\"]",
             "registry.k8s.io/pause:3.10 [\"node cp-1\",\"node w-1\"]",
         ]

@@ -255,3 +255,24 @@ fn a_reserve_of_docker_hubs_quota_is_left_alone() {
     });
     place.run("warm - --hub-reserve 29 --parallel 1").stdin(names.concat()).ends(0);
 }
+
+/// An upgrade's images before the upgrade, of a Talos that is newer than this program.
+#[test]
+fn what_an_upgrade_needs() {
+    let mirror = Upstream::start();
+    mirror.image("metal-installer/abc", "v1.15.0", &[noise(100, 1)]);
+    let place = Place::new();
+    let inventory = inventory("kind: cache", &mirror.url(), ", factory.talos.dev: {}");
+    place.write("mirrors.yaml", inventory);
+    let ran = place.run("warm --talos-version v1.15.0 --schematic abc -o json").ends(0);
+    let wanted = json!([{"image": "factory.talos.dev/metal-installer/abc:v1.15.0", "state": "cached"}]);
+    let got: Vec<Value> =
+        items(&ran).iter().map(|item| json!({"image": item["image"], "state": item["state"]})).collect();
+    assert_eq!(Value::from(got), wanted, "{ran}");
+    assert!(
+        ran.stderr.contains("does not know its versions of etcd, pause, CoreDNS, flannel, kubelet"),
+        "{ran}"
+    );
+    let ran = place.run("warm --talos-version v1.15 --schematic abc").ends(2);
+    assert!(ran.stderr.contains("name the patch, such as v1.15.0, and --kubernetes-version"), "{ran}");
+}

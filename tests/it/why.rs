@@ -3,6 +3,7 @@
 use serde_json::Value;
 
 use crate::authority::Authority;
+use crate::cache_process::Start;
 use crate::fake_upstream::{Act, Auth, Bearer, Upstream, noise};
 use crate::rollout::{Site, options};
 use crate::run::Place;
@@ -53,12 +54,48 @@ fn faults() -> Vec<Fault> {
             Then::Comes,
         ),
         fault(
+            "a token that has expired",
+            |mirror, _| {
+                mirror.auth(Auth::Bearer(Bearer::default()));
+                let challenge = format!(
+                    "Bearer realm=\"{}/token\",service=\"fake\",error=\"invalid_token\"",
+                    mirror.url()
+                );
+                let headers = vec![("WWW-Authenticate".to_owned(), challenge)];
+                let body =
+                    "{\"errors\":[{\"code\":\"UNAUTHORIZED\",\"message\":\"token expired\"}]}".to_owned();
+                mirror.always("/manifests/", Act::Answer { status: 401, headers, body });
+            },
+            "V307",
+            Then::Comes,
+        ),
+        fault(
+            "no credentials where they are wanted",
+            |mirror, _| mirror.auth(Auth::Basic("u".into(), "s3cr3t-p".into())),
+            "V308",
+            Then::Comes,
+        ),
+        fault(
             "an account without the right to pull",
             |mirror, _| {
-                mirror.auth(Auth::Basic("u".into(), "s3cr3t-p".into()));
+                let user = Some(("u".to_owned(), "s3cr3t-p".to_owned()));
+                mirror.auth(Auth::Bearer(Bearer { user, ..Bearer::default() }));
                 always("/manifests/", Act::error(403, "DENIED"))(mirror);
+                // Of the rules for a request the last counts: the first one is asked to log in.
+                let challenge = format!(
+                    "Bearer realm=\"{}/token\",service=\"fake\",scope=\"repository:a/b:pull\"",
+                    mirror.url()
+                );
+                let headers = vec![("WWW-Authenticate".to_owned(), challenge)];
+                mirror.times(1, "/manifests/", Act::Answer { status: 401, headers, body: String::new() });
             },
-            "V308",
+            "V309",
+            Then::Comes,
+        ),
+        fault(
+            "a host that refuses and asks for no credentials",
+            |mirror, _| always("/manifests/", Act::error(403, "DENIED"))(mirror),
+            "V309",
             Then::Comes,
         ),
         fault(
@@ -215,7 +252,8 @@ fn names_addresses_and_certificates() {
     let authority = Authority::new();
     let good = Upstream::start_tls(&authority.server("127.0.0.1"));
     let other = Upstream::start_tls(&authority.server("10.9.9.9"));
-    for server in [&good, &other] {
+    let expired = Upstream::start_tls(&authority.expired_server("127.0.0.1"));
+    for server in [&good, &other, &expired] {
         server.image("a/b", "1", &[noise(500, 1)]);
     }
     let (upstream, place) = (serving(), Place::new());
@@ -225,6 +263,7 @@ fn names_addresses_and_certificates() {
         ("a mirror that is well", good.url(), authority, None),
         ("an own authority that is not given", good.url(), "", Some("V303")),
         ("a certificate for another name", other.url(), authority, Some("V304")),
+        ("a certificate that has expired", expired.url(), authority, Some("V305")),
         ("http behind https", upstream.url().replace("http:", "https:"), "", Some("V306")),
         ("nothing at the address", "http://127.0.0.1:1".to_owned(), "", Some("V302")),
         ("a name without an address", "http://no-such-host.invalid".to_owned(), "", Some("V301")),
@@ -318,6 +357,7 @@ fn faults_of_nodes() {
         ("tls: failed to verify certificate: x509: certificate signed by unknown authority", "V303"),
         ("dial tcp 10.0.0.9:443: connect: connection refused", "V302"),
         ("tls: failed to verify certificate: x509: certificate has expired or is not yet valid", "V305"),
+        ("unexpected status from HEAD request to http://h/v2/x: 403 Forbidden", "V309"),
     ] {
         node.state().log = format!(
             "level=info msg=\"trying next host\" error=\"failed to do request: Head \\\"http://{host}/v2/registry.k8s.io/pause/manifests/3.10\\\": {error}\" host={host}\n"
@@ -366,4 +406,125 @@ fn a_node_by_its_address() {
     let found: Vec<Value> = serde_json::from_str(&ran.stdout).unwrap();
     let node = found.iter().find(|item| item["via"] == "node").unwrap();
     assert_eq!((&node["nodes"][0], &node["cause"]), (&"w-1".into(), &Value::Null), "{ran}");
+}
+
+/// Nodes of every kind of Talos, whose mirrors are the inventory's: nothing is named.
+#[test]
+fn a_healthy_cluster() {
+    let versions = ["v1.11.6", "v1.12.7", "v1.13.9", "v1.14.1"];
+    let cluster = Cluster::start(1, 3, &versions, options()).unwrap();
+    let inventory = of_mirrors_only(&cluster);
+    let site = Site::with(cluster, &inventory);
+    let names = site.cluster.names();
+    for node in &names {
+        site.set(node, &site.new[node]);
+        site.cluster.node(node).state().render_now();
+    }
+    for node in &names {
+        let (code, found) = why(&site.place, &format!("registry.k8s.io/pause:3.10 --node {node}"));
+        assert_eq!((code, &found["cause"]), (0, &Value::Null), "{node}: {found}");
+    }
+    let ran = site.place.run("verify --nodes -o json").ends(0);
+    let found: Vec<Value> = serde_json::from_str(&ran.stdout).unwrap();
+    let nodes = found.iter().filter(|item| item["via"] == "node");
+    assert_eq!(nodes.filter(|item| item["cause"].is_null()).count(), names.len(), "{ran}");
+}
+
+/// The rules of nodes for signatures, which they look up through their mirrors.
+#[test]
+fn images_that_nodes_verify() {
+    let cluster = Cluster::start(1, 2, &["v1.14.1", "v1.13.9", "v1.12.7"], options()).unwrap();
+    let rule = "imageVerification: [{image: registry.k8s.io/pause, publicKey: {certificate: PEM}}]\n";
+    let inventory = of_mirrors_only(&cluster) + rule;
+    let site = Site::with(cluster, &inventory);
+    let rules = "---
+apiVersion: v1alpha1
+kind: ImageVerificationConfig
+rules:
+    - image: registry.k8s.io/skipped
+      skip: true
+    - image: registry.k8s.io/own/*
+      deny: true
+    - image: registry.k8s.io/*
+      publicKey:
+          certificate: PEM
+";
+    let names = site.cluster.names();
+    for node in &names {
+        let known = site.cluster.node(node).state().version != "v1.12.7";
+        site.set(node, &(site.new[node].clone() + if known { rules } else { "" }));
+        site.cluster.node(node).state().render_now();
+    }
+    let of = |node: &str, image: &str| {
+        let (code, found) = why(&site.place, &format!("registry.k8s.io/{image}:3 --node {node}"));
+        (code, found["cause"].as_str().unwrap_or("-").to_owned(), found["notes"].to_string())
+    };
+    for node in ["cp-1", "w-1"] {
+        let (code, cause, notes) = of(node, "pause");
+        assert_eq!((code, cause.as_str()), (0, "-"), "{notes}");
+        assert!(notes.contains("the node's signature: verified via bundle tag"), "{notes}");
+        assert_eq!(of(node, "own/app").1, "V335");
+        assert_eq!(of(node, "skipped"), (0, "-".to_owned(), "[]".to_owned()));
+    }
+    // Told, and no failure: that Talos has no such call.
+    let (code, cause, notes) = of("w-2", "pause");
+    assert_eq!((code, cause.as_str()), (0, "-"), "{notes}");
+    let told = "signature not asked for: Talos v1.12.7 does not verify images, and the inventory has the rule `registry.k8s.io/pause`";
+    assert!(notes.contains(told), "{notes}");
+    let ran =
+        site.place.run("verify --nodes registry.k8s.io/pause:3 registry.k8s.io/own/app:3 -o json").ends(1);
+    let found: Vec<Value> = serde_json::from_str(&ran.stdout).unwrap();
+    let found: Vec<(&str, &str, &str)> = (found.iter().filter(|item| item["via"] == "node"))
+        .map(|item| {
+            (
+                item["nodes"][0].as_str().unwrap(),
+                item["cause"].as_str().unwrap_or("-"),
+                item["evidence"].as_str().unwrap_or("-"),
+            )
+        })
+        .collect();
+    let verified = "signature: verified via bundle tag";
+    let denied = "the node: verification denied by matched rule (0001)";
+    let want = [
+        ("cp-1", "-", verified),
+        ("cp-1", "V335", denied),
+        ("w-1", "-", verified),
+        ("w-1", "V335", denied),
+        ("w-2", "-", told),
+        ("w-2", "-", "-"),
+    ];
+    assert_eq!(found, want, "{ran}");
+    // A mirror that loses signatures, where there is no way around it.
+    site.cluster.mirror.lose_signatures();
+    let (code, cause, _) = of("w-1", "pause");
+    assert_eq!((code, cause.as_str()), (1, "V332"));
+    // What the node says of a registry that it cannot ask.
+    let lookup = "failed to resolve image reference: dial tcp: lookup harbor.example: no such host";
+    let kind = crate::sim::Kind::Refuse(tonic::Code::Internal, lookup.to_owned());
+    let fault = crate::sim::Fault { step: crate::sim::Step::Verify, kind, after: 0, times: None };
+    site.cluster.fault("w-1", fault);
+    assert_eq!(of("w-1", "pause").1, "V333");
+}
+
+/// What a cache in the way says of its answers, and why it has none.
+#[test]
+fn what_a_cache_says() {
+    let upstream = Upstream::start();
+    upstream.image("a/b", "1", &[noise(500, 1)]);
+    let cache = Start::new().upstream("reg.test", &upstream.url()).args(&["--tag-ttl", "0s"]).run();
+    let place = Place::new();
+    write(&place, &cache.url(), "", &upstream.url());
+    let answer = |code: i32| {
+        let (ended, found) = why(&place, "reg.test/a/b:1");
+        assert_eq!(ended, code, "{found}");
+        found["hops"][0]["evidence"].as_str().unwrap_or_default().to_owned()
+    };
+    assert_eq!(answer(0), "X-Cache: MISS");
+    assert_eq!(answer(0), "X-Cache: REVALIDATED");
+    upstream.always("/", Act::error(500, "UNKNOWN"));
+    assert!(answer(0).starts_with("X-Cache: STALE; upstream reg.test "), "{}", answer(0));
+    let (code, found) = why(&place, "reg.test/a/other:1");
+    assert_eq!((code, &found["cause"]), (1, &Value::from("V318")), "{found}");
+    let said = found["hops"][0]["evidence"].as_str().unwrap();
+    assert!(said.starts_with("it answered 503: ") && said.contains("reg.test"), "{said}");
 }

@@ -18,7 +18,7 @@ pub struct Accepted {
 }
 
 /// Documents of other kinds that are known.
-const OTHERS: [&str; 16] = [
+const OTHERS: [&str; 17] = [
     "HostnameConfig",
     "ResolverConfig",
     "TimeSyncConfig",
@@ -34,6 +34,7 @@ const OTHERS: [&str; 16] = [
     "NetworkDefaultActionConfig",
     "NetworkRuleConfig",
     "ImageCacheConfig",
+    "ImageVerificationConfig",
     "EnvironmentConfig",
 ];
 

@@ -16,7 +16,7 @@ use super::proto::cosi::resource as cosi;
 use super::proto::machine::apply_configuration_request::Mode;
 use super::proto::machine::image_service_pull_response::Response as PullStep;
 use super::proto::machine::{self, ApplyConfigurationRequest};
-use super::{pull, resources};
+use super::{pull, resources, verify};
 
 type Answer<T> = Result<Response<T>, Status>;
 type Items<T> = Pin<Box<dyn Stream<Item = Result<T, Status>> + Send>>;
@@ -387,6 +387,7 @@ fn instance(namespace: ContainerdNamespace) -> Result<&'static str, Status> {
     match namespace {
         ContainerdNamespace::NsCri => Ok("cri"),
         ContainerdNamespace::NsSystem => Ok("system"),
+        ContainerdNamespace::NsTaloscontainers => Ok("taloscontainers"),
         ContainerdNamespace::NsUnknown => Err(Status::invalid_argument("invalid namespace NS_UNKNOWN")),
     }
 }
@@ -485,6 +486,20 @@ impl machine::image_service_server::ImageService for Service {
             Ok(())
         });
         self.answer(&visit, removed).await
+    }
+
+    async fn verify(
+        &self,
+        request: Request<machine::ImageServiceVerifyRequest>,
+    ) -> Answer<machine::ImageServiceVerifyResponse> {
+        let reference = &request.get_ref().image_ref;
+        let ask = Ask::new("ImageService/Verify", Step::Verify, READERS).about(reference);
+        let visit = self.enter(ask, &request).await?;
+        let result = match since_113(&visit) {
+            Ok(()) => verify::verify(&visit.node, reference).await,
+            Err(status) => Err(status),
+        };
+        self.answer(&visit, result).await
     }
 }
 

@@ -53,7 +53,18 @@ impl Authority {
 
     /// Makes a server's certificate for an address.
     pub fn server(&self, address: &str) -> Pair {
+        self.server_of(params(""), address)
+    }
+
+    /// Makes a server's certificate that expired long ago.
+    pub fn expired_server(&self, address: &str) -> Pair {
         let mut params = params("");
+        params.not_before = rcgen::date_time_ymd(2001, 1, 1);
+        params.not_after = rcgen::date_time_ymd(2002, 1, 1);
+        self.server_of(params, address)
+    }
+
+    fn server_of(&self, mut params: CertificateParams, address: &str) -> Pair {
         params.subject_alt_names = vec![SanType::IpAddress(address.parse().unwrap())];
         params.extended_key_usages =
             vec![ExtendedKeyUsagePurpose::ServerAuth, ExtendedKeyUsagePurpose::ClientAuth];

@@ -29,6 +29,7 @@ pub enum Step {
     Pull,
     Images,
     Remove,
+    Verify,
     Etcd,
     Reboot,
     Logs,
@@ -36,7 +37,7 @@ pub enum Step {
     Render,
 }
 
-const STEPS: [(&str, Step); 19] = [
+const STEPS: [(&str, Step); 20] = [
     ("any", Step::Any),
     ("version", Step::Version),
     ("services", Step::Services),
@@ -52,6 +53,7 @@ const STEPS: [(&str, Step); 19] = [
     ("pull", Step::Pull),
     ("images", Step::Images),
     ("remove", Step::Remove),
+    ("verify", Step::Verify),
     ("etcd", Step::Etcd),
     ("reboot", Step::Reboot),
     ("logs", Step::Logs),

@@ -34,6 +34,7 @@ mod registry;
 mod render;
 mod resources;
 mod rules;
+mod verify;
 
 pub use authority::{Authority, Pair};
 pub use cluster::{Cluster, Listeners, Options, Spec};

@@ -60,6 +60,23 @@ async fn attempt(
     image: &Reference,
     name: &str,
 ) -> Result<String, Status> {
+    let Asked { tried, served, result } = ask_hosts(node, image).await;
+    node.log(What::Pull { image: name.to_owned(), instance, tried, served, had: false });
+    result
+}
+
+/// What the hosts of an image answered.
+pub struct Asked {
+    pub tried: Vec<(String, String)>,
+    /// The URL that served it.
+    pub served: Option<String>,
+    /// The image's digest.
+    pub result: Result<String, Status>,
+}
+
+/// Asks the hosts of an image in order, until one answers well.
+pub async fn ask_hosts(node: &Arc<Node>, image: &Reference) -> Asked {
+    let name = &name(image);
     let (registries, rules, cached) = {
         let state = node.state();
         let cached = state.image_cache.as_deref() == Some("ready") && state.rules().falls_back();
@@ -90,11 +107,7 @@ async fn attempt(
         let (answer, outcome) = try_one(node, &registries, &endpoint, &hop.url, name).await;
         tried.push((hop.url.clone(), answer));
         match outcome {
-            Outcome::Served(digest) => {
-                let served = Some(hop.url);
-                node.log(What::Pull { image: name.to_owned(), instance, tried, served, had: false });
-                return Ok(digest);
-            }
+            Outcome::Served(digest) => return Asked { tried, served: Some(hop.url), result: Ok(digest) },
             // What answers 200 is taken at its word: no other endpoint is asked.
             Outcome::Taken(status) => {
                 first.get_or_insert(status);
@@ -105,8 +118,8 @@ async fn attempt(
             }
         }
     }
-    node.log(What::Pull { image: name.to_owned(), instance, tried, served: None, had: false });
-    Err(first.unwrap_or_else(|| Status::unknown("no endpoints")))
+    let result = Err(first.unwrap_or_else(|| Status::unknown("no endpoints")));
+    Asked { tried, served: None, result }
 }
 
 enum Outcome {

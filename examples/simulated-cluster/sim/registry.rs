@@ -50,6 +50,8 @@ pub struct Registry {
 struct State {
     answer: Answer,
     password: Option<(String, String)>,
+    /// Whether tags of signatures are not there.
+    loses_signatures: bool,
     hits: Vec<Hit>,
     /// Manifests that were asked for by a tag, by their digests.
     manifests: BTreeMap<String, String>,
@@ -63,6 +65,7 @@ impl Registry {
         let state = Arc::new(Mutex::new(State {
             answer,
             password: None,
+            loses_signatures: false,
             hits: Vec::new(),
             manifests: BTreeMap::new(),
         }));
@@ -83,6 +86,11 @@ impl Registry {
     /// Lets in only who knows the password.
     pub fn protect(&self, user: &str, password: &str) {
         self.state.lock().unwrap().password = Some((user.to_owned(), password.to_owned()));
+    }
+
+    /// Has no signatures from now on.
+    pub fn lose_signatures(&self) {
+        self.state.lock().unwrap().loses_signatures = true;
     }
 
     /// Returns every request so far.
@@ -124,16 +132,16 @@ async fn serve(mut stream: TcpStream, state: Arc<Mutex<State>>) {
             .split_once(':')
             .map(|(user, password)| (user.to_owned(), password.to_owned()))
     });
-    let (answer, password) = {
+    let (answer, password, loses_signatures) = {
         let state = state.lock().unwrap();
-        (state.answer.clone(), state.password.clone())
+        (state.answer.clone(), state.password.clone(), state.loses_signatures)
     };
     let note = |status: u16| {
         let user = pair.as_ref().map(|(user, _)| user.clone());
         let host = header("host").unwrap_or_default();
         state.lock().unwrap().hits.push(Hit { host, path: path.to_owned(), ns: ns.clone(), user, status });
     };
-    let manifest = path.contains("/manifests/");
+    let manifest = path.contains("/manifests/") && !(loses_signatures && path.contains("/manifests/sha256-"));
     let has = match &answer {
         Answer::All => true,
         Answer::Only(repositories) => {

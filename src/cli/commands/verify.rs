@@ -27,8 +27,9 @@ const FEW_PULLS: u64 = 20;
     after_help = "Every host of every route is asked by itself, as containerd would ask it: the URL with `ns`, the challenge, the token, the
 certificates; for the manifest, the first bytes of a layer, and the three places where Talos looks for signatures. With
 --nodes the nodes are asked, too: whether their mirrors are the inventory's, whether another program stands before them, their
-clocks, and what their containerd logged last about the images. Nothing is changed. Without an IMAGE those of verify.images are asked for; a registry that none of them is of is asked whether it is
-there. Ends with 1 when a host fails.
+clocks, what their containerd logged last about the images, and whether their rules for signatures (ImageVerificationConfig,
+Talos 1.13 and later) let them through. Nothing is changed. Without an IMAGE those of verify.images are asked for; a registry
+that none of them is of is asked whether it is there. Ends with 1 when a host fails.
 
 Examples:
   talmirror verify
@@ -163,14 +164,16 @@ fn of_nodes(
     images: &[Reference],
 ) -> Result<Vec<Finding>, CliError> {
     let mut findings = Vec::new();
-    for (mut node, seen) in session.each(look) {
+    let about: std::sync::Arc<[Reference]> = images.into();
+    for (mut node, seen) in session.each(|node| look(node, about.clone())) {
         let target = seen.target(loaded, &mut node);
         let version = loaded.talos_version(&args.versions, target).unwrap_or_else(default_version);
         let wanted = loaded.inventory.registries(target, &version, &mut loaded.sources)?;
         for image in images {
             let name = |entry: &str, endpoint: &Endpoint| via_of(loaded, entry, endpoint);
             let route = hops(&seen.registries().unwrap_or(&wanted).mirrors, image, &name);
-            findings.push(seen.finding(&node, image, &route, &wanted));
+            let rule = loaded.inventory.verification_rule(image);
+            findings.push(seen.finding(&node, image, &route, &wanted, rule));
         }
     }
     Ok(findings)
@@ -315,12 +318,11 @@ fn findings(questions: &[Question], answers: &[Result<Proof, (Cause, String)>]) 
             if !lost.is_empty() {
                 return Err((Cause::SignatureLost, format!("not passed on: {}", lost.join(", "))));
             }
-            match proof.quota {
-                Some(quota) if quota.remaining < FEW_PULLS => {
-                    Err((Cause::QuotaLow, format!("{} of {} pulls are left", quota.remaining, quota.limit)))
-                }
-                Some(quota) => Ok(format!("{} of {} pulls are left", quota.remaining, quota.limit)),
-                None => Ok(String::new()),
+            let left =
+                proof.quota.map(|quota| format!("{} of {} pulls are left", quota.remaining, quota.limit));
+            match (proof.quota, left) {
+                (Some(quota), Some(left)) if quota.remaining < FEW_PULLS => Err((Cause::QuotaLow, left)),
+                (_, left) => Ok(proof.cache.into_iter().chain(left).collect::<Vec<_>>().join("; ")),
             }
         });
         Finding::of(&question.hop, &question.about, &question.nodes, result)

@@ -2,6 +2,7 @@ use clap::Args;
 use serde_json::json;
 
 use crate::cli::args::{Global, TalosArgs, VersionArgs};
+use crate::cli::commands::harbor::{how_to_ask, says};
 use crate::cli::commands::verify::{Question, ask, via_of};
 use crate::cli::inventory::{LoadedInventory, default_version, load};
 use crate::cli::node_facts::{Seen, look};
@@ -21,8 +22,9 @@ use crate::ui::{CliError, OutputFormat, Table, Ui};
 #[command(
     after_help = "Every host of the image's route is asked, in the order of a pull; the first cause is named that explains why a pull fails, is
 slow, or goes around the mirror. With --node the node's own mirrors count, and what it says: whether they are the inventory's,
-whether another program stands before them, its clock, what its containerd logged last about the image, and whether it has the
-image. Nothing is changed. Ends with 1 when a cause is found.
+whether another program stands before them, its clock, what its containerd logged last about the image, whether its rules let
+the image through (Talos 1.13 and later), and whether it has the image. A cache in the way says whether it had the image
+(X-Cache); a Harbor is asked over its API, with HARBOR_USERNAME and HARBOR_PASSWORD or the mirror's `admin`. Nothing is changed. Ends with 1 when a cause is found.
 
 Examples:
   talmirror why quay.io/cilium/cilium:v1.18.1
@@ -58,7 +60,7 @@ pub(crate) fn run(ui: &mut Ui, global: &Global, args: WhyArgs) -> Result<Exit, C
     // A variable that is set to nothing, as CI does, names nothing.
     let node = args.node.as_deref().filter(|node| !node.is_empty());
     let mut seen = match node {
-        Some(node) => Some(of_node(ui, global, &args, &loaded, node)?),
+        Some(node) => Some(of_node(ui, global, &args, &loaded, node, &image)?),
         None => None,
     };
     let target = match &mut seen {
@@ -80,9 +82,20 @@ pub(crate) fn run(ui: &mut Ui, global: &Global, args: WhyArgs) -> Result<Exit, C
         })
         .collect();
     let findings = ask(&questions, &args.platform, args.talos.timeout)?;
-    let facts = seen.as_ref().map(|seen| seen.facts(&image, &route, &wanted));
+    let rule = loaded.inventory.verification_rule(&image);
+    let facts = seen.as_ref().map(|seen| seen.facts(&image, &route, &wanted, rule));
     let verdict = judge(facts.as_ref(), &findings);
-    let mut notes = seen.map(|seen| seen.notes(&image)).unwrap_or_default();
+    let mut notes = match (&seen, &facts) {
+        (Some(seen), Some(facts)) => seen.notes(&image, facts),
+        _ => Vec::new(),
+    };
+    for hop in &route {
+        let said = says(ui, &mut loaded, &hop.via, &image, args.talos.timeout);
+        if said.is_empty() && verdict.cause.is_some() {
+            notes.extend(how_to_ask(&loaded.inventory, &hop.via));
+        }
+        notes.extend(said);
+    }
     if let Some(serves) = findings.iter().find(|finding| verdict.bypassed && finding.is_ok()) {
         notes.push(format!("{} serves it: pulls look green for as long as that host is there", serves.via));
     }
@@ -122,7 +135,8 @@ fn print(
         }
         let row = |finding: &Finding| {
             let answer = match finding.cause {
-                None => "serves it".to_owned(),
+                None if finding.evidence.is_empty() => "serves it".to_owned(),
+                None => format!("serves it: {}", finding.evidence),
                 Some(cause) => format!("{} {}", cause.as_str(), finding.evidence),
             };
             vec![finding.hop.to_string(), finding.via.clone(), finding.url.clone(), answer]
@@ -140,9 +154,11 @@ fn of_node(
     args: &WhyArgs,
     loaded: &LoadedInventory,
     node: &str,
+    image: &Reference,
 ) -> Result<(LiveNode, Seen), CliError> {
     let names = [node.to_owned()];
     let session = Session::open(ui, global, &args.talos, Some(loaded), Selection::Nodes(&names))?;
-    let answer = session.each(look).pop();
+    let about: std::sync::Arc<[Reference]> = [image.clone()].into();
+    let answer = session.each(|node| look(node, about.clone())).pop();
     answer.ok_or_else(|| CliError::usage(format!("`{node}` is not one of the cluster's nodes")))
 }

@@ -15,4 +15,4 @@ pub use coverage::{Coverage, RegistryRow, Status, cover, rows};
 pub use images::{ImageUse, Images, Note};
 pub use input::{InputError, read_bytes, read_stream};
 pub use node_platforms::node_platforms;
-pub use talos_images::{UnknownTalos, talos_images};
+pub use talos_images::{TalosImages, UnknownTalos, talos_images};

@@ -74,7 +74,8 @@ impl Object {
     }
 
     fn give(&self, sink: &mut Sink<'_>) {
-        if self.found.is_empty() {
+        // What its rules name are patterns.
+        if self.found.is_empty() || self.kind == "ImageVerificationConfig" {
             return;
         }
         let user = self.user(sink.source);
@@ -167,7 +168,8 @@ impl Visitor<'_> for KeySeed {
             "tag" => Key::Tag,
             "digest" => Key::Digest,
             "reference" => Key::Reference,
-            "managedFields" | "annotations" | "status" | "data" | "stringData" | "binaryData" => Key::Skipped,
+            "managedFields" | "annotations" | "status" | "data" | "stringData" | "binaryData"
+            | "imageVerification" => Key::Skipped,
             "imageName" => Key::PerhapsImage,
             other if other.ends_with("Image") => Key::PerhapsImage,
             _ => Key::Other,
@@ -440,6 +442,23 @@ mod tests {
             "install": {"image": "factory.talos.dev/metal-installer/abc:v1.14.1"},
         }});
         assert_eq!(found(&config).len(), 2);
+        for (document, want) in [
+            (
+                json!({"apiVersion": "v1alpha1", "kind": "UnattendedInstallConfig", "image": "factory.talos.dev/metal-installer/abc:v1.14.1"}),
+                1,
+            ),
+            (
+                json!({"kind": "ContainerConfig", "name": "vpn", "image": "ghcr.io/own/vpn:2", "command": ["image"]}),
+                1,
+            ),
+            (
+                json!({"kind": "ImageVerificationConfig", "rules": [{"image": "ghcr.io/own/app", "skip": true}]}),
+                0,
+            ),
+            (json!({"imageVerification": [{"image": "ghcr.io/own/app", "skip": true}]}), 0),
+        ] {
+            assert_eq!(found(&document).len(), want, "{document}");
+        }
     }
 
     #[test]

@@ -65,41 +65,62 @@ const PLAIN_SCHEMATIC: &str = "376567988ad370138ad8b2698212367b8edcb69b5fd68c80b
 #[error("the images of Talos {0} are not known: it is older or newer than v1.9 to v1.14")]
 pub struct UnknownTalos(pub TalosVersion);
 
-fn release(version: &TalosVersion) -> Result<&'static Release, UnknownTalos> {
+/// The images that a Talos version pulls by itself.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TalosImages {
+    /// Each with what it is for.
+    pub images: Vec<(&'static str, Reference)>,
+    /// What it runs besides, in versions that are not known here: it is newer than this program.
+    pub unknown: Vec<&'static str>,
+}
+
+/// Finds what a version runs; [`None`]: it is newer than the table.
+fn release(version: &TalosVersion) -> Result<Option<&'static Release>, UnknownTalos> {
     let (major, minor) = version.number();
     // 1.10 has what 1.9 has, in later versions; what is newer than the table is not guessed.
     let found = RELEASES.iter().rev().find(|release| release.minor <= minor);
     let newest = RELEASES.last().map_or(0, |release| release.minor);
-    found.filter(|_| major == 1 && minor <= newest).ok_or_else(|| UnknownTalos(version.clone()))
+    match found {
+        Some(release) if major == 1 => Ok((minor <= newest).then_some(release)),
+        Some(_) | None => Err(UnknownTalos(version.clone())),
+    }
 }
 
-/// Returns the images that a Talos version pulls by itself, each with what it is for.
+/// Returns the images that a Talos version pulls by itself.
 ///
 /// `version` has to name its patch for the installer to be there. The installer comes from the image factory where a
-/// schematic is named, and always since 1.14; before, from ghcr.io.
+/// schematic is named, and always since 1.14; before, from ghcr.io. Fails where nothing of the version is known.
 pub fn talos_images(
     version: &TalosVersion,
     kubernetes: Option<&str>,
     schematic: Option<&str>,
-) -> Result<Vec<(&'static str, Reference)>, UnknownTalos> {
+) -> Result<TalosImages, UnknownTalos> {
     let release = release(version)?;
     let (_, minor) = version.number();
-    let kubernetes = kubernetes.unwrap_or(release.kubernetes);
-    let kubernetes = format!("v{}", kubernetes.trim_start_matches('v'));
-    let mut names = vec![
-        ("kubelet", format!("ghcr.io/siderolabs/kubelet:{kubernetes}")),
-        ("etcd", release.etcd.to_owned()),
-        ("pause", format!("registry.k8s.io/pause:{}", release.pause)),
-        ("CoreDNS", format!("registry.k8s.io/coredns/coredns:{}", release.coredns)),
-        ("flannel", format!("ghcr.io/siderolabs/flannel:{}", release.flannel)),
-    ];
-    for (what, name) in [
-        ("kube-apiserver", "kube-apiserver"),
-        ("kube-controller-manager", "kube-controller-manager"),
-        ("kube-scheduler", "kube-scheduler"),
-        ("kube-proxy", "kube-proxy"),
+    let mut names = Vec::new();
+    let mut unknown = Vec::new();
+    match release {
+        Some(release) => names.extend([
+            ("etcd", release.etcd.to_owned()),
+            ("pause", format!("registry.k8s.io/pause:{}", release.pause)),
+            ("CoreDNS", format!("registry.k8s.io/coredns/coredns:{}", release.coredns)),
+            ("flannel", format!("ghcr.io/siderolabs/flannel:{}", release.flannel)),
+        ]),
+        None => unknown.extend(["etcd", "pause", "CoreDNS", "flannel"]),
+    }
+    let kubernetes = kubernetes.or(release.map(|release| release.kubernetes));
+    let kubernetes = kubernetes.map(|version| format!("v{}", version.trim_start_matches('v')));
+    for (what, repository) in [
+        ("kubelet", "ghcr.io/siderolabs/kubelet"),
+        ("kube-apiserver", "registry.k8s.io/kube-apiserver"),
+        ("kube-controller-manager", "registry.k8s.io/kube-controller-manager"),
+        ("kube-scheduler", "registry.k8s.io/kube-scheduler"),
+        ("kube-proxy", "registry.k8s.io/kube-proxy"),
     ] {
-        names.push((what, format!("registry.k8s.io/{name}:{kubernetes}")));
+        match &kubernetes {
+            Some(kubernetes) => names.push((what, format!("{repository}:{kubernetes}"))),
+            None => unknown.push(what),
+        }
     }
     let tag = version.to_string();
     // `v1.13` is not a tag of an installer.
@@ -116,7 +137,12 @@ pub fn talos_images(
         ));
     }
     // What the user gave may break the grammar; what stands above does not.
-    Ok(names.into_iter().filter_map(|(what, name)| Some((what, name.parse().ok()?))).collect())
+    let images: Vec<(&str, Reference)> =
+        names.into_iter().filter_map(|(what, name)| Some((what, name.parse().ok()?))).collect();
+    if images.is_empty() {
+        return Err(UnknownTalos(version.clone()));
+    }
+    Ok(TalosImages { images, unknown })
 }
 
 #[cfg(test)]
@@ -125,7 +151,7 @@ mod tests {
 
     fn images(version: &str, kubernetes: Option<&str>, schematic: Option<&str>) -> Vec<String> {
         let images = talos_images(&version.parse().unwrap(), kubernetes, schematic).unwrap();
-        images.into_iter().map(|(what, image)| format!("{what} {image}")).collect()
+        images.images.into_iter().map(|(what, image)| format!("{what} {image}")).collect()
     }
 
     #[test]
@@ -159,9 +185,26 @@ mod tests {
         assert!(
             images("v1.10.9", None, None).contains(&"kubelet ghcr.io/siderolabs/kubelet:v1.32.0".to_owned())
         );
-        for unknown in ["v1.8.0", "v1.15.0", "v2.0.0"] {
+        for unknown in ["v1.8.0", "v1.15", "v2.0.0"] {
             let version: TalosVersion = unknown.parse().unwrap();
             assert_eq!(talos_images(&version, None, None), Err(UnknownTalos(version)));
         }
+    }
+
+    /// An upgrade to what is newer than this program: what is sure is listed, the rest is named.
+    #[test]
+    fn a_version_that_is_newer() {
+        let of = |version: &str, kubernetes: Option<&str>| {
+            let found = talos_images(&version.parse().unwrap(), kubernetes, Some("abc")).unwrap();
+            let names: Vec<&str> = found.images.iter().map(|(what, _)| *what).collect();
+            (names.join(" "), found.unknown.len())
+        };
+        assert_eq!(of("v1.15.0", None), ("installer".to_owned(), 9));
+        let kubernetes = "kubelet kube-apiserver kube-controller-manager kube-scheduler kube-proxy";
+        assert_eq!(of("v1.15", Some("1.38.0")), (kubernetes.to_owned(), 4));
+        assert_eq!(
+            images("v1.15.0", None, Some("abc")),
+            ["installer factory.talos.dev/metal-installer/abc:v1.15.0"]
+        );
     }
 }

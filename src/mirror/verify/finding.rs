@@ -105,6 +105,13 @@ pub fn fix(cause: Cause, via: &str, url: &str) -> String {
             "let the other program leave this registry alone, or take it off the nodes".to_owned()
         }
         Cause::NotRolledOut => "talmirror diff, then talmirror rollout".to_owned(),
+        Cause::VerificationFailed => {
+            "sign the image, or correct its rule of ImageVerificationConfig: talmirror explain V332"
+                .to_owned()
+        }
+        Cause::VerificationDenied => {
+            "put a rule for it before the one that denies it, in ImageVerificationConfig".to_owned()
+        }
         Cause::NameUnresolvedOnNode => {
             format!("give the nodes DNS servers that know `{host}`: machine.network.nameservers")
         }
@@ -139,6 +146,7 @@ pub fn group(findings: &[Finding]) -> Vec<Group<'_>> {
             group.first.cause == finding.cause
                 && group.first.via == finding.via
                 && host(group.first) == host(finding)
+                && (finding.hop > 0 || finding.cause.is_some() || group.first.evidence == finding.evidence)
         };
         if !groups.iter().any(same) {
             groups.push(Group { first: finding, images: Vec::new(), nodes: Vec::new() });

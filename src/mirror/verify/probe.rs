@@ -17,6 +17,8 @@ use crate::oci::{
 const CONTENT_DIGEST: HeaderName = HeaderName::from_static("docker-content-digest");
 const LIMIT: HeaderName = HeaderName::from_static("ratelimit-limit");
 const REMAINING: HeaderName = HeaderName::from_static("ratelimit-remaining");
+/// What caches say of an answer: `HIT`, `MISS`, and a warning that what they have may be old.
+const CACHE_WORDS: [HeaderName; 2] = [HeaderName::from_static("x-cache"), HeaderName::from_static("warning")];
 /// How much of a layer is asked for to see that it is there.
 const FIRST_BYTES: u64 = 1024;
 
@@ -36,6 +38,8 @@ pub struct Proof {
     pub quota: Option<Quota>,
     /// The signatures that it has.
     pub signatures: Signatures,
+    /// Where it says that the image came from: its own store or upstream, and whether that is old.
+    pub cache: Option<String>,
 }
 
 /// A host that does not serve what was asked for.
@@ -72,11 +76,23 @@ impl Prober {
         }
         let client = self.clients.client(hop, image, access)?;
         let asker = Asker { client: &client, hop, image };
+        let proof = self.ask(&asker, access, wanted).await;
+        proof.map_err(|(cause, evidence)| match cause {
+            // Where it answers without a challenge, as 403 does, no client shows what it has.
+            Cause::CredentialsMissing if access.credential.is_some() => (
+                Cause::AccessDenied,
+                format!("{evidence}; it asks for no credentials, so that none are shown"),
+            ),
+            cause => (cause, evidence),
+        })
+    }
+
+    async fn ask(&self, asker: &Asker<'_>, access: &Access, wanted: Wanted) -> Result<Proof, Failed> {
         match wanted {
             Wanted::Registry => asker.ping().await.map(|()| Proof::default()),
             Wanted::Image => {
                 let proof = asker.image(&self.platform).await?;
-                self.password(&client, hop, access).await.map(|()| proof)
+                self.password(asker.client, asker.hop, access).await.map(|()| proof)
             }
         }
     }
@@ -122,11 +138,27 @@ impl Asker<'_> {
         let named = match head {
             Ok(head) => {
                 proof.quota = Quota::parse(head.header(LIMIT), head.header(REMAINING));
+                proof.cache = cache_words(&head);
                 is_manifest(&head)?;
                 head.header(CONTENT_DIGEST).and_then(|text| text.parse::<Digest>().ok())
             }
             // An answer to HEAD has no body: what is wrong stands in that to a GET.
-            Err(ClientError { cause: RequestError::NotFound(_) | RequestError::Denied { .. }, .. }) => None,
+            Err(ClientError {
+                cause:
+                    RequestError::NotFound(_)
+                    | RequestError::Denied { .. }
+                    // containerd repeats as GET what may not be asked by HEAD.
+                    | RequestError::Status { status: 405, .. },
+                ..
+            }) => None,
+            Err(error @ ClientError { cause: RequestError::Status { .. }, .. }) => {
+                let (cause, evidence) = failed(&error);
+                // The answer to HEAD counts; that to a GET may say more of the same.
+                return Err(match self.manifest(None).await {
+                    Err((same, said)) if same == cause => (same, said),
+                    Ok(_) | Err(_) => (cause, evidence),
+                });
+            }
             Err(error) => return Err(failed(&error)),
         };
         // Where the answer does not say the digest, the bytes do; that GET counts as a pull on Docker Hub.
@@ -226,6 +258,17 @@ impl Asker<'_> {
         }
         found
     }
+}
+
+/// Returns what a cache says of its answer.
+fn cache_words(answer: &Answer) -> Option<String> {
+    let words = CACHE_WORDS.into_iter().filter_map(|name| {
+        let word: String = answer.header(name)?.chars().take(200).collect();
+        let text = word.split_once('"').and_then(|(_, text)| text.strip_suffix('"'));
+        Some(text.map_or_else(|| format!("X-Cache: {word}"), str::to_owned))
+    });
+    let words: Vec<String> = words.collect();
+    (!words.is_empty()).then(|| words.join("; "))
 }
 
 /// Refuses a 200 that is a web page.

@@ -3,5 +3,5 @@
 mod node_log;
 mod verdict;
 
-pub use node_log::{LogLine, last_word};
+pub use node_log::{LogLine, cause_of, last_word};
 pub use verdict::{NodeFacts, Verdict, judge, of_node, settings_differ};

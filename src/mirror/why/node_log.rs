@@ -70,11 +70,16 @@ pub fn last_word(log: &str, image: &Reference, hosts: &[&str]) -> Option<LogLine
         if !names_image && (hop.is_none() || !asks_for(line)) {
             continue;
         }
-        if let Some((_, cause)) = WORDS.iter().find(|(words, _)| line.contains(words)) {
-            last = Some(LogLine { cause: *cause, text: without_queries(error_of(line)), hop });
+        if let Some(cause) = cause_of(line) {
+            last = Some(LogLine { cause, text: without_queries(error_of(line)), hop });
         }
     }
     last
+}
+
+/// Returns what an error of Go's or containerd's means, where its words are known.
+pub fn cause_of(error: &str) -> Option<Cause> {
+    WORDS.iter().find(|(words, _)| error.contains(words)).map(|(_, cause)| *cause)
 }
 
 fn is_of_word(c: char) -> bool {

@@ -16,6 +16,8 @@ pub struct NodeFacts {
     pub differs: Option<String>,
     /// Whether its time is synchronised, where it says so.
     pub time_synced: Option<bool>,
+    /// What it makes of the image by its rules for signatures: what is worth telling, or why it would not pull it.
+    pub verification: Option<Result<String, (Cause, String)>>,
     /// What its containerd logged last about the image.
     pub log: Option<LogLine>,
 }
@@ -49,6 +51,15 @@ pub fn judge(node: Option<&NodeFacts>, findings: &[Finding]) -> Verdict {
     }
     let serves = findings.iter().position(Finding::is_ok).unwrap_or(findings.len());
     let asked = findings.get(..=serves).unwrap_or(findings);
+    if let Some(refused) = node.and_then(refused) {
+        // The mirror that loses the signature is the cause of it.
+        let lost = asked.iter().find(|finding| finding.cause == Some(Cause::SignatureLost));
+        let lost = lost.filter(|_| refused.cause == Some(Cause::VerificationFailed));
+        return lost.map_or(refused.clone(), |lost| {
+            let evidence = format!("{}: {}; {}", lost.via, lost.evidence, refused.evidence);
+            Verdict::of(Cause::SignatureLost, evidence, &lost.via, &lost.url)
+        });
+    }
     if let Some(failed) = asked.iter().find(|finding| !finding.is_ok()) {
         let cause = failed.cause.unwrap_or(Cause::AnswerInvalid);
         let evidence = format!("{}: {}", failed.via, failed.evidence);
@@ -57,8 +68,10 @@ pub fn judge(node: Option<&NodeFacts>, findings: &[Finding]) -> Verdict {
         let bypassed = !ends && findings.iter().any(|finding| finding.hop > failed.hop && finding.is_ok());
         return Verdict { bypassed, ..Verdict::of(cause, evidence, &failed.via, &failed.url) };
     }
-    let hosts = findings.iter().map(|finding| (finding.via.as_str(), finding.url.as_str()));
-    if let Some(verdict) = node.and_then(|node| unreachable(node).or_else(|| of_log(node, hosts))) {
+    let hosts = || findings.iter().map(|finding| (finding.via.as_str(), finding.url.as_str()));
+    let last =
+        |node| unreachable(node).or_else(|| unresolved(node, hosts())).or_else(|| of_log(node, hosts()));
+    if let Some(verdict) = node.and_then(last) {
         return verdict;
     }
     if let Some((told, cause)) = asked.iter().find_map(|finding| Some((finding, finding.cause?))) {
@@ -75,8 +88,29 @@ pub fn judge(node: Option<&NodeFacts>, findings: &[Finding]) -> Verdict {
 ///
 /// `route` are the hosts that it asks, in order.
 pub fn of_node(node: &NodeFacts, route: &[PullHop]) -> Option<Verdict> {
-    let hosts = route.iter().map(|hop| (hop.via.as_str(), hop.url.as_str()));
-    unreachable(node).or_else(|| own_cause(node)).or_else(|| of_log(node, hosts))
+    let hosts = || route.iter().map(|hop| (hop.via.as_str(), hop.url.as_str()));
+    unreachable(node)
+        .or_else(|| own_cause(node))
+        .or_else(|| refused(node))
+        .or_else(|| unresolved(node, hosts()))
+        .or_else(|| of_log(node, hosts()))
+}
+
+/// Names what keeps the node from pulling the image though it is served.
+fn refused(node: &NodeFacts) -> Option<Verdict> {
+    match node.verification.as_ref()? {
+        Err((cause @ (Cause::VerificationFailed | Cause::VerificationDenied), text)) => {
+            Some(Verdict::of(*cause, format!("the node: {text}"), "", ""))
+        }
+        Ok(_) | Err(_) => None,
+    }
+}
+
+/// Names why the node did not find the image when it was to verify it; the first host is meant where none is named.
+fn unresolved<'a>(node: &NodeFacts, mut hosts: impl Iterator<Item = (&'a str, &'a str)>) -> Option<Verdict> {
+    let Some(Err((cause, text))) = &node.verification else { return None };
+    let (via, url) = hosts.next().unwrap_or_default();
+    Some(Verdict::of(*cause, format!("the node: {text}"), via, url))
 }
 
 /// `hosts` are those that the node asks: how each is called, and its URL.
@@ -185,6 +219,19 @@ mod tests {
         assert!(fix.unwrap().contains("`two.example`"), "the host that the log names");
         let spegel = NodeFacts { foreign_hosts: vec!["http://s".to_owned()], ..log };
         assert_eq!(verdict(Some(spegel), rejected, None).0, Some(Cause::HostsForeign));
+        let refuses = |cause| NodeFacts {
+            verification: Some(Err((cause, "image verification failed".to_owned()))),
+            ..NodeFacts::default()
+        };
+        let (failed, lost) = (Some(Cause::VerificationFailed), Some(Cause::SignatureLost));
+        assert_eq!(verdict(Some(refuses(Cause::VerificationFailed)), None, None), (failed, false));
+        assert_eq!(verdict(Some(refuses(Cause::VerificationFailed)), rejected, None), (failed, false));
+        assert_eq!(verdict(Some(refuses(Cause::VerificationFailed)), lost, None), (lost, false));
+        let denied = Cause::VerificationDenied;
+        assert_eq!(verdict(Some(refuses(denied)), lost, None).0, Some(denied));
+        let elsewhere = verdict(Some(refuses(Cause::ImageMissing)), rejected, None);
+        assert_eq!(elsewhere, (rejected, true), "what can be seen from here");
+        assert_eq!(verdict(Some(refuses(Cause::ImageMissing)), None, None).0, Some(Cause::ImageMissing));
         let direct = judge(None, &[finding(1, "upstream", None)]);
         assert_eq!(direct.cause, Some(Cause::NoMirror));
     }

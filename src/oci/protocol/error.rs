@@ -196,7 +196,7 @@ pub struct RemoteError {
     /// One of the specification's codes, or whatever else.
     #[serde(default)]
     pub code: String,
-    /// Words for people; may be empty.
+    /// Words for people, with the reason of a cache such as ours; may be empty.
     #[serde(default)]
     pub message: String,
 }
@@ -211,7 +211,14 @@ impl RemoteError {
     pub fn parse_all(body: &[u8]) -> Vec<Self> {
         #[derive(Deserialize)]
         struct Body {
-            errors: Vec<RemoteError>,
+            errors: Vec<Said>,
+        }
+        #[derive(Deserialize)]
+        struct Said {
+            #[serde(flatten)]
+            error: RemoteError,
+            #[serde(default)]
+            detail: serde_json::Value,
         }
         if body.len() > LARGEST {
             return Vec::new();
@@ -223,7 +230,15 @@ impl RemoteError {
         errors
             .into_iter()
             .take(8)
-            .map(|error| Self { code: clean(error.code), message: clean(error.message) })
+            .map(|Said { error, detail }| {
+                let details = ["upstream", "reason", "hint"].map(|key| detail.get(key)?.as_str());
+                let details: Vec<&str> = details.into_iter().flatten().collect();
+                let message = match details.as_slice() {
+                    [] => error.message,
+                    details => format!("{} ({})", error.message, details.join(": ")),
+                };
+                Self { code: clean(error.code), message: clean(message) }
+            })
             .collect()
     }
 }

@@ -32,7 +32,7 @@ fn serve(harbor: &Harbor) {
         "config": part("application/vnd.oci.image.config.v1+json", &config),
         "layers": [part("application/vnd.oci.image.layer.v1.tar", &layer)],
     });
-    let artifact = json!({"digest": digest(&manifest.to_string())});
+    let artifact = json!({"digest": digest(&manifest.to_string()), "tags": [{"name": "1"}]});
     let mut state = harbor.state();
     state.blobs.extend([&config, &layer].map(|text| (digest(text), text.clone())));
     let upstreams: Vec<String> = state.registries.values().map(|registry| registry.url.clone()).collect();
@@ -112,4 +112,41 @@ fn the_origins_registries_serve_through_it() {
     let served: Vec<&str> =
         items.iter().filter(|item| item["ok"] == true).filter_map(|item| item["image"].as_str()).collect();
     assert_eq!((items.len(), served.len()), (7, 7), "{ran}");
+}
+
+/// `why` asks a Harbor in the way, and shows what it says.
+#[test]
+fn what_harbor_says_of_a_pull() {
+    let harbor = Harbor::new(Version::V2_15_2);
+    let place = super::place(&harbor, INVENTORY);
+    ran(&harbor, &place, "apply --yes", 0);
+    serve(&harbor);
+    let notes = |password: &str| {
+        let run = place.run("why docker.io/library/bb:1 -o json --timeout 5s");
+        let ran = run.env("SOPS_AGE_KEY_FILE", "keys.txt").env("HARBOR_PASSWORD", password).ran();
+        super::no_secret(&harbor, &ran);
+        let found: Value = serde_json::from_str(&ran.stdout).unwrap();
+        (ran.code, found["cause"].clone(), found["notes"].to_string())
+    };
+    let admin = crate::fake_harbor::ADMIN_PASSWORD;
+    let (code, cause, said) = notes(admin);
+    assert_eq!((code, &cause), (0, &Value::Null), "{said}");
+    assert!(said.contains("harbor (Harbor): it has cached the image (sha256:"), "{said}");
+    assert!(!said.contains("unhealthy"), "{said}");
+    // What stands behind it is away, and the robot is switched off.
+    let urls: Vec<String> = harbor.state().registries.values().map(|registry| registry.url.clone()).collect();
+    harbor.state().dead.extend(urls);
+    harbor.state().robots.values_mut().for_each(|robot| robot.disable = true);
+    let (code, cause, said) = notes(admin);
+    assert_eq!((code, &cause), (1, &Value::from("V307")), "{said}");
+    assert!(said.contains("harbor (Harbor): its registry `") && said.contains("is unhealthy"), "{said}");
+    assert!(said.contains("is disabled"), "{said}");
+    // Without an account for its API nothing is asked, and that is said.
+    let (_, _, said) = notes("");
+    assert!(
+        said.contains("not asked: set HARBOR_USERNAME and HARBOR_PASSWORD, or `mirrors.harbor.admin`"),
+        "{said}"
+    );
+    let (_, _, said) = notes("wrong");
+    assert!(said.contains("harbor (Harbor): not asked: "), "{said}");
 }

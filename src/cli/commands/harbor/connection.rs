@@ -159,14 +159,22 @@ pub(super) fn tell_clear(ui: &mut Ui, url: &str) {
 }
 
 /// Returns who asks, of the inventory.
-fn account(mirror: &Mirror, name: &str, loaded: &mut LoadedInventory) -> Result<Account, CliError> {
+pub(super) fn account(
+    mirror: &Mirror,
+    name: &str,
+    loaded: &mut LoadedInventory,
+) -> Result<Account, CliError> {
     match &mirror.admin {
         Some(admin) => pair(admin, &format!("mirrors.{name}.admin"), loaded),
         None => Err(no_account(name)),
     }
 }
 
-fn pair(credentials: &Credentials, path: &str, loaded: &mut LoadedInventory) -> Result<Account, CliError> {
+pub(super) fn pair(
+    credentials: &Credentials,
+    path: &str,
+    loaded: &mut LoadedInventory,
+) -> Result<Account, CliError> {
     let Some(user) = credentials.username() else {
         let message = format!("`{path}` is not a username and a password, and Harbor takes nothing else");
         return Err(
@@ -187,7 +195,7 @@ fn pair(credentials: &Credentials, path: &str, loaded: &mut LoadedInventory) -> 
 }
 
 /// Returns the authorities of the mirror; refuses what would show the password to a stranger.
-fn ca(tls: &Tls, name: &str, loaded: &mut LoadedInventory) -> Result<Option<String>, CliError> {
+pub(super) fn ca(tls: &Tls, name: &str, loaded: &mut LoadedInventory) -> Result<Option<String>, CliError> {
     if tls.insecure_skip_verify {
         let message = format!("`mirrors.{name}.tls` leaves the certificate unchecked");
         return Err(CliError::new(exit::INVALID, message).help(

@@ -5,6 +5,7 @@ mod export;
 mod plan;
 mod plan_view;
 mod rotate_robot;
+mod says;
 mod status;
 
 use clap::{Args, Subcommand};
@@ -12,6 +13,8 @@ use clap::{Args, Subcommand};
 use crate::cli::args::Global;
 use crate::ui::exit::Exit;
 use crate::ui::{CliError, Ui};
+
+pub(in crate::cli) use says::{how_to_ask, says};
 
 /// Arguments of `harbor`.
 #[derive(Debug, Args)]

@@ -60,7 +60,7 @@ pub(crate) fn run(ui: &mut Ui, global: &Global, args: StatusArgs) -> Result<Exit
 }
 
 /// Returns the project that a registry's images have in a mirror.
-fn project(inventory: &Inventory, mirror: &str, registry: &str) -> Option<String> {
+pub(super) fn project(inventory: &Inventory, mirror: &str, registry: &str) -> Option<String> {
     let routes = inventory.routes(Target::Base);
     let route = routes.get(registry)?;
     let here =
