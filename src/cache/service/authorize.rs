@@ -6,11 +6,13 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::access::{Grant, Grants, head_suffices, listed_suffices};
-use super::errors::{WAIT_BUDGET, refusal, within, within_wait_budget};
+use super::errors::{WAIT_BUDGET, overloaded, refusal, within, within_wait_budget};
 use super::freshness::BUDGET;
 use super::manifest::Manifests;
 use super::request::RepositoryRequest;
+use super::single_flight::SingleFlight;
 use super::snapshot::Snapshot;
+use crate::cache::download::FetchError;
 use crate::cache::memory::{BoundedMap, locked};
 use crate::cache::observe::Seldom;
 use crate::cache::store::{Kind, Object, Origin, Store};
@@ -40,6 +42,8 @@ pub(super) struct Authorizer {
     manifests: Arc<Manifests>,
     /// What upstream said that is not there, and when.
     missing: Mutex<BoundedMap<(Origin, Object), Instant>>,
+    /// How large blobs are, as registries are being asked.
+    sizing: SingleFlight<(Origin, Digest), Result<Option<u64>, FetchError>>,
     /// A search through all manifests takes a while: one at a time.
     searching: tokio::sync::Mutex<()>,
     /// That a registry does not say how large something is.
@@ -53,6 +57,7 @@ impl Authorizer {
             grants,
             manifests,
             missing: Mutex::new(BoundedMap::new(MISSING)),
+            sizing: SingleFlight::default(),
             searching: tokio::sync::Mutex::default(),
             without_length: Seldom::new(SAY),
         }
@@ -118,9 +123,12 @@ impl Authorizer {
     ) -> Result<u64, Refusal> {
         let (registry, object) = (&request.origin.registry, Object::blob(*digest));
         self.reject_known_missing(request, &object)?;
-        let upstream = request.snapshot.upstream(registry)?;
-        let size =
-            within_wait_budget(registry, upstream.blob_size(&request.origin.repository, digest)).await?;
+        let upstream = Arc::clone(request.snapshot.upstream(registry)?);
+        let (_, run) = self.sizing.run((request.origin.clone(), *digest), || {
+            let (repository, digest) = (request.origin.repository.clone(), *digest);
+            async move { upstream.blob_size(&repository, &digest).await }
+        });
+        let size = within_wait_budget(registry, run).await?.ok_or_else(overloaded)?;
         let size = size.map_err(|error| {
             let refusal = refusal(registry, &error, || Refusal::BlobUnknown(digest.to_string()));
             self.note_missing(request, &object, &refusal);

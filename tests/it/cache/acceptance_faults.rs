@@ -518,6 +518,26 @@ fn what_many_ask_for_at_once_and_is_missing_is_asked_for_once() {
     assert_eq!(upstream.count("GET", "/blobs/"), 1);
 }
 
+#[test]
+fn how_large_a_blob_is_many_ask_with_one_request() {
+    let upstream = Upstream::start();
+    let cache = registry(&upstream);
+    let there = upstream.blob(noise(1000, 1));
+    let absent = digest(b"nothing has this");
+    upstream.rule(Some("HEAD"), "/blobs/", usize::MAX, Act::Delay(Duration::from_secs(1)));
+    for (digest, status) in [(&there, 200), (&absent, 404)] {
+        upstream.forget();
+        std::thread::scope(|scope| {
+            for _ in 0..16 {
+                let (cache, path) = (&cache, blob("a", digest));
+                scope.spawn(move || assert_eq!(cache.head(&path).status, status));
+            }
+        });
+        // One that comes just when the answer is there may ask again.
+        assert!(upstream.seen().len() <= 4, "{status}: {:?}", upstream.seen().len());
+    }
+}
+
 /// A repository that had it when a client asked whether it has, and then took it, has it later, too.
 #[test]
 fn what_went_out_through_a_repository_does_so_after_a_restart() {
