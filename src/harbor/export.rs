@@ -9,8 +9,6 @@ use crate::image::is_docker_hub_alias;
 use crate::inventory::{Quota, Retention};
 use crate::yaml::{Indent, emit};
 
-const SCHEMA: &str = "# yaml-language-server: $schema=https://talmirror.dev/schema/v1/mirrors.json\n";
-
 /// An inventory of what a Harbor holds.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Exported {
@@ -80,7 +78,7 @@ pub fn export(actual: &Actual, url: &str, name: &str) -> Exported {
         let entry = entry(proxy, actual, [retention.as_deref(), quota.as_deref()], name, &mut variables);
         registries.insert(proxy.registry.clone(), Value::Object(entry));
     }
-    let mut text = format!("{SCHEMA}apiVersion: talmirror/v1\nkind: Inventory\n");
+    let mut text = String::from("apiVersion: talmirror/v1\nkind: Inventory\n");
     let mut section = |name: &str, value: Value| {
         text.push('\n');
         text.push_str(&emit(&json!({ name: value }), Indent::default()));
@@ -282,7 +280,6 @@ mod tests {
     fn what_was_clicked_together_reads_back() {
         let exported = export(&actual(), "https://harbor.example", "harbor");
         insta::assert_snapshot!(exported.text, @r"
-        # yaml-language-server: $schema=https://talmirror.dev/schema/v1/mirrors.json
         apiVersion: talmirror/v1
         kind: Inventory
 

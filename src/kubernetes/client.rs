@@ -199,9 +199,16 @@ impl Api {
             Ok((status, body))
         };
         let sent = tokio::time::timeout(self.timeout, send).await;
-        let (status, body) = sent.unwrap_or_else(|_| {
+        let sent = sent.unwrap_or_else(|_| {
             Err(unreachable(format!("it did not answer within {} s", self.timeout.as_secs_f64())))
-        })?;
+        });
+        match &sent {
+            Ok((status, _)) => {
+                tracing::debug!(server = self.shown, list = what.as_str(), status, "answered");
+            }
+            Err(error) => tracing::debug!(server = self.shown, list = what.as_str(), %error, "failed"),
+        }
+        let (status, body) = sent?;
         let message = || {
             let message = serde_json::from_slice::<Status>(&body).ok().and_then(|status| status.message);
             let message = message.unwrap_or_else(|| "it does not say why".to_owned());

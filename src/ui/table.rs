@@ -1,9 +1,10 @@
 use console::{measure_text_width, truncate_str};
 
-/// What stands between two columns.
+/// What stands between two columns, and what does where they would not fit.
 const GAP: &str = "   ";
+const NARROW_GAP: &str = " ";
 /// A column that is made narrower keeps so many characters.
-const LEAST: usize = 8;
+const LEAST: usize = 5;
 
 /// A table, and what stands above and below it.
 #[derive(Clone, Debug, Default)]
@@ -31,22 +32,26 @@ impl Table {
 
 /// Lays rows out in columns, three spaces apart; the first row is the header.
 pub(crate) fn table(rows: &[Vec<String>]) -> String {
-    laid_out(rows, &widths(rows))
+    laid_out(rows, &widths(rows), GAP)
 }
 
 /// Lays rows out so that they fit into so many characters, as far as columns can be made narrower: what is cut ends in `…`.
 pub(crate) fn table_within(rows: &[Vec<String>], width: usize) -> String {
     let mut widths = widths(rows);
-    let gaps = GAP.len() * widths.len().saturating_sub(1);
+    let whole = |gap: &str, widths: &[usize]| {
+        widths.iter().sum::<usize>() + gap.len() * widths.len().saturating_sub(1)
+    };
+    let least: Vec<usize> = widths.iter().map(|width| LEAST.min(*width)).collect();
+    let gap = if whole(GAP, &least) > width { NARROW_GAP } else { GAP };
     loop {
-        let over = (widths.iter().sum::<usize>() + gaps).saturating_sub(width);
+        let over = whole(gap, &widths).saturating_sub(width);
         let Some(widest) = widths.iter_mut().max().filter(|widest| over > 0 && **widest > LEAST) else {
             break;
         };
         // The widest gives way down to the next, until all fit.
         *widest -= 1;
     }
-    laid_out(rows, &widths)
+    laid_out(rows, &widths, gap)
 }
 
 fn widths(rows: &[Vec<String>]) -> Vec<usize> {
@@ -57,7 +62,7 @@ fn widths(rows: &[Vec<String>]) -> Vec<usize> {
     (0..columns).map(|column| width(column).unwrap_or(0)).collect()
 }
 
-fn laid_out(rows: &[Vec<String>], widths: &[usize]) -> String {
+fn laid_out(rows: &[Vec<String>], widths: &[usize], gap: &str) -> String {
     let mut out = String::new();
     for row in rows {
         let cells = row.iter().zip(widths).map(|(cell, width)| {
@@ -65,7 +70,7 @@ fn laid_out(rows: &[Vec<String>], widths: &[usize]) -> String {
             let blanks = " ".repeat(width.saturating_sub(measure_text_width(&cell)));
             format!("{cell}{blanks}")
         });
-        out.push_str(cells.collect::<Vec<_>>().join(GAP).trim_end());
+        out.push_str(cells.collect::<Vec<_>>().join(gap).trim_end());
         out.push('\n');
     }
     out
@@ -86,6 +91,6 @@ mod tests {
         let narrow = table_within(&rows, 30);
         assert_eq!(narrow, "NODE   NOTE\nn1     a note that is longer …\n");
         // There is an end to it: a table that does not fit at all keeps what can be read.
-        assert!(table_within(&rows, 3).contains("a note …"));
+        assert!(table_within(&rows, 3).contains("a no…"));
     }
 }

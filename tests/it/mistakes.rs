@@ -385,7 +385,8 @@ fn a_port_that_is_taken() {
         .current_dir(place.path(""))
         .output()
         .unwrap();
-    assert_ne!(output.status.code(), Some(0));
+    assert_eq!(output.status.code(), Some(5));
     let said = String::from_utf8_lossy(&output.stderr);
-    assert!(said.contains("address in use") || said.contains("Address already in use"), "{said}");
+    assert!(said.contains("another program has it, choose another port"), "{said}");
+    assert_eq!(said.to_lowercase().matches("address already in use").count(), 1, "{said}");
 }

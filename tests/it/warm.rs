@@ -170,6 +170,21 @@ fn a_layer_that_fails_is_asked_for_by_each_image() {
     assert_eq!(mirror.count("GET", &shared), 4, "once for each repository");
 }
 
+/// What stands behind a `?` may be a signature, and is not told.
+#[test]
+fn requests_are_told_when_asked_for() {
+    let mirror = Upstream::start();
+    let list = images(&mirror, "", 1);
+    let place = Place::new();
+    place.write("mirrors.yaml", inventory("kind: cache", &mirror.url(), ""));
+    let told = place.run("warm - -v").stdin(&list).ends(0);
+    let line = told.stderr.lines().find(|line| line.contains("/manifests/"));
+    let line = line.unwrap_or_else(|| panic!("{told}"));
+    assert!(line.contains("answered method=GET") && line.contains("status=200"), "{line}");
+    assert!(!told.stderr.contains('?'), "{told}");
+    assert!(!place.run("warm -").stdin(&list).ends(0).stderr.contains("answered"));
+}
+
 #[test]
 fn signatures_that_cannot_be_asked_for() {
     let mirror = Upstream::start();

@@ -3,6 +3,7 @@
 use crate::cache::admin::AskError;
 use crate::cache::config::LoadError;
 use crate::cache::server::{CloseError, StartError};
+use crate::http::ServerError;
 use crate::ui::error::CliError;
 use crate::ui::exit;
 
@@ -28,7 +29,12 @@ impl From<StartError> for CliError {
             StartError::Client(error) => Self::from_error(exit::REMOTE, error),
             StartError::Upstream(error) => Self::from_error(exit::INVALID, error),
             StartError::Users(error) => Self::from_error(exit::INVALID, error),
-            StartError::Server(error) => Self::from_error(exit::INVALID, error),
+            StartError::Server(error @ (ServerError::Listen { .. } | ServerError::Passed(_))) => {
+                Self::from_error(exit::REMOTE, error)
+            }
+            StartError::Server(error @ (ServerError::NoAddress | ServerError::Certificate { .. })) => {
+                Self::from_error(exit::INVALID, error)
+            }
         }
     }
 }

@@ -23,7 +23,7 @@ as with sops. Nothing is written in clear, not even for a moment.
 
 Kept is what the node boots with: the config on its disk. A config on trial is not kept, a staged one is; both are told.
 A file that holds its config already is not touched; of another only changed values, `lastmodified` and `mac` change.
-ChangeKind SOPS cannot keep in YAML, such as aliases or a comment in a list that is encrypted, is kept as one value under
+What SOPS cannot keep in YAML, such as aliases or a comment in a list that is encrypted, is kept as one value under
 `data`, as in sops' binary files: `talmirror decrypt --extract '[\"data\"]' FILE` gives the config back byte for byte.
 
 Ends with 1 when --check finds a difference, with 5 when a node cannot be asked; what can be kept is kept anyway.

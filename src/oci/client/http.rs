@@ -351,7 +351,11 @@ impl Http {
             }
         };
         let sent = tokio::time::timeout(limit, sent).await;
-        match sent.unwrap_or(Err(RequestError::TimedOut { waited: Wait::Header, after: limit })) {
+        let sent = sent.unwrap_or(Err(RequestError::TimedOut { waited: Wait::Header, after: limit }));
+        if tracing::enabled!(tracing::Level::DEBUG) {
+            tell(&method, &url, sent.as_ref().map(|response| response.status().as_u16()));
+        }
+        match sent {
             Ok(response) => Ok(Answer { response, url, left_origin: false, idle: self.timeouts.idle }),
             Err(error) => Err(error.at(&url)),
         }
@@ -389,6 +393,15 @@ impl Http {
         } else {
             RequestError::Broken(innermost(error))
         }
+    }
+}
+
+/// Logs what came of a request. What stands behind the `?` of a URL may be a signature, which is as good as a password.
+fn tell(method: &http::Method, url: &Url, answer: Result<u16, &RequestError>) {
+    let place = format!("{}{}", url.origin().ascii_serialization(), url.path());
+    match answer {
+        Ok(status) => tracing::debug!(%method, url = place, status, "answered"),
+        Err(error) => tracing::debug!(%method, url = place, %error, "failed"),
     }
 }
 

@@ -258,7 +258,6 @@ fn an_export_reads_back_as_what_it_was() {
     let (harbor, place) = applied(super::ORIGIN);
     let exported = ran(&harbor, &place, "export", 0);
     insta::assert_snapshot!(named(&harbor, &exported.stdout), @r"
-    # yaml-language-server: $schema=https://talmirror.dev/schema/v1/mirrors.json
     apiVersion: talmirror/v1
     kind: Inventory
 
