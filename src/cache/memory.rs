@@ -52,6 +52,11 @@ impl<K: Hash + Eq + Clone, V: Clone> BoundedMap<K, V> {
         self.young.insert(key, (value, weight));
     }
 
+    /// Returns whether there is no entry.
+    pub(in crate::cache) fn is_empty(&self) -> bool {
+        self.young.is_empty() && self.old.is_empty()
+    }
+
     /// Returns all entries, in no order, without remembering that they were asked for.
     pub(in crate::cache) fn iter(&self) -> impl Iterator<Item = (&K, &V)> {
         self.young.iter().chain(&self.old).map(|(key, (value, _))| (key, value))

@@ -143,6 +143,9 @@ fn exits(path: &[&str]) -> Vec<Exit> {
         exit::ALL.iter().copied().filter(|exit| all.contains(exit)).collect()
     };
     match path.first().copied() {
+        Some("rollout") if path.len() > 1 => {
+            lasting(&[exit::FOUND, exit::USAGE, exit::INVALID, exit::SECRET, exit::REMOTE])
+        }
         None | Some("rollout" | "rollback") => exit::ALL.to_vec(),
         Some("diff" | "backup" | "scan" | "verify" | "why") => {
             lasting(&[exit::FOUND, exit::USAGE, exit::INVALID, exit::SECRET, exit::REMOTE])

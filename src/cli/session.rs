@@ -88,7 +88,11 @@ impl Session {
     }
 
     /// Leaves out the nodes of another role, as far as the inventory says it, and those whose names do not fit.
-    fn narrow(&mut self, loaded: Option<&LoadedInventory>, which: &NodeSelection) -> Result<(), CliError> {
+    pub(super) fn narrow(
+        &mut self,
+        loaded: Option<&LoadedInventory>,
+        which: &NodeSelection,
+    ) -> Result<(), CliError> {
         if let Some(pattern) = &which.pattern {
             self.nodes.retain(|node| pattern.is_match(&node.name));
             if self.nodes.is_empty() {

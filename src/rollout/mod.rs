@@ -33,15 +33,15 @@ pub use found::Decrypt;
 pub use health::{Absence, etcd_flaws, node_flaws};
 pub use if_abandoned::{Beneath, ForeignConfig, IfAbandoned, SentConfigs, TrialTimer};
 pub use journal::{
-    Address, Aim, ELSEWHERE, Entry, History, Journal, JournalError, KnownBy, Leftover, NAME as JOURNAL,
-    NodeHistory, Record, StoreError, Witness, elsewhere, file_name, latest, leftover, lock, newest,
-    read_history, remember,
+    Address, Aim, ELSEWHERE, Entry, History, HistoryState, Journal, JournalError, KnownBy, Leftover,
+    NAME as JOURNAL, NodeHistory, Record, StoreError, Witness, elsewhere, file_name, latest, leftover, lock,
+    newest, read_history, remember,
 };
 pub use node::{
     ControlPlaneNode, NodeJob, RolloutContext, RolloutHandle, RolloutTimeouts, Wanted, quorum_obstacle,
 };
 pub use outcome::{Outcome, OutcomeKind};
-pub use plan::{NodePlan, PlanOptions, RebootPolicy, Refusal};
+pub use plan::{NodePlan, OwedReboot, PlanOptions, RebootPolicy, Refusal};
 pub use previous::{PreviousRollout, may_be_on_trial};
 pub use proof::{proves, unasked, unproven};
 pub use rendered::{Rendered, hosts_to_read, rendering_flaws};

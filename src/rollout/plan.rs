@@ -29,6 +29,25 @@ pub enum RebootPolicy {
     IfNeeded,
 }
 
+/// Why a node needs a reboot for the credentials that it has.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum OwedReboot {
+    /// An earlier rollout was to reboot it after its commit, and has not. The text says where its journal is.
+    Journal(String),
+    /// Its containerd started before its credentials were written.
+    Containerd,
+}
+
+impl OwedReboot {
+    /// Returns where the journal is of the rollout that was to reboot it.
+    pub fn journal(&self) -> Option<&str> {
+        match self {
+            Self::Journal(place) => Some(place),
+            Self::Containerd => None,
+        }
+    }
+}
+
 /// What a rollout does to one node.
 #[derive(Clone, Debug)]
 pub struct NodePlan {
@@ -56,8 +75,8 @@ pub struct NodePlan {
     pub requires_hit: bool,
     /// What the pulls of images will not prove, though mirrors have to prove themselves.
     pub unproven: Vec<String>,
-    /// The place of the journal of an earlier rollout, whose commit was to be followed by a reboot that has not come.
-    pub owes_reboot: Option<String>,
+    /// Why it has its credentials only after a reboot, whatever changes now.
+    pub owes_reboot: Option<OwedReboot>,
 }
 
 /// Why a node cannot be worked on.
@@ -177,11 +196,13 @@ impl NodePlan {
         }
         let owes_reboot = match earlier {
             PreviousRollout::Unfinished(place) => return Err(Refusal::Unfinished(place)),
-            PreviousRollout::WantsReboot(place) => Some(place),
+            PreviousRollout::WantsReboot(place) => Some(OwedReboot::Journal(place)),
             PreviousRollout::Nothing if may_be_on_trial(active, seen.persistent.as_ref(), &version) => {
                 return Err(Refusal::Unsure);
             }
-            PreviousRollout::Nothing | PreviousRollout::Original => None,
+            PreviousRollout::Nothing | PreviousRollout::Original => {
+                seen.owes_reboot.then_some(OwedReboot::Containerd)
+            }
         };
         if version.breaks_tls_paths() && !wanted.tls.is_empty() {
             return Err(Refusal::BreaksTls(seen.version.tag.clone()));
@@ -192,17 +213,16 @@ impl NodePlan {
         let changes = diff(&registries_of(&active.text), wanted);
         let auth = changes.iter().any(|change| change.kind == Kind::Auth);
         // What an earlier rollout still owes comes with this one's.
-        let needed = !changes.is_empty() && (auth || owes_reboot.is_some());
-        let reboots = needed && !version.reloads_auth() && options.reboot == RebootPolicy::IfNeeded;
+        let needed = (auth || owes_reboot.is_some()) && !version.reloads_auth();
+        let reboot = match options.reboot {
+            RebootPolicy::IfNeeded if needed && changes.is_empty() => Reboot::Alone,
+            RebootPolicy::IfNeeded if needed => Reboot::After,
+            RebootPolicy::IfNeeded | RebootPolicy::Never => Reboot::Never,
+        };
         let doubts = unproven(&options.images, wanted, seen.image_cache.as_deref());
         let mut notes =
-            if changes.is_empty() { Vec::new() } else { notes(seen, &version, auth, reboots, options) };
-        if let Some(place) = &owes_reboot {
-            notes.push(format!(
-                "an earlier rollout was to reboot it after its commit, and has not: `talmirror rollout --resume \
-                 --journal {place}` does"
-            ));
-        }
+            if changes.is_empty() { Vec::new() } else { notes(seen, &version, auth, reboot, options) };
+        notes.extend(owes_reboot.as_ref().map(|owed| owed_note(owed, reboot)));
         if options.require_hit && !changes.is_empty() {
             notes.extend(doubts.iter().map(|doubt| format!("not proven: {doubt}")));
         }
@@ -230,7 +250,7 @@ impl NodePlan {
                     None => Strict::None,
                 },
                 probe: if options.images.is_empty() { Probe::None } else { Probe::Pull },
-                reboot: if reboots { Reboot::After } else { Reboot::Never },
+                reboot,
             },
             requires_hit: options.require_hit,
             unproven: if options.require_hit && !changes.is_empty() { doubts } else { Vec::new() },
@@ -239,6 +259,18 @@ impl NodePlan {
             version,
             owes_reboot,
         })
+    }
+
+    /// Returns whether nothing is done to it.
+    pub fn leaves_alone(&self) -> bool {
+        self.changes.is_empty() && !self.route.reboot.is_wanted()
+    }
+
+    /// Returns whether its pods' pulls lack credentials after the rollout, which a reboot would bring.
+    pub fn will_owe_reboot(&self) -> bool {
+        let auth = self.changes.iter().any(|change| change.kind == Kind::Auth);
+        let needed = (auth || self.owes_reboot.is_some()) && !self.version.reloads_auth();
+        needed && !self.route.reboot.is_wanted()
     }
 
     /// Returns whether mirrors have to prove themselves.
@@ -255,16 +287,35 @@ fn proof(wanted: &Registries, options: &PlanOptions) -> Proof {
     if options.require_hit && proves(&options.images, wanted) { Proof::Strict } else { Proof::None }
 }
 
+fn owed_note(owed: &OwedReboot, reboot: Reboot) -> String {
+    let why = match owed {
+        OwedReboot::Journal(_) => "an earlier rollout was to reboot it after its commit, and has not",
+        OwedReboot::Containerd => {
+            "containerd started before its credentials were last written, and may use older ones"
+        }
+    };
+    match (reboot, owed) {
+        (Reboot::Alone, _) => {
+            format!("{why}: it is rebooted, and nothing else is changed; cordon and drain it first")
+        }
+        (Reboot::After, _) => why.to_owned(),
+        (Reboot::Never, OwedReboot::Journal(place)) => {
+            format!("{why}: `talmirror rollout --resume --journal {place}` does")
+        }
+        (Reboot::Never, OwedReboot::Containerd) => format!("{why}: `--reboot if-needed` reboots it"),
+    }
+}
+
 fn notes(
     seen: &Observation,
     version: &TalosVersion,
     auth: bool,
-    reboots: bool,
+    reboot: Reboot,
     options: &PlanOptions,
 ) -> Vec<String> {
     let mut notes = Vec::new();
     if auth {
-        notes.push(if reboots {
+        notes.push(if reboot.is_wanted() {
             "credentials reach pods' pulls only after a reboot: the node is rebooted after the commit; cordon and \
              drain it first"
                 .to_owned()

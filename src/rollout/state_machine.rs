@@ -185,6 +185,16 @@ pub struct Route {
     pub reboot: Reboot,
 }
 
+impl Reboot {
+    /// Returns whether the node is rebooted.
+    pub fn is_wanted(self) -> bool {
+        match self {
+            Self::After | Self::Alone => true,
+            Self::Never => false,
+        }
+    }
+}
+
 /// Whether a strict trial comes first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Strict {
@@ -210,6 +220,8 @@ pub enum Probe {
 pub enum Reboot {
     /// Credentials reach pods' pulls no other way.
     After,
+    /// The same, of a config that the node has already: nothing is sent to it.
+    Alone,
     /// It is not.
     Never,
 }
@@ -288,6 +300,10 @@ impl NodeState {
     /// Goes on to the original, whatever else was to come.
     fn fail(mut self, reason: impl Into<String>) -> Self {
         let reason = reason.into();
+        if self.sent.last().is_none() && self.rebooted {
+            let (reason, if_abandoned) = (format!("it has rebooted, and {reason}"), self.if_abandoned());
+            return self.to(Action::End(Outcome::Unknown { reason, if_abandoned }));
+        }
         if self.sent.last().is_none() {
             return self.to(Action::End(Outcome::Untouched { reason }));
         }
@@ -381,7 +397,11 @@ impl NodeState {
                 StepResult::Well => self.to(Action::AwaitRendered(Checkpoint::Rebooted)),
                 other => {
                     let reason = format!("it does not come back from its reboot: {}", reason(other));
-                    self.to(Action::End(Outcome::Unknown { reason, if_abandoned: IfAbandoned::KeepsNew }))
+                    let if_abandoned = match self.route.reboot {
+                        Reboot::Alone => self.if_abandoned(),
+                        Reboot::After | Reboot::Never => IfAbandoned::KeepsNew,
+                    };
+                    self.to(Action::End(Outcome::Unknown { reason, if_abandoned }))
                 }
             },
             Action::End(_) => self,
@@ -413,6 +433,11 @@ impl NodeState {
 
     fn after_inspect(self, seen: StepResult) -> Self {
         match seen {
+            StepResult::Runs(Variant::Original, disk)
+                if self.route.reboot == Reboot::Alone && disk.may_be(Variant::Original) =>
+            {
+                self.to(Action::AwaitRendered(Checkpoint::Committed))
+            }
             StepResult::Runs(Variant::Original, disk) if disk.may_be(Variant::Original) => {
                 match self.route.strict {
                     Strict::First => self.apply(ApplyStep::TryStrict),
@@ -487,7 +512,7 @@ impl NodeState {
                 self.to(Action::Pull(Checkpoint::Desired))
             }
             Checkpoint::Desired => self.to(Action::Confirm(ApplyStep::Commit)),
-            Checkpoint::Committed if self.route.reboot == Reboot::After => self.to(Action::Reboot),
+            Checkpoint::Committed if self.route.reboot.is_wanted() => self.to(Action::Reboot),
             Checkpoint::Committed | Checkpoint::Rebooted => self.to(Action::End(Outcome::Updated)),
         }
     }

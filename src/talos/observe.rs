@@ -39,6 +39,9 @@ pub struct Observation {
     /// Whether what runs may be on trial though the node shows no other config: none was applied for good since it booted,
     /// and what it booted with was replaced anyway.
     pub may_be_on_trial: bool,
+    /// Whether its containerd runs with credentials from before the last change, which a reboot ends: Talos has written them
+    /// again since containerd started, and does not restart it (before 1.14).
+    pub owes_reboot: bool,
     /// Hosts in containerd's directory that Talos did not put there, such as Spegel's.
     pub foreign_hosts: Vec<String>,
     /// Hosts for which containerd has credentials that no registries of the machine config gave it.
@@ -88,6 +91,12 @@ pub async fn observe(node: &NodeClient) -> Result<Observation, TalosError> {
         }
         Err(_) => (Vec::new(), Vec::new()),
     };
+    let owes_reboot = match (&active, version.tag.parse::<TalosVersion>()) {
+        (Ok(active), Ok(version)) if active.was_set_again() && !version.reloads_auth() => {
+            has_older_credentials(node).await?
+        }
+        (Ok(_) | Err(_), Ok(_) | Err(_)) => false,
+    };
     let pending = active.as_ref().ok().map(|active| Pending::between(active, persistent.as_ref()));
     let pending_changes = match (&active, &persistent, pending) {
         (Ok(active), Some(persistent), Some(Pending::Trial | Pending::Staged)) => {
@@ -103,6 +112,7 @@ pub async fn observe(node: &NodeClient) -> Result<Observation, TalosError> {
         && version.tag.parse::<TalosVersion>().is_ok_and(|version| version.has_persistent_config());
     Ok(Observation {
         may_be_on_trial,
+        owes_reboot,
         pending_changes,
         virtual_addresses,
         version,
@@ -146,6 +156,14 @@ fn cache_status(resource: &Resource) -> Option<String> {
     let spec = resource.spec().ok()?;
     let status = spec.get("status").and_then(Node::as_str)?;
     (status != "disabled").then(|| status.to_owned())
+}
+
+/// Returns whether containerd started before the file with its credentials was written last. Talos itself relies on the file
+/// being there first when it boots.
+async fn has_older_credentials(node: &NodeClient) -> Result<bool, TalosError> {
+    let file = optional(node.resource(resource::CRI_FILE).await)?.flatten();
+    let service = optional(node.resource(resource::CRI_SERVICE).await)?.flatten();
+    Ok(file.zip(service).is_some_and(|(file, service)| file.updated > service.created))
 }
 
 /// Looks where Spegel writes: the directory of all registries, and Docker Hub's.

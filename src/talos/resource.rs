@@ -42,6 +42,12 @@ pub(super) const IDENTITY: Kind =
 /// The addresses that a node has now.
 pub(super) const ADDRESSES: Kind =
     Kind { namespace: "network", kind: "NodeAddresses.net.talos.dev", id: "current" };
+/// The file with the credentials of containerd's pulls, as Talos has written it.
+pub(super) const CRI_FILE: Kind =
+    Kind { namespace: "files", kind: "EtcFileStatuses.files.talos.dev", id: "cri/conf.d/cri.toml" };
+/// The service that pulls pods' images; there as long as it runs.
+pub(super) const CRI_SERVICE: Kind =
+    Kind { namespace: "runtime", kind: "Services.v1alpha1.talos.dev", id: "cri" };
 /// Whether a node's time is synchronised.
 pub const TIME_STATUS: Kind =
     Kind { namespace: "runtime", kind: "TimeStatuses.v1alpha1.talos.dev", id: "node" };
@@ -56,8 +62,10 @@ pub struct Resource {
     pub id: String,
     /// Counts how often it was set since the node booted.
     pub version: String,
-    /// When it was set, in nanoseconds of the node's clock.
-    updated: i128,
+    /// When it was first set, in nanoseconds of the node's clock.
+    pub(super) created: i128,
+    /// When it was set last, in nanoseconds of the node's clock.
+    pub(super) updated: i128,
     /// Its spec as protobuf; it may hold secrets.
     proto: Secret<Vec<u8>>,
     /// Its spec as YAML; it may hold secrets.
@@ -148,6 +156,7 @@ impl Resource {
         Some(Self {
             id: metadata.id,
             version: metadata.version,
+            created: metadata.created.map_or(0, nanoseconds),
             updated: metadata.updated.map_or(0, nanoseconds),
             proto: Secret::new(spec.proto_spec),
             yaml: Secret::new(spec.yaml_spec),

@@ -5,7 +5,7 @@
 use std::io::IsTerminal;
 
 use console::{Key, Term};
-use dialoguer::{Input, Password, Select};
+use dialoguer::{Input, Password};
 
 use super::error::CliError;
 use super::exit;
@@ -78,9 +78,23 @@ pub(crate) fn text(
     }
 }
 
-/// Asks for one of several; returns its number.
+/// Asks for one of several by its number; Enter takes the first. Returns its index.
+///
+/// dialoguer's list hides the cursor, and Ctrl-C would leave the terminal without one.
 pub(crate) fn choose(question: &str, choices: &[&str]) -> Result<usize, CliError> {
-    Select::new().with_prompt(question).items(choices).default(0).interact().map_err(unanswered)
+    aside(question);
+    for (at, choice) in choices.iter().enumerate() {
+        aside(&format!("  {}  {choice}", at + 1));
+    }
+    let index = |answer: &str| {
+        let index = answer.parse::<usize>().ok()?.checked_sub(1)?;
+        (index < choices.len()).then_some(index)
+    };
+    let answer = text("Number", "1", &|answer| match index(answer) {
+        Some(_) => Ok(()),
+        None => Err(format!("`{answer}` is not a number from 1 to {}", choices.len())),
+    })?;
+    Ok(index(&answer).unwrap_or_default())
 }
 
 /// Asks a question that is answered with yes or no; Enter says no.
@@ -90,7 +104,7 @@ pub(crate) fn agree(question: &str) -> Result<bool, CliError> {
 
 /// Asks for one key; Enter and Escape say no.
 ///
-/// dialoguer's question hides the cursor, and Ctrl-C would leave the terminal without one.
+/// dialoguer's own hides the cursor, as its list does.
 fn yes_or_no(question: &str) -> std::io::Result<bool> {
     let term = Term::stderr();
     term.write_str(&format!("{} [y/N] ", shown(question)))?;

@@ -172,7 +172,7 @@ fn prepare(command: &str, place: &Place) {
         "edit" | "validate" => {
             place.write("talos/mirrors.yaml", place.read("mirrors.yaml"));
         }
-        "rollback" => {
+        "rollback" | "rollout history" | "rollout status" => {
             place.run("rollout --yes").ok();
             let journals = ".local/state/talmirror";
             let latest = place.files().into_iter().find(|file| file.ends_with("/journal.ndjson")).unwrap();
@@ -198,7 +198,7 @@ fn every_example_runs_as_it_is_printed() {
     let mut failed = Vec::new();
     for command in commands {
         // What changes nodes has nodes of its own.
-        let own = matches!(command.as_str(), "rollout" | "rollback").then(start);
+        let own = command.starts_with("roll").then(start);
         let place = site(own.as_ref().unwrap_or(&shared));
         prepare(&command, &place);
         failed.extend(run_examples(&command, &place));

@@ -54,11 +54,11 @@ fn nodes_are_shown() {
     let cluster = Cluster::new();
     let (place, api) = start(&cluster);
     insta::assert_snapshot!(place.run("nodes").ends(0), @r"
-    NODE   ADDRESS    VERSION   ROLE           STAGE     SCHEMA      PENDING   CACHE   HOSTS
-    n1     10.0.0.1   v1.14.1   controlplane   running   documents   -         -       -
-    n2     10.0.0.2   v1.11.6   worker         running   legacy      staged    -       1 foreign
-    n3     10.0.0.3   v1.13.9   worker         running   documents   -         -       -
-    n4     10.0.0.4   v1.13.9   worker         running   documents   -         -       -
+    NODE   ADDRESS    VERSION   ROLE           STAGE     SCHEMA      PENDING   REBOOT   CACHE   HOSTS
+    n1     10.0.0.1   v1.14.1   controlplane   running   documents   -         -        -       -
+    n2     10.0.0.2   v1.11.6   worker         running   legacy      staged    -        -       1 foreign
+    n3     10.0.0.3   v1.13.9   worker         running   documents   -         -        -       -
+    n4     10.0.0.4   v1.13.9   worker         running   documents   -         -        -       -
     --- stderr
     warning: n2: another config waits for the next boot; against the one on disk, the one that runs has: ~ docker.io  endpoints[0]  https://harbor.example/v2/docker.io → https://docker.io/v2; ~ auth harbor.example  password  <redacted> → <redacted>
     help: a reboot brings it; a rollout would refuse the node

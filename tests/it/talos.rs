@@ -94,10 +94,14 @@ pub fn refuses(step: Step, code: Code, message: &str) -> Fault {
 }
 
 fn client(talosconfig: &str, endpoints: &[&str]) -> Client {
+    patient_client(talosconfig, endpoints, PATIENCE)
+}
+
+fn patient_client(talosconfig: &str, endpoints: &[&str], patience: Patience) -> Client {
     let config = Config::parse(talosconfig).unwrap();
     let (name, context) = config.select(None).unwrap();
     let endpoints: Vec<Endpoint> = endpoints.iter().map(|endpoint| endpoint.parse().unwrap()).collect();
-    Client::new(name, context, &endpoints, Box::new(|_| None), PATIENCE).unwrap()
+    Client::new(name, context, &endpoints, Box::new(|_| None), patience).unwrap()
 }
 
 /// An address where nothing listens.
@@ -268,7 +272,11 @@ async fn large_messages_and_files_come_whole() {
     let mut node = State::new("v1.13.9", "worker", &config);
     node.files.insert("/f".to_owned(), "0123456789".repeat(1000));
     let api = place.start(&[("n1", node)]);
-    let node = place.node(&[&api.endpoint()], "n1");
+    // Nine megabytes take their time on a busy machine.
+    let patience = Patience { connect: Duration::from_secs(30), call: Duration::from_mins(1) };
+    let talosconfig = place.authority.talosconfig(&[], Some(&place.admin));
+    let client = patient_client(&talosconfig, &[&api.endpoint()], patience);
+    let node = client.node(&"n1".parse().unwrap());
     assert_eq!(node.active_config().await.unwrap().text.expose(), &config);
     assert_eq!(node.read("/f").await.unwrap().unwrap().expose(), "0123456789".repeat(1000).as_bytes());
     let config = Secret::new(config);

@@ -114,7 +114,8 @@ fn init_asks_for_what_is_missing() {
             ("want a user and password?", "y"),
             ("User", "\r"),
             ("it cannot be empty", "robot$talos\r"),
-            ("Where does the password come from?", "\u{1b}[B\u{1b}[B\r"),
+            ("Where does the password come from?", "4\r"),
+            ("is not a number from 1 to 3", "3\r"),
             ("Password", "\r"),
             ("Password", "s3cr3t-typed\r"),
             ("when the mirror is down?", "\r"),
@@ -160,7 +161,7 @@ fn init_writes_nothing_before_the_last_answer() {
         ("when the mirror is down?", "\r"),
         ("Talos version", "\r"),
         ("The nodes as NAME=ADDRESS", "\r"),
-        ("How are secrets encrypted?", "\u{1b}[B\r"),
+        ("How are secrets encrypted?", "2\r"),
         ("Write a workflow", "y"),
     ];
     let init = "init --kind cache --url http://10.0.1.5:5000";
@@ -179,6 +180,30 @@ fn init_writes_nothing_before_the_last_answer() {
     assert!(converse_to(&place, "init", &[], 3).contains("exists already"));
 }
 
+/// Ctrl-C ends the wizard at every kind of question, and the terminal keeps its cursor.
+#[test]
+fn init_is_interrupted_with_the_cursor_there() {
+    if !is_lent() {
+        return;
+    }
+    let place = Place::new();
+    let answers: [&[(&str, &str)]; 3] = [
+        &[("What is the mirror?", "\u{3}")],
+        &[("What is the mirror?", "\r"), ("Its URL", "\u{3}")],
+        &[
+            ("What is the mirror?", "4\r"),
+            ("Its URL", "http://10.0.1.5:5000\r"),
+            ("Registries that go through it", "\r"),
+            ("want a user and password?", "\u{3}"),
+        ],
+    ];
+    for answers in answers {
+        let said = converse_to(&place, "init", answers, 130);
+        assert_eq!(said.matches("\u{1b}[?25l").count(), said.matches("\u{1b}[?25h").count(), "{said}");
+        assert!(place.files().is_empty());
+    }
+}
+
 /// On a terminal a rollout asks, and a node's line grows in its place.
 #[test]
 fn a_rollout_asks_and_shows_a_line_a_node() {
@@ -192,7 +217,10 @@ fn a_rollout_asks_and_shows_a_line_a_node() {
     assert!(said.contains("\r\u{1b}[J"), "{said}");
     // Ctrl-C at the question would leave the terminal without a cursor.
     assert!(!said.contains("\u{1b}[?25l"), "{said}");
-    assert!(said.trim_end().ends_with("cp-1 updated"), "{said}");
+    assert!(
+        said.contains("cp-1 updated. Next: ") && said.trim_end().ends_with("--reboot if-needed"),
+        "{said}"
+    );
     assert!(site.is_new("cp-1"));
 }
 

@@ -106,6 +106,10 @@ pub struct State {
     pub registries: Registries,
     /// What Talos rendered.
     pub rendered: BTreeMap<String, String>,
+    /// When it wrote containerd's credentials last.
+    pub cri_written: SystemTime,
+    /// When containerd started.
+    pub cri_started: SystemTime,
     /// Files that Talos did not write.
     pub files: BTreeMap<String, String>,
     /// `ready`, where the node has an image cache.
@@ -145,6 +149,8 @@ impl State {
             trials: 0,
             registries: Registries::default(),
             rendered: BTreeMap::new(),
+            cri_written: SystemTime::now(),
+            cri_started: SystemTime::now(),
             files: BTreeMap::new(),
             image_cache: None,
             images: BTreeMap::new(),
@@ -442,6 +448,9 @@ impl Node {
             let cri = |files: &BTreeMap<String, String>| files.get("/etc/cri/conf.d/cri.toml").cloned();
             let changed = cri(&files) != cri(&state.rendered);
             state.rendered = files;
+            if changed {
+                state.cri_written = SystemTime::now();
+            }
             // Talos takes away what it did not write there.
             state.files.retain(|path, _| !path.starts_with("/etc/cri/conf.d/hosts/"));
             changed && state.rules().restarts_cri()
@@ -459,7 +468,13 @@ impl Node {
     }
 
     fn set_cri(&self, running: bool) {
-        self.state().cri_running = running;
+        {
+            let mut state = self.state();
+            state.cri_running = running;
+            if running {
+                state.cri_started = SystemTime::now();
+            }
+        }
         self.log(What::Service { id: "cri", running });
     }
 
@@ -504,6 +519,8 @@ impl Node {
             state.boots += 1;
             state.cri_running = true;
             state.render_now();
+            state.cri_written = SystemTime::now();
+            state.cri_started = SystemTime::now();
         }
         self.line.set_down(false);
         self.log(What::Booted);

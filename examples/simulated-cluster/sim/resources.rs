@@ -16,19 +16,22 @@ use super::proto::cosi::resource as cosi;
 use super::proto::definitions::MachineConfigSpec;
 
 fn resource(id: &str, version: u64, at: SystemTime, proto: Vec<u8>, yaml: String) -> cosi::Resource {
-    let since = at.duration_since(UNIX_EPOCH).unwrap_or_default();
-    let updated = prost_types::Timestamp {
-        seconds: i64::try_from(since.as_secs()).unwrap_or(0),
-        nanos: i32::try_from(since.subsec_nanos()).unwrap_or(0),
-    };
     let metadata = cosi::Metadata {
         id: id.to_owned(),
         version: version.to_string(),
         phase: "running".to_owned(),
-        updated: Some(updated),
+        updated: Some(timestamp(at)),
         ..cosi::Metadata::default()
     };
     cosi::Resource { metadata: Some(metadata), spec: Some(cosi::Spec { proto_spec: proto, yaml_spec: yaml }) }
+}
+
+fn timestamp(at: SystemTime) -> prost_types::Timestamp {
+    let since = at.duration_since(UNIX_EPOCH).unwrap_or_default();
+    prost_types::Timestamp {
+        seconds: i64::try_from(since.as_secs()).unwrap_or(0),
+        nanos: i32::try_from(since.subsec_nanos()).unwrap_or(0),
+    }
 }
 
 fn yaml(id: &str, value: &Value) -> cosi::Resource {
@@ -90,10 +93,19 @@ pub fn get(node: &Node, kind: &str, id: &str, admin: bool) -> Result<cosi::Resou
             .map(|status| yaml(id, &json!({"status": status, "copyStatus": "ready", "roots": []}))),
         ("Services", id) => {
             services(&state).into_iter().find(|(name, _)| *name == id).map(|(name, running)| {
-                yaml(name, &json!({"running": running, "healthy": running, "unknown": false}))
+                let mut service =
+                    yaml(name, &json!({"running": running, "healthy": running, "unknown": false}));
+                if let Some(metadata) = service.metadata.as_mut().filter(|_| name == "cri") {
+                    metadata.created = Some(timestamp(state.cri_started));
+                }
+                service
             })
         }
-        ("EtcFileStatuses", id) => Some(yaml(id, &json!({"specVersion": state.active.version.to_string()}))),
+        ("EtcFileStatuses", id) => {
+            let version = json!({"specVersion": state.active.version.to_string()});
+            let text = emit(&version, Indent::default());
+            Some(resource(id, state.active.version, state.cri_written, Vec::new(), text))
+        }
         _ => return Err(Status::permission_denied(format!("resource type \"{kind}\" is not supported"))),
     };
     found.ok_or_else(|| Status::not_found(format!("resource {kind}(config/{id}@undefined) doesn't exist")))

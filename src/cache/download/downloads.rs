@@ -6,9 +6,9 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
-use tokio::time::timeout;
+use tokio::time::{sleep, timeout};
 
-use super::policy::{LINGER, Policy, SHARED_FOR};
+use super::policy::{FIRST_FOR, LINGER, Policy, SHARED_FOR};
 use super::reader::Reader;
 use super::source::{FetchError, Source};
 use super::state::{Attached, Shared, State};
@@ -255,12 +255,14 @@ async fn run(task: DownloadTask, guard: Guard) {
         },
         Outcome::Passthrough(why) => {
             count(&counts.passed_through);
+            let first = tokio::spawn(forget_first(Arc::clone(&task.shared)));
             match why {
                 // Those who come while others read share what they read.
                 Why::TooLarge => until_left(&task.shared, &guard).await,
                 // Those of one moment do, too; the next may find room.
                 Why::NoRoom => drop(timeout(SHARED_FOR, until_left(&task.shared, &guard)).await),
             }
+            first.abort();
         }
         Outcome::Failed(error) => {
             count(&counts.failed);
@@ -271,6 +273,16 @@ async fn run(task: DownloadTask, guard: Guard) {
             task.shared.enter(State::Failed(error));
         }
         Outcome::Abandoned => count(&counts.abandoned),
+    }
+}
+
+/// Ends the transfer that what cannot be kept began with, once the reader that it was for must have come.
+async fn forget_first(shared: Arc<Shared>) {
+    sleep(FIRST_FOR).await;
+    let state = shared.watch().borrow().clone();
+    match state {
+        State::Passthrough(passthrough) => passthrough.window.forget_first(),
+        State::Waiting | State::Streaming(_) | State::Complete(_) | State::Failed(_) => {}
     }
 }
 

@@ -35,6 +35,8 @@ pub(super) const RESUME: Backoff =
     Backoff { first: Duration::from_millis(200), longest: Duration::from_millis(6400) };
 /// For how long what cannot be kept is there for the next reader.
 pub(super) const LINGER: Duration = Duration::from_secs(1);
+/// How long the transfer that it was found out by waits for the reader that it is for.
+pub(super) const FIRST_FOR: Duration = Duration::from_secs(30);
 /// How long those who come share what cannot be kept for want of room.
 pub(super) const SHARED_FOR: Duration = Duration::from_secs(30);
 /// How long clients have to come back.

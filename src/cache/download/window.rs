@@ -159,6 +159,12 @@ impl Window {
         WindowReader { window: Arc::clone(self), id }
     }
 
+    /// Ends the transfer that was under way at the beginning, if the reader has not come that it was for: it holds a
+    /// connection, and the place of another.
+    pub(super) fn forget_first(&self) {
+        drop(self.state().first.take());
+    }
+
     /// Takes note that the whole has another digest: what is held is of no use.
     pub(super) fn mismatch(&self) {
         let endpoints = {

@@ -71,6 +71,16 @@ async fn one_reader_takes_the_transfer_that_is_there_and_little_memory() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_transfer_whose_reader_does_not_come_ends() {
+    let case = Case::new(4 * MIB, GOOD).await;
+    let other = case.part(3 * MIB, 3 * MIB + 1000);
+    assert!(read(&other, 3 * MIB, 3 * MIB + 1000).await == case.content[3 * MIB..3 * MIB + 1000]);
+    case.window.forget_first();
+    assert!(read(&case.all(), 0, MIB).await == case.content[..MIB]);
+    assert_eq!(case.source.asked(), [0, 3 * MIB as u64, 0]);
+}
+
+#[tokio::test(start_paused = true)]
 async fn readers_at_one_place_share_one_transfer() {
     let case = Case::new(8 * MIB, GOOD).await;
     let (a, b) = (case.all(), case.all());

@@ -91,7 +91,16 @@ const GRANTS: usize = 65_536;
 /// Which repository was seen to have what: facts of the store, the recent ones in memory too.
 pub(super) struct Grants {
     store: Arc<dyn Store>,
-    granted: Mutex<BoundedMap<(Origin, Object), ()>>,
+    granted: Mutex<BoundedMap<(Origin, Object), Grant>>,
+}
+
+/// For how long it is known that a repository has something.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Grant {
+    /// As long as this process runs, at most.
+    Noted,
+    /// As long as it is stored.
+    Kept,
 }
 
 impl Grants {
@@ -101,30 +110,39 @@ impl Grants {
 
     /// Returns whether a repository was seen to have something.
     pub(super) async fn is_granted(&self, origin: &Origin, object: &Object) -> bool {
+        self.granted(origin, object).await.is_some()
+    }
+
+    /// Returns for how long it is known that a repository has something, if it was seen to.
+    pub(super) async fn granted(&self, origin: &Origin, object: &Object) -> Option<Grant> {
         let key = (origin.clone(), *object);
-        if locked(&self.granted).get(&key).is_some() {
-            return true;
+        if let Some(grant) = locked(&self.granted).get(&key) {
+            return Some(grant);
         }
         let granted = self.store.granted(origin, object).await.unwrap_or_else(|error| {
             tracing::warn!(%error, "cannot read which repository has what");
             false
         });
         if granted {
-            locked(&self.granted).put(key, (), 1);
+            locked(&self.granted).put(key, Grant::Kept, 1);
         }
-        granted
+        granted.then_some(Grant::Kept)
     }
 
     /// Notes for a while that a repository was seen to have something: what only a HEAD has said makes no file.
     pub(super) fn note(&self, origin: &Origin, object: &Object) {
-        locked(&self.granted).put((origin.clone(), *object), (), 1);
+        let (mut granted, key) = (locked(&self.granted), (origin.clone(), *object));
+        if granted.get(&key).is_none() {
+            granted.put(key, Grant::Noted, 1);
+        }
     }
 
     /// Notes that a repository was seen to have something.
     pub(super) async fn grant(&self, origin: &Origin, object: &Object) {
         self.note(origin, object);
-        if let Err(error) = self.store.grant(origin, object).await {
-            tracing::warn!(%error, "cannot note which repository has what");
+        match self.store.grant(origin, object).await {
+            Ok(()) => locked(&self.granted).put((origin.clone(), *object), Grant::Kept, 1),
+            Err(error) => tracing::warn!(%error, "cannot note which repository has what"),
         }
     }
 

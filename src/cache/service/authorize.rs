@@ -5,8 +5,9 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::access::{Grants, head_suffices, listed_suffices};
-use super::errors::{refusal, within_wait_budget};
+use super::access::{Grant, Grants, head_suffices, listed_suffices};
+use super::errors::{WAIT_BUDGET, refusal, within, within_wait_budget};
+use super::freshness::BUDGET;
 use super::manifest::Manifests;
 use super::request::RepositoryRequest;
 use super::snapshot::Snapshot;
@@ -64,16 +65,30 @@ impl Authorizer {
         request: &RepositoryRequest<'_>,
         object: &Object,
     ) -> Result<Authorized, Refusal> {
-        if self.grants.is_granted(&request.origin, object).await {
-            return Ok(Authorized::Stored);
+        match self.grants.granted(&request.origin, object).await {
+            Some(Grant::Kept) => return Ok(Authorized::Stored),
+            // That it is there was only asked; what goes out now is known for good.
+            Some(Grant::Noted) => {
+                self.grant(request, object).await;
+                return Ok(Authorized::Stored);
+            }
+            None => {}
         }
         if !self.head_counts(request.snapshot, &request.origin, object).await {
             return Ok(Authorized::OnceFetched);
         }
-        let verdict = match object.kind {
-            Kind::Blob => self.blob_size(request, &object.digest).await.map(drop),
-            Kind::Manifest => self.upstream_has_manifest(request, &object.digest).await,
+        let verdict = async {
+            match object.kind {
+                Kind::Blob => self.blob_size(request, &object.digest).await.map(drop),
+                Kind::Manifest => self.upstream_has_manifest(request, &object.digest).await,
+            }
         };
+        // Upstream has the first word; but what may go out without it does not wait for it as long as a client may.
+        let is_known = object.kind == Kind::Blob
+            && self.manifests.blob_size(&request.origin, &object.digest).await.is_some();
+        let patience = if is_known { BUDGET } else { WAIT_BUDGET };
+        let registry = &request.origin.registry;
+        let verdict = within(patience, registry, verdict).await.and_then(|verdict| verdict);
         match verdict {
             Ok(()) => Ok(Authorized::Stored),
             // Upstream does not say: what the manifests list that are stored may go out.

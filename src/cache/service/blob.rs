@@ -160,6 +160,12 @@ impl Blobs {
                     self.authorizer.note_missing(request, &object, &refusal);
                     return Err(refusal);
                 }
+                (Err(refusal @ Refusal::BlobUnknown(_)), Joined::Existing)
+                    if download.origin() == Some(&request.origin) =>
+                {
+                    self.authorizer.note_missing(request, &object, &refusal);
+                    return Err(refusal);
+                }
                 // It failed for another repository, perhaps, or just before this client came.
                 (Err(refusal), Joined::Existing) => {
                     tracing::debug!(%digest, ?refusal, "a download failed that was joined; starting one");

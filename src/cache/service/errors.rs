@@ -14,7 +14,7 @@ use crate::oci::Refusal;
 const RETRY_AFTER: Duration = Duration::from_mins(1);
 
 /// How long a client waits for an upstream: containerd gives up after 30 s, and does not come back to this mirror.
-const WAIT_BUDGET: Duration = Duration::from_secs(25);
+pub(super) const WAIT_BUDGET: Duration = Duration::from_secs(25);
 
 /// Waits for something as long as a client waits; then the client is told to come back, and what it waited for may go
 /// on.
@@ -22,7 +22,16 @@ pub(super) async fn within_wait_budget<T>(
     registry: &RegistryHost,
     run: impl Future<Output = T>,
 ) -> Result<T, Refusal> {
-    timeout(WAIT_BUDGET, run).await.map_err(|_| Refusal::UpstreamDown {
+    within(WAIT_BUDGET, registry, run).await
+}
+
+/// Waits for something for some time; then the client is told to come back.
+pub(super) async fn within<T>(
+    patience: Duration,
+    registry: &RegistryHost,
+    run: impl Future<Output = T>,
+) -> Result<T, Refusal> {
+    timeout(patience, run).await.map_err(|_| Refusal::UpstreamDown {
         registry: registry.clone(),
         reason: "it has not answered yet; it is still being asked, so try again".to_owned(),
     })

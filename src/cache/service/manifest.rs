@@ -59,7 +59,7 @@ pub(super) struct Manifests {
     prepared: Mutex<BoundedMap<Digest, Arc<PreparedManifest>>>,
     /// What is in memory only.
     unsaved: Mutex<BoundedMap<Digest, Unsaved>>,
-    /// Whether anything ever was: a hit needs no second lock before.
+    /// Whether there is anything: if not, a hit needs no second lock. Changed only under the lock of what it is about.
     has_unsaved: AtomicBool,
     /// How large blobs are, and which manifest says so.
     sizes: Mutex<BoundedMap<Digest, (Digest, u64)>>,
@@ -147,7 +147,15 @@ impl Manifests {
         if !self.has_unsaved.load(Ordering::Relaxed) {
             return;
         }
-        let Some(unsaved) = locked(&self.unsaved).remove(&prepared.digest) else { return };
+        let unsaved = {
+            let mut all = locked(&self.unsaved);
+            let unsaved = all.remove(&prepared.digest);
+            if all.is_empty() {
+                self.has_unsaved.store(false, Ordering::Relaxed);
+            }
+            unsaved
+        };
+        let Some(unsaved) = unsaved else { return };
         let (manifests, prepared) = (Arc::clone(self), Arc::clone(prepared));
         // A client that leaves meanwhile leaves no half of it.
         let saving = tokio::spawn(async move { manifests.save_now(&prepared, unsaved).await });
@@ -250,11 +258,11 @@ impl Manifests {
                 self.save_now(&prepared, Unsaved { origins, tags: Vec::new() }).await;
             }
             Keep::OnceTaken => {
-                self.has_unsaved.store(true, Ordering::Relaxed);
                 {
                     let mut unsaved = locked(&self.unsaved);
                     let held = unsaved.get(&digest).unwrap_or_default();
                     unsaved.put(digest, held, 1);
+                    self.has_unsaved.store(true, Ordering::Relaxed);
                 }
                 self.grant(origin, &digest).await;
             }

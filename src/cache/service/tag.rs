@@ -1,6 +1,5 @@
 #![expect(clippy::disallowed_methods, reason = "dates tags, and waits for upstream")]
 
-use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -21,7 +20,7 @@ use crate::cache::memory::{BoundedMap, locked};
 use crate::cache::observe::{Metrics, Outcome, Revalidation};
 use crate::cache::store::{Object, Origin, Store, TagRecord};
 use crate::http::Body;
-use crate::image::{Digest, RegistryHost, Tag, TagOrDigest};
+use crate::image::{Digest, Tag, TagOrDigest};
 use crate::oci::Refusal;
 
 /// A tag of a repository of a registry.
@@ -59,6 +58,8 @@ const TAGS: usize = 32_768;
 const ABSENT: usize = 4096;
 /// For how long a tag that is not there is not asked for again.
 const ABSENT_FOR: Duration = Duration::from_secs(10);
+/// How many repositories are remembered whose registry was too slow.
+const SLOW: usize = 4096;
 /// For how long no client waits for a registry that was too slow.
 const SLOW_FOR: Duration = Duration::from_secs(10);
 
@@ -71,8 +72,8 @@ pub(super) struct Tags {
     cached: Mutex<BoundedMap<TagKey, Arc<TagRecord>>>,
     /// Tags of which upstream said that they are not there, and when.
     absent: Mutex<BoundedMap<TagKey, Instant>>,
-    /// Registries that did not say within their time whether a tag has moved, and when.
-    slow: Mutex<HashMap<RegistryHost, Instant>>,
+    /// Repositories whose registry did not say within its time whether a tag has moved, and when.
+    slow: Mutex<BoundedMap<Origin, Instant>>,
     fetching: SingleFlight<TagKey, Result<Fetched, Refusal>>,
     checking: SingleFlight<TagKey, Revalidated>,
 }
@@ -91,7 +92,7 @@ impl Tags {
             metrics,
             cached: Mutex::new(BoundedMap::new(TAGS)),
             absent: Mutex::new(BoundedMap::new(ABSENT)),
-            slow: Mutex::default(),
+            slow: Mutex::new(BoundedMap::new(SLOW)),
             fetching: SingleFlight::default(),
             checking: SingleFlight::default(),
         }
@@ -172,9 +173,9 @@ impl Tags {
                 let servable =
                     servable_stale(record.checked_at, Timestamp::now(), snapshot.config.tags.stale);
                 let checked = if servable {
-                    let wait_budget = self.wait_budget(registry).unwrap_or(Duration::ZERO);
+                    let wait_budget = self.wait_budget(&request.origin).unwrap_or(Duration::ZERO);
                     let Ok(checked) = timeout(wait_budget, run).await else {
-                        locked(&self.slow).insert(registry.clone(), Instant::now());
+                        locked(&self.slow).put(request.origin.clone(), Instant::now(), 1);
                         self.metrics.revalidated(registry.as_str(), Revalidation::Stale);
                         return Ok(stale("does not answer in time"));
                     };
@@ -204,9 +205,10 @@ impl Tags {
         }
     }
 
-    /// Returns how long a client waits for what a registry says about a tag; not at all, if it was slow just now.
-    fn wait_budget(&self, registry: &RegistryHost) -> Option<Duration> {
-        let slow = locked(&self.slow).get(registry).copied();
+    /// Returns how long a client waits for what a registry says about a tag; not at all, if it was slow just now about
+    /// one of the same repository.
+    fn wait_budget(&self, origin: &Origin) -> Option<Duration> {
+        let slow = locked(&self.slow).get(origin);
         slow.is_none_or(|since| since.elapsed() > SLOW_FOR).then_some(BUDGET)
     }
 
@@ -301,7 +303,7 @@ impl Tags {
             Revalidated::Failed(..) => Revalidation::Failed,
         };
         if !matches!(checked, Revalidated::Failed(..)) {
-            locked(&self.slow).remove(registry);
+            locked(&self.slow).remove(&record.origin);
         }
         self.metrics.revalidated(registry.as_str(), result);
         checked

@@ -169,6 +169,7 @@ impl BlobSource {
             Some(end) => Some(end.saturating_sub(part.from)),
             None => locked(&self.known).total.or(self.size),
         };
+        self.endpoints.settle(Some(&self.repository)).await;
         let mut permit = Some(self.endpoints.body_permit(size).await.map_err(|failed| vec![failed])?);
         let mut failed = Vec::new();
         for endpoint in self.order() {
@@ -299,6 +300,7 @@ impl BlobSource {
             // An endpoint that gave the first half is soon asked again for the second.
             Err(EndpointError::Paused(_, left)) if part.from > 0 && left <= PATIENCE => {
                 tokio::time::sleep(left + Duration::from_millis(10)).await;
+                self.endpoints.settle(Some(&self.repository)).await;
                 self.endpoints.answer(endpoint, &ask, CountsAgainstQuota::No).await
             }
             answer => answer,

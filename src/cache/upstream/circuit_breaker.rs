@@ -2,14 +2,15 @@ use std::time::{Duration, Instant};
 
 use crate::cache::backoff::Backoff;
 
-/// The pauses after failures in a row, where none is asked for.
-const PAUSES: Backoff = Backoff { first: Duration::from_secs(1), longest: Duration::from_secs(8) };
+/// The pauses after failures in a row, where none is asked for: with the time of a probe, less than ten seconds.
+const PAUSES: Backoff = Backoff { first: Duration::from_secs(1), longest: Duration::from_secs(4) };
 /// How many answers of 5xx in a row are too many: one by itself says little.
 const PATIENCE: u32 = 3;
-/// For how long a probe keeps others away.
+/// For how long a probe keeps others away whose end was not told.
 const PROBE: Duration = Duration::from_secs(30);
 
-/// Whether a repository of an endpoint is asked: not for a while after it has failed, and then by one request that tries.
+/// Whether a repository of an endpoint is asked: not for a while after it has failed, and then not before a probe, which
+/// is a request of our own, has found it well.
 #[derive(Clone, Copy, Debug)]
 pub struct CircuitBreaker {
     state: State,
@@ -53,8 +54,8 @@ impl PauseReason {
 pub enum Admission {
     /// It may.
     Go,
-    /// It may, and what becomes of it decides for the others.
-    Probe,
+    /// It may not: a probe is due, and what becomes of that decides.
+    Probe(PauseReason),
     /// It may not, for so long.
     Wait(PauseReason, Duration),
 }
@@ -81,7 +82,8 @@ impl Default for CircuitBreaker {
 }
 
 impl CircuitBreaker {
-    /// Returns whether a request may go out at `now`; one that may is followed by [`CircuitBreaker::note`].
+    /// Returns whether a request may go out at `now`; one that may is followed by [`CircuitBreaker::note`], and a probe
+    /// that is due by that or by [`CircuitBreaker::found_well`].
     pub fn admit(&mut self, now: Instant) -> Admission {
         match self.state {
             State::Closed { .. } => Admission::Go,
@@ -89,7 +91,20 @@ impl CircuitBreaker {
             State::HalfOpen { since, why } if now < since + PROBE => Admission::Wait(why, PAUSES.first),
             State::Open { why, .. } | State::HalfOpen { why, .. } => {
                 self.state = State::HalfOpen { since: now, why };
-                Admission::Probe
+                Admission::Probe(why)
+            }
+        }
+    }
+
+    /// Takes note that a probe has found it well: requests go out again, and the first that fails ends that.
+    pub fn found_well(&mut self, now: Instant) {
+        match self.state {
+            // It has said meanwhile for how long it takes no more.
+            State::Open { until, why: PauseReason::TooMany } if now < until => {}
+            State::Closed { .. } => {}
+            State::Open { .. } | State::HalfOpen { .. } => {
+                self.state = State::Closed { failures: PATIENCE - 1 };
+                self.since = None;
             }
         }
     }
@@ -102,12 +117,7 @@ impl CircuitBreaker {
         };
         match signal {
             Signal::Good => *self = Self::default(),
-            Signal::None => {
-                // The next request tries.
-                if let State::HalfOpen { why, .. } = self.state {
-                    self.state = State::Open { until: now, why };
-                }
-            }
+            Signal::None => {}
             Signal::Failing if failures + 1 < PATIENCE => {
                 self.state = State::Closed { failures: failures + 1 }
             }
@@ -149,8 +159,8 @@ impl CircuitBreaker {
     }
 
     /// Returns whether a probe is under way.
-    pub fn is_probing(&self) -> bool {
-        matches!(self.state, State::HalfOpen { .. })
+    pub fn is_probing(&self, now: Instant) -> bool {
+        matches!(self.state, State::HalfOpen { since, .. } if now < since + PROBE)
     }
 
     /// Returns whether nothing is wrong.
@@ -181,13 +191,13 @@ mod tests {
         assert_eq!(circuit.admit(t), Admission::Wait(PauseReason::Unreachable, seconds(1.0)));
         let t = t + seconds(1.0);
         assert_eq!(circuit.paused(t), None);
-        assert_eq!(circuit.admit(t), Admission::Probe);
+        assert_eq!(circuit.admit(t), Admission::Probe(PauseReason::Unreachable));
         assert!(matches!(circuit.admit(t), Admission::Wait(PauseReason::Unreachable, _)), "one at a time");
         circuit.note(t, Signal::Down, 0.5);
         assert_eq!(circuit.admit(t), Admission::Wait(PauseReason::Unreachable, seconds(2.0)));
         assert_eq!(circuit.paused_since(), t.checked_sub(seconds(1.0)), "it has not been well meanwhile");
         let t = t + seconds(2.0);
-        assert_eq!(circuit.admit(t), Admission::Probe);
+        assert_eq!(circuit.admit(t), Admission::Probe(PauseReason::Unreachable));
         circuit.note(t, Signal::Good, 0.5);
         assert!(circuit.is_closed() && circuit.admit(t) == Admission::Go);
         circuit.note(t, Signal::Down, 0.5);
@@ -210,7 +220,7 @@ mod tests {
         }
         assert_eq!(circuit.admit(t), Admission::Wait(PauseReason::Failing, seconds(1.0)));
         // One that tries and fails is enough.
-        assert_eq!(circuit.admit(t + seconds(1.0)), Admission::Probe);
+        assert_eq!(circuit.admit(t + seconds(1.0)), Admission::Probe(PauseReason::Failing));
         circuit.note(t + seconds(1.0), Signal::Failing, 0.5);
         assert!(matches!(circuit.admit(t + seconds(1.0)), Admission::Wait(PauseReason::Failing, _)));
     }
@@ -221,18 +231,37 @@ mod tests {
         circuit.note(t, Signal::TooMany(Some(seconds(30.0))), 0.5);
         circuit.note(t, Signal::TooMany(None), 0.5);
         assert_eq!(circuit.admit(t + seconds(29.0)), Admission::Wait(PauseReason::TooMany, seconds(1.1)));
-        assert_eq!(circuit.admit(t + seconds(30.2)), Admission::Probe);
+        assert_eq!(circuit.admit(t + seconds(30.2)), Admission::Probe(PauseReason::TooMany));
+        // Nor is it cut short by a probe that was under way.
+        circuit.note(t, Signal::TooMany(Some(seconds(30.0))), 0.5);
+        circuit.found_well(t + seconds(1.0));
+        assert!(matches!(circuit.admit(t + seconds(29.0)), Admission::Wait(PauseReason::TooMany, _)));
     }
 
     #[test]
-    fn a_probe_that_no_client_waits_for_makes_way() {
+    fn what_a_probe_has_found_well_is_asked_until_it_fails_once() {
+        let (mut circuit, t) = (CircuitBreaker::default(), Instant::now());
+        circuit.note(t, Signal::Down, 0.5);
+        let t = t + seconds(1.0);
+        assert_eq!(circuit.admit(t), Admission::Probe(PauseReason::Unreachable));
+        circuit.found_well(t);
+        assert_eq!((circuit.admit(t), circuit.paused_since()), (Admission::Go, None));
+        circuit.note(t, Signal::Failing, 0.5);
+        assert_eq!(circuit.admit(t), Admission::Wait(PauseReason::Failing, seconds(2.0)));
+    }
+
+    #[test]
+    fn a_probe_that_is_lost_makes_way() {
         let (mut circuit, t) = (CircuitBreaker::default(), Instant::now());
         circuit.note(t, Signal::Down, 0.0);
         let t = t + seconds(1.0);
-        assert_eq!(circuit.admit(t), Admission::Probe);
+        assert_eq!(circuit.admit(t), Admission::Probe(PauseReason::Unreachable));
         circuit.note(t, Signal::None, 0.0);
-        assert_eq!(circuit.admit(t), Admission::Probe);
-        assert_eq!(circuit.admit(t + PROBE), Admission::Probe, "and so does one that is lost");
+        assert!(
+            circuit.is_probing(t) && !circuit.is_probing(t + PROBE),
+            "what others end says nothing of it"
+        );
+        assert_eq!(circuit.admit(t + PROBE), Admission::Probe(PauseReason::Unreachable));
     }
 
     proptest! {
@@ -241,8 +270,11 @@ mod tests {
             let (mut circuit, mut t) = (CircuitBreaker::default(), Instant::now());
             for (signal, step, jitter) in signs {
                 t += Duration::from_secs(step);
-                if let Admission::Wait(_, left) = circuit.admit(t) {
+                let admission = circuit.admit(t);
+                if let Admission::Wait(_, left) = admission {
                     prop_assert!(left <= Duration::from_secs(130), "{left:?}");
+                } else if matches!(admission, Admission::Probe(_)) && signal == 0 {
+                    circuit.found_well(t);
                 } else {
                     circuit.note(t, [Signal::Good, Signal::Failing, Signal::Down, Signal::None, Signal::TooMany(Some(Duration::from_secs(step)))][usize::from(signal)], jitter);
                 }

@@ -2,7 +2,7 @@
 
 use std::hash::{BuildHasher as _, Hasher as _, RandomState};
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, Weak};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
@@ -10,10 +10,10 @@ use http::header::{HeaderMap, HeaderName};
 use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
 use url::Url;
 
-use super::circuit_breaker::{Admission, PauseReason, Signal};
+use super::circuit_breaker::{PauseReason, Signal};
 use super::error::{EndpointError, together};
 use super::gzip::{decoded, is_gzip};
-use super::health::{Health, PausedRepository, Probe, Verdict};
+use super::health::{Health, PausedRepository, Verdict};
 use super::pull_quota::PullQuota;
 use crate::cache::config::UpstreamLimits;
 use crate::cache::download::FetchError;
@@ -32,16 +32,12 @@ const SMALL_BODIES: usize = 32;
 const SMALL: u64 = 1 << 20;
 /// How long a header takes that is late.
 const LATE: Duration = Duration::from_secs(2);
-/// How long the answer to a probe may take.
-const PROBE: Duration = Duration::from_secs(10);
-/// How long a request waits for the first probe of a host, which may tell that nothing is wrong.
-const PATIENCE: Duration = Duration::from_secs(2);
 
 /// The endpoints of one registry, in the order in which they are asked, and how they are.
 #[derive(Debug)]
 pub(super) struct Endpoints {
     pub(super) registry: RegistryHost,
-    all: Vec<Endpoint>,
+    pub(super) all: Vec<Endpoint>,
     metrics: Arc<Metrics>,
     limits: UpstreamLimits,
     requests: Semaphore,
@@ -49,14 +45,14 @@ pub(super) struct Endpoints {
     small_bodies: Arc<Semaphore>,
     /// How many wait for the right to transfer a body.
     waiting: AtomicUsize,
+    /// Told when a probe has ended.
+    pub(super) probed: Notify,
 }
 
 #[derive(Debug)]
-struct Endpoint {
-    client: RegistryClient,
-    health: Mutex<Health>,
-    /// Told when a probe has ended.
-    probed: Notify,
+pub(super) struct Endpoint {
+    pub(super) client: RegistryClient,
+    pub(super) health: Mutex<Health>,
     quota: Mutex<PullQuota>,
 }
 
@@ -141,12 +137,7 @@ impl Endpoints {
         metrics: Arc<Metrics>,
         limits: UpstreamLimits,
     ) -> Self {
-        let endpoint = |client| Endpoint {
-            client,
-            health: Mutex::default(),
-            probed: Notify::new(),
-            quota: Mutex::default(),
-        };
+        let endpoint = |client| Endpoint { client, health: Mutex::default(), quota: Mutex::default() };
         Self {
             registry,
             all: clients.into_iter().map(endpoint).collect(),
@@ -155,6 +146,7 @@ impl Endpoints {
             bodies: Arc::new(Semaphore::new(limits.bodies.max(1))),
             small_bodies: Arc::new(Semaphore::new(SMALL_BODIES)),
             waiting: AtomicUsize::new(0),
+            probed: Notify::new(),
             limits,
         }
     }
@@ -175,6 +167,7 @@ impl Endpoints {
         limit: usize,
         check: &(dyn Fn(&Reply) -> Result<(), InvalidReply> + Send + Sync),
     ) -> Result<Reply, Vec<EndpointError>> {
+        self.settle(ask.object.map(|(repository, _)| repository)).await;
         let mut failed = Vec::new();
         for endpoint in 0..self.all.len() {
             match self.ask_one(endpoint, ask, counted, limit, check).await {
@@ -245,20 +238,14 @@ impl Endpoints {
         {
             return Err(EndpointError::Paused(PauseReason::TooMany, left));
         }
-        let repository = ask.object.map(|(repository, _)| repository);
-        match asked.admit(repository).await {
-            Admission::Wait(why, left) => return Err(EndpointError::Paused(why, left)),
-            Admission::Go | Admission::Probe => {}
-        }
-        let attempt = Attempt { endpoints: self, endpoint, repository, is_noted: false };
+        self.may_ask(endpoint, ask.object.map(|(repository, _)| repository))?;
         let begun = Instant::now();
         let answer = Box::pin(asked.client.send(&ask.clone().decoding_gzip())).await;
         let result = answer.as_ref().map_or_else(|error| result(error.cause.kind()), |_| UpstreamResult::Ok);
         self.metrics.upstream(self.registry.as_str(), result, begun.elapsed());
-        attempt.note(match &answer {
-            Ok(_) => Verdict::Repository(Signal::Good),
-            Err(error) => self.verdict(&asked.client, error),
-        });
+        let verdict = self.verdict(&asked.client, answer.as_ref().map(drop));
+        let probe = locked(&asked.health).note(ask.object, verdict, Instant::now(), chance());
+        self.noted(endpoint, probe);
         match answer {
             Ok(answer) => {
                 self.note_quota(asked, &answer);
@@ -275,8 +262,9 @@ impl Endpoints {
         }
     }
 
-    /// Returns what an error says about the endpoint: nothing, where a redirect or a token led elsewhere.
-    fn verdict(&self, client: &RegistryClient, error: &ClientError) -> Verdict {
+    /// Returns what an answer says about the endpoint: nothing, where a redirect or a token led elsewhere.
+    pub(super) fn verdict(&self, client: &RegistryClient, answer: Result<(), &ClientError>) -> Verdict {
+        let Err(error) = answer else { return Verdict::Repository(Signal::Good) };
         let is_own = Url::parse(&error.url).is_ok_and(|url| client.endpoint().is_own(&url));
         let signal = match &error.cause {
             // Hosts to which it leads have pauses of their own.
@@ -305,70 +293,14 @@ impl Endpoints {
         Verdict::Repository(signal)
     }
 
-    /// Takes note of what became of a request, and has the host probed where that is due.
-    fn note(self: &Arc<Self>, endpoint: usize, repository: Option<&Repository>, verdict: Verdict) {
-        let Some(asked) = self.all.get(endpoint) else { return };
-        let probe = locked(&asked.health).note(repository, verdict, Instant::now(), chance());
-        self.show_circuit();
-        match probe {
-            Probe::None => {}
-            Probe::Paused | Probe::Suspected => {
-                tokio::spawn(Self::probe(Arc::downgrade(self), endpoint, probe));
-            }
-        }
-    }
-
-    /// Probes a host until it answers; a host that is only suspected and answers at once is left as it is.
-    async fn probe(endpoints: Weak<Self>, endpoint: usize, reason: Probe) {
-        loop {
-            let wait = {
-                let Some(endpoints) = endpoints.upgrade() else { return };
-                let Some(asked) = endpoints.all.get(endpoint) else { return };
-                let answered = tokio::time::timeout(PROBE, Box::pin(asked.client.ping())).await;
-                let failed = match answered {
-                    // A host that answers with an error is there; what fails is for each repository to show.
-                    Ok(Ok(status)) if status < 500 || reason == Probe::Paused => None,
-                    Ok(Ok(_)) => Some(PauseReason::Failing),
-                    Ok(Err(error)) => match error.cause.kind() {
-                        RequestErrorKind::Down | RequestErrorKind::Failing => Some(PauseReason::Unreachable),
-                        RequestErrorKind::NotFound
-                        | RequestErrorKind::Denied
-                        | RequestErrorKind::TooMany
-                        | RequestErrorKind::Setup => None,
-                    },
-                    Err(_) => Some(PauseReason::Unreachable),
-                };
-                let wait = match failed {
-                    None => {
-                        locked(&asked.health).probe_answered();
-                        None
-                    }
-                    Some(why) => Some(locked(&asked.health).probe_failed(why, Instant::now(), chance())),
-                };
-                asked.probed.notify_waiters();
-                endpoints.show_circuit();
-                wait
-            };
-            let Some(wait) = wait else { return };
-            tokio::time::sleep(wait).await;
-            let is_paused = endpoints.upgrade().is_some_and(|endpoints| {
-                let asked = endpoints.all.get(endpoint);
-                asked.is_some_and(|asked| locked(&asked.health).is_ill())
-            });
-            if !is_paused {
-                return;
-            }
-        }
-    }
-
     /// Ends all pauses: the operator says that the upstream is well.
     pub(super) fn end_pauses(&self) {
         for endpoint in &self.all {
             locked(&endpoint.health).end_pauses();
             *locked(&endpoint.quota) = PullQuota::default();
             endpoint.client.end_pauses();
-            endpoint.probed.notify_waiters();
         }
+        self.probed.notify_waiters();
         self.show_circuit();
     }
 
@@ -455,7 +387,7 @@ impl Endpoints {
         self.all.iter().map(|endpoint| *locked(&endpoint.quota)).find(|budget| budget.quota().is_some())
     }
 
-    fn show_circuit(&self) {
+    pub(super) fn show_circuit(&self) {
         let now = Instant::now();
         let best = self.all.iter().map(|endpoint| {
             let health = locked(&endpoint.health);
@@ -499,25 +431,6 @@ impl Endpoints {
     }
 }
 
-impl Endpoint {
-    /// Returns whether a request may go out; while the host is probed for the first time, waits a moment for that.
-    async fn admit(&self, repository: Option<&Repository>) -> Admission {
-        let probed = self.probed.notified();
-        let admission = {
-            let mut health = locked(&self.health);
-            let admission = health.admit(repository, Instant::now());
-            if !(matches!(admission, Admission::Wait(..)) && health.is_first_probe()) {
-                return admission;
-            }
-            admission
-        };
-        match tokio::time::timeout(PATIENCE, probed).await {
-            Ok(()) => locked(&self.health).admit(repository, Instant::now()),
-            Err(_) => admission,
-        }
-    }
-}
-
 /// Waits for an answer's header; one that is late gives back what it holds, so that it keeps no other waiting.
 pub(super) async fn unless_late<P, T>(permit: P, answer: impl Future<Output = T>) -> (T, Option<P>) {
     let mut answer = std::pin::pin!(answer);
@@ -528,31 +441,8 @@ pub(super) async fn unless_late<P, T>(permit: P, answer: impl Future<Output = T>
     (answer.await, None)
 }
 
-/// A request that is under way: one that is given up makes way for the next.
-struct Attempt<'a> {
-    endpoints: &'a Arc<Endpoints>,
-    endpoint: usize,
-    repository: Option<&'a Repository>,
-    is_noted: bool,
-}
-
-impl Attempt<'_> {
-    fn note(mut self, verdict: Verdict) {
-        self.is_noted = true;
-        self.endpoints.note(self.endpoint, self.repository, verdict);
-    }
-}
-
-impl Drop for Attempt<'_> {
-    fn drop(&mut self) {
-        if !self.is_noted {
-            self.endpoints.note(self.endpoint, self.repository, Verdict::Repository(Signal::None));
-        }
-    }
-}
-
 /// Returns a number between 0 and 1.
-fn chance() -> f64 {
+pub(super) fn chance() -> f64 {
     // Every state is keyed by the system's randomness, which is all that is wanted here.
     let bits = RandomState::new().build_hasher().finish();
     f64::from(u32::try_from(bits >> 32).unwrap_or_default()) / f64::from(u32::MAX)

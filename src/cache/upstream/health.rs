@@ -1,3 +1,4 @@
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::circuit_breaker::{Admission, CircuitBreaker, PauseReason, Signal};
@@ -6,7 +7,7 @@ use crate::cache::memory::BoundedMap;
 use crate::image::Repository;
 
 /// The pauses of a host that cannot be reached, between two probes.
-const PROBES: Backoff = Backoff { first: Duration::from_millis(500), longest: Duration::from_secs(5) };
+const PROBES: Backoff = Backoff { first: Duration::from_millis(500), longest: Duration::from_secs(4) };
 /// How many repositories that fail at the same time make the host suspect.
 const SEVERAL: usize = 3;
 /// How many that limit requests at the same time make it the host that does.
@@ -24,13 +25,46 @@ const REPOSITORIES: usize = 4096;
 #[derive(Debug)]
 pub(super) struct Health {
     host: Host,
-    repositories: BoundedMap<Repository, CircuitBreaker>,
+    repositories: BoundedMap<Repository, RepositoryCircuit>,
     /// Repositories that failed lately, and when; no repository has answered well since.
     failing: Vec<(Repository, Instant)>,
     /// Repositories that limit requests, and until when.
     limited: Vec<(Repository, Instant)>,
     /// Since when the host limits requests, and until when.
     host_limited: Option<(Instant, Instant)>,
+}
+
+/// How a repository is that has shown a fault.
+#[derive(Clone, Debug)]
+struct RepositoryCircuit {
+    breaker: CircuitBreaker,
+    /// What of it failed last, such as `manifests/latest`: a probe asks for that.
+    failed: Arc<str>,
+    /// Whether a probe waits for its answer as long as a client's request would.
+    has_patient_probe: bool,
+}
+
+/// Whether a request may go out to an endpoint.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Permission {
+    /// It may.
+    Go,
+    /// It may not, for so long.
+    Wait(PauseReason, Duration),
+    /// It may not before a probe, which is to be sent now, has found the repository well.
+    Probe(PauseReason, RepositoryProbe),
+}
+
+/// A request of our own that tells whether a repository is well again.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct RepositoryProbe {
+    /// Which one.
+    pub(super) repository: Repository,
+    /// What of it is asked for.
+    pub(super) what: Arc<str>,
+    /// Whether it waits for its answer as long as a client's request would, or only for a moment; of the first kind
+    /// there is one at a time.
+    pub(super) is_patient: bool,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -92,52 +126,120 @@ impl Default for Health {
 
 impl Health {
     /// Returns whether a request for something of a repository may go out.
-    pub(super) fn admit(&mut self, repository: Option<&Repository>, now: Instant) -> Admission {
+    pub(super) fn admit(&mut self, repository: Option<&Repository>, now: Instant) -> Permission {
         if let Some((why, left)) = self.paused(now) {
-            return Admission::Wait(why, left);
+            return Permission::Wait(why, left);
         }
-        let Some(repository) = repository else { return Admission::Go };
-        let Some(mut circuit) = self.repositories.get(repository) else { return Admission::Go };
-        let admission = circuit.admit(now);
-        self.repositories.put(repository.clone(), circuit, 1);
-        admission
+        let Some(repository) = repository else { return Permission::Go };
+        let Some(mut circuit) = self.repositories.get(repository) else { return Permission::Go };
+        match circuit.breaker.admit(now) {
+            Admission::Go => Permission::Go,
+            Admission::Wait(why, left) => Permission::Wait(why, left),
+            Admission::Probe(why) => {
+                let (what, is_patient) = (Arc::clone(&circuit.failed), !circuit.has_patient_probe);
+                circuit.has_patient_probe = true;
+                self.repositories.put(repository.clone(), circuit, 1);
+                Permission::Probe(why, RepositoryProbe { repository: repository.clone(), what, is_patient })
+            }
+        }
     }
 
-    /// Takes note of what became of a request; returns whether the host has to be probed.
+    /// Takes note of what became of a request for something of a repository; returns whether the host has to be probed.
     pub(super) fn note(
         &mut self,
-        repository: Option<&Repository>,
+        asked: Option<(&Repository, &str)>,
         verdict: Verdict,
         now: Instant,
         jitter: f64,
     ) -> Probe {
-        match (verdict, repository) {
+        match (verdict, asked) {
             (Verdict::HostDown, _) => self.pause(PauseReason::Unreachable, now),
-            (Verdict::Repository(signal), Some(repository)) => {
-                self.note_repository(repository, signal, now, jitter)
+            (Verdict::Repository(signal), Some((repository, what))) => {
+                self.note_repository(repository, what, signal, now, jitter)
             }
             (Verdict::Repository(_), None) => Probe::None,
         }
     }
 
+    /// Takes note of what a probe of a repository gave, or that it gave nothing within a moment; returns whether the
+    /// host has to be probed.
+    pub(super) fn note_probe(
+        &mut self,
+        probe: &RepositoryProbe,
+        verdict: Option<Verdict>,
+        now: Instant,
+        jitter: f64,
+    ) -> Probe {
+        let (repository, what) = (&probe.repository, &*probe.what);
+        let signal = match verdict {
+            // What is seldom asked for may take its time, and others of the repository may not.
+            None => Signal::Failing,
+            Some(Verdict::Repository(signal)) => signal,
+            Some(Verdict::HostDown) => {
+                self.note_repository(repository, what, Signal::Down, now, jitter);
+                return self.pause(PauseReason::Unreachable, now);
+            }
+        };
+        match signal {
+            // Where it failed elsewhere, it was this one that led there.
+            Signal::Good | Signal::None => {
+                if let Some(mut circuit) = self.repositories.get(repository) {
+                    circuit.breaker.found_well(now);
+                    self.repositories.put(repository.clone(), circuit, 1);
+                }
+                self.failing.clear();
+                Probe::None
+            }
+            Signal::Failing | Signal::Down | Signal::TooMany(_) => {
+                self.note_repository(repository, what, signal, now, jitter)
+            }
+        }
+    }
+
+    /// Takes note that no probe of a repository waits any more as long as a client's request would.
+    pub(super) fn patient_probe_ended(&mut self, repository: &Repository) {
+        if let Some(mut circuit) = self.repositories.get(repository) {
+            circuit.has_patient_probe = false;
+            self.repositories.put(repository.clone(), circuit, 1);
+        }
+    }
+
+    /// Returns whether a moment's patience may tell that a repository, or its host, is well.
+    pub(super) fn is_probing(&mut self, repository: &Repository, now: Instant) -> bool {
+        self.is_first_probe()
+            || self.repositories.get(repository).is_some_and(|circuit| circuit.breaker.is_probing(now))
+    }
+
     fn note_repository(
         &mut self,
         repository: &Repository,
+        what: &str,
         signal: Signal,
         now: Instant,
         jitter: f64,
     ) -> Probe {
-        let mut circuit = match (self.repositories.get(repository), signal) {
-            (Some(circuit), _) => circuit,
-            (None, Signal::Good | Signal::None) => CircuitBreaker::default(),
-            (None, Signal::Failing | Signal::Down | Signal::TooMany(_)) => CircuitBreaker::default(),
+        let known = self.repositories.get(repository);
+        let until = match (known, signal) {
+            (None, Signal::Good | Signal::None) | (Some(_), Signal::None) => now,
+            (Some(_), Signal::Good) => {
+                self.repositories.remove(repository);
+                now
+            }
+            (known, Signal::Failing | Signal::Down | Signal::TooMany(_)) => {
+                let mut circuit = known.unwrap_or_else(|| RepositoryCircuit {
+                    breaker: CircuitBreaker::default(),
+                    failed: Arc::default(),
+                    has_patient_probe: false,
+                });
+                circuit.breaker.note(now, signal, jitter);
+                if *circuit.failed != *what {
+                    circuit.failed = what.into();
+                }
+                let until = circuit.breaker.paused(now).map_or(now, |(_, left)| now + left);
+                self.repositories.put(repository.clone(), circuit, 1);
+                until
+            }
         };
-        circuit.note(now, signal, jitter);
-        if circuit.is_closed() && matches!(signal, Signal::Good) {
-            self.repositories.remove(repository);
-        } else {
-            self.repositories.put(repository.clone(), circuit, 1);
-        }
         match signal {
             Signal::Good => {
                 self.failing.clear();
@@ -156,7 +258,6 @@ impl Health {
                 Probe::Suspected
             }
             Signal::TooMany(_) => {
-                let until = circuit.paused(now).map_or(now, |(_, left)| now + left);
                 self.limited.retain(|(other, until)| other != repository && now < *until);
                 self.limited.push((repository.clone(), until));
                 if self.limited.len() >= SEVERAL_LIMITED {
@@ -226,8 +327,8 @@ impl Health {
     /// Returns the repositories that are not asked at `now`, by name.
     pub(super) fn paused_repositories(&self, now: Instant) -> Vec<PausedRepository> {
         let paused = self.repositories.iter().filter_map(|(repository, circuit)| {
-            let (why, left) = circuit.paused(now)?;
-            let since = circuit.paused_since().unwrap_or(now);
+            let (why, left) = circuit.breaker.paused(now)?;
+            let since = circuit.breaker.paused_since().unwrap_or(now);
             let paused_for = now.saturating_duration_since(since);
             Some(PausedRepository { repository: repository.clone(), why, paused_for, left })
         });
@@ -247,7 +348,7 @@ impl Health {
         repository: &Repository,
         now: Instant,
     ) -> Option<(PauseReason, Duration)> {
-        self.paused(now).or_else(|| self.repositories.get(repository)?.paused(now))
+        self.paused(now).or_else(|| self.repositories.get(repository)?.breaker.paused(now))
     }
 
     /// Ends all pauses: the operator says that it is well.
@@ -265,7 +366,11 @@ mod tests {
     }
 
     fn failing(health: &mut Health, name: &str, now: Instant) -> Probe {
-        health.note(Some(&repository(name)), Verdict::Repository(Signal::Failing), now, 0.5)
+        note(health, name, Signal::Failing, now)
+    }
+
+    fn note(health: &mut Health, name: &str, signal: Signal, now: Instant) -> Probe {
+        health.note(Some((&repository(name), "manifests/1")), Verdict::Repository(signal), now, 0.5)
     }
 
     #[test]
@@ -274,8 +379,8 @@ mod tests {
         for _ in 0..50 {
             assert_eq!(failing(&mut health, "broken", now), Probe::None);
         }
-        assert!(matches!(health.admit(Some(&repository("broken")), now), Admission::Wait(..)));
-        assert_eq!(health.admit(Some(&repository("good")), now), Admission::Go);
+        assert!(matches!(health.admit(Some(&repository("broken")), now), Permission::Wait(..)));
+        assert_eq!(health.admit(Some(&repository("good")), now), Permission::Go);
         assert_eq!(health.paused(now), None);
     }
 
@@ -285,18 +390,18 @@ mod tests {
         assert_eq!(failing(&mut health, "a", now), Probe::None);
         assert_eq!(failing(&mut health, "b", now), Probe::None);
         assert_eq!(failing(&mut health, "c", now), Probe::Suspected);
-        assert_eq!(health.admit(Some(&repository("d")), now), Admission::Go, "nothing is known yet");
+        assert_eq!(health.admit(Some(&repository("d")), now), Permission::Go, "nothing is known yet");
         health.probe_failed(PauseReason::Failing, now, 0.5);
         assert!(matches!(
             health.admit(Some(&repository("d")), now),
-            Admission::Wait(PauseReason::Failing, _)
+            Permission::Wait(PauseReason::Failing, _)
         ));
         health.probe_answered();
-        assert_eq!(health.admit(Some(&repository("d")), now), Admission::Go);
+        assert_eq!(health.admit(Some(&repository("d")), now), Permission::Go);
         // One that answers in between shows that the host is well.
         failing(&mut health, "a", now);
         failing(&mut health, "b", now);
-        health.note(Some(&repository("d")), Verdict::Repository(Signal::Good), now, 0.5);
+        note(&mut health, "d", Signal::Good, now);
         assert_eq!(failing(&mut health, "c", now), Probe::None);
     }
 
@@ -311,30 +416,60 @@ mod tests {
             let wait = health.probe_failed(PauseReason::Unreachable, now, 1.0);
             assert!(wait <= Duration::from_secs(6), "{wait:?}");
             now += wait;
-            assert!(matches!(health.admit(None, now), Admission::Wait(PauseReason::Unreachable, _)));
+            assert!(matches!(health.admit(None, now), Permission::Wait(PauseReason::Unreachable, _)));
         }
         health.probe_answered();
-        assert_eq!(health.admit(None, now), Admission::Go);
+        assert_eq!(health.admit(None, now), Permission::Go);
     }
 
     #[test]
     fn a_limit_is_the_repositorys_until_a_second_one_has_it_too() {
         let (mut health, now) = (Health::default(), Instant::now());
-        let limit = Verdict::Repository(Signal::TooMany(Some(Duration::from_mins(1))));
-        health.note(Some(&repository("a")), limit, now, 0.5);
+        let limit = Signal::TooMany(Some(Duration::from_mins(1)));
+        note(&mut health, "a", limit, now);
         assert!(matches!(
             health.admit(Some(&repository("a")), now),
-            Admission::Wait(PauseReason::TooMany, _)
+            Permission::Wait(PauseReason::TooMany, _)
         ));
-        assert_eq!(health.admit(Some(&repository("b")), now), Admission::Go);
-        health.note(Some(&repository("b")), limit, now, 0.5);
+        assert_eq!(health.admit(Some(&repository("b")), now), Permission::Go);
+        note(&mut health, "b", limit, now);
         assert!(matches!(
             health.admit(Some(&repository("c")), now),
-            Admission::Wait(PauseReason::TooMany, _)
+            Permission::Wait(PauseReason::TooMany, _)
         ));
-        assert_eq!(health.admit(Some(&repository("c")), now + Duration::from_secs(70)), Admission::Go);
-        health.note(Some(&repository("b")), limit, now, 0.5);
+        assert_eq!(health.admit(Some(&repository("c")), now + Duration::from_secs(70)), Permission::Go);
+        note(&mut health, "b", limit, now);
         health.end_pauses();
-        assert_eq!(health.admit(Some(&repository("b")), now), Admission::Go);
+        assert_eq!(health.admit(Some(&repository("b")), now), Permission::Go);
+    }
+
+    #[test]
+    fn a_repository_that_failed_is_tried_by_a_probe_of_what_failed() {
+        let (mut health, now) = (Health::default(), Instant::now());
+        let a = repository("a");
+        for _ in 0..3 {
+            failing(&mut health, "a", now);
+        }
+        let after = |seconds| now + Duration::from_secs(seconds);
+        let Permission::Probe(PauseReason::Failing, probe) = health.admit(Some(&a), after(2)) else {
+            panic!()
+        };
+        assert_eq!((&*probe.what, probe.is_patient), ("manifests/1", true));
+        assert!(health.is_probing(&a, after(2)) && !health.is_probing(&repository("b"), after(2)));
+        assert!(matches!(health.admit(Some(&a), after(2)), Permission::Wait(PauseReason::Failing, _)));
+        // It gives nothing within a moment: it may yet, and another one is sent that does not wait so long.
+        health.note_probe(&probe, None, after(6), 0.5);
+        assert!(matches!(health.admit(Some(&a), after(6)), Permission::Wait(PauseReason::Failing, _)));
+        let Permission::Probe(_, second) = health.admit(Some(&a), after(20)) else { panic!() };
+        assert!(!second.is_patient);
+        health.note_probe(&probe, Some(Verdict::Repository(Signal::Good)), after(20), 0.5);
+        health.patient_probe_ended(&a);
+        assert_eq!(health.admit(Some(&a), after(20)), Permission::Go);
+        // What a client asks for has the last word.
+        note(&mut health, "a", Signal::Failing, after(20));
+        assert!(matches!(health.admit(Some(&a), after(20)), Permission::Wait(PauseReason::Failing, _)));
+        let Permission::Probe(_, third) = health.admit(Some(&a), after(40)) else { panic!() };
+        assert!(third.is_patient);
+        assert_eq!(health.note_probe(&third, Some(Verdict::HostDown), after(40), 0.5), Probe::Paused);
     }
 }

@@ -11,6 +11,7 @@ mod error;
 mod gzip;
 mod health;
 mod list;
+mod probes;
 mod pull_quota;
 mod registry;
 mod trust;

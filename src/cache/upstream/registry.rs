@@ -254,6 +254,7 @@ impl Upstream {
         let what = format!("blobs/{digest}");
         let head = RegistryRequest::new(Method::Head, repository, &what);
         let byte = RegistryRequest::new(Method::Get, repository, &what).part(Range::Between(0, 0), None);
+        self.endpoints.settle(Some(repository)).await;
         let mut failed = Vec::new();
         for endpoint in 0..self.endpoints.len() {
             match self.endpoints.answer(endpoint, &head, CountsAgainstQuota::No).await {

@@ -283,6 +283,11 @@ fn notes(seen: &Observation, drift: &Drift) -> Vec<String> {
     if !reloads && drift.changes.iter().any(|change| change.kind == Kind::Auth) {
         notes.push("credentials reach pods' pulls only after a reboot".to_owned());
     }
+    if seen.owes_reboot {
+        let note = "containerd started before its credentials were last written, and may use older ones: \
+                    `talmirror rollout --reboot if-needed` reboots it";
+        notes.push(note.to_owned());
+    }
     if !seen.foreign_hosts.is_empty() {
         notes.push(format!("Talos did not write {} on the node", seen.foreign_hosts.join(", ")));
     }

@@ -15,7 +15,8 @@ use crate::ui::{CliError, OutputFormat, Table, Ui, count};
     after_help = "Nodes are those of -n, else of the inventory, else of the talosconfig's context. Ends with 5 when one cannot be reached.
 
 SCHEMA is what the node's Talos takes: registries as documents, or as legacy machine.registries only. PENDING is a
-config on trial or staged for the next boot; trial?: what runs was applied since the boot, and the node does not show whether for good. HOSTS counts entries in containerd's directory that Talos did not write, such
+config on trial or staged for the next boot; trial?: what runs was applied since the boot, and the node does not show whether for good.
+REBOOT: owed where containerd started before its credentials were last written (before Talos 1.14 only a reboot restarts it). HOSTS counts entries in containerd's directory that Talos did not write, such
 as Spegel's: they take the place of mirrors.
 
 Examples:
@@ -51,7 +52,8 @@ pub(crate) fn run(ui: &mut Ui, global: &Global, args: NodesArgs) -> Result<Exit,
         "items": nodes.iter().map(|(node, seen)| to_json(node, seen)).collect::<Vec<_>>(),
     });
     ui.output(args.output, &value, || {
-        let header = ["NODE", "ADDRESS", "VERSION", "ROLE", "STAGE", "SCHEMA", "PENDING", "CACHE", "HOSTS"];
+        let header =
+            ["NODE", "ADDRESS", "VERSION", "ROLE", "STAGE", "SCHEMA", "PENDING", "REBOOT", "CACHE", "HOSTS"];
         Table::new(&header, nodes.iter().map(|(node, seen)| row(node, seen)))
     })?;
     ui.flush()?;
@@ -106,6 +108,15 @@ fn tell(ui: &mut Ui, node: &LiveNode, seen: &Observation) {
             Some("a trial ends by itself when its time is up; `talmirror rollout` tells whether one of its own is open"),
         );
     }
+    if seen.owes_reboot {
+        ui.warn(
+            &format!(
+                "{}: containerd started before its credentials were last written: pods' pulls may use older ones",
+                node.name
+            ),
+            Some("`talmirror rollout --reboot if-needed` reboots it; cordon and drain it first"),
+        );
+    }
     if !seen.foreign_hosts.is_empty() {
         ui.warn(
             &format!("{}: Talos did not write {}", node.name, seen.foreign_hosts.join(", ")),
@@ -136,7 +147,7 @@ fn row(node: &LiveNode, seen: &Observed) -> Vec<String> {
     let or_dash = |text: Option<String>| text.unwrap_or_else(|| "-".to_owned());
     let mut cells = vec![node.name.clone(), node.target.to_string()];
     let Ok(seen) = seen else {
-        cells.extend(["-", "-", "unreachable", "-", "-", "-", "-"].map(str::to_owned));
+        cells.extend(["-", "-", "unreachable", "-", "-", "-", "-", "-"].map(str::to_owned));
         return cells;
     };
     let pending = match seen.pending() {
@@ -156,6 +167,7 @@ fn row(node: &LiveNode, seen: &Observed) -> Vec<String> {
         or_dash(stage(seen)),
         or_dash(schema(seen).map(str::to_owned)),
         pending.to_owned(),
+        if seen.owes_reboot { "owed" } else { "-" }.to_owned(),
         or_dash(seen.image_cache.clone()),
         hosts,
     ]);
@@ -183,6 +195,7 @@ fn to_json(node: &LiveNode, seen: &Observed) -> Value {
             "pending": seen.pending().map(Pending::as_str),
             "pendingChanges": seen.pending_changes.iter().map(Change::to_json).collect::<Vec<_>>(),
             "mayBeOnTrial": seen.may_be_on_trial,
+            "owesReboot": seen.owes_reboot,
             "virtualAddresses": seen.virtual_addresses,
             "imageCache": seen.image_cache,
             "foreignHosts": seen.foreign_hosts,

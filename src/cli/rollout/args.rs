@@ -4,6 +4,7 @@ use std::time::Duration;
 use clap::{Args, ValueEnum};
 
 use super::journals::Authority;
+use super::past::Past;
 use super::share::Share;
 use crate::cli::args::{NodeSelection, TalosArgs};
 use crate::cli::inventory::LoadedInventory;
@@ -31,6 +32,7 @@ pub(super) enum VerifyWhen {
 /// Arguments of `rollout`.
 #[derive(Debug, Args)]
 #[command(
+    args_conflicts_with_subcommands = true,
     after_help = "The plan comes first; then the mirrors are asked from here, as `talmirror verify` asks them: one that fails ends the rollout
 before a node is touched, one that cannot be reached from here is told and left to the nodes. What is confirmed is carried
 out, node by node: the config is read and saved,
@@ -65,6 +67,8 @@ Examples:
   talmirror rollout --resume --yes -o json"
 )]
 pub(crate) struct RolloutArgs {
+    #[command(subcommand)]
+    pub(super) past: Option<Past>,
     #[command(flatten)]
     pub(super) which: NodeSelection,
     /// Of these, not the nodes of these names

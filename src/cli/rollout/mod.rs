@@ -1,10 +1,12 @@
 //! `rollout` and `rollback`: their arguments, the plan, what happens meanwhile, how it ends, and the command that comes next.
 
+mod again;
 mod args;
 mod before;
 mod carry_out;
 mod journals;
 mod next_command;
+mod past;
 mod plan_view;
 mod planning;
 mod progress_view;

@@ -2,11 +2,11 @@
 
 use std::path::PathBuf;
 
+use super::again::again;
 use super::args::{RolloutArgs, VerifyWhen};
 use super::plan_view::Plan;
-use crate::cli::args::{Global, TalosArgs};
-use crate::rollout::Outcome;
-use crate::ui::quoted;
+use crate::cli::args::Global;
+use crate::rollout::{Outcome, OwedReboot, Summary};
 
 impl RolloutArgs {
     /// Adds to flags of a command about an earlier rollout that its journal may be of another CA.
@@ -64,8 +64,9 @@ pub(super) fn back(global: &Global, args: &RolloutArgs, nodes: &[String]) -> Str
 
 /// Returns the commands that make up for the reboots that earlier rollouts owe.
 pub(super) fn reboots(global: &Global, args: &RolloutArgs, plan: &Plan) -> String {
-    let mut places: Vec<&str> =
-        plan.nodes.iter().filter_map(|node| node.plan.owes_reboot.as_deref()).collect();
+    let places = plan.nodes.iter().filter(|node| node.plan.leaves_alone());
+    let places = places.filter_map(|node| node.plan.owes_reboot.as_ref()?.journal());
+    let mut places: Vec<&str> = places.collect();
     places.sort_unstable();
     places.dedup();
     let commands = places.into_iter().map(|place| {
@@ -76,42 +77,39 @@ pub(super) fn reboots(global: &Global, args: &RolloutArgs, plan: &Plan) -> Strin
 
 /// Returns the nodes that are left alone, and to which an earlier rollout owes a reboot.
 pub(super) fn owing(plan: &Plan) -> Vec<(String, Outcome)> {
-    let alone = plan.nodes.iter().filter(|node| node.plan.changes.is_empty());
-    let owing = alone.filter(|node| node.plan.owes_reboot.is_some());
+    let alone = plan.nodes.iter().filter(|node| node.plan.leaves_alone());
+    let owing = alone.filter(|node| node.plan.owes_reboot.as_ref().and_then(OwedReboot::journal).is_some());
     let reason = "it has the new config, and still wants the reboot that an earlier rollout was to bring";
     owing.map(|node| (node.node.name.clone(), Outcome::WantsReboot { reason: reason.to_owned() })).collect()
 }
 
-/// Returns a command that resumes a rollout, or rolls it back, as it can be pasted: for the same inventory, cluster and journal.
-pub(super) fn again(
-    command: &str,
+/// Returns the nodes whose pods' pulls lack credentials until they reboot, though no rollout was to reboot them.
+pub(super) fn without_reboot(plan: &Plan) -> Vec<String> {
+    let owing = plan.nodes.iter().filter(|planned| {
+        let told = planned.plan.owes_reboot.as_ref().and_then(OwedReboot::journal).is_some();
+        planned.plan.will_owe_reboot() && !(told && planned.plan.leaves_alone())
+    });
+    owing.map(|planned| planned.node.name.clone()).collect()
+}
+
+/// Returns what reboots those of the nodes that have the new config.
+pub(super) fn reboot_them(
     global: &Global,
-    talos: &TalosArgs,
-    journal: Option<&PathBuf>,
-    more: &[(&str, String)],
-) -> String {
-    let path = |path: &PathBuf| path.display().to_string();
-    let own = (global.inventory != "mirrors.yaml").then(|| global.inventory.clone());
-    let endpoints = (!talos.endpoints.is_empty()).then(|| talos.endpoints.join(","));
-    let flags = [
-        ("-f", own),
-        ("--age-key-file", global.age_key_file.as_ref().map(path)),
-        ("--run-commands", global.run_commands.then(String::new)),
-        ("--talosconfig", talos.talosconfig.clone()),
-        ("--context", talos.context.clone()),
-        ("-e", endpoints),
-        ("--journal", journal.map(path)),
-    ];
-    let flags = flags.into_iter().filter_map(|(flag, value)| Some((flag, value?)));
-    let mut out = format!("talmirror {command}");
-    for (flag, value) in flags.chain(more.iter().cloned()) {
-        if value.is_empty() {
-            out.push_str(&format!(" {flag}"));
-            continue;
-        }
-        // What begins with a dash would be taken for a flag.
-        let between = if value.starts_with('-') { '=' } else { ' ' };
-        out.push_str(&format!(" {flag}{between}{}", quoted(&value)));
+    args: &RolloutArgs,
+    nodes: &[String],
+    summary: &Summary,
+) -> Option<String> {
+    let is_well =
+        |name: &str| summary.ended.iter().any(|(ended, outcome)| ended == name && outcome.is_well());
+    let names: Vec<&str> = nodes.iter().map(String::as_str).filter(|name| is_well(name)).collect();
+    if names.is_empty() {
+        return None;
     }
-    out
+    // All of them need no list, unless there was one.
+    let list = names.len() < summary.ended.len() || !args.which.nodes.is_empty();
+    let list = list.then(|| ("-n", names.join(",")));
+    let mut more: Vec<_> = list.into_iter().chain([("--reboot", "if-needed".to_owned())]).collect();
+    more.extend(args.unknown_nodes.then(|| ("--unknown-nodes", String::new())));
+    let command = again("rollout", global, &args.talos, None, &more);
+    Some(format!("credentials reach the pulls of their pods only after a reboot: {command}"))
 }

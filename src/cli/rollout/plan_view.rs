@@ -72,7 +72,11 @@ pub(super) fn show(
                 name.clone(),
                 planned.plan.role.as_str().to_owned(),
                 planned.plan.tag.clone(),
-                changes_summary(&planned.plan.changes),
+                if planned.plan.changes.is_empty() {
+                    "reboot".to_owned()
+                } else {
+                    changes_summary(&planned.plan.changes)
+                },
             ]);
         }
     }
@@ -127,6 +131,7 @@ fn to_json(terms: &RolloutTerms<'_>, plan: &Plan) -> Value {
             "role": planned.plan.role.as_str(),
             "version": planned.plan.tag,
             "changed": !planned.plan.changes.is_empty(),
+            "reboots": planned.plan.route.reboot.is_wanted(),
             "items": planned.plan.changes.iter().map(Change::to_json).collect::<Vec<_>>(),
             "notes": planned.plan.notes,
             "unproven": planned.plan.unproven,

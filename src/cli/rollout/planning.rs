@@ -18,8 +18,8 @@ use crate::inventory::{Role, Target};
 use crate::machineconfig::Drift;
 use crate::registries::Registries;
 use crate::rollout::{
-    History, KnownBy, NodePlan, Ordering, Outcome, Placed, PlanOptions, PreviousRollout, Reboot,
-    RebootPolicy, Refusal, Summary, quorum_obstacle, registries_of, waves,
+    History, KnownBy, NodePlan, Ordering, Outcome, Placed, PlanOptions, PreviousRollout, RebootPolicy,
+    Refusal, Summary, quorum_obstacle, registries_of, waves,
 };
 use crate::talos::{Identity, Observation, TalosError, Target as TalosTarget, observe};
 use crate::ui::exit::{self, Exit};
@@ -123,11 +123,11 @@ pub(super) fn make_plan(
     if nodes.is_empty() {
         return Err(CliError::usage("no node is of that role"));
     }
-    let changed = nodes.iter().filter(|planned| !planned.plan.changes.is_empty());
+    let changed = nodes.iter().filter(|planned| !planned.plan.leaves_alone());
     let placed = changed.map(|planned| Placed {
         name: planned.node.name.clone(),
         role: planned.plan.role,
-        reboots: planned.plan.route.reboot == Reboot::After,
+        reboots: planned.plan.route.reboot.is_wanted(),
     });
     let placed: Vec<Placed> = placed.collect();
     let inventory = &loaded.inventory.rollout;
@@ -170,7 +170,7 @@ fn refuse_reboots(
     refusals: &mut Vec<(String, Refusal)>,
 ) {
     let reboots = |planned: &PlannedNode| {
-        planned.plan.role == Role::ControlPlane && planned.plan.route.reboot == Reboot::After
+        planned.plan.role == Role::ControlPlane && planned.plan.route.reboot.is_wanted()
     };
     if !nodes.iter().any(reboots) {
         return;

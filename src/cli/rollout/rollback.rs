@@ -1,18 +1,20 @@
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use clap::Args;
 
+use super::again::again;
 use super::args::Format;
 use super::carry_out::{Ended, Telling, carry_out};
 use super::journals::{Authority, decrypt, earlier, history, lock, remember};
-use super::next_command::again;
 use super::rollback_plan::RollbackPlan;
 use super::summary_view::{end, end_json, ended, exit_of, sentence};
-use crate::cli::args::{Global, TalosArgs};
-use crate::cli::session::{Selection, Session, inventory_if_any};
+use crate::cli::args::{Global, NodeSelection, TalosArgs, TargetArgs};
+use crate::cli::inventory::LoadedInventory;
+use crate::cli::session::{LiveNode, Selection, Session, inventory_if_any};
 use crate::rollout::{
-    Journal, Outcome, Record, RolloutContext, RolloutTimeouts, Summary, finish_rollback, roll_back_node,
+    Address, History, Journal, Outcome, Record, RolloutContext, RolloutTimeouts, Summary, finish_rollback,
+    roll_back_node,
 };
 use crate::ui::exit::{self, Exit};
 use crate::ui::{CliError, Ui, confirm, count, positive_duration};
@@ -22,7 +24,7 @@ use crate::ui::{CliError, Ui, confirm, count, positive_duration};
 #[command(
     after_help = "Each node gets the config back that it had before the rollout of the journal, byte by byte, the last one first. A node
 whose config was changed since is left alone: putting the old one back would undo that, too. Credentials reach pods' pulls
-before Talos 1.14 only after a reboot, on the way back as well. What changes is shown first; --dry-run only shows it.
+before Talos 1.14 only after a reboot, on the way back as well. Nodes are those of the rollout, or of them the ones that are named. What changes is shown first; --dry-run only shows it.
 
 Examples:
   talmirror rollback --dry-run
@@ -31,9 +33,8 @@ Examples:
   talmirror rollback --journal ~/.local/state/talmirror/home-1a2b3c4d/20260102T030405.678Z"
 )]
 pub(crate) struct RollbackArgs {
-    /// Of the rollout's nodes, these; all, if left out
-    #[arg(short, long, env = "TALMIRROR_NODES", value_name = "NODE", value_delimiter = ',')]
-    nodes: Vec<String>,
+    #[command(flatten)]
+    which: NodeSelection,
     /// The folder of the rollout's journal; without it, the latest of this cluster
     #[arg(long, env = "TALMIRROR_JOURNAL", value_name = "DIR")]
     journal: Option<PathBuf>,
@@ -70,29 +71,7 @@ fn roll_back(ui: &mut Ui, global: &Global, args: RollbackArgs) -> Result<Exit, C
     let folder = earlier(&mut session, loaded.as_ref(), args.journal.as_ref(), authority)?;
     let _locks = lock(&session, &folder)?;
     let history = history(ui, &mut session, loaded.as_ref(), &folder, authority)?;
-    let mut chosen: Vec<_> =
-        history.nodes.iter().filter(|node| history.by_node.contains_key(&node.name)).cloned().collect();
-    for name in &args.nodes {
-        if !chosen.iter().any(|node| node.name == *name || node.address == *name) {
-            return Err(CliError::usage(format!(
-                "the rollout of `{}` did nothing to `{name}`",
-                folder.display()
-            )));
-        }
-    }
-    if !args.nodes.is_empty() {
-        chosen.retain(|node| args.nodes.iter().any(|name| node.name == *name || node.address == *name));
-    }
-    if chosen.is_empty() {
-        return Err(CliError::new(
-            exit::INVALID,
-            format!("the rollout of `{}` touched no node", folder.display()),
-        ));
-    }
-    // The last that was changed is the first that goes back.
-    chosen.reverse();
-    let addresses: Vec<String> = chosen.iter().map(|node| node.address.clone()).collect();
-    session.select(loaded.as_ref(), Selection::Nodes(&addresses))?;
+    let chosen = choose(&args, loaded.as_ref(), &mut session, &folder, &history)?;
     let (journal, _) = Journal::open(&folder, None)?;
     let open = decrypt(global);
     let plan = RollbackPlan::make(&session, &journal, &history, &chosen, &open)?;
@@ -108,7 +87,9 @@ fn roll_back(ui: &mut Ui, global: &Global, args: RollbackArgs) -> Result<Exit, C
         more.extend(args.other_ca.then(|| ("--other-ca", String::new())));
         again("rollback", global, &args.talos, args.journal.as_ref(), &more)
     };
-    let again = go_on(&args.nodes.iter().map(String::as_str).collect::<Vec<_>>());
+    let is_whole = chosen.len() == history.by_node.len();
+    let names: Vec<&str> = chosen.iter().map(|node| node.name.as_str()).rev().collect();
+    let again = go_on(if is_whole { &[] } else { &names });
     if args.dry_run {
         match args.output {
             Format::Text => ui.note(&format!("next: {again}")),
@@ -159,6 +140,61 @@ fn roll_back(ui: &mut Ui, global: &Global, args: RollbackArgs) -> Result<Exit, C
     let next = (exit != exit::OK).then(|| format!("fix the cause, then: {}", go_on(&rest)));
     let summary = clean(summary);
     end(ui, args.output, &summary, exit, &sentence(&summary), next.as_deref())
+}
+
+/// Chooses the nodes that are meant, the last that was changed first, which is the first that goes back.
+fn choose(
+    args: &RollbackArgs,
+    loaded: Option<&LoadedInventory>,
+    session: &mut Session,
+    folder: &Path,
+    history: &History,
+) -> Result<Vec<Address>, CliError> {
+    let mut chosen: Vec<_> =
+        history.nodes.iter().filter(|node| history.by_node.contains_key(&node.name)).cloned().collect();
+    let named = &args.which.nodes;
+    for name in named {
+        if !chosen.iter().any(|node| node.name == *name || node.address == *name) {
+            return Err(CliError::usage(format!(
+                "the rollout of `{}` did nothing to `{name}`",
+                folder.display()
+            )));
+        }
+    }
+    if !named.is_empty() {
+        chosen.retain(|node| named.iter().any(|name| node.name == *name || node.address == *name));
+    }
+    if let Some(group) = &args.which.group {
+        let Some(loaded) = loaded else {
+            return Err(CliError::usage("--group: groups are of an inventory, and there is none")
+                .help("-f names its file; -n names nodes"));
+        };
+        loaded.target(&TargetArgs { node: None, group: Some(group.clone()) })?;
+        session.select(Some(loaded), Selection::Group(group))?;
+        let is_of = |told: &Address| {
+            let same = |node: &LiveNode| node.name == told.name || node.target.to_string() == told.address;
+            session.nodes.iter().any(same)
+        };
+        chosen.retain(is_of);
+    }
+    if chosen.is_empty() {
+        return Err(CliError::new(
+            exit::INVALID,
+            format!("the rollout of `{}` touched none of these nodes", folder.display()),
+        ));
+    }
+    chosen.reverse();
+    let addresses: Vec<String> = chosen.iter().map(|node| node.address.clone()).collect();
+    session.select(loaded, Selection::Nodes(&addresses))?;
+    for node in &mut session.nodes {
+        let target = node.target.to_string();
+        if let Some(told) = chosen.iter().find(|told| told.address == target) {
+            node.name.clone_from(&told.name);
+        }
+    }
+    session.narrow(loaded, &args.which)?;
+    chosen.retain(|told| session.nodes.iter().any(|node| node.target.to_string() == told.address));
+    Ok(chosen)
 }
 
 fn have(nodes: usize) -> String {

@@ -9,7 +9,8 @@ use super::args::{Format, RolloutArgs, VerifyWhen, images, pace};
 use super::before::{ask, control_plane};
 use super::carry_out::{Ended, Telling, carry_out};
 use super::journals::{check_clear, cluster_folder, earlier, history, lock, remember, settings};
-use super::next_command::{begin, owing, reboots, resume};
+use super::next_command::{begin, owing, reboot_them, reboots, resume, without_reboot};
+use super::past;
 use super::plan_view::{Plan, RolloutTerms, show};
 use super::planning::make_plan;
 use super::resuming::{Since, address, in_journal, settle_all};
@@ -29,7 +30,10 @@ use crate::sops::Settings;
 use crate::ui::exit::{self, Exit};
 use crate::ui::{CliError, Ui, count};
 
-pub(crate) fn run(ui: &mut Ui, global: &Global, args: RolloutArgs) -> Result<Exit, CliError> {
+pub(crate) fn run(ui: &mut Ui, global: &Global, mut args: RolloutArgs) -> Result<Exit, CliError> {
+    if let Some(past) = args.past.take() {
+        return past::run(ui, global, past);
+    }
     let output = args.output;
     ui.detach()?;
     let result = roll_out(ui, global, args);
@@ -97,7 +101,8 @@ fn roll_out(ui: &mut Ui, global: &Global, args: RolloutArgs) -> Result<Exit, Cli
             return end(ui, args.output, &summary, exit_of(&summary, exit::INTERRUPTED), &what, Some(&next));
         }
         let last = format!("nothing to do: {} as the inventory has it", are(plan.nodes.len()));
-        return end(ui, args.output, &summary, exit::OK, &last, None);
+        let next = reboot_them(global, &args, &without_reboot(&plan), &summary);
+        return end(ui, args.output, &summary, exit::OK, &last, next.as_deref());
     }
     // What was begun is finished or taken back, whatever became of the mirrors; the nodes prove them.
     if args.verify == VerifyWhen::Auto && !args.resume {
@@ -114,7 +119,9 @@ fn roll_out(ui: &mut Ui, global: &Global, args: RolloutArgs) -> Result<Exit, Cli
     }
     let settings = settings(ui, global)?;
     check_clear(global, &folder)?;
-    ask(ui, global, &args, &format!("Change {}?", count(plan.changed(), "node")))?;
+    let only_reboots = plan.nodes.iter().all(|planned| planned.plan.changes.is_empty());
+    let what = if only_reboots { "Reboot" } else { "Change" };
+    ask(ui, global, &args, &format!("{what} {}?", count(plan.changed(), "node")))?;
     if !args.resume {
         locks = lock(&session, &folder)?;
     }
@@ -328,6 +335,7 @@ fn carry(
     let control_plane = control_plane(args, loaded, session, &plan.nodes);
     let max_failures = max_failures(args, loaded, &plan);
     let (owing, owed) = (owing(&plan), reboots(global, args, &plan));
+    let unrebooted = without_reboot(&plan);
     let names = plan.nodes.iter().map(|planned| planned.node.name.clone()).collect();
     let jobs: BTreeMap<String, NodeJob> = plan
         .nodes
@@ -355,7 +363,7 @@ fn carry(
     }
     let resume = resume(global, args, None);
     let next = match exit {
-        exit::OK => None,
+        exit::OK => reboot_them(global, args, &unrebooted, &summary),
         _ if only_owing => Some(owed),
         exit::UNKNOWN => Some(format!("see what talmirror nodes says of it, then: {resume}")),
         exit::INTERRUPTED | exit::CLOSED_TERMINAL => Some(resume),

@@ -128,6 +128,11 @@ impl Authenticator {
         }
     }
 
+    /// Forgets how the registry wanted to be asked, and returns it.
+    pub(super) fn forget(&self) -> Option<CachedChallenge> {
+        self.known().take()
+    }
+
     /// Returns what meets the challenge of an answer.
     pub(super) async fn answer(
         &self,
@@ -307,6 +312,17 @@ async fn ask_for_token(
     }
     let form = form.map(|form| form.expose().clone());
     sender.send(method, url, policy, headers, authorization.as_ref(), form).await
+}
+
+impl CachedChallenge {
+    /// Returns whether an answer names the same token server as this does.
+    pub(super) fn is_that_of(&self, answer: &Answer) -> bool {
+        let Self::Bearer { challenge, .. } = self else { return false };
+        challenges(answer).iter().any(|other| match other {
+            Challenge::Bearer(other) => other.realm == challenge.realm && other.service == challenge.service,
+            Challenge::Basic { .. } | Challenge::Other(_) => false,
+        })
+    }
 }
 
 /// Returns every challenge of an answer.

@@ -8,7 +8,7 @@ use super::auth::{Authenticator, Presented, Scheme, asked_as, challenges};
 use super::credential_file::CredentialSource;
 use super::credentials::Credential;
 use super::endpoint::Endpoint;
-use super::error::{AskedAs, ClientError, RequestError};
+use super::error::{AskedAs, ClientError, RequestError, RequestErrorKind};
 use super::http::{Answer, Coding, Http};
 use super::other_hosts::PausedHost;
 use super::realm::TokenServers;
@@ -94,7 +94,16 @@ impl RegistryClient {
             Some((repository, what)) => self.sender.endpoint.object(repository, what),
         };
         let credential = self.authenticator.credential().map_err(|error| error.at(&url))?;
-        let mut pass = self.authenticator.prepare(&self.sender, request, credential.as_ref()).await?;
+        let mut refused = None;
+        let mut pass = match self.authenticator.prepare(&self.sender, request, credential.as_ref()).await {
+            Ok(pass) => pass,
+            Err(error) if error.cause.kind() == RequestErrorKind::TooMany => return Err(error),
+            // It may have another token server by now: asked without a token, it says.
+            Err(error) => {
+                refused = self.authenticator.forget().map(|challenge| (challenge, error));
+                None
+            }
+        };
         let mut resolved_again = false;
         let mut elsewhere = None;
         for attempt in 1.. {
@@ -115,6 +124,11 @@ impl RegistryClient {
                     }
                 }
                 401 if !answer.left_origin && elsewhere.is_none() && attempt < ATTEMPTS => {
+                    if let Some((challenge, error)) = refused.take()
+                        && challenge.is_that_of(&answer)
+                    {
+                        return Err(error);
+                    }
                     pass = Some(
                         self.authenticator
                             .answer(&self.sender, request, answer, credential.as_ref(), pass.as_ref())

@@ -62,7 +62,7 @@ struct Paused {
 const HOSTS: usize = 1024;
 /// How long to wait between two requests of our own, the first of which is sent at once.
 const FIRST: Duration = Duration::from_millis(500);
-const LONGEST: Duration = Duration::from_secs(5);
+const LONGEST: Duration = Duration::from_secs(3);
 /// How long a host is left alone that limits requests and does not say for how long.
 const LIMITED: Duration = Duration::from_secs(1);
 const LONGEST_LIMITED: Duration = Duration::from_secs(30);

@@ -13,5 +13,5 @@ pub use error::StoreError;
 pub use folder::{ELSEWHERE, NAME, elsewhere, file_name, latest, lock, newest, read_history, remember};
 pub use format::{Address, Entry, JournalError, KnownBy, Record};
 pub use leftover::{Aim, Leftover, leftover};
-pub use replay::{History, NodeHistory, Witness};
+pub use replay::{History, HistoryState, NodeHistory, Witness};
 pub use writer::Journal;

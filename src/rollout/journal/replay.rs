@@ -15,6 +15,8 @@ use crate::talos::Instance;
 pub struct History {
     /// What it is called.
     pub id: String,
+    /// When it began, where the journal's time can be read.
+    pub began: Option<Timestamp>,
     /// The talosconfig's context.
     pub context: String,
     /// The fingerprints of the cluster's authority: of the one that it had when the rollout began, and of later ones.
@@ -25,6 +27,8 @@ pub struct History {
     pub by_node: BTreeMap<String, NodeHistory>,
     /// Whether every node is as it should be.
     pub complete: bool,
+    /// Whether it was rolled back since it was run last.
+    pub rolled_back: bool,
     /// The numbers of lines that cannot be read: what they were to announce was not done.
     pub unreadable: Vec<usize>,
 }
@@ -59,6 +63,30 @@ pub struct NodeHistory {
     pub removed: Vec<(String, Instance)>,
     /// What became of it.
     pub outcome: Option<OutcomeKind>,
+    /// Why.
+    pub reason: Option<String>,
+}
+
+/// How a rollout stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum HistoryState {
+    /// Every node has its new config.
+    Complete,
+    /// Every node has its old config again.
+    RolledBack,
+    /// A node was left in between, has failed, or its turn has not come.
+    Unfinished,
+}
+
+impl HistoryState {
+    /// Returns the words for it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Complete => "complete",
+            Self::RolledBack => "rolled back",
+            Self::Unfinished => "unfinished",
+        }
+    }
 }
 
 /// What a node says that tells whether a journal is about it.
@@ -132,6 +160,30 @@ impl History {
         }
     }
 
+    /// Returns how it stands.
+    pub fn state(&self) -> HistoryState {
+        let has_old = |node: &NodeHistory| {
+            let back = matches!(node.outcome, Some(OutcomeKind::Reverted | OutcomeKind::Unchanged));
+            back || node.known.is_none()
+        };
+        if self.rolled_back && self.by_node.values().all(has_old) {
+            HistoryState::RolledBack
+        } else if self.complete {
+            HistoryState::Complete
+        } else {
+            HistoryState::Unfinished
+        }
+    }
+
+    /// Returns the word for what became of a node.
+    pub fn outcome_of(&self, node: &str) -> &'static str {
+        match self.by_node.get(node) {
+            Some(NodeHistory { outcome: Some(outcome), .. }) => outcome.as_str(),
+            Some(NodeHistory { sent: Some(_), .. }) => "cut off",
+            Some(_) | None => "not begun",
+        }
+    }
+
     /// Returns whether a node proves that the rollout was one of its cluster: it is the machine that the journal has at its
     /// address, or has one of the configs that the journal knows of it.
     pub fn is_proven_by(&self, nodes: &[Witness]) -> bool {
@@ -146,10 +198,15 @@ impl History {
         match record {
             Record::Start { id, context, cluster, nodes, .. } => {
                 (self.id, self.context, self.nodes) = (id, context, nodes);
+                self.began = at.parse().ok();
                 self.clusters = cluster.into_iter().collect();
             }
-            Record::Resume { cluster } | Record::Rollback { cluster } => {
-                self.complete = false;
+            Record::Resume { cluster } => {
+                (self.complete, self.rolled_back) = (false, false);
+                self.clusters.extend(cluster);
+            }
+            Record::Rollback { cluster } => {
+                (self.complete, self.rolled_back) = (false, true);
                 self.clusters.extend(cluster);
             }
             Record::Node { node, file, before, strict, wanted, reboots, machine } => {
@@ -164,7 +221,7 @@ impl History {
                 history.file = Some(file);
                 history.ours.extend(strict.iter().chain([&wanted]).cloned());
                 history.known = Some(VariantDigests { original: before, strict, desired: wanted });
-                (history.sent, history.outcome) = (None, None);
+                (history.sent, history.outcome, history.reason) = (None, None, None);
                 (history.all_sent, history.until) = (SentConfigs::default(), None);
                 (history.reboots, history.rebooted) = (reboots, false);
                 history.machine = machine;
@@ -173,7 +230,7 @@ impl History {
                 let history = self.by_node.entry(node).or_default();
                 (history.sent, history.sent_at) = (Some(what), at.parse().ok());
                 history.all_sent.send(what);
-                history.outcome = None;
+                (history.outcome, history.reason) = (None, None);
             }
             Record::Reboot { node } => self.by_node.entry(node).or_default().rebooted = true,
             Record::Sent { node, what, result, until } => {
@@ -186,7 +243,7 @@ impl History {
             Record::Remove { node, image, instance } => {
                 self.by_node.entry(node).or_default().removed.push((image, instance));
             }
-            Record::Done { node, outcome, .. } => {
+            Record::Done { node, outcome, reason } => {
                 let history = self.by_node.entry(node).or_default();
                 if outcome == OutcomeKind::Untouched && history.outcome.is_some() {
                     // Nothing was sent: what became of it before still holds.
@@ -195,7 +252,7 @@ impl History {
                 if outcome != OutcomeKind::Unknown {
                     history.removed.clear();
                 }
-                history.outcome = Some(outcome);
+                (history.outcome, history.reason) = (Some(outcome), reason);
             }
             Record::Finish { complete } => self.complete = complete,
         }

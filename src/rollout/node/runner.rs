@@ -142,7 +142,7 @@ impl NodeRunner {
                 let mut flaws = health_flaws(&self.node).await;
                 if role == Role::ControlPlane {
                     let absence = match route.reboot {
-                        Reboot::After => Absence::Reboots,
+                        Reboot::After | Reboot::Alone => Absence::Reboots,
                         Reboot::Never => Absence::Stays,
                     };
                     flaws.extend(quorum_flaws(&control_plane, absence).await);
@@ -296,6 +296,10 @@ impl NodeRunner {
         if !is_planned {
             // It is another than it was: only that it has what is wanted already is of interest.
             self.known.desired = ConfigDigest::of(&configs.desired);
+            return self.runs().await;
+        }
+        if plan.route.reboot == Reboot::Alone {
+            self.configs = Some(Variants { strict: None, desired: configs.original.clone(), ..configs });
             return self.runs().await;
         }
         self.known = configs.known();

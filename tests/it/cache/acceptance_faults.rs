@@ -1,9 +1,11 @@
 //! A bad day upstream: one bad thing stays one bad thing.
 
+use std::io::{Read as _, Write as _};
+use std::net::TcpStream;
 use std::time::Duration;
 
 use super::acceptance_names::{Private, base64};
-use crate::cache_process::{Answer, Cache, Start, eventually};
+use crate::cache_process::{Answer, Cache, PATIENCE, Start, eventually};
 use crate::fake_upstream::{Act, Auth, Bearer, Upstream, digest, noise};
 
 fn registry(upstream: &Upstream) -> Cache {
@@ -42,6 +44,105 @@ fn one_broken_repository_takes_no_other_away() {
         assert!(asked < 20, "a repository that fails is left alone: {asked}");
         upstream.forget();
     }
+}
+
+/// Makes a repository fail, and asks for it until it is left alone.
+fn paused(upstream: &Upstream, cache: &Cache, repository: &str) {
+    upstream.always(&format!("/v2/{repository}/"), Act::error(500, "UNKNOWN"));
+    eventually("it is left alone", || cache.get(&manifest(repository)).text().contains("failing"));
+    upstream.forget();
+}
+
+/// Methods of the requests for something of a repository.
+fn methods(upstream: &Upstream, repository: &str) -> Vec<String> {
+    let of = format!("/v2/{repository}/");
+    upstream.seen().into_iter().filter(|seen| seen.path.starts_with(&of)).map(|seen| seen.method).collect()
+}
+
+#[test]
+fn a_repository_that_failed_is_tried_by_a_request_of_our_own() {
+    let upstream = Upstream::start();
+    upstream.image("broken", "1", &[]);
+    let cache = registry(&upstream);
+    paused(&upstream, &cache, "broken");
+    // It costs little, and no client's request goes out meanwhile.
+    eventually("it is tried twice", || {
+        assert_eq!(cache.get(&manifest("broken")).status, 503);
+        methods(&upstream, "broken").len() >= 2
+    });
+    assert!(methods(&upstream, "broken").iter().all(|method| method == "HEAD"), "{:?}", upstream.seen());
+    upstream.forget();
+    upstream.heal();
+    eventually("it is well again", || cache.get(&manifest("broken")).status == 200);
+    assert_eq!(
+        methods(&upstream, "broken").first().map(String::as_str),
+        Some("HEAD"),
+        "{:?}",
+        upstream.seen()
+    );
+}
+
+#[test]
+fn a_blob_that_failed_is_tried_by_its_first_byte() {
+    let upstream = Upstream::start();
+    let digest = upstream.blob(noise(50_000, 1));
+    let cache = Start::new()
+        .upstream("registry.example", &upstream.url())
+        .args(&["--retries", "registry.example=0"])
+        .run();
+    upstream.always("/v2/broken/", Act::error(502, "UNKNOWN"));
+    let path = blob("broken", &digest);
+    eventually("it is left alone", || cache.get(&path).text().contains("failing"));
+    upstream.forget();
+    eventually("it is tried", || {
+        assert_eq!(cache.get(&path).status, 503);
+        !upstream.seen().is_empty()
+    });
+    let seen = upstream.seen();
+    assert!(seen.iter().all(|seen| seen.header("range") == Some("bytes=0-0")), "{seen:?}");
+    upstream.heal();
+    eventually("it is well again", || cache.get(&path).whole && cache.get(&path).status == 200);
+}
+
+/// A probe that hangs costs a client a moment, and not the time that an upstream may take.
+#[test]
+fn no_client_waits_for_a_probe_that_is_not_answered() {
+    let upstream = Upstream::start();
+    upstream.image("broken", "1", &[]);
+    let good = upstream.image("good", "1", &[noise(5000, 1)]);
+    let cache = registry(&upstream);
+    paused(&upstream, &cache, "broken");
+    upstream.heal();
+    upstream.always("/v2/broken/", Act::Hang);
+    eventually("it is tried", || {
+        let answer = cache.get(&manifest("broken"));
+        assert_eq!(answer.status, 503);
+        assert!(answer.took < Duration::from_secs(15), "{:?}", answer.took);
+        !methods(&upstream, "broken").is_empty()
+    });
+    assert_eq!(cache.get(&blob("good", &good.layers[0])).status, 200);
+    // One that was not answered is not the last: the next gets an answer, whatever became of the first.
+    upstream.heal();
+    eventually("it is well again", || cache.get(&manifest("broken")).status == 200);
+    upstream.release();
+}
+
+/// A registry that takes long to say whether a tag has moved does so for one repository, perhaps.
+#[test]
+fn a_late_answer_about_a_tag_makes_no_other_stale() {
+    let upstream = Upstream::start();
+    upstream.image("late", "1", &[]);
+    upstream.image("good", "1", &[]);
+    let cache = Start::new().upstream("registry.example", &upstream.url()).args(&["--tag-ttl", "0s"]).run();
+    for repository in ["late", "good"] {
+        assert_eq!(cache.get(&manifest(repository)).status, 200);
+    }
+    upstream.always("/v2/late/", Act::Hang);
+    assert_eq!(cache.get(&manifest("late")).outcome(), (200, "STALE"));
+    let moved = upstream.image("good", "1", &[noise(100, 1)]);
+    let answer = cache.get(&manifest("good"));
+    assert_eq!((answer.outcome(), answer.body == moved.manifest), ((200, "MISS"), true));
+    upstream.release();
 }
 
 #[test]
@@ -300,6 +401,18 @@ fn a_private_image_that_is_stored_is_served_offline() {
     assert_eq!(get("team/app/manifests/1").0, 200);
     assert_eq!(get(&layer("app", &shared)), (200, shared.clone()));
     assert_eq!(get(&layer("app", &own)), (200, own));
+    private.upstream.heal();
+    private.upstream.auth(Auth::None);
+    // Nor does one that takes connections and never answers take it away.
+    private.upstream.image("team/late", "1", std::slice::from_ref(&shared));
+    assert_eq!(get("team/late/manifests/1").0, 200);
+    private.upstream.always("/", Act::Hang);
+    let begun = std::time::Instant::now();
+    assert_eq!(get(&layer("late", &shared)), (200, shared.clone()));
+    assert!(begun.elapsed() < Duration::from_secs(15), "{:?}", begun.elapsed());
+    private.upstream.release();
+    private.upstream.heal();
+    private.upstream.always("/", Act::Close);
     // What no manifest of a repository lists does not go out through it.
     assert_eq!(get(&layer("base", &noise(3000, 2))).0, 503);
     assert_eq!(ask(&cache, "/v2/private.example/team/app/manifests/1", None).status, 401);
@@ -362,6 +475,64 @@ fn what_is_missing_is_not_asked_for_again_and_again() {
         }
         assert_eq!(upstream.seen().len(), 1, "{path}");
     }
+}
+
+fn metrics(cache: &Cache) -> String {
+    let log = cache.log();
+    let url = log.lines().find_map(|line| line.strip_prefix("metrics on http://")).unwrap();
+    let (address, path) = url.split_once('/').unwrap();
+    let mut stream = TcpStream::connect(address).unwrap();
+    stream
+        .write_all(format!("GET /{path} HTTP/1.1\r\nHost: m\r\nConnection: close\r\n\r\n").as_bytes())
+        .unwrap();
+    let mut text = String::new();
+    stream.read_to_string(&mut text).unwrap();
+    text
+}
+
+#[test]
+fn what_many_ask_for_at_once_and_is_missing_is_asked_for_once() {
+    let upstream = Upstream::start();
+    let cache = Start::new()
+        .upstream("registry.example", &upstream.url())
+        .args(&["--metrics-listen", "127.0.0.1:0"])
+        .run();
+    let path = blob("a", &digest(b"nothing has this"));
+    upstream.always("/blobs/", Act::Hang);
+    let mut clients: Vec<_> = (0..32)
+        .map(|_| {
+            let mut client = TcpStream::connect(cache.address).unwrap();
+            client.set_read_timeout(Some(PATIENCE)).unwrap();
+            client.write_all(format!("GET {path} HTTP/1.1\r\nHost: cache\r\n\r\n").as_bytes()).unwrap();
+            client
+        })
+        .collect();
+    eventually("all wait for one", || metrics(&cache).contains("talmirror_cache_followers_total 31\n"));
+    upstream.heal();
+    upstream.release();
+    for client in &mut clients {
+        let mut line = [0; 12];
+        client.read_exact(&mut line).unwrap();
+        assert_eq!(&line, b"HTTP/1.1 404");
+    }
+    assert_eq!(upstream.count("GET", "/blobs/"), 1);
+}
+
+/// A repository that had it when a client asked whether it has, and then took it, has it later, too.
+#[test]
+fn what_went_out_through_a_repository_does_so_after_a_restart() {
+    let upstream = Upstream::start();
+    let layer = noise(5000, 1);
+    let digest = upstream.blob(layer.clone());
+    let cache = registry(&upstream);
+    eventually("it is stored", || cache.get(&blob("a", &digest)).outcome() == (200, "HIT"));
+    assert_eq!(cache.head(&blob("b", &digest)).status, 200);
+    assert_eq!(cache.head(&blob("c", &digest)).status, 200);
+    assert!(cache.get(&blob("b", &digest)).body == layer);
+    upstream.always("/", Act::Close);
+    let cache = cache.restart();
+    assert!(cache.get(&blob("b", &digest)).body == layer);
+    assert_eq!(cache.get(&blob("c", &digest)).status, 503, "what was only asked about is not known for good");
 }
 
 #[test]

@@ -125,6 +125,26 @@ async fn what_is_damaged_is_removed_and_not_served() {
     assert!(!path.exists());
 }
 
+/// A file that nobody asks for, damaged on the disk: within its time, a check finds it.
+#[tokio::test(start_paused = true)]
+async fn all_that_is_stored_is_checked_now_and_then() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(dir.path(), 64 * MIB).await;
+    let (bad, good) =
+        (put(&store, &content(1, 5000)).await.unwrap(), put(&store, &content(2, 5000)).await.unwrap());
+    let mut damaged = content(1, 5000).to_vec();
+    damaged[100] ^= 1;
+    std::fs::write(blob_path(dir.path(), &bad), damaged).unwrap();
+    for _ in 0..300 {
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        if store.usage().await.unwrap().damaged > 0 {
+            break;
+        }
+    }
+    assert_eq!(store.usage().await.unwrap().damaged, 1);
+    assert!(!blob_path(dir.path(), &bad).exists() && has(&store, &good).await);
+}
+
 /// The index as it is after the machine, and not just the process, went down.
 fn as_after_power_failure(root: &Path) {
     let index = std::fs::read_to_string(root.join("index")).unwrap();

@@ -642,6 +642,40 @@ async fn a_token_server_that_is_down_is_asked_once_for_all() {
     assert_eq!(fake.count("GET", "/token"), 1);
 }
 
+/// The operator of a registry moves its tokens to another server: no client hears of it.
+#[tokio::test]
+async fn a_registry_that_changes_its_token_server() {
+    for is_down in [true, false] {
+        let (fake, old, new) = (Fake::start(), Fake::start(), Fake::start());
+        fake.image("a", "1", &[]);
+        fake.image("b", "1", &[]);
+        let bearer = |server: &Fake| {
+            server.auth(Auth::Bearer(Bearer::default()));
+            let realm = Some(format!("{}/token", server.url()));
+            fake.auth(Auth::Bearer(Bearer { realm, ..Bearer::default() }));
+            fake.knows_token("s3cr3t-token-1");
+        };
+        let upstream = upstream_with(&[&fake.url()], timeouts(), 8, |config| {
+            config.token_servers = vec![old.address.to_string(), new.address.to_string()];
+        });
+        bearer(&old);
+        upstream.resolve(&repository("a"), &tag("1")).await.unwrap();
+        bearer(&new);
+        if is_down {
+            drop(old);
+        } else {
+            old.always("/token", Act::error(404, "GONE"));
+        }
+        upstream.resolve(&repository("b"), &tag("1")).await.unwrap();
+        assert_eq!(new.count("GET", "/token"), 1, "{is_down}");
+        // Where it is the same one still that gives none, it is not asked twice.
+        new.always("/token", Act::error(404, "GONE"));
+        new.forget();
+        upstream.resolve(&repository("c"), &tag("1")).await.unwrap_err();
+        assert_eq!(new.count("GET", "/token"), 1, "{is_down}");
+    }
+}
+
 #[tokio::test]
 async fn digests_that_head_does_not_tell() {
     let fake = Fake::start();

@@ -4,7 +4,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 
 use super::interrupts::{end, run, until};
-use super::{Site, last};
+use super::{Site, outcome};
 use crate::sim::{CUSTOMIZATION, Fault, Kind, Step};
 
 /// Writes the inventory again, without its nodes.
@@ -31,7 +31,7 @@ fn a_node_is_found_by_what_it_says_itself() {
     let site = Site::new(1, 1, &["v1.13.9"]);
     // By host and port, which is not what the inventory has.
     let ran = site.rollout(&format!("-n {}", site.cluster.endpoint("w-1")));
-    assert_eq!((ran.code, last(&ran)), (0, "w-1 updated"), "{ran}");
+    assert_eq!((ran.code, outcome(&ran)), (0, "w-1 updated"), "{ran}");
     assert!(site.is_new("w-1"));
 }
 
@@ -153,7 +153,7 @@ fn a_journal_in_a_work_tree_is_never_added() {
 fn nodes_are_left_out_by_name() {
     let site = Site::new(1, 2, &["v1.13.9"]);
     let ran = site.rollout("--without w-1,cp-1");
-    assert_eq!((ran.code, last(&ran)), (0, "w-2 updated"), "{ran}");
+    assert_eq!((ran.code, outcome(&ran)), (0, "w-2 updated"), "{ran}");
     assert!(site.applies("w-1").is_empty() && site.applies("cp-1").is_empty());
     assert_eq!(site.rollout("--without w-9").code, 2);
 }

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::process::{Child, Output, Stdio};
 use std::time::{Duration, Instant};
 
-use super::{Site, last, line, options};
+use super::{Site, last, line, options, outcome};
 use crate::run::{Place, SECRET};
 use crate::sim::{Cluster, Fault, Kind, Step};
 
@@ -142,7 +142,7 @@ fn interrupted_twice_it_says_what_the_node_does_by_itself() {
     site.cluster.node("w-1").end_trial();
     assert!(site.is_old("w-1"));
     let resumed = site.rollout("--resume");
-    assert_eq!((resumed.code, last(&resumed)), (0, "w-1, cp-1 updated"), "{resumed}");
+    assert_eq!((resumed.code, outcome(&resumed)), (0, "w-1, cp-1 updated"), "{resumed}");
 }
 
 #[test]
@@ -281,6 +281,6 @@ fn a_dead_node_does_not_end_a_resumed_rollout_for_good() {
     assert_eq!(all.code, 5, "{all}");
     assert!(last(&all).ends_with("resume the others: talmirror rollout --resume -n cp-1"), "{all}");
     let others = site.rollout("--resume -n cp-1");
-    assert_eq!((others.code, last(&others)), (0, "cp-1 updated"), "{others}");
+    assert_eq!((others.code, outcome(&others)), (0, "cp-1 updated"), "{others}");
     assert!(site.is_new("cp-1"));
 }

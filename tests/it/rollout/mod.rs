@@ -7,6 +7,7 @@ mod later;
 mod network;
 mod operators;
 mod output;
+mod owed;
 mod policy;
 mod traps;
 mod truth;
@@ -139,6 +140,11 @@ fn new(cluster: &Cluster, inventory: &Inventory, name: &str, old: &str) -> Strin
 /// A rollout with short times, which leaves the mirrors to the nodes.
 pub fn line(more: &str) -> String {
     format!("rollout --yes --verify never --try-timeout 8s --settle 2500ms --timeout 2500ms {more}")
+}
+
+/// What the last line of a run says of the nodes, without the command that it names next.
+pub fn outcome(ran: &Ran) -> &str {
+    last(ran).split(". Next: ").next().unwrap_or_default()
 }
 
 /// The last line that a run printed.

@@ -1,6 +1,6 @@
 //! The mirrors are asked from here before a rollout touches a node.
 
-use super::{Site, last};
+use super::{Site, outcome};
 use crate::sim::RegistryAnswer as Answer;
 
 /// A rollout that asks the mirrors.
@@ -21,7 +21,7 @@ fn a_mirror_that_fails_ends_it_before_a_node_is_touched() {
     assert!(!ran.stderr.contains("V318") && ran.stderr.contains("--verify never"), "{ran}");
     site.cluster.mirror.answer(Answer::All);
     let ran = site.place.run(LINE).ends(0);
-    assert_eq!(last(&ran), "w-1, cp-1 updated", "{ran}");
+    assert_eq!(outcome(&ran), "w-1, cp-1 updated", "{ran}");
     assert!(site.is_new("w-1") && site.is_new("cp-1"));
 }
 

@@ -1,6 +1,6 @@
 //! What real clusters have that the standard one lacks.
 
-use super::{Site, last, options};
+use super::{Site, last, options, outcome};
 use crate::sim::{Authority, Cluster, Fault, Kind, Spec, State, Step, machine_config, old_registries};
 
 #[test]
@@ -59,7 +59,7 @@ fn nodes_may_have_addresses_of_ipv6() {
     let site = Site::of(cluster, "");
     site.place.write("mirrors.yaml", inventory.replace("{address: fd00:5::1}", "{address: 'fd00:5::1'}"));
     let ran = site.rollout("");
-    assert_eq!((ran.code, last(&ran)), (0, "w-1, cp-1 updated"), "{ran}");
+    assert_eq!((ran.code, outcome(&ran)), (0, "w-1, cp-1 updated"), "{ran}");
     assert!(site.is_new("w-1") && site.is_new("cp-1"));
     // Another way to write the address is the same node.
     let same = site.rollout("-n fd00:0005:0:0::2");
@@ -72,7 +72,7 @@ fn nodes_may_be_named_by_dns() {
     site.cluster.node("w-1").state().names.push("w-1.nodes.example".to_owned());
     // The inventory has its address, and the user its name.
     let ran = site.rollout("-n w-1.nodes.example");
-    assert_eq!((ran.code, last(&ran)), (0, "w-1 updated"), "{ran}");
+    assert_eq!((ran.code, outcome(&ran)), (0, "w-1 updated"), "{ran}");
     assert!(site.is_new("w-1"));
     let unknown = site.rollout("-n w-2.nodes.example");
     assert_eq!(unknown.code, 5, "{unknown}");
@@ -125,7 +125,7 @@ fn a_config_that_is_rendered_twice_is_waited_for() {
     let site = Site::new(1, 0, &["v1.13.9"]);
     site.cluster.fault("cp-1", Fault::new(Step::Render, Kind::Twice));
     let ran = site.place.run("rollout --yes --try-timeout 2m --settle 30s --timeout 30s").ran();
-    assert_eq!((ran.code, last(&ran)), (0, "cp-1 updated"), "{ran}");
+    assert_eq!((ran.code, outcome(&ran)), (0, "cp-1 updated"), "{ran}");
     assert!(site.is_new("cp-1"));
 }
 

@@ -97,12 +97,12 @@ impl Records {
 
     /// Takes note of how many notes there are, by the hashes of their origins.
     pub(super) fn set_grants(&mut self, counts: HashMap<[u8; 32], u32>) {
-        self.grants = counts.values().map(|count| u64::from(*count)).sum();
         for (origin, count) in counts {
             // One that was added meanwhile may have been counted or not: too many is harmless.
             let known = self.granted.entry(origin).or_default();
             *known = count.max(*known);
         }
+        self.grants = self.granted.values().map(|count| u64::from(*count)).sum();
     }
 
     /// Returns how many bytes of disk all of them take.
@@ -162,5 +162,9 @@ mod tests {
             !records.remove_grant([9; 32]) && records.remove_grant([9; 32]) && !records.remove_grant([9; 32])
         );
         assert_eq!(records.stored(), 3 * 4096);
+        // What is added while they are counted stays counted.
+        records.add_grant([7; 32]);
+        records.set_grants(HashMap::from([([9; 32], 2)]));
+        assert_eq!(records.stored(), 3 * 4096 + 3 * GRANT);
     }
 }

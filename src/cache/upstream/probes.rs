@@ -1,0 +1,205 @@
+#![expect(clippy::disallowed_methods, reason = "asks endpoints whether they are well, within time limits")]
+
+use std::sync::{Arc, Weak};
+use std::time::{Duration, Instant};
+
+use futures_util::StreamExt as _;
+use futures_util::stream::FuturesUnordered;
+
+use super::circuit_breaker::PauseReason;
+use super::endpoints::{Endpoints, chance};
+use super::error::EndpointError;
+use super::health::{Permission, Probe, RepositoryProbe, Verdict};
+use crate::cache::memory::locked;
+use crate::image::Repository;
+use crate::oci::{ACCEPT_MANIFESTS, Method, Range, RegistryRequest, RequestErrorKind};
+
+/// How long the answer to a probe of a host may take.
+const PROBE: Duration = Duration::from_secs(10);
+/// After what time a probe that was not answered is not the only one any more: it may have been lost while all is well.
+const NEXT_PROBE: Duration = Duration::from_secs(4);
+/// How long a request waits for a probe that may tell that nothing is wrong: less than what a stale tag waits.
+const PATIENCE: Duration = Duration::from_millis(1500);
+
+/// How it is found out that what was left alone is well again: by requests of our own, which no client waits for longer
+/// than a moment.
+impl Endpoints {
+    /// Shows what was noted, and has the host probed where that is due.
+    pub(super) fn noted(self: &Arc<Self>, endpoint: usize, probe: Probe) {
+        self.show_circuit();
+        match probe {
+            Probe::None => {}
+            Probe::Paused | Probe::Suspected => {
+                tokio::spawn(Self::probe(Arc::downgrade(self), endpoint, probe));
+            }
+        }
+    }
+
+    /// Returns whether a request may go out to an endpoint, as an error if it may not.
+    pub(super) fn may_ask(
+        self: &Arc<Self>,
+        endpoint: usize,
+        repository: Option<&Repository>,
+    ) -> Result<(), EndpointError> {
+        match self.admit(endpoint, repository) {
+            Permission::Go => Ok(()),
+            Permission::Wait(why, left) => Err(EndpointError::Paused(why, left)),
+            Permission::Probe(why, _) => Err(EndpointError::Paused(why, PATIENCE)),
+        }
+    }
+
+    /// Returns whether a request may go out to an endpoint; sends the probe of a repository that is due.
+    fn admit(self: &Arc<Self>, endpoint: usize, repository: Option<&Repository>) -> Permission {
+        let Some(asked) = self.all.get(endpoint) else { return Permission::Go };
+        let permission = locked(&asked.health).admit(repository, Instant::now());
+        if let Permission::Probe(_, probe) = &permission {
+            tokio::spawn(Arc::clone(self).probe_repository(endpoint, probe.clone()));
+        }
+        permission
+    }
+
+    /// Waits a moment where nothing can be asked of a repository until a probe has been answered, which is soon where all
+    /// is well.
+    pub(super) async fn settle(self: &Arc<Self>, repository: Option<&Repository>) {
+        let Some(repository) = repository else { return };
+        let settled = async {
+            loop {
+                let probed = self.probed.notified();
+                let mut is_probing = false;
+                for (endpoint, asked) in self.all.iter().enumerate() {
+                    match self.admit(endpoint, Some(repository)) {
+                        Permission::Go => return,
+                        Permission::Probe(..) => is_probing = true,
+                        Permission::Wait(..) => {
+                            is_probing |= locked(&asked.health).is_probing(repository, Instant::now());
+                        }
+                    }
+                }
+                if !is_probing {
+                    return;
+                }
+                probed.await;
+            }
+        };
+        // What is not known by then is told to the client as it is now.
+        drop(tokio::time::timeout(PATIENCE, settled).await);
+    }
+
+    /// Asks for what failed of a repository, to tell whether it is well again.
+    async fn probe_repository(self: Arc<Self>, endpoint: usize, probe: RepositoryProbe) {
+        let Some(asked) = self.all.get(endpoint) else { return };
+        let request = probe.request();
+        let mut asking = Box::pin(asked.client.send(&request));
+        let mut answer = tokio::time::timeout(NEXT_PROBE, &mut asking).await.ok();
+        if answer.is_none() {
+            self.note_probe(endpoint, &probe, None);
+            // An upstream that takes its time for everything is no worse than before.
+            answer = if probe.is_patient { Some(asking.await) } else { None };
+        }
+        if let Some(answer) = &answer {
+            let verdict = self.verdict(&asked.client, answer.as_ref().map(drop));
+            self.note_probe(endpoint, &probe, Some(verdict));
+        }
+        if probe.is_patient {
+            locked(&asked.health).patient_probe_ended(&probe.repository);
+        }
+    }
+
+    fn note_probe(self: &Arc<Self>, endpoint: usize, probe: &RepositoryProbe, verdict: Option<Verdict>) {
+        let Some(asked) = self.all.get(endpoint) else { return };
+        let due = locked(&asked.health).note_probe(probe, verdict, Instant::now(), chance());
+        self.noted(endpoint, due);
+        self.probed.notify_waiters();
+    }
+
+    /// Probes a host until it answers; a host that is only suspected and answers at once is left as it is.
+    async fn probe(endpoints: Weak<Self>, endpoint: usize, reason: Probe) {
+        // One that is lost keeps the next from nothing, and an answer that comes late is one.
+        let mut pings = FuturesUnordered::new();
+        loop {
+            let Some(this) = endpoints.upgrade() else { return };
+            pings.push(Box::pin(this.ping(endpoint, reason)));
+            let answered = tokio::time::timeout(NEXT_PROBE, first_answer(&mut pings)).await;
+            let wait = match answered.unwrap_or(Err(PauseReason::Unreachable)) {
+                Ok(()) => return Self::probe_answered(&endpoints, endpoint),
+                Err(why) => {
+                    let Some(this) = endpoints.upgrade() else { return };
+                    let Some(asked) = this.all.get(endpoint) else { return };
+                    let wait = locked(&asked.health).probe_failed(why, Instant::now(), chance());
+                    this.probed.notify_waiters();
+                    this.show_circuit();
+                    wait
+                }
+            };
+            let late = async {
+                if first_answer(&mut pings).await.is_err() {
+                    std::future::pending::<()>().await;
+                }
+            };
+            if tokio::time::timeout(wait, late).await.is_ok() {
+                return Self::probe_answered(&endpoints, endpoint);
+            }
+            let is_paused = endpoints.upgrade().is_some_and(|endpoints| {
+                let asked = endpoints.all.get(endpoint);
+                asked.is_some_and(|asked| locked(&asked.health).is_ill())
+            });
+            if !is_paused {
+                return;
+            }
+        }
+    }
+
+    fn probe_answered(endpoints: &Weak<Self>, endpoint: usize) {
+        let Some(this) = endpoints.upgrade() else { return };
+        let Some(asked) = this.all.get(endpoint) else { return };
+        locked(&asked.health).probe_answered();
+        this.probed.notify_waiters();
+        this.show_circuit();
+    }
+
+    /// Asks a host whether it is there.
+    async fn ping(self: Arc<Self>, endpoint: usize, reason: Probe) -> Result<(), PauseReason> {
+        let Some(asked) = self.all.get(endpoint) else { return Ok(()) };
+        match tokio::time::timeout(PROBE, Box::pin(asked.client.ping())).await {
+            // A host that answers with an error is there; what fails is for each repository to show.
+            Ok(Ok(status)) if status < 500 || reason == Probe::Paused => Ok(()),
+            Ok(Ok(_)) => Err(PauseReason::Failing),
+            Ok(Err(error)) => match error.cause.kind() {
+                RequestErrorKind::Down | RequestErrorKind::Failing => Err(PauseReason::Unreachable),
+                RequestErrorKind::NotFound
+                | RequestErrorKind::Denied
+                | RequestErrorKind::TooMany
+                | RequestErrorKind::Setup => Ok(()),
+            },
+            Err(_) => Err(PauseReason::Unreachable),
+        }
+    }
+}
+
+impl RepositoryProbe {
+    /// Returns a request that costs little: whether it is there, and of a blob the first byte, since some registries do
+    /// not look for it before.
+    fn request(&self) -> RegistryRequest<'_> {
+        if self.what.starts_with("blobs/") {
+            let byte = RegistryRequest::new(Method::Get, &self.repository, &self.what);
+            byte.part(Range::Between(0, 0), None).decoding_gzip().closing()
+        } else {
+            RegistryRequest::new(Method::Head, &self.repository, &self.what).accepting(ACCEPT_MANIFESTS)
+        }
+    }
+}
+
+/// Waits until one of several requests has been answered, or all have failed; returns how the last of them did.
+async fn first_answer<F>(pings: &mut FuturesUnordered<F>) -> Result<(), PauseReason>
+where
+    F: Future<Output = Result<(), PauseReason>>,
+{
+    let mut failed = Err(PauseReason::Unreachable);
+    while let Some(ping) = pings.next().await {
+        match ping {
+            Ok(()) => return Ok(()),
+            Err(why) => failed = Err(why),
+        }
+    }
+    failed
+}

@@ -1,0 +1,114 @@
+//! A reboot that is owed stays visible: by what a node says itself, and by the journals of earlier rollouts.
+
+use serde_json::Value;
+use tonic::Code;
+
+use super::{Site, last};
+use crate::sim::{Fault, Kind, Step};
+
+fn json(text: &str) -> Value {
+    serde_json::from_str(text).unwrap()
+}
+
+/// Before Talos 1.14 containerd has the credentials that it started with. No journal is needed to see that.
+#[test]
+fn a_reboot_that_was_skipped_is_told_until_it_comes() {
+    let site = Site::new(1, 1, &["v1.13.9", "v1.14.1"]);
+    let names = ["cp-1", "w-1"];
+    let older: Vec<&str> =
+        names.into_iter().filter(|name| site.cluster.node(name).state().version == "v1.13.9").collect();
+    let [older] = older[..] else { panic!("one node of each version") };
+    let before = site.place.run("nodes -o json").ends(0);
+    assert!(json(&before.stdout)["items"].as_array().unwrap().iter().all(|node| node["owesReboot"] == false));
+    let ran = site.rollout("");
+    assert_eq!(ran.code, 0, "{ran}");
+    let next = format!(
+        "Next: credentials reach the pulls of their pods only after a reboot: talmirror rollout -n {older} --reboot if-needed"
+    );
+    assert!(last(&ran).ends_with(&next), "{ran}");
+    // What another machine knows, which has no journal.
+    let other = crate::run::Place::new();
+    for file in ["mirrors.yaml", ".talos/config"] {
+        other.write(file, site.place.read(file));
+    }
+    let nodes = json(&other.run("nodes -o json").ends(0).stdout);
+    for node in nodes["items"].as_array().unwrap() {
+        assert_eq!(node["owesReboot"], node["name"] == older, "{node}");
+    }
+    let table = other.run("nodes").ends(0);
+    assert!(table.stderr.contains(&format!("warning: {older}: containerd started before")), "{table}");
+    let diff = other.run("diff").ends(0);
+    assert_eq!(diff.stdout.matches("  ! containerd started before its credentials").count(), 1, "{diff}");
+    let plain = other.run(&super::line("")).ends(0);
+    assert!(
+        last(&plain).starts_with("nothing to do: all 2 nodes are as the inventory has it. Next: "),
+        "{plain}"
+    );
+    assert!(last(&plain).ends_with(&next), "{plain}");
+    // The plan of the reboot, then the reboot alone.
+    let plan = other.run("rollout --dry-run --reboot if-needed").ends(1);
+    assert!(plan.stdout.starts_with("1 node of 2 to change"), "{plan}");
+    assert!(plan.stdout.contains("it is rebooted, and nothing else is changed"), "{plan}");
+    let (boots, applies) = (site.cluster.node(older).state().boots, site.applies(older).len());
+    let done = other.run(&super::line("--reboot if-needed")).ends(0);
+    assert!(site.is_new(older), "{done}");
+    let node = site.cluster.node(older);
+    assert_eq!((node.state().boots, site.applies(older).len()), (boots + 1, applies), "{done}");
+    for command in ["nodes", "diff"] {
+        let ran = other.run(command).ends(0);
+        assert!(!ran.to_string().contains("containerd started before"), "{ran}");
+    }
+    let again = other.run(&super::line("--reboot if-needed")).ends(0);
+    assert_eq!(last(&again), "nothing to do: all 2 nodes are as the inventory has it", "{again}");
+}
+
+/// A reboot that does not come, or after which the node is not well, is no end that is told as one.
+#[test]
+fn a_reboot_alone_that_fails_is_told() {
+    let site = Site::new(1, 1, &["v1.13.9"]);
+    assert_eq!(site.rollout("-n w-1").code, 0);
+    let denied = Kind::Refuse(Code::PermissionDenied, "no".to_owned());
+    site.cluster.fault("w-1", Fault::new(Step::Reboot, denied));
+    let refused = site.rollout("--reboot if-needed -n w-1");
+    assert_eq!(refused.code, 8, "{refused}");
+    assert!(last(&refused).starts_with("w-1 updated, not rebooted. w-1: it has the new config"), "{refused}");
+    site.cluster.clear_faults();
+    assert_eq!(site.rollout("--reboot if-needed -n w-1").code, 0);
+    assert!(site.is_new("w-1"));
+}
+
+#[test]
+fn earlier_rollouts_are_listed_and_the_latest_is_shown() {
+    let site = Site::new(1, 1, &["v1.14.1"]);
+    let none = site.place.run("rollout history").ends(0);
+    assert!(none.stderr.contains("0 rollouts of context"), "{none}");
+    site.place.run("rollout status").ends(3);
+    assert_eq!(site.rollout("-n w-1").code, 0);
+    site.place.run("rollback --yes --settle 500ms").ends(0);
+    site.cluster.fault("cp-1", Fault::new(Step::Render, Kind::Stale));
+    assert_eq!(site.rollout("").code, 6);
+    site.cluster.clear_faults();
+    let history = json(&site.place.run("rollout history -o json").ends(0).stdout);
+    let states = history["items"].as_array().unwrap().iter();
+    let states: Vec<&str> = states.map(|item| item["state"].as_str().unwrap()).collect();
+    assert_eq!(states, ["unfinished", "rolled back"], "the latest first");
+    let status = site.place.run("rollout status").ends(1);
+    assert!(status.stdout.contains("cp-1"), "{status}");
+    assert!(status.stdout.contains("reverted"), "{status}");
+    assert!(
+        status.stderr.contains("the rollout is unfinished. Next: talmirror rollout --resume\n"),
+        "{status}"
+    );
+    assert_eq!(site.rollout("--resume").code, 0);
+    site.place.run("rollout status").ends(0);
+    // Some, and then the others.
+    let plan = site.place.run("rollback --dry-run --match ^w-").ends(1);
+    assert!(plan.stderr.contains("next: talmirror rollback -n w-1"), "{plan}");
+    site.place.run("rollback --yes --settle 500ms --match ^w-").ends(0);
+    assert!(site.is_old("w-1") && site.is_new("cp-1"));
+    assert!(site.place.run("rollback --group edge").ends(2).stderr.contains("edge"));
+    site.place.run("rollout status").ends(1);
+    site.place.run("rollback --yes --settle 500ms").ends(0);
+    let status = site.place.run("rollout status").ends(0);
+    assert!(status.stderr.contains("the rollout is rolled back"), "{status}");
+}
