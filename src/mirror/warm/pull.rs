@@ -85,8 +85,8 @@ impl<'a> Pull<'a> {
             TagOrDigest::Tag(_) => NamedBy::Tag,
         };
         // What refers to it is looked up while layers are on their way.
-        let (layers, referrers) =
-            futures_util::future::join(self.levels(root, named), self.referrers(&digest)).await;
+        let layers = Box::pin(self.levels(root, named));
+        let (layers, referrers) = futures_util::future::join(layers, Box::pin(self.referrers(&digest))).await;
         layers.and(referrers)?;
         Ok(self.warmed.into_inner().unwrap_or_else(PoisonError::into_inner))
     }

@@ -6,6 +6,7 @@ import (
 	"net"
 	"net/http"
 	"net/http/httptest"
+	"os"
 	"os/exec"
 	"strings"
 	"sync/atomic"
@@ -36,7 +37,12 @@ func newChanging(t *testing.T, way http.HandlerFunc) *changing {
 func startDockerRegistry(t *testing.T, upstream string) string {
 	t.Helper()
 
-	command := need(t, "/usr/bin/docker-registry", "docker-registry (Debian's package)")
+	command, err := exec.LookPath("docker-registry")
+	if err != nil && os.Getenv("TALMIRROR_CLIENTS") != "required" {
+		t.Skip("no docker-registry (Debian's package)")
+	} else if err != nil {
+		t.Fatal(err)
+	}
 
 	free, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
