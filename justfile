@@ -47,6 +47,10 @@ interop *ARGS:
 bench *NAME:
     @bash .ci/run bench "$@"
 
+# Binaries, packages, the image and what belongs to them, in dist/ (Go; many minutes).
+release *ARCHS:
+    @bash .ci/run release "$@"
+
 # One fuzz target, a minute by default (nightly, cargo-fuzz).
 fuzz TARGET SECONDS="60":
     @bash .ci/run fuzz "$@"

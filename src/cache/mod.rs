@@ -14,6 +14,7 @@ mod reload;
 pub mod server;
 pub mod service;
 mod service_manager;
+mod status;
 
 pub mod store;
 

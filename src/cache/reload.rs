@@ -155,6 +155,7 @@ fn fixed(started: &Config, now: &Config) -> Vec<&'static str> {
     [
         ("listen", started.listen != now.listen),
         ("metricsListen", started.metrics != now.metrics),
+        ("statusPage", started.status_page != now.status_page),
         ("root", started.root != now.root),
         ("sizeCap", started.size_cap != now.size_cap),
         ("reserve", started.reserve != now.reserve),

@@ -12,12 +12,13 @@ use tokio::task::JoinSet;
 
 use super::admin::AdminSocket;
 use super::auth::{Anonymous, AuthGate, UsersError, Verifier};
-use super::config::{Authenticate, Config, ConfigSource};
+use super::config::{Authenticate, Config, ConfigSource, StatusPage};
 use super::download::{Downloads, Policy};
-use super::observe::{AdminEndpoint, Health, LogFilter, Metrics};
+use super::observe::{Health, LogFilter, Metrics};
 use super::reload::{Reload, pins};
 use super::service::{Service, Snapshot};
 use super::service_manager::{notify_ready, notify_stopping};
+use super::status::{AdminEndpoint, Sources};
 use super::store::{FsConfig, FsStore, Store};
 use crate::cache::upstream::UpstreamError;
 use crate::http::{Drained, Observer, Server, ServerConfig, ServerError, TrustedProxies};
@@ -121,7 +122,18 @@ impl CacheServer {
         let admin = match config.metrics {
             None => None,
             Some(address) => {
-                let endpoint = Arc::new(AdminEndpoint::new(Arc::clone(&metrics), Arc::clone(&health)));
+                let sources = match config.status_page {
+                    StatusPage::Hidden => None,
+                    StatusPage::Shown => Some(Sources::new(
+                        Arc::clone(&store) as Arc<dyn Store>,
+                        service.clone(),
+                        downloads.clone(),
+                        Arc::clone(&metrics),
+                        Arc::clone(&health),
+                    )),
+                };
+                let endpoint = AdminEndpoint::new(Arc::clone(&metrics), Arc::clone(&health), sources);
+                let endpoint = Arc::new(endpoint);
                 // Those who read the metrics are not counted among them.
                 let own = Arc::new(Metrics::new());
                 Some((Server::bind(ServerConfig::new(vec![address]), own)?, endpoint))
@@ -212,6 +224,7 @@ async fn sample(
     loop {
         ticks.tick().await;
         metrics.flights(&downloads.stats());
+        metrics.note_traffic(u64::try_from(jiff::Timestamp::now().as_second()).unwrap_or_default());
         let own = folder.clone();
         match tokio::task::spawn_blocking(move || try_writing(&own)).await {
             Ok(Err(error)) => {

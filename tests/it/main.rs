@@ -49,6 +49,7 @@ mod terminal;
 mod validate;
 mod verify;
 mod warm;
+mod whole_examples;
 mod why;
 
 use sim::authority;

@@ -612,6 +612,56 @@ fn killed(signal: &str, whom: &str) {
     assert_eq!(place.read("mirrors.yaml"), old);
 }
 
+/// Killed at points all over an edit, from its start to its end: no plaintext stays, and the file is the old one or the new one.
+#[test]
+fn an_edit_that_is_killed_anywhere_leaves_no_plaintext() {
+    use std::process::Stdio;
+    use std::time::{Duration, Instant};
+    const POINTS: u32 = 24;
+    let place = place(1);
+    place.run("encrypt --in-place mirrors.yaml").ok();
+    let old = place.read("mirrors.yaml");
+    std::fs::create_dir(place.path("run")).unwrap();
+    place.write("editor.sh", "#!/bin/sh\nsed -i 's/s3cr3t-0/s3cr3t-9/' \"$1\"\n");
+    let editor = format!("sh {}", place.path("editor.sh").display());
+    let start = || {
+        let run = place.run("edit mirrors.yaml").env(KEY.0, KEY.1).env("EDITOR", &editor);
+        let mut command = run.env("XDG_RUNTIME_DIR", place.path("run").display().to_string()).command();
+        command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap()
+    };
+    let begun = Instant::now();
+    assert!(start().wait().unwrap().success());
+    let whole = begun.elapsed();
+    assert_ne!(place.read("mirrors.yaml"), old);
+    let opens = |text: &str, secret: &str| {
+        place.write("copy.yaml", text);
+        place.run("decrypt copy.yaml").env(KEY.0, KEY.1).reveals().ok().contains(secret)
+    };
+    let mut ended = [0, 0];
+    for point in 0..=POINTS {
+        place.write("mirrors.yaml", &old);
+        let mut child = start();
+        std::thread::sleep(whole * point / POINTS);
+        let _ = child.kill();
+        child.wait().unwrap();
+        let left = || std::fs::read_dir(place.path("run")).unwrap().count();
+        let until = Instant::now() + Duration::from_secs(30);
+        while left() > 0 {
+            assert!(Instant::now() < until, "point {point}: a folder of plaintext is left");
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        let now = place.read("mirrors.yaml");
+        let is_new = now != old;
+        assert!(opens(&now, if is_new { "s3cr3t-9" } else { "s3cr3t-0" }), "point {point}: {now}");
+        ended[usize::from(is_new)] += 1;
+    }
+    assert!(ended[0] > 0, "{ended:?}");
+    for file in place.files() {
+        let text = place.read(&file);
+        assert!(file == "editor.sh" || !text.contains("s3cr3t-"), "{file}: {text}");
+    }
+}
+
 /// Puts the inventory into a git repository.
 fn commit(place: &Place) {
     for args in [&["init", "-q"][..], &["add", "mirrors.yaml"], &["commit", "-qm", "x"]] {

@@ -42,6 +42,7 @@ pub use config::{machine_config, old_registries};
 pub use event::{Apply, Event, What, digest};
 pub use fault::{Fault, Kind, Step};
 pub use node::{CUSTOMIZATION, Node, State, Text, Trial};
+pub use pull::pull;
 pub use registry::{Answer as RegistryAnswer, Hit, Registry};
 
 /// The messages of `src/talos/proto`, as servers have them.

@@ -7,7 +7,7 @@ use std::time::Duration;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use talmirror::image::{DOCKER_HUB, Reference, TagOrDigest};
-use talmirror::registries::{Auth, Endpoint, Registries, request_url};
+use talmirror::registries::{Auth, Endpoint, IMAGE_CACHE_ENDPOINT, Registries, request_url};
 use tonic::Status;
 
 use super::event::What;
@@ -77,15 +77,23 @@ pub struct Asked {
 /// Asks the hosts of an image in order, until one answers well.
 pub async fn ask_hosts(node: &Arc<Node>, image: &Reference) -> Asked {
     let name = &name(image);
-    let (registries, rules) = {
+    let (registries, rules, cached) = {
         let state = node.state();
-        (state.registries.clone(), state.rules())
+        let cached = state.image_cache.as_deref() == Some("ready") && state.rules().falls_back();
+        (state.registries.clone(), state.rules(), cached)
     };
     let upstream = match image.registry() {
         DOCKER_HUB => "https://registry-1.docker.io".to_owned(),
         registry => format!("https://{registry}"),
     };
     let mut endpoints = Vec::new();
+    // Where nothing listens for it, the node's own image cache has nothing.
+    let listens = IMAGE_CACHE_ENDPOINT
+        .strip_prefix("http://")
+        .is_some_and(|host| node.world.names.lock().unwrap().contains_key(host));
+    if cached && listens {
+        endpoints.push(Endpoint::new(IMAGE_CACHE_ENDPOINT, false));
+    }
     let mirror = registries.mirror_of(image.registry()).map(|(_, mirror)| mirror);
     let mirror = mirror.filter(|mirror| !mirror.endpoints.is_empty());
     endpoints.extend(mirror.into_iter().flat_map(|mirror| mirror.endpoints.clone()));

@@ -12,7 +12,9 @@ mod verify;
 pub(in crate::cache) use list::{ImageRecord, ListImages, ListObjects, ObjectRecord};
 pub(in crate::cache) use prune::{Prune, PruneTarget};
 pub(in crate::cache) use refresh::{Refresh, RefreshRecord};
-pub(in crate::cache) use request::Question;
+pub(in crate::cache) use request::{OpenCache, Question};
 pub(in crate::cache) use socket::{AdminSocket, AskError, ask};
+#[cfg(test)]
+pub(in crate::cache) use stats::RepositoryState;
 pub(in crate::cache) use stats::{EndpointState, HostState, ReadStats, Stats, UpstreamState};
 pub(in crate::cache) use verify::Verify;

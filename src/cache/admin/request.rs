@@ -21,6 +21,13 @@ pub(in crate::cache) struct OpenCache<'a> {
     pub(super) service: Option<&'a Service>,
 }
 
+impl<'a> OpenCache<'a> {
+    /// Makes it of what a running server has open.
+    pub(in crate::cache) const fn running(store: &'a dyn Store, service: &'a Service) -> Self {
+        Self { store, service: Some(service) }
+    }
+}
+
 /// A request about a store, and what answers it.
 pub(in crate::cache) trait Question: Into<Request> {
     /// The answer.

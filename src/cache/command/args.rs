@@ -8,7 +8,9 @@ use ipnet::IpNet;
 use url::Url;
 
 use crate::cache::Glob;
-use crate::cache::config::{self, ByteSize, ConfigSource, LogFormat, Overlay, OwnLimits, UpstreamProxy};
+use crate::cache::config::{
+    self, ByteSize, ConfigSource, LogFormat, Overlay, OwnLimits, StatusPage, UpstreamProxy,
+};
 use crate::cache::observe::log_filter;
 use crate::image::RegistryHost;
 use crate::ui::{Color, duration};
@@ -88,9 +90,12 @@ pub(super) struct ServerArgs {
     /// Where to listen: 127.0.0.1:5000, or :5000 for every address; port 0 takes a free one
     #[arg(short, long, env = "TALMIRROR_CACHE_LISTEN", value_name = "ADDR", value_delimiter = ',', value_parser = config::address)]
     listen: Vec<SocketAddr>,
-    /// Where to serve metrics
+    /// Where to serve metrics and the status page
     #[arg(long, env = "TALMIRROR_CACHE_METRICS_LISTEN", value_name = "ADDR", value_parser = config::address)]
     metrics_listen: Option<SocketAddr>,
+    /// Serve no status page where metrics are
+    #[arg(long, env = "TALMIRROR_CACHE_NO_STATUS_PAGE", value_parser = FalseyValueParser::new())]
+    no_status_page: bool,
     /// The most that content may take up, such as 50GiB; without it, by the free disk
     #[arg(long, env = "TALMIRROR_CACHE_SIZE_CAP", value_name = "SIZE")]
     size_cap: Option<ByteSize>,
@@ -204,6 +209,7 @@ impl ServerArgs {
         Overlay {
             listen: self.listen.clone(),
             metrics: self.metrics_listen,
+            status_page: self.no_status_page.then_some(StatusPage::Hidden),
             size_cap: self.size_cap,
             reserve: self.reserve,
             pins: self.pin.clone(),

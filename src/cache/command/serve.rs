@@ -1,11 +1,13 @@
 #![expect(clippy::disallowed_methods, reason = "opens credentials, waits for signals, ends the process")]
 
+use std::net::SocketAddr;
+
 use clap::Args;
 use tokio::signal::unix::{SignalKind, signal};
 
 use super::args::{ConfigArgs, RootArgs, ServerArgs};
 use super::folder::root;
-use crate::cache::config::{Config, ConfigSource, LoadedConfig, LogFormat, Overlay};
+use crate::cache::config::{Config, ConfigSource, LoadedConfig, LogFormat, Overlay, StatusPage};
 use crate::cache::observe::{LogFilter, log_json, log_text};
 use crate::cache::server::CacheServer;
 use crate::finding::{Code, Problem};
@@ -72,7 +74,7 @@ pub(super) fn run(ui: &mut Ui, args: &ServeArgs) -> Result<Exit, CliError> {
 async fn serve(ui: &mut Ui, config: Config, source: ConfigSource, log: LogFilter) -> Result<Exit, CliError> {
     let folder = root(config.root.as_deref())?;
     let scheme = if config.tls.is_some() { "https" } else { "http" };
-    let (serves, cap) = (serves(&config), config.size_cap);
+    let (serves, cap, status_page) = (serves(&config), config.size_cap, config.status_page);
     let server = CacheServer::start(config, source, folder.clone(), log).await?;
     let stop = Stop::new()?;
     let cap =
@@ -81,14 +83,13 @@ async fn serve(ui: &mut Ui, config: Config, source: ConfigSource, log: LogFilter
     ui.note(&serves);
     if !server.metrics_addresses().is_empty() {
         ui.note(&format!("metrics on http://{}/metrics", join(server.metrics_addresses())));
+        if let (StatusPage::Shown, Some(address)) = (status_page, server.metrics_addresses().first()) {
+            ui.note(&format!("status page on http://{}/", reachable(address)));
+        }
     }
     ui.note(&format!("listening on {scheme}://{}", join(server.addresses())));
     if let Some(address) = server.addresses().first() {
-        let host = if address.ip().is_unspecified() {
-            format!("HOST:{}", address.port())
-        } else {
-            address.to_string()
-        };
+        let host = reachable(address);
         ui.note(&format!("next: talmirror-cache mirror-config talos --url {scheme}://{host}"));
     }
     server.run(stop.wait()).await?;
@@ -105,7 +106,12 @@ fn serves(config: &Config) -> String {
     }
 }
 
-fn join(addresses: &[std::net::SocketAddr]) -> String {
+/// Returns how an address that is listened on is written into a URL.
+fn reachable(address: &SocketAddr) -> String {
+    if address.ip().is_unspecified() { format!("HOST:{}", address.port()) } else { address.to_string() }
+}
+
+fn join(addresses: &[SocketAddr]) -> String {
     addresses.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
 }
 

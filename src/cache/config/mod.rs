@@ -11,7 +11,7 @@ mod value;
 
 pub use connection::header_lines;
 pub use model::{
-    Authenticate, BUILTIN, Config, Connection, Limits, Log, LogFormat, OwnLimits, UpstreamConfig,
+    Authenticate, BUILTIN, Config, Connection, Limits, Log, LogFormat, OwnLimits, StatusPage, UpstreamConfig,
     UpstreamLimits, UpstreamProxy, builtin,
 };
 pub use overlay::{Overlay, OverlayError, limit, named_file, named_host, named_proxy, named_url, registry};

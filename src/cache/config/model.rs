@@ -30,6 +30,16 @@ pub const BUILTIN: &[&str] = &[
     "factory.talos.dev",
 ];
 
+/// Whether there is a status page.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum StatusPage {
+    /// It is served where metrics are.
+    #[default]
+    Shown,
+    /// It is not served.
+    Hidden,
+}
+
 /// All that the cache is told.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Config {
@@ -37,6 +47,8 @@ pub struct Config {
     pub listen: Vec<SocketAddr>,
     /// Where metrics are served; [`None`] is nowhere.
     pub metrics: Option<SocketAddr>,
+    /// Whether the status page is served where metrics are.
+    pub status_page: StatusPage,
     /// The folder that content is kept in; [`None`] is that of the user's data.
     pub root: Option<PathBuf>,
     /// The most that content may take up; [`None`] is by the free disk.
@@ -272,6 +284,7 @@ impl Default for Config {
         Self {
             listen: vec![SocketAddr::from(([127, 0, 0, 1], 5000))],
             metrics: None,
+            status_page: StatusPage::Shown,
             root: None,
             size_cap: None,
             reserve: None,

@@ -7,7 +7,7 @@ use ipnet::IpNet;
 use url::Url;
 
 use super::connection::proxy;
-use super::model::{Config, LogFormat, OwnLimits, UpstreamConfig, UpstreamProxy};
+use super::model::{Config, LogFormat, OwnLimits, StatusPage, UpstreamConfig, UpstreamProxy};
 use super::size::ByteSize;
 use super::value::upstream_url;
 use crate::cache::glob::Glob;
@@ -22,6 +22,8 @@ pub struct Overlay {
     pub listen: Vec<SocketAddr>,
     /// Where metrics are served.
     pub metrics: Option<SocketAddr>,
+    /// Whether the status page is served.
+    pub status_page: Option<StatusPage>,
     /// The folder that content is kept in.
     pub root: Option<PathBuf>,
     /// The most that content may take up.
@@ -96,6 +98,7 @@ impl Overlay {
             config.listen.clone_from(&self.listen);
         }
         config.metrics = self.metrics.or(config.metrics);
+        config.status_page = self.status_page.unwrap_or(config.status_page);
         config.root = self.root.clone().or(config.root);
         config.size_cap = self.size_cap.or(config.size_cap);
         config.reserve = self.reserve.or(config.reserve);

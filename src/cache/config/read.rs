@@ -6,7 +6,9 @@ use std::time::Duration;
 use indexmap::IndexMap;
 use ipnet::IpNet;
 
-use super::model::{Authenticate, Config, Limits, Log, LogFormat, OwnLimits, UpstreamConfig, builtin};
+use super::model::{
+    Authenticate, Config, Limits, Log, LogFormat, OwnLimits, StatusPage, UpstreamConfig, builtin,
+};
 use super::tag_policy::TagPolicy;
 use super::value;
 use crate::cache::glob::Glob;
@@ -21,6 +23,7 @@ const ROOT: &[&str] = &[
     "kind",
     "listen",
     "metricsListen",
+    "statusPage",
     "root",
     "sizeCap",
     "reserve",
@@ -111,6 +114,10 @@ impl Reader<'_, '_> {
         let (clients, limits) = self.limits(&fields);
         let config = Config {
             metrics: self.parsed(&fields, "metricsListen", value::address),
+            status_page: match self.decoder.boolean(&fields, "statusPage") {
+                Some(false) => StatusPage::Hidden,
+                Some(true) | None => StatusPage::Shown,
+            },
             root: self.path(&fields, "root"),
             size_cap: self.parsed(&fields, "sizeCap", text_of),
             reserve: self.parsed(&fields, "reserve", text_of),

@@ -9,6 +9,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::{sleep, timeout};
 
 use super::policy::{FIRST_FOR, LINGER, Policy, SHARED_FOR};
+use super::progress::Progress;
 use super::reader::Reader;
 use super::source::{FetchError, Source};
 use super::state::{Attached, Shared, State};
@@ -175,6 +176,13 @@ impl Downloads {
         let running = self.0.running();
         let shared = running.get(&(*digest, scope.cloned()))?;
         Some(Download::new(Arc::clone(shared), Joined::Existing))
+    }
+
+    /// Returns how far the running downloads are, in the order of their digests.
+    pub fn progress(&self) -> Vec<Progress> {
+        let mut all: Vec<Progress> = self.0.running().values().map(|shared| Progress::of(shared)).collect();
+        all.sort_by(|a, b| (a.digest, &a.origin).cmp(&(b.digest, &b.origin)));
+        all
     }
 
     /// Returns what downloads have come to.

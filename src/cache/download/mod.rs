@@ -9,6 +9,7 @@
 mod downloads;
 mod passthrough;
 mod policy;
+mod progress;
 mod reader;
 mod resuming_body;
 mod source;
@@ -25,5 +26,6 @@ mod window_tests;
 
 pub use downloads::{Download, Downloads, Joined, Overloaded, Stats};
 pub use policy::{Finish, Policy};
+pub use progress::Progress;
 pub use reader::Reader;
 pub use source::{FetchError, Opened, Source};

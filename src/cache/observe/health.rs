@@ -34,6 +34,12 @@ impl Health {
         self.degraded.lock().unwrap_or_else(PoisonError::into_inner).remove(part);
     }
 
+    /// Returns what does not work as it should: each part, and why.
+    pub fn degraded_parts(&self) -> Vec<(&'static str, String)> {
+        let degraded = self.degraded.lock().unwrap_or_else(PoisonError::into_inner);
+        degraded.iter().map(|(part, why)| (*part, why.clone())).collect()
+    }
+
     /// Answers `/livez` and `/readyz`; `None` for any other path.
     pub fn answer(&self, path: &str) -> Option<Response<Body>> {
         match path {
@@ -54,7 +60,7 @@ impl Health {
 }
 
 /// Makes an answer of a text that is not to be kept.
-pub(super) fn text(status: StatusCode, media_type: &'static str, text: String) -> Response<Body> {
+pub(in crate::cache) fn text(status: StatusCode, media_type: &'static str, text: String) -> Response<Body> {
     let mut response = Response::new(Body::Empty);
     *response.status_mut() = status;
     let headers = response.headers_mut();

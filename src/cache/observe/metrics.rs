@@ -1,5 +1,6 @@
 use std::fmt;
-use std::sync::atomic::AtomicU64;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use http::StatusCode;
@@ -10,8 +11,11 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::{Registry, Unit};
 
 use super::access_log;
+use super::failures::{Failure, Failures};
+use super::history::{History, Traffic};
 use super::outcome::{Kind, Outcome, Served};
 use crate::cache::download::Stats as DownloadStats;
+use crate::cache::memory::locked;
 use crate::cache::store::Usage;
 use crate::http::{End, Exchange, Observer};
 
@@ -116,6 +120,10 @@ pub struct Metrics {
     evicted_blobs: Counter,
     evicted_bytes: Counter,
     unstored: Counter,
+    /// What upstream registries sent, all together.
+    received: AtomicU64,
+    history: Mutex<History>,
+    failures: Failures,
 }
 
 impl fmt::Debug for Metrics {
@@ -164,6 +172,7 @@ impl Observer for Metrics {
     fn answered(&self, exchange: &Exchange<'_>) {
         let served = exchange.extensions.get().copied().unwrap_or(Served::OTHER);
         self.count(served, exchange.status, exchange.end, exchange.sent);
+        self.failures.note(exchange);
         access_log::log(exchange);
     }
 }
@@ -229,6 +238,9 @@ impl Metrics {
             evicted_blobs: Counter::default(),
             evicted_bytes: Counter::default(),
             unstored: Counter::default(),
+            received: AtomicU64::default(),
+            history: Mutex::default(),
+            failures: Failures::default(),
         };
         registry.register_with_unit("sent", "Body bytes sent to clients", Unit::Bytes, metrics.sent.clone());
         registry.register("connections", "Connections of clients", metrics.connections.clone());
@@ -362,6 +374,7 @@ impl Metrics {
 
     /// Counts bytes of bodies that an upstream registry sent.
     pub fn upstream_received(&self, registry: &str, bytes: u64) {
+        self.received.fetch_add(bytes, Ordering::Relaxed);
         self.upstream_bytes.get_or_create(&[("registry", registry.to_owned())]).inc_by(bytes);
     }
 
@@ -396,6 +409,41 @@ impl Metrics {
         advance(&self.flights_resumed, stats.resumed);
         advance(&self.followers, stats.followers);
         advance(&self.unstored, stats.passed_through);
+    }
+
+    /// Returns what was served and received since the start.
+    pub fn traffic(&self) -> Traffic {
+        let count = |outcome: Outcome| {
+            let of = |kind: Kind| {
+                let index = kind.index() * Outcome::ALL.len() + outcome.index();
+                self.requests.get(index).map_or(0, Counter::get)
+            };
+            of(Kind::Manifest).saturating_add(of(Kind::Blob))
+        };
+        Traffic {
+            hits: count(Outcome::Hit)
+                .saturating_add(count(Outcome::Stale))
+                .saturating_add(count(Outcome::Revalidated)),
+            misses: count(Outcome::Miss),
+            joined: count(Outcome::Follow),
+            sent_bytes: self.sent.get(),
+            received_bytes: self.received.load(Ordering::Relaxed),
+        }
+    }
+
+    /// Notes in the history what has been counted by `seconds` since 1970.
+    pub fn note_traffic(&self, seconds: u64) {
+        locked(&self.history).note(seconds, self.traffic());
+    }
+
+    /// Returns the traffic of the last day.
+    pub fn history(&self) -> History {
+        locked(&self.history).clone()
+    }
+
+    /// Returns the last requests that failed by a fault of this server or of an upstream, the latest first.
+    pub fn failures(&self) -> Vec<Failure> {
+        self.failures.all()
     }
 
     /// Notes how full the store is, and what it has removed since the start.

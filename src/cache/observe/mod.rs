@@ -1,8 +1,9 @@
 //! What operators see of a running cache: metrics, the access log, the log, probes.
 
 mod access_log;
-mod admin_endpoint;
+mod failures;
 mod health;
+mod history;
 mod log;
 mod metrics;
 mod outcome;
@@ -10,8 +11,10 @@ mod reason;
 mod seldom;
 
 pub use access_log::ACCESS;
-pub use admin_endpoint::AdminEndpoint;
+pub use failures::Failure;
 pub use health::Health;
+pub(in crate::cache) use health::text;
+pub use history::{History, Minute, Traffic};
 pub use log::{LogFilter, log_filter, log_json, log_text};
 pub use metrics::{Circuit, Metrics, Revalidation, UpstreamResult};
 pub use outcome::{Kind, Outcome, Served};

@@ -72,6 +72,11 @@ impl Snapshot {
         self.config.upstreams.get(registry).is_none_or(UpstreamConfig::is_private)
     }
 
+    /// Returns whether anyone may read what comes from a registry, and so may know of it.
+    pub(in crate::cache) fn is_open(&self, registry: &RegistryHost) -> bool {
+        self.audience.may_read(registry, self.is_private(registry), false).is_ok()
+    }
+
     /// Returns whether a client may read from a repository: by its patterns, and by who the client is.
     pub(super) fn may_read(&self, place: &RepositoryLocation<'_>, is_user: bool) -> Result<(), Refusal> {
         self.audience.may_read(place.registry, self.is_private(place.registry), is_user)?;

@@ -12,6 +12,9 @@
 //! lock, .tmp/
 //! ```
 //!
+//! The files are what counts, and there is no database beside them to lose or to repair: `index` is made again from the folder where
+//! it is gone.
+//!
 //! A [`Tier`] is a second place behind it that several caches share.
 //!
 //! No name of a file comes from a client: it is the hexadecimal form of a digest, or of the SHA-256 of a typed key.

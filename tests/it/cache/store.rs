@@ -125,6 +125,19 @@ async fn what_is_damaged_is_removed_and_not_served() {
     assert!(!path.exists());
 }
 
+/// A check of something large that goes on while the store is closed.
+#[tokio::test]
+async fn what_is_found_out_after_the_end_casts_no_doubt() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(dir.path(), 64 * MIB).await;
+    let digest = put(&store, &content(1, 2 << 20)).await.unwrap();
+    store.close().await.unwrap();
+    store.verify(&Object::blob(digest)).await.unwrap();
+    drop(store);
+    let index = std::fs::read_to_string(dir.path().join("index")).unwrap();
+    assert_eq!(index.lines().last(), Some("end"), "{index}");
+}
+
 /// A file that nobody asks for, damaged on the disk: within its time, a check finds it.
 #[tokio::test(start_paused = true)]
 async fn all_that_is_stored_is_checked_now_and_then() {

@@ -1,6 +1,7 @@
 //! `talmirror harbor` against a Harbor that answers as real ones did.
 
 mod apply;
+mod example;
 mod interop;
 mod interrupted;
 mod plan;

@@ -1,5 +1,6 @@
 //! `rollout` and `rollback` on the simulated cluster.
 
+mod cold_start;
 mod faults;
 mod identity;
 mod interrupts;

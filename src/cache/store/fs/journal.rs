@@ -16,6 +16,8 @@ pub(super) struct Journal {
     path: PathBuf,
     log: AppendLog,
     lines: usize,
+    /// Whether it has been ended in order.
+    has_ended: bool,
     /// How many bytes it has; shared with those who count what the store takes.
     size: Arc<AtomicU64>,
 }
@@ -40,7 +42,8 @@ impl Journal {
     pub(super) fn open(path: PathBuf, extent: Extent) -> io::Result<Self> {
         let file = OpenOptions::new().create(true).append(true).mode(0o600).open(&path)?;
         let size = Arc::new(AtomicU64::new(file.metadata()?.len()));
-        Ok(Self { path, log: AppendLog::new(file, SEPARATOR, extent.is_torn), lines: extent.lines, size })
+        let log = AppendLog::new(file, SEPARATOR, extent.is_torn);
+        Ok(Self { path, log, lines: extent.lines, has_ended: false, size })
     }
 
     /// Returns how many bytes it has, whatever is written later.
@@ -86,9 +89,21 @@ impl Journal {
         }
     }
 
+    /// Writes that all is in order.
+    pub(super) fn end(&mut self) -> io::Result<()> {
+        self.append(&[JournalEntry::End])?;
+        self.has_ended = true;
+        self.sync()
+    }
+
     /// Waits until all of it is on the disk.
     pub(super) fn sync(&self) -> io::Result<()> {
         self.log.sync()
+    }
+
+    /// Returns whether it has been ended in order: what comes after that makes the next start doubt everything.
+    pub(super) const fn has_ended(&self) -> bool {
+        self.has_ended
     }
 }
 

@@ -501,14 +501,15 @@ impl State {
         self.write_uses()?;
         self.folder.sync_names()?;
         self.folder.sync_partials()?;
-        let mut journal = self.journal();
-        journal.append(&[JournalEntry::End])?;
-        journal.sync()
+        self.journal().end()
     }
 }
 
-/// Writes what can be found out again if it gets lost.
+/// Writes what can be found out again if it gets lost, unless the journal has ended.
 fn note(journal: &mut Journal, line: &JournalEntry) {
+    if journal.has_ended() {
+        return;
+    }
     if let Err(error) = journal.append(std::slice::from_ref(line)) {
         tracing::warn!("cannot write the index: {error}");
     }

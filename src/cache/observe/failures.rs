@@ -1,0 +1,126 @@
+#![expect(clippy::disallowed_methods, reason = "says when a request failed")]
+
+use std::collections::VecDeque;
+use std::sync::Mutex;
+
+use http::StatusCode;
+use jiff::Timestamp;
+
+use super::reason::Reason;
+use crate::cache::memory::locked;
+use crate::http::{End, Exchange};
+use crate::image::RegistryHost;
+
+/// How many different failures are remembered.
+const KEPT: usize = 32;
+
+/// A request that failed, and how often that happened in the same way.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Failure {
+    /// When it happened last.
+    pub at: Timestamp,
+    /// The status of the answer.
+    pub status: u16,
+    /// The registry that was asked for, where that is known.
+    pub upstream: Option<RegistryHost>,
+    /// The path that was asked for, where that was kept; it may name a repository.
+    pub path: Option<String>,
+    /// Why it failed.
+    pub why: String,
+    /// How often.
+    pub times: u64,
+}
+
+/// The last requests that failed by a fault of this server or of an upstream.
+#[derive(Debug, Default)]
+pub(super) struct Failures(Mutex<VecDeque<Failure>>);
+
+impl Failures {
+    /// Notes an answer, if it is one that tells of a fault.
+    pub(super) fn note(&self, exchange: &Exchange<'_>) {
+        let is_broken = exchange.end == End::Broken;
+        let is_fault = exchange.status.is_server_error()
+            || matches!(exchange.status, StatusCode::FORBIDDEN | StatusCode::TOO_MANY_REQUESTS);
+        let reason = exchange.extensions.get::<Reason>();
+        let (why, upstream) = match reason {
+            // What a client may not have by the configuration has no upstream and is no fault.
+            Some(reason) if is_fault && (exchange.status.is_server_error() || reason.upstream.is_some()) => {
+                (reason.text.clone(), reason.upstream.clone())
+            }
+            // Why may name a repository, and whose it is, is not known any more: the log tells.
+            _ if is_broken => ("the body could not be continued".to_owned(), None),
+            Some(_) | None => return,
+        };
+        let path = exchange.request.map(|(line, _)| line.uri.path().to_owned());
+        let status = exchange.status.as_u16();
+        self.add(Failure { at: Timestamp::now(), status, upstream, path, why, times: 1 });
+    }
+
+    fn add(&self, failure: Failure) {
+        let mut kept = locked(&self.0);
+        let is_same = |other: &Failure| {
+            (other.status, &other.upstream, &other.why) == (failure.status, &failure.upstream, &failure.why)
+        };
+        let times = match kept.iter().position(is_same).and_then(|at| kept.remove(at)) {
+            Some(before) => before.times.saturating_add(1),
+            None => 1,
+        };
+        kept.push_front(Failure { times, ..failure });
+        kept.truncate(KEPT);
+    }
+
+    /// Returns them, the latest first.
+    pub(super) fn all(&self) -> Vec<Failure> {
+        locked(&self.0).iter().cloned().collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use http::Extensions;
+
+    use super::*;
+
+    fn note(failures: &Failures, status: StatusCode, end: End, reason: Option<(&str, Option<&str>)>) {
+        let mut extensions = Extensions::new();
+        if let Some((text, upstream)) = reason {
+            let upstream = upstream.and_then(|name| name.parse().ok());
+            extensions.insert(Reason { text: text.to_owned(), upstream });
+        }
+        let exchange = Exchange {
+            request: None,
+            status,
+            extensions: &extensions,
+            end,
+            sent: 0,
+            error: Some("secret/repository"),
+        };
+        failures.note(&exchange);
+    }
+
+    #[test]
+    fn faults_are_kept_once_and_counted() {
+        let failures = Failures::default();
+        let (down, denied) = (StatusCode::SERVICE_UNAVAILABLE, StatusCode::FORBIDDEN);
+        note(&failures, StatusCode::OK, End::Complete, None);
+        note(&failures, StatusCode::NOT_FOUND, End::Complete, Some(("manifest unknown: 1", Some("ghcr.io"))));
+        note(&failures, denied, End::Complete, Some(("not allowed by configuration: x", None)));
+        assert!(failures.all().is_empty());
+        note(&failures, down, End::Complete, Some(("down", Some("ghcr.io"))));
+        note(&failures, denied, End::Complete, Some(("upstream denied access: x", Some("ghcr.io"))));
+        note(&failures, StatusCode::OK, End::Broken, None);
+        note(&failures, down, End::Complete, Some(("down", Some("ghcr.io"))));
+        let all: Vec<_> = failures.all().into_iter().map(|one| (one.status, one.why, one.times)).collect();
+        let wanted = [
+            (503, "down", 2),
+            (200, "the body could not be continued", 1),
+            (403, "upstream denied access: x", 1),
+        ];
+        assert_eq!(all, wanted.map(|(status, why, times)| (status, why.to_owned(), times)));
+        for at in 0..100 {
+            note(&failures, down, End::Complete, Some((&at.to_string(), None)));
+        }
+        assert_eq!(failures.all().len(), KEPT);
+        assert_eq!(failures.all()[0].why, "99");
+    }
+}
