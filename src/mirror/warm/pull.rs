@@ -84,6 +84,15 @@ impl<'a> Pull<'a> {
             TagOrDigest::Digest(_) => NamedBy::Digest,
             TagOrDigest::Tag(_) => NamedBy::Tag,
         };
+        // What refers to it is looked up while layers are on their way.
+        let layers = Box::pin(self.levels(root, named));
+        let (layers, referrers) = futures_util::future::join(layers, Box::pin(self.referrers(&digest))).await;
+        layers.and(referrers)?;
+        Ok(self.warmed.into_inner().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Fetches an image's layers, or those of the images that an index names.
+    async fn levels(&self, root: Manifest, named: NamedBy) -> Result<(), Failed> {
         let mut level = vec![root];
         for _ in 0..MAX_DEPTH {
             let mut below = Vec::new();
@@ -99,8 +108,7 @@ impl<'a> Pull<'a> {
             }
             level = below;
         }
-        self.referrers(&digest).await?;
-        Ok(self.warmed.into_inner().unwrap_or_else(PoisonError::into_inner))
+        Ok(())
     }
 
     async fn child(&self, digest: &Digest) -> Result<Manifest, Failed> {

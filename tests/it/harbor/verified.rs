@@ -150,3 +150,55 @@ fn what_harbor_says_of_a_pull() {
     let (_, _, said) = notes("wrong");
     assert!(said.contains("harbor (Harbor): not asked: "), "{said}");
 }
+
+/// A way in which a Harbor is well or broken.
+type Way = (&'static str, fn(&Harbor));
+
+/// What `verify` says of a Harbor is what containerd makes of it, which asks without credentials here.
+#[test]
+#[ignore = "needs containerd's resolver: tests/interop/run verify"]
+fn verdicts_are_containerds() {
+    let ways: [Way; 5] = [
+        ("a public project", |_| {}),
+        ("a private one", |harbor| {
+            let mut state = harbor.state();
+            let projects = state.projects.values_mut();
+            projects
+                .for_each(|project| drop(project.metadata.insert("public".to_owned(), "false".to_owned())));
+        }),
+        ("no project", |harbor| harbor.state().projects.clear()),
+        ("an image that upstream has not", |harbor| harbor.state().upstreams.clear()),
+        ("layers that are gone", |harbor| harbor.state().blobs.clear()),
+    ];
+    let programs = std::env::var("TALMIRROR_CONTAINERD").expect("TALMIRROR_CONTAINERD");
+    let mut pulls = 0;
+    for program in programs.split(':') {
+        for (what, plant) in ways {
+            let harbor = Harbor::new(Version::V2_15_2);
+            let place = super::place(&harbor, INVENTORY);
+            ran(&harbor, &place, "apply --yes", 0);
+            serve(&harbor);
+            for project in harbor.state().projects.values_mut() {
+                project.metadata.insert("public".to_owned(), "true".to_owned());
+            }
+            plant(&harbor);
+            place.write("mirrors.yaml", INVENTORY.replace("URL", &harbor.url()));
+            let hosts = format!(
+                "server = 'http://127.0.0.1:1'\n[host.'{}/v2/docker.io']\ncapabilities = ['pull', 'resolve']\noverride_path = true\n",
+                harbor.url()
+            );
+            place.write("hosts/docker.io/hosts.toml", hosts).write("store/x", "");
+            let pull = std::process::Command::new(program)
+                .args(["--store", place.path("store").to_str().unwrap()])
+                .args(["--hosts", place.path("hosts").to_str().unwrap(), "docker.io/library/bb:1"])
+                .output()
+                .unwrap();
+            let pulled = pull.status.success();
+            let ran = place.run("verify -o json --timeout 5s").ran();
+            let said = String::from_utf8_lossy(&pull.stdout);
+            assert_eq!(ran.code == 0, pulled, "{program}: {what}: {said}\n{ran}");
+            pulls += usize::from(pulled);
+        }
+    }
+    assert_eq!(pulls, programs.split(':').count(), "what is well is pulled, and nothing else");
+}
