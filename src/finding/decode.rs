@@ -6,7 +6,7 @@ use super::problem::{Problems, did_you_mean};
 use crate::yaml::{Entry, Node};
 
 /// Unknown fields of one mapping that are told one by one.
-const UNKNOWN_SHOWN: usize = 50;
+pub(crate) const UNKNOWN_SHOWN: usize = 50;
 /// Fields by the names that other tools have for them.
 const MEANT: [(&str, &str); 9] = [
     ("auth", "credentials"),

@@ -7,7 +7,7 @@ mod one_line;
 mod problem;
 
 pub use code::{Code, Severity};
-pub(crate) use decode::{Decoder, Fields, join};
+pub(crate) use decode::{Decoder, Fields, UNKNOWN_SHOWN, join};
 pub use excerpt::Excerpt;
 pub use one_line::one_line;
 pub use problem::{Problem, Problems, did_you_mean};

@@ -2,12 +2,12 @@ use super::declared::{Declared, Listed, SecretSource, Tls, credentials};
 use super::place::Located;
 use super::readers::{Reading, Scope};
 use super::source_file::SourceFile;
-use crate::finding::{Code, did_you_mean};
+use crate::finding::{Code, UNKNOWN_SHOWN, did_you_mean};
 use crate::image::{DOCKER_HUB, DOCKER_HUB_API, api_host};
 use crate::machineconfig::Fields;
 use crate::registries::{Auth, Endpoint};
 use crate::secret::Secret;
-use crate::yaml::{Entry, Node};
+use crate::yaml::{Entry, Node, Value};
 
 /// Reads a `registries.yaml` of k3s or RKE2, in that dialect (k3s `pkg/agent/containerd/config.go`).
 ///
@@ -46,17 +46,19 @@ pub(super) fn read(reading: &mut Reading, file: &SourceFile<'_>, root: &Node) {
     }
     // What is for `*` is for every host that has no settings of its own.
     if let Some(all) = configs.iter().find(|entry| entry.key == "*") {
-        let mut hosts: Vec<String> = declared
-            .mirrors
-            .values()
-            .flat_map(|mirror| &mirror.value.endpoints)
-            .map(|endpoint| endpoint.value.host().to_owned())
-            .collect();
+        let endpoints = declared.mirrors.values().flat_map(|mirror| &mirror.value.endpoints);
+        let hosts = endpoints
+            .map(|endpoint| (endpoint.value.host().to_owned(), endpoint.value.url.starts_with("http://")));
+        let mut hosts: Vec<(String, bool)> = hosts.collect();
         hosts.sort_unstable();
-        hosts.dedup();
-        hosts.retain(|host| !configs.iter().any(|entry| entry.key == *host));
-        for name in hosts {
-            let entry = Entry { key: name, ..all.clone() };
+        hosts.dedup_by(|one, other| one.0 == other.0);
+        hosts.retain(|(host, _)| !configs.iter().any(|entry| entry.key == *host));
+        for (name, over_http) in hosts {
+            let mut entry = Entry { key: name, ..all.clone() };
+            if let (true, Value::Mapping { entries, .. }) = (over_http, &mut entry.value.value) {
+                // TLS settings say nothing of a host that is asked over http.
+                entries.retain(|field| field.key != "tls");
+            }
             host(&mut declared, reading, file, &mut fields, &entry);
         }
     }
@@ -66,7 +68,8 @@ pub(super) fn read(reading: &mut Reading, file: &SourceFile<'_>, root: &Node) {
 
 /// Says which keys k3s does not know and passes over.
 fn unknown(reading: &mut Reading, file: &SourceFile<'_>, node: &Node, path: &str, known: &[&str]) {
-    for entry in node.entries().iter().filter(|entry| !known.contains(&entry.key.as_str())) {
+    let mut unknown = node.entries().iter().filter(|entry| !known.contains(&entry.key.as_str()));
+    for entry in unknown.by_ref().take(UNKNOWN_SHOWN) {
         let near = did_you_mean(&entry.key, known.iter().copied());
         let at = file.at(&entry.key_span, path);
         let message = format!("k3s does not use `{}`, and it is left out", entry.key);
@@ -76,6 +79,10 @@ fn unknown(reading: &mut Reading, file: &SourceFile<'_>, node: &Node, path: &str
             None => reading.findings.add(Code::Dropped, &at, message),
         };
         problem.help = near.map(|near| format!("did you mean `{near}`?"));
+    }
+    if let Some(entry) = unknown.next() {
+        let message = format!("and {} more keys that k3s does not use are left out", unknown.count() + 1);
+        reading.findings.lose(Code::Dropped, &file.at(&entry.key_span, path), message);
     }
 }
 

@@ -66,6 +66,14 @@ pub(super) fn fragment(reading: &mut Reading, file: &SourceFile<'_>, patch: &Nod
                 talos::patch(reading, &inner, scope);
             }
         }
+        // Documents in a list.
+        Value::Sequence { items, .. }
+            if items.iter().all(|item| item.is_mapping() && item.get("op").is_none()) =>
+        {
+            for item in items {
+                fragment(reading, file, item, scope);
+            }
+        }
         Value::Sequence { .. } => talos::json_patch(reading, file, patch, scope),
         Value::Mapping { .. } => {
             let (declared, _) = reading.talos(file, &[patch], Purpose::Config);
@@ -97,40 +105,88 @@ fn omni(reading: &mut Reading, file: &SourceFile<'_>, root: &Node) {
     if text(&["metadata", "type"]).is_some_and(|kind| kind.starts_with("ConfigPatches.")) {
         let scope = match text(&["metadata", "labels", "omni.sidero.dev/cluster-machine"]) {
             Some(machine) => {
-                reading.nodes.push(NodeInfo { name: machine.clone(), ..NodeInfo::default() });
+                know(reading, &machine, None, false);
                 Scope::Node(machine)
             }
-            None => Scope::All,
+            None => match text(&["metadata", "labels", "omni.sidero.dev/machine-set"]) {
+                Some(set) if set.ends_with("-control-planes") => Scope::Role(Role::Controlplane),
+                Some(set) if set.ends_with("-workers") => Scope::Role(Role::Worker),
+                Some(set) => {
+                    let at = file.at(&root.span, "metadata.labels");
+                    let message = format!(
+                        "which machines are in the set `{set}` is not said here: its patch is taken for all"
+                    );
+                    reading.findings.lose(Code::Dropped, &at, message);
+                    Scope::All
+                }
+                None => Scope::All,
+            },
         };
         if let Some(data) = root.at(&["spec", "data"]) {
             fragment(reading, file, data, &scope);
         }
         return;
     }
-    let scope = match text(&["kind"]).as_deref() {
-        Some("ControlPlane") => Scope::Role(Role::Controlplane),
-        Some("Workers") => Scope::Role(Role::Worker),
-        Some("Machine") => {
-            let Some(name) = text(&["name"]) else { return };
-            reading.nodes.push(NodeInfo { name: name.clone(), ..NodeInfo::default() });
-            Scope::Node(name)
+    let (kind, name) = (text(&["kind"]), text(&["name"]));
+    let role = match kind.as_deref() {
+        Some("ControlPlane") => Some(Role::Controlplane),
+        Some("Workers") => Some(Role::Worker),
+        _ => None,
+    };
+    // A cluster may have several sets of workers; only the first needs no name.
+    let set = name.as_ref().filter(|name| role == Some(Role::Worker) && *name != "workers");
+    let machines = root.get("machines").map(Node::items).unwrap_or_default().iter().filter_map(Node::as_str);
+    let machines: Vec<&str> = machines.collect();
+    for machine in &machines {
+        know(reading, machine, role, set.is_some());
+    }
+    let patches = root.get("patches").map(Node::items).unwrap_or_default();
+    let scopes = match (role, set, name.as_deref()) {
+        (_, Some(_), _) if !machines.is_empty() => {
+            machines.iter().map(|machine| Scope::Node((*machine).to_owned())).collect()
         }
-        _ => Scope::All,
+        (Some(role), set, _) => {
+            if let (Some(set), false) = (set, patches.is_empty()) {
+                let message = format!(
+                    "which machines are in the set `{set}` is not said here: its patches are taken for all workers"
+                );
+                reading.findings.lose(Code::Dropped, &file.at(&root.span, "machineClass"), message);
+            }
+            vec![Scope::Role(role)]
+        }
+        (None, _, Some(name)) if kind.as_deref() == Some("Machine") => {
+            know(reading, name, None, false);
+            vec![Scope::Node(name.to_owned())]
+        }
+        (None, _, None) if kind.as_deref() == Some("Machine") => return,
+        (None, ..) => vec![Scope::All],
     };
     if let Some(version) = text(&["talos", "version"]) {
         reading.version = Some(version);
     }
-    for (at, patch) in root.get("patches").map(Node::items).unwrap_or_default().iter().enumerate() {
-        let inline = patch.get("inline").filter(|inline| !inline.is_null());
-        match (inline, patch.get("file").and_then(Node::as_str)) {
-            (Some(inline), _) => fragment(reading, file, inline, &scope),
-            (None, Some(path)) => {
-                let place = file.at(&patch.span, format!("patches[{at}].file"));
-                related(reading, path, &place, &scope);
+    for scope in &scopes {
+        for (at, patch) in patches.iter().enumerate() {
+            let inline = patch.get("inline").filter(|inline| !inline.is_null());
+            match (inline, patch.get("file").and_then(Node::as_str)) {
+                (Some(inline), _) => fragment(reading, file, inline, scope),
+                (None, Some(path)) => {
+                    let place = file.at(&patch.span, format!("patches[{at}].file"));
+                    related(reading, path, &place, scope);
+                }
+                (None, None) => {}
             }
-            (None, None) => {}
         }
     }
+}
+
+/// Notes a machine, and what is said of it in another place.
+fn know(reading: &mut Reading, name: &str, role: Option<Role>, overrides_group: bool) {
+    if let Some(node) = reading.nodes.iter_mut().find(|node| node.name == name) {
+        node.role = node.role.or(role);
+        node.overrides_group |= overrides_group;
+        return;
+    }
+    reading.nodes.push(NodeInfo { name: name.to_owned(), role, overrides_group, ..NodeInfo::default() });
 }
 
 /// Reads a patch that lies in a file of its own.
@@ -171,11 +227,19 @@ fn docker(reading: &mut Reading, file: &SourceFile<'_>, root: &Node) {
         let place = file.at(&item.span, format!("registry-mirrors[{at}]"));
         endpoints.push((Endpoint::new(url.trim_end_matches('/'), false), place));
     }
+    // A mirror that is asked over http needs no word for it.
+    let over_http = |(endpoint, _): &(Endpoint, At)| {
+        endpoint.url.starts_with("http://").then(|| endpoint.host().to_owned())
+    };
+    let over_http: Vec<String> = endpoints.iter().filter_map(over_http).collect();
     let at = mirrors.map_or_else(|| At::top(file.name), |node| file.at(&node.span, "registry-mirrors"));
     reading.mirror_of(crate::image::DOCKER_HUB, endpoints, at, file);
     for item in root.get("insecure-registries").map(Node::items).unwrap_or_default() {
         let place = file.at(&item.span, "insecure-registries");
         let name = item.as_str().unwrap_or_default();
+        if over_http.iter().any(|host| host == name) {
+            continue;
+        }
         let message =
             format!("`{name}` may be asked over http or without its certificate checked; that is left out");
         reading.findings.lose(Code::Dropped, &place, message).help =

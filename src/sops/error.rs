@@ -1,7 +1,6 @@
 use std::fmt;
 
 use super::cipher::CipherError;
-use super::known_secrets::REGISTRY_RULE;
 use super::metadata::MetadataError;
 use super::path::Path;
 use super::recipient::{RecipientError, shortened};
@@ -243,7 +242,8 @@ impl SopsError {
             Self::Recipient(RecipientError::NoPlugin { program, .. }) => format!("install `{program}`"),
             Self::Recipient(_) => "a recipient begins with `age1` or `ssh-`".to_owned(),
             Self::ClearSecrets(_) => {
-                format!("extend the rule, for instance `encrypted_regex: {REGISTRY_RULE}`")
+                "extend the rule so that it fits these keys, or leave it out: without one every value is encrypted"
+                    .to_owned()
             }
             Self::NothingAt(_) => "`talmirror decrypt` shows what is there".to_owned(),
             Self::ReadBack => "please report this with the file's structure, without its secrets".to_owned(),

@@ -85,6 +85,12 @@ fn nodes_get_their_own() {
     golden("everything/n2.yaml", &place.run("generate --node n2 --talos-version v1.14").reveals().ok());
     let ran = place.run("generate --talos-version v1.14").reveals().ran();
     assert!(ran.stderr.contains("the settings of groups.edge, nodes.n2 are not in this patch"), "{ran}");
+    // The patch of nothing would take away what a node has.
+    let only = Place::new();
+    let group = "mirrors:\n  a: {kind: cache, url: https://a.example}\ngroups:\n  cp: {role: controlplane, registries: {quay.io: {via: [a]}}}\n";
+    only.write("mirrors.yaml", group);
+    let ran = only.run("generate --talos-version v1.13").ends(2);
+    assert!(ran.stdout.is_empty() && ran.stderr.contains("of a group or a node (groups.cp)"), "{ran}");
     let ran = place.run("generate --node n3").ends(2);
     assert!(ran.stderr.contains("did you mean `n2`?") || ran.stderr.contains("did you mean `n1`?"), "{ran}");
 }

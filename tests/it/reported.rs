@@ -235,6 +235,56 @@ fn the_patches_of_an_omni_template_are_read() {
     assert_eq!(endpoints(&workers, "ghcr.io"), ["https://harbor.example.com/v2/ghcr"]);
 }
 
+/// Machines have the patches of their set, whether they have a document of their own or not.
+#[test]
+fn machines_of_an_omni_template_have_what_their_set_has() {
+    let mirror = |name: &str, host: &str| {
+        format!(
+            "{{machine: {{registries: {{mirrors: {{{name}: {{endpoints: [https://{host}.example]}}}}}}}}}}"
+        )
+    };
+    let text = format!(
+        "kind: Cluster\nname: prod\ntalos: {{version: v1.13.4}}\n---\n\
+         kind: ControlPlane\nmachines: [m-1]\npatches:\n  - inline: {}\n---\n\
+         kind: Workers\nmachines: [m-2]\npatches:\n  - inline:\n      - {}\n---\n\
+         kind: Workers\nname: gpu\nmachines: [m-3]\npatches:\n  - inline: {}\n---\n\
+         kind: Machine\nname: m-1\npatches:\n  - inline: {}\n",
+        mirror("quay.io", "cp"),
+        mirror("gcr.io", "g"),
+        mirror("ghcr.io", "gpu"),
+        mirror("docker.io", "m")
+    );
+    let place = Place::new();
+    place.write("cluster.yaml", text);
+    let ran = import(&place, "cluster.yaml");
+    assert_eq!(ran.code, 0, "{ran}");
+    let has = |node: &str| {
+        let found = effective(&place, &format!("-n {node}"));
+        ["quay.io", "gcr.io", "ghcr.io", "docker.io"].map(|name| !endpoints(&found, name).is_empty())
+    };
+    assert_eq!(has("m-1"), [true, false, false, true], "{ran}");
+    assert_eq!(has("m-2"), [false, true, false, false], "{ran}");
+    assert_eq!(has("m-3"), [false, false, true, false], "{ran}");
+}
+
+/// What is said of a host that is asked over http anyway is neither lost nor an error.
+#[test]
+fn settings_of_tls_for_hosts_over_http_are_passed_over() {
+    let place = Place::new();
+    place.write(
+        "daemon.json",
+        r#"{"registry-mirrors":["http://10.3.0.1:5000"],"insecure-registries":["10.3.0.1:5000"]}"#,
+    );
+    let ran = import(&place, "daemon.json");
+    assert!(ran.code == 0 && !ran.stderr.contains("W230"), "{ran}");
+    place.write(
+        "registries.yaml",
+        "mirrors: {docker.io: {endpoint: [\"http://10.0.0.1:5000\"]}}\nconfigs: {\"*\": {tls: {insecure_skip_verify: true}}}\n",
+    );
+    let ran = import(&place, "registries.yaml");
+    assert!(ran.code == 0 && !ran.stderr.contains("E107"), "{ran}");
+}
+
 #[test]
 fn talhelper_applies_the_patches_of_a_node_before_those_of_all() {
     let place = case("talhelper-order");

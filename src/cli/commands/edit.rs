@@ -1,5 +1,6 @@
 #![expect(clippy::disallowed_methods, reason = "starts the editor on a private temporary file")]
 
+use std::os::unix::fs::PermissionsExt as _;
 use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -139,7 +140,11 @@ impl Temporary {
             .filter(|dir| !dir.is_empty())
             .map_or_else(std::env::temp_dir, PathBuf::from);
         let base = if base.is_dir() { base } else { std::env::temp_dir() };
-        let folder = tempfile::Builder::new().prefix("talmirror-edit-").tempdir_in(base).map_err(failed)?;
+        let folder = tempfile::Builder::new()
+            .prefix("talmirror-edit-")
+            .permissions(std::fs::Permissions::from_mode(0o700))
+            .tempdir_in(base)
+            .map_err(failed)?;
         // In a process group of its own: what ends the whole group of this command leaves it.
         let guard = Command::new("sh")
             .process_group(0)

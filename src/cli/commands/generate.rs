@@ -157,6 +157,9 @@ fn make(
     Ok(Made { format, versions, registries })
 }
 
+/// How a patch is had that is not for all nodes.
+const WHICH: &str = "name one with --node or --group, or write all with --output-dir";
+
 fn to_stdout(
     ui: &mut Ui,
     global: &Global,
@@ -164,15 +167,7 @@ fn to_stdout(
     loaded: &mut LoadedInventory,
 ) -> Result<Exit, CliError> {
     let target = loaded.target(&args.target)?;
-    if target == Target::Base {
-        let own = loaded.own_settings(&args.versions);
-        if !own.is_empty() {
-            ui.warn(
-                &format!("the settings of {} are not in this patch", own.join(", ")),
-                Some("name one with --node or --group, or write all with --output-dir"),
-            );
-        }
-    }
+    let own = if target == Target::Base { loaded.own_settings(&args.versions) } else { Vec::new() };
     let against = |file: &String| -> Result<Current, CliError> {
         let files = MachineConfigFile::read_all(file, global)?;
         Ok(MachineConfigFile::one_of(files, loaded, &args.target)?.current())
@@ -183,6 +178,15 @@ fn to_stdout(
         loaded.only_look(global);
     }
     let mut made = make(args, loaded, target, current.as_ref())?;
+    if !own.is_empty() && made.registries.is_empty() {
+        // The patch of nothing takes away what a node has.
+        let message =
+            format!("every registry is of a group or a node ({}), and none is for all nodes", own.join(", "));
+        return Err(CliError::usage(message).help(WHICH));
+    }
+    if !own.is_empty() {
+        ui.warn(&format!("the settings of {} are not in this patch", own.join(", ")), Some(WHICH));
+    }
     if hidden && !made.registries.secrets().is_empty() {
         hide(&mut made.registries);
         ui.warn(

@@ -34,8 +34,6 @@ pub(crate) struct ImportArgs {
     /// The files, `-` for standard input; a directory is one of containerd's hosts, or one of patches
     #[arg(value_name = "FILE", required = true)]
     files: Vec<String>,
-    #[command(flatten)]
-    versions: VersionArgs,
     /// What the files are, where that cannot be seen
     #[arg(long, env = "TALMIRROR_FROM", value_name = "KIND")]
     from: Option<From>,
@@ -49,6 +47,8 @@ pub(crate) struct ImportArgs {
         help_heading = "Output"
     )]
     output: Format,
+    #[command(flatten)]
+    versions: VersionArgs,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]

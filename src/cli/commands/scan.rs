@@ -32,16 +32,23 @@ Examples:
   talmirror scan --add"
 )]
 pub(crate) struct ScanArgs {
-    #[command(flatten)]
-    sources: ImageSources,
-    #[command(flatten)]
-    target: TargetArgs,
     /// Put registries that have no mirror into the inventory
     #[arg(long, env = "TALMIRROR_ADD", value_parser = clap::builder::FalseyValueParser::new())]
     add: bool,
     /// How it is printed
-    #[arg(short, long, env = "TALMIRROR_SCAN_OUTPUT", default_value = "table", value_name = "FORMAT")]
+    #[arg(
+        short,
+        long,
+        env = "TALMIRROR_SCAN_OUTPUT",
+        default_value = "table",
+        value_name = "FORMAT",
+        help_heading = "Output"
+    )]
     output: Format,
+    #[command(flatten)]
+    sources: ImageSources,
+    #[command(flatten)]
+    target: TargetArgs,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]

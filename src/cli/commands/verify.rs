@@ -42,10 +42,6 @@ pub(crate) struct VerifyArgs {
     /// Images that are asked for
     #[arg(value_name = "IMAGE")]
     images: Vec<String>,
-    #[command(flatten)]
-    target: TargetArgs,
-    #[command(flatten)]
-    versions: VersionArgs,
     /// Ask nodes, too, over the Talos API, and change nothing: all nodes, or --nodes=n1,n2
     #[arg(
         long,
@@ -76,8 +72,19 @@ pub(crate) struct VerifyArgs {
     #[arg(long, env = "TALMIRROR_TIMEOUT", value_name = "TIME", default_value = "20s", value_parser = positive_duration)]
     timeout: std::time::Duration,
     /// How it is printed
-    #[arg(short, long, env = "TALMIRROR_VERIFY_OUTPUT", default_value = "table", value_name = "FORMAT")]
+    #[arg(
+        short,
+        long,
+        env = "TALMIRROR_VERIFY_OUTPUT",
+        default_value = "table",
+        value_name = "FORMAT",
+        help_heading = "Output"
+    )]
     output: Format,
+    #[command(flatten)]
+    target: TargetArgs,
+    #[command(flatten)]
+    versions: VersionArgs,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]

@@ -39,16 +39,23 @@ pub(crate) struct WhyArgs {
     /// The node that pulls it, by name in the inventory or by address
     #[arg(short, long, env = "TALMIRROR_NODE", value_name = "NODE")]
     node: Option<String>,
-    #[command(flatten)]
-    versions: VersionArgs,
-    #[command(flatten)]
-    talos: TalosArgs,
     /// The platform whose layers are asked for
     #[arg(long, env = "TALMIRROR_PLATFORM", value_name = "PLATFORM", default_value = "linux/amd64")]
     platform: Platform,
     /// How it is printed
-    #[arg(short, long, env = "TALMIRROR_WHY_OUTPUT", default_value = "table", value_name = "FORMAT")]
+    #[arg(
+        short,
+        long,
+        env = "TALMIRROR_WHY_OUTPUT",
+        default_value = "table",
+        value_name = "FORMAT",
+        help_heading = "Output"
+    )]
     output: OutputFormat,
+    #[command(flatten)]
+    versions: VersionArgs,
+    #[command(flatten)]
+    talos: TalosArgs,
 }
 
 pub(crate) fn run(ui: &mut Ui, global: &Global, args: WhyArgs) -> Result<Exit, CliError> {

@@ -69,8 +69,6 @@ Examples:
 pub(crate) struct RolloutArgs {
     #[command(subcommand)]
     pub(super) past: Option<Past>,
-    #[command(flatten)]
-    pub(super) which: NodeSelection,
     /// Of these, not the nodes of these names
     #[arg(long, env = "TALMIRROR_WITHOUT", value_name = "NODE", value_delimiter = ',')]
     pub(super) without: Vec<String>,
@@ -120,11 +118,20 @@ pub(crate) struct RolloutArgs {
     /// The folder of the journal; without it, one of its own below the user's state folder
     #[arg(long, env = "TALMIRROR_JOURNAL", value_name = "DIR")]
     pub(super) journal: Option<PathBuf>,
+    /// How it is told
+    #[arg(
+        short,
+        long,
+        env = "TALMIRROR_ROLLOUT_OUTPUT",
+        default_value = "text",
+        value_name = "FORMAT",
+        help_heading = "Output"
+    )]
+    pub(super) output: Format,
+    #[command(flatten)]
+    pub(super) which: NodeSelection,
     #[command(flatten)]
     pub(super) talos: TalosArgs,
-    /// How it is told
-    #[arg(short, long, env = "TALMIRROR_ROLLOUT_OUTPUT", default_value = "text", value_name = "FORMAT")]
-    pub(super) output: Format,
 }
 
 impl RolloutArgs {

@@ -33,8 +33,6 @@ Examples:
   talmirror rollback --journal ~/.local/state/talmirror/home-1a2b3c4d/20260102T030405.678Z"
 )]
 pub(crate) struct RollbackArgs {
-    #[command(flatten)]
-    which: NodeSelection,
     /// The folder of the rollout's journal; without it, the latest of this cluster
     #[arg(long, env = "TALMIRROR_JOURNAL", value_name = "DIR")]
     journal: Option<PathBuf>,
@@ -50,11 +48,20 @@ pub(crate) struct RollbackArgs {
     /// Do not ask
     #[arg(short, long, env = "TALMIRROR_YES", value_parser = clap::builder::FalseyValueParser::new())]
     yes: bool,
+    /// How it is told
+    #[arg(
+        short,
+        long,
+        env = "TALMIRROR_ROLLOUT_OUTPUT",
+        default_value = "text",
+        value_name = "FORMAT",
+        help_heading = "Output"
+    )]
+    output: Format,
+    #[command(flatten)]
+    which: NodeSelection,
     #[command(flatten)]
     talos: TalosArgs,
-    /// How it is told
-    #[arg(short, long, env = "TALMIRROR_ROLLOUT_OUTPUT", default_value = "text", value_name = "FORMAT")]
-    output: Format,
 }
 
 pub(crate) fn run(ui: &mut Ui, global: &Global, args: RollbackArgs) -> Result<Exit, CliError> {

@@ -27,10 +27,6 @@ Examples:
   talmirror warm --hub-reserve 30"
 )]
 pub(crate) struct WarmArgs {
-    #[command(flatten)]
-    pub(super) sources: ImageSources,
-    #[command(flatten)]
-    pub(super) target: TargetArgs,
     /// The platforms that are pulled, `all` for all of them; without it, those of the nodes where they are asked, else
     /// linux/amd64. Of an image by digest all are pulled
     #[arg(long, env = "TALMIRROR_WARM_PLATFORM", value_name = "PLATFORM", value_delimiter = ',')]
@@ -45,8 +41,19 @@ pub(crate) struct WarmArgs {
     #[arg(long, env = "TALMIRROR_HUB_RESERVE", value_name = "NUMBER")]
     pub(super) hub_reserve: Option<u64>,
     /// How it is printed
-    #[arg(short, long, env = "TALMIRROR_WARM_OUTPUT", default_value = "table", value_name = "FORMAT")]
+    #[arg(
+        short,
+        long,
+        env = "TALMIRROR_WARM_OUTPUT",
+        default_value = "table",
+        value_name = "FORMAT",
+        help_heading = "Output"
+    )]
     pub(super) output: Format,
+    #[command(flatten)]
+    pub(super) sources: ImageSources,
+    #[command(flatten)]
+    pub(super) target: TargetArgs,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]

@@ -129,7 +129,7 @@ fn what_is_wrong_is_said_with_its_place() {
     }
     assert!(fails(&place, &["ls", "--root", "none"], 3).contains("there is no cache in `none`"));
     assert!(fails(&place, &["serve", "--config", "none.yaml"], 3).contains("cannot read `none.yaml`"));
-    let text = fails(&place, &["serve", "--listen", "192.0.2.1:5000"], 3);
+    let text = fails(&place, &["serve", "--listen", "192.0.2.1:5000"], 5);
     assert!(text.contains("cannot listen on 192.0.2.1:5000"), "{text}");
 }
 
