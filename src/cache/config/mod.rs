@@ -1,6 +1,7 @@
 //! What the cache is told: a file with findings at their lines, flags and variables over it, and what holds without.
 
 mod connection;
+mod fields;
 mod model;
 mod overlay;
 mod read;
@@ -20,3 +21,8 @@ pub use size::{ByteSize, SizeError};
 pub use source::{ConfigSource, LoadError, LoadedConfig};
 pub use tag_policy::{TagPolicy, by_look};
 pub use value::{address, network, upstream_url};
+
+/// The fields of every mapping of the schema, by the mapping's name.
+pub fn schema_fields() -> &'static [(&'static str, &'static [&'static str])] {
+    fields::FIELDS
+}

@@ -15,6 +15,7 @@ mod browser;
 mod chaos;
 mod commands;
 mod conformance;
+mod examples;
 mod gate;
 mod operations;
 mod server;
