@@ -2,7 +2,7 @@
 
 use url::Url;
 
-use crate::image::RegistryHost;
+use crate::image::{RegistryHost, api_host};
 use crate::patch::{Choice, FormatError, Parts, Patch, Versions, choose, plain};
 use crate::registries::{Endpoint, HostsToml, Mirror, Registries, TalosVersion, Tls, hosts_directory};
 
@@ -54,6 +54,12 @@ pub fn talos(reached: &Reached, version: Option<&TalosVersion>) -> Result<Patch,
     let mut registries = reached.registries();
     if version.is_some_and(|version| !version.has_skip_fallback()) {
         registries.mirrors.values_mut().for_each(|mirror| mirror.skip_fallback = false);
+    }
+    // Talos' own puller asks nothing behind the mirrors there, so that the registry is one of them.
+    if reached.fallback && version.is_some_and(|version| !version.puller_falls_back()) {
+        for (name, mirror) in &mut registries.mirrors {
+            mirror.endpoints.push(Endpoint::new(format!("https://{}/v2", api_host(name)), true));
+        }
     }
     let versions = Versions { talos: version.cloned(), talosctl: None };
     Ok(plain(choose(Choice::Auto, &versions)?, &Parts::whole(registries), &versions).0)

@@ -91,7 +91,7 @@ fn site(cluster: &Cluster) -> Place {
         ("talosctl", "case \"$*\" in *get*|*gen*) cat \"$HOME/n1.yaml\" ;; *) cat >/dev/null ;; esac"),
         ("pass", &pass),
         ("kubectl", "case \"$*\" in *get*) cat \"$HOME/pods.json\" ;; *) cat >/dev/null ;; esac"),
-        ("helm", "echo '{kind: Pod, spec: {containers: [{image: quay.io/a/b:1}]}}'"),
+        ("helm", "printf 'kind: Pod\\nspec: {containers: [{image: quay.io/a/b:1}]}\\n'"),
         ("man", "cat >/dev/null"),
         ("vi", "true"),
         ("code", "true"),
@@ -133,8 +133,9 @@ fn shell(place: &Place, line: &str) -> (i32, String) {
 }
 
 /// Examples that ask, and what is answered.
-const ASKING: [(&str, &[(&str, &str)]); 4] = [
+const ASKING: [(&str, &[(&str, &str)]); 5] = [
     ("talmirror harbor apply", &[("Do it?", "y")]),
+    ("talmirror harbor apply --prune", &[("Do it?", "y")]),
     ("talmirror rotate harbor", &[("New secret of harbor", "s3cr3t-a\r"), ("Again", "s3cr3t-a\r")]),
     ("talmirror rollout", &[("Change 3 nodes?", "y")]),
     ("talmirror rollback", &[("Put 3 nodes back", "y")]),
@@ -156,7 +157,9 @@ fn run_examples(command: &str, place: &Place) -> Vec<String> {
             // What comes next, and has examples of its own.
             continue;
         }
-        if let Some((line, answers)) = ASKING.iter().find(|(line, _)| *line == example) {
+        // The inventory of these places has the password, too, for what no shell starts.
+        let bare = example.trim_start_matches("HARBOR_PASSWORD=$(pass harbor/admin) ");
+        if let Some((line, answers)) = ASKING.iter().find(|(line, _)| *line == bare) {
             crate::terminal::converse(place, line.strip_prefix("talmirror ").unwrap(), answers);
             continue;
         }

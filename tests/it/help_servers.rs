@@ -34,7 +34,7 @@ impl Servers {
         let (kubernetes, registry) = (Upstream::start(), Upstream::start());
         crate::scan::api(&kubernetes);
         place.write(".kube/config", crate::scan::kubeconfig(&kubernetes.url(), "", "token: s3cr3t-x"));
-        let pods = "{kind: Pod, spec: {containers: [{image: 'quay.io/a/b:1'}]}}\n";
+        let pods = r#"{"kind": "Pod", "spec": {"containers": [{"image": "quay.io/a/b:1"}]}}"#;
         place.write("clusters/home/pod.yaml", pods).write("pods.json", pods);
         place.write("images.txt", "docker.io/library/alpine:3.22\nquay.io/a/b:1\n");
         let layers = [b"a layer".to_vec()];

@@ -85,7 +85,7 @@ kind: Inventory
 mirrors: {m: {kind: cache, url: 'http://m.test:5000'}}
 registries: [ghcr.io]
 defaults: {via: [m]}
-groups: {front: {match: [w-*], registries: {quay.io: {}}}}
+groups: {front: {nodes: [w-1, w-2], registries: {quay.io: {}}}}
 nodes: {cp-1: {role: controlplane}, w-1: {role: worker}, w-2: {role: worker}, x: {}}
 ",
     );
@@ -204,6 +204,7 @@ pub fn api(server: &Upstream) {
     server.always("/apis/apps/v1/daemonsets", page("DaemonSetList", "", &[]));
     server.always("/apis/batch/v1/cronjobs", status(403, "cronjobs.batch is forbidden"));
     server.always("/apis/batch/v1/jobs", page("JobList", "", &[]));
+    server.always("/api/v1/nodes", page("NodeList", "", &[]));
 }
 
 pub fn kubeconfig(server: &str, cluster: &str, user: &str) -> String {

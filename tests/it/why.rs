@@ -430,7 +430,7 @@ fn a_healthy_cluster() {
     assert_eq!(nodes.filter(|item| item["cause"].is_null()).count(), names.len(), "{ran}");
     // Only those that are meant.
     for (flags, want) in
-        [("--match ^cp-", &names[..1]), ("--role worker", &names[1..]), ("--node w-2", &names[2..3])]
+        [("--match ^cp-", &names[..1]), ("--match ^w-", &names[1..]), ("--node w-2", &names[2..3])]
     {
         let ran = site.place.run(&format!("verify --nodes -o json {flags}")).ends(0);
         let found: Vec<Value> = serde_json::from_str(&ran.stdout).unwrap();

@@ -118,8 +118,11 @@ fn mirror_config_is_what_generate_gives() {
     let place = Place::new();
     let base = ["mirror-config", "talos", "--upstream", "docker.io=https://registry-1.docker.io"];
     for (url, fallback) in [("http://10.0.0.5:5000", "upstream"), ("https://cache.example", "never")] {
-        let inventory =
-            format!("mirror: {url}\nkind: cache\nregistries: [docker.io]\nfallback: {fallback}\n");
+        // Its name in the path, as clients of every kind say it.
+        let mirror = format!("{{kind: path, url: '{url}', path: 'v2/{{registry}}'}}");
+        let inventory = format!(
+            "mirrors: {{m: {mirror}}}\nregistries: [docker.io]\ndefaults: {{via: [m], fallback: {fallback}}}\n"
+        );
         place.write("mirrors.yaml", inventory);
         for version in ["", "v1.8", "v1.11", "v1.13.2", "v1.14.1"] {
             let of_version = if version.is_empty() { vec![] } else { vec!["--talos-version", version] };

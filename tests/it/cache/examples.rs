@@ -2,7 +2,7 @@
 //! folders that the whole machine shares.
 
 use std::io::{BufRead as _, BufReader};
-use std::process::{Command, Stdio};
+use std::process::{Child, Command, Stdio};
 
 use crate::fake_upstream::Upstream;
 use crate::run::Place;
@@ -54,19 +54,29 @@ fn here(example: &str) -> String {
     .fold(example.to_owned(), |line, (from, to)| line.replace(from, to))
 }
 
-/// Starts a server, waits until it names the next command, and ends it.
-fn serves(mut command: Command) -> (i32, String) {
+/// Starts a server, and waits until it names the next command.
+fn start(mut command: Command) -> (Child, String) {
     let mut child = command.stderr(Stdio::piped()).stdout(Stdio::null()).spawn().unwrap();
+    let mut lines = BufReader::new(child.stderr.take().unwrap()).lines();
     let mut said = String::new();
-    for line in BufReader::new(child.stderr.take().unwrap()).lines() {
+    for line in lines.by_ref() {
         let line = line.unwrap();
         said += &format!("{line}\n");
         if line.contains("next: talmirror-cache mirror-config") {
-            let pid = rustix::process::Pid::from_child(&child);
-            rustix::process::kill_process(pid, rustix::process::Signal::TERM).unwrap();
+            break;
         }
     }
-    (child.wait().unwrap().code().unwrap_or(-1), said)
+    // What it says later is read, so that it never waits for a reader.
+    std::thread::spawn(move || lines.for_each(drop));
+    (child, said)
+}
+
+/// Ends a server; returns its exit code.
+fn end(mut server: Child) -> i32 {
+    // One that could not begin has ended by itself.
+    let pid = rustix::process::Pid::from_child(&server);
+    let _ = rustix::process::kill_process(pid, rustix::process::Signal::TERM);
+    server.wait().unwrap().code().unwrap_or(-1)
 }
 
 #[test]
@@ -90,11 +100,15 @@ fn every_example_runs_as_it_is_printed() {
             shell(&place, &upstream, &format!("talmirror-cache {name} --help")).output().unwrap().stdout;
         let help = String::from_utf8(help).unwrap();
         let (_, examples) = help.split_once("Examples:\n").unwrap_or_else(|| panic!("{name}: no examples"));
+        // Only a server asks registries.
+        let server =
+            (name == "refresh").then(|| start(shell(&place, &upstream, "exec talmirror-cache serve")));
         for example in examples.lines().take_while(|line| !line.is_empty()).map(str::trim) {
             let command = shell(&place, &upstream, &here(example));
             let (code, said) = if example.starts_with("talmirror-cache serve") {
                 // The shell is the program then, which a signal reaches.
-                serves(shell(&place, &upstream, &format!("exec {}", here(example))))
+                let (server, said) = start(shell(&place, &upstream, &format!("exec {}", here(example))));
+                (end(server), said)
             } else {
                 let output = { command }.output().unwrap();
                 let said = [output.stdout, output.stderr].concat();
@@ -104,6 +118,9 @@ fn every_example_runs_as_it_is_printed() {
             if code != 0 {
                 failed.push(format!("{name}: `{example}` ended with {code}:\n{said}"));
             }
+        }
+        if let Some((server, _)) = server {
+            assert_eq!(end(server), 0);
         }
     }
     assert!(failed.is_empty(), "{}", failed.join("\n\n"));

@@ -18,7 +18,7 @@ use crate::ui::{CliError, Ui};
 
 Examples:
   HARBOR_PASSWORD=$(pass harbor/admin) talmirror harbor export --url https://harbor.example > mirrors.yaml
-  talmirror harbor export"
+  HARBOR_PASSWORD=$(pass harbor/admin) talmirror harbor export"
 )]
 pub(crate) struct ExportArgs {
     #[command(flatten)]
