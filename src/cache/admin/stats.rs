@@ -186,7 +186,7 @@ pub(super) async fn stats(store: &dyn Store) -> std::io::Result<Stats> {
         free_bytes: usage.free,
         blobs: usage.blobs,
         manifests: usage.manifests,
-        tags: store.tags().await?.len(),
+        tags: usage.tags,
         evicted: usage.evicted,
         evicted_bytes: usage.evicted_bytes,
         damaged: usage.damaged,

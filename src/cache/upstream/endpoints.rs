@@ -51,7 +51,7 @@ pub(super) struct Endpoints {
 
 #[derive(Debug)]
 pub(super) struct Endpoint {
-    pub(super) client: RegistryClient,
+    pub(super) client: Arc<RegistryClient>,
     pub(super) health: Mutex<Health>,
     quota: Mutex<PullQuota>,
 }
@@ -137,7 +137,11 @@ impl Endpoints {
         metrics: Arc<Metrics>,
         limits: UpstreamLimits,
     ) -> Self {
-        let endpoint = |client| Endpoint { client, health: Mutex::default(), quota: Mutex::default() };
+        let endpoint = |client| Endpoint {
+            client: Arc::new(client),
+            health: Mutex::default(),
+            quota: Mutex::default(),
+        };
         Self {
             registry,
             all: clients.into_iter().map(endpoint).collect(),
@@ -156,7 +160,7 @@ impl Endpoints {
     }
 
     pub(super) fn clients(&self) -> impl Iterator<Item = &RegistryClient> {
-        self.all.iter().map(|endpoint| &endpoint.client)
+        self.all.iter().map(|endpoint| &*endpoint.client)
     }
 
     /// Asks one endpoint after the other until one answers with what passes `check`, and reads the answer whole.

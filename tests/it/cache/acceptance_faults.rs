@@ -490,50 +490,61 @@ fn metrics(cache: &Cache) -> String {
     text
 }
 
+/// Clients that have asked and read no answer.
+fn waiting(cache: &Cache, method: &str, path: &str, count: usize) -> Vec<TcpStream> {
+    let client = |_| {
+        let mut client = TcpStream::connect(cache.address).unwrap();
+        client.set_read_timeout(Some(PATIENCE)).unwrap();
+        client.write_all(format!("{method} {path} HTTP/1.1\r\nHost: cache\r\n\r\n").as_bytes()).unwrap();
+        client
+    };
+    (0..count).map(client).collect()
+}
+
+fn statuses(clients: &mut [TcpStream]) -> Vec<String> {
+    let status = |client: &mut TcpStream| {
+        let mut line = [0; 12];
+        client.read_exact(&mut line).unwrap();
+        String::from_utf8_lossy(&line["HTTP/1.1 ".len()..]).into_owned()
+    };
+    clients.iter_mut().map(status).collect()
+}
+
+fn with_metrics(upstream: &Upstream) -> Cache {
+    let start = Start::new().upstream("registry.example", &upstream.url());
+    start.args(&["--metrics-listen", "127.0.0.1:0"]).run()
+}
+
 #[test]
 fn what_many_ask_for_at_once_and_is_missing_is_asked_for_once() {
     let upstream = Upstream::start();
-    let cache = Start::new()
-        .upstream("registry.example", &upstream.url())
-        .args(&["--metrics-listen", "127.0.0.1:0"])
-        .run();
-    let path = blob("a", &digest(b"nothing has this"));
+    let cache = with_metrics(&upstream);
     upstream.always("/blobs/", Act::Hang);
-    let mut clients: Vec<_> = (0..32)
-        .map(|_| {
-            let mut client = TcpStream::connect(cache.address).unwrap();
-            client.set_read_timeout(Some(PATIENCE)).unwrap();
-            client.write_all(format!("GET {path} HTTP/1.1\r\nHost: cache\r\n\r\n").as_bytes()).unwrap();
-            client
-        })
-        .collect();
+    let mut clients = waiting(&cache, "GET", &blob("a", &digest(b"nothing has this")), 32);
     eventually("all wait for one", || metrics(&cache).contains("talmirror_cache_followers_total 31\n"));
     upstream.heal();
     upstream.release();
-    for client in &mut clients {
-        let mut line = [0; 12];
-        client.read_exact(&mut line).unwrap();
-        assert_eq!(&line, b"HTTP/1.1 404");
-    }
+    assert_eq!(statuses(&mut clients), ["404"; 32]);
     assert_eq!(upstream.count("GET", "/blobs/"), 1);
 }
 
 #[test]
 fn how_large_a_blob_is_many_ask_with_one_request() {
     let upstream = Upstream::start();
-    let cache = registry(&upstream);
     let there = upstream.blob(noise(1000, 1));
     let absent = digest(b"nothing has this");
-    upstream.rule(Some("HEAD"), "/blobs/", usize::MAX, Act::Delay(Duration::from_secs(1)));
-    for (digest, status) in [(&there, 200), (&absent, 404)] {
+    for (digest, status) in [(&there, "200"), (&absent, "404")] {
+        let cache = with_metrics(&upstream);
+        upstream.heal();
         upstream.forget();
-        std::thread::scope(|scope| {
-            for _ in 0..16 {
-                let (cache, path) = (&cache, blob("a", digest));
-                scope.spawn(move || assert_eq!(cache.head(&path).status, status));
-            }
-        });
-        // One that comes just when the answer is there may ask again.
+        upstream.rule(Some("HEAD"), "/blobs/", usize::MAX, Act::Hang);
+        let mut clients = waiting(&cache, "HEAD", &blob("a", digest), 16);
+        eventually("all are there", || metrics(&cache).contains("talmirror_cache_connections 16\n"));
+        eventually("upstream is asked", || upstream.count("HEAD", "/blobs/") > 0);
+        upstream.heal();
+        upstream.release();
+        assert_eq!(statuses(&mut clients), [status; 16]);
+        // One whose connection is there may be read after the answer is, and then asks again.
         assert!(upstream.seen().len() <= 4, "{status}: {:?}", upstream.seen().len());
     }
 }

@@ -673,6 +673,15 @@ async fn a_registry_that_changes_its_token_server() {
         new.forget();
         upstream.resolve(&repository("c"), &tag("1")).await.unwrap_err();
         assert_eq!(new.count("GET", "/token"), 1, "{is_down}");
+        // What a registry tells strangers is not what it has: it may hide names from them, or deny all.
+        for (status, code) in [(404, "MANIFEST_UNKNOWN"), (403, "DENIED"), (404, "NAME_UNKNOWN")] {
+            fake.heal();
+            fake.always("/v2/", Act::error(status, code));
+            for _ in 0..2 {
+                let error = upstream.resolve(&repository("c"), &tag("1")).await.unwrap_err();
+                assert!(matches!(error, FetchError::Unavailable { .. }), "{status}: {error:?}");
+            }
+        }
     }
 }
 
@@ -857,6 +866,34 @@ async fn a_late_header_is_the_repositorys_fault() {
     }
     assert_eq!((upstream.pause_of(&a), upstream.pause_of(&b)), (Some(PauseReason::Failing), None));
     assert_eq!(upstream.resolve(&b, &one).await.unwrap().to_string(), image.digest);
+}
+
+/// Some registries know no HEAD, and fail for a while: that it is well again, GET tells.
+#[tokio::test]
+async fn a_registry_that_knows_no_head_is_found_well_again() {
+    for status in [405, 501, 500] {
+        let fake = Fake::start();
+        let image = fake.image("a", "1", &[]);
+        fake.rule(Some("HEAD"), "/manifests/", usize::MAX, Act::error(status, "UNSUPPORTED"));
+        fake.rule(Some("GET"), "/manifests/", usize::MAX, Act::error(500, "X"));
+        let upstream = upstream(&[&fake.url()]);
+        let a = repository("a");
+        let deadline = Instant::now() + Duration::from_secs(30);
+        while upstream.pause_of(&a).is_none() {
+            upstream.manifest(&a, &by_tag("1"), None).await.unwrap_err();
+            assert!(Instant::now() < deadline, "{status}: it is not left alone");
+        }
+        fake.heal();
+        fake.rule(Some("HEAD"), "/manifests/", usize::MAX, Act::error(status, "UNSUPPORTED"));
+        loop {
+            if let Ok(found) = upstream.manifest(&a, &by_tag("1"), None).await {
+                assert_eq!(found.bytes, image.manifest);
+                break;
+            }
+            assert!(Instant::now() < deadline, "{status}: it stays so");
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    }
 }
 
 #[tokio::test]
