@@ -120,7 +120,10 @@ impl Sources {
             if !is_open(&snapshot, &upstream.registry) {
                 for endpoint in &mut upstream.endpoints {
                     endpoint.endpoint = origin(&endpoint.endpoint);
-                    hidden_repositories += std::mem::take(&mut endpoint.repositories).len();
+                    let mut hidden = std::mem::take(&mut endpoint.repositories);
+                    // They are sorted by it.
+                    hidden.dedup_by(|next, before| next.repository == before.repository);
+                    hidden_repositories += hidden.len();
                 }
             }
         }

@@ -94,7 +94,7 @@ fn upstreams(html: &mut Html, status: &Status) {
         for (upstream, endpoint) in paused() {
             for repository in &endpoint.repositories {
                 html.raw("<tr><th scope=\"row\">").text(&upstream.registry).raw("</th><td>");
-                html.text(&repository.repository).raw("</td><td class=\"bad\">").text(&repository.paused);
+                html.text(repository.name()).raw("</td><td class=\"bad\">").text(&repository.paused);
                 html.raw("</td><td>");
                 time_text(html, repository.paused_since.as_deref());
                 html.raw("</td><td>");

@@ -32,6 +32,7 @@ fn busy(text: &str) -> Status {
         paused_until: Some(own()),
         repositories: vec![RepositoryState {
             repository: own(),
+            only: Some("manifests/1".to_owned()),
             paused: own(),
             paused_since: None,
             paused_until: Some("2026-09-21T14:20:00Z".to_owned()),

@@ -7,9 +7,10 @@ use futures_util::StreamExt as _;
 use futures_util::stream::FuturesUnordered;
 
 use super::circuit_breaker::PauseReason;
+use super::circuits::{Permission, RepositoryProbe};
 use super::endpoints::{Endpoints, chance};
 use super::error::EndpointError;
-use super::health::{Permission, Probe, RepositoryProbe, Verdict};
+use super::health::{Probe, Verdict};
 use crate::cache::memory::locked;
 use crate::image::Repository;
 use crate::oci::{
@@ -42,39 +43,38 @@ impl Endpoints {
     pub(super) fn may_ask(
         self: &Arc<Self>,
         endpoint: usize,
-        repository: Option<&Repository>,
+        object: Option<(&Repository, &str)>,
     ) -> Result<(), EndpointError> {
-        match self.admit(endpoint, repository) {
+        match self.admit(endpoint, object) {
             Permission::Go => Ok(()),
             Permission::Wait(why, left) => Err(EndpointError::Paused(why, left)),
             Permission::Probe(why, _) => Err(EndpointError::Paused(why, PATIENCE)),
         }
     }
 
-    /// Returns whether a request may go out to an endpoint; sends the probe of a repository that is due.
-    fn admit(self: &Arc<Self>, endpoint: usize, repository: Option<&Repository>) -> Permission {
+    /// Returns whether a request may go out to an endpoint; sends the probe that is due.
+    fn admit(self: &Arc<Self>, endpoint: usize, object: Option<(&Repository, &str)>) -> Permission {
         let Some(asked) = self.all.get(endpoint) else { return Permission::Go };
-        let permission = locked(&asked.health).admit(repository, Instant::now());
+        let permission = locked(&asked.health).admit(object, Instant::now());
         if let Permission::Probe(_, probe) = &permission {
             tokio::spawn(Arc::clone(self).probe_repository(endpoint, probe.clone()));
         }
         permission
     }
 
-    /// Waits a moment where nothing can be asked of a repository until a probe has been answered, which is soon where all
-    /// is well.
-    pub(super) async fn settle(self: &Arc<Self>, repository: Option<&Repository>) {
-        let Some(repository) = repository else { return };
+    /// Waits a moment where something cannot be asked for until a probe has been answered, which is soon where all is well.
+    pub(super) async fn settle(self: &Arc<Self>, object: Option<(&Repository, &str)>) {
+        let Some(object) = object else { return };
         let settled = async {
             loop {
                 let probed = self.probed.notified();
                 let mut is_probing = false;
                 for (endpoint, asked) in self.all.iter().enumerate() {
-                    match self.admit(endpoint, Some(repository)) {
+                    match self.admit(endpoint, Some(object)) {
                         Permission::Go => return,
                         Permission::Probe(..) => is_probing = true,
                         Permission::Wait(..) => {
-                            is_probing |= locked(&asked.health).is_probing(repository, Instant::now());
+                            is_probing |= locked(&asked.health).is_probing(object, Instant::now());
                         }
                     }
                 }
@@ -88,7 +88,7 @@ impl Endpoints {
         drop(tokio::time::timeout(PATIENCE, settled).await);
     }
 
-    /// Asks for what failed of a repository, to tell whether it is well again.
+    /// Asks for something of a repository, to tell whether it is well again.
     async fn probe_repository(self: Arc<Self>, endpoint: usize, probe: RepositoryProbe) {
         let Some(asked) = self.all.get(endpoint) else { return };
         let mut asking = Box::pin(probe.send(&asked.client));
@@ -103,7 +103,7 @@ impl Endpoints {
             self.note_probe(endpoint, &probe, Some(verdict));
         }
         if probe.is_patient {
-            locked(&asked.health).patient_probe_ended(&probe.repository);
+            locked(&asked.health).patient_probe_ended(&probe.scope);
         }
     }
 
@@ -185,11 +185,11 @@ impl RepositoryProbe {
     /// look for it before.
     async fn send(&self, client: &RegistryClient) -> Result<Answer, ClientError> {
         if self.what.starts_with("blobs/") {
-            let byte = RegistryRequest::new(Method::Get, &self.repository, &self.what);
+            let byte = RegistryRequest::new(Method::Get, &self.scope.repository, &self.what);
             return client.send(&byte.part(Range::Between(0, 0), None).decoding_gzip().closing()).await;
         }
         let request = |method| {
-            RegistryRequest::new(method, &self.repository, &self.what).accepting(ACCEPT_MANIFESTS)
+            RegistryRequest::new(method, &self.scope.repository, &self.what).accepting(ACCEPT_MANIFESTS)
         };
         match client.send(&request(Method::Head)).await {
             // Some registries know no HEAD: of those, GET tells, whose body is not waited for.

@@ -113,9 +113,9 @@ impl Upstream {
         self.endpoints.pause(None).map(|(why, _)| why)
     }
 
-    /// Returns why nothing can be asked of a repository now; [`None`] where something can.
-    pub fn pause_of(&self, repository: &Repository) -> Option<PauseReason> {
-        self.endpoints.pause(Some(repository)).map(|(why, _)| why)
+    /// Returns why a repository cannot be asked for a tag now; [`None`] where it can.
+    pub fn pause_of(&self, repository: &Repository, tag: &Tag) -> Option<PauseReason> {
+        self.endpoints.pause(Some((repository, tag))).map(|(why, _)| why)
     }
 
     /// Ends all pauses: the operator says that the upstream is well.
@@ -263,7 +263,7 @@ impl Upstream {
         let what = format!("blobs/{digest}");
         let head = RegistryRequest::new(Method::Head, repository, &what);
         let byte = RegistryRequest::new(Method::Get, repository, &what).part(Range::Between(0, 0), None);
-        self.endpoints.settle(Some(repository)).await;
+        self.endpoints.settle(Some((repository, &what))).await;
         let mut failed = Vec::new();
         for endpoint in 0..self.endpoints.len() {
             let request = || self.endpoints.answer(endpoint, &head, CountsAgainstQuota::No);

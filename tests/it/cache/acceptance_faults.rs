@@ -46,6 +46,38 @@ fn one_broken_repository_takes_no_other_away() {
     }
 }
 
+/// A registry that has lost one manifest of a repository, or knows no referrers, and answers with an error for good.
+#[test]
+fn one_broken_tag_takes_no_other_of_its_repository_away() {
+    let upstream = Upstream::start();
+    upstream.image("app", "1", &[]);
+    let second = upstream.image("app", "2", &[noise(5000, 2)]);
+    let cache = Start::new().upstream("registry.example", &upstream.url()).args(&["--tag-ttl", "0s"]).run();
+    let place = "/v2/registry.example/app";
+    assert_eq!(cache.get(&manifest("app")).status, 200);
+    for broken in ["manifests/bad", "referrers/"] {
+        upstream.always(&format!("/v2/app/{broken}"), Act::error(500, "UNKNOWN"));
+    }
+    eventually("it is left alone", || {
+        cache.get(&format!("{place}/manifests/bad")).text().contains("failing")
+    });
+    for n in 0..5 {
+        let unknown = digest(&[n]);
+        assert_eq!(cache.get(&format!("{place}/referrers/{unknown}")).status, 503);
+    }
+    let moved = upstream.image("app", "1", &[noise(100, 1)]);
+    let answer = cache.get(&manifest("app"));
+    assert_eq!((answer.outcome(), answer.body == moved.manifest), ((200, "MISS"), true));
+    assert_eq!(cache.get(&format!("{place}/manifests/2")).outcome(), (200, "MISS"));
+    assert_eq!(cache.get(&blob("app", &second.layers[0])).status, 200);
+    let stats = cache.command(&["stats"]);
+    assert!(stats.contains("app manifests/bad"), "{stats}");
+    upstream.heal();
+    eventually("it is asked again", || {
+        cache.get(&format!("{place}/manifests/bad")).text().contains("MANIFEST_UNKNOWN")
+    });
+}
+
 /// Makes a repository fail, and asks for it until it is left alone.
 fn paused(upstream: &Upstream, cache: &Cache, repository: &str) {
     upstream.always(&format!("/v2/{repository}/"), Act::error(500, "UNKNOWN"));

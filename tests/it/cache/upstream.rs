@@ -775,7 +775,7 @@ async fn a_registry_that_wants_fewer_requests_is_left_alone() {
         panic!()
     };
     assert!(left > Duration::from_secs(5) && left < Duration::from_secs(9), "{left:?}");
-    assert_eq!((upstream.pause_of(&a), fake.seen().len()), (Some(PauseReason::TooMany), 1));
+    assert_eq!((upstream.pause_of(&a, &one), fake.seen().len()), (Some(PauseReason::TooMany), 1));
     assert_eq!(upstream.pause(), None, "it is one repository that is limited");
     let blob = pull(&upstream, &digest_of_nothing()).await.unwrap_err();
     assert!(matches!(blob, FetchError::TooMany { retry_after: Some(_) }), "{blob:?}");
@@ -864,7 +864,8 @@ async fn a_late_header_is_the_repositorys_fault() {
     for _ in 0..3 {
         assert_eq!(upstream.resolve(&a, &one).await.unwrap_err().to_string(), "timed out");
     }
-    assert_eq!((upstream.pause_of(&a), upstream.pause_of(&b)), (Some(PauseReason::Failing), None));
+    assert_eq!(upstream.pause_of(&a, &one), Some(PauseReason::Failing));
+    assert_eq!(upstream.pause_of(&b, &one), None);
     assert_eq!(upstream.resolve(&b, &one).await.unwrap().to_string(), image.digest);
 }
 
@@ -879,7 +880,7 @@ async fn a_registry_that_knows_no_head_is_found_well_again() {
         let upstream = upstream(&[&fake.url()]);
         let a = repository("a");
         let deadline = Instant::now() + Duration::from_secs(30);
-        while upstream.pause_of(&a).is_none() {
+        while upstream.pause_of(&a, &tag("1")).is_none() {
             upstream.manifest(&a, &by_tag("1"), None).await.unwrap_err();
             assert!(Instant::now() < deadline, "{status}: it is not left alone");
         }
@@ -1055,7 +1056,7 @@ async fn errors_of_a_registry_are_borne_for_a_while() {
         upstream.resolve(&a, &one).await.unwrap_err();
     }
     assert_eq!(upstream.resolve(&a, &one).await.unwrap_err().to_string(), "failing");
-    assert_eq!((upstream.pause_of(&a), upstream.pause()), (Some(PauseReason::Failing), None));
+    assert_eq!((upstream.pause_of(&a, &one), upstream.pause()), (Some(PauseReason::Failing), None));
     // The operator says that it is well.
     upstream.end_pauses();
     upstream.resolve(&a, &one).await.unwrap();
@@ -1071,7 +1072,7 @@ async fn a_request_that_no_client_waits_for_says_nothing() {
         let soon = tokio::time::timeout(Duration::from_millis(50), upstream.resolve(&a, &one)).await;
         assert!(soon.is_err());
     }
-    assert_eq!((upstream.pause_of(&a), upstream.pause()), (None, None));
+    assert_eq!((upstream.pause_of(&a, &one), upstream.pause()), (None, None));
 }
 
 #[tokio::test]
