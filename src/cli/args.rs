@@ -4,7 +4,7 @@ use clap::Args;
 use regex::Regex;
 
 use crate::inventory::Role;
-use crate::ui::{Asking, Color, positive_duration};
+use crate::ui::{Asking, Color, OutputFormat, positive_duration};
 
 /// Flags of every command.
 #[derive(Clone, Debug, Args)]
@@ -118,6 +118,21 @@ pub(crate) struct TalosArgs {
     /// How many nodes are asked at once
     #[arg(long, env = "TALMIRROR_CONCURRENCY", value_name = "NUMBER", default_value = "16")]
     pub(crate) concurrency: std::num::NonZeroUsize,
+}
+
+/// How a command prints what it has found.
+#[derive(Clone, Copy, Debug, Args)]
+pub(crate) struct OutputArgs {
+    /// How it is printed
+    #[arg(
+        short = 'o',
+        long = "output",
+        env = "TALMIRROR_OUTPUT",
+        default_value = "table",
+        value_name = "FORMAT",
+        help_heading = "Output"
+    )]
+    pub(crate) format: OutputFormat,
 }
 
 impl Global {

@@ -160,17 +160,21 @@ impl Seen {
             Some(Err(TalosError::Failed { message, .. })) if cause_of(message).is_some() => {
                 refused(cause_of(message)?, message)
             }
-            // A rule that cannot be applied lets no pull through.
-            Some(Err(TalosError::Failed { message, .. })) => refused(Cause::VerificationFailed, message),
+            // A rule that cannot be applied lets no pull through (Talos `internal/pkg/containers/image/verify`).
+            Some(Err(TalosError::Failed { message, .. })) if message.contains("verification rule") => {
+                refused(Cause::VerificationFailed, message)
+            }
             // Talos before 1.13 knows no rules; that matters where the inventory has one.
             Some(Err(TalosError::Unimplemented { .. })) | None => {
-                let (rule, version) = (rule?, version?);
+                let rule = rule.filter(|rule| rule.method.wants_signatures())?;
+                let version = version?;
                 Some(Ok(format!(
                     "signature not asked for: Talos {version} does not verify images, and the inventory has the rule `{}`",
                     rule.image
                 )))
             }
-            // A certificate without the role, or no answer in time: nothing is known of it.
+            // A certificate without the role, no answer in time, or an image that the node cannot resolve for a reason of its
+            // own: nothing is known of its signature, and what hosts say is not hidden by it.
             Some(Err(error)) => Some(Ok(format!("signature not asked for: {}", one_line(error)))),
         }
     }

@@ -103,7 +103,10 @@ impl Session {
         let known = |node: &LiveNode| loaded?.inventory.nodes.get(&node.name)?.role;
         if let Some(node) = self.nodes.iter().find(|node| known(node).is_none()) {
             return Err(CliError::usage(format!("the inventory does not say the role of `{}`", node.name))
-                .help(format!("write it down: nodes: {{{}: {{role: {}}}}}", node.name, role.as_str())));
+                .help(format!(
+                    "write it down under `nodes`, `{}: {{role: controlplane}}` or `{}: {{role: worker}}`",
+                    node.name, node.name
+                )));
         }
         self.nodes.retain(|node| known(node) == Some(role));
         if self.nodes.is_empty() {

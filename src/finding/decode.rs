@@ -3,10 +3,9 @@ use std::time::Duration;
 
 use super::code::Code;
 use super::problem::{Problems, did_you_mean};
+use super::unknown::UnknownKeys;
 use crate::yaml::{Entry, Node};
 
-/// Unknown fields of one mapping that are told one by one.
-pub(crate) const UNKNOWN_SHOWN: usize = 50;
 /// Fields by the names that other tools have for them.
 const MEANT: [(&str, &str); 9] = [
     ("auth", "credentials"),
@@ -77,11 +76,12 @@ impl Decoder<'_, '_> {
             fields.node = None;
         }
         let unknown = |entry: &&Entry| !known.contains(&entry.key.as_str()) && !entry.key.starts_with("x-");
-        let mut unknown = node.entries().iter().filter(unknown);
-        for entry in unknown.by_ref().take(UNKNOWN_SHOWN) {
-            let meant = MEANT.iter().find(|(word, field)| *word == entry.key && known.contains(field));
-            let near = did_you_mean(&entry.key, known.iter().copied());
-            let near = near.or(meant.map(|(_, field)| *field));
+        let meant = |key: &str| {
+            let meant = || MEANT.iter().find(|(word, field)| *word == key && known.contains(field));
+            did_you_mean(key, known.iter().copied()).or_else(|| meant().map(|(_, field)| *field))
+        };
+        let unknown = UnknownKeys::new(node.entries().iter().filter(unknown), meant);
+        for (entry, near) in unknown.shown {
             let place = self.place(path);
             let problem = self.problems.add(
                 Code::UnknownField,
@@ -94,8 +94,7 @@ impl Decoder<'_, '_> {
                 None => format!("known here: {}", known.join(", ")),
             });
         }
-        if let Some(entry) = unknown.next() {
-            let more = unknown.count() + 1;
+        if let Some((entry, more)) = unknown.rest {
             let message = format!("and {more} more unknown fields");
             self.problems.add(Code::UnknownField, &entry.key_span, join(path, &entry.key), message);
         }

@@ -5,9 +5,11 @@ mod decode;
 mod excerpt;
 mod one_line;
 mod problem;
+mod unknown;
 
 pub use code::{Code, Severity};
-pub(crate) use decode::{Decoder, Fields, UNKNOWN_SHOWN, join};
+pub(crate) use decode::{Decoder, Fields, join};
 pub use excerpt::Excerpt;
 pub use one_line::one_line;
 pub use problem::{Problem, Problems, did_you_mean};
+pub(crate) use unknown::UnknownKeys;

@@ -2,7 +2,7 @@ use super::declared::{Declared, Listed, SecretSource, Tls, credentials};
 use super::place::Located;
 use super::readers::{Reading, Scope};
 use super::source_file::SourceFile;
-use crate::finding::{Code, UNKNOWN_SHOWN, did_you_mean};
+use crate::finding::{Code, UnknownKeys, did_you_mean};
 use crate::image::{DOCKER_HUB, DOCKER_HUB_API, api_host};
 use crate::machineconfig::Fields;
 use crate::registries::{Auth, Endpoint};
@@ -68,9 +68,9 @@ pub(super) fn read(reading: &mut Reading, file: &SourceFile<'_>, root: &Node) {
 
 /// Says which keys k3s does not know and passes over.
 fn unknown(reading: &mut Reading, file: &SourceFile<'_>, node: &Node, path: &str, known: &[&str]) {
-    let mut unknown = node.entries().iter().filter(|entry| !known.contains(&entry.key.as_str()));
-    for entry in unknown.by_ref().take(UNKNOWN_SHOWN) {
-        let near = did_you_mean(&entry.key, known.iter().copied());
+    let unknown = node.entries().iter().filter(|entry| !known.contains(&entry.key.as_str()));
+    let unknown = UnknownKeys::new(unknown, |key| did_you_mean(key, known.iter().copied()));
+    for (entry, near) in unknown.shown {
         let at = file.at(&entry.key_span, path);
         let message = format!("k3s does not use `{}`, and it is left out", entry.key);
         // A slip of the pen is a setting that was meant; another tool's key is not.
@@ -80,8 +80,8 @@ fn unknown(reading: &mut Reading, file: &SourceFile<'_>, node: &Node, path: &str
         };
         problem.help = near.map(|near| format!("did you mean `{near}`?"));
     }
-    if let Some(entry) = unknown.next() {
-        let message = format!("and {} more keys that k3s does not use are left out", unknown.count() + 1);
+    if let Some((entry, more)) = unknown.rest {
+        let message = format!("and {more} more keys that k3s does not use are left out");
         reading.findings.lose(Code::Dropped, &file.at(&entry.key_span, path), message);
     }
 }

@@ -146,8 +146,12 @@ fn of_other_tools(root: &Node) -> Option<SourceKind> {
 
 /// Tells whether a node is a list of RFC 6902 operations; an empty list is one.
 pub(super) fn is_patch_list(node: &Node) -> bool {
-    node.is_sequence()
-        && node.items().iter().all(|item| item.get("op").is_some() || item.get("path").is_some())
+    node.is_sequence() && node.items().iter().all(is_operation)
+}
+
+/// Tells whether a node is meant as an RFC 6902 operation.
+pub(super) fn is_operation(node: &Node) -> bool {
+    node.get("op").is_some() || node.get("path").is_some()
 }
 
 /// Tells whether a node is a block of registries, Talos' or k3s'.

@@ -1,5 +1,5 @@
 use super::k3s;
-use super::kind::{SourceKind, is_block, is_patch_list};
+use super::kind::{SourceKind, is_block, is_operation, is_patch_list};
 use super::place::At;
 use super::readers::{NodeInfo, Purpose, Reading, Role, Scope};
 use super::source_file::SourceFile;
@@ -11,8 +11,13 @@ use crate::yaml::{Node, Stream, Value, parse};
 
 /// Reads a file that holds patches or registries of other tools: Sidero, Cluster API, Omni, k3d, kind, Docker, Helm.
 pub(super) fn read(reading: &mut Reading, file: &SourceFile<'_>, stream: &Stream, kind: SourceKind) {
-    for document in &stream.documents {
-        let root = &document.root;
+    let mut roots: Vec<&Node> = stream.documents.iter().map(|document| &document.root).collect();
+    if kind == SourceKind::Omni {
+        // Omni applies what is for the cluster first, wherever it stands.
+        roots.sort_by_key(|root| omni_rank(root));
+        roots = of_one_cluster(reading, file, roots);
+    }
+    for root in roots {
         match kind {
             SourceKind::ServerClass => {
                 if let Some(list) = root.at(&["spec", "configPatches"]) {
@@ -74,6 +79,15 @@ pub(super) fn fragment(reading: &mut Reading, file: &SourceFile<'_>, patch: &Nod
                 fragment(reading, file, item, scope);
             }
         }
+        Value::Sequence { items, .. }
+            if items.iter().any(|item| item.get("op").is_some())
+                && items.iter().any(|item| item.is_mapping() && !is_operation(item)) =>
+        {
+            let message =
+                "documents and operations of a JSON patch stand in one list, and none of it is read";
+            reading.findings.lose(Code::WrongType, &file.at(&patch.span, ""), message).help =
+                Some("make two patches of them".to_owned());
+        }
         Value::Sequence { .. } => talos::json_patch(reading, file, patch, scope),
         Value::Mapping { .. } => {
             let (declared, _) = reading.talos(file, &[patch], Purpose::Config);
@@ -99,16 +113,67 @@ fn cluster_api(reading: &mut Reading, file: &SourceFile<'_>, node: &Node, scope:
     }
 }
 
+/// The label of Omni that says which cluster a patch is for.
+const OMNI_CLUSTER: &str = "omni.sidero.dev/cluster";
+/// The label of Omni for a patch of one set of machines.
+const OMNI_SET: &str = "omni.sidero.dev/machine-set";
+/// The labels of Omni for a patch of one machine, in the order in which Omni applies them.
+const OMNI_MACHINE: [&str; 2] = ["omni.sidero.dev/cluster-machine", "omni.sidero.dev/machine"];
+
+fn label<'n>(root: &'n Node, name: &str) -> Option<&'n str> {
+    root.at(&["metadata", "labels", name]).and_then(Node::as_str)
+}
+
+/// Tells whether a document is a `ConfigPatches` resource of Omni.
+fn is_omni_resource(root: &Node) -> bool {
+    let kind = root.at(&["metadata", "type"]).and_then(Node::as_str);
+    kind.is_some_and(|kind| kind.starts_with("ConfigPatches."))
+}
+
+/// Returns when Omni applies a document: those of the cluster, of sets of machines, of machines.
+fn omni_rank(root: &Node) -> usize {
+    if is_omni_resource(root) {
+        let of_machine = OMNI_MACHINE.iter().position(|name| label(root, name).is_some());
+        return of_machine.map_or(usize::from(label(root, OMNI_SET).is_some()), |at| 2 + at);
+    }
+    match root.get("kind").and_then(Node::as_str) {
+        Some("ControlPlane" | "Workers") => 1,
+        Some("Machine") => 2,
+        _ => 0,
+    }
+}
+
+/// Leaves out the resources of other clusters than the first that is named: an inventory is of one.
+fn of_one_cluster<'n>(reading: &mut Reading, file: &SourceFile<'_>, roots: Vec<&'n Node>) -> Vec<&'n Node> {
+    let cluster = |root: &'n Node| label(root, OMNI_CLUSTER).filter(|_| is_omni_resource(root));
+    let start = |root: &&&Node| root.span.start;
+    let named = roots.iter().filter(|root| cluster(root).is_some()).min_by_key(start);
+    let Some(first) = named.and_then(|root| cluster(root)) else { return roots };
+    let mut others: Vec<&str> = Vec::new();
+    for root in &roots {
+        let Some(other) = cluster(root).filter(|name| *name != first && !others.contains(name)) else {
+            continue;
+        };
+        others.push(other);
+        let at = file.at(&root.span, "metadata.labels");
+        let message =
+            format!("the patches of the cluster `{other}` are left out: those of `{first}` are read");
+        reading.findings.lose(Code::Dropped, &at, message).help =
+            Some("give each cluster a file of its own, and import one at a time".to_owned());
+    }
+    roots.into_iter().filter(|root| cluster(root).is_none_or(|name| name == first)).collect()
+}
+
 /// Reads a document of an Omni cluster template, or one of its `ConfigPatches` resources.
 fn omni(reading: &mut Reading, file: &SourceFile<'_>, root: &Node) {
     let text = |path: &[&str]| root.at(path).and_then(Node::as_str).map(str::to_owned);
-    if text(&["metadata", "type"]).is_some_and(|kind| kind.starts_with("ConfigPatches.")) {
-        let scope = match text(&["metadata", "labels", "omni.sidero.dev/cluster-machine"]) {
+    if is_omni_resource(root) {
+        let scope = match OMNI_MACHINE.iter().find_map(|name| label(root, name)) {
             Some(machine) => {
-                know(reading, &machine, None, false);
-                Scope::Node(machine)
+                know(reading, machine, None, false);
+                Scope::Node(machine.to_owned())
             }
-            None => match text(&["metadata", "labels", "omni.sidero.dev/machine-set"]) {
+            None => match label(root, OMNI_SET) {
                 Some(set) if set.ends_with("-control-planes") => Scope::Role(Role::Controlplane),
                 Some(set) if set.ends_with("-workers") => Scope::Role(Role::Worker),
                 Some(set) => {
@@ -227,17 +292,19 @@ fn docker(reading: &mut Reading, file: &SourceFile<'_>, root: &Node) {
         let place = file.at(&item.span, format!("registry-mirrors[{at}]"));
         endpoints.push((Endpoint::new(url.trim_end_matches('/'), false), place));
     }
-    // A mirror that is asked over http needs no word for it.
-    let over_http = |(endpoint, _): &(Endpoint, At)| {
-        endpoint.url.starts_with("http://").then(|| endpoint.host().to_owned())
+    // A mirror that is asked over http needs no word for it, unless it is asked over https too.
+    let hosts = |scheme: &str| -> Vec<String> {
+        let endpoints = endpoints.iter().filter(|(endpoint, _)| endpoint.url.starts_with(scheme));
+        endpoints.map(|(endpoint, _)| endpoint.host().to_owned()).collect()
     };
-    let over_http: Vec<String> = endpoints.iter().filter_map(over_http).collect();
+    let (over_http, over_https) = (hosts("http://"), hosts("https://"));
     let at = mirrors.map_or_else(|| At::top(file.name), |node| file.at(&node.span, "registry-mirrors"));
     reading.mirror_of(crate::image::DOCKER_HUB, endpoints, at, file);
     for item in root.get("insecure-registries").map(Node::items).unwrap_or_default() {
         let place = file.at(&item.span, "insecure-registries");
         let name = item.as_str().unwrap_or_default();
-        if over_http.iter().any(|host| host == name) {
+        let is_named = |host: &String| host == name;
+        if over_http.iter().any(is_named) && !over_https.iter().any(is_named) {
             continue;
         }
         let message =

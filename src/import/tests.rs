@@ -399,6 +399,10 @@ fn what_is_lost_is_said_to_be_lost() {
         ),
         ("raw", "machine: {registries: {config: {b.lan: {auth: {auth: 'not base64'}}}}}\n"),
         (
+            "documents and operations",
+            "kind: Cluster\nname: c\npatches: [{name: p, inline: [{machine: {registries: {mirrors: {docker.io: {endpoints: ['https://b.lan']}}}}}, {op: remove, path: /machine/x}]}]\n",
+        ),
+        (
             "name",
             "machine: {registries: {mirrors: {'h.${D}': {endpoints: ['https://a.lan']}, docker.io: {endpoints: ['https://b.lan']}}}}\n",
         ),
@@ -408,6 +412,65 @@ fn what_is_lost_is_said_to_be_lost() {
     let fine =
         "machine: {registries: {mirrors: {docker.io: {endpoints: ['https://b.lan/', 'https://b.lan']}}}}\n";
     assert!(!told("fine", fine).0);
+}
+
+/// The hosts that nodes ask for Docker Hub's images: what all have, and what a node has of its own.
+fn omni(text: &str, node: &str) -> (String, bool) {
+    let imported = import(&[source("omni.yaml", text)], &Options::default());
+    let root = crate::yaml::parse_one(&imported.inventory.unwrap_or_default()).unwrap().root.to_json();
+    let via = |at: &serde_json::Value| {
+        let hosts: Vec<&str> = at["registries"]["docker.io"]["via"]
+            .as_array()
+            .into_iter()
+            .flatten()
+            .filter_map(|name| root["mirrors"][name.as_str()?]["url"].as_str())
+            .collect();
+        hosts.join(" ")
+    };
+    (format!("{} | {}", via(&root), via(&root["nodes"][node])), imported.lost)
+}
+
+#[test]
+fn the_order_of_omnis_documents_does_not_matter() {
+    let patch = |host: &str| {
+        format!(
+            "{{inline: {{machine: {{registries: {{mirrors: {{docker.io: {{endpoints: [https://{host}]}}}}}}}}}}}}"
+        )
+    };
+    let cluster = format!("kind: Cluster\nname: c\npatches: [{}]\n", patch("all.lan"));
+    let set = format!("kind: Workers\nname: extra\nmachines: [m]\npatches: [{}]\n", patch("set.lan"));
+    let machine = format!("kind: Machine\nname: m\npatches: [{}]\n", patch("own.lan"));
+    let found = omni(&[&*cluster, &*set, &*machine].join("---\n"), "m");
+    assert_eq!(
+        found,
+        ("https://all.lan | https://all.lan https://set.lan https://own.lan".to_owned(), false)
+    );
+    assert_eq!(omni(&[&*machine, &*set, &*cluster].join("---\n"), "m"), found);
+    let resource = |labels: &str, host: &str| {
+        let data =
+            format!("machine: {{registries: {{mirrors: {{docker.io: {{endpoints: [https://{host}]}}}}}}}}");
+        format!(
+            "metadata: {{type: ConfigPatches.omni.sidero.dev, id: {host}, labels: {{{labels}}}}}\nspec: {{data: '{data}'}}\n"
+        )
+    };
+    let own = resource("omni.sidero.dev/machine: m", "own.lan");
+    let of_cluster = resource("omni.sidero.dev/cluster: c", "all.lan");
+    let in_cluster = resource("omni.sidero.dev/cluster: c, omni.sidero.dev/cluster-machine: m", "set.lan");
+    assert_eq!(omni(&[&*own, &*in_cluster, &*of_cluster].join("---\n"), "m"), found);
+    // Another cluster's patch is not for this one, and is not lost in silence.
+    let other = resource("omni.sidero.dev/cluster: d", "other.lan");
+    let both = [&*of_cluster, &*other].join("---\n");
+    assert_eq!(omni(&both, "m"), ("https://all.lan | ".to_owned(), true));
+}
+
+#[test]
+fn insecure_registries_of_docker_are_named_unless_http_says_it() {
+    let text = |mirrors: &str| {
+        format!("{{\"registry-mirrors\": [{mirrors}], \"insecure-registries\": [\"m.lan:5000\"]}}\n")
+    };
+    assert!(!told("daemon.json", &text("\"http://m.lan:5000\"")).0);
+    assert!(told("daemon.json", &text("\"https://m.lan:5000\"")).0);
+    assert!(told("daemon.json", &text("\"http://m.lan:5000\", \"https://m.lan:5000\"")).0);
 }
 
 #[test]

@@ -1,4 +1,4 @@
-use crate::finding::{Code, Problems, UNKNOWN_SHOWN, did_you_mean};
+use crate::finding::{Code, Problems, UnknownKeys, did_you_mean};
 use crate::yaml::{Node, Resolved, Value};
 
 /// Takes typed values out of a tree as Talos' decoder does, and reports what it would refuse.
@@ -25,17 +25,17 @@ impl<'p, 'a> Fields<'p, 'a> {
 
     /// Reports the keys that are not known; Talos refuses the whole config for one of them.
     pub fn known(&mut self, node: &Node, path: &str, known: &[&str]) {
-        let mut unknown = node.entries().iter().filter(|entry| !known.contains(&entry.key.as_str()));
-        for entry in unknown.by_ref().take(UNKNOWN_SHOWN) {
+        let unknown = node.entries().iter().filter(|entry| !known.contains(&entry.key.as_str()));
+        let unknown = UnknownKeys::new(unknown, |key| did_you_mean(key, known.iter().copied()));
+        for (entry, near) in unknown.shown {
             self.lossy = true;
             let message = format!("unknown field `{}`", entry.key);
             let problem = self.problems.add(Code::UnknownField, &entry.key_span, path, message);
             problem.reason = Some("Talos refuses a config with an unknown field".to_owned());
-            problem.help =
-                did_you_mean(&entry.key, known.iter().copied()).map(|near| format!("did you mean `{near}`?"));
+            problem.help = near.map(|near| format!("did you mean `{near}`?"));
         }
-        if let Some(entry) = unknown.next() {
-            let message = format!("and {} more unknown fields", unknown.count() + 1);
+        if let Some((entry, more)) = unknown.rest {
+            let message = format!("and {more} more unknown fields");
             self.problems.add(Code::UnknownField, &entry.key_span, path, message);
         }
     }

@@ -196,13 +196,16 @@ impl NodePlan {
         }
         let owes_reboot = match earlier {
             PreviousRollout::Unfinished(place) => return Err(Refusal::Unfinished(place)),
-            PreviousRollout::WantsReboot(place) => Some(OwedReboot::Journal(place)),
+            // What the node says of it itself counts more.
+            PreviousRollout::WantsReboot(place) => {
+                (seen.owes_reboot != Some(false)).then_some(OwedReboot::Journal(place))
+            }
             PreviousRollout::Nothing if may_be_on_trial(active, seen.persistent.as_ref(), &version) => {
                 return Err(Refusal::Unsure);
             }
-            PreviousRollout::Nothing | PreviousRollout::Original => {
-                seen.owes_reboot.then_some(OwedReboot::Containerd)
-            }
+            // What was tried and put back counts as written, too, and containerd has what it started with.
+            PreviousRollout::Original => None,
+            PreviousRollout::Nothing => (seen.owes_reboot == Some(true)).then_some(OwedReboot::Containerd),
         };
         if version.breaks_tls_paths() && !wanted.tls.is_empty() {
             return Err(Refusal::BreaksTls(seen.version.tag.clone()));
@@ -261,6 +264,14 @@ impl NodePlan {
         })
     }
 
+    /// Leaves it without the reboot that it was to have alone: it cannot be.
+    pub fn give_up_reboot(&mut self) {
+        if self.route.reboot == Reboot::Alone {
+            (self.route.reboot, self.owes_reboot) = (Reboot::Never, None);
+            self.notes.clear();
+        }
+    }
+
     /// Returns whether nothing is done to it.
     pub fn leaves_alone(&self) -> bool {
         self.changes.is_empty() && !self.route.reboot.is_wanted()
@@ -291,7 +302,7 @@ fn owed_note(owed: &OwedReboot, reboot: Reboot) -> String {
     let why = match owed {
         OwedReboot::Journal(_) => "an earlier rollout was to reboot it after its commit, and has not",
         OwedReboot::Containerd => {
-            "containerd started before its credentials were last written, and may use older ones"
+            "containerd started before its credentials were last written, by a change or a trial, and may use older ones"
         }
     };
     match (reboot, owed) {

@@ -59,7 +59,7 @@ impl Persisted {
     }
 
     /// Returns whether it can be `which`.
-    fn may_be(self, which: Variant) -> bool {
+    pub(super) fn may_be(self, which: Variant) -> bool {
         match self {
             Self::Unset | Self::Hidden => true,
             Self::Is(found) => found == which,

@@ -39,6 +39,7 @@ fn every_state_with_every_observation() {
     for route in routes() {
         let mut seen: Vec<NodeState> = vec![
             NodeState::new(route),
+            NodeState::new(Route { reboot: Reboot::Alone, ..route }),
             NodeState::reverting(route, "an earlier run"),
             NodeState::committing(route),
             NodeState::restoring(route),
@@ -65,40 +66,44 @@ fn every_state_with_every_observation() {
 
 /// What holds for every step.
 fn check(state: &NodeState, observation: &StepResult, next: &NodeState) {
-    let context = format!("{state:#?}\n{observation:?}\n{next:#?}");
+    let context = || format!("{state:#?}\n{observation:?}\n{next:#?}");
     match &next.doing {
         // A trial never begins on top of another.
-        Action::Apply(ApplyStep::TryStrict | ApplyStep::Try) => assert!(!next.sent.in_trial(), "{context}"),
+        Action::Apply(ApplyStep::TryStrict | ApplyStep::Try) => {
+            assert!(!next.sent.in_trial(), "{}", context());
+        }
         Action::Apply(ApplyStep::Commit) => {
             let read =
                 matches!(state.doing, Action::Confirm(ApplyStep::Commit) | Action::Check(ApplyStep::Commit));
-            assert!(read && matches!(observation, StepResult::Runs(Variant::Desired, _)), "{context}");
+            assert!(read && matches!(observation, StepResult::Runs(Variant::Desired, _)), "{}", context());
         }
         Action::End(Outcome::Updated) => {
             let last =
                 matches!(state.doing, Action::AwaitRendered(Checkpoint::Committed | Checkpoint::Rebooted));
-            assert!(last && next.failure.is_none() && !next.sent.in_trial(), "{context}");
+            assert!(last && next.failure.is_none() && !next.sent.in_trial(), "{}", context());
         }
         Action::End(Outcome::Reverted { .. }) => {
             assert!(
                 matches!(observation, StepResult::Runs(Variant::Original, disk) if disk.may_be(Variant::Original)),
-                "{context}"
+                "{}",
+                context()
             );
         }
         Action::End(Outcome::Untouched { .. } | Outcome::Unchanged) => {
-            assert!(!next.is_touched(), "{context}");
+            assert!(!next.is_touched(), "{}", context());
         }
         // The old config is never sent again without a look at what the node has.
         Action::Apply(ApplyStep::Revert) => {
-            assert_eq!(state.doing, Action::Confirm(ApplyStep::Revert), "{context}");
+            assert_eq!(state.doing, Action::Confirm(ApplyStep::Revert), "{}", context());
         }
         Action::End(Outcome::WantsReboot { .. }) => {
             assert!(
                 state.doing == Action::Reboot && next.failure.is_none() && !next.sent.in_trial(),
-                "{context}"
+                "{}",
+                context()
             );
         }
-        Action::Inspect => panic!("{context}"),
+        Action::Inspect => panic!("{}", context()),
         _ => {}
     }
     // What another operator or tool has applied or staged is never overwritten.
@@ -107,7 +112,7 @@ fn check(state: &NodeState, observation: &StepResult, next: &NodeState) {
         && let StepResult::Runs(active, disk) = observation
         && (*active == Variant::Foreign || *disk == Persisted::Is(Variant::Foreign))
     {
-        assert!(matches!(next.doing, Action::End(_)), "{context}");
+        assert!(matches!(next.doing, Action::End(_)), "{}", context());
     }
     // Once something has failed, only the old config is sent.
     if next.failure.is_some() {
@@ -118,7 +123,7 @@ fn check(state: &NodeState, observation: &StepResult, next: &NodeState) {
                 | Action::Check(ApplyStep::Revert)
                 | Action::End(_)
         );
-        assert!(revert, "{context}");
+        assert!(revert, "{}", context());
     }
     let failed =
         matches!(observation, StepResult::Refused(_) | StepResult::Failed(_) | StepResult::Interrupted);
@@ -131,7 +136,7 @@ fn check(state: &NodeState, observation: &StepResult, next: &NodeState) {
                     Outcome::Untouched { .. } | Outcome::Unknown { .. } | Outcome::WantsReboot { .. }
                 )
         );
-        assert!(reacts, "{context}");
+        assert!(reacts, "{}", context());
     }
 }
 

@@ -39,9 +39,9 @@ pub struct Observation {
     /// Whether what runs may be on trial though the node shows no other config: none was applied for good since it booted,
     /// and what it booted with was replaced anyway.
     pub may_be_on_trial: bool,
-    /// Whether its containerd runs with credentials from before the last change, which a reboot ends: Talos has written them
-    /// again since containerd started, and does not restart it (before 1.14).
-    pub owes_reboot: bool,
+    /// Whether its containerd may run with credentials from before the last change, which a reboot ends: Talos has written
+    /// them again since containerd started, and does not restart it (before 1.14). [`None`]: it does not tell.
+    pub owes_reboot: Option<bool>,
     /// Hosts in containerd's directory that Talos did not put there, such as Spegel's.
     pub foreign_hosts: Vec<String>,
     /// Hosts for which containerd has credentials that no registries of the machine config gave it.
@@ -95,7 +95,8 @@ pub async fn observe(node: &NodeClient) -> Result<Observation, TalosError> {
         (Ok(active), Ok(version)) if active.was_set_again() && !version.reloads_auth() => {
             has_older_credentials(node).await?
         }
-        (Ok(_) | Err(_), Ok(_) | Err(_)) => false,
+        (Ok(_), Ok(_)) => Some(false),
+        (Ok(_) | Err(_), Ok(_) | Err(_)) => None,
     };
     let pending = active.as_ref().ok().map(|active| Pending::between(active, persistent.as_ref()));
     let pending_changes = match (&active, &persistent, pending) {
@@ -160,10 +161,10 @@ fn cache_status(resource: &Resource) -> Option<String> {
 
 /// Returns whether containerd started before the file with its credentials was written last. Talos itself relies on the file
 /// being there first when it boots.
-async fn has_older_credentials(node: &NodeClient) -> Result<bool, TalosError> {
+async fn has_older_credentials(node: &NodeClient) -> Result<Option<bool>, TalosError> {
     let file = optional(node.resource(resource::CRI_FILE).await)?.flatten();
     let service = optional(node.resource(resource::CRI_SERVICE).await)?.flatten();
-    Ok(file.zip(service).is_some_and(|(file, service)| file.updated > service.created))
+    Ok(file.zip(service).map(|(file, service)| file.updated > service.created))
 }
 
 /// Looks where Spegel writes: the directory of all registries, and Docker Hub's.

@@ -170,6 +170,36 @@ fn a_layer_that_fails_is_asked_for_by_each_image() {
     assert_eq!(mirror.count("GET", &shared), 4, "once for each repository");
 }
 
+/// Wrong bytes are wrong for every image: one download says so.
+#[test]
+fn a_layer_that_is_damaged_is_fetched_once() {
+    let mirror = Upstream::start();
+    let list = images(&mirror, "", 4);
+    let shared = mirror.blob(noise(20_000, 99));
+    mirror.always(&format!("/blobs/{shared}"), Act::WrongBytes);
+    let place = Place::new();
+    place.write("mirrors.yaml", inventory("kind: cache", &mirror.url(), ""));
+    let ran = place.run("warm - -o json").stdin(&list).ends(1);
+    assert!(items(&ran).iter().all(|item| item["cause"] == "V316"), "{ran}");
+    assert_eq!(mirror.count("GET", &shared), 1, "{ran}");
+}
+
+#[test]
+fn a_body_that_goes_on_behind_the_layer_is_not_read() {
+    let mirror = Upstream::start();
+    let image = mirror.image("a/b", "1", &[noise(3000, 1)]);
+    mirror.blob_as(&image.layers[0], noise(9000, 1));
+    // It goes on when the test ends, and not before.
+    mirror.always(&image.layers[0], Act::Stall(4000));
+    let place = Place::new();
+    place.write("mirrors.yaml", inventory("kind: cache", &mirror.url(), ""));
+    let ran = place.run("warm - -o json").stdin("reg.test/a/b:1").ends(1);
+    let item = &items(&ran)[0];
+    assert_eq!(item["cause"], "V316", "{ran}");
+    let said = item["evidence"].as_str().unwrap();
+    assert!(said.contains("has more than the 3000 bytes that its manifest says"), "{ran}");
+}
+
 /// What stands behind a `?` may be a signature, and is not told.
 #[test]
 fn requests_are_told_when_asked_for() {
@@ -260,7 +290,13 @@ fn a_reserve_of_docker_hubs_quota_is_left_alone() {
         "{ran}"
     );
     assert!(mirror.seen().is_empty() && hub.seen().iter().all(|seen| seen.method == "HEAD"));
-    place.run("warm - --hub-reserve 29").stdin("nginx:1").ends(0);
+    // What was fetched beside it is not fetched again by the run that has quota left.
+    mirror.image("a/b", "1", &[noise(100, 2)]);
+    let list = "nginx:1\nreg.test/a/b:1\n";
+    place.run("warm - --hub-reserve 30").stdin(list).ends(1);
+    assert_eq!(mirror.count("GET", "/a/b/blobs/"), 2);
+    place.run("warm - --hub-reserve 29").stdin(list).ends(0);
+    assert_eq!(mirror.count("GET", "/a/b/blobs/"), 2);
     // Images that wait for others take nothing of the quota.
     let names = ["nginx", "redis", "httpd"].map(|name| {
         for server in [&mirror, &hub] {

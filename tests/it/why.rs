@@ -434,7 +434,10 @@ fn a_healthy_cluster() {
 #[test]
 fn images_that_nodes_verify() {
     let cluster = Cluster::start(1, 2, &["v1.14.1", "v1.13.9", "v1.12.7"], options()).unwrap();
-    let rule = "imageVerification: [{image: registry.k8s.io/pause, publicKey: {certificate: PEM}}]\n";
+    let rule = "imageVerification:
+    - {image: registry.k8s.io/skipped, skip: true}
+    - {image: registry.k8s.io/pause, publicKey: {certificate: PEM}}
+";
     let inventory = of_mirrors_only(&cluster) + rule;
     let site = Site::with(cluster, &inventory);
     let rules = "---
@@ -471,6 +474,8 @@ rules:
     assert_eq!((code, cause.as_str()), (0, "-"), "{notes}");
     let told = "signature not asked for: Talos v1.12.7 does not verify images, and the inventory has the rule `registry.k8s.io/pause`";
     assert!(notes.contains(told), "{notes}");
+    // A rule that wants no signature misses nothing.
+    assert_eq!(of("w-2", "skipped"), (0, "-".to_owned(), "[]".to_owned()));
     let ran =
         site.place.run("verify --nodes registry.k8s.io/pause:3 registry.k8s.io/own/app:3 -o json").ends(1);
     let found: Vec<Value> = serde_json::from_str(&ran.stdout).unwrap();
@@ -502,8 +507,24 @@ rules:
     let lookup = "failed to resolve image reference: dial tcp: lookup harbor.example: no such host";
     let kind = crate::sim::Kind::Refuse(tonic::Code::Internal, lookup.to_owned());
     let fault = crate::sim::Fault { step: crate::sim::Step::Verify, kind, after: 0, times: None };
-    site.cluster.fault("w-1", fault);
+    site.cluster.fault("w-1", fault.clone());
     assert_eq!(of("w-1", "pause").1, "V333");
+    // What is no word on the signature is a note, and hides nothing that the hosts say.
+    let failed = |code: tonic::Code, text: &str| {
+        let kind = crate::sim::Kind::Refuse(code, text.to_owned());
+        site.cluster.fault("cp-1", crate::sim::Fault { kind, times: Some(1), ..fault.clone() });
+        of("cp-1", "pause")
+    };
+    let strange = "failed to resolve image reference: unexpected media type text/html";
+    for (code, text) in
+        [(tonic::Code::Internal, strange), (tonic::Code::ResourceExhausted, "too many requests")]
+    {
+        let (code, cause, notes) = failed(code, text);
+        assert_eq!((code, cause.as_str()), (0, "-"), "{notes}");
+        assert!(notes.contains("signature not asked for: ") && notes.contains(text), "{notes}");
+    }
+    let rules = "failed to convert verification rule to cosign check options: failed to load public key: PEM";
+    assert_eq!(failed(tonic::Code::Internal, rules).1, "V332");
 }
 
 /// What a cache in the way says of its answers, and why it has none.

@@ -283,8 +283,8 @@ fn notes(seen: &Observation, drift: &Drift) -> Vec<String> {
     if !reloads && drift.changes.iter().any(|change| change.kind == Kind::Auth) {
         notes.push("credentials reach pods' pulls only after a reboot".to_owned());
     }
-    if seen.owes_reboot {
-        let note = "containerd started before its credentials were last written, and may use older ones: \
+    if seen.owes_reboot == Some(true) {
+        let note = "containerd started before its credentials were last written, by a change or a trial, and may use older ones: \
                     `talmirror rollout --reboot if-needed` reboots it";
         notes.push(note.to_owned());
     }

@@ -1,13 +1,13 @@
 use clap::Args;
 use serde_json::{Value, json};
 
-use crate::cli::args::{Global, NodeSelection, TalosArgs};
+use crate::cli::args::{Global, NodeSelection, OutputArgs, TalosArgs};
 use crate::cli::session::{LiveNode, Session, inventory_if_any, tell_errors};
 use crate::finding::one_line;
 use crate::machineconfig::Change;
 use crate::talos::{Observation, Pending, TalosError, observe};
 use crate::ui::exit::{self, Exit};
-use crate::ui::{CliError, OutputFormat, Table, Ui, count};
+use crate::ui::{CliError, Table, Ui, count};
 
 /// Arguments of `nodes`.
 #[derive(Debug, Args)]
@@ -28,16 +28,8 @@ pub(crate) struct NodesArgs {
     which: NodeSelection,
     #[command(flatten)]
     talos: TalosArgs,
-    /// How it is printed
-    #[arg(
-        short,
-        long,
-        env = "TALMIRROR_OUTPUT",
-        default_value = "table",
-        value_name = "FORMAT",
-        help_heading = "Output"
-    )]
-    output: OutputFormat,
+    #[command(flatten)]
+    output: OutputArgs,
 }
 
 type Observed = Result<Observation, TalosError>;
@@ -51,7 +43,7 @@ pub(crate) fn run(ui: &mut Ui, global: &Global, args: NodesArgs) -> Result<Exit,
         "kind": "Nodes",
         "items": nodes.iter().map(|(node, seen)| to_json(node, seen)).collect::<Vec<_>>(),
     });
-    ui.output(args.output, &value, || {
+    ui.output(args.output.format, &value, || {
         let header =
             ["NODE", "ADDRESS", "VERSION", "ROLE", "STAGE", "SCHEMA", "PENDING", "REBOOT", "CACHE", "HOSTS"];
         Table::new(&header, nodes.iter().map(|(node, seen)| row(node, seen)))
@@ -108,10 +100,10 @@ fn tell(ui: &mut Ui, node: &LiveNode, seen: &Observation) {
             Some("a trial ends by itself when its time is up; `talmirror rollout` tells whether one of its own is open"),
         );
     }
-    if seen.owes_reboot {
+    if seen.owes_reboot == Some(true) {
         ui.warn(
             &format!(
-                "{}: containerd started before its credentials were last written: pods' pulls may use older ones",
+                "{}: containerd started before its credentials were last written, by a change or a trial: pods' pulls may use older ones",
                 node.name
             ),
             Some("`talmirror rollout --reboot if-needed` reboots it; cordon and drain it first"),
@@ -167,7 +159,7 @@ fn row(node: &LiveNode, seen: &Observed) -> Vec<String> {
         or_dash(stage(seen)),
         or_dash(schema(seen).map(str::to_owned)),
         pending.to_owned(),
-        if seen.owes_reboot { "owed" } else { "-" }.to_owned(),
+        if seen.owes_reboot == Some(true) { "owed" } else { "-" }.to_owned(),
         or_dash(seen.image_cache.clone()),
         hosts,
     ]);

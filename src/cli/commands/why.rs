@@ -24,7 +24,8 @@ use crate::ui::{CliError, OutputFormat, Table, Ui};
 slow, or goes around the mirror. With --node the node's own mirrors count, and what it says: whether they are the inventory's,
 whether another program stands before them, its clock, what its containerd logged last about the image, whether its rules let
 the image through (Talos 1.13 and later), and whether it has the image. A cache in the way says whether it had the image
-(X-Cache); a Harbor is asked over its API, with HARBOR_USERNAME and HARBOR_PASSWORD or the mirror's `admin`. Nothing is changed. Ends with 1 when a cause is found.
+(X-Cache); a Harbor is asked over its API, with the mirror's `admin`, or with HARBOR_USERNAME and HARBOR_PASSWORD
+where it is the only one of the inventory. Nothing is changed. Ends with 1 when a cause is found.
 
 Examples:
   talmirror why quay.io/cilium/cilium:v1.18.1

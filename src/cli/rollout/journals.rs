@@ -228,7 +228,7 @@ pub(super) enum Authority {
 }
 
 /// Returns whether a journal is of the cluster; journals of old do not tell.
-fn is_of(history: &History, session: &Session) -> bool {
+pub(super) fn is_of(history: &History, session: &Session) -> bool {
     let own = session.fingerprints();
     history.clusters.is_empty() || history.clusters.iter().any(|cluster| own.contains(cluster))
 }

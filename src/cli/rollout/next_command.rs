@@ -105,11 +105,11 @@ pub(super) fn reboot_them(
     if names.is_empty() {
         return None;
     }
-    // All of them need no list, unless there was one.
-    let list = names.len() < summary.ended.len() || !args.which.nodes.is_empty();
-    let list = list.then(|| ("-n", names.join(",")));
-    let mut more: Vec<_> = list.into_iter().chain([("--reboot", "if-needed".to_owned())]).collect();
-    more.extend(args.unknown_nodes.then(|| ("--unknown-nodes", String::new())));
+    // Named, however they were chosen: no other node is rebooted.
+    let mut more = args.selection(Some(&names), &[]);
+    more.retain(|(flag, _)| *flag != "--reboot");
+    more.push(("--reboot", "if-needed".to_owned()));
+    more.extend((args.verify == VerifyWhen::Never).then(|| ("--verify", "never".to_owned())));
     let command = again("rollout", global, &args.talos, None, &more);
     Some(format!("credentials reach the pulls of their pods only after a reboot: {command}"))
 }

@@ -6,12 +6,12 @@ use clap::{Args, Subcommand};
 use serde_json::{Value, json};
 
 use super::again::again;
-use super::journals::{Authority, cluster_folder, earlier, history};
-use crate::cli::args::{Global, TalosArgs};
+use super::journals::{Authority, cluster_folder, earlier, history, is_of};
+use crate::cli::args::{Global, OutputArgs, TalosArgs};
 use crate::cli::session::{Session, inventory_if_any};
-use crate::rollout::{self, History, HistoryState, Step};
+use crate::rollout::{self, Address, History, HistoryState, Step};
 use crate::ui::exit::{self, Exit};
-use crate::ui::{CliError, OutputFormat, Table, Ui, count};
+use crate::ui::{CliError, Table, Ui, count};
 
 /// What is asked of earlier rollouts.
 #[derive(Debug, Subcommand)]
@@ -27,7 +27,7 @@ Examples:
     History(HistoryArgs),
     /// Show how the latest rollout stands, node by node
     #[command(
-        after_help = "No node is asked: `talmirror nodes` does that. Ends with 1 when the rollout is unfinished.
+        after_help = "The nodes are asked only where the journal is of another CA; `talmirror nodes` shows what they have. Ends with 1 when the rollout is unfinished.
 
 Examples:
   talmirror rollout status
@@ -41,16 +41,8 @@ Examples:
 pub(super) struct HistoryArgs {
     #[command(flatten)]
     talos: TalosArgs,
-    /// How it is printed
-    #[arg(
-        short,
-        long,
-        env = "TALMIRROR_OUTPUT",
-        default_value = "table",
-        value_name = "FORMAT",
-        help_heading = "Output"
-    )]
-    output: OutputFormat,
+    #[command(flatten)]
+    output: OutputArgs,
 }
 
 /// Arguments of `rollout status`.
@@ -64,16 +56,8 @@ pub(super) struct StatusArgs {
     other_ca: bool,
     #[command(flatten)]
     talos: TalosArgs,
-    /// How it is printed
-    #[arg(
-        short,
-        long,
-        env = "TALMIRROR_OUTPUT",
-        default_value = "table",
-        value_name = "FORMAT",
-        help_heading = "Output"
-    )]
-    output: OutputFormat,
+    #[command(flatten)]
+    output: OutputArgs,
 }
 
 pub(super) fn run(ui: &mut Ui, global: &Global, past: Past) -> Result<Exit, CliError> {
@@ -92,6 +76,8 @@ fn list(ui: &mut Ui, global: &Global, args: &HistoryArgs) -> Result<Exit, CliErr
     let mut found = Vec::new();
     for folder in folders {
         match rollout::read_history(&folder) {
+            // Its folder may have been given to another cluster since.
+            Ok(history) if !is_of(&history, &session) => {}
             Ok(history) => found.push((folder, history)),
             Err(error) => ui.warn(&format!("an earlier rollout cannot be read: {error}"), None),
         }
@@ -102,7 +88,7 @@ fn list(ui: &mut Ui, global: &Global, args: &HistoryArgs) -> Result<Exit, CliErr
         "kind": "Rollouts",
         "items": found.iter().map(|(folder, history)| to_json(folder, history)).collect::<Vec<_>>(),
     });
-    ui.output(args.output, &value, || {
+    ui.output(args.output.format, &value, || {
         let rows = found.iter().map(|(folder, history)| {
             vec![
                 began(history),
@@ -124,7 +110,11 @@ fn status(ui: &mut Ui, global: &Global, args: &StatusArgs) -> Result<Exit, CliEr
     let authority = if args.other_ca { Authority::Any } else { Authority::Own };
     let folder = earlier(&mut session, loaded.as_ref(), args.journal.as_ref(), authority)?;
     let history = history(ui, &mut session, loaded.as_ref(), &folder, authority)?;
-    ui.output(args.output, &to_json(&folder, &history), || {
+    let mut value = json!({"apiVersion": "talmirror/v1", "kind": "Rollout"});
+    if let (Value::Object(all), Value::Object(own)) = (&mut value, to_json(&folder, &history)) {
+        all.extend(own);
+    }
+    ui.output(args.output.format, &value, || {
         let rows = history.nodes.iter().map(|node| {
             let told = history.by_node.get(&node.name);
             let sent = told.and_then(|told| Some((told.sent?, told.sent_at?)));
@@ -149,7 +139,11 @@ fn status(ui: &mut Ui, global: &Global, args: &StatusArgs) -> Result<Exit, CliEr
     }
     ui.note(&format!("began {}; journal: {}", began(&history), folder.display()));
     let other = args.other_ca.then(|| ("--other-ca", String::new()));
-    let more: Vec<_> = other.into_iter().collect();
+    // A node that was to keep its config was to be rebooted.
+    let reboots = |node: &Address| node.planned.as_ref().is_some_and(|(before, desired)| before == desired);
+    let reboots = !history.rolled_back && history.nodes.iter().any(reboots);
+    let reboots = reboots.then(|| ("--reboot", "if-needed".to_owned()));
+    let more: Vec<_> = other.into_iter().chain(reboots).collect();
     match history.state() {
         HistoryState::Complete | HistoryState::RolledBack => {
             ui.note(&format!("the rollout is {}", history.state().as_str()));

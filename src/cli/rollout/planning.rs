@@ -101,7 +101,7 @@ pub(super) fn make_plan(
             Err(refusal) => refusals.push((node.name, refusal)),
         }
     }
-    refuse_reboots(args, loaded, session, &mut nodes, &mut refusals);
+    refuse_reboots(ui, args, loaded, session, &mut nodes, &mut refusals);
     if !lost.is_empty() {
         tell_lost(ui, global, args, earlier, &lost);
     }
@@ -163,6 +163,7 @@ fn virtual_address(node: &LiveNode, seen: &Observation) -> Option<String> {
 
 /// Refuses reboots of control plane nodes that no state of the others would allow: better now than when all others are done.
 fn refuse_reboots(
+    ui: &mut Ui,
     args: &RolloutArgs,
     loaded: &LoadedInventory,
     session: &Session,
@@ -177,6 +178,19 @@ fn refuse_reboots(
     }
     let planes = control_plane(args, loaded, session, nodes);
     let Some(Some(why)) = session.wait(async { quorum_obstacle(&planes).await }) else { return };
+    // Nothing else is to change there: that is not a reason to leave the others as they are.
+    for planned in nodes.iter_mut().filter(|planned| reboots(planned)) {
+        if planned.plan.changes.is_empty() {
+            planned.plan.give_up_reboot();
+            ui.warn(
+                &format!(
+                    "{}: needs a reboot for its credentials, and cannot be rebooted: {why}",
+                    planned.node.name
+                ),
+                None,
+            );
+        }
+    }
     let refused: Vec<String> =
         nodes.iter().filter(|planned| reboots(planned)).map(|planned| planned.node.name.clone()).collect();
     nodes.retain(|planned| !refused.contains(&planned.node.name));

@@ -162,7 +162,11 @@ impl ProgressView {
     /// Returns what each node that is worked on does when it is left alone now.
     pub(super) fn abandoned(&self, now: Timestamp) -> Vec<String> {
         let line = |(name, current): (&String, &CurrentNode)| {
-            format!("{name}: {}", current.if_abandoned.sentence(&when(current.until, now)))
+            let reboots = match current.running {
+                Some((Step::Reboot | Step::Boot, _)) => "; it was asked to reboot",
+                Some(_) | None => "",
+            };
+            format!("{name}: {}{reboots}", current.if_abandoned.sentence(&when(current.until, now)))
         };
         self.nodes.iter().map(line).collect()
     }

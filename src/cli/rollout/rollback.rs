@@ -94,7 +94,8 @@ fn roll_back(ui: &mut Ui, global: &Global, args: RollbackArgs) -> Result<Exit, C
         more.extend(args.other_ca.then(|| ("--other-ca", String::new())));
         again("rollback", global, &args.talos, args.journal.as_ref(), &more)
     };
-    let is_whole = chosen.len() == history.by_node.len();
+    let touched = history.nodes.iter().filter(|node| history.has_original_of(&node.name));
+    let is_whole = chosen.len() == touched.count();
     let names: Vec<&str> = chosen.iter().map(|node| node.name.as_str()).rev().collect();
     let again = go_on(if is_whole { &[] } else { &names });
     if args.dry_run {
@@ -157,8 +158,9 @@ fn choose(
     folder: &Path,
     history: &History,
 ) -> Result<Vec<Address>, CliError> {
-    let mut chosen: Vec<_> =
-        history.nodes.iter().filter(|node| history.by_node.contains_key(&node.name)).cloned().collect();
+    // A rollout may have rebooted a node and sent it nothing.
+    let mut chosen: Vec<Address> =
+        history.nodes.iter().filter(|node| history.has_original_of(&node.name)).cloned().collect();
     let named = &args.which.nodes;
     for name in named {
         if !chosen.iter().any(|node| node.name == *name || node.address == *name) {
@@ -187,8 +189,9 @@ fn choose(
     if chosen.is_empty() {
         return Err(CliError::new(
             exit::INVALID,
-            format!("the rollout of `{}` touched none of these nodes", folder.display()),
-        ));
+            format!("the rollout of `{}` changed the config of none of these nodes", folder.display()),
+        )
+        .help("`talmirror rollout history` lists the others; --journal names one of them"));
     }
     chosen.reverse();
     let addresses: Vec<String> = chosen.iter().map(|node| node.address.clone()).collect();

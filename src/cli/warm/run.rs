@@ -52,9 +52,9 @@ pub(crate) fn run(ui: &mut Ui, global: &Global, args: WarmArgs) -> Result<Exit, 
     runtime.shutdown_background();
     let cached = ended.iter().filter(|ended| matches!(ended, Some(Ended::Cached(_)))).count();
     let rest = jobs.len() - cached;
-    // Only what goes on later, or may go well then, needs to know what was fetched.
-    let failed = ended.iter().any(|ended| matches!(ended, Some(Ended::Failed(..))));
-    if stopped.is_none() && !failed {
+    // Only what goes on later, or may go well then, needs to know what was fetched; an image without a mirror never will.
+    let mut tried = jobs.iter().zip(&ended).filter(|(job, _)| job.mirror.is_some());
+    if stopped.is_none() && tried.all(|(_, ended)| matches!(ended, Some(Ended::Cached(_)))) {
         record.remove();
     }
     print(ui, &jobs, &ended, args.output)?;

@@ -184,16 +184,24 @@ impl<'a> Pull<'a> {
         let shared = self.work.shared(&key);
         let fetched = shared.get_or_try_init(|| async {
             if self.work.completed.has(&key) {
-                return Ok(());
+                return Ok(Ok(()));
             }
-            match self.work.mode {
-                Mode::Blobs => self.fetch(blob).await?,
-                Mode::Manifests => self.wait_for(blob).await?,
+            let result = match self.work.mode {
+                Mode::Blobs => self.fetch(blob).await,
+                Mode::Manifests => self.wait_for(blob).await,
+            };
+            match (self.work.mode, result) {
+                (_, Ok(())) => {
+                    self.work.completed.add(&key);
+                    Ok(Ok(()))
+                }
+                // Wrong bytes, and a mirror that was waited for, are the same for all images.
+                (_, Err(error @ (Cause::BlobDamaged, _)))
+                | (Mode::Manifests, Err(error @ (Cause::BlobMissing, _))) => Ok(Err(error)),
+                (_, Err(error)) => Err(error),
             }
-            self.work.completed.add(&key);
-            Ok(())
         });
-        fetched.await?;
+        fetched.await?.clone()?;
         self.note(|warmed| warmed.blobs += 1);
         Ok(())
     }
@@ -223,7 +231,7 @@ impl<'a> Pull<'a> {
             let streamed = if status == 416 {
                 Err((Cause::AnswerInvalid, "it answers that the layer has no such part (416)".to_owned()))
             } else {
-                self.stream(answer, &mut verifier).await
+                self.stream(answer, &mut verifier, blob.size).await
             };
             // However it ended: whether all is there the digest says.
             let is_whole = verifier.seen() >= blob.size || (streamed.is_ok() && coding != Coding::Identity);
@@ -235,15 +243,23 @@ impl<'a> Pull<'a> {
             }
             attempt += 1;
         };
-        verifier.finish().map(drop).map_err(|error| match coding {
-            Coding::Identity => (Cause::BlobDamaged, error.to_string()),
+        let error = if verifier.seen() > blob.size {
+            format!("{} has more than the {} bytes that its manifest says", blob.digest, blob.size)
+        } else if let Err(error) = verifier.finish() {
+            error.to_string()
+        } else {
+            return Ok(());
+        };
+        Err(match coding {
+            Coding::Identity => (Cause::BlobDamaged, error),
             Coding::Gzip | Coding::Other => {
                 (Cause::AnswerInvalid, format!("it answers compressed, though it was asked not to: {error}"))
             }
         })
     }
 
-    async fn stream(&self, answer: Answer, verifier: &mut Verifier) -> Result<(), Failed> {
+    /// Reads a body to its end, or until it is longer than `size`.
+    async fn stream(&self, answer: Answer, verifier: &mut Verifier, size: u64) -> Result<(), Failed> {
         let mut body = answer.into_stream();
         while let Some(chunk) = body.next().await {
             let chunk = chunk.map_err(|error| failed(&error))?;
@@ -251,6 +267,9 @@ impl<'a> Pull<'a> {
             let length = u64::try_from(chunk.len()).unwrap_or_default();
             self.note(|warmed| warmed.bytes += length);
             (self.progress)(length);
+            if verifier.seen() > size {
+                break;
+            }
         }
         Ok(())
     }

@@ -35,8 +35,8 @@ pub enum Sharing {
     Repository,
 }
 
-/// The one fetch of a blob that images share; one that fails is not shared.
-pub(super) type Shared = Arc<OnceCell<()>>;
+/// The one fetch of a blob that images share; a failure is kept where each of them would meet the same.
+pub(super) type Shared = Arc<OnceCell<Result<(), Failed>>>;
 
 /// What all pulls of one run share.
 #[derive(Debug)]

@@ -69,7 +69,11 @@ pub fn leftover(history: &NodeHistory, active: Variant, disk: Persisted) -> Left
         }
         // What is on disk is told only of nodes that have not booted since.
         (Variant::Desired, Persisted::Is(Variant::Desired)) if history.wants_reboot() => Leftover::Reboot,
-        (Variant::Desired, Persisted::Hidden) if history.wants_reboot() && !history.rebooted => {
+        // One that was refused has not come, though it was asked for.
+        (Variant::Desired, Persisted::Hidden)
+            if history.wants_reboot()
+                && (!history.rebooted || history.outcome == Some(OutcomeKind::WantsReboot)) =>
+        {
             Leftover::Reboot
         }
         (Variant::Desired, Persisted::Is(Variant::Desired)) => Leftover::Nothing,

@@ -175,11 +175,18 @@ impl History {
         }
     }
 
+    /// Returns whether a node's config was kept before another was sent to it.
+    pub fn has_original_of(&self, node: &str) -> bool {
+        self.by_node.get(node).is_some_and(|history| history.known.is_some())
+    }
+
     /// Returns the word for what became of a node.
     pub fn outcome_of(&self, node: &str) -> &'static str {
         match self.by_node.get(node) {
             Some(NodeHistory { outcome: Some(outcome), .. }) => outcome.as_str(),
-            Some(NodeHistory { sent: Some(_), .. }) => "cut off",
+            // It had its config when the rollout was resumed, and nothing more was noted.
+            Some(_) if self.complete => OutcomeKind::Unchanged.as_str(),
+            Some(history) if history.sent.is_some() || history.rebooted => "cut off",
             Some(_) | None => "not begun",
         }
     }

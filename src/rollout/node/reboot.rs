@@ -6,7 +6,7 @@ use super::observe::{boot_mark, health_flaws};
 use super::runner::{BARE, NodeRunner};
 use crate::finding::one_line;
 use crate::rollout::journal::Record;
-use crate::rollout::state_machine::{Reboot, Route, StepResult};
+use crate::rollout::state_machine::{Reboot, Route, StepResult, Variant};
 use crate::talos::TalosError;
 
 impl NodeRunner {
@@ -14,6 +14,16 @@ impl NodeRunner {
     pub(super) async fn reboot(&mut self) -> StepResult {
         if let Err(reason) = self.wait_until_well(self.role, Route { reboot: Reboot::After, ..BARE }).await {
             return StepResult::NotSent(reason);
+        }
+        // What another operator has on trial would end with it, and what is staged would come.
+        let expected =
+            if self.known.original == self.known.desired { Variant::Original } else { Variant::Desired };
+        match self.runs().await {
+            StepResult::Runs(active, disk) if active == expected && disk.may_be(expected) => {}
+            StepResult::Runs(..) => {
+                return StepResult::NotSent("its config is another by now, on trial or for good".to_owned());
+            }
+            other => return other,
         }
         match boot_mark(&self.node).await {
             Ok(mark) => self.boot = mark,

@@ -351,7 +351,7 @@ impl NodeRunner {
     }
 
     /// Reads which config the node runs with, and keeps in mind how often it was set.
-    async fn runs(&mut self) -> StepResult {
+    pub(super) async fn runs(&mut self) -> StepResult {
         let (seen, active) = runs(&self.node, &self.known, &self.version).await;
         let times = active.as_ref().and_then(ConfigResource::times_set);
         if times.is_some() {

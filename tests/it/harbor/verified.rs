@@ -151,6 +151,59 @@ fn what_harbor_says_of_a_pull() {
     assert!(said.contains("harbor (Harbor): not asked: "), "{said}");
 }
 
+/// The password of the environment is that of one Harbor, and where there are several it is shown to none.
+#[test]
+fn a_password_goes_to_the_harbor_that_it_is_for() {
+    let (one, other) = (Harbor::new(Version::V2_15_2), Harbor::new(Version::V2_15_2));
+    let inventory = |more: &str| {
+        format!(
+            "apiVersion: talmirror/v1
+kind: Inventory
+mirrors:
+    one: {{kind: harbor, url: '{}'{more}}}
+    other: {{kind: harbor, url: '{}'}}
+registries: [docker.io]
+defaults: {{via: [one, other], fallback: never}}
+",
+            one.url(),
+            other.url()
+        )
+    };
+    let place = crate::run::Place::new();
+    let notes = |inventory: String, password: &str| {
+        place.write("mirrors.yaml", inventory);
+        let run = place.run("why docker.io/library/bb:1 -o json --timeout 5s");
+        let ran = run
+            .env("HARBOR_PASSWORD", password)
+            .env("OF_ONE", crate::fake_harbor::ADMIN_PASSWORD)
+            .env("TOKEN", "s3cr3t-token")
+            .ends(1);
+        let found: Value = serde_json::from_str(&ran.stdout).unwrap();
+        found["notes"].to_string()
+    };
+    let as_admin = |harbor: &Harbor| harbor.seen().iter().any(|seen| seen.user.as_deref() == Some("admin"));
+    let said = notes(inventory(""), "s3cr3t-env");
+    assert!(!as_admin(&one) && !as_admin(&other), "{said}");
+    let refused = "(Harbor): not asked: several Harbors; give each an `admin`";
+    assert!(said.contains(&format!("one {refused}")) && said.contains(&format!("other {refused}")), "{said}");
+    assert!(notes(inventory(""), "").contains("not asked: set `mirrors.one.admin`"));
+    // Its own account, whatever the nodes have.
+    let admin = ", admin: {username: admin, passwordFrom: {env: OF_ONE}}";
+    let token = ", credentials: {identityTokenFrom: {env: TOKEN}}";
+    let said = notes(inventory(&format!("{admin}{token}")), "s3cr3t-env");
+    assert!(as_admin(&one) && !as_admin(&other), "{said}");
+    assert!(said.contains("one (Harbor): it has no project `docker.io`"), "{said}");
+    // An account of the inventory counts before the environment's, which may be meant for another Harbor.
+    let alone = inventory(admin).replace("[one, other]", "[one]");
+    let alone: String = alone
+        .lines()
+        .filter(|line| !line.starts_with("    other:"))
+        .map(|line| format!("{line}\n"))
+        .collect();
+    let said = notes(alone, "s3cr3t-wrong");
+    assert!(said.contains("one (Harbor): it has no project `docker.io`"), "{said}");
+}
+
 /// A way in which a Harbor is well or broken.
 type Way = (&'static str, fn(&Harbor));
 

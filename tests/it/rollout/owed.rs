@@ -23,7 +23,7 @@ fn a_reboot_that_was_skipped_is_told_until_it_comes() {
     let ran = site.rollout("");
     assert_eq!(ran.code, 0, "{ran}");
     let next = format!(
-        "Next: credentials reach the pulls of their pods only after a reboot: talmirror rollout -n {older} --reboot if-needed"
+        "Next: credentials reach the pulls of their pods only after a reboot: talmirror rollout -n {older} --reboot if-needed --verify never"
     );
     assert!(last(&ran).ends_with(&next), "{ran}");
     // What another machine knows, which has no journal.
@@ -58,6 +58,10 @@ fn a_reboot_that_was_skipped_is_told_until_it_comes() {
         let ran = other.run(command).ends(0);
         assert!(!ran.to_string().contains("containerd started before"), "{ran}");
     }
+    // What has only rebooted a node is nothing to go back from.
+    let back = other.run("rollback --yes").ends(3);
+    assert!(back.stderr.contains("changed the config of none of these nodes"), "{back}");
+    assert!(back.stderr.contains("rollout history"), "{back}");
     let again = other.run(&super::line("--reboot if-needed")).ends(0);
     assert_eq!(last(&again), "nothing to do: all 2 nodes are as the inventory has it", "{again}");
 }
@@ -75,6 +79,46 @@ fn a_reboot_alone_that_fails_is_told() {
     site.cluster.clear_faults();
     assert_eq!(site.rollout("--reboot if-needed -n w-1").code, 0);
     assert!(site.is_new("w-1"));
+}
+
+/// What a journal tells of a reboot that was refused holds until the node has booted, and no longer.
+#[test]
+fn a_reboot_that_was_refused_is_made_up_for_once() {
+    for version in ["v1.9.6", "v1.13.9"] {
+        let site = Site::new(1, 1, &[version]);
+        let denied = Kind::Refuse(Code::PermissionDenied, "no".to_owned());
+        site.cluster.fault("w-1", Fault::new(Step::Reboot, denied));
+        assert_eq!(site.rollout("--reboot if-needed -n w-1").code, 8, "{version}");
+        site.cluster.clear_faults();
+        let boots = site.cluster.node("w-1").state().boots;
+        for _ in 0..2 {
+            let ran = site.rollout("--reboot if-needed -n w-1");
+            assert_eq!(
+                (ran.code, site.cluster.node("w-1").state().boots),
+                (0, boots + 1),
+                "{version}: {ran}"
+            );
+        }
+    }
+}
+
+/// What is named next is for the nodes that were chosen, however they were.
+#[test]
+fn no_other_node_is_rebooted_by_what_is_named_next() {
+    let site = Site::new(1, 1, &["v1.13.9"]);
+    let ran = site.rollout("--match ^w-");
+    assert!(last(&ran).ends_with("rollout -n w-1 --reboot if-needed --verify never"), "{ran}");
+}
+
+/// A trial that was taken back is no reason to reboot.
+#[test]
+fn what_was_put_back_owes_no_reboot() {
+    let site = Site::new(1, 0, &["v1.13.9"]);
+    site.cluster.fault("cp-1", Fault::new(Step::Render, Kind::Stale));
+    assert_eq!(site.rollout("").code, 6);
+    site.cluster.clear_faults();
+    let plan = site.place.run("rollout --dry-run --reboot if-needed").ends(1);
+    assert!(!plan.stdout.contains("containerd started before"), "{plan}");
 }
 
 #[test]

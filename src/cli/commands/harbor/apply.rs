@@ -5,7 +5,7 @@ use super::connection::{Connection, ConnectionArgs};
 use super::credentials::{InventoryCredentials, Writes};
 use super::plan::{PlanOptions, read_and_compare};
 use super::plan_view;
-use crate::cli::args::Global;
+use crate::cli::args::{Global, OutputArgs};
 use crate::harbor::{Applied, Change, ChangeView, Event, Notice, Plan, SecretFrom, Weight, apply};
 use crate::secret::os_random;
 use crate::ui::exit::{self, Exit};
@@ -34,9 +34,8 @@ pub(crate) struct ApplyArgs {
     /// Show the plan and do nothing
     #[arg(long, env = "TALMIRROR_DRY_RUN", value_parser = clap::builder::FalseyValueParser::new())]
     dry_run: bool,
-    /// How the result is printed
-    #[arg(short, long, env = "TALMIRROR_OUTPUT", default_value = "table", value_name = "FORMAT")]
-    output: OutputFormat,
+    #[command(flatten)]
+    output: OutputArgs,
 }
 
 pub(crate) fn run(ui: &mut Ui, global: &Global, args: ApplyArgs) -> Result<Exit, CliError> {
@@ -47,7 +46,7 @@ pub(crate) fn run(ui: &mut Ui, global: &Global, args: ApplyArgs) -> Result<Exit,
     let text = plan_view::text(&connection, &actual, &plan);
     if args.dry_run {
         let object = plan_view::object(&connection, &actual, &plan);
-        ui.output(args.output, &object, || text)?;
+        ui.output(args.output.format, &object, || text)?;
         return Ok(if plan.is_settled() { exit::OK } else { exit::FOUND });
     }
     ui.note(text.trim_end());
@@ -67,7 +66,7 @@ pub(crate) fn run(ui: &mut Ui, global: &Global, args: ApplyArgs) -> Result<Exit,
     let mut tell = |event: Event<'_>| match event {
         Event::Done(change) => {
             let line = plan_view::line(change);
-            if args.output == OutputFormat::Table {
+            if args.output.format == OutputFormat::Table {
                 let told = ui.result(&format!("{line}\n")).and_then(|()| ui.flush());
                 written = std::mem::replace(&mut written, Ok(())).and(told);
             } else {
@@ -86,7 +85,7 @@ pub(crate) fn run(ui: &mut Ui, global: &Global, args: ApplyArgs) -> Result<Exit,
     let applied = apply(harbor, desired.clone(), options, start, &mut store, &mut random, &mut tell);
     let applied = runtime.block_on(applied);
     written?;
-    report(ui, global, args.output, &connection, (&lines, &told), applied?)
+    report(ui, global, args.output.format, &connection, (&lines, &told), applied?)
 }
 
 /// Returns what of the inventory a plan writes.

@@ -3,11 +3,11 @@ use serde_json::json;
 
 use super::connection::{Connection, ConnectionArgs};
 use super::credentials::{InventoryCredentials, Writes};
-use crate::cli::args::Global;
+use crate::cli::args::{Global, OutputArgs};
 use crate::harbor::{Options, Overlap, Rotated, rotate};
 use crate::secret::os_random;
 use crate::ui::exit::{self, Exit};
-use crate::ui::{CliError, OutputFormat, Ui, confirm};
+use crate::ui::{CliError, Ui, confirm};
 
 /// Arguments of `harbor rotate-robot`.
 #[derive(Debug, Args)]
@@ -34,9 +34,8 @@ pub(crate) struct RotateRobotArgs {
     /// Do it without asking
     #[arg(short, long, env = "TALMIRROR_YES", value_parser = clap::builder::FalseyValueParser::new())]
     yes: bool,
-    /// How the result is printed
-    #[arg(short, long, env = "TALMIRROR_OUTPUT", default_value = "table", value_name = "FORMAT")]
-    output: OutputFormat,
+    #[command(flatten)]
+    output: OutputArgs,
 }
 
 pub(crate) fn run(ui: &mut Ui, global: &Global, args: RotateRobotArgs) -> Result<Exit, CliError> {
@@ -66,7 +65,7 @@ pub(crate) fn run(ui: &mut Ui, global: &Global, args: RotateRobotArgs) -> Result
     let value = json!({
         "apiVersion": "talmirror/v1", "kind": "HarborRotation", "result": kind, "robot": robot, "oldRobot": old,
     });
-    ui.output(args.output, &value, || format!("{robot}\n"))?;
+    ui.output(args.output.format, &value, || format!("{robot}\n"))?;
     ui.flush()?;
     let file = &global.inventory;
     ui.note(&match &rotated {

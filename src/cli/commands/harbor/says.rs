@@ -6,7 +6,7 @@ use super::connection::{account, account_of_environment, ca, client, pair, runti
 use super::status::project;
 use crate::cli::inventory::LoadedInventory;
 use crate::finding::one_line;
-use crate::harbor::{Account, Cached, Login, Status, status};
+use crate::harbor::{Account, Cached, Login, Status, harbors, status};
 use crate::image::Reference;
 use crate::inventory::{Inventory, MirrorKind};
 use crate::ui::{CliError, Ui};
@@ -34,10 +34,11 @@ pub(in crate::cli) fn says(
 
 /// Returns how a Harbor behind a mirror could be asked, for pulls that something is wrong with.
 pub(in crate::cli) fn how_to_ask(inventory: &Inventory, mirror: &str) -> Option<String> {
-    let how = format!(
-        "{mirror} (Harbor): not asked: set HARBOR_USERNAME and HARBOR_PASSWORD, or `mirrors.{mirror}.admin`"
-    );
-    is_harbor(inventory, mirror).then_some(how)
+    let how = match harbors(inventory).len() {
+        1 => format!("set HARBOR_USERNAME and HARBOR_PASSWORD, or `mirrors.{mirror}.admin`"),
+        _ => format!("set `mirrors.{mirror}.admin`"),
+    };
+    is_harbor(inventory, mirror).then(|| format!("{mirror} (Harbor): not asked: {how}"))
 }
 
 fn is_harbor(inventory: &Inventory, mirror: &str) -> bool {
@@ -54,16 +55,23 @@ fn asked(
 ) -> Result<Vec<String>, CliError> {
     let Some(mirror) = loaded.inventory.mirrors.get(name).cloned() else { return Ok(Vec::new()) };
     let account = match account_of_environment() {
+        _ if mirror.admin.is_some() => account(&mirror, name, loaded)?,
+        None => return Ok(Vec::new()),
+        // The environment does not say which of them its password is for, and it is not shown to the others.
+        Some(_) if harbors(&loaded.inventory).len() > 1 => {
+            return Ok(vec!["not asked: several Harbors; give each an `admin`".to_owned()]);
+        }
         Some(account) => {
             tell_clear(ui, &mirror.url);
             account
         }
-        None if mirror.admin.is_none() => return Ok(Vec::new()),
-        None => account(&mirror, name, loaded)?,
     };
+    // Credentials in another form say nothing of a robot, and the administrator can be asked without one.
     let robot = match &mirror.credentials {
-        Some(credentials) => Some(pair(credentials, &format!("mirrors.{name}.credentials"), loaded)?),
-        None => None,
+        Some(credentials) if credentials.username().is_some() => {
+            Some(pair(credentials, &format!("mirrors.{name}.credentials"), loaded)?)
+        }
+        Some(_) | None => None,
     };
     let ca = match &mirror.tls {
         Some(tls) => ca(tls, name, loaded)?,

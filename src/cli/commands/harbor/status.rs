@@ -4,13 +4,13 @@ use clap::Args;
 use serde_json::{Value, json};
 
 use super::connection::{Connection, ConnectionArgs};
-use crate::cli::args::Global;
+use crate::cli::args::{Global, OutputArgs};
 use crate::harbor::{Account, Actual, Login, Status, status};
 use crate::image::Reference;
 use crate::inventory::{Inventory, Target};
 use crate::secret::without_userinfo;
 use crate::ui::exit::{self, Exit};
-use crate::ui::{CliError, OutputFormat, Ui, table};
+use crate::ui::{CliError, Ui, table};
 
 /// Arguments of `harbor status`.
 #[derive(Debug, Args)]
@@ -28,9 +28,8 @@ pub(crate) struct StatusArgs {
     images: Vec<String>,
     #[command(flatten)]
     connection: ConnectionArgs,
-    /// How it is printed
-    #[arg(short, long, env = "TALMIRROR_OUTPUT", default_value = "table", value_name = "FORMAT")]
-    output: OutputFormat,
+    #[command(flatten)]
+    output: OutputArgs,
 }
 
 pub(crate) fn run(ui: &mut Ui, global: &Global, args: StatusArgs) -> Result<Exit, CliError> {
@@ -55,7 +54,7 @@ pub(crate) fn run(ui: &mut Ui, global: &Global, args: StatusArgs) -> Result<Exit
     let found = runtime.block_on(status(harbor, robot.as_ref(), &images))?;
     let now = jiff::Timestamp::now().as_second();
     let value = object(&connection, &found, robot.as_ref());
-    ui.output(args.output, &value, || text(&connection, &found, robot.as_ref(), now))?;
+    ui.output(args.output.format, &value, || text(&connection, &found, robot.as_ref(), now))?;
     Ok(if is_well(&connection, &found) { exit::OK } else { exit::FOUND })
 }
 
