@@ -138,11 +138,8 @@ impl Endpoints {
         metrics: Arc<Metrics>,
         limits: UpstreamLimits,
     ) -> Self {
-        let endpoint = |client| Endpoint {
-            client: Arc::new(client),
-            health: Mutex::default(),
-            quota: Mutex::default(),
-        };
+        let endpoint =
+            |client| Endpoint { client: Arc::new(client), health: Mutex::default(), quota: Mutex::default() };
         Self {
             registry,
             all: clients.into_iter().map(endpoint).collect(),

@@ -341,10 +341,7 @@ mod tests {
         assert_eq!(failing(&mut health, "c", now), Probe::Suspected);
         assert_eq!(admit(&mut health, "d", now), Permission::Go, "nothing is known yet");
         health.probe_failed(PauseReason::Failing, now, 0.5);
-        assert!(matches!(
-            admit(&mut health, "d", now),
-            Permission::Wait(PauseReason::Failing, _)
-        ));
+        assert!(matches!(admit(&mut health, "d", now), Permission::Wait(PauseReason::Failing, _)));
         health.probe_answered();
         assert_eq!(admit(&mut health, "d", now), Permission::Go);
         // One that answers in between shows that the host is well.
@@ -376,16 +373,10 @@ mod tests {
         let (mut health, now) = (Health::default(), Instant::now());
         let limit = Signal::TooMany(Some(Duration::from_mins(1)));
         note(&mut health, "a", limit, now);
-        assert!(matches!(
-            admit(&mut health, "a", now),
-            Permission::Wait(PauseReason::TooMany, _)
-        ));
+        assert!(matches!(admit(&mut health, "a", now), Permission::Wait(PauseReason::TooMany, _)));
         assert_eq!(admit(&mut health, "b", now), Permission::Go);
         note(&mut health, "b", limit, now);
-        assert!(matches!(
-            admit(&mut health, "c", now),
-            Permission::Wait(PauseReason::TooMany, _)
-        ));
+        assert!(matches!(admit(&mut health, "c", now), Permission::Wait(PauseReason::TooMany, _)));
         assert_eq!(admit(&mut health, "c", now + Duration::from_secs(70)), Permission::Go);
         note(&mut health, "b", limit, now);
         health.end_pauses();

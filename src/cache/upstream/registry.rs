@@ -20,8 +20,8 @@ use crate::cache::observe::Metrics;
 use crate::image::{Digest, RegistryHost, Repository, Tag, TagOrDigest};
 use crate::oci::{
     ACCEPT_MANIFESTS, AddressPolicy, Answer, ClientError, Coding, ContentRange, CredentialFile,
-    CredentialSource, Endpoint, Hedging, Http, LoggedIn, MAX_MANIFEST_SIZE, Method, PausedHost, Range, RegistryClient,
-    RegistryRequest, RequestError, RequestErrorKind, TokenServers,
+    CredentialSource, Endpoint, Hedging, Http, LoggedIn, MAX_MANIFEST_SIZE, Method, PausedHost, Range,
+    RegistryClient, RegistryRequest, RequestError, RequestErrorKind, TokenServers,
 };
 
 /// The digest that a registry says that its answer has.

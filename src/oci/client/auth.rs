@@ -272,9 +272,8 @@ async fn fetch_token(
         Some(Credential::Identity { token, .. }) => Grant::Identity(token),
         Some(Credential::Token(_)) | None => Grant::Anonymous,
     };
-    let request = || {
-        ask_for_token(sender, realm.policy, TokenRequest::new(realm.url.clone(), service, scopes, grant))
-    };
+    let request =
+        || ask_for_token(sender, realm.policy, TokenRequest::new(realm.url.clone(), service, scopes, grant));
     let mut answer = match grant {
         Grant::Anonymous | Grant::Password(..) => HEDGING.send(request, is_said).await?,
         // What is used up by the first request that comes in is not sent twice.

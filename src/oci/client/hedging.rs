@@ -26,7 +26,7 @@ impl Hedging {
     where
         F: Future<Output = T>,
     {
-        let mut first = pin!(request());
+        let mut first = Box::pin(request());
         let (mut others, mut sent) = (FuturesUnordered::new(), 0);
         let mut late = pin!(tokio::time::sleep(self.first));
         loop {

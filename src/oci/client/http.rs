@@ -20,8 +20,8 @@ use rustls::{ClientConfig, RootCertStore};
 use url::Url;
 
 use super::address_policy::AddressPolicy;
-use super::error::{AskedAs, ClientError, RequestError, Wait, shown};
 use super::endpoint::Endpoint;
+use super::error::{AskedAs, ClientError, RequestError, Wait, shown};
 use super::other_hosts::{OtherHosts, PausedHost, is_of_the_host};
 use super::proxies::ProxyTable;
 use crate::oci::protocol::{RemoteError, retry_after};

@@ -167,8 +167,14 @@ fn what_is_not_answered_is_asked_again() {
             assert_eq!(cache.head(&blob).status, 200);
         });
         let stale = cache.get(&path("1"));
-        assert_eq!(stale.outcome(), (200, "STALE"), "no client waits for it longer than for one that is down");
-        eventually("it is asked again", || cache.get(&path("1")).header("docker-content-digest") == new.digest);
+        assert_eq!(
+            stale.outcome(),
+            (200, "STALE"),
+            "no client waits for it longer than for one that is down"
+        );
+        eventually("it is asked again", || {
+            cache.get(&path("1")).header("docker-content-digest") == new.digest
+        });
     });
     upstream.release();
 }

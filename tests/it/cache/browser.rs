@@ -252,7 +252,9 @@ fn works_by_keyboard(browser: &Browser, origin: &str) {
             browser.run("return document.getElementById('live').dataset.old ?? null") == json!(null)
         });
     };
-    browser.run("const d = document.querySelector('details'); d.open = true; d.querySelector('summary').focus()");
+    browser.run(
+        "const d = document.querySelector('details'); d.open = true; d.querySelector('summary').focus()",
+    );
     refreshed();
     assert_eq!(browser.run("return document.activeElement.tagName"), "SUMMARY");
     assert_eq!(browser.run("return document.querySelector('details').open"), json!(true));

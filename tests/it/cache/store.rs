@@ -97,10 +97,10 @@ async fn a_record_that_cannot_be_read_keeps_no_other_from_being_counted() {
     let dir = tempfile::tempdir().unwrap();
     let store = open(dir.path(), 64 * MIB).await;
     let digest = put(&store, &content(1, 5000)).await.unwrap();
-    let checked_at = 1_790_000_000;
+    let checked_at = jiff::Timestamp::now();
     for name in ["1", "2", "3"] {
-        let (origin, tag) = (origin("a"), name.parse().unwrap());
-        store.put_tag(&TagRecord { origin, tag, digest, checked_at }).await.unwrap();
+        let (origin, tag, media_type) = (origin("a"), name.parse().unwrap(), "application/json".to_owned());
+        store.put_tag(&TagRecord { origin, tag, digest, media_type, checked_at }).await.unwrap();
     }
     assert_eq!(store.usage().await.unwrap().tags, 3);
     store.close().await.unwrap();
