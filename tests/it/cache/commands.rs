@@ -128,6 +128,10 @@ fn mirror_config_is_what_generate_gives() {
             let of_version = if version.is_empty() { vec![] } else { vec!["--talos-version", version] };
             let mine =
                 ok(&place, &[&base[..], &["--url", url, "--fallback", fallback], &of_version[..]].concat());
+            if (version, fallback) == ("v1.8", "never") {
+                // There is no such setting there, and an inventory with it is refused.
+                continue;
+            }
             let args = [&["generate", "-q"][..], &of_version[..]].concat();
             assert_eq!(place.args(&args).ok(), mine, "{url} {version}");
         }
