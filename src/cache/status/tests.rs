@@ -85,6 +85,7 @@ fn busy(text: &str) -> Status {
         upstreams: vec![upstream],
         hidden_repositories: 2,
         hosts: vec![HostState { host: own(), paused: own(), paused_since: Some(own()), paused_until: None }],
+        bucket: None,
         downloads: vec![
             DownloadState {
                 from: Some(own()),
@@ -121,6 +122,7 @@ fn idle() -> Status {
         upstreams: Vec::new(),
         hidden_repositories: 0,
         hosts: Vec::new(),
+        bucket: None,
         downloads: Vec::new(),
         failures: Vec::new(),
         ..busy("")

@@ -1,7 +1,7 @@
 use jiff::Timestamp;
 use serde::Serialize;
 
-use crate::cache::admin::{HostState, UpstreamState};
+use crate::cache::admin::{BucketState, HostState, UpstreamState};
 use crate::cache::observe::{Minute, Traffic};
 
 /// How a running cache is.
@@ -24,6 +24,9 @@ pub(super) struct Status {
     /// Repositories that are not asked now, and that not anyone may know of.
     pub(super) hidden_repositories: usize,
     pub(super) hosts: Vec<HostState>,
+    /// The bucket behind the store, if there is one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) bucket: Option<BucketState>,
     pub(super) downloads: Vec<DownloadState>,
     /// The last requests that failed by a fault of this server or of an upstream, the latest first.
     pub(super) failures: Vec<FailureState>,
