@@ -30,11 +30,33 @@ fn state(cache: &Cache) -> Value {
     stats["bucket"].clone()
 }
 
-/// Waits until all that was fetched is in the bucket.
-fn written(cache: &Cache) {
+/// Waits until the bucket is well, and nothing waits to be written to it.
+fn idle(cache: &Cache) {
     eventually("all is written", || {
         let state = state(cache);
         state["pending"] == 0 && state["trouble"].is_null()
+    });
+}
+
+/// Waits until an image that was pulled is in the bucket: what a client has read to its end is kept, and then written, a
+/// moment later.
+fn written(cache: &Cache, bucket: &Bucket, image: &Image) {
+    let has = |folder: &str, digest: &str| {
+        bucket.get(&format!("talmirror/{folder}/{}", digest.replace(':', "/"))).is_some()
+    };
+    eventually("the image is in the bucket", || {
+        has("manifests", &image.digest)
+            && image.layers.iter().all(|layer| has("blobs", layer))
+            && !bucket.keys("/tags/").is_empty()
+    });
+    idle(cache);
+}
+
+/// Waits until so many blobs are in the folder.
+fn stored(cache: &Cache, blobs: usize) {
+    eventually("it is stored", || {
+        let stats: Value = serde_json::from_str(&cache.command(&["stats", "-o", "json"])).unwrap();
+        stats["blobs"] == blobs
     });
 }
 
@@ -67,7 +89,7 @@ fn what_one_cache_fetched_the_next_reads_from_the_bucket() {
     let image = upstream.image("library/x", "1.2.3", &layers);
     let first = sharing(&upstream, &bucket).run();
     assert_eq!(pull(&first, "docker.io", "library/x", "1.2.3", &image, &layers), ["MISS"; 3]);
-    written(&first);
+    written(&first, &bucket, &image);
     for (digest, layer) in image.layers.iter().zip(&layers) {
         let key = format!("talmirror/blobs/{}", digest.replace(':', "/"));
         assert!(bucket.get(&key).as_ref() == Some(layer), "{key}");
@@ -88,7 +110,8 @@ fn what_one_cache_fetched_the_next_reads_from_the_bucket() {
     bucket.forget();
     assert_eq!(pull(&second, "docker.io", "library/x", "1.2.3", &image, &layers), ["BUCKET"; 3]);
     assert_eq!(bucket.count("GET", "/blobs/"), 2, "one request a blob");
-    written(&second);
+    stored(&second, 2);
+    idle(&second);
     bucket.forget();
     assert_eq!(pull(&second, "docker.io", "library/x", "1.2.3", &image, &layers), ["HIT"; 3]);
     let second = second.restart();
@@ -116,7 +139,7 @@ fn a_layer_of_another_repository_is_read_from_the_bucket_once_upstream_says_that
         (upstream.image("library/a", "1.0.0", &layers), upstream.image("library/b", "1.0.0", &layers));
     let first = sharing(&upstream, &bucket).run();
     pull(&first, "docker.io", "library/a", "1.0.0", &a, &layers);
-    written(&first);
+    written(&first, &bucket, &a);
     let second = sharing(&upstream, &bucket).run();
     upstream.forget();
     assert_eq!(pull(&second, "docker.io", "library/b", "1.0.0", &b, &layers), ["MISS", "BUCKET"]);
@@ -150,7 +173,7 @@ fn a_private_image_in_the_bucket_stays_private() {
     };
     let open = start().args(&["--anonymous", "private.example"]).run();
     pull(&open, "private.example", "a", "1.0.0", &image, &layers);
-    written(&open);
+    written(&open, &bucket, &image);
     let closed = start().run();
     for path in
         [format!("blobs/{digest}"), format!("manifests/{}", image.digest), "manifests/1.0.0".to_owned()]
@@ -169,7 +192,7 @@ fn a_bucket_that_is_ill_fails_no_pull_and_is_used_again_when_it_is_well() {
     let image = upstream.image("library/x", "1.0.0", &layers);
     let first = sharing(&upstream, &bucket).run();
     pull(&first, "docker.io", "library/x", "1.0.0", &image, &layers);
-    written(&first);
+    written(&first, &bucket, &image);
     for (fault, why) in [
         (Fault::Error(503, "SlowDown"), "limits requests (503 SlowDown)"),
         (Fault::Error(403, "RequestTimeTooSkewed"), "set the clock"),
@@ -186,7 +209,7 @@ fn a_bucket_that_is_ill_fails_no_pull_and_is_used_again_when_it_is_well() {
         });
         bucket.heal();
         let healed = Instant::now();
-        written(&cache);
+        idle(&cache);
         assert!(healed.elapsed() < Duration::from_secs(20), "{:?}", healed.elapsed());
     }
 }
@@ -198,7 +221,7 @@ fn what_breaks_in_the_middle_goes_on_from_upstream() {
     let image = upstream.image("library/x", "1.0.0", &layers);
     let first = sharing(&upstream, &bucket).run();
     pull(&first, "docker.io", "library/x", "1.0.0", &image, &layers);
-    written(&first);
+    written(&first, &bucket, &image);
     let second = sharing(&upstream, &bucket).run();
     upstream.forget();
     bucket.ill(&["GET"], "talmirror/blobs/", Fault::Cut(MIB));
@@ -235,10 +258,10 @@ fn a_bucket_that_does_not_answer_makes_one_pull_wait_and_no_other() {
     assert_eq!(pull(&cache, "docker.io", "library/x", "1.0.0", &image, &layers), ["MISS"; 2]);
     let trouble = state(&cache)["trouble"].as_str().unwrap_or_default().to_owned();
     assert!(trouble.contains("does not answer in time"), "{trouble}");
-    bucket.forget();
+    stored(&cache, 1);
     assert_eq!(pull(&cache, "docker.io", "library/x", "1.0.0", &image, &layers), ["HIT"; 2]);
     bucket.heal();
-    written(&cache);
+    written(&cache, &bucket, &image);
 }
 
 #[test]
@@ -254,11 +277,13 @@ fn what_is_not_written_yet_is_written_after_a_restart() {
     });
     let journal = cache.root.join("bucket-pending");
     let is_noted = |what: &str| std::fs::read_to_string(&journal).unwrap().contains(what);
-    eventually("it is noted", || image.layers.iter().all(|layer| is_noted(layer)) && is_noted("\"tag\""));
+    eventually("it is noted", || {
+        image.layers.iter().all(|layer| is_noted(&format!("[\"blob\",\"{layer}\"]}}"))) && is_noted("\"tag\"")
+    });
     assert_eq!(bucket.keys("talmirror/blobs/"), Vec::<String>::new());
     let cache = cache.kill_and_restart();
     bucket.heal();
-    written(&cache);
+    written(&cache, &bucket, &image);
     assert_eq!(bucket.keys("talmirror/blobs/").len(), 2);
     assert_eq!(bucket.keys("/tags/").len(), 1);
     eventually("nothing is left", || {
@@ -274,7 +299,7 @@ fn a_bucket_that_takes_no_writes_is_read() {
     let image = upstream.image("library/x", "1.0.0", &layers);
     let first = sharing(&upstream, &bucket).run();
     pull(&first, "docker.io", "library/x", "1.0.0", &image, &layers);
-    written(&first);
+    written(&first, &bucket, &image);
     bucket.ill(&["PUT", "POST", "DELETE"], "", Fault::Error(403, "AccessDenied"));
     let second = sharing(&upstream, &bucket).run();
     let other = upstream.image("library/y", "1.0.0", &layers);
@@ -292,10 +317,10 @@ fn a_tag_that_is_gone_is_gone_for_all() {
     let image = upstream.image("library/x", "1.0.0", &[]);
     let first = sharing(&upstream, &bucket).args(&["--tag-ttl", "0s"]).run();
     assert_eq!(first.get("/v2/docker.io/library/x/manifests/1.0.0").body, image.manifest);
-    written(&first);
+    written(&first, &bucket, &image);
     upstream.always("/manifests/1.0.0", Act::error(404, "MANIFEST_UNKNOWN"));
     assert_eq!(first.get("/v2/docker.io/library/x/manifests/1.0.0").status, 404);
-    written(&first);
+    eventually("it is told", || bucket.keys("/tags/").len() == 2);
     let keys = bucket.keys("/tags/");
     assert!(keys.len() == 2 && keys[0].ends_with("-gone"), "the newest comes first: {keys:?}");
     upstream.heal();
@@ -314,7 +339,7 @@ fn a_bucket_that_is_away_at_the_start_is_used_when_it_is_there() {
     pull(&cache, "docker.io", "library/x", "1.0.0", &image, &layers);
     assert!(state(&cache)["trouble"].as_str().unwrap().contains("cannot be reached"), "{}", state(&cache));
     bucket.heal();
-    written(&cache);
+    written(&cache, &bucket, &image);
     assert_eq!(bucket.keys("talmirror/blobs/").len(), 1);
     assert_eq!(state(&cache)["conditionalWrites"], true);
 }
@@ -327,7 +352,7 @@ fn a_store_without_conditional_writes_is_told_of_and_used() {
     let image = upstream.image("library/x", "1.0.0", &layers);
     let cache = sharing(&upstream, &bucket).run();
     pull(&cache, "docker.io", "library/x", "1.0.0", &image, &layers);
-    written(&cache);
+    written(&cache, &bucket, &image);
     assert_eq!(state(&cache)["conditionalWrites"], false);
     assert!(cache.log().contains("does not look at the conditions of writes"), "{}", cache.log());
     assert_eq!(bucket.keys("talmirror/blobs/").len(), 1);
