@@ -10,10 +10,11 @@ pub(crate) use client::Outgoing;
 pub use client::{
     AddressPolicy, AfterAnswer, Answer, AskedAs, ClientError, Coding, Credential, CredentialFile,
     CredentialFileError, CredentialSource, Credentials, CredentialsError, Decodes, Endpoint, EndpointError,
-    Grant, HostPause, Http, HttpError, HttpOverrides, HttpSettings, Identity, LoggedIn, Login, LookUp,
-    MAX_REDIRECTS, Pass, PausedHost, Proxies, Realm, RealmRefused, Redirect, RedirectRefused, RegistryClient,
-    RegistryRequest, RequestError, RequestErrorKind, ServerCheck, SystemNames, Timeouts, Token, TokenError,
-    TokenKey, TokenRequest, TokenServers, Wait, basic, check_realm, follow, is_public, scopes,
+    Grant, Hedging, HostPause, Http, HttpError, HttpOverrides, HttpSettings, Identity, LoggedIn, Login,
+    LookUp, MAX_REDIRECTS, Pass, PausedHost, Proxies, Realm, RealmRefused, Redirect, RedirectRefused,
+    RegistryClient, RegistryRequest, RequestError, RequestErrorKind, ServerCheck, SystemNames, Timeouts,
+    Token, TokenError, TokenKey, TokenRequest, TokenServers, Wait, basic, check_realm, follow, is_public,
+    scopes,
 };
 pub use protocol::{
     ACCEPT_MANIFESTS, Accept, Bearer, Challenge, Code, Content, ContentRange, ContentRangeError, Descriptor,

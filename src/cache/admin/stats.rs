@@ -101,7 +101,7 @@ pub(in crate::cache) struct EndpointState {
     pub(in crate::cache) paused_since: Option<String>,
     /// Until when at least.
     pub(in crate::cache) paused_until: Option<String>,
-    /// Repositories that are not asked now, though the endpoint is.
+    /// Repositories that are not asked now, or not for something of them, though the endpoint is.
     pub(in crate::cache) repositories: Vec<RepositoryState>,
     /// How many pulls it allows in its window, if it says so.
     pub(in crate::cache) quota_limit: Option<u64>,
@@ -109,12 +109,15 @@ pub(in crate::cache) struct EndpointState {
     pub(in crate::cache) quota_remaining: Option<u64>,
 }
 
-/// A repository that is not asked now.
+/// A repository that is not asked now, or not for something of it.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub(in crate::cache) struct RepositoryState {
     /// The repository.
     pub(in crate::cache) repository: String,
+    /// The one thing that it is not asked for, such as `manifests/latest`, if that is all.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(in crate::cache) only: Option<String>,
     /// Why it is not asked.
     pub(in crate::cache) paused: String,
     /// Since when.
@@ -122,6 +125,16 @@ pub(in crate::cache) struct RepositoryState {
     pub(in crate::cache) paused_since: Option<String>,
     /// Until when at least.
     pub(in crate::cache) paused_until: Option<String>,
+}
+
+impl RepositoryState {
+    /// Returns what is not asked for: the repository, or something of it.
+    pub(in crate::cache) fn name(&self) -> String {
+        match &self.only {
+            None => self.repository.clone(),
+            Some(only) => format!("{} {only}", self.repository),
+        }
+    }
 }
 
 /// Reads how the upstreams of a service are.
@@ -145,6 +158,7 @@ fn endpoint(health: EndpointHealth, now: Timestamp) -> EndpointState {
     let after = |left: Duration| shown(now.checked_add(left).ok());
     let repositories = health.repositories.into_iter().map(|paused| RepositoryState {
         repository: paused.repository.to_string(),
+        only: paused.only,
         paused: paused.why.as_str().to_owned(),
         paused_since: shown(now.checked_sub(paused.paused_for).ok()),
         paused_until: after(paused.left),
@@ -190,7 +204,7 @@ pub(super) async fn stats(store: &dyn Store) -> std::io::Result<Stats> {
         free_bytes: usage.free,
         blobs: usage.blobs,
         manifests: usage.manifests,
-        tags: store.tags().await?.len(),
+        tags: usage.tags,
         evicted: usage.evicted,
         evicted_bytes: usage.evicted_bytes,
         damaged: usage.damaged,

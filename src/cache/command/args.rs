@@ -57,8 +57,8 @@ pub(super) struct ConfigArgs {
     pub(super) upstream_key: Vec<(RegistryHost, PathBuf)>,
     /// The HTTP proxy through which one registry is reached, or NAME=none; several in the variable are separated by
     /// spaces, and a password belongs into the file or the variable
-    #[arg(long, env = "TALMIRROR_CACHE_UPSTREAM_PROXY", hide_env_values = true, value_name = "NAME=URL", value_delimiter = ' ', value_parser = config::named_proxy)]
-    pub(super) upstream_proxy: Vec<(RegistryHost, UpstreamProxy)>,
+    #[arg(long, env = "TALMIRROR_CACHE_UPSTREAM_PROXY", hide_env_values = true, value_name = "NAME=URL", value_delimiter = ' ', value_parser = config::named_proxies)]
+    pub(super) upstream_proxy: Vec<Vec<(RegistryHost, UpstreamProxy)>>,
     /// Headers that requests to one registry have, and to no host that it leads to: a file of lines `Name: value`
     #[arg(long, env = "TALMIRROR_CACHE_UPSTREAM_HEADERS", value_name = "NAME=FILE", value_delimiter = ',', value_parser = config::named_file)]
     pub(super) upstream_headers: Vec<(RegistryHost, PathBuf)>,
@@ -224,7 +224,7 @@ impl ConfigArgs {
             authorities: self.upstream_ca.clone(),
             certificates: self.upstream_cert.clone(),
             keys: self.upstream_key.clone(),
-            proxies: self.upstream_proxy.clone(),
+            proxies: self.upstream_proxy.concat(),
             header_files: self.upstream_headers.clone(),
             ..Overlay::default()
         }

@@ -132,7 +132,7 @@ fn paused_repositories(upstream: &UpstreamState) -> impl Iterator<Item = Vec<Str
     upstream.endpoints.iter().flat_map(|endpoint| &endpoint.repositories).map(|repository| {
         vec![
             upstream.registry.clone(),
-            repository.repository.clone(),
+            repository.name(),
             repository.paused.clone(),
             repository.paused_since.clone().unwrap_or_else(|| "-".to_owned()),
             repository.paused_until.clone().unwrap_or_else(|| "-".to_owned()),

@@ -17,7 +17,7 @@ pub use model::{
     Authenticate, BUILTIN, Config, Connection, Limits, Log, LogFormat, OwnLimits, StatusPage, UpstreamConfig,
     UpstreamLimits, UpstreamProxy, builtin,
 };
-pub use overlay::{Overlay, OverlayError, limit, named_file, named_host, named_proxy, named_url, registry};
+pub use overlay::{Overlay, OverlayError, limit, named_file, named_host, named_proxies, named_url, registry};
 pub use read::{Parsed, parse};
 pub use size::{ByteSize, SizeError};
 pub use source::{ConfigSource, LoadError, LoadedConfig};

@@ -248,8 +248,13 @@ pub fn named_host(text: &str) -> Result<(RegistryHost, String), String> {
     Ok((registry(name)?, super::value::host(host)?))
 }
 
-/// Reads `NAME=URL` of a proxy, or `NAME=none`.
-pub fn named_proxy(text: &str) -> Result<(RegistryHost, UpstreamProxy), String> {
+/// Reads several `NAME=URL` of proxies, or `NAME=none`, between which there is white space.
+pub fn named_proxies(text: &str) -> Result<Vec<(RegistryHost, UpstreamProxy)>, String> {
+    let each = text.split_whitespace().map(named_proxy);
+    each.map(|one| one.map_err(|error| format!("{error}; several are separated by spaces"))).collect()
+}
+
+fn named_proxy(text: &str) -> Result<(RegistryHost, UpstreamProxy), String> {
     let (name, url) = text
         .split_once('=')
         .ok_or("it is written NAME=URL, such as ghcr.io=http://proxy.example.com:3128, or NAME=none")?;
@@ -336,6 +341,10 @@ mod tests {
         let error = Overlay { keys: file("ghcr.io=k"), ..Overlay::default() }.over(None).unwrap_err();
         assert_eq!(error.to_string(), "--upstream-key names `ghcr.io`, of which the other half is missing");
         assert!(named_proxy("ghcr.io").is_err() && named_proxy("ghcr.io=p.example").is_err());
+        let named = |text: &str| named_proxies(text).map(|all| all.len());
+        assert_eq!((named(""), named(" a.example=none\n b.example=none ")), (Ok(0), Ok(2)));
+        let error = named("a.example=none,b.example").unwrap_err();
+        assert!(error.ends_with("several are separated by spaces"), "{error}");
     }
 
     #[test]

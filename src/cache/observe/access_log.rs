@@ -60,6 +60,7 @@ mod tests {
 
     use http::{Extensions, Method, StatusCode};
 
+    use super::super::reason::ReasonKind;
     use super::*;
     use crate::cache::observe::{Kind, Outcome};
     use crate::http::{End, RequestLine};
@@ -91,7 +92,7 @@ mod tests {
             extensions.insert(Served { kind: Kind::Blob, outcome: Outcome::Follow });
             extensions.insert(Identity::new("ada"));
             let upstream = "docker.io".parse().ok();
-            extensions.insert(Reason { text: "a \u{1b}[2J".to_owned(), upstream });
+            extensions.insert(Reason { text: "a \u{1b}[2J".to_owned(), upstream, kind: ReasonKind::Other });
             log(&Exchange {
                 request: Some((&line, Duration::from_micros(12))),
                 status: StatusCode::OK,

@@ -6,7 +6,7 @@ use std::sync::Mutex;
 use http::StatusCode;
 use jiff::Timestamp;
 
-use super::reason::Reason;
+use super::reason::{Reason, ReasonKind};
 use crate::cache::memory::locked;
 use crate::http::{End, Exchange};
 use crate::image::RegistryHost;
@@ -41,15 +41,17 @@ impl Failures {
         let is_broken = exchange.end == End::Broken;
         let is_fault = exchange.status.is_server_error()
             || matches!(exchange.status, StatusCode::FORBIDDEN | StatusCode::TOO_MANY_REQUESTS);
-        let reason = exchange.extensions.get::<Reason>();
-        let (why, upstream) = match reason {
-            // What a client may not have by the configuration has no upstream and is no fault.
-            Some(reason) if is_fault && (exchange.status.is_server_error() || reason.upstream.is_some()) => {
-                (reason.text.clone(), reason.upstream.clone())
+        let (why, upstream) = match exchange.extensions.get::<Reason>().filter(|_| is_fault) {
+            // What a client may not have by the configuration is no fault.
+            Some(Reason { kind: ReasonKind::Policy, .. }) => return,
+            // How long it still does is another text each second.
+            Some(Reason { kind: ReasonKind::Limited, upstream, .. }) => {
+                ("upstream limits requests".to_owned(), upstream.clone())
             }
+            Some(Reason { kind: ReasonKind::Other, text, upstream }) => (text.clone(), upstream.clone()),
             // Why may name a repository, and whose it is, is not known any more: the log tells.
-            _ if is_broken => ("the body could not be continued".to_owned(), None),
-            Some(_) | None => return,
+            None if is_broken => ("the body could not be continued".to_owned(), None),
+            None => return,
         };
         let path = exchange.request.map(|(line, _)| line.uri.path().to_owned());
         let status = exchange.status.as_u16();
@@ -77,15 +79,17 @@ impl Failures {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use http::Extensions;
 
     use super::*;
+    use crate::oci::Refusal;
 
-    fn note(failures: &Failures, status: StatusCode, end: End, reason: Option<(&str, Option<&str>)>) {
+    fn note(failures: &Failures, status: StatusCode, end: End, reason: Option<Reason>) {
         let mut extensions = Extensions::new();
-        if let Some((text, upstream)) = reason {
-            let upstream = upstream.and_then(|name| name.parse().ok());
-            extensions.insert(Reason { text: text.to_owned(), upstream });
+        if let Some(reason) = reason {
+            extensions.insert(reason);
         }
         let exchange = Exchange {
             request: None,
@@ -98,29 +102,41 @@ mod tests {
         failures.note(&exchange);
     }
 
+    fn refuse(failures: &Failures, refusal: &Refusal) {
+        let registry: RegistryHost = "ghcr.io".parse().unwrap();
+        let status = StatusCode::from_u16(refusal.status()).unwrap();
+        note(failures, status, End::Complete, Some(Reason::of(refusal).at(Some(&registry))));
+    }
+
     #[test]
     fn faults_are_kept_once_and_counted() {
         let failures = Failures::default();
-        let (down, denied) = (StatusCode::SERVICE_UNAVAILABLE, StatusCode::FORBIDDEN);
+        let registry: RegistryHost = "ghcr.io".parse().unwrap();
+        let down = |reason: &str| Refusal::UpstreamDown { registry: registry.clone(), reason: reason.into() };
         note(&failures, StatusCode::OK, End::Complete, None);
-        note(&failures, StatusCode::NOT_FOUND, End::Complete, Some(("manifest unknown: 1", Some("ghcr.io"))));
-        note(&failures, denied, End::Complete, Some(("not allowed by configuration: x", None)));
+        refuse(&failures, &Refusal::ManifestUnknown("1".to_owned()));
+        refuse(&failures, &Refusal::Policy("deny: x".to_owned()));
         assert!(failures.all().is_empty());
-        note(&failures, down, End::Complete, Some(("down", Some("ghcr.io"))));
-        note(&failures, denied, End::Complete, Some(("upstream denied access: x", Some("ghcr.io"))));
+        refuse(&failures, &down("timed out"));
+        refuse(&failures, &Refusal::UpstreamDenied { registry: registry.clone(), hint: "x".to_owned() });
         note(&failures, StatusCode::OK, End::Broken, None);
-        note(&failures, down, End::Complete, Some(("down", Some("ghcr.io"))));
+        for seconds in [30, 29, 1] {
+            let retry_after = Duration::from_secs(seconds);
+            refuse(&failures, &Refusal::UpstreamBusy { registry: registry.clone(), retry_after });
+        }
+        refuse(&failures, &down("timed out"));
         let all: Vec<_> = failures.all().into_iter().map(|one| (one.status, one.why, one.times)).collect();
         let wanted = [
-            (503, "down", 2),
+            (503, "upstream is not available: timed out", 2),
+            (503, "upstream limits requests", 3),
             (200, "the body could not be continued", 1),
             (403, "upstream denied access: x", 1),
         ];
         assert_eq!(all, wanted.map(|(status, why, times)| (status, why.to_owned(), times)));
         for at in 0..100 {
-            note(&failures, down, End::Complete, Some((&at.to_string(), None)));
+            refuse(&failures, &down(&at.to_string()));
         }
         assert_eq!(failures.all().len(), KEPT);
-        assert_eq!(failures.all()[0].why, "99");
+        assert_eq!(failures.all()[0].why, "upstream is not available: 99");
     }
 }

@@ -8,6 +8,19 @@ pub struct Reason {
     pub text: String,
     /// The registry that the request was for, where that is known.
     pub upstream: Option<RegistryHost>,
+    /// What kind of reason it is.
+    pub kind: ReasonKind,
+}
+
+/// What kind of reason a request was not served for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ReasonKind {
+    /// The configuration says so.
+    Policy,
+    /// The registry limits requests: the text says for how many seconds more.
+    Limited,
+    /// Another one.
+    Other,
 }
 
 impl Reason {
@@ -36,7 +49,23 @@ impl Reason {
             }
             Refusal::Overloaded => ("too many requests at once".to_owned(), None),
         };
-        Self { text, upstream: upstream.cloned() }
+        let kind = match refusal {
+            Refusal::Policy(_) => ReasonKind::Policy,
+            Refusal::UpstreamBusy { .. } => ReasonKind::Limited,
+            Refusal::Method
+            | Refusal::NotServed
+            | Refusal::Request(_)
+            | Refusal::NameInvalid(_)
+            | Refusal::DigestInvalid(_)
+            | Refusal::NameUnknown(_)
+            | Refusal::ManifestUnknown(_)
+            | Refusal::BlobUnknown(_)
+            | Refusal::Unauthorized(_)
+            | Refusal::UpstreamDenied { .. }
+            | Refusal::UpstreamDown { .. }
+            | Refusal::Overloaded => ReasonKind::Other,
+        };
+        Self { text, upstream: upstream.cloned(), kind }
     }
 
     /// Notes which registry the request was for, where the refusal does not say.

@@ -146,7 +146,7 @@ impl Tags {
         let Some(record) = self.cached_tag(&request.origin, tag).await else { return Ok(None) };
         let Some(prepared) = self.manifests.stored(&record.digest).await else { return Ok(None) };
         let (snapshot, registry) = (request.snapshot, &request.origin.registry);
-        let pause = snapshot.upstream(registry)?.pause_of(&request.origin.repository);
+        let pause = snapshot.upstream(registry)?.pause_of(&request.origin.repository, tag);
         let age = freshness(
             record.checked_at,
             Timestamp::now(),

@@ -1,5 +1,6 @@
 #![expect(clippy::disallowed_methods, reason = "says when what is shown was so")]
 
+use std::collections::HashSet;
 use std::fmt;
 use std::io;
 use std::sync::Arc;
@@ -7,6 +8,7 @@ use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
 use tokio::sync::Mutex;
+use url::Url;
 
 use super::view::{
     Degraded, DownloadState, FailureState, ImageState, Images, PAGE, Status, StoreState, TrafficState,
@@ -124,10 +126,19 @@ impl Sources {
         for upstream in &mut upstreams {
             if !is_open(&snapshot, &upstream.registry) {
                 for endpoint in &mut upstream.endpoints {
-                    hidden_repositories += std::mem::take(&mut endpoint.repositories).len();
+                    endpoint.endpoint = origin(&endpoint.endpoint);
+                    let mut hidden = std::mem::take(&mut endpoint.repositories);
+                    // They are sorted by it.
+                    hidden.dedup_by(|next, before| next.repository == before.repository);
+                    hidden_repositories += hidden.len();
                 }
             }
         }
+        let open = snapshot.upstreams().filter(|(registry, _)| snapshot.is_open(registry));
+        let open_hosts: HashSet<String> =
+            open.flat_map(|(_, upstream)| upstream.paused_hosts()).map(|paused| paused.host).collect();
+        let (hosts, hidden_hosts): (Vec<_>, Vec<_>) =
+            stats.hosts.into_iter().partition(|host| open_hosts.contains(&host.host));
         let parts = self.health.degraded_parts().into_iter();
         let downloads = self.downloads.progress();
         let failures = self.metrics.failures();
@@ -158,7 +169,8 @@ impl Sources {
             },
             upstreams,
             hidden_repositories,
-            hosts: stats.hosts,
+            hosts,
+            hidden_hosts: hidden_hosts.len(),
             bucket: stats.bucket,
             downloads: downloads.into_iter().map(|one| download(&snapshot, one)).collect(),
             failures: failures.into_iter().map(|one| failure(&snapshot, one)).collect(),
@@ -186,6 +198,11 @@ impl Sources {
             query,
         })
     }
+}
+
+/// Returns the origin of an endpoint: what is below it may be the name of a project.
+fn origin(endpoint: &str) -> String {
+    Url::parse(endpoint).map(|url| url.origin().ascii_serialization()).unwrap_or_default()
 }
 
 fn is_open(snapshot: &Snapshot, registry: &str) -> bool {

@@ -1,17 +1,15 @@
 use url::form_urlencoded;
 
 use super::html::Html;
-use super::layout::{Page, end_table, nothing, page, size, table, time};
+use super::layout::{Page, end_table, nothing, page, search_form, size, table, time};
 use super::view::{Images, PAGE};
 
 /// Writes the page of what is cached.
 pub(super) fn images_page(images: &Images) -> String {
     page(Page::Images, images.version, |html| {
-        html.raw("<h1>Images</h1>\n<form action=\"/images\" role=\"search\"><label for=\"q\">Search what is cached</label> ");
-        html.raw(
-            "<input id=\"q\" name=\"q\" type=\"search\" autocomplete=\"off\" spellcheck=\"false\" value=\"",
-        );
-        html.text(&images.query).raw("\"> <button>Search</button></form>\n<div id=\"live\">\n");
+        html.raw("<h1>Images</h1>\n");
+        search_form(html, &images.query);
+        html.raw("<div id=\"live\">\n");
         html.raw("<p role=\"status\">");
         if images.query.trim().is_empty() {
             html.text(images.total).raw(" images");

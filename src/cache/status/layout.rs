@@ -29,7 +29,7 @@ pub(super) enum Page {
     Images,
 }
 
-/// Writes a page around what `main` writes; `json` is where the same is for programs.
+/// Writes a page around what `main` writes.
 pub(super) fn page(page: Page, version: &str, main: impl FnOnce(&mut Html)) -> String {
     let mut html = Html::default();
     html.raw("<!doctype html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n")
@@ -53,6 +53,13 @@ pub(super) fn page(page: Page, version: &str, main: impl FnOnce(&mut Html)) -> S
     main(&mut html);
     html.raw("</main>\n<script>").raw(SCRIPT).raw("</script>\n</body>\n</html>\n");
     html.into_text()
+}
+
+/// Writes the form that searches what is cached; it holds what was searched for.
+pub(super) fn search_form(html: &mut Html, query: &str) {
+    html.raw("<form action=\"/images\" role=\"search\"><label for=\"q\">Search what is cached</label> ");
+    html.raw("<input id=\"q\" name=\"q\" type=\"search\" autocomplete=\"off\" spellcheck=\"false\" value=\"");
+    html.text(query).raw("\"> <button>Search</button></form>\n");
 }
 
 /// Begins a table that may be wider than the screen; `caption` names it.

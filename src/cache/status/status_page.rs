@@ -1,13 +1,16 @@
 use super::chart;
 use super::html::Html;
-use super::layout::{Page, end_table, nothing, page, size, table, time, time_text};
+use super::layout::{Page, end_table, nothing, page, search_form, size, table, time, time_text};
 use super::view::{DownloadState, FailureState, Status, StoreState, TrafficState};
 use crate::cache::admin::{BucketState, EndpointState, HostState, UpstreamState};
 
 /// Writes the page about how a server is.
 pub(super) fn status_page(status: &Status) -> String {
     page(Page::Status, status.version, |html| {
-        html.raw("<h1>Status</h1>\n<div id=\"live\">\n<p class=\"when\">As of ");
+        html.raw("<h1>Status</h1>\n");
+        // Not in what is replaced: the script finds it there, and nothing that is typed is lost.
+        search_form(html, "");
+        html.raw("<div id=\"live\">\n<p class=\"when\">As of ");
         time(html, status.now);
         html.raw("; running since ");
         time(html, status.started_at);
@@ -66,11 +69,7 @@ fn store(html: &mut Html, store: &StoreState) {
     for (name, value) in rows {
         html.raw("<div><dt>").raw(name).raw("</dt><dd>").text(value).raw("</dd></div>\n");
     }
-    html.raw(
-        "</dl>\n<form action=\"/images\" role=\"search\"><label for=\"q\">Search what is cached</label> ",
-    );
-    html.raw("<input id=\"q\" name=\"q\" type=\"search\" autocomplete=\"off\" spellcheck=\"false\"> ");
-    html.raw("<button>Search</button></form>\n");
+    html.raw("</dl>\n");
 }
 
 fn bucket(html: &mut Html, bucket: &BucketState) {
@@ -122,7 +121,7 @@ fn upstreams(html: &mut Html, status: &Status) {
         for (upstream, endpoint) in paused() {
             for repository in &endpoint.repositories {
                 html.raw("<tr><th scope=\"row\">").text(&upstream.registry).raw("</th><td>");
-                html.text(&repository.repository).raw("</td><td class=\"bad\">").text(&repository.paused);
+                html.text(repository.name()).raw("</td><td class=\"bad\">").text(&repository.paused);
                 html.raw("</td><td>");
                 time_text(html, repository.paused_since.as_deref());
                 html.raw("</td><td>");
@@ -137,6 +136,10 @@ fn upstreams(html: &mut Html, status: &Status) {
         html.raw(". <code>talmirror-cache stats</code> names them.</p>\n");
     }
     hosts(html, &status.hosts);
+    if status.hidden_hosts > 0 {
+        html.raw("<p>Hosts that private registries lead to and that are not asked now: ");
+        html.text(status.hidden_hosts).raw(". <code>talmirror-cache stats</code> names them.</p>\n");
+    }
 }
 
 fn endpoint(html: &mut Html, upstream: &UpstreamState, endpoint: &EndpointState) {

@@ -32,6 +32,7 @@ fn busy(text: &str) -> Status {
         paused_until: Some(own()),
         repositories: vec![RepositoryState {
             repository: own(),
+            only: Some("manifests/1".to_owned()),
             paused: own(),
             paused_since: None,
             paused_until: Some("2026-09-21T14:20:00Z".to_owned()),
@@ -84,6 +85,7 @@ fn busy(text: &str) -> Status {
         traffic: TrafficState { since_start, hit_percent: since_start.hit_percent(), slot_seconds, slots },
         upstreams: vec![upstream],
         hidden_repositories: 2,
+        hidden_hosts: 1,
         hosts: vec![HostState { host: own(), paused: own(), paused_since: Some(own()), paused_until: None }],
         bucket: None,
         downloads: vec![
@@ -122,6 +124,7 @@ fn idle() -> Status {
         upstreams: Vec::new(),
         hidden_repositories: 0,
         hosts: Vec::new(),
+        hidden_hosts: 0,
         bucket: None,
         downloads: Vec::new(),
         failures: Vec::new(),
@@ -228,11 +231,16 @@ fn every_word_of_a_search_fits() {
         digest: digest.to_owned(),
         ..images("", 0).items.remove(0)
     };
-    let all = [of("ghcr.io/a/web:1", "sha256:00ff"), of("docker.io/library/web:2", "sha256:11ff")];
+    let all = [of("ghcr.io/a/web:1", "sha256:00ff"), of("docker.io/library/web:2-RC.1", "sha256:11ffee")];
     let found = |query: &str| search(&all, query).map(|image| image.image.as_str()).collect::<Vec<_>>();
-    assert_eq!(found(""), ["ghcr.io/a/web:1", "docker.io/library/web:2"]);
+    let second = ["docker.io/library/web:2-RC.1"];
+    assert_eq!(found(""), ["ghcr.io/a/web:1", second[0]]);
     assert_eq!(found(" WEB ghcr "), ["ghcr.io/a/web:1"]);
-    assert_eq!(found("sha256:11"), ["docker.io/library/web:2"]);
+    for query in ["2-rc.1", "2-RC", "sha256:11", "SHA256:11FF", "11ff", "web 11ffE"] {
+        assert_eq!(found(query), second, "{query}");
+    }
+    // Short words are of names: `1` would begin many a digest.
+    assert!(found("11f").is_empty());
     assert!(found("web ff").is_empty());
 }
 

@@ -24,6 +24,8 @@ pub(super) struct Status {
     /// Repositories that are not asked now, and that not anyone may know of.
     pub(super) hidden_repositories: usize,
     pub(super) hosts: Vec<HostState>,
+    /// Hosts that are not asked now, and to which only registries lead of which not anyone may know more than the name.
+    pub(super) hidden_hosts: usize,
     /// The bucket behind the store, if there is one.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) bucket: Option<BucketState>,
@@ -174,12 +176,19 @@ pub(super) fn slots<'a>(minutes: impl Iterator<Item = &'a Minute> + Clone, now: 
     (width, slots.collect())
 }
 
-/// Returns the images that were searched for, a page of them; a digest is found by its beginning, too.
+/// How much of a digest is searched for at least where it is written without its algorithm.
+const LEAST_HEX: usize = 4;
+
+/// Returns the images that fit a search: each word is in the image's name, or begins its digest, with or without the
+/// algorithm.
 pub(super) fn search<'a>(all: &'a [ImageState], query: &str) -> impl Iterator<Item = &'a ImageState> {
     let words: Vec<String> = query.split_whitespace().map(str::to_lowercase).collect();
     all.iter().filter(move |image| {
-        words
-            .iter()
-            .all(|word| image.image.contains(word.as_str()) || image.digest.starts_with(word.as_str()))
+        let name = image.image.to_lowercase();
+        let hex = image.digest.split_once(':').map_or("", |(_, hex)| hex);
+        words.iter().map(String::as_str).all(|word| {
+            let is_of_hex = word.len() >= LEAST_HEX && hex.starts_with(word);
+            name.contains(word) || image.digest.starts_with(word) || is_of_hex
+        })
     })
 }

@@ -88,6 +88,8 @@ pub struct Usage {
     pub blobs: u64,
     /// How many manifests there are.
     pub manifests: u64,
+    /// How many tags there are.
+    pub tags: usize,
     /// How many things were evicted since the start.
     pub evicted: u64,
     /// How many bytes they had.

@@ -169,7 +169,8 @@ impl BlobSource {
             Some(end) => Some(end.saturating_sub(part.from)),
             None => locked(&self.known).total.or(self.size),
         };
-        self.endpoints.settle(Some(&self.repository)).await;
+        let what = self.what();
+        self.endpoints.settle(Some((&self.repository, &what))).await;
         let mut permit = Some(self.endpoints.body_permit(size).await.map_err(|failed| vec![failed])?);
         let mut failed = Vec::new();
         for endpoint in self.order() {
@@ -201,6 +202,10 @@ impl BlobSource {
             }
         }
         Err(failed)
+    }
+
+    fn what(&self) -> String {
+        format!("blobs/{}", self.digest)
     }
 
     /// Returns the endpoints in the order in which they are asked: the one that answered last goes on.
@@ -286,7 +291,7 @@ impl BlobSource {
 
     /// Sends a request for a part to one endpoint.
     async fn ask(&self, endpoint: usize, part: Part) -> Result<Answer, EndpointError> {
-        let what = format!("blobs/{}", self.digest);
+        let what = self.what();
         let mut ask = RegistryRequest::new(Method::Get, &self.repository, &what);
         if let Some(range) = part.range() {
             let etag = locked(&self.known).etags.get(&endpoint).cloned();
@@ -300,7 +305,7 @@ impl BlobSource {
             // An endpoint that gave the first half is soon asked again for the second.
             Err(EndpointError::Paused(_, left)) if part.from > 0 && left <= PATIENCE => {
                 tokio::time::sleep(left + Duration::from_millis(10)).await;
-                self.endpoints.settle(Some(&self.repository)).await;
+                self.endpoints.settle(Some((&self.repository, &what))).await;
                 self.endpoints.answer(endpoint, &ask, CountsAgainstQuota::No).await
             }
             answer => answer,

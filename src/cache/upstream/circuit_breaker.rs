@@ -9,8 +9,8 @@ const PATIENCE: u32 = 3;
 /// For how long a probe keeps others away whose end was not told.
 const PROBE: Duration = Duration::from_secs(30);
 
-/// Whether a repository of an endpoint is asked: not for a while after it has failed, and then not before a probe, which
-/// is a request of our own, has found it well.
+/// Whether an endpoint is asked for something: not for a while after that has failed, and then not before a probe, which is
+/// a request of our own, has found it well.
 #[derive(Clone, Copy, Debug)]
 pub struct CircuitBreaker {
     state: State,
@@ -125,6 +125,11 @@ impl CircuitBreaker {
             Signal::Down => self.pause(now, PauseReason::Unreachable, None, jitter),
             Signal::TooMany(asked) => self.pause(now, PauseReason::TooMany, asked, jitter),
         }
+    }
+
+    /// Opens it because of what is known from elsewhere.
+    pub fn open(&mut self, now: Instant, why: PauseReason, jitter: f64) {
+        self.pause(now, why, None, jitter);
     }
 
     fn pause(&mut self, now: Instant, why: PauseReason, asked: Option<Duration>, jitter: f64) {

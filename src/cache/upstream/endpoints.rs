@@ -11,15 +11,16 @@ use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
 use url::Url;
 
 use super::circuit_breaker::{PauseReason, Signal};
+use super::circuits::PausedRepository;
 use super::error::{EndpointError, together};
 use super::gzip::{decoded, is_gzip};
-use super::health::{Health, PausedRepository, Verdict};
+use super::health::{Health, Verdict};
 use super::pull_quota::PullQuota;
 use crate::cache::config::UpstreamLimits;
 use crate::cache::download::FetchError;
 use crate::cache::memory::locked;
 use crate::cache::observe::{self, Metrics, UpstreamResult};
-use crate::image::{RegistryHost, Repository};
+use crate::image::{RegistryHost, Repository, Tag};
 use crate::oci::{
     Answer, ClientError, Quota, RegistryClient, RegistryRequest, RequestError, RequestErrorKind, Wait,
 };
@@ -51,7 +52,7 @@ pub(super) struct Endpoints {
 
 #[derive(Debug)]
 pub(super) struct Endpoint {
-    pub(super) client: RegistryClient,
+    pub(super) client: Arc<RegistryClient>,
     pub(super) health: Mutex<Health>,
     quota: Mutex<PullQuota>,
 }
@@ -65,7 +66,7 @@ pub struct EndpointHealth {
     pub paused: Option<(PauseReason, Duration)>,
     /// For how long that has been so.
     pub paused_for: Option<Duration>,
-    /// Which of its repositories are not asked now though the host is.
+    /// Which of its repositories are not asked now, or not for something of them, though the host is.
     pub repositories: Vec<PausedRepository>,
     /// What it said last about how much may be pulled.
     pub quota: Option<Quota>,
@@ -137,7 +138,8 @@ impl Endpoints {
         metrics: Arc<Metrics>,
         limits: UpstreamLimits,
     ) -> Self {
-        let endpoint = |client| Endpoint { client, health: Mutex::default(), quota: Mutex::default() };
+        let endpoint =
+            |client| Endpoint { client: Arc::new(client), health: Mutex::default(), quota: Mutex::default() };
         Self {
             registry,
             all: clients.into_iter().map(endpoint).collect(),
@@ -156,7 +158,7 @@ impl Endpoints {
     }
 
     pub(super) fn clients(&self) -> impl Iterator<Item = &RegistryClient> {
-        self.all.iter().map(|endpoint| &endpoint.client)
+        self.all.iter().map(|endpoint| &*endpoint.client)
     }
 
     /// Asks one endpoint after the other until one answers with what passes `check`, and reads the answer whole.
@@ -167,7 +169,7 @@ impl Endpoints {
         limit: usize,
         check: &(dyn Fn(&Reply) -> Result<(), InvalidReply> + Send + Sync),
     ) -> Result<Reply, Vec<EndpointError>> {
-        self.settle(ask.object.map(|(repository, _)| repository)).await;
+        self.settle(ask.object).await;
         let mut failed = Vec::new();
         for endpoint in 0..self.all.len() {
             match self.ask_one(endpoint, ask, counted, limit, check).await {
@@ -238,7 +240,7 @@ impl Endpoints {
         {
             return Err(EndpointError::Paused(PauseReason::TooMany, left));
         }
-        self.may_ask(endpoint, ask.object.map(|(repository, _)| repository))?;
+        self.may_ask(endpoint, ask.object)?;
         let begun = Instant::now();
         let answer = Box::pin(asked.client.send(&ask.clone().decoding_gzip())).await;
         let result = answer.as_ref().map_or_else(|error| result(error.cause.kind()), |_| UpstreamResult::Ok);
@@ -340,14 +342,14 @@ impl Endpoints {
 
     /// Returns why nothing is asked now, and for how long at least; [`None`] where an endpoint is.
     ///
-    /// That is what holds for a repository, if one is named, else for the hosts.
-    pub(super) fn pause(&self, repository: Option<&Repository>) -> Option<(PauseReason, Duration)> {
+    /// That is what holds for a tag of a repository, if one is named, else for the hosts.
+    pub(super) fn pause(&self, tag: Option<(&Repository, &Tag)>) -> Option<(PauseReason, Duration)> {
         let now = Instant::now();
         let mut least = None;
         for endpoint in &self.all {
             let mut health = locked(&endpoint.health);
-            let (why, left) = match repository {
-                Some(repository) => health.paused_for(repository, now)?,
+            let (why, left) = match tag {
+                Some((repository, tag)) => health.paused_for(repository, tag, now)?,
                 None => health.paused(now)?,
             };
             least = least.filter(|(_, other)| *other <= left).or(Some((why, left)));

@@ -1,10 +1,9 @@
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::circuit_breaker::{Admission, CircuitBreaker, PauseReason, Signal};
+use super::circuit_breaker::{PauseReason, Signal};
+use super::circuits::{Circuits, PausedRepository, Permission, RepositoryProbe, Scope};
 use crate::cache::backoff::Backoff;
-use crate::cache::memory::BoundedMap;
-use crate::image::Repository;
+use crate::image::{Repository, Tag};
 
 /// The pauses of a host that cannot be reached, between two probes.
 const PROBES: Backoff = Backoff { first: Duration::from_millis(500), longest: Duration::from_secs(4) };
@@ -14,57 +13,23 @@ const SEVERAL: usize = 3;
 const SEVERAL_LIMITED: usize = 2;
 /// For how long a repository that failed counts.
 const RECENT: Duration = Duration::from_mins(1);
-/// How many repositories are remembered that have shown a fault.
-const REPOSITORIES: usize = 4096;
 
-/// How one endpoint is: its host, and each of its repositories that has shown a fault.
+/// How one endpoint is: its host, and whatever of it has shown a fault.
 ///
-/// One bad thing stays one bad thing. What the host itself shows (no connection, no TLS) pauses the host; what one
-/// repository shows (5xx, a late header, 429) pauses that repository. Only when several repositories show it is the
-/// host suspected, and then a probe decides. A probe is a request of our own, never one that a client waits for.
+/// One bad thing stays one bad thing. What the host itself shows (no connection, no TLS) pauses the host; what a tag or a
+/// blob shows (5xx, a late header) pauses that, and its repository only when several of its things show it, or when it
+/// limits requests. When several repositories fail, the host is suspected, and then a probe decides. A probe is a request
+/// of our own, never one that a client waits for.
 #[derive(Debug)]
 pub(super) struct Health {
     host: Host,
-    repositories: BoundedMap<Repository, RepositoryCircuit>,
+    circuits: Circuits,
     /// Repositories that failed lately, and when; no repository has answered well since.
     failing: Vec<(Repository, Instant)>,
     /// Repositories that limit requests, and until when.
     limited: Vec<(Repository, Instant)>,
     /// Since when the host limits requests, and until when.
     host_limited: Option<(Instant, Instant)>,
-}
-
-/// How a repository is that has shown a fault.
-#[derive(Clone, Debug)]
-struct RepositoryCircuit {
-    breaker: CircuitBreaker,
-    /// What of it failed last, such as `manifests/latest`: a probe asks for that.
-    failed: Arc<str>,
-    /// Whether a probe waits for its answer as long as a client's request would.
-    has_patient_probe: bool,
-}
-
-/// Whether a request may go out to an endpoint.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Permission {
-    /// It may.
-    Go,
-    /// It may not, for so long.
-    Wait(PauseReason, Duration),
-    /// It may not before a probe, which is to be sent now, has found the repository well.
-    Probe(PauseReason, RepositoryProbe),
-}
-
-/// A request of our own that tells whether a repository is well again.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct RepositoryProbe {
-    /// Which one.
-    pub(super) repository: Repository,
-    /// What of it is asked for.
-    pub(super) what: Arc<str>,
-    /// Whether it waits for its answer as long as a client's request would, or only for a moment; of the first kind
-    /// there is one at a time.
-    pub(super) is_patient: bool,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -77,19 +42,6 @@ enum Host {
         why: PauseReason,
         next: Instant,
     },
-}
-
-/// A repository that is not asked.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct PausedRepository {
-    /// Its name at the registry.
-    pub repository: Repository,
-    /// Why it is not asked.
-    pub why: PauseReason,
-    /// For how long that has been so.
-    pub paused_for: Duration,
-    /// How long it will be so at least.
-    pub left: Duration,
 }
 
 /// What a probe of a host is for.
@@ -116,7 +68,7 @@ impl Default for Health {
     fn default() -> Self {
         Self {
             host: Host::Well,
-            repositories: BoundedMap::new(REPOSITORIES),
+            circuits: Circuits::default(),
             failing: Vec::new(),
             limited: Vec::new(),
             host_limited: None,
@@ -126,21 +78,13 @@ impl Default for Health {
 
 impl Health {
     /// Returns whether a request for something of a repository may go out.
-    pub(super) fn admit(&mut self, repository: Option<&Repository>, now: Instant) -> Permission {
+    pub(super) fn admit(&mut self, asked: Option<(&Repository, &str)>, now: Instant) -> Permission {
         if let Some((why, left)) = self.paused(now) {
             return Permission::Wait(why, left);
         }
-        let Some(repository) = repository else { return Permission::Go };
-        let Some(mut circuit) = self.repositories.get(repository) else { return Permission::Go };
-        match circuit.breaker.admit(now) {
-            Admission::Go => Permission::Go,
-            Admission::Wait(why, left) => Permission::Wait(why, left),
-            Admission::Probe(why) => {
-                let (what, is_patient) = (Arc::clone(&circuit.failed), !circuit.has_patient_probe);
-                circuit.has_patient_probe = true;
-                self.repositories.put(repository.clone(), circuit, 1);
-                Permission::Probe(why, RepositoryProbe { repository: repository.clone(), what, is_patient })
-            }
+        match asked {
+            Some((repository, what)) => self.circuits.admit(repository, what, now),
+            None => Permission::Go,
         }
     }
 
@@ -161,8 +105,8 @@ impl Health {
         }
     }
 
-    /// Takes note of what a probe of a repository gave, or that it gave nothing within a moment; returns whether the
-    /// host has to be probed.
+    /// Takes note of what a probe gave, or that it gave nothing within a moment; returns whether the host has to be
+    /// probed.
     pub(super) fn note_probe(
         &mut self,
         probe: &RepositoryProbe,
@@ -170,7 +114,7 @@ impl Health {
         now: Instant,
         jitter: f64,
     ) -> Probe {
-        let (repository, what) = (&probe.repository, &*probe.what);
+        let (repository, what) = (&probe.scope.repository, &*probe.what);
         let signal = match verdict {
             // What is seldom asked for may take its time, and others of the repository may not.
             None => Signal::Failing,
@@ -183,10 +127,7 @@ impl Health {
         match signal {
             // Where it failed elsewhere, it was this one that led there.
             Signal::Good | Signal::None => {
-                if let Some(mut circuit) = self.repositories.get(repository) {
-                    circuit.breaker.found_well(now);
-                    self.repositories.put(repository.clone(), circuit, 1);
-                }
+                self.circuits.found_well(probe, now);
                 self.failing.clear();
                 Probe::None
             }
@@ -196,18 +137,14 @@ impl Health {
         }
     }
 
-    /// Takes note that no probe of a repository waits any more as long as a client's request would.
-    pub(super) fn patient_probe_ended(&mut self, repository: &Repository) {
-        if let Some(mut circuit) = self.repositories.get(repository) {
-            circuit.has_patient_probe = false;
-            self.repositories.put(repository.clone(), circuit, 1);
-        }
+    /// Returns whether a moment's patience may tell that something of a repository, or its host, is well.
+    pub(super) fn is_probing(&mut self, asked: (&Repository, &str), now: Instant) -> bool {
+        self.is_first_probe() || self.circuits.is_probing(asked, now)
     }
 
-    /// Returns whether a moment's patience may tell that a repository, or its host, is well.
-    pub(super) fn is_probing(&mut self, repository: &Repository, now: Instant) -> bool {
-        self.is_first_probe()
-            || self.repositories.get(repository).is_some_and(|circuit| circuit.breaker.is_probing(now))
+    /// Takes note that no probe of something waits any more as long as a client's request would.
+    pub(super) fn patient_probe_ended(&mut self, scope: &Scope) {
+        self.circuits.patient_probe_ended(scope);
     }
 
     fn note_repository(
@@ -218,28 +155,7 @@ impl Health {
         now: Instant,
         jitter: f64,
     ) -> Probe {
-        let known = self.repositories.get(repository);
-        let until = match (known, signal) {
-            (None, Signal::Good | Signal::None) | (Some(_), Signal::None) => now,
-            (Some(_), Signal::Good) => {
-                self.repositories.remove(repository);
-                now
-            }
-            (known, Signal::Failing | Signal::Down | Signal::TooMany(_)) => {
-                let mut circuit = known.unwrap_or_else(|| RepositoryCircuit {
-                    breaker: CircuitBreaker::default(),
-                    failed: Arc::default(),
-                    has_patient_probe: false,
-                });
-                circuit.breaker.note(now, signal, jitter);
-                if *circuit.failed != *what {
-                    circuit.failed = what.into();
-                }
-                let until = circuit.breaker.paused(now).map_or(now, |(_, left)| now + left);
-                self.repositories.put(repository.clone(), circuit, 1);
-                until
-            }
-        };
+        let until = self.circuits.note(repository, what, signal, now, jitter);
         match signal {
             Signal::Good => {
                 self.failing.clear();
@@ -324,17 +240,9 @@ impl Health {
         matches!(self.host, Host::Ill { .. })
     }
 
-    /// Returns the repositories that are not asked at `now`, by name.
+    /// Returns the repositories that are not asked at `now`, or not for something of them, by name.
     pub(super) fn paused_repositories(&self, now: Instant) -> Vec<PausedRepository> {
-        let paused = self.repositories.iter().filter_map(|(repository, circuit)| {
-            let (why, left) = circuit.breaker.paused(now)?;
-            let since = circuit.breaker.paused_since().unwrap_or(now);
-            let paused_for = now.saturating_duration_since(since);
-            Some(PausedRepository { repository: repository.clone(), why, paused_for, left })
-        });
-        let mut paused: Vec<_> = paused.collect();
-        paused.sort_by(|a, b| a.repository.as_str().cmp(b.repository.as_str()));
-        paused
+        self.circuits.paused(now)
     }
 
     /// Returns whether no probe of a paused host has ended yet: a moment's patience may tell that it is well.
@@ -342,13 +250,14 @@ impl Health {
         matches!(self.host, Host::Ill { probes: 0, .. })
     }
 
-    /// Returns why a repository is not asked at `now`, and for how long; [`None`] where it is.
+    /// Returns why a repository is not asked at `now` for a tag, and for how long; [`None`] where it is.
     pub(super) fn paused_for(
         &mut self,
         repository: &Repository,
+        tag: &Tag,
         now: Instant,
     ) -> Option<(PauseReason, Duration)> {
-        self.paused(now).or_else(|| self.repositories.get(repository)?.breaker.paused(now))
+        self.paused(now).or_else(|| self.circuits.pause_of(repository, tag, now))
     }
 
     /// Ends all pauses: the operator says that it is well.
@@ -370,7 +279,15 @@ mod tests {
     }
 
     fn note(health: &mut Health, name: &str, signal: Signal, now: Instant) -> Probe {
-        health.note(Some((&repository(name), "manifests/1")), Verdict::Repository(signal), now, 0.5)
+        note_of(health, name, "manifests/1", signal, now)
+    }
+
+    fn note_of(health: &mut Health, name: &str, what: &str, signal: Signal, now: Instant) -> Probe {
+        health.note(Some((&repository(name), what)), Verdict::Repository(signal), now, 0.5)
+    }
+
+    fn admit(health: &mut Health, name: &str, now: Instant) -> Permission {
+        health.admit(Some((&repository(name), "manifests/1")), now)
     }
 
     #[test]
@@ -379,9 +296,41 @@ mod tests {
         for _ in 0..50 {
             assert_eq!(failing(&mut health, "broken", now), Probe::None);
         }
-        assert!(matches!(health.admit(Some(&repository("broken")), now), Permission::Wait(..)));
-        assert_eq!(health.admit(Some(&repository("good")), now), Permission::Go);
+        assert!(matches!(admit(&mut health, "broken", now), Permission::Wait(..)));
+        assert_eq!(admit(&mut health, "good", now), Permission::Go);
         assert_eq!(health.paused(now), None);
+    }
+
+    #[test]
+    fn one_tag_takes_no_other_away_until_several_fail() {
+        let (mut health, now) = (Health::default(), Instant::now());
+        let a = repository("a");
+        let is_asked = |health: &mut Health, what| health.admit(Some((&a, what)), now) == Permission::Go;
+        for _ in 0..50 {
+            note_of(&mut health, "a", "manifests/bad", Signal::Failing, now);
+        }
+        assert!(!is_asked(&mut health, "manifests/bad") && is_asked(&mut health, "manifests/1"));
+        let tag = |name: &str| name.parse().unwrap();
+        assert!(health.paused_for(&a, &tag("bad"), now).is_some());
+        assert_eq!(health.paused_for(&a, &tag("1"), now), None);
+        let paused = health.paused_repositories(now);
+        assert_eq!((paused.len(), paused[0].only.as_deref()), (1, Some("manifests/bad")));
+        // What is good shows that the repository is, and not that what failed is.
+        note_of(&mut health, "a", "manifests/1", Signal::Good, now);
+        assert!(!is_asked(&mut health, "manifests/bad"));
+        for what in ["manifests/bad", "manifests/2", "manifests/2", "referrers/3", "tags/list"] {
+            note_of(&mut health, "a", what, Signal::Failing, now);
+            assert!(is_asked(&mut health, "manifests/1"), "{what}");
+        }
+        note_of(&mut health, "a", "blobs/3", Signal::Failing, now);
+        assert!(!is_asked(&mut health, "manifests/1"));
+        assert_eq!(health.paused_repositories(now).len(), 1, "the repository stands for what is of it");
+        // What is wanted tells whether it is well, not what is broken for ever.
+        let later = now + Duration::from_secs(5);
+        let Permission::Probe(_, probe) = health.admit(Some((&a, "manifests/1")), later) else { panic!() };
+        assert_eq!((&probe.scope, &*probe.what), (&Scope::repository(&a), "manifests/1"));
+        health.note_probe(&probe, Some(Verdict::Repository(Signal::Good)), later, 0.5);
+        assert_eq!(health.admit(Some((&a, "manifests/1")), later), Permission::Go);
     }
 
     #[test]
@@ -390,14 +339,11 @@ mod tests {
         assert_eq!(failing(&mut health, "a", now), Probe::None);
         assert_eq!(failing(&mut health, "b", now), Probe::None);
         assert_eq!(failing(&mut health, "c", now), Probe::Suspected);
-        assert_eq!(health.admit(Some(&repository("d")), now), Permission::Go, "nothing is known yet");
+        assert_eq!(admit(&mut health, "d", now), Permission::Go, "nothing is known yet");
         health.probe_failed(PauseReason::Failing, now, 0.5);
-        assert!(matches!(
-            health.admit(Some(&repository("d")), now),
-            Permission::Wait(PauseReason::Failing, _)
-        ));
+        assert!(matches!(admit(&mut health, "d", now), Permission::Wait(PauseReason::Failing, _)));
         health.probe_answered();
-        assert_eq!(health.admit(Some(&repository("d")), now), Permission::Go);
+        assert_eq!(admit(&mut health, "d", now), Permission::Go);
         // One that answers in between shows that the host is well.
         failing(&mut health, "a", now);
         failing(&mut health, "b", now);
@@ -427,20 +373,14 @@ mod tests {
         let (mut health, now) = (Health::default(), Instant::now());
         let limit = Signal::TooMany(Some(Duration::from_mins(1)));
         note(&mut health, "a", limit, now);
-        assert!(matches!(
-            health.admit(Some(&repository("a")), now),
-            Permission::Wait(PauseReason::TooMany, _)
-        ));
-        assert_eq!(health.admit(Some(&repository("b")), now), Permission::Go);
+        assert!(matches!(admit(&mut health, "a", now), Permission::Wait(PauseReason::TooMany, _)));
+        assert_eq!(admit(&mut health, "b", now), Permission::Go);
         note(&mut health, "b", limit, now);
-        assert!(matches!(
-            health.admit(Some(&repository("c")), now),
-            Permission::Wait(PauseReason::TooMany, _)
-        ));
-        assert_eq!(health.admit(Some(&repository("c")), now + Duration::from_secs(70)), Permission::Go);
+        assert!(matches!(admit(&mut health, "c", now), Permission::Wait(PauseReason::TooMany, _)));
+        assert_eq!(admit(&mut health, "c", now + Duration::from_secs(70)), Permission::Go);
         note(&mut health, "b", limit, now);
         health.end_pauses();
-        assert_eq!(health.admit(Some(&repository("b")), now), Permission::Go);
+        assert_eq!(admit(&mut health, "b", now), Permission::Go);
     }
 
     #[test]
@@ -451,25 +391,34 @@ mod tests {
             failing(&mut health, "a", now);
         }
         let after = |seconds| now + Duration::from_secs(seconds);
-        let Permission::Probe(PauseReason::Failing, probe) = health.admit(Some(&a), after(2)) else {
+        let Permission::Probe(PauseReason::Failing, probe) = admit(&mut health, "a", after(2)) else {
             panic!()
         };
         assert_eq!((&*probe.what, probe.is_patient), ("manifests/1", true));
-        assert!(health.is_probing(&a, after(2)) && !health.is_probing(&repository("b"), after(2)));
-        assert!(matches!(health.admit(Some(&a), after(2)), Permission::Wait(PauseReason::Failing, _)));
+        assert!(health.is_probing((&a, "manifests/1"), after(2)));
+        assert!(!health.is_probing((&repository("b"), "manifests/1"), after(2)));
+        assert!(!health.is_probing((&a, "manifests/2"), after(2)));
+        assert!(matches!(admit(&mut health, "a", after(2)), Permission::Wait(PauseReason::Failing, _)));
         // It gives nothing within a moment: it may yet, and another one is sent that does not wait so long.
         health.note_probe(&probe, None, after(6), 0.5);
-        assert!(matches!(health.admit(Some(&a), after(6)), Permission::Wait(PauseReason::Failing, _)));
-        let Permission::Probe(_, second) = health.admit(Some(&a), after(20)) else { panic!() };
+        assert!(matches!(admit(&mut health, "a", after(6)), Permission::Wait(PauseReason::Failing, _)));
+        let Permission::Probe(_, second) = admit(&mut health, "a", after(20)) else { panic!() };
         assert!(!second.is_patient);
         health.note_probe(&probe, Some(Verdict::Repository(Signal::Good)), after(20), 0.5);
-        health.patient_probe_ended(&a);
-        assert_eq!(health.admit(Some(&a), after(20)), Permission::Go);
+        health.patient_probe_ended(&probe.scope);
+        assert_eq!(admit(&mut health, "a", after(20)), Permission::Go);
         // What a client asks for has the last word.
         note(&mut health, "a", Signal::Failing, after(20));
-        assert!(matches!(health.admit(Some(&a), after(20)), Permission::Wait(PauseReason::Failing, _)));
-        let Permission::Probe(_, third) = health.admit(Some(&a), after(40)) else { panic!() };
+        assert!(matches!(admit(&mut health, "a", after(20)), Permission::Wait(PauseReason::Failing, _)));
+        let Permission::Probe(_, third) = admit(&mut health, "a", after(40)) else { panic!() };
         assert!(third.is_patient);
         assert_eq!(health.note_probe(&third, Some(Verdict::HostDown), after(40), 0.5), Probe::Paused);
+        // The host is back: whatever is wanted tells whether the repository is, and what failed has a probe of its own.
+        health.probe_answered();
+        let other = Some((&a, "manifests/2"));
+        let Permission::Probe(_, fourth) = health.admit(other, after(50)) else { panic!() };
+        health.note_probe(&fourth, Some(Verdict::Repository(Signal::Good)), after(50), 0.5);
+        assert_eq!(health.admit(other, after(50)), Permission::Go);
+        assert!(matches!(admit(&mut health, "a", after(50)), Permission::Probe(..)));
     }
 }

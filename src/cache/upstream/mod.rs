@@ -6,6 +6,7 @@
 
 mod blob;
 mod circuit_breaker;
+mod circuits;
 mod endpoints;
 mod error;
 mod gzip;
@@ -18,8 +19,8 @@ mod trust;
 mod verify;
 
 pub use circuit_breaker::{Admission, CircuitBreaker, PauseReason, Signal};
+pub use circuits::PausedRepository;
 pub use endpoints::{EndpointHealth, Transfers};
-pub use health::PausedRepository;
 pub use list::TagList;
 pub use pull_quota::PullQuota;
 pub use registry::{Checked, Upstream};

@@ -7,12 +7,16 @@ use futures_util::StreamExt as _;
 use futures_util::stream::FuturesUnordered;
 
 use super::circuit_breaker::PauseReason;
+use super::circuits::{Permission, RepositoryProbe};
 use super::endpoints::{Endpoints, chance};
 use super::error::EndpointError;
-use super::health::{Permission, Probe, RepositoryProbe, Verdict};
+use super::health::{Probe, Verdict};
 use crate::cache::memory::locked;
 use crate::image::Repository;
-use crate::oci::{ACCEPT_MANIFESTS, Method, Range, RegistryRequest, RequestErrorKind};
+use crate::oci::{
+    ACCEPT_MANIFESTS, Answer, ClientError, Method, Range, RegistryClient, RegistryRequest, RequestError,
+    RequestErrorKind,
+};
 
 /// How long the answer to a probe of a host may take.
 const PROBE: Duration = Duration::from_secs(10);
@@ -39,39 +43,38 @@ impl Endpoints {
     pub(super) fn may_ask(
         self: &Arc<Self>,
         endpoint: usize,
-        repository: Option<&Repository>,
+        object: Option<(&Repository, &str)>,
     ) -> Result<(), EndpointError> {
-        match self.admit(endpoint, repository) {
+        match self.admit(endpoint, object) {
             Permission::Go => Ok(()),
             Permission::Wait(why, left) => Err(EndpointError::Paused(why, left)),
             Permission::Probe(why, _) => Err(EndpointError::Paused(why, PATIENCE)),
         }
     }
 
-    /// Returns whether a request may go out to an endpoint; sends the probe of a repository that is due.
-    fn admit(self: &Arc<Self>, endpoint: usize, repository: Option<&Repository>) -> Permission {
+    /// Returns whether a request may go out to an endpoint; sends the probe that is due.
+    fn admit(self: &Arc<Self>, endpoint: usize, object: Option<(&Repository, &str)>) -> Permission {
         let Some(asked) = self.all.get(endpoint) else { return Permission::Go };
-        let permission = locked(&asked.health).admit(repository, Instant::now());
+        let permission = locked(&asked.health).admit(object, Instant::now());
         if let Permission::Probe(_, probe) = &permission {
             tokio::spawn(Arc::clone(self).probe_repository(endpoint, probe.clone()));
         }
         permission
     }
 
-    /// Waits a moment where nothing can be asked of a repository until a probe has been answered, which is soon where all
-    /// is well.
-    pub(super) async fn settle(self: &Arc<Self>, repository: Option<&Repository>) {
-        let Some(repository) = repository else { return };
+    /// Waits a moment where something cannot be asked for until a probe has been answered, which is soon where all is well.
+    pub(super) async fn settle(self: &Arc<Self>, object: Option<(&Repository, &str)>) {
+        let Some(object) = object else { return };
         let settled = async {
             loop {
                 let probed = self.probed.notified();
                 let mut is_probing = false;
                 for (endpoint, asked) in self.all.iter().enumerate() {
-                    match self.admit(endpoint, Some(repository)) {
+                    match self.admit(endpoint, Some(object)) {
                         Permission::Go => return,
                         Permission::Probe(..) => is_probing = true,
                         Permission::Wait(..) => {
-                            is_probing |= locked(&asked.health).is_probing(repository, Instant::now());
+                            is_probing |= locked(&asked.health).is_probing(object, Instant::now());
                         }
                     }
                 }
@@ -85,11 +88,10 @@ impl Endpoints {
         drop(tokio::time::timeout(PATIENCE, settled).await);
     }
 
-    /// Asks for what failed of a repository, to tell whether it is well again.
+    /// Asks for something of a repository, to tell whether it is well again.
     async fn probe_repository(self: Arc<Self>, endpoint: usize, probe: RepositoryProbe) {
         let Some(asked) = self.all.get(endpoint) else { return };
-        let request = probe.request();
-        let mut asking = Box::pin(asked.client.send(&request));
+        let mut asking = Box::pin(probe.send(&asked.client));
         let mut answer = tokio::time::timeout(NEXT_PROBE, &mut asking).await.ok();
         if answer.is_none() {
             self.note_probe(endpoint, &probe, None);
@@ -101,7 +103,7 @@ impl Endpoints {
             self.note_probe(endpoint, &probe, Some(verdict));
         }
         if probe.is_patient {
-            locked(&asked.health).patient_probe_ended(&probe.repository);
+            locked(&asked.health).patient_probe_ended(&probe.scope);
         }
     }
 
@@ -118,7 +120,10 @@ impl Endpoints {
         let mut pings = FuturesUnordered::new();
         loop {
             let Some(this) = endpoints.upgrade() else { return };
-            pings.push(Box::pin(this.ping(endpoint, reason)));
+            let Some(asked) = this.all.get(endpoint) else { return };
+            // What is asked does not keep the upstream: it may go while the answer is late.
+            pings.push(Box::pin(ping(Arc::clone(&asked.client), reason)));
+            drop(this);
             let answered = tokio::time::timeout(NEXT_PROBE, first_answer(&mut pings)).await;
             let wait = match answered.unwrap_or(Err(PauseReason::Unreachable)) {
                 Ok(()) => return Self::probe_answered(&endpoints, endpoint),
@@ -156,37 +161,49 @@ impl Endpoints {
         this.probed.notify_waiters();
         this.show_circuit();
     }
+}
 
-    /// Asks a host whether it is there.
-    async fn ping(self: Arc<Self>, endpoint: usize, reason: Probe) -> Result<(), PauseReason> {
-        let Some(asked) = self.all.get(endpoint) else { return Ok(()) };
-        match tokio::time::timeout(PROBE, Box::pin(asked.client.ping())).await {
-            // A host that answers with an error is there; what fails is for each repository to show.
-            Ok(Ok(status)) if status < 500 || reason == Probe::Paused => Ok(()),
-            Ok(Ok(_)) => Err(PauseReason::Failing),
-            Ok(Err(error)) => match error.cause.kind() {
-                RequestErrorKind::Down | RequestErrorKind::Failing => Err(PauseReason::Unreachable),
-                RequestErrorKind::NotFound
-                | RequestErrorKind::Denied
-                | RequestErrorKind::TooMany
-                | RequestErrorKind::Setup => Ok(()),
-            },
-            Err(_) => Err(PauseReason::Unreachable),
-        }
+/// Asks a host whether it is there.
+async fn ping(client: Arc<RegistryClient>, reason: Probe) -> Result<(), PauseReason> {
+    match tokio::time::timeout(PROBE, Box::pin(client.ping())).await {
+        // A host that answers with an error is there; what fails is for each repository to show.
+        Ok(Ok(status)) if status < 500 || reason == Probe::Paused => Ok(()),
+        Ok(Ok(_)) => Err(PauseReason::Failing),
+        Ok(Err(error)) => match error.cause.kind() {
+            RequestErrorKind::Down | RequestErrorKind::Failing => Err(PauseReason::Unreachable),
+            RequestErrorKind::NotFound
+            | RequestErrorKind::Denied
+            | RequestErrorKind::TooMany
+            | RequestErrorKind::Setup => Ok(()),
+        },
+        Err(_) => Err(PauseReason::Unreachable),
     }
 }
 
 impl RepositoryProbe {
-    /// Returns a request that costs little: whether it is there, and of a blob the first byte, since some registries do
-    /// not look for it before.
-    fn request(&self) -> RegistryRequest<'_> {
+    /// Sends requests that cost little: whether it is there, and of a blob the first byte, since some registries do not
+    /// look for it before.
+    async fn send(&self, client: &RegistryClient) -> Result<Answer, ClientError> {
         if self.what.starts_with("blobs/") {
-            let byte = RegistryRequest::new(Method::Get, &self.repository, &self.what);
-            byte.part(Range::Between(0, 0), None).decoding_gzip().closing()
-        } else {
-            RegistryRequest::new(Method::Head, &self.repository, &self.what).accepting(ACCEPT_MANIFESTS)
+            let byte = RegistryRequest::new(Method::Get, &self.scope.repository, &self.what);
+            return client.send(&byte.part(Range::Between(0, 0), None).decoding_gzip().closing()).await;
+        }
+        let request = |method| {
+            RegistryRequest::new(method, &self.scope.repository, &self.what).accepting(ACCEPT_MANIFESTS)
+        };
+        match client.send(&request(Method::Head)).await {
+            // Some registries know no HEAD: of those, GET tells, whose body is not waited for.
+            Err(error) if is_of_head(&error.cause) => {
+                client.send(&request(Method::Get).decoding_gzip().closing()).await
+            }
+            answer => answer,
         }
     }
+}
+
+/// Returns whether HEAD may have failed where GET does not.
+fn is_of_head(error: &RequestError) -> bool {
+    matches!(error, RequestError::Status { status: 405 | 500.., .. } | RequestError::Broken(_))
 }
 
 /// Waits until one of several requests has been answered, or all have failed; returns how the last of them did.
@@ -202,4 +219,31 @@ where
         }
     }
     failed
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::registry::Upstream;
+    use super::*;
+    use crate::cache::config::{UpstreamConfig, UpstreamLimits};
+    use crate::cache::observe::Metrics;
+    use crate::oci::{Http, HttpSettings, Proxies};
+
+    #[tokio::test]
+    async fn a_probe_keeps_no_upstream_that_was_removed() {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("http://{}", listener.local_addr().unwrap()).parse().unwrap();
+        let config = UpstreamConfig { endpoints: vec![url], ..UpstreamConfig::default() };
+        let settings = HttpSettings { proxies: Proxies::None, ..HttpSettings::default() };
+        let (http, limits) = (Http::new(&settings).unwrap(), UpstreamLimits::default());
+        let registry = "reg.example".parse().unwrap();
+        let upstream = Upstream::new(registry, &config, &http, Arc::new(Metrics::new()), limits).unwrap();
+        let endpoints = Arc::downgrade(&upstream.endpoints);
+        tokio::spawn(Endpoints::probe(Weak::clone(&endpoints), 0, Probe::Suspected));
+        // It is asked, and does not answer.
+        let connection = listener.accept().await.unwrap();
+        drop(upstream);
+        assert!(endpoints.upgrade().is_none());
+        drop(connection);
+    }
 }

@@ -20,14 +20,18 @@ use crate::cache::observe::Metrics;
 use crate::image::{Digest, RegistryHost, Repository, Tag, TagOrDigest};
 use crate::oci::{
     ACCEPT_MANIFESTS, AddressPolicy, Answer, ClientError, Coding, ContentRange, CredentialFile,
-    CredentialSource, Endpoint, Http, LoggedIn, MAX_MANIFEST_SIZE, Method, PausedHost, Range, RegistryClient,
-    RegistryRequest, RequestError, RequestErrorKind, TokenServers,
+    CredentialSource, Endpoint, Hedging, Http, LoggedIn, MAX_MANIFEST_SIZE, Method, PausedHost, Range,
+    RegistryClient, RegistryRequest, RequestError, RequestErrorKind, TokenServers,
 };
 
 /// The digest that a registry says that its answer has.
 const CONTENT_DIGEST: HeaderName = HeaderName::from_static("docker-content-digest");
 /// How long the header of an answer may take where there is another endpoint to ask.
 const BEFORE_OTHERS: Duration = Duration::from_secs(10);
+/// When it is asked again how something is: it costs a registry little.
+const ASK_AGAIN: Hedging = Hedging { first: Duration::from_secs(3), most: 3 };
+/// When a manifest is fetched again, which registries count.
+const FETCH_AGAIN: Hedging = Hedging { first: Duration::from_secs(5), most: 2 };
 /// How many digests are remembered with the tag that they came from.
 const TAGS: usize = 4096;
 /// How many manifests are kept for a moment that were fetched only to learn their digest, and for how long.
@@ -109,9 +113,9 @@ impl Upstream {
         self.endpoints.pause(None).map(|(why, _)| why)
     }
 
-    /// Returns why nothing can be asked of a repository now; [`None`] where something can.
-    pub fn pause_of(&self, repository: &Repository) -> Option<PauseReason> {
-        self.endpoints.pause(Some(repository)).map(|(why, _)| why)
+    /// Returns why a repository cannot be asked for a tag now; [`None`] where it can.
+    pub fn pause_of(&self, repository: &Repository, tag: &Tag) -> Option<PauseReason> {
+        self.endpoints.pause(Some((repository, tag))).map(|(why, _)| why)
     }
 
     /// Ends all pauses: the operator says that the upstream is well.
@@ -146,12 +150,11 @@ impl Upstream {
     pub async fn resolve(&self, repository: &Repository, tag: &Tag) -> Result<Digest, FetchError> {
         let what = format!("manifests/{tag}");
         let ask = RegistryRequest::new(Method::Head, repository, &what).accepting(ACCEPT_MANIFESTS);
-        let digest =
-            match self.endpoints.ask(&ask, CountsAgainstQuota::No, MAX_MANIFEST_SIZE, &|_| Ok(())).await {
-                Ok(reply) => announced(&reply),
-                Err(failed) if failed.iter().any(head_refused) => None,
-                Err(failed) => return Err(Endpoints::failed(&failed)),
-            };
+        let digest = match self.head(&ask).await {
+            Ok(reply) => announced(&reply),
+            Err(failed) if failed.iter().any(head_refused) => None,
+            Err(failed) => return Err(Endpoints::failed(&failed)),
+        };
         if let Some(digest) = digest {
             self.came_from(repository, digest, tag);
             return Ok(digest);
@@ -169,7 +172,7 @@ impl Upstream {
     pub async fn has_manifest(&self, repository: &Repository, digest: &Digest) -> Result<(), FetchError> {
         let what = format!("manifests/{digest}");
         let ask = RegistryRequest::new(Method::Head, repository, &what).accepting(ACCEPT_MANIFESTS);
-        match self.endpoints.ask(&ask, CountsAgainstQuota::No, MAX_MANIFEST_SIZE, &|_| Ok(())).await {
+        match self.head(&ask).await {
             Ok(_) => Ok(()),
             // Another region may have it under the tag that it came from.
             Err(failed)
@@ -214,6 +217,11 @@ impl Upstream {
         Err(Endpoints::failed(&failed))
     }
 
+    async fn head(&self, ask: &RegistryRequest<'_>) -> Result<Reply, Vec<EndpointError>> {
+        let request = || self.endpoints.ask(ask, CountsAgainstQuota::No, MAX_MANIFEST_SIZE, &|_| Ok(()));
+        ASK_AGAIN.send(request, is_said).await
+    }
+
     async fn fetch(
         &self,
         repository: &Repository,
@@ -234,7 +242,8 @@ impl Upstream {
             Err(wrong @ InvalidManifest::Content(_)) => Err(InvalidReply::Malformed(wrong.to_string())),
         };
         let ask = RegistryRequest::new(Method::Get, repository, &what).accepting(accept);
-        let reply = self.endpoints.ask(&ask, CountsAgainstQuota::Yes, MAX_MANIFEST_SIZE, &check).await?;
+        let request = || self.endpoints.ask(&ask, CountsAgainstQuota::Yes, MAX_MANIFEST_SIZE, &check);
+        let reply = FETCH_AGAIN.send(request, is_said).await?;
         let fetched = verified(&reply).map_err(|wrong| vec![EndpointError::Mismatch(wrong.to_string())])?;
         if let (TagOrDigest::Tag(tag), Some(digest)) = (reference, fetched.digest) {
             self.came_from(repository, digest, tag);
@@ -254,10 +263,11 @@ impl Upstream {
         let what = format!("blobs/{digest}");
         let head = RegistryRequest::new(Method::Head, repository, &what);
         let byte = RegistryRequest::new(Method::Get, repository, &what).part(Range::Between(0, 0), None);
-        self.endpoints.settle(Some(repository)).await;
+        self.endpoints.settle(Some((repository, &what))).await;
         let mut failed = Vec::new();
         for endpoint in 0..self.endpoints.len() {
-            match self.endpoints.answer(endpoint, &head, CountsAgainstQuota::No).await {
+            let request = || self.endpoints.answer(endpoint, &head, CountsAgainstQuota::No);
+            match ASK_AGAIN.send(request, |answer| answer.as_ref().err().is_none_or(is_final)).await {
                 Ok(answer) => {
                     if let (Coding::Identity, Some(size)) = (answer.coding(), answer.content_length()) {
                         return Ok(Some(size));
@@ -340,6 +350,23 @@ fn head_refused(failed: &EndpointError) -> bool {
         failed,
         EndpointError::Asked(ClientError { cause: RequestError::Status { status: 400..=499 | 501, .. }, .. })
     )
+}
+
+/// Returns whether every endpoint has said what it has to say, as far as one was asked.
+fn is_said(answer: &Result<Reply, Vec<EndpointError>>) -> bool {
+    answer.as_ref().err().is_none_or(|failed| failed.iter().all(is_final))
+}
+
+/// Returns whether an endpoint says the same the next time.
+fn is_final(failed: &EndpointError) -> bool {
+    match failed {
+        EndpointError::Asked(error) => match error.cause.kind() {
+            RequestErrorKind::NotFound | RequestErrorKind::Denied | RequestErrorKind::Setup => true,
+            RequestErrorKind::TooMany | RequestErrorKind::Down | RequestErrorKind::Failing => false,
+        },
+        EndpointError::Mismatch(_) => true,
+        EndpointError::Paused(..) | EndpointError::Quarantined | EndpointError::Busy => false,
+    }
 }
 
 fn is_absent(failed: &EndpointError) -> bool {

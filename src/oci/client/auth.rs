@@ -1,6 +1,7 @@
 #![expect(clippy::disallowed_methods, reason = "compares tokens with the clock")]
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use http::header::{ACCEPT_ENCODING, CONTENT_TYPE, HeaderMap, HeaderValue, WWW_AUTHENTICATE};
 use jiff::Timestamp;
@@ -11,6 +12,7 @@ use super::credential_file::CredentialSource;
 use super::credentials::Credential;
 use super::endpoint::Endpoint;
 use super::error::{AskedAs, ClientError, CredentialFileError, RequestError};
+use super::hedging::Hedging;
 use super::http::Answer;
 use super::realm::{Realm, RealmRefused, TokenServers, check_realm};
 use super::request::RegistryRequest;
@@ -23,6 +25,9 @@ use crate::secret::Secret;
 
 /// The largest answer of a token server that is read.
 const TOKEN_ANSWER: usize = 64 * 1024;
+
+/// When a token is asked for again: all requests for a repository wait for it.
+const HEDGING: Hedging = Hedging { first: Duration::from_secs(3), most: 2 };
 
 /// How a registry wants to be asked.
 #[derive(Clone, Debug)]
@@ -128,9 +133,14 @@ impl Authenticator {
         }
     }
 
-    /// Forgets how the registry wanted to be asked, and returns it.
-    pub(super) fn forget(&self) -> Option<CachedChallenge> {
-        self.known().take()
+    /// Returns how the registry wanted to be asked last.
+    pub(super) fn remembered(&self) -> Option<CachedChallenge> {
+        self.known().clone()
+    }
+
+    /// Forgets how the registry wanted to be asked.
+    pub(super) fn forget(&self) {
+        *self.known() = None;
     }
 
     /// Returns what meets the challenge of an answer.
@@ -262,8 +272,13 @@ async fn fetch_token(
         Some(Credential::Identity { token, .. }) => Grant::Identity(token),
         Some(Credential::Token(_)) | None => Grant::Anonymous,
     };
-    let request = TokenRequest::new(realm.url.clone(), service, scopes, grant);
-    let mut answer = ask_for_token(sender, realm.policy, request).await?;
+    let request =
+        || ask_for_token(sender, realm.policy, TokenRequest::new(realm.url.clone(), service, scopes, grant));
+    let mut answer = match grant {
+        Grant::Anonymous | Grant::Password(..) => HEDGING.send(request, is_said).await?,
+        // What is used up by the first request that comes in is not sent twice.
+        Grant::Identity(_) => request().await?,
+    };
     // Some servers know no POST, or do not know it for this kind of token (containerd `authorizer.go` does the same).
     if let (Some(Credential::Identity { user, token }), 400 | 401 | 404 | 405) = (credential, answer.status())
     {
@@ -298,6 +313,11 @@ fn stranger(error: ClientError, realm: &Realm, registry: &Url) -> ClientError {
     RequestError::from(refused).at(registry)
 }
 
+/// Returns whether a token server has said what it has to say.
+fn is_said(answer: &Result<Answer, ClientError>) -> bool {
+    answer.as_ref().is_ok_and(|answer| answer.status() < 500 && answer.status() != 429)
+}
+
 async fn ask_for_token(
     sender: &Sender,
     policy: AddressPolicy,
@@ -316,13 +336,18 @@ async fn ask_for_token(
 
 impl CachedChallenge {
     /// Returns whether an answer names the same token server as this does.
-    pub(super) fn is_that_of(&self, answer: &Answer) -> bool {
+    fn is_that_of(&self, answer: &Answer) -> bool {
         let Self::Bearer { challenge, .. } = self else { return false };
         challenges(answer).iter().any(|other| match other {
             Challenge::Bearer(other) => other.realm == challenge.realm && other.service == challenge.service,
             Challenge::Basic { .. } | Challenge::Other(_) => false,
         })
     }
+}
+
+/// Returns whether an answer has a challenge, and that is not the one that is known.
+pub(super) fn is_another(known: Option<&CachedChallenge>, answer: &Answer) -> bool {
+    !challenges(answer).is_empty() && known.is_none_or(|known| !known.is_that_of(answer))
 }
 
 /// Returns every challenge of an answer.

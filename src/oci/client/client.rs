@@ -4,7 +4,7 @@ use http::header::{
 use url::Url;
 
 use super::address_policy::AddressPolicy;
-use super::auth::{Authenticator, Presented, Scheme, asked_as, challenges};
+use super::auth::{Authenticator, Presented, Scheme, asked_as, challenges, is_another};
 use super::credential_file::CredentialSource;
 use super::credentials::Credential;
 use super::endpoint::Endpoint;
@@ -77,9 +77,9 @@ impl RegistryClient {
         self.sender.http.end_pauses();
     }
 
-    /// Returns the hosts to which registries lead, and that are not asked now.
+    /// Returns the hosts to which this registry leads, and that are not asked now.
     pub fn paused_hosts(&self) -> Vec<PausedHost> {
-        self.sender.http.paused_hosts()
+        self.sender.http.paused_hosts(&self.sender.endpoint)
     }
 
     /// Returns whether it has credentials to show.
@@ -94,13 +94,14 @@ impl RegistryClient {
             Some((repository, what)) => self.sender.endpoint.object(repository, what),
         };
         let credential = self.authenticator.credential().map_err(|error| error.at(&url))?;
+        let challenge = self.authenticator.remembered();
         let mut refused = None;
         let mut pass = match self.authenticator.prepare(&self.sender, request, credential.as_ref()).await {
             Ok(pass) => pass,
             Err(error) if error.cause.kind() == RequestErrorKind::TooMany => return Err(error),
             // It may have another token server by now: asked without a token, it says.
             Err(error) => {
-                refused = self.authenticator.forget().map(|challenge| (challenge, error));
+                refused = Some(error);
                 None
             }
         };
@@ -111,6 +112,16 @@ impl RegistryClient {
                 None => self.hop(request, url.clone(), pass.as_ref().map(|pass| &pass.header)).await?,
                 Some((url, pass)) => self.hop_to(request, Url::clone(url), pass).await?,
             };
+            // A registry may hide names from those who show no token: of what it answers to one, what it gives counts, and
+            // that it has another token server.
+            if !matches!(answer.status(), 200 | 206 | 416)
+                && let Some(error) = refused.take()
+            {
+                if answer.status() != 401 || !is_another(challenge.as_ref(), &answer) {
+                    return Err(error);
+                }
+                self.authenticator.forget();
+            }
             match answer.status() {
                 // Some registries are a redirect to another one, which wants a token of its own.
                 401 if answer.left_origin && elsewhere.is_none() => {
@@ -124,11 +135,6 @@ impl RegistryClient {
                     }
                 }
                 401 if !answer.left_origin && elsewhere.is_none() && attempt < ATTEMPTS => {
-                    if let Some((challenge, error)) = refused.take()
-                        && challenge.is_that_of(&answer)
-                    {
-                        return Err(error);
-                    }
                     pass = Some(
                         self.authenticator
                             .answer(&self.sender, request, answer, credential.as_ref(), pass.as_ref())

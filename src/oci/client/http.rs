@@ -20,6 +20,7 @@ use rustls::{ClientConfig, RootCertStore};
 use url::Url;
 
 use super::address_policy::AddressPolicy;
+use super::endpoint::Endpoint;
 use super::error::{AskedAs, ClientError, RequestError, Wait, shown};
 use super::other_hosts::{OtherHosts, PausedHost, is_of_the_host};
 use super::proxies::ProxyTable;
@@ -257,30 +258,33 @@ impl Http {
         }
     }
 
-    /// Returns the hosts to which registries lead, and that are not asked now.
-    pub fn paused_hosts(&self) -> Vec<PausedHost> {
-        self.other_hosts.as_ref().map(OtherHosts::paused).unwrap_or_default()
+    /// Returns the hosts to which the registry at an endpoint leads, and that are not asked now.
+    pub(super) fn paused_hosts(&self, endpoint: &Endpoint) -> Vec<PausedHost> {
+        self.other_hosts.as_ref().map(|hosts| hosts.paused(endpoint)).unwrap_or_default()
     }
 
-    /// Sends a request to a host to which a registry led.
+    /// Sends a request to a host to which the registry at an endpoint led.
     pub(super) async fn send_elsewhere(
         &self,
         policy: AddressPolicy,
         request: Outgoing,
+        from: &Endpoint,
     ) -> Result<Answer, ClientError> {
         if let Some(elsewhere) = &self.elsewhere {
-            return Box::pin(elsewhere.send_elsewhere(policy, request)).await;
+            return Box::pin(elsewhere.send_elsewhere(policy, request, from)).await;
         }
         let Some(hosts) = &self.other_hosts else { return self.send(policy, request).await };
         let url = request.url.clone();
-        hosts.admit(&url).map_err(|error| error.at(&url))?;
+        hosts.admit(&url, from).map_err(|error| error.at(&url))?;
         let answer = self.send(policy, request).await;
         match &answer {
-            Ok(answer) if answer.status() == 429 => hosts.limits(&url, answer.pause(), self.longest_pause),
+            Ok(answer) if answer.status() == 429 => {
+                hosts.limits(&url, from, answer.pause(), self.longest_pause);
+            }
             Ok(_) => hosts.answered(&url),
             Err(error) => {
                 let (http, to) = (self.clone(), url.clone());
-                hosts.note(&url, &error.cause, move || http.clone().answers(policy, to.clone()));
+                hosts.note(&url, from, &error.cause, move || http.clone().answers(policy, to.clone()));
             }
         }
         answer

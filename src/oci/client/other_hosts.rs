@@ -1,11 +1,12 @@
 #![expect(clippy::disallowed_methods, reason = "measures hosts, and asks whether they are there again")]
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use url::Url;
 
+use super::endpoint::Endpoint;
 use super::error::{RequestError, Wait};
 
 /// The hosts to which redirects and challenges lead, as far as they cannot be reached or limit requests. One that cannot
@@ -56,6 +57,8 @@ struct Paused {
     pauses: u32,
     /// When a request for it came last.
     wanted_at: Instant,
+    /// The endpoints that led to it meanwhile.
+    led_by: BTreeSet<String>,
 }
 
 /// How many hosts are remembered.
@@ -77,7 +80,7 @@ impl OtherHosts {
     }
 
     /// Refuses a request to a host that cannot be reached, or limits requests.
-    pub(super) fn admit(&self, url: &Url) -> Result<(), RequestError> {
+    pub(super) fn admit(&self, url: &Url, from: &Endpoint) -> Result<(), RequestError> {
         let mut all = self.all();
         if all.is_empty() {
             return Ok(());
@@ -85,6 +88,7 @@ impl OtherHosts {
         let (key, now) = (origin(url), Instant::now());
         let Some(paused) = all.get_mut(&key) else { return Ok(()) };
         paused.wanted_at = now;
+        paused.led_by.insert(from.to_string());
         match paused.why {
             HostPause::Unreachable => Err(RequestError::NotAsked(key)),
             HostPause::Limited if paused.until > now => Err(RequestError::TooMany(Some(paused.until - now))),
@@ -97,6 +101,7 @@ impl OtherHosts {
     pub(super) fn note<F>(
         &self,
         url: &Url,
+        from: &Endpoint,
         error: &RequestError,
         is_there: impl Fn() -> F + Send + Sync + 'static,
     ) where
@@ -106,7 +111,7 @@ impl OtherHosts {
             return;
         }
         let key = origin(url);
-        if !self.pause(&key, HostPause::Unreachable, Duration::ZERO) {
+        if !self.pause(&key, from, HostPause::Unreachable, Duration::ZERO) {
             return;
         }
         let what = "a host that a registry leads to cannot be reached, and is left alone until it can";
@@ -115,13 +120,13 @@ impl OtherHosts {
     }
 
     /// Takes note that a host limits requests, for how long if it said so; never for longer than `longest`.
-    pub(super) fn limits(&self, url: &Url, asked: Option<Duration>, longest: Duration) {
+    pub(super) fn limits(&self, url: &Url, from: &Endpoint, asked: Option<Duration>, longest: Duration) {
         let key = origin(url);
         let pauses = self.all().get(&key).map_or(0, |paused| paused.pauses);
         // Each time twice as long, where it does not say.
         let usual = LIMITED.saturating_mul(1 << pauses.min(10)).min(LONGEST_LIMITED);
         let pause = asked.unwrap_or(usual).min(longest);
-        if self.pause(&key, HostPause::Limited, pause) {
+        if self.pause(&key, from, HostPause::Limited, pause) {
             let seconds = pause.as_secs_f64();
             tracing::warn!(host = key, seconds, "a host that a registry leads to limits requests");
         }
@@ -141,9 +146,10 @@ impl OtherHosts {
     }
 
     /// Leaves a host alone for a while; returns whether it was not left alone before.
-    fn pause(&self, key: &str, why: HostPause, pause: Duration) -> bool {
+    fn pause(&self, key: &str, from: &Endpoint, why: HostPause, pause: Duration) -> bool {
         let (mut all, now) = (self.all(), Instant::now());
         if let Some(paused) = all.get_mut(key) {
+            paused.led_by.insert(from.to_string());
             // One that cannot be reached is asked by us already, until it can.
             if paused.why == HostPause::Unreachable {
                 return false;
@@ -162,18 +168,20 @@ impl OtherHosts {
         if all.len() >= HOSTS {
             return false;
         }
-        let paused = Paused { why, since: now, until: now + pause, pauses: 1, wanted_at: now };
+        let led_by = BTreeSet::from([from.to_string()]);
+        let paused = Paused { why, since: now, until: now + pause, pauses: 1, wanted_at: now, led_by };
         all.insert(key.to_owned(), paused);
         true
     }
 
-    /// Returns the hosts that are not asked now, by name.
-    pub(super) fn paused(&self) -> Vec<PausedHost> {
-        let now = Instant::now();
+    /// Returns the hosts that are not asked now and to which the registry at an endpoint led, by name.
+    pub(super) fn paused(&self, from: &Endpoint) -> Vec<PausedHost> {
+        let (now, from) = (Instant::now(), from.to_string());
         let mut paused: Vec<PausedHost> = self
             .all()
             .iter()
             .filter(|(_, paused)| paused.why == HostPause::Unreachable || paused.until > now)
+            .filter(|(_, paused)| paused.led_by.contains(&from))
             .map(|(host, paused)| PausedHost {
                 host: host.clone(),
                 why: paused.why,

@@ -57,7 +57,7 @@ impl Sender {
                 self.http.send(self.endpoint.own_policy(self.policy), outgoing).await?
             } else {
                 let policy = if before == 0 { policy } else { self.onward_from(policy) };
-                self.http.send_elsewhere(policy, outgoing).await?
+                self.http.send_elsewhere(policy, outgoing, &self.endpoint).await?
             };
             if !matches!(answer.status(), 301 | 302 | 303 | 307 | 308) || method == http::Method::POST {
                 answer.left_origin = left_origin;

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use crate::cache_process::{Cache, Start, eventually};
-use crate::fake_upstream::{Act, OCI_INDEX, OCI_MANIFEST, Upstream};
+use crate::fake_upstream::{Act, Auth, Bearer, OCI_INDEX, OCI_MANIFEST, Upstream};
 
 const MANIFEST: &str = "/v2/docker.io/library/x/manifests/";
 /// Longer than any test takes.
@@ -143,6 +143,40 @@ fn what_was_known_is_served_when_upstream_is_ill() {
         assert!(by_digest.header("warning").is_empty());
         upstream.release();
     }
+}
+
+/// The registry is well, and one of its answers is lost on the way: that holds nothing for longer than seconds.
+#[test]
+fn what_is_not_answered_is_asked_again() {
+    let upstream = Upstream::start();
+    upstream.auth(Auth::Bearer(Bearer::default()));
+    upstream.image("library/x", "1", &[b"old".to_vec()]);
+    upstream.image("library/y", "1", &[]);
+    let cache = hub(&upstream, "0s");
+    assert_eq!(cache.get(&path("1")).status, 200);
+    let new = upstream.image("library/x", "1", &[b"new".to_vec()]);
+    for lost in ["/manifests/1", "/blobs/"] {
+        upstream.rule(Some("HEAD"), lost, 1, Act::Hang);
+    }
+    std::thread::scope(|scope| {
+        // The first token of another repository.
+        upstream.times(1, "/token", Act::Hang);
+        scope.spawn(|| assert_eq!(cache.get("/v2/docker.io/library/y/manifests/1").status, 200));
+        scope.spawn(|| {
+            let blob = format!("/v2/docker.io/library/x/blobs/{}", new.layers[0]);
+            assert_eq!(cache.head(&blob).status, 200);
+        });
+        let stale = cache.get(&path("1"));
+        assert_eq!(
+            stale.outcome(),
+            (200, "STALE"),
+            "no client waits for it longer than for one that is down"
+        );
+        eventually("it is asked again", || {
+            cache.get(&path("1")).header("docker-content-digest") == new.digest
+        });
+    });
+    upstream.release();
 }
 
 #[test]

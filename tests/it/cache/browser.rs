@@ -245,12 +245,32 @@ fn works_by_keyboard(browser: &Browser, origin: &str) {
     assert_eq!(ring, "solid");
     browser.keys(ENTER);
     assert_eq!(browser.run("return document.activeElement.id"), "main");
+    // After the page was refreshed, and with a list of figures in hand, which keeps nothing from being refreshed.
+    let refreshed = || {
+        browser.run("document.getElementById('live').dataset.old = 'yes'");
+        eventually("the page is refreshed", || {
+            browser.run("return document.getElementById('live').dataset.old ?? null") == json!(null)
+        });
+    };
+    browser.run(
+        "const d = document.querySelector('details'); d.open = true; d.querySelector('summary').focus()",
+    );
+    refreshed();
+    assert_eq!(browser.run("return document.activeElement.tagName"), "SUMMARY");
+    assert_eq!(browser.run("return document.querySelector('details').open"), json!(true));
+    let notice = || browser.run("return document.querySelector('.notice[role=status]').textContent");
+    browser.run("window.real = window.fetch; window.fetch = () => Promise.reject(new TypeError('down'))");
+    eventually("the page says that it is old", || {
+        notice().as_str().unwrap().starts_with("Not refreshed since 2")
+    });
+    browser.run("window.fetch = window.real");
+    eventually("the page says no more that it is", || notice() == "");
     browser.keys("/");
     assert_eq!(focused(), "q");
-    browser.keys("other");
+    browser.keys("other/web");
     browser.keys(ENTER);
     eventually("the search is shown", || {
-        browser.run("return location.pathname + location.search") == json!("/images?q=other")
+        browser.run("return location.pathname + location.search") == json!("/images?q=other%2Fweb")
     });
     assert_eq!(browser.run("return document.querySelectorAll('tbody tr').length"), json!(1));
     // Searched as it is typed.

@@ -148,7 +148,7 @@ fn one_upstream_is_reached_in_its_own_way() {
         .args(&["--private", "reg.example", "--upstream-ca", &named("ca.pem")])
         .args(&["--upstream-cert", &named("client.pem"), "--upstream-key", &named("client.key")])
         .env("TALMIRROR_CACHE_UPSTREAM_HEADERS", &named("headers"))
-        .env("TALMIRROR_CACHE_UPSTREAM_PROXY", "reg.example=none")
+        .env("TALMIRROR_CACHE_UPSTREAM_PROXY", " reg.example=none  ")
         .env("HTTPS_PROXY", "http://127.0.0.1:1")
         .run();
     upstream.forget();

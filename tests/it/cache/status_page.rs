@@ -205,3 +205,38 @@ fn nothing_is_named_where_all_have_to_be_users() {
     assert_eq!((&images["total"], &images["hidden"]), (&0.into(), &1.into()), "{images}");
     assert!(!body.contains("some/thing"));
 }
+
+/// Of a registry that is not open, a stranger learns neither a project nor where it leads.
+#[test]
+fn what_private_registries_lead_to_is_counted() {
+    let (open, private) = (Upstream::start(), Private::new());
+    open.always("/blobs/", Act::Redirect("http://127.0.0.2:1/cdn".to_owned()));
+    private.upstream.always("/blobs/", Act::Redirect("http://127.0.0.3:1/cdn".to_owned()));
+    let file = |name: &str| private.place.path(name).display().to_string();
+    let cache = Start::new()
+        .upstream("ghcr.io", &open.url())
+        .upstream("private.example", &format!("{}/hush-project", private.upstream.url()))
+        .args(&["--credentials", &format!("private.example={}", file("up.json"))])
+        .args(&["--htpasswd", &file("users"), "--metrics-listen", "127.0.0.1:0"])
+        .run();
+    let ada = format!("Basic {}", base64("ada:s3cr3t-ada"));
+    let blob = format!("blobs/sha256:{}", "0".repeat(64));
+    for repository in ["ghcr.io/a", "private.example/a"] {
+        let answer = cache.ask("GET", &format!("/v2/{repository}/{blob}"), &[("Authorization", &ada)]);
+        assert_eq!(answer.status, 503, "{repository}: {}", answer.text());
+    }
+    let address = admin_address(&cache);
+    let status = || serde_json::from_str::<Value>(&ask(&address, "GET", "/status.json", "*/*").2).unwrap();
+    eventually("both hosts are left alone", || {
+        let status = status();
+        status["hosts"].as_array().unwrap().len() == 1 && status["hiddenHosts"] == 1
+    });
+    assert_eq!(status()["hosts"][0]["host"], "http://127.0.0.2:1");
+    for path in ["/", "/status.json"] {
+        let (_, _, body) = ask(&address, "GET", path, "*/*");
+        assert!(!body.contains("127.0.0.3") && !body.contains("hush"), "{path}:\n{body}");
+        assert!(body.contains(&private.upstream.url()), "{path}:\n{body}");
+    }
+    let stats = cache.command(&["stats", "-o", "json"]);
+    assert!(stats.contains("127.0.0.3") && stats.contains("hush-project"), "{stats}");
+}

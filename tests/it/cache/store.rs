@@ -93,6 +93,28 @@ async fn uses_reach_the_disk_without_an_orderly_end() {
 }
 
 #[tokio::test]
+async fn a_record_that_cannot_be_read_keeps_no_other_from_being_counted() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(dir.path(), 64 * MIB).await;
+    let digest = put(&store, &content(1, 5000)).await.unwrap();
+    let checked_at = jiff::Timestamp::now();
+    for name in ["1", "2", "3"] {
+        let (origin, tag, media_type) = (origin("a"), name.parse().unwrap(), "application/json".to_owned());
+        store.put_tag(&TagRecord { origin, tag, digest, media_type, checked_at }).await.unwrap();
+    }
+    assert_eq!(store.usage().await.unwrap().tags, 3);
+    store.close().await.unwrap();
+    drop(store);
+    let tags = dir.path().join("tags");
+    let shelf = std::fs::read_dir(tags).unwrap().next().unwrap().unwrap().path();
+    let broken = std::fs::read_dir(shelf).unwrap().next().unwrap().unwrap().path();
+    std::fs::remove_file(&broken).unwrap();
+    std::fs::create_dir(&broken).unwrap();
+    let store = open(dir.path(), 64 * MIB).await;
+    assert_eq!(store.usage().await.unwrap().tags, 2);
+}
+
+#[tokio::test]
 async fn what_is_damaged_is_removed_and_not_served() {
     let dir = tempfile::tempdir().unwrap();
     let store = open(dir.path(), 64 * MIB).await;

@@ -673,6 +673,15 @@ async fn a_registry_that_changes_its_token_server() {
         new.forget();
         upstream.resolve(&repository("c"), &tag("1")).await.unwrap_err();
         assert_eq!(new.count("GET", "/token"), 1, "{is_down}");
+        // What a registry tells strangers is not what it has: it may hide names from them, or deny all.
+        for (status, code) in [(404, "MANIFEST_UNKNOWN"), (403, "DENIED"), (404, "NAME_UNKNOWN")] {
+            fake.heal();
+            fake.always("/v2/", Act::error(status, code));
+            for _ in 0..2 {
+                let error = upstream.resolve(&repository("c"), &tag("1")).await.unwrap_err();
+                assert!(matches!(error, FetchError::Unavailable { .. }), "{status}: {error:?}");
+            }
+        }
     }
 }
 
@@ -766,7 +775,7 @@ async fn a_registry_that_wants_fewer_requests_is_left_alone() {
         panic!()
     };
     assert!(left > Duration::from_secs(5) && left < Duration::from_secs(9), "{left:?}");
-    assert_eq!((upstream.pause_of(&a), fake.seen().len()), (Some(PauseReason::TooMany), 1));
+    assert_eq!((upstream.pause_of(&a, &one), fake.seen().len()), (Some(PauseReason::TooMany), 1));
     assert_eq!(upstream.pause(), None, "it is one repository that is limited");
     let blob = pull(&upstream, &digest_of_nothing()).await.unwrap_err();
     assert!(matches!(blob, FetchError::TooMany { retry_after: Some(_) }), "{blob:?}");
@@ -855,8 +864,37 @@ async fn a_late_header_is_the_repositorys_fault() {
     for _ in 0..3 {
         assert_eq!(upstream.resolve(&a, &one).await.unwrap_err().to_string(), "timed out");
     }
-    assert_eq!((upstream.pause_of(&a), upstream.pause_of(&b)), (Some(PauseReason::Failing), None));
+    assert_eq!(upstream.pause_of(&a, &one), Some(PauseReason::Failing));
+    assert_eq!(upstream.pause_of(&b, &one), None);
     assert_eq!(upstream.resolve(&b, &one).await.unwrap().to_string(), image.digest);
+}
+
+/// Some registries know no HEAD, and fail for a while: that it is well again, GET tells.
+#[tokio::test]
+async fn a_registry_that_knows_no_head_is_found_well_again() {
+    for status in [405, 501, 500] {
+        let fake = Fake::start();
+        let image = fake.image("a", "1", &[]);
+        fake.rule(Some("HEAD"), "/manifests/", usize::MAX, Act::error(status, "UNSUPPORTED"));
+        fake.rule(Some("GET"), "/manifests/", usize::MAX, Act::error(500, "X"));
+        let upstream = upstream(&[&fake.url()]);
+        let a = repository("a");
+        let deadline = Instant::now() + Duration::from_secs(30);
+        while upstream.pause_of(&a, &tag("1")).is_none() {
+            upstream.manifest(&a, &by_tag("1"), None).await.unwrap_err();
+            assert!(Instant::now() < deadline, "{status}: it is not left alone");
+        }
+        fake.heal();
+        fake.rule(Some("HEAD"), "/manifests/", usize::MAX, Act::error(status, "UNSUPPORTED"));
+        loop {
+            if let Ok(found) = upstream.manifest(&a, &by_tag("1"), None).await {
+                assert_eq!(found.bytes, image.manifest);
+                break;
+            }
+            assert!(Instant::now() < deadline, "{status}: it stays so");
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    }
 }
 
 #[tokio::test]
@@ -1018,7 +1056,7 @@ async fn errors_of_a_registry_are_borne_for_a_while() {
         upstream.resolve(&a, &one).await.unwrap_err();
     }
     assert_eq!(upstream.resolve(&a, &one).await.unwrap_err().to_string(), "failing");
-    assert_eq!((upstream.pause_of(&a), upstream.pause()), (Some(PauseReason::Failing), None));
+    assert_eq!((upstream.pause_of(&a, &one), upstream.pause()), (Some(PauseReason::Failing), None));
     // The operator says that it is well.
     upstream.end_pauses();
     upstream.resolve(&a, &one).await.unwrap();
@@ -1034,7 +1072,7 @@ async fn a_request_that_no_client_waits_for_says_nothing() {
         let soon = tokio::time::timeout(Duration::from_millis(50), upstream.resolve(&a, &one)).await;
         assert!(soon.is_err());
     }
-    assert_eq!((upstream.pause_of(&a), upstream.pause()), (None, None));
+    assert_eq!((upstream.pause_of(&a, &one), upstream.pause()), (None, None));
 }
 
 #[tokio::test]

@@ -11,6 +11,7 @@ pub(super) struct Records {
     /// Those that say something of a manifest, by that.
     about: BTreeSet<(Key, RecordName)>,
     stored: u64,
+    tags: usize,
     /// How many notes there are that an origin has an object.
     grants: u64,
     /// How many of them are of which origin, by the hash of its record.
@@ -35,6 +36,7 @@ impl Records {
         self.remove(&name);
         let (bytes, about) = (blocks(bytes), about.map(Key::of));
         self.stored += bytes;
+        self.tags += usize::from(name.0 == RecordKind::Tag);
         self.about.extend(about.clone().map(|about| (about, name)));
         self.files.insert(name, Record { bytes, about });
     }
@@ -43,9 +45,15 @@ impl Records {
     pub(super) fn remove(&mut self, name: &RecordName) {
         let Some(Record { bytes, about }) = self.files.remove(name) else { return };
         self.stored = self.stored.saturating_sub(bytes);
+        self.tags = self.tags.saturating_sub(usize::from(name.0 == RecordKind::Tag));
         if let Some(about) = about {
             self.about.remove(&(about, *name));
         }
+    }
+
+    /// Returns how many tags there are.
+    pub(super) const fn tags(&self) -> usize {
+        self.tags
     }
 
     /// Returns whether there is a record.
@@ -141,7 +149,7 @@ mod tests {
         records.put(tag(2), 5000, Some(&manifest(1)));
         records.put(tag(3), 200, Some(&manifest(2)));
         records.put((RecordKind::Origin, [9; 32]), 50, None);
-        assert_eq!(records.stored(), 5 * 4096);
+        assert_eq!((records.stored(), records.tags()), (5 * 4096, 3));
         assert_eq!(records.about(&manifest(1)), [tag(1), tag(2)]);
         assert_eq!(records.bytes_about(&Key::of(&manifest(1))), 3 * 4096);
         records.put(tag(2), 200, Some(&manifest(2)));
@@ -151,8 +159,8 @@ mod tests {
         records.remove(&tag(1));
         records.remove(&tag(1));
         assert_eq!(
-            (records.stored(), records.has(&tag(1)), records.orphans(&index)),
-            (3 * 4096, false, vec![])
+            (records.stored(), records.tags(), records.has(&tag(1)), records.orphans(&index)),
+            (3 * 4096, 2, false, vec![])
         );
         assert_eq!(records.origins(), [(RecordKind::Origin, [9; 32])]);
         records.set_grants(HashMap::from([([9; 32], 1)]));

@@ -8,6 +8,7 @@ use super::index::{Pin, blocks};
 use super::layout::Folder;
 use super::records::{RecordName, key, subject};
 use super::state::State;
+use crate::cache::memory::locked;
 use crate::cache::store::local::Object;
 use crate::cache::store::record::{Origin, RecordKey, RecordKind};
 use crate::image::Digest;
@@ -75,15 +76,32 @@ impl State {
         Ok(was_there)
     }
 
-    /// Looks at the records that earlier processes have left, so that they are counted, and go with what they are about.
-    pub(super) fn count_records(&self) -> io::Result<()> {
+    /// Looks at the records that earlier processes have left, so that they are counted, and go with what they are about;
+    /// unless that was done.
+    pub(super) fn count_records_once(&self) -> io::Result<()> {
+        let mut counted = locked(&self.counted);
+        if !*counted {
+            self.count_records()?;
+            *counted = true;
+        }
+        Ok(())
+    }
+
+    fn count_records(&self) -> io::Result<()> {
         for kind in RecordKind::ALL {
             for (path, _) in self.folder().records(kind)? {
                 let Some(name) = name_of(kind, &path) else { continue };
                 if self.ledger().records.has(&name) {
                     continue;
                 }
-                let Some(bytes) = Folder::read(&path)? else { continue };
+                let bytes = match Folder::read(&path) {
+                    Ok(Some(bytes)) => bytes,
+                    Ok(None) => continue,
+                    Err(error) => {
+                        tracing::warn!("a record of the store is not counted: {error}");
+                        continue;
+                    }
+                };
                 let about = subject(kind, &bytes);
                 self.ledger().records.put(name, bytes.len() as u64, about.as_ref());
             }

@@ -32,6 +32,8 @@ pub(super) struct State {
     /// before [`State::ledger`], never while that is held.
     journal: Mutex<Journal>,
     files: Mutex<BoundedMap<Digest, Arc<File>>>,
+    /// Whether what earlier processes have left of records was counted; held while it is.
+    pub(super) counted: Mutex<bool>,
     /// Held while room is made, so that two do not set the same room aside.
     pub(super) making_room: Mutex<()>,
     pub(super) levels: Levels,
@@ -161,6 +163,7 @@ impl State {
             journal_size: journal.size(),
             journal: Mutex::new(journal),
             files: Mutex::new(BoundedMap::new(config.open_files)),
+            counted: Mutex::new(false),
             making_room: Mutex::new(()),
             levels: Levels::of(cap - cap / OWN_SHARE),
             own_share: cap / OWN_SHARE,
@@ -453,6 +456,10 @@ impl State {
 
     pub(super) fn usage(&self) -> io::Result<Usage> {
         let free = self.folder.disk()?.free;
+        if let Err(error) = self.count_records_once() {
+            // Told by what looks after the store.
+            tracing::debug!("cannot count the store's records: {error}");
+        }
         let ledger = self.ledger();
         Ok(Usage {
             stored: ledger.index.stored(),
@@ -460,6 +467,7 @@ impl State {
             free: Some(free),
             blobs: ledger.index.blobs(),
             manifests: ledger.index.manifests(),
+            tags: ledger.records.tags(),
             own: self.own(&ledger),
             ..ledger.usage
         })

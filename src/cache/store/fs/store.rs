@@ -2,7 +2,6 @@
 
 use std::fmt;
 use std::io;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, Weak};
 use std::time::{Duration, SystemTime};
 
@@ -216,7 +215,7 @@ impl fmt::Debug for FsStore {
 async fn tend(store: Weak<State>, closed: Arc<Mutex<bool>>) {
     let mut ticks = tokio::time::interval(Duration::from_secs(1));
     ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-    let (mut count, is_counted) = (0_u64, Arc::new(AtomicBool::new(false)));
+    let mut count = 0_u64;
     loop {
         ticks.tick().await;
         count += 1;
@@ -224,33 +223,36 @@ async fn tend(store: Weak<State>, closed: Arc<Mutex<bool>>) {
             return;
         }
         let (store, closed, tick) = (Weak::clone(&store), Arc::clone(&closed), count);
-        let is_counted = Arc::clone(&is_counted);
         let done = blocking(move || {
             let closed = locked(&closed);
             // The last one to hold it unlocks the folder: that is done before another one may go on.
             let Some(state) = store.upgrade().filter(|_| !*closed) else { return Ok(()) };
-            if !is_counted.load(Ordering::Relaxed) {
-                state.count_records()?;
-                is_counted.store(true, Ordering::Relaxed);
+            // One thing that fails keeps no other from being done.
+            if tick == 1 || tick.is_multiple_of(WRITE_USES) {
+                logged(state.count_records_once());
             }
             state.lower();
             if tick.is_multiple_of(WRITE_USES) {
-                state.write_uses()?;
+                logged(state.write_uses());
             }
             if tick.is_multiple_of(SWEEP) {
                 let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
-                state.sweep(now.as_secs().saturating_sub(FORGET))?;
+                logged(state.sweep(now.as_secs().saturating_sub(FORGET)));
             }
-            state.folder().sync_names()?;
+            logged(state.folder().sync_names());
             // Last: it may take a while.
             if tick.is_multiple_of(SCRUB) {
                 state.scrub(SCRUB);
             }
             Ok(())
         });
-        if let Err(error) = done.await {
-            tracing::warn!("cannot tend the store: {error}");
-        }
+        logged(done.await);
+    }
+}
+
+fn logged(done: io::Result<()>) {
+    if let Err(error) = done {
+        tracing::warn!("cannot tend the store: {error}");
     }
 }
 
