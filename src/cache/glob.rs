@@ -3,7 +3,7 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
-use crate::image::glob_matches;
+use crate::image::{Reference, glob_matches};
 
 /// A pattern of names: `*` stands for any text, slashes included, `?` for one character, the rest for itself.
 ///
@@ -18,6 +18,17 @@ pub struct Glob(String);
 pub struct GlobError(pub String);
 
 impl Glob {
+    /// Reads a pattern of images: the name of one as people say it, such as `nginx:1`, stands for its whole name.
+    pub fn of_images(text: &str) -> Result<Self, GlobError> {
+        let pattern: Self = text.parse()?;
+        let Some(named) = text.parse::<Reference>().ok().filter(|_| !text.contains(['*', '?'])) else {
+            return Ok(pattern);
+        };
+        let last = text.rsplit('/').next().unwrap_or_default();
+        let tag = last.split_once(':').map_or(String::new(), |(_, tag)| format!(":{tag}"));
+        format!("{}/{}{tag}", named.registry(), named.repository()).parse()
+    }
+
     /// Returns whether a whole name fits.
     pub fn matches(&self, name: &str) -> bool {
         glob_matches(&self.0, name)
@@ -64,6 +75,25 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+
+    #[test]
+    fn names_of_images_are_whole() {
+        for (text, whole) in [
+            ("nginx:1", "docker.io/library/nginx:1"),
+            ("nginx", "docker.io/library/nginx"),
+            ("index.docker.io/library/nginx:1", "docker.io/library/nginx:1"),
+            ("docker.io/nginx", "docker.io/library/nginx"),
+            ("cilium/cilium:v1", "docker.io/cilium/cilium:v1"),
+            ("ghcr.io/a/b:1", "ghcr.io/a/b:1"),
+            ("reg.example:5000/a/b", "reg.example:5000/a/b"),
+            ("*/nginx:1", "*/nginx:1"),
+            ("nginx:?", "nginx:?"),
+            ("A/b", "A/b"),
+        ] {
+            assert_eq!(Glob::of_images(text).unwrap().as_str(), whole, "{text}");
+        }
+        assert!(Glob::of_images("a b").is_err());
+    }
 
     #[test]
     fn stars_cross_slashes() {

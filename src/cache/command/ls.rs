@@ -23,7 +23,7 @@ use crate::ui::{OutputFormat, Ui, table};
   talmirror-cache ls --objects")]
 pub(super) struct LsArgs {
     /// Only images whose name fits, with or without the tag, such as docker.io/library/alpine, ghcr.io/siderolabs/* or */alpine:3*
-    #[arg(value_name = "PATTERN")]
+    #[arg(value_name = "PATTERN", value_parser = Glob::of_images)]
     pattern: Option<Glob>,
     /// Blobs and manifests in place of images
     #[arg(long, env = "TALMIRROR_CACHE_OBJECTS", conflicts_with = "pattern", value_parser = clap::builder::FalseyValueParser::new())]

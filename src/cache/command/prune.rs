@@ -26,8 +26,8 @@ Examples:
   talmirror-cache prune --all --yes"
 )]
 pub(super) struct PruneArgs {
-    /// Images whose name fits, such as ghcr.io/old/* or */alpine:3*
-    #[arg(value_name = "PATTERN", required_unless_present_any = ["unused_for", "all"])]
+    /// Images whose name fits, such as nginx:1, ghcr.io/old/* or */alpine:3*
+    #[arg(value_name = "PATTERN", required_unless_present_any = ["unused_for", "all"], value_parser = Glob::of_images)]
     pattern: Vec<Glob>,
     /// What was not asked for during this time
     #[arg(long, env = "TALMIRROR_CACHE_UNUSED_FOR", value_name = "TIME", value_parser = duration, conflicts_with = "pattern")]

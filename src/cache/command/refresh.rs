@@ -22,7 +22,7 @@ Examples:
 )]
 pub(super) struct RefreshArgs {
     /// Images whose name fits, such as docker.io/library/alpine:3 or ghcr.io/siderolabs/*
-    #[arg(value_name = "PATTERN", required = true)]
+    #[arg(value_name = "PATTERN", required = true, value_parser = Glob::of_images)]
     pattern: Vec<Glob>,
     #[command(flatten)]
     store: StoreArgs,

@@ -23,7 +23,7 @@ Examples:
 )]
 pub(super) struct VerifyArgs {
     /// Only what came from repositories whose name fits, such as ghcr.io/siderolabs/*
-    #[arg(value_name = "PATTERN")]
+    #[arg(value_name = "PATTERN", value_parser = Glob::of_images)]
     pattern: Option<Glob>,
     #[command(flatten)]
     store: StoreArgs,

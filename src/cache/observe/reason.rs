@@ -33,6 +33,7 @@ impl Reason {
             Refusal::NameInvalid(name) => (format!("invalid repository name {name}"), None),
             Refusal::DigestInvalid(digest) => (format!("invalid digest {digest}"), None),
             Refusal::NameUnknown(name) => (format!("no upstream is configured for {name}"), None),
+            Refusal::RepositoryUnknown(name) => (format!("repository unknown: {name}"), None),
             Refusal::ManifestUnknown(reference) => (format!("manifest unknown: {reference}"), None),
             Refusal::BlobUnknown(digest) => (format!("blob unknown: {digest}"), None),
             Refusal::Policy(rule) => (format!("not allowed by configuration: {rule}"), None),
@@ -58,6 +59,7 @@ impl Reason {
             | Refusal::NameInvalid(_)
             | Refusal::DigestInvalid(_)
             | Refusal::NameUnknown(_)
+            | Refusal::RepositoryUnknown(_)
             | Refusal::ManifestUnknown(_)
             | Refusal::BlobUnknown(_)
             | Refusal::Unauthorized(_)

@@ -137,16 +137,19 @@ impl Authorizer {
         if self.head_counts(request.snapshot, &request.origin, &object).await {
             self.grant(request, &object).await;
         }
-        if let Some(size) = size {
+        // Some say of everything that it is empty, and mean that they do not know.
+        if let Some(size) = size.filter(|size| *size > 0) {
             return Ok(size);
         }
-        if self.without_length.is_due() {
+        if size.is_none() && self.without_length.is_due() {
             let what = "upstream does not say how large a blob is: its length is that in the manifest";
             tracing::info!(%registry, %digest, "{what}");
         }
-        self.manifests.blob_size(&request.origin, digest).await.ok_or_else(|| Refusal::UpstreamDown {
-            registry: registry.clone(),
-            reason: "it does not say how large it is".to_owned(),
+        self.manifests.blob_size(&request.origin, digest).await.or(size).ok_or_else(|| {
+            Refusal::UpstreamDown {
+                registry: registry.clone(),
+                reason: "it does not say how large it is".to_owned(),
+            }
         })
     }
 

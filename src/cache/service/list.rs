@@ -41,8 +41,8 @@ impl Lists {
         let (registry, repository) = (&request.origin.registry, &request.origin.repository);
         let upstream = request.snapshot.upstream(registry)?;
         let listed = within_wait_budget(registry, Box::pin(upstream.tags(repository, n, last))).await?;
-        let listed = listed
-            .map_err(|error| refusal(registry, &error, || Refusal::NameUnknown(repository.to_string())))?;
+        let unknown = || Refusal::RepositoryUnknown(repository.to_string());
+        let listed = listed.map_err(|error| refusal(registry, &error, unknown))?;
         // The link names the registry in its path: one after `ns` would have to repeat it.
         let path = format!("/v2/{registry}/{repository}/tags/list");
         let page = match listed {

@@ -67,6 +67,8 @@ pub enum Refusal {
     DigestInvalid(String),
     /// No upstream has this name.
     NameUnknown(String),
+    /// Upstream has no such repository.
+    RepositoryUnknown(String),
     /// Upstream has no such manifest, or the tag breaks the grammar.
     ManifestUnknown(String),
     /// Upstream has no such blob.
@@ -107,7 +109,11 @@ impl Refusal {
             Self::Request(_) | Self::NameInvalid(_) | Self::DigestInvalid(_) => 400,
             Self::Unauthorized(_) => 401,
             Self::Policy(_) | Self::UpstreamDenied { .. } => 403,
-            Self::NotServed | Self::NameUnknown(_) | Self::ManifestUnknown(_) | Self::BlobUnknown(_) => 404,
+            Self::NotServed
+            | Self::NameUnknown(_)
+            | Self::RepositoryUnknown(_)
+            | Self::ManifestUnknown(_)
+            | Self::BlobUnknown(_) => 404,
             Self::Method => 405,
             // Not 502: of the two, containerd's last host repeats 503 only.
             Self::UpstreamBusy { .. } | Self::UpstreamDown { .. } | Self::Overloaded => 503,
@@ -120,7 +126,7 @@ impl Refusal {
             Self::Method | Self::NotServed | Self::Request(_) => Code::Unsupported,
             Self::NameInvalid(_) => Code::NameInvalid,
             Self::DigestInvalid(_) => Code::DigestInvalid,
-            Self::NameUnknown(_) => Code::NameUnknown,
+            Self::NameUnknown(_) | Self::RepositoryUnknown(_) => Code::NameUnknown,
             Self::ManifestUnknown(_) => Code::ManifestUnknown,
             Self::BlobUnknown(_) => Code::BlobUnknown,
             Self::Policy(_) | Self::UpstreamDenied { .. } => Code::Denied,
@@ -146,6 +152,7 @@ impl Refusal {
             | Self::NameInvalid(_)
             | Self::DigestInvalid(_)
             | Self::NameUnknown(_)
+            | Self::RepositoryUnknown(_)
             | Self::ManifestUnknown(_)
             | Self::BlobUnknown(_)
             | Self::Policy(_)
@@ -166,6 +173,7 @@ impl Refusal {
             Self::NameUnknown(name) => {
                 ("no upstream is configured for this name", Some(json!({ "name": name })))
             }
+            Self::RepositoryUnknown(name) => ("repository unknown", Some(json!({ "name": name }))),
             Self::ManifestUnknown(reference) => ("manifest unknown", Some(json!({ "reference": reference }))),
             Self::BlobUnknown(digest) => ("blob unknown", Some(json!({ "digest": digest }))),
             Self::Policy(rule) => ("not allowed by configuration", Some(json!({ "rule": rule }))),

@@ -399,6 +399,13 @@ fn lengths_that_upstream_does_not_say_are_the_manifests() {
     assert_eq!((head.status, head.header("content-length")), (200, "300000"));
     let range = cache.ask("GET", &blob("app", &image.layers[0]), &[("Range", "bytes=1000-1999")]);
     assert_eq!((range.status, range.body == layers[0][1000..2000]), (206, true));
+    // One that says of everything that it is empty.
+    let empty = Act::Answer { status: 200, headers: vec![], body: String::new() };
+    upstream.rule(Some("HEAD"), &image.config, usize::MAX, empty);
+    let head = cache.head(&blob("app", &image.config));
+    let listed: serde_json::Value = serde_json::from_slice(&image.manifest).unwrap();
+    let size = listed["config"]["size"].to_string();
+    assert_eq!((head.status, head.header("content-length")), (200, size.as_str()));
     // The header comes long before the end.
     upstream.always(&image.layers[1], Act::Stall(100_000));
     let mut slow = cache.open("GET", &blob("app", &image.layers[1]), &[]);

@@ -31,6 +31,10 @@ fn the_log_says_why_a_request_was_not_served() {
     let cache = Cache::of("ghcr.io", &upstream.url());
     for (path, parts) in [
         ("/v2/ghcr.io/a/manifests/2", ["status=404", "reason=\"manifest unknown", "upstream=\"ghcr.io\""]),
+        (
+            "/v2/ghcr.io/none/tags/list",
+            ["status=404", "reason=\"repository unknown: none", "upstream=\"ghcr.io\""],
+        ),
         ("/v2/ghcr.io/b/manifests/1", ["status=403", "reason=\"upstream denied", "upstream=\"ghcr.io\""]),
         ("/v2/ghcr.io/c/manifests/1", ["status=503", "reason=\"upstream is not", "upstream=\"ghcr.io\""]),
         ("/v2/other.example/a/manifests/1?ns=quay.io", ["status=404", "reason=\"no upstream is", "quay.io"]),
@@ -173,7 +177,7 @@ fn stored_tags_are_refreshed_on_purpose() {
         assert_eq!(cache.get(&format!("/v2/docker.io/library/{name}/manifests/1")).status, 200);
     }
     let refresh = || -> serde_json::Value {
-        let text = cache.command(&["refresh", "docker.io/library/x:1", "-o", "json"]);
+        let text = cache.command(&["refresh", "x:1", "-o", "json"]);
         serde_json::from_str(&text).unwrap()
     };
     let said = refresh();
