@@ -9,7 +9,8 @@ use url::Url;
 
 use crate::cache::Glob;
 use crate::cache::config::{
-    self, ByteSize, ConfigSource, LogFormat, Overlay, OwnLimits, StatusPage, UpstreamProxy,
+    self, BucketAddress, BucketOverlay, ByteSize, ConfigSource, Encryption, LogFormat, Overlay, OwnLimits,
+    StatusPage, UpstreamProxy,
 };
 use crate::cache::observe::log_filter;
 use crate::image::RegistryHost;
@@ -85,6 +86,49 @@ pub(super) struct RootArgs {
     /// The folder that content is kept in
     #[arg(long, env = "TALMIRROR_CACHE_ROOT", value_name = "DIR")]
     pub(super) root: Option<PathBuf>,
+}
+
+/// A bucket that several caches share.
+#[expect(clippy::doc_markdown, reason = "these are the texts of the help")]
+#[derive(Clone, Debug, Default, Args)]
+pub(super) struct BucketArgs {
+    /// A bucket of an S3-compatible store behind the folder, which several caches share: s3://NAME/PREFIX. Its
+    /// credentials come from AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, a profile, or a web identity
+    #[arg(long, env = "TALMIRROR_CACHE_BUCKET", value_name = "URL")]
+    bucket: Option<BucketAddress>,
+    /// Where the bucket's store is, such as https://rgw.example.com; without it, AWS
+    #[arg(long, env = "TALMIRROR_CACHE_S3_ENDPOINT", value_name = "URL", value_parser = config::upstream_url)]
+    s3_endpoint: Option<Url>,
+    /// Name the bucket in the path of a request, not in its host
+    #[arg(long, env = "TALMIRROR_CACHE_S3_PATH_STYLE", value_parser = FalseyValueParser::new())]
+    s3_path_style: bool,
+    /// The bucket's region; without it, AWS_REGION
+    #[arg(long, env = "TALMIRROR_CACHE_S3_REGION", value_name = "NAME")]
+    s3_region: Option<String>,
+    /// Authorities that are trusted for the bucket's store besides the system's: a file, PEM
+    #[arg(long, env = "TALMIRROR_CACHE_S3_CA", value_name = "FILE")]
+    s3_ca: Option<PathBuf>,
+    /// Ask the metadata service of the machine for credentials where nothing else gives some
+    #[arg(long, env = "TALMIRROR_CACHE_S3_INSTANCE_METADATA", value_parser = FalseyValueParser::new())]
+    s3_instance_metadata: bool,
+    /// How the store is told to encrypt: AES256, aws:kms or aws:kms:KEY
+    #[arg(long, env = "TALMIRROR_CACHE_S3_ENCRYPTION", value_name = "HOW")]
+    s3_encryption: Option<Encryption>,
+}
+
+impl BucketArgs {
+    /// Returns what these flags say.
+    pub(super) fn overlay(&self) -> BucketOverlay {
+        BucketOverlay {
+            address: self.bucket.clone(),
+            endpoint: self.s3_endpoint.clone(),
+            path_style: self.s3_path_style,
+            region: self.s3_region.clone(),
+            ca: self.s3_ca.clone(),
+            instance_metadata: self.s3_instance_metadata,
+            encryption: self.s3_encryption.clone(),
+        }
+    }
 }
 
 /// What only the server needs to know.

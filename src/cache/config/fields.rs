@@ -3,6 +3,7 @@
 /// The fields of every mapping, by its name in the JSON schema; a test holds the two together.
 pub(super) const FIELDS: &[(&str, &[&str])] = &[
     ("cache", ROOT),
+    ("bucket", BUCKET),
     ("upstream", UPSTREAM),
     ("upstreamLimits", OWN_LIMITS),
     ("upstreamTls", UPSTREAM_TLS),
@@ -22,6 +23,7 @@ pub(super) const ROOT: &[&str] = &[
     "root",
     "sizeCap",
     "reserve",
+    "bucket",
     "pins",
     "default",
     "builtin",
@@ -34,6 +36,8 @@ pub(super) const ROOT: &[&str] = &[
     "trustedProxies",
     "limits",
 ];
+pub(super) const BUCKET: &[&str] =
+    &["url", "endpoint", "pathStyle", "region", "ca", "instanceMetadata", "encryption"];
 pub(super) const UPSTREAM: &[&str] = &[
     "url",
     "endpoints",

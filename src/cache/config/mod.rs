@@ -1,5 +1,7 @@
 //! What the cache is told: a file with findings at their lines, flags and variables over it, and what holds without.
 
+mod bucket;
+mod bucket_fields;
 mod connection;
 mod fields;
 mod model;
@@ -10,6 +12,7 @@ mod source;
 mod tag_policy;
 mod value;
 
+pub use bucket::{BucketAddress, BucketConfig, BucketOverlay, Encryption};
 pub use connection::header_lines;
 pub use model::{
     Authenticate, BUILTIN, Config, Connection, Limits, Log, LogFormat, OwnLimits, StatusPage, UpstreamConfig,

@@ -69,6 +69,7 @@ impl Reader<'_, '_> {
             root: self.path(&fields, "root"),
             size_cap: self.parsed(&fields, "sizeCap", text_of),
             reserve: self.parsed(&fields, "reserve", text_of),
+            bucket: self.bucket(&fields),
             pins: self.globs(&fields, "pins"),
             default,
             upstreams,

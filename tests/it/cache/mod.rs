@@ -12,6 +12,7 @@ mod acceptance_tags;
 mod advisories;
 mod air_gap;
 mod browser;
+mod bucket;
 mod chaos;
 mod commands;
 mod conformance;
