@@ -4,6 +4,7 @@
 use std::io::{BufRead as _, BufReader};
 use std::process::{Child, Command, Stdio};
 
+use crate::fake_bucket::{Bucket, KEY};
 use crate::fake_upstream::Upstream;
 use crate::run::Place;
 
@@ -21,6 +22,9 @@ fn shell(place: &Place, upstream: &Upstream, line: &str) -> Command {
         .env("PATH", path)
         .env("HTTPS_PROXY", "http://127.0.0.1:1")
         .env("TALMIRROR_CACHE_LISTEN", "127.0.0.1:0")
+        .env("AWS_ACCESS_KEY_ID", KEY)
+        .env("AWS_SECRET_ACCESS_KEY", "s3cr3t-of-the-bucket")
+        .env("AWS_REGION", "eu-central-1")
         .stdin(Stdio::null());
     if !line.contains("--upstream") && !line.contains("--config") {
         command.env("TALMIRROR_CACHE_UPSTREAM", format!("docker.io={}", upstream.url()));
@@ -43,8 +47,9 @@ fn commands(place: &Place, upstream: &Upstream) -> Vec<String> {
 }
 
 /// What a test has in place of what the machine has.
-fn here(example: &str) -> String {
+fn here(example: &str, bucket: &Bucket) -> String {
     [
+        ("https://rgw.example.com", bucket.url().as_str()),
         ("--listen :5000", "--listen 127.0.0.1:0"),
         ("--metrics-listen :9090", "--metrics-listen 127.0.0.1:0"),
         (" /etc/", " etc/"),
@@ -81,7 +86,7 @@ fn end(mut server: Child) -> i32 {
 
 #[test]
 fn every_example_runs_as_it_is_printed() {
-    let (place, upstream) = (Place::new(), Upstream::start());
+    let (place, upstream, bucket) = (Place::new(), Upstream::start(), Bucket::start());
     place.write("hub.json", r#"{"auths":{"docker.io":{"username":"u","password":"s3cr3t-hub"}}}"#);
     let config = format!(
         "apiVersion: talmirror/v1\nkind: Cache\nlisten: 127.0.0.1:0\nroot: ../root\nupstreams: {{docker.io: {{url: '{}'}}}}\n",
@@ -104,10 +109,11 @@ fn every_example_runs_as_it_is_printed() {
         let server =
             (name == "refresh").then(|| start(shell(&place, &upstream, "exec talmirror-cache serve")));
         for example in examples.lines().take_while(|line| !line.is_empty()).map(str::trim) {
-            let command = shell(&place, &upstream, &here(example));
+            let command = shell(&place, &upstream, &here(example, &bucket));
             let (code, said) = if example.starts_with("talmirror-cache serve") {
                 // The shell is the program then, which a signal reaches.
-                let (server, said) = start(shell(&place, &upstream, &format!("exec {}", here(example))));
+                let (server, said) =
+                    start(shell(&place, &upstream, &format!("exec {}", here(example, &bucket))));
                 (end(server), said)
             } else {
                 let output = { command }.output().unwrap();
