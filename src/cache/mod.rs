@@ -1,8 +1,9 @@
-//! talmirror-cache: a pull-through cache for many upstream registries, one port, one folder.
+//! talmirror-cache: a pull-through cache for many upstream registries, one port, one folder, perhaps a shared bucket.
 
 mod admin;
 pub mod auth;
 mod backoff;
+pub mod bucket;
 mod command;
 pub mod config;
 mod glob;

@@ -159,6 +159,7 @@ fn fixed(started: &Config, now: &Config) -> Vec<&'static str> {
         ("root", started.root != now.root),
         ("sizeCap", started.size_cap != now.size_cap),
         ("reserve", started.reserve != now.reserve),
+        ("bucket", started.bucket != now.bucket),
         ("tls", started.tls != now.tls),
         ("htpasswd", started.htpasswd != now.htpasswd),
         ("authenticate", started.authenticate != now.authenticate),

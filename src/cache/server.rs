@@ -12,14 +12,15 @@ use tokio::task::JoinSet;
 
 use super::admin::AdminSocket;
 use super::auth::{Anonymous, AuthGate, UsersError, Verifier};
+use super::bucket::{Bucket, BucketError, TieredStore};
 use super::config::{Authenticate, Config, ConfigSource, StatusPage};
 use super::download::{Downloads, Policy};
-use super::observe::{Health, LogFilter, Metrics};
+use super::observe::{Health, LogFilter, Metrics, Tiers};
 use super::reload::{Reload, pins};
 use super::service::{Service, Snapshot};
 use super::service_manager::{notify_ready, notify_stopping};
 use super::status::{AdminEndpoint, Sources};
-use super::store::{FsConfig, FsStore, Store};
+use super::store::{FsConfig, FsStore, Store, Tier};
 use crate::cache::upstream::UpstreamError;
 use crate::http::{Drained, Observer, Server, ServerConfig, ServerError, TrustedProxies};
 use crate::oci::{Http, HttpError};
@@ -32,6 +33,7 @@ const SAMPLE: Duration = Duration::from_secs(2);
 pub struct CacheServer {
     folder: PathBuf,
     store: Arc<FsStore>,
+    bucket: Option<Bucket>,
     downloads: Downloads,
     metrics: Arc<Metrics>,
     health: Arc<Health>,
@@ -53,6 +55,9 @@ pub enum StartError {
         /// What the store says.
         source: io::Error,
     },
+    /// The bucket cannot be used, however often it is tried.
+    #[error(transparent)]
+    Bucket(#[from] BucketError),
     /// The client for registries cannot be made.
     #[error(transparent)]
     Client(HttpError),
@@ -89,18 +94,26 @@ impl CacheServer {
         log: LogFilter,
     ) -> Result<Self, StartError> {
         let store = Arc::new(open(&config, &folder).await?);
-        let (metrics, health) = (Arc::new(Metrics::new()), Arc::new(Health::default()));
+        let local = Arc::clone(&store) as Arc<dyn Store>;
+        let bucket = match &config.bucket {
+            Some(bucket) => Some(Bucket::open(bucket, &folder, Arc::clone(&local)).await?),
+            None => None,
+        };
+        let (tiers, served) = match &bucket {
+            Some(bucket) => {
+                let tiered = TieredStore::new(local, bucket.clone());
+                (Tiers::WithBucket, Arc::new(tiered) as Arc<dyn Store>)
+            }
+            None => (Tiers::Local, local),
+        };
+        let (metrics, health) = (Arc::new(Metrics::of(tiers)), Arc::new(Health::default()));
         let policy = Policy { fills: config.limits.fills, ..Policy::default() };
-        let downloads = Downloads::new(Arc::clone(&store) as Arc<dyn Store>, policy);
+        let tier = bucket.clone().map(|bucket| Arc::new(bucket) as Arc<dyn Tier>);
+        let downloads = Downloads::with_tier(Arc::clone(&served), tier, policy);
         let http = Http::new(&config.http_settings()).map_err(StartError::Client)?;
         let http = http.leaving_unreachable_hosts_alone();
         let snapshot = Snapshot::new(config.clone(), None, &http, &metrics)?;
-        let service = Service::new(
-            Arc::clone(&store) as Arc<dyn Store>,
-            downloads.clone(),
-            Arc::clone(&metrics),
-            snapshot,
-        );
+        let service = Service::new(served, downloads.clone(), Arc::clone(&metrics), snapshot);
         let verifier = config.htpasswd.clone().map(Verifier::read).transpose()?.map(Arc::new);
         let anonymous = match config.authenticate {
             Authenticate::All => Anonymous::Deny,
@@ -115,7 +128,8 @@ impl CacheServer {
             ..ServerConfig::new(config.listen.clone())
         };
         let server = Server::bind_or_take(listen, Arc::clone(&metrics) as Arc<dyn Observer>)?;
-        let socket = AdminSocket::listen(&folder, Arc::clone(&store) as Arc<dyn Store>, service.clone());
+        let local = Arc::clone(&store) as Arc<dyn Store>;
+        let socket = AdminSocket::listen(&folder, local, service.clone(), bucket.clone());
         let socket = socket.inspect_err(|error| {
             tracing::warn!(%error, "ls, prune and stats cannot ask this server");
         });
@@ -127,6 +141,7 @@ impl CacheServer {
                     StatusPage::Shown => Some(Sources::new(
                         Arc::clone(&store) as Arc<dyn Store>,
                         service.clone(),
+                        bucket.clone(),
                         downloads.clone(),
                         Arc::clone(&metrics),
                         Arc::clone(&health),
@@ -151,7 +166,7 @@ impl CacheServer {
             started: config,
         };
         let socket = socket.ok();
-        Ok(Self { folder, store, downloads, metrics, health, gate, server, admin, socket, reload })
+        Ok(Self { folder, store, bucket, downloads, metrics, health, gate, server, admin, socket, reload })
     }
 
     /// Returns the addresses that it listens on, with the ports that were free.
@@ -166,7 +181,8 @@ impl CacheServer {
 
     /// Serves until `shutdown` is done, lets the answers that have begun end, and closes the store.
     pub async fn run(self, shutdown: impl Future<Output = ()>) -> Result<Drained, CloseError> {
-        let Self { folder, store, downloads, metrics, health, gate, server, admin, socket, reload } = self;
+        let Self { folder, store, bucket, downloads, metrics, health, gate, server, admin, socket, reload } =
+            self;
         let mut tasks = JoinSet::new();
         if let Some((server, endpoint)) = admin {
             tasks.spawn(async move {
@@ -174,7 +190,18 @@ impl CacheServer {
             });
         }
         tasks.spawn(reload.watch());
-        tasks.spawn(sample(folder.clone(), Arc::clone(&store), downloads, metrics, Arc::clone(&health)));
+        if let Some(bucket) = bucket.clone() {
+            tasks.spawn(bucket.run());
+        }
+        let sampled = Sampled {
+            folder: folder.clone(),
+            store: Arc::clone(&store),
+            bucket: bucket.clone(),
+            downloads,
+            metrics,
+            health: Arc::clone(&health),
+        };
+        tasks.spawn(sampled.sample());
         health.set_ready(true);
         notify_ready();
         let stop = async {
@@ -189,6 +216,9 @@ impl CacheServer {
         }
         tasks.abort_all();
         drop(socket);
+        if let Some(bucket) = bucket {
+            bucket.close().await;
+        }
         match store.close().await {
             Ok(()) => Ok(drained),
             Err(source) => Err(CloseError { folder, source }),
@@ -212,32 +242,47 @@ fn try_writing(folder: &Path) -> io::Result<()> {
     tempfile::tempfile_in(folder)?.write_all(b"talmirror")
 }
 
-/// Takes the metrics that store and downloads do not report by themselves; never ends.
-async fn sample(
+/// What metrics are taken of that are not reported.
+struct Sampled {
     folder: PathBuf,
     store: Arc<FsStore>,
+    bucket: Option<Bucket>,
     downloads: Downloads,
     metrics: Arc<Metrics>,
     health: Arc<Health>,
-) {
-    let mut ticks = tokio::time::interval(SAMPLE);
-    loop {
-        ticks.tick().await;
-        metrics.flights(&downloads.stats());
-        metrics.note_traffic(u64::try_from(jiff::Timestamp::now().as_second()).unwrap_or_default());
-        let own = folder.clone();
-        match tokio::task::spawn_blocking(move || try_writing(&own)).await {
-            Ok(Err(error)) => {
-                health.degraded("disk", format!("cannot write to `{}`: {error}", folder.display()));
+}
+
+impl Sampled {
+    /// Takes the metrics that store, bucket and downloads do not report by themselves; never ends.
+    async fn sample(self) {
+        let mut ticks = tokio::time::interval(SAMPLE);
+        loop {
+            ticks.tick().await;
+            self.metrics.flights(&self.downloads.stats());
+            self.metrics.note_traffic(u64::try_from(jiff::Timestamp::now().as_second()).unwrap_or_default());
+            let own = self.folder.clone();
+            match tokio::task::spawn_blocking(move || try_writing(&own)).await {
+                Ok(Err(error)) => {
+                    let what = format!("cannot write to `{}`: {error}", self.folder.display());
+                    self.health.degraded("disk", what);
+                }
+                Ok(Ok(())) | Err(_) => self.health.well("disk"),
             }
-            Ok(Ok(())) | Err(_) => health.well("disk"),
-        }
-        let Ok(usage) = store.usage().await else { continue };
-        metrics.usage(&usage);
-        if usage.full {
-            health.degraded("store", "there is no room: what is fetched is passed on without being kept");
-        } else {
-            health.well("store");
+            if let Some(report) = self.bucket.as_ref().map(Bucket::report) {
+                self.metrics.bucket(&report);
+                match report.trouble() {
+                    Some(why) => self.health.degraded("bucket", why),
+                    None => self.health.well("bucket"),
+                }
+            }
+            let Ok(usage) = self.store.usage().await else { continue };
+            self.metrics.usage(&usage);
+            if usage.full {
+                let what = "there is no room: what is fetched is passed on without being kept";
+                self.health.degraded("store", what);
+            } else {
+                self.health.well("store");
+            }
         }
     }
 }

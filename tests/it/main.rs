@@ -18,6 +18,8 @@ mod cache;
 mod cache_process;
 mod command_line;
 mod examples;
+#[path = "../support/bucket.rs"]
+mod fake_bucket;
 #[path = "../support/harbor/mod.rs"]
 mod fake_harbor;
 #[path = "../support/upstream.rs"]
@@ -26,6 +28,7 @@ mod file_commands;
 mod generate;
 mod harbor;
 mod help;
+mod help_servers;
 mod house;
 mod init;
 mod layering;

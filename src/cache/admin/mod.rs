@@ -1,5 +1,6 @@
 //! Questions and orders about a store: by a running server over its socket, else by the command itself.
 
+mod bucket;
 mod list;
 mod prune;
 mod refresh;
@@ -9,6 +10,7 @@ mod stats;
 mod text;
 mod verify;
 
+pub(in crate::cache) use bucket::BucketState;
 pub(in crate::cache) use list::{ImageRecord, ListImages, ListObjects, ObjectRecord};
 pub(in crate::cache) use prune::{Prune, PruneTarget};
 pub(in crate::cache) use refresh::{Refresh, RefreshRecord};

@@ -5,11 +5,13 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use super::bucket::BucketState;
 use super::list::{self, ImageRecord, List, ListImages, ListObjects, ObjectRecord};
 use super::prune::{self, Prune, Pruned};
 use super::refresh::{self, Refresh, RefreshedTags};
 use super::stats::{self, ReadStats, Stats};
 use super::verify::{self, Verified, Verify};
+use crate::cache::bucket::Bucket;
 use crate::cache::service::Service;
 use crate::cache::store::Store;
 
@@ -19,12 +21,18 @@ pub(in crate::cache) struct OpenCache<'a> {
     pub(super) store: &'a dyn Store,
     /// The service over it; [`None`] where no server has the store open.
     pub(super) service: Option<&'a Service>,
+    /// The bucket behind the store, where a server runs that has one.
+    pub(super) bucket: Option<&'a Bucket>,
 }
 
 impl<'a> OpenCache<'a> {
     /// Makes it of what a running server has open.
-    pub(in crate::cache) const fn running(store: &'a dyn Store, service: &'a Service) -> Self {
-        Self { store, service: Some(service) }
+    pub(in crate::cache) const fn running(
+        store: &'a dyn Store,
+        service: &'a Service,
+        bucket: Option<&'a Bucket>,
+    ) -> Self {
+        Self { store, service: Some(service), bucket }
     }
 }
 
@@ -181,7 +189,8 @@ impl Question for ReadStats {
         let stats = stats::stats(cache.store).await?;
         Ok(match cache.service {
             Some(service) => {
-                Stats { upstreams: stats::upstreams(service), hosts: stats::hosts(service), ..stats }
+                let bucket = cache.bucket.map(|bucket| BucketState::of(bucket.report()));
+                Stats { upstreams: stats::upstreams(service), hosts: stats::hosts(service), bucket, ..stats }
             }
             None => Stats { cap_bytes: None, ..stats },
         })

@@ -12,6 +12,7 @@ use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, Buf
 use tokio::net::{UnixListener, UnixStream};
 
 use super::request::{OpenCache, Question, Request};
+use crate::cache::bucket::Bucket;
 use crate::cache::service::Service;
 use crate::cache::store::{FsConfig, FsStore, Store};
 
@@ -99,7 +100,8 @@ pub(in crate::cache) async fn ask<Q: Question>(folder: &Path, question: Q) -> Re
     }
     let config = FsConfig { tended: false, ..FsConfig::new(own()) };
     let store = FsStore::open(config).await.map_err(failed)?;
-    let answer = question.answer(&OpenCache { store: &store, service: None }).await.map_err(failed);
+    let answer =
+        question.answer(&OpenCache { store: &store, service: None, bucket: None }).await.map_err(failed);
     store.close().await.map_err(failed)?;
     answer
 }
@@ -128,6 +130,7 @@ impl AdminSocket {
         folder: &Path,
         store: Arc<dyn Store>,
         service: Service,
+        bucket: Option<Bucket>,
     ) -> io::Result<Self> {
         let path = folder.join(SOCKET);
         // Of a server that ended without a word; the folder's lock says that no other is running.
@@ -148,9 +151,9 @@ impl AdminSocket {
                         continue;
                     }
                 };
-                let (store, service) = (Arc::clone(&store), service.clone());
+                let (store, service, bucket) = (Arc::clone(&store), service.clone(), bucket.clone());
                 tokio::spawn(async move {
-                    let cache = OpenCache { store: &*store, service: Some(&service) };
+                    let cache = OpenCache::running(&*store, &service, bucket.as_ref());
                     answer(stream, &cache).await;
                 });
             }

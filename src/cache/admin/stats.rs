@@ -6,6 +6,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
+use super::bucket::BucketState;
 use crate::cache::service::Service;
 use crate::cache::store::Store;
 use crate::cache::upstream::{EndpointHealth, Transfers, Upstream};
@@ -53,6 +54,9 @@ pub(in crate::cache) struct Stats {
     /// a running server knows them.
     #[serde(default)]
     pub(in crate::cache) hosts: Vec<HostState>,
+    /// How the bucket behind the store is, if there is one; only a running server knows it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(in crate::cache) bucket: Option<BucketState>,
 }
 
 /// A host to which registries lead, and that is not asked now.
@@ -207,5 +211,6 @@ pub(super) async fn stats(store: &dyn Store) -> std::io::Result<Stats> {
         full: usage.full,
         upstreams: Vec::new(),
         hosts: Vec::new(),
+        bucket: None,
     })
 }

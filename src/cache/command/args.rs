@@ -9,7 +9,8 @@ use url::Url;
 
 use crate::cache::Glob;
 use crate::cache::config::{
-    self, ByteSize, ConfigSource, LogFormat, Overlay, OwnLimits, StatusPage, UpstreamProxy,
+    self, BucketAddress, BucketOverlay, ByteSize, ConfigSource, Encryption, LogFormat, Overlay, OwnLimits,
+    StatusPage, UpstreamProxy,
 };
 use crate::cache::observe::log_filter;
 use crate::image::RegistryHost;
@@ -17,6 +18,7 @@ use crate::ui::{Color, duration};
 
 /// Flags of every command.
 #[derive(Clone, Debug, Args)]
+#[command(next_help_heading = "Global options")]
 pub(super) struct Global {
     /// When to colour
     #[arg(long, env = "TALMIRROR_CACHE_COLOR", default_value = "auto", global = true, value_name = "WHEN")]
@@ -28,9 +30,10 @@ pub(super) struct Global {
 
 /// The configuration: a file, and flags over it.
 #[derive(Clone, Debug, Default, Args)]
+#[command(next_help_heading = "Upstreams")]
 pub(super) struct ConfigArgs {
     /// The configuration file; flags override what it says
-    #[arg(short, long, env = "TALMIRROR_CACHE_CONFIG", value_name = "FILE")]
+    #[arg(short, long, env = "TALMIRROR_CACHE_CONFIG", value_name = "FILE", help_heading = "Configuration")]
     pub(super) config: Option<PathBuf>,
     /// A registry, and where it is asked; several of one name are tried in order. Without a file, those named here are
     /// the only ones
@@ -72,20 +75,65 @@ pub(super) struct StoreArgs {
     #[command(flatten)]
     pub(super) root: RootArgs,
     /// The configuration file, which says where content is kept
-    #[arg(short, long, env = "TALMIRROR_CACHE_CONFIG", value_name = "FILE")]
+    #[arg(short, long, env = "TALMIRROR_CACHE_CONFIG", value_name = "FILE", help_heading = "Configuration")]
     pub(super) config: Option<PathBuf>,
 }
 
 /// Where content lies.
 #[derive(Clone, Debug, Default, Args)]
+#[command(next_help_heading = "Store")]
 pub(super) struct RootArgs {
     /// The folder that content is kept in
     #[arg(long, env = "TALMIRROR_CACHE_ROOT", value_name = "DIR")]
     pub(super) root: Option<PathBuf>,
 }
 
+/// A bucket that several caches share.
+#[expect(clippy::doc_markdown, reason = "these are the texts of the help")]
+#[derive(Clone, Debug, Default, Args)]
+pub(super) struct BucketArgs {
+    /// A bucket of an S3-compatible store behind the folder, which several caches share: s3://NAME/PREFIX. Its
+    /// credentials come from AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, a profile, or a web identity
+    #[arg(long, env = "TALMIRROR_CACHE_BUCKET", value_name = "URL")]
+    bucket: Option<BucketAddress>,
+    /// Where the bucket's store is, such as https://rgw.example.com; without it, AWS
+    #[arg(long, env = "TALMIRROR_CACHE_S3_ENDPOINT", value_name = "URL", value_parser = config::upstream_url)]
+    s3_endpoint: Option<Url>,
+    /// Name the bucket in the path of a request, not in its host
+    #[arg(long, env = "TALMIRROR_CACHE_S3_PATH_STYLE", value_parser = FalseyValueParser::new())]
+    s3_path_style: bool,
+    /// The bucket's region; without it, AWS_REGION
+    #[arg(long, env = "TALMIRROR_CACHE_S3_REGION", value_name = "NAME")]
+    s3_region: Option<String>,
+    /// Authorities that are trusted for the bucket's store besides the system's: a file, PEM
+    #[arg(long, env = "TALMIRROR_CACHE_S3_CA", value_name = "FILE")]
+    s3_ca: Option<PathBuf>,
+    /// Ask the metadata service of the machine for credentials where nothing else gives some
+    #[arg(long, env = "TALMIRROR_CACHE_S3_INSTANCE_METADATA", value_parser = FalseyValueParser::new())]
+    s3_instance_metadata: bool,
+    /// How the store is told to encrypt: AES256, aws:kms or aws:kms:KEY
+    #[arg(long, env = "TALMIRROR_CACHE_S3_ENCRYPTION", value_name = "HOW")]
+    s3_encryption: Option<Encryption>,
+}
+
+impl BucketArgs {
+    /// Returns what these flags say.
+    pub(super) fn overlay(&self) -> BucketOverlay {
+        BucketOverlay {
+            address: self.bucket.clone(),
+            endpoint: self.s3_endpoint.clone(),
+            path_style: self.s3_path_style,
+            region: self.s3_region.clone(),
+            ca: self.s3_ca.clone(),
+            instance_metadata: self.s3_instance_metadata,
+            encryption: self.s3_encryption.clone(),
+        }
+    }
+}
+
 /// What only the server needs to know.
 #[derive(Clone, Debug, Default, Args)]
+#[command(next_help_heading = "Clients")]
 pub(super) struct ServerArgs {
     /// Where to listen: 127.0.0.1:5000, or :5000 for every address; port 0 takes a free one
     #[arg(short, long, env = "TALMIRROR_CACHE_LISTEN", value_name = "ADDR", value_delimiter = ',', value_parser = config::address)]
@@ -97,32 +145,38 @@ pub(super) struct ServerArgs {
     #[arg(long, env = "TALMIRROR_CACHE_NO_STATUS_PAGE", value_parser = FalseyValueParser::new())]
     no_status_page: bool,
     /// The most that content may take up, such as 50GiB; without it, by the free disk
-    #[arg(long, env = "TALMIRROR_CACHE_SIZE_CAP", value_name = "SIZE")]
+    #[arg(long, env = "TALMIRROR_CACHE_SIZE_CAP", value_name = "SIZE", help_heading = "Store")]
     size_cap: Option<ByteSize>,
     /// What of the disk is left free in any case
-    #[arg(long, env = "TALMIRROR_CACHE_RESERVE", value_name = "SIZE")]
+    #[arg(long, env = "TALMIRROR_CACHE_RESERVE", value_name = "SIZE", help_heading = "Store")]
     reserve: Option<ByteSize>,
     /// Repositories whose content is never evicted, such as ghcr.io/siderolabs/*
-    #[arg(long, env = "TALMIRROR_CACHE_PIN", value_name = "PATTERN", value_delimiter = ',')]
+    #[arg(
+        long,
+        env = "TALMIRROR_CACHE_PIN",
+        value_name = "PATTERN",
+        value_delimiter = ',',
+        help_heading = "Store"
+    )]
     pin: Vec<Glob>,
     /// How long every tag is believed without asking again; without it, by the look of the tag
-    #[arg(long, env = "TALMIRROR_CACHE_TAG_TTL", value_name = "TIME", value_parser = duration)]
+    #[arg(long, env = "TALMIRROR_CACHE_TAG_TTL", value_name = "TIME", value_parser = duration, help_heading = "Upstreams")]
     tag_ttl: Option<Duration>,
     /// How long an upstream may take for the header of an answer; for one of them: NAME=TIME. Clients are told to come
     /// back after 25 s, and then join what is still under way
-    #[arg(long, env = "TALMIRROR_CACHE_HEADER_TIMEOUT", value_name = "[NAME=]TIME", value_delimiter = ',', value_parser = limit_time)]
+    #[arg(long, env = "TALMIRROR_CACHE_HEADER_TIMEOUT", value_name = "[NAME=]TIME", value_delimiter = ',', value_parser = limit_time, help_heading = "Upstreams")]
     header_timeout: Vec<Limit<Duration>>,
     /// How many blobs are downloaded at once from an upstream; for one of them: NAME=NUMBER
-    #[arg(long, env = "TALMIRROR_CACHE_PER_UPSTREAM", value_name = "[NAME=]NUMBER", value_delimiter = ',', value_parser = limit_count)]
+    #[arg(long, env = "TALMIRROR_CACHE_PER_UPSTREAM", value_name = "[NAME=]NUMBER", value_delimiter = ',', value_parser = limit_count, help_heading = "Upstreams")]
     per_upstream: Vec<Limit<usize>>,
     /// How long a request waits for others of its upstream to end
-    #[arg(long, env = "TALMIRROR_CACHE_QUEUE_TIMEOUT", value_name = "[NAME=]TIME", value_delimiter = ',', value_parser = limit_time)]
+    #[arg(long, env = "TALMIRROR_CACHE_QUEUE_TIMEOUT", value_name = "[NAME=]TIME", value_delimiter = ',', value_parser = limit_time, help_heading = "Upstreams")]
     queue_timeout: Vec<Limit<Duration>>,
     /// The longest pause that an upstream can ask for
-    #[arg(long, env = "TALMIRROR_CACHE_LONGEST_PAUSE", value_name = "[NAME=]TIME", value_delimiter = ',', value_parser = limit_time)]
+    #[arg(long, env = "TALMIRROR_CACHE_LONGEST_PAUSE", value_name = "[NAME=]TIME", value_delimiter = ',', value_parser = limit_time, help_heading = "Upstreams")]
     longest_pause: Vec<Limit<Duration>>,
     /// How often a blob is asked for again that fails before its first byte
-    #[arg(long, env = "TALMIRROR_CACHE_RETRIES", value_name = "[NAME=]NUMBER", value_delimiter = ',', value_parser = limit_retries)]
+    #[arg(long, env = "TALMIRROR_CACHE_RETRIES", value_name = "[NAME=]NUMBER", value_delimiter = ',', value_parser = limit_retries, help_heading = "Upstreams")]
     retries: Vec<Limit<u32>>,
     /// Users and passwords, as `htpasswd -B` writes them
     #[arg(long, env = "TALMIRROR_CACHE_HTPASSWD", value_name = "FILE")]
@@ -140,10 +194,10 @@ pub(super) struct ServerArgs {
     #[arg(long, env = "TALMIRROR_CACHE_TRUSTED_PROXY", value_name = "NETWORK", value_delimiter = ',', value_parser = config::network)]
     trusted_proxy: Vec<IpNet>,
     /// What is logged: error, warn, info, debug, or a filter such as info,access=warn
-    #[arg(long, env = "TALMIRROR_CACHE_LOG_LEVEL", value_name = "FILTER", value_parser = log_filter)]
+    #[arg(long, env = "TALMIRROR_CACHE_LOG_LEVEL", value_name = "FILTER", value_parser = log_filter, help_heading = "Log")]
     log_level: Option<String>,
     /// How the log looks
-    #[arg(long, env = "TALMIRROR_CACHE_LOG_FORMAT", value_name = "FORMAT")]
+    #[arg(long, env = "TALMIRROR_CACHE_LOG_FORMAT", value_name = "FORMAT", help_heading = "Log")]
     log_format: Option<LogFormat>,
 }
 

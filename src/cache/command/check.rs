@@ -2,8 +2,10 @@ use clap::Args;
 use indexmap::IndexMap;
 use serde_json::{Value, json};
 
-use super::args::ConfigArgs;
+use super::args::{BucketArgs, ConfigArgs};
 use super::runtime::runtime;
+use crate::cache::bucket;
+use crate::cache::config::{BucketConfig, ConfigSource, Overlay};
 use crate::cache::observe::Metrics;
 use crate::cache::server::StartError;
 use crate::cache::service::Snapshot;
@@ -17,7 +19,7 @@ use crate::ui::{OutputFormat, Ui, table};
 /// Arguments of `check`.
 #[derive(Debug, Args)]
 #[command(
-    after_help = "Ends with 0 when every upstream answers and takes the credentials, with 5 when one does not.
+    after_help = "Ends with 0 when every upstream, and the bucket if there is one, answers and takes the credentials, with 5 when one does not.
 
 Examples:
   talmirror-cache check
@@ -26,8 +28,17 @@ Examples:
 pub(super) struct CheckArgs {
     #[command(flatten)]
     config: ConfigArgs,
+    #[command(flatten)]
+    bucket: BucketArgs,
     /// How it is printed
-    #[arg(short, long, env = "TALMIRROR_CACHE_CHECK_OUTPUT", default_value = "table", value_name = "FORMAT")]
+    #[arg(
+        short,
+        long,
+        env = "TALMIRROR_CACHE_CHECK_OUTPUT",
+        default_value = "table",
+        value_name = "FORMAT",
+        help_heading = "Output"
+    )]
     output: OutputFormat,
 }
 
@@ -84,11 +95,15 @@ impl Row {
 }
 
 pub(super) fn run(ui: &mut Ui, args: &CheckArgs) -> Result<Exit, CliError> {
-    let loaded = args.config.source().load()?;
+    let source = args.config.source();
+    let overlay = Overlay { bucket: args.bucket.overlay(), ..source.overlay };
+    let loaded = ConfigSource { overlay, ..source }.load()?;
     for problem in &loaded.problems {
         ui.problem(problem);
     }
     let runtime = runtime()?;
+    let bucket = loaded.config.bucket.clone();
+    let bucket = bucket.map(|bucket| (runtime.block_on(bucket::check(&bucket)), bucket));
     let http = Http::new(&loaded.config.http_settings()).map_err(StartError::Client)?;
     let snapshot = Snapshot::new(loaded.config, None, &http, &std::sync::Arc::new(Metrics::new()))
         .map_err(StartError::Upstream)?;
@@ -99,14 +114,18 @@ pub(super) fn run(ui: &mut Ui, args: &CheckArgs) -> Result<Exit, CliError> {
         });
         futures_util::future::join_all(checks).await.into_iter().flatten().collect()
     });
-    let failed = rows.iter().any(|row| row.failure().is_some());
-    let result = json!({
+    let is_ill = bucket.as_ref().is_some_and(|(checked, _)| checked.is_err());
+    let failed = is_ill || rows.iter().any(|row| row.failure().is_some());
+    let mut result = json!({
         "apiVersion": "talmirror/v1",
         "kind": "CacheCheck",
         "ok": !failed,
         "items": rows.iter().map(Row::json).collect::<Vec<_>>(),
     });
-    ui.output(args.output, &result, || as_table(&rows))?;
+    if let (Some((checked, config)), Some(result)) = (&bucket, result.as_object_mut()) {
+        result.insert("bucket".to_owned(), bucket_json(checked, config));
+    }
+    ui.output(args.output, &result, || as_table(&rows, bucket.as_ref()))?;
     if args.output == OutputFormat::Table {
         let mut advice: IndexMap<String, Vec<&str>> = IndexMap::new();
         for row in &rows {
@@ -128,13 +147,26 @@ pub(super) fn run(ui: &mut Ui, args: &CheckArgs) -> Result<Exit, CliError> {
     Ok(if failed { exit::REMOTE } else { exit::OK })
 }
 
-fn as_table(rows: &[Row]) -> String {
+fn bucket_json(checked: &Result<(), String>, config: &BucketConfig) -> Value {
+    json!({
+        "url": config.address.to_string(),
+        "ok": checked.is_ok(),
+        "error": checked.as_ref().err(),
+    })
+}
+
+fn as_table(rows: &[Row], bucket: Option<&(Result<(), String>, BucketConfig)>) -> String {
     let header = ["REGISTRY", "ENDPOINT", "LOGIN", "RESULT"].map(str::to_owned).to_vec();
     let line = |row: &Row| {
         let result = row.failure().map_or_else(|| "ok".to_owned(), |(what, _)| what);
         vec![row.registry.to_string(), row.checked.endpoint.clone(), row.login().to_owned(), result]
     };
     let mut lines: Vec<Vec<String>> = rows.iter().map(line).collect();
+    if let Some((checked, config)) = bucket {
+        let endpoint = config.endpoint.as_ref().map_or("-", |url| url.as_str().trim_end_matches('/'));
+        let result = checked.as_ref().err().cloned().unwrap_or_else(|| "ok".to_owned());
+        lines.push(vec![config.address.to_string(), endpoint.to_owned(), "credentials".to_owned(), result]);
+    }
     // Those that fail for one reason stand together, below those that are well.
     lines.sort_by_key(|line| line.last().filter(|result| *result != "ok").cloned());
     lines.insert(0, header);

@@ -1,6 +1,7 @@
 //! What ends a command: errors of the cache with their exit codes and ways out.
 
 use crate::cache::admin::AskError;
+use crate::cache::bucket::BucketError;
 use crate::cache::config::LoadError;
 use crate::cache::server::{CloseError, StartError};
 use crate::http::ServerError;
@@ -26,6 +27,11 @@ impl From<StartError> for CliError {
             StartError::Store { .. } => Self::from_error(exit::WRITE, error).help(
                 "name a folder that this user may write to, and that no other talmirror-cache uses: --root DIR",
             ),
+            StartError::Bucket(
+                error @ (BucketError::Configuration { .. } | BucketError::Layout { .. }),
+            ) => Self::from_error(exit::INVALID, error),
+            StartError::Bucket(error @ BucketError::Journal { .. }) => Self::from_error(exit::WRITE, error)
+                .help("let this user read and write it, or remove it: what it says is then not written to the bucket"),
             StartError::Client(error) => Self::from_error(exit::REMOTE, error),
             StartError::Upstream(error) => Self::from_error(exit::INVALID, error),
             StartError::Users(error) => Self::from_error(exit::INVALID, error),

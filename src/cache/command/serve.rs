@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use clap::Args;
 use tokio::signal::unix::{SignalKind, signal};
 
-use super::args::{ConfigArgs, RootArgs, ServerArgs};
+use super::args::{BucketArgs, ConfigArgs, RootArgs, ServerArgs};
 use super::folder::root;
 use crate::cache::config::{Config, ConfigSource, LoadedConfig, LogFormat, Overlay, StatusPage};
 use crate::cache::observe::{LogFilter, log_json, log_text};
@@ -27,7 +27,8 @@ Examples:
   talmirror-cache serve
   talmirror-cache serve --listen :5000 --root /var/lib/talmirror-cache --size-cap 50GiB
   talmirror-cache serve --upstream docker.io=https://registry-1.docker.io --credentials docker.io=hub.json --anonymous docker.io
-  talmirror-cache serve --config /etc/talmirror-cache.yaml --metrics-listen :9090"
+  talmirror-cache serve --config /etc/talmirror-cache.yaml --metrics-listen :9090
+  talmirror-cache serve --listen :5000 --bucket s3://images/talmirror --s3-endpoint https://rgw.example.com --s3-path-style"
 )]
 pub(super) struct ServeArgs {
     #[command(flatten)]
@@ -35,13 +36,19 @@ pub(super) struct ServeArgs {
     #[command(flatten)]
     root: RootArgs,
     #[command(flatten)]
+    bucket: BucketArgs,
+    #[command(flatten)]
     server: ServerArgs,
 }
 
 impl ServeArgs {
     fn source(&self) -> ConfigSource {
         let source = self.config.source();
-        let overlay = Overlay { root: self.root.root.clone(), ..self.server.over(source.overlay) };
+        let overlay = Overlay {
+            root: self.root.root.clone(),
+            bucket: self.bucket.overlay(),
+            ..self.server.over(source.overlay)
+        };
         ConfigSource { overlay, ..source }
     }
 }
@@ -75,11 +82,15 @@ async fn serve(ui: &mut Ui, config: Config, source: ConfigSource, log: LogFilter
     let folder = root(config.root.as_deref())?;
     let scheme = if config.tls.is_some() { "https" } else { "http" };
     let (serves, cap, status_page) = (serves(&config), config.size_cap, config.status_page);
+    let bucket = config.bucket.as_ref().map(|bucket| bucket.address.to_string());
     let server = CacheServer::start(config, source, folder.clone(), log).await?;
     let stop = Stop::new()?;
     let cap =
         cap.map_or_else(|| "as much as the disk has room for".to_owned(), |cap| format!("at most {cap}"));
     ui.note(&format!("keeps {cap} in {}", folder.display()));
+    if let Some(bucket) = bucket {
+        ui.note(&format!("shares {bucket} with other caches"));
+    }
     ui.note(&serves);
     if !server.metrics_addresses().is_empty() {
         ui.note(&format!("metrics on http://{}/metrics", join(server.metrics_addresses())));

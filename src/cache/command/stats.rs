@@ -4,7 +4,9 @@ use super::args::StoreArgs;
 use super::folder::of_store;
 use super::record::object;
 use super::runtime::runtime;
-use crate::cache::admin::{EndpointState, HostState, Question as _, ReadStats, Stats, UpstreamState, ask};
+use crate::cache::admin::{
+    BucketState, EndpointState, HostState, Question as _, ReadStats, Stats, UpstreamState, ask,
+};
 use crate::cache::config::ByteSize;
 use crate::ui::error::CliError;
 use crate::ui::exit::{self, Exit};
@@ -19,7 +21,14 @@ pub(super) struct StatsArgs {
     #[command(flatten)]
     store: StoreArgs,
     /// How it is printed
-    #[arg(short, long, env = "TALMIRROR_CACHE_STATS_OUTPUT", default_value = "table", value_name = "FORMAT")]
+    #[arg(
+        short,
+        long,
+        env = "TALMIRROR_CACHE_STATS_OUTPUT",
+        default_value = "table",
+        value_name = "FORMAT",
+        help_heading = "Output"
+    )]
     output: OutputFormat,
 }
 
@@ -53,6 +62,10 @@ fn as_table(stats: &Stats) -> String {
     ];
     let rows: Vec<Vec<String>> = rows.into_iter().map(|(name, value)| vec![name.to_owned(), value]).collect();
     let mut out = table(&rows);
+    if let Some(bucket) = &stats.bucket {
+        out.push('\n');
+        out.push_str(&bucket_table(bucket));
+    }
     if !stats.upstreams.is_empty() {
         let header = ["REGISTRY", "ENDPOINT", "STATE", "SINCE", "UNTIL", "TRANSFERS", "QUEUED", "QUOTA LEFT"];
         let states = stats
@@ -78,6 +91,23 @@ fn as_table(stats: &Stats) -> String {
         out.push_str(&rows_below(&header, stats.hosts.iter().map(row)));
     }
     out
+}
+
+fn bucket_table(bucket: &BucketState) -> String {
+    let size = |bytes: u64| ByteSize(bytes).to_string();
+    let since = |time: &Option<String>| time.clone().unwrap_or_else(|| "-".to_owned());
+    let rows = [
+        ("BUCKET", bucket.url.clone()),
+        ("STATE", bucket.trouble.clone().unwrap_or_else(|| "well".to_owned())),
+        ("NOT READ SINCE", since(&bucket.unread_since)),
+        ("NOT WRITTEN SINCE", since(&bucket.unwritten_since)),
+        ("CAME FROM IT", format!("{} ({})", bucket.given, size(bucket.received_bytes))),
+        ("WRITTEN TO IT", format!("{} ({})", bucket.written, size(bucket.sent_bytes))),
+        ("WAITS TO BE WRITTEN", bucket.pending.to_string()),
+        ("NOT WRITTEN", bucket.dropped.to_string()),
+        ("REQUESTS", format!("{} ({} failed)", bucket.requests, bucket.failed)),
+    ];
+    table(&rows.map(|(name, value)| vec![name.to_owned(), value]))
 }
 
 fn rows_below(header: &[&str], rows: impl Iterator<Item = Vec<String>>) -> String {

@@ -1,6 +1,9 @@
 //! What the cache is told: a file with findings at their lines, flags and variables over it, and what holds without.
 
+mod bucket;
+mod bucket_fields;
 mod connection;
+mod fields;
 mod model;
 mod overlay;
 mod read;
@@ -9,6 +12,7 @@ mod source;
 mod tag_policy;
 mod value;
 
+pub use bucket::{BucketAddress, BucketConfig, BucketOverlay, Encryption};
 pub use connection::header_lines;
 pub use model::{
     Authenticate, BUILTIN, Config, Connection, Limits, Log, LogFormat, OwnLimits, StatusPage, UpstreamConfig,
@@ -20,3 +24,8 @@ pub use size::{ByteSize, SizeError};
 pub use source::{ConfigSource, LoadError, LoadedConfig};
 pub use tag_policy::{TagPolicy, by_look};
 pub use value::{address, network, upstream_url};
+
+/// The fields of every mapping of the schema, by the mapping's name.
+pub fn schema_fields() -> &'static [(&'static str, &'static [&'static str])] {
+    fields::FIELDS
+}

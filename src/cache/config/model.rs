@@ -6,6 +6,7 @@ use indexmap::IndexMap;
 use ipnet::IpNet;
 use url::Url;
 
+use super::bucket::BucketConfig;
 use super::size::ByteSize;
 use super::tag_policy::TagPolicy;
 use crate::cache::glob::Glob;
@@ -55,6 +56,8 @@ pub struct Config {
     pub size_cap: Option<ByteSize>,
     /// What of the disk is left free in any case; [`None`] is by the size of the disk.
     pub reserve: Option<ByteSize>,
+    /// A bucket that several caches share, behind the folder; [`None`] is none.
+    pub bucket: Option<BucketConfig>,
     /// Repositories, with their registry in front, whose content is never evicted.
     pub pins: Vec<Glob>,
     /// The registry that is meant where a request names none.
@@ -288,6 +291,7 @@ impl Default for Config {
             root: None,
             size_cap: None,
             reserve: None,
+            bucket: None,
             pins: Vec::new(),
             default: DOCKER_HUB.parse().ok(),
             upstreams: builtin(),

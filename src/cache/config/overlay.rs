@@ -6,6 +6,7 @@ use indexmap::IndexMap;
 use ipnet::IpNet;
 use url::Url;
 
+use super::bucket::BucketOverlay;
 use super::connection::proxy;
 use super::model::{Config, LogFormat, OwnLimits, StatusPage, UpstreamConfig, UpstreamProxy};
 use super::size::ByteSize;
@@ -30,6 +31,8 @@ pub struct Overlay {
     pub size_cap: Option<ByteSize>,
     /// What of the disk is left free.
     pub reserve: Option<ByteSize>,
+    /// The bucket behind the folder, and how it is reached.
+    pub bucket: BucketOverlay,
     /// Repositories whose content is never evicted, besides those of the file.
     pub pins: Vec<Glob>,
     /// How long every tag is believed, before any rule.
@@ -77,7 +80,7 @@ pub struct OverlayError {
     /// The flag.
     pub flag: &'static str,
     /// What it names.
-    pub name: RegistryHost,
+    pub name: String,
     /// What is wrong with that.
     pub problem: &'static str,
     /// What to do about it.
@@ -102,6 +105,12 @@ impl Overlay {
         config.root = self.root.clone().or(config.root);
         config.size_cap = self.size_cap.or(config.size_cap);
         config.reserve = self.reserve.or(config.reserve);
+        self.bucket.over(&mut config.bucket).map_err(|(flag, name)| OverlayError {
+            flag,
+            name,
+            problem: "and there is no bucket",
+            help: "name it: --bucket s3://NAME/PREFIX".to_owned(),
+        })?;
         config.pins.extend(self.pins.iter().cloned());
         config.htpasswd = self.htpasswd.clone().or(config.htpasswd);
         config.log.filter = self.log_filter.clone().or(config.log.filter);
@@ -174,7 +183,7 @@ impl Overlay {
                 let Some(identity) = certificate.zip(find(&self.keys, name).or(key)) else {
                     return Err(OverlayError {
                         flag,
-                        name: name.clone(),
+                        name: name.to_string(),
                         problem: "of which the other half is missing",
                         help: format!("--upstream-cert {name}=FILE --upstream-key {name}=FILE"),
                     });
@@ -197,7 +206,7 @@ fn named<'a>(
             || format!("serve it: --upstream {name}=URL"),
             |near| format!("did you mean `{near}`?"),
         );
-        return Err(OverlayError { flag, name: name.clone(), problem: "which is not served", help });
+        return Err(OverlayError { flag, name: name.to_string(), problem: "which is not served", help });
     }
     // The entry is there.
     Ok(config.upstreams.entry(name.clone()).or_default())

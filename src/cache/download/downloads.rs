@@ -153,7 +153,10 @@ impl Downloads {
         running.insert(key.clone(), Arc::clone(&shared));
         let download = Download::new(Arc::clone(&shared), Joined::Started);
         let source = match &self.0.tier {
-            Some(tier) => Arc::new(TieredSource::new(Arc::clone(tier), *digest, source)),
+            Some(tier) => {
+                let of_tier = Arc::clone(&shared.of_tier);
+                Arc::new(TieredSource::new(Arc::clone(tier), *digest, source, of_tier))
+            }
             None => source,
         };
         let task = DownloadTask {
@@ -336,6 +339,11 @@ impl Download {
     /// Returns whether this call started the download.
     pub const fn joined(&self) -> Joined {
         self.joined
+    }
+
+    /// Returns whether a tier has given some of it.
+    pub fn is_of_tier(&self) -> bool {
+        self.at.shared().of_tier.load(Ordering::Relaxed)
     }
 
     /// Waits for the headers: how many bytes the whole blob has.

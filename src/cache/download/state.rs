@@ -1,4 +1,4 @@
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 
 use tokio::sync::watch;
@@ -20,6 +20,8 @@ pub(super) struct Shared {
     readable: AtomicU64,
     /// Changes with every step of the download too, so that a reader that waits for bytes waits for this.
     state: watch::Sender<State>,
+    /// A tier gave some of it.
+    pub(super) of_tier: Arc<AtomicBool>,
     /// How many wait or read; counted by [`Attached`].
     pub(super) readers: watch::Sender<usize>,
 }
@@ -59,6 +61,7 @@ impl Shared {
             file: OnceLock::new(),
             readable: AtomicU64::new(0),
             state: watch::Sender::new(State::Waiting),
+            of_tier: Arc::default(),
             readers: watch::Sender::new(0),
         }
     }

@@ -18,19 +18,18 @@ pub(super) struct TieredSource {
     upstream: Arc<dyn Source>,
     /// The tier was asked: it is not asked again for this download.
     is_passed_over: AtomicBool,
-    /// The tier gave some of it: that does not prove that upstream has it.
-    has_given: AtomicBool,
+    /// The tier gave some of it.
+    has_given: Arc<AtomicBool>,
 }
 
 impl TieredSource {
-    pub(super) fn new(tier: Arc<dyn Tier>, digest: Digest, upstream: Arc<dyn Source>) -> Self {
-        Self {
-            tier,
-            digest,
-            upstream,
-            is_passed_over: AtomicBool::new(false),
-            has_given: AtomicBool::new(false),
-        }
+    pub(super) fn new(
+        tier: Arc<dyn Tier>,
+        digest: Digest,
+        upstream: Arc<dyn Source>,
+        has_given: Arc<AtomicBool>,
+    ) -> Self {
+        Self { tier, digest, upstream, is_passed_over: AtomicBool::new(false), has_given }
     }
 
     async fn open_tier(&self, from: u64) -> Option<Opened> {
@@ -39,6 +38,10 @@ impl TieredSource {
         }
         // Until its body has come to an end, it is not sure that the tier will do: a resumed transfer asks upstream.
         self.is_passed_over.store(true, Ordering::Relaxed);
+        // It may have come there through another repository.
+        if !self.upstream.may_use_stored().await {
+            return None;
+        }
         match self.tier.open(&self.digest, from).await {
             Ok(Some(found)) => {
                 self.has_given.store(true, Ordering::Relaxed);
@@ -48,7 +51,7 @@ impl TieredSource {
             }
             Ok(None) => None,
             Err(error) => {
-                tracing::warn!(digest = %self.digest, "the tier failed, asking upstream: {error}");
+                tracing::debug!(digest = %self.digest, "the tier failed, asking upstream: {error}");
                 None
             }
         }
@@ -75,19 +78,11 @@ impl Source for TieredSource {
     }
 
     fn complete(&self) -> BoxFuture<'_, ()> {
-        Box::pin(async move {
-            if !self.has_given.load(Ordering::Relaxed) {
-                self.upstream.complete().await;
-            }
-        })
+        self.upstream.complete()
     }
 
     fn kept(&self) -> BoxFuture<'_, ()> {
-        Box::pin(async move {
-            if !self.has_given.load(Ordering::Relaxed) {
-                self.upstream.kept().await;
-            }
-        })
+        self.upstream.kept()
     }
 
     fn may_use_stored(&self) -> BoxFuture<'_, bool> {

@@ -11,9 +11,12 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::{Registry, Unit};
 
 use super::access_log;
+use super::bucket_metrics::BucketMetrics;
 use super::failures::{Failure, Failures};
 use super::history::{History, Traffic};
+use super::number::{advance, signed};
 use super::outcome::{Kind, Outcome, Served};
+use crate::cache::bucket::BucketReport;
 use crate::cache::download::Stats as DownloadStats;
 use crate::cache::memory::locked;
 use crate::cache::store::Usage;
@@ -124,6 +127,17 @@ pub struct Metrics {
     received: AtomicU64,
     history: Mutex<History>,
     failures: Failures,
+    /// Where there is a bucket.
+    bucket: Option<BucketMetrics>,
+}
+
+/// Whether there is a bucket behind the store, so that there are numbers about it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Tiers {
+    /// There is only the store.
+    Local,
+    /// There is.
+    WithBucket,
 }
 
 impl fmt::Debug for Metrics {
@@ -177,20 +191,15 @@ impl Observer for Metrics {
     }
 }
 
-/// Brings a counter to a total that is counted elsewhere.
-fn advance(counter: &Counter, total: u64) {
-    counter.inc_by(total.saturating_sub(counter.get()));
-}
-
-/// Returns a number for a gauge, which is signed.
-fn signed(number: u64) -> i64 {
-    i64::try_from(number).unwrap_or(i64::MAX)
-}
-
 impl Metrics {
+    /// Makes them, all zero, for a cache without a bucket.
+    pub fn new() -> Self {
+        Self::of(Tiers::Local)
+    }
+
     /// Makes them, all zero.
     #[expect(clippy::too_many_lines, reason = "a list")]
-    pub fn new() -> Self {
+    pub fn of(tiers: Tiers) -> Self {
         let mut registry = Registry::with_prefix("talmirror_cache");
         let requests = Family::<Labels<2>, Counter>::default();
         let responses = Family::<Labels<1>, Counter>::default();
@@ -207,6 +216,9 @@ impl Metrics {
                 .into_iter()
                 .flat_map(|kind| Outcome::ALL.map(|outcome| (kind, outcome)))
                 .map(|(kind, outcome)| {
+                    if outcome == Outcome::Bucket && tiers == Tiers::Local {
+                        return Counter::default();
+                    }
                     requests.get_or_create_owned(&[
                         ("kind", kind.as_str().to_owned()),
                         ("outcome", outcome.as_str().to_owned()),
@@ -241,6 +253,10 @@ impl Metrics {
             received: AtomicU64::default(),
             history: Mutex::default(),
             failures: Failures::default(),
+            bucket: match tiers {
+                Tiers::Local => None,
+                Tiers::WithBucket => Some(BucketMetrics::register(&mut registry)),
+            },
         };
         registry.register_with_unit("sent", "Body bytes sent to clients", Unit::Bytes, metrics.sent.clone());
         registry.register("connections", "Connections of clients", metrics.connections.clone());
@@ -422,6 +438,7 @@ impl Metrics {
         };
         Traffic {
             hits: count(Outcome::Hit)
+                .saturating_add(count(Outcome::Bucket))
                 .saturating_add(count(Outcome::Stale))
                 .saturating_add(count(Outcome::Revalidated)),
             misses: count(Outcome::Miss),
@@ -444,6 +461,13 @@ impl Metrics {
     /// Returns the last requests that failed by a fault of this server or of an upstream, the latest first.
     pub fn failures(&self) -> Vec<Failure> {
         self.failures.all()
+    }
+
+    /// Notes how the bucket is, and what came of it.
+    pub fn bucket(&self, report: &BucketReport) {
+        if let Some(bucket) = &self.bucket {
+            bucket.note(report);
+        }
     }
 
     /// Notes how full the store is, and what it has removed since the start.

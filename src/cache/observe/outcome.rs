@@ -55,6 +55,8 @@ impl Kind {
 pub enum Outcome {
     /// From the store, without a word to upstream.
     Hit,
+    /// From the bucket behind the store, without a word to upstream.
+    Bucket,
     /// From upstream, by a download that this request began.
     Miss,
     /// From upstream, by a download that was already running.
@@ -69,13 +71,14 @@ pub enum Outcome {
 
 impl Outcome {
     /// Every outcome, in the order of their numbers.
-    pub const ALL: [Self; 6] =
-        [Self::Hit, Self::Miss, Self::Follow, Self::Stale, Self::Revalidated, Self::None];
+    pub const ALL: [Self; 7] =
+        [Self::Hit, Self::Bucket, Self::Miss, Self::Follow, Self::Stale, Self::Revalidated, Self::None];
 
     /// Returns the word for logs and metrics.
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Hit => "hit",
+            Self::Bucket => "bucket",
             Self::Miss => "miss",
             Self::Follow => "follow",
             Self::Stale => "stale",

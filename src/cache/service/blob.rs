@@ -117,6 +117,7 @@ impl Blobs {
         request: &RepositoryRequest<'_>,
         digest: &Digest,
     ) -> Result<Response<Body>, Refusal> {
+        self.authorize_tier(request, digest).await?;
         let (download, total) = self.join(request, digest).await?;
         let object = Object::blob(*digest);
         if download.origin() != Some(&request.origin)
@@ -126,11 +127,29 @@ impl Blobs {
             self.authorizer.blob_size(request, digest).await?;
         }
         let outcome = match download.joined() {
+            _ if download.is_of_tier() => Outcome::Bucket,
             Joined::Started => Outcome::Miss,
             Joined::Existing => Outcome::Follow,
         };
         let selection = request.selection(digest, total);
         Ok(request.context.blob(digest, total, selection, outcome, |span| download.body(span, total)))
+    }
+
+    /// Asks upstream whether a repository has what came to the tier through another one: the tier gives it then, and
+    /// upstream need not.
+    async fn authorize_tier(&self, request: &RepositoryRequest<'_>, digest: &Digest) -> Result<(), Refusal> {
+        let object = Object::blob(*digest);
+        if !self.store.has_tier()
+            || self.grants.is_granted(&request.origin, &object).await
+            || !self.authorizer.head_counts(request.snapshot, &request.origin, &object).await
+        {
+            return Ok(());
+        }
+        match self.authorizer.blob_size(request, digest).await {
+            Err(refusal @ Refusal::BlobUnknown(_)) => Err(refusal),
+            // What upstream cannot say now, it says when it is asked for the bytes.
+            Ok(_) | Err(_) => Ok(()),
+        }
     }
 
     /// Joins the download of a blob, or starts it, and waits for its length.

@@ -64,6 +64,8 @@ pub(super) struct Manifests {
     /// How large blobs are, and which manifest says so.
     sizes: Mutex<BoundedMap<Digest, (Digest, u64)>>,
     fetching: SingleFlight<(Origin, Digest), Result<Fetched, Refusal>>,
+    /// Manifests that come from the tier behind the store.
+    arriving: SingleFlight<Digest, Option<Arc<PreparedManifest>>>,
 }
 
 impl Manifests {
@@ -76,6 +78,7 @@ impl Manifests {
             has_unsaved: AtomicBool::new(false),
             sizes: Mutex::new(BoundedMap::new(SIZES)),
             fetching: SingleFlight::default(),
+            arriving: SingleFlight::default(),
         }
     }
 
@@ -185,20 +188,39 @@ impl Manifests {
         }
     }
 
-    /// Returns a manifest that is stored, from memory or from the store.
-    pub(super) async fn stored(&self, digest: &Digest) -> Option<Arc<PreparedManifest>> {
+    /// Returns a manifest that is stored: from memory, from the store, or from the tier behind it.
+    pub(super) async fn stored(self: &Arc<Self>, digest: &Digest) -> Option<Arc<PreparedManifest>> {
         let found = locked(&self.prepared).get(digest);
         if let Some(prepared) = found {
             self.store.touch(&Object::manifest(*digest));
             return Some(prepared);
         }
         match self.store.manifest(digest).await {
-            Ok(document) => document.map(|document| self.remember(*digest, document)),
+            Ok(Some(document)) => Some(self.remember(*digest, document)),
+            Ok(None) if self.store.has_tier() => self.arrive(*digest).await,
+            Ok(None) => None,
             Err(error) => {
                 tracing::warn!(%digest, %error, "cannot read a stored manifest");
                 None
             }
         }
+    }
+
+    /// Reads a manifest from the tier behind the store, once for all clients that want it at the same time.
+    async fn arrive(self: &Arc<Self>, digest: Digest) -> Option<Arc<PreparedManifest>> {
+        let (_, run) = self.arriving.run(digest, || {
+            let manifests = Arc::clone(self);
+            async move {
+                let read = manifests.store.tier_manifest(&digest).await.unwrap_or_else(|error| {
+                    tracing::warn!(%digest, %error, "cannot keep a manifest of the tier");
+                    None
+                });
+                let prepared = manifests.remember(digest, read?);
+                prepared.note_tier();
+                Some(prepared)
+            }
+        });
+        run.await.flatten()
     }
 
     fn remember(&self, digest: Digest, document: Document) -> Arc<PreparedManifest> {

@@ -1,3 +1,5 @@
+use std::sync::atomic::{AtomicBool, Ordering};
+
 use bytes::Bytes;
 use http::header::{
     ACCEPT_RANGES, AGE, CACHE_CONTROL, CONTENT_LENGTH, CONTENT_RANGE, CONTENT_TYPE, ETAG, HeaderMap,
@@ -58,7 +60,7 @@ pub(super) struct Staleness {
 }
 
 /// A manifest with what its answers say, ready to be sent any number of times.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub(super) struct PreparedManifest {
     /// The bytes.
     pub(super) bytes: Bytes,
@@ -69,6 +71,8 @@ pub(super) struct PreparedManifest {
     content_type: HeaderValue,
     content_digest: HeaderValue,
     etag: HeaderValue,
+    /// It has just come from the tier behind the store, and no answer has said so yet.
+    is_of_tier: AtomicBool,
 }
 
 impl PreparedManifest {
@@ -81,7 +85,19 @@ impl PreparedManifest {
             bytes,
             digest,
             media_type,
+            is_of_tier: AtomicBool::new(false),
         }
+    }
+
+    /// Notes that it has just come from the tier behind the store.
+    pub(super) fn note_tier(&self) {
+        self.is_of_tier.store(true, Ordering::Relaxed);
+    }
+
+    /// Returns where an answer came from, which is the tier behind the store for the first one that it was fetched for.
+    fn outcome(&self, outcome: Outcome) -> Outcome {
+        let is_hit = outcome == Outcome::Hit && self.is_of_tier.load(Ordering::Relaxed);
+        if is_hit && self.is_of_tier.swap(false, Ordering::Relaxed) { Outcome::Bucket } else { outcome }
     }
 
     /// Returns about how much memory it takes.
@@ -98,7 +114,7 @@ impl PreparedManifest {
         stale: Option<(&RegistryHost, &Staleness, Timestamp)>,
         unchanged: bool,
     ) -> Response<Body> {
-        let mut response = context.response(StatusCode::OK, Some(outcome));
+        let mut response = context.response(StatusCode::OK, Some(self.outcome(outcome)));
         let headers = response.headers_mut();
         headers.insert(CONTENT_TYPE, self.content_type.clone());
         headers.insert(CONTENT_DIGEST, self.content_digest.clone());
@@ -299,6 +315,7 @@ fn blob_headers(headers: &mut HeaderMap, digest: &Digest, immutable: HeaderValue
 fn header_of(outcome: Outcome) -> Option<HeaderValue> {
     Some(HeaderValue::from_static(match outcome {
         Outcome::Hit => "HIT",
+        Outcome::Bucket => "BUCKET",
         Outcome::Miss => "MISS",
         Outcome::Follow => "FOLLOW",
         Outcome::Stale => "STALE",

@@ -15,6 +15,7 @@ use super::view::{
     search, slots,
 };
 use crate::cache::admin::{ListImages, OpenCache, Question as _, ReadStats, Stats};
+use crate::cache::bucket::Bucket;
 use crate::cache::download::{Downloads, Progress};
 use crate::cache::observe::{Failure, Health, Metrics};
 use crate::cache::service::{Service, Snapshot};
@@ -32,6 +33,7 @@ const SHARE: u32 = 20;
 pub(in crate::cache) struct Sources {
     store: Arc<dyn Store>,
     service: Service,
+    bucket: Option<Bucket>,
     downloads: Downloads,
     metrics: Arc<Metrics>,
     health: Arc<Health>,
@@ -64,13 +66,18 @@ impl Sources {
     pub(in crate::cache) fn new(
         store: Arc<dyn Store>,
         service: Service,
+        bucket: Option<Bucket>,
         downloads: Downloads,
         metrics: Arc<Metrics>,
         health: Arc<Health>,
     ) -> Self {
         let started_at = Timestamp::now();
         let (stats, images) = (Mutex::default(), Mutex::default());
-        Self { store, service, downloads, metrics, health, started_at, stats, images }
+        Self { store, service, bucket, downloads, metrics, health, started_at, stats, images }
+    }
+
+    fn cache(&self) -> OpenCache<'_> {
+        OpenCache::running(&*self.store, &self.service, self.bucket.as_ref())
     }
 
     async fn stats(&self) -> io::Result<Arc<Stats>> {
@@ -78,7 +85,7 @@ impl Sources {
         if let Some(stats) = Kept::fresh(kept.as_ref()) {
             return Ok(stats);
         }
-        let value = Arc::new(ReadStats {}.answer(&OpenCache::running(&*self.store, &self.service)).await?);
+        let value = Arc::new(ReadStats {}.answer(&self.cache()).await?);
         *kept = Some(Kept { value: Arc::clone(&value), until: Instant::now() + FRESH });
         Ok(value)
     }
@@ -91,7 +98,7 @@ impl Sources {
         }
         let begun = Instant::now();
         let wanted = ListImages { pattern: None };
-        let list = wanted.answer(&OpenCache::running(&*self.store, &self.service)).await?;
+        let list = wanted.answer(&self.cache()).await?;
         let images = list.items.into_iter().map(|record| ImageState {
             image: record.image,
             digest: record.digest.to_string(),
@@ -164,6 +171,7 @@ impl Sources {
             hidden_repositories,
             hosts,
             hidden_hosts: hidden_hosts.len(),
+            bucket: stats.bucket,
             downloads: downloads.into_iter().map(|one| download(&snapshot, one)).collect(),
             failures: failures.into_iter().map(|one| failure(&snapshot, one)).collect(),
         })

@@ -2,7 +2,7 @@ use super::chart;
 use super::html::Html;
 use super::layout::{Page, end_table, nothing, page, search_form, size, table, time, time_text};
 use super::view::{DownloadState, FailureState, Status, StoreState, TrafficState};
-use crate::cache::admin::{EndpointState, HostState, UpstreamState};
+use crate::cache::admin::{BucketState, EndpointState, HostState, UpstreamState};
 
 /// Writes the page about how a server is.
 pub(super) fn status_page(status: &Status) -> String {
@@ -17,6 +17,9 @@ pub(super) fn status_page(status: &Status) -> String {
         html.raw(". <a href=\"/status.json\">JSON</a></p>\n");
         degraded(html, status);
         section(html, "store", "Disk", |html| store(html, &status.store));
+        if let Some(one) = &status.bucket {
+            section(html, "bucket", "Bucket", |html| bucket(html, one));
+        }
         section(html, "upstreams", "Upstream registries", |html| upstreams(html, status));
         section(html, "downloads", "Running downloads", |html| downloads(html, &status.downloads));
         section(html, "traffic", "Traffic", |html| traffic(html, &status.traffic));
@@ -62,6 +65,30 @@ fn store(html: &mut Html, store: &StoreState) {
         ("Tags", store.tags.to_string()),
         ("Evicted since start", format!("{} ({})", store.evicted, size(store.evicted_bytes))),
         ("Damaged since start", store.damaged.to_string()),
+    ];
+    for (name, value) in rows {
+        html.raw("<div><dt>").raw(name).raw("</dt><dd>").text(value).raw("</dd></div>\n");
+    }
+    html.raw("</dl>\n");
+}
+
+fn bucket(html: &mut Html, bucket: &BucketState) {
+    html.raw("<p><code>").text(&bucket.url).raw("</code>: ");
+    match &bucket.trouble {
+        None => html.raw("<span class=\"good\">well</span>"),
+        Some(why) => html.raw("<span class=\"bad\">").text(why).raw("</span>"),
+    };
+    html.raw("</p>\n<dl>\n");
+    let since = |time: &Option<String>| time.clone().unwrap_or_else(|| "–".to_owned());
+    let rows = [
+        ("Not read since", since(&bucket.unread_since)),
+        ("Not written since", since(&bucket.unwritten_since)),
+        ("Came from it", format!("{} ({})", bucket.given, size(bucket.received_bytes))),
+        ("Written to it", format!("{} ({})", bucket.written, size(bucket.sent_bytes))),
+        ("Waits to be written", bucket.pending.to_string()),
+        ("Not written", bucket.dropped.to_string()),
+        ("Requests", bucket.requests.to_string()),
+        ("Failed requests", bucket.failed.to_string()),
     ];
     for (name, value) in rows {
         html.raw("<div><dt>").raw(name).raw("</dt><dd>").text(value).raw("</dd></div>\n");

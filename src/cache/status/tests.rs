@@ -87,6 +87,7 @@ fn busy(text: &str) -> Status {
         hidden_repositories: 2,
         hidden_hosts: 1,
         hosts: vec![HostState { host: own(), paused: own(), paused_since: Some(own()), paused_until: None }],
+        bucket: None,
         downloads: vec![
             DownloadState {
                 from: Some(own()),
@@ -124,6 +125,7 @@ fn idle() -> Status {
         hidden_repositories: 0,
         hosts: Vec::new(),
         hidden_hosts: 0,
+        bucket: None,
         downloads: Vec::new(),
         failures: Vec::new(),
         ..busy("")

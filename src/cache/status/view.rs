@@ -1,7 +1,7 @@
 use jiff::Timestamp;
 use serde::Serialize;
 
-use crate::cache::admin::{HostState, UpstreamState};
+use crate::cache::admin::{BucketState, HostState, UpstreamState};
 use crate::cache::observe::{Minute, Traffic};
 
 /// How a running cache is.
@@ -26,6 +26,9 @@ pub(super) struct Status {
     pub(super) hosts: Vec<HostState>,
     /// Hosts that are not asked now, and to which only registries lead of which not anyone may know more than the name.
     pub(super) hidden_hosts: usize,
+    /// The bucket behind the store, if there is one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) bucket: Option<BucketState>,
     pub(super) downloads: Vec<DownloadState>,
     /// The last requests that failed by a fault of this server or of an upstream, the latest first.
     pub(super) failures: Vec<FailureState>,

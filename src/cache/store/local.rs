@@ -141,6 +141,16 @@ pub trait Store: Send + Sync + 'static {
     /// Reads a manifest and counts that as a use.
     fn manifest<'a>(&'a self, digest: &'a Digest) -> BoxFuture<'a, io::Result<Option<Document>>>;
 
+    /// Returns whether there is a tier behind it that may have what is not here.
+    fn has_tier(&self) -> bool {
+        false
+    }
+
+    /// Reads a manifest that is not here from the tier behind it, and keeps it.
+    fn tier_manifest<'a>(&'a self, _: &'a Digest) -> BoxFuture<'a, io::Result<Option<Document>>> {
+        Box::pin(async { Ok(None) })
+    }
+
     /// Keeps a manifest; the caller has checked the digest.
     fn put_manifest<'a>(
         &'a self,

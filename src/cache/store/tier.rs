@@ -10,12 +10,13 @@ use futures_util::future::BoxFuture;
 /// A second place for blobs behind the local store, such as a bucket that several caches share.
 ///
 /// It is asked before any upstream, and given what was committed. It is not trusted: what comes from it is hashed like
-/// what comes from an upstream, and that it has something grants nothing to any client.
+/// what comes from an upstream, and that it has something grants nothing to any client: it is asked only for what the
+/// repository is known to have that a client names.
 pub trait Tier: Send + Sync + 'static {
     /// Opens a blob from byte `from` on; [`None`] where it does not have it.
     fn open<'a>(&'a self, digest: &'a Digest, from: u64) -> BoxFuture<'a, io::Result<Option<TierBody>>>;
 
-    /// Keeps a blob that was committed; one that is there already is success.
+    /// Keeps a blob that was committed, now or soon; one that is there already is success.
     fn put<'a>(&'a self, digest: &'a Digest, blob: &'a Blob) -> BoxFuture<'a, io::Result<()>>;
 
     /// Takes note that what it gave has another digest.

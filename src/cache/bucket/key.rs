@@ -1,0 +1,144 @@
+use jiff::Timestamp;
+
+use crate::cache::store::{Kind, Object, Origin, RecordKey};
+use crate::image::{Algorithm, Digest, Tag};
+
+/// The names of what is in a bucket. Everything but `layout` is written once and never changed.
+///
+/// ```text
+/// layout                                           which layout this is
+/// blobs/<algorithm>/<hex>                          the bytes
+/// manifests/<algorithm>/<hex>                      a line with the media type, then the bytes
+/// grants/<kind>/<algorithm>/<hex>/<registry>/<repository>   empty: this repository has that object
+/// tags/<hash>/<time, downwards>-<what it is>       what a tag was at that time: the first name is the newest
+/// ```
+#[derive(Clone, Debug)]
+pub(super) struct Keys {
+    prefix: String,
+}
+
+/// What an entry of a tag says by its name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum TagEntry {
+    /// It stood for this manifest.
+    Is(Digest),
+    /// There was no such tag any more.
+    Gone,
+}
+
+impl Keys {
+    /// Makes the keys that begin with a prefix, which is empty or ends with `/`.
+    pub(super) const fn new(prefix: String) -> Self {
+        Self { prefix }
+    }
+
+    pub(super) fn layout(&self) -> String {
+        format!("{}layout", self.prefix)
+    }
+
+    /// Returns a key for finding out whether a write that must not replace anything is refused.
+    pub(super) fn probe(&self, name: &str) -> String {
+        format!("{}probes/{name}", self.prefix)
+    }
+
+    pub(super) fn object(&self, object: &Object) -> String {
+        format!("{}{}/{}", self.prefix, folder(object.kind), of(&object.digest))
+    }
+
+    /// Returns the beginning of the keys that say which repositories have an object.
+    pub(super) fn grants(&self, object: &Object) -> String {
+        format!("{}grants/{}/{}/", self.prefix, folder(object.kind), of(&object.digest))
+    }
+
+    pub(super) fn grant(&self, object: &Object, origin: &Origin) -> String {
+        // The brackets of an IPv6 address are not written as they are in a URL.
+        let registry = origin.registry.as_str().replace('[', "(").replace(']', ")");
+        format!("{}{registry}/{}", self.grants(object), origin.repository)
+    }
+
+    /// Returns the repository that a key says has an object.
+    pub(super) fn origin(&self, object: &Object, key: &str) -> Option<Origin> {
+        let (registry, repository) = key.strip_prefix(&self.grants(object))?.split_once('/')?;
+        let registry = registry.replace('(', "[").replace(')', "]");
+        Some(Origin { registry: registry.parse().ok()?, repository: repository.parse().ok()? })
+    }
+
+    /// Returns the beginning of the keys of a tag's entries.
+    pub(super) fn tag(&self, origin: &Origin, tag: &Tag) -> String {
+        format!("{}tags/{}/", self.prefix, RecordKey::tag(origin, tag).hex())
+    }
+
+    pub(super) fn tag_entry(&self, origin: &Origin, tag: &Tag, at: Timestamp, entry: TagEntry) -> String {
+        let downwards = u64::MAX - u64::try_from(at.as_microsecond()).unwrap_or_default();
+        let what = match entry {
+            TagEntry::Is(digest) => format!("{}-{}", digest.algorithm().as_str(), digest.hex()),
+            TagEntry::Gone => "gone".to_owned(),
+        };
+        format!("{}{downwards:020}-{what}", self.tag(origin, tag))
+    }
+}
+
+/// Reads the name of a tag's entry: when that was, and what it says.
+pub(super) fn read_tag_entry(key: &str) -> Option<(Timestamp, TagEntry)> {
+    let (time, what) = key.rsplit('/').next()?.split_once('-')?;
+    let micros = u64::MAX.checked_sub(time.parse().ok()?)?;
+    let at = Timestamp::from_microsecond(i64::try_from(micros).ok()?).ok()?;
+    let entry = match what.split_once('-') {
+        None if what == "gone" => TagEntry::Gone,
+        Some((algorithm, hex)) => TagEntry::Is(format!("{algorithm}:{hex}").parse().ok()?),
+        None => return None,
+    };
+    Some((at, entry))
+}
+
+fn of(digest: &Digest) -> String {
+    format!("{}/{}", Algorithm::as_str(digest.algorithm()), digest.hex())
+}
+
+const fn folder(kind: Kind) -> &'static str {
+    match kind {
+        Kind::Blob => "blobs",
+        Kind::Manifest => "manifests",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn origin(registry: &str) -> Origin {
+        Origin { registry: registry.parse().unwrap(), repository: "library/alpine".parse().unwrap() }
+    }
+
+    #[test]
+    fn names() {
+        let keys = Keys::new("a/b/".to_owned());
+        let object = Object::manifest(Digest::sha256([7; 32]));
+        let hex = "07".repeat(32);
+        assert_eq!(keys.layout(), "a/b/layout");
+        assert_eq!(keys.object(&object), format!("a/b/manifests/sha256/{hex}"));
+        for registry in ["docker.io", "localhost:5000", "[::1]:5000"] {
+            let key = keys.grant(&object, &origin(registry));
+            assert!(key.starts_with(&format!("a/b/grants/manifests/sha256/{hex}/")) && !key.contains('['));
+            assert_eq!(keys.origin(&object, &key), Some(origin(registry)));
+        }
+        assert_eq!(keys.origin(&object, &keys.grants(&object)), None);
+    }
+
+    #[test]
+    fn the_newest_entry_of_a_tag_comes_first() {
+        let (keys, tag) = (Keys::new(String::new()), "3.20".parse().unwrap());
+        let entry = TagEntry::Is(Digest::sha256([1; 32]));
+        let at = |time: &str| time.parse::<Timestamp>().unwrap();
+        let times = ["2026-11-01T10:00:00Z", "2026-11-01T10:00:00.000001Z", "2031-01-01T00:00:00Z"];
+        let names: Vec<String> =
+            times.iter().map(|time| keys.tag_entry(&origin("docker.io"), &tag, at(time), entry)).collect();
+        assert!(names[0] > names[1] && names[1] > names[2], "{names:?}");
+        assert_eq!(read_tag_entry(&names[1]), Some((at(times[1]), entry)));
+        let gone = keys.tag_entry(&origin("docker.io"), &tag, at(times[0]), TagEntry::Gone);
+        assert_eq!(read_tag_entry(&gone), Some((at(times[0]), TagEntry::Gone)));
+        for bad in ["", "x", "tags/h/1", "tags/h/1-x", "tags/h/y-gone", "tags/h/1-sha256-0"] {
+            assert_eq!(read_tag_entry(bad), None, "{bad}");
+        }
+    }
+}

@@ -1,0 +1,27 @@
+//! A bucket of an S3-compatible store behind the local store, which several caches share.
+//!
+//! The local folder stays in front: what it has costs the bucket no request. What it lacks comes from the bucket, checked
+//! like what comes from an upstream, and is kept; what is committed is written to the bucket in the background. Keys are
+//! written once and hold no index, so that any number of caches may write at the same time. A bucket that is ill is left
+//! alone, each way by itself, and pulls go on from the folder and from upstream.
+
+mod client;
+mod credentials;
+mod fault;
+mod gate;
+mod journal;
+mod key;
+mod layout;
+mod pending;
+mod probe;
+mod queue;
+mod report;
+mod shared_bucket;
+mod tiered_store;
+mod traffic;
+mod transport;
+mod writer;
+
+pub use report::{BucketReport, BucketUse, Paused};
+pub use shared_bucket::{Bucket, BucketError, check};
+pub use tiered_store::TieredStore;

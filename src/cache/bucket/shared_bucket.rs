@@ -1,0 +1,405 @@
+#![expect(
+    clippy::disallowed_methods,
+    reason = "reads the environment, and remembers what is not there for a while"
+)]
+
+use std::fmt;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use futures_util::future::BoxFuture;
+use jiff::Timestamp;
+use tokio::sync::Notify;
+
+use super::client::Client;
+use super::journal::Journal;
+use super::key::{Keys, TagEntry, read_tag_entry};
+use super::pending::Pending;
+use super::probe::{ProbeError, Probed, probe};
+use super::queue::Queue;
+use super::report::{BucketReport, BucketUse};
+use super::traffic::Direction;
+use super::transport::Purpose;
+use crate::cache::config::BucketConfig;
+use crate::cache::memory::{BoundedMap, locked};
+use crate::cache::store::{Blob, Document, Object, Origin, Store, TagRecord, Tier, TierBody};
+use crate::image::{Digest, Tag};
+
+/// Of how many keys it is remembered that they are there.
+const KNOWN: usize = 65_536;
+/// Of how many keys it is remembered that they are not there.
+const ABSENT: usize = 4096;
+/// For how long that is believed: another replica may write them.
+const ABSENT_FOR: Duration = Duration::from_secs(3);
+/// Of how many repositories it is read that they have an object.
+const ORIGINS: usize = 1000;
+/// A tag that stands where it stood is written again only after so long.
+const SAME_TAG_AGAIN: Duration = Duration::from_mins(10);
+
+/// A bucket of an S3-compatible store behind the local store, which several caches share; a copy is the same one.
+///
+/// It is asked where the local store lacks something, and given what was committed. When it is ill it is left alone, so
+/// that no pull fails for it.
+#[derive(Clone)]
+pub struct Bucket(Arc<Inner>);
+
+pub(super) struct Inner {
+    pub(super) url: String,
+    pub(super) client: Client,
+    pub(super) keys: Keys,
+    pub(super) local: Arc<dyn Store>,
+    pub(super) phase: Mutex<Phase>,
+    pub(super) queue: Mutex<Queue>,
+    /// Something was added to the queue.
+    pub(super) added: Notify,
+    pub(super) journal: Mutex<Journal>,
+    /// Keys that are there.
+    known: Mutex<BoundedMap<String, ()>>,
+    /// Keys that are not there, and when that was found.
+    absent: Mutex<BoundedMap<String, Instant>>,
+    /// What was last to be written about a tag.
+    tags: Mutex<BoundedMap<String, (Digest, Timestamp)>>,
+    given: AtomicU64,
+    pub(super) written: AtomicU64,
+}
+
+/// How far the look at a bucket has come, without which nothing is read or written.
+#[derive(Clone, Debug)]
+pub(super) enum Phase {
+    Unseen,
+    Used(Probed),
+    Refused(String),
+}
+
+/// Why a cache cannot use the bucket that it is told to.
+#[derive(Debug, thiserror::Error)]
+pub enum BucketError {
+    /// Something about how it is reached is missing or wrong.
+    #[error("cannot use the bucket `{url}`: {why}")]
+    Configuration {
+        /// The bucket.
+        url: String,
+        /// What is wrong, and what to do.
+        why: String,
+    },
+    /// What is in it is not for this version.
+    #[error("cannot use the bucket `{url}`: {why}")]
+    Layout {
+        /// The bucket.
+        url: String,
+        /// What is wrong, and what to do.
+        why: String,
+    },
+    /// The file that says what is to be written cannot be used.
+    #[error("cannot use `{}`", file.display())]
+    Journal {
+        /// The file.
+        file: PathBuf,
+        /// What the file system says.
+        source: io::Error,
+    },
+}
+
+fn variable(name: &str) -> Option<String> {
+    std::env::var(name).ok().filter(|value| !value.is_empty())
+}
+
+/// Looks whether a bucket can be used, without changing anything in it.
+pub async fn check(config: &BucketConfig) -> Result<(), String> {
+    let client = Client::new(config, &variable)?;
+    let keys = Keys::new(config.address.prefix());
+    super::probe::look(&client, &keys).await.map(drop).map_err(|error| error.to_string())
+}
+
+impl Bucket {
+    /// Begins to use a bucket behind the local store in a folder. One that cannot be reached is looked at again later.
+    ///
+    /// Fails where it cannot be used however often it is tried.
+    pub async fn open(
+        config: &BucketConfig,
+        folder: &Path,
+        local: Arc<dyn Store>,
+    ) -> Result<Self, BucketError> {
+        let url = config.address.to_string();
+        let client = Client::new(config, &variable)
+            .map_err(|why| BucketError::Configuration { url: url.clone(), why })?;
+        let own = folder.to_owned();
+        let opened = tokio::task::spawn_blocking(move || Journal::open(&own)).await;
+        let (journal, pending) = opened
+            .unwrap_or_else(|error| Err(io::Error::other(error)))
+            .map_err(|source| BucketError::Journal { file: Journal::path(folder), source })?;
+        let mut queue = Queue::default();
+        for pending in pending {
+            queue.push(pending);
+        }
+        queue.take_unsaid();
+        let bucket = Self(Arc::new(Inner {
+            url: url.clone(),
+            client,
+            keys: Keys::new(config.address.prefix()),
+            local,
+            phase: Mutex::new(Phase::Unseen),
+            queue: Mutex::new(queue),
+            added: Notify::new(),
+            journal: Mutex::new(journal),
+            known: Mutex::new(BoundedMap::new(KNOWN)),
+            absent: Mutex::new(BoundedMap::new(ABSENT)),
+            tags: Mutex::new(BoundedMap::new(KNOWN)),
+            given: AtomicU64::default(),
+            written: AtomicU64::default(),
+        }));
+        match bucket.0.look().await {
+            Ok(()) => {}
+            Err(ProbeError::Ill(why)) => {
+                tracing::warn!("the bucket {url} cannot be used yet: {why}");
+            }
+            Err(error @ (ProbeError::Newer(_) | ProbeError::Foreign)) => {
+                return Err(BucketError::Layout { url, why: error.to_string() });
+            }
+        }
+        Ok(bucket)
+    }
+
+    pub(super) const fn inner(&self) -> &Arc<Inner> {
+        &self.0
+    }
+
+    /// Returns how it is.
+    pub fn report(&self) -> BucketReport {
+        let (traffic, counts) = (self.0.client.traffic(), self.0.client.traffic().counts());
+        let (pending, dropped) = {
+            let queue = locked(&self.0.queue);
+            (queue.len(), queue.dropped())
+        };
+        let phase = locked(&self.0.phase).clone();
+        let (used, probed) = match phase {
+            Phase::Unseen => (BucketUse::Unseen, None),
+            Phase::Used(probed) => (BucketUse::Used, Some(probed)),
+            Phase::Refused(why) => (BucketUse::Refused(why), None),
+        };
+        BucketReport {
+            url: self.0.url.clone(),
+            used,
+            unread: traffic.closed(Direction::Read).map(Into::into),
+            unwritten: traffic.closed(Direction::Write).map(Into::into),
+            is_conditional: probed.and_then(|probed| probed.is_conditional),
+            answers_in_ms: probed.and_then(|probed| u64::try_from(probed.took.as_millis()).ok()),
+            given: self.0.given.load(Ordering::Relaxed),
+            received_bytes: counts.received,
+            written: self.0.written.load(Ordering::Relaxed),
+            sent_bytes: counts.sent,
+            pending,
+            dropped,
+            requests: counts.requests,
+            failed: counts.failed,
+        }
+    }
+
+    /// Reads a manifest.
+    pub(super) async fn manifest(&self, digest: &Digest) -> Option<Document> {
+        let key = self.0.keys.object(&Object::manifest(*digest));
+        let bytes = self.0.get(&key).await?;
+        let Some(document) = Document::read(bytes, digest) else {
+            self.0.damaged(&key).await;
+            return None;
+        };
+        self.0.give(key);
+        Some(document)
+    }
+
+    /// Returns what a tag was last seen to be, by whichever replica.
+    pub(super) async fn tag(&self, origin: &Origin, tag: &Tag) -> Option<TagRecord> {
+        if !self.0.may_read() {
+            return None;
+        }
+        let found = self.0.client.first(Purpose::Pull, &self.0.keys.tag(origin, tag), 1).await;
+        let key = found.inspect_err(|error| tracing::debug!("{error}")).ok()?.into_iter().next()?;
+        match read_tag_entry(&key)? {
+            (_, TagEntry::Gone) => None,
+            (_, TagEntry::Is(digest)) => {
+                let record = TagRecord::read(&self.0.get(&key).await?)?;
+                let is_it = record.origin == *origin && record.tag == *tag && record.digest == digest;
+                is_it.then_some(record)
+            }
+        }
+    }
+
+    /// Returns whether it was noted that a repository has an object.
+    pub(super) async fn granted(&self, origin: &Origin, object: &Object) -> bool {
+        if !self.0.may_read() {
+            return false;
+        }
+        let key = self.0.keys.grant(object, origin);
+        if locked(&self.0.known).get(&key).is_some() {
+            return true;
+        }
+        if locked(&self.0.absent).get(&key).is_some_and(|since| since.elapsed() < ABSENT_FOR) {
+            return false;
+        }
+        match self.0.client.has(Purpose::Pull, &key).await {
+            Ok(true) => {
+                locked(&self.0.known).put(key, (), 1);
+                true
+            }
+            Ok(false) => {
+                locked(&self.0.absent).put(key, Instant::now(), 1);
+                false
+            }
+            Err(error) => {
+                tracing::debug!("cannot read which repository has what: {error}");
+                false
+            }
+        }
+    }
+
+    /// Returns the repositories of which it was noted that they have an object.
+    pub(super) async fn origins(&self, object: &Object) -> Vec<Origin> {
+        if !self.0.may_read() {
+            return Vec::new();
+        }
+        let found = self.0.client.first(Purpose::Pull, &self.0.keys.grants(object), ORIGINS).await;
+        let keys = found.inspect_err(|error| tracing::debug!("{error}")).unwrap_or_default();
+        keys.iter().filter_map(|key| self.0.keys.origin(object, key)).collect()
+    }
+
+    /// Has something written, soon.
+    pub(super) fn push(&self, pending: Pending) {
+        let name = pending.name();
+        match &pending {
+            Pending::Object(object) => {
+                if self.0.is_known(&self.0.keys.object(object)) {
+                    return;
+                }
+            }
+            Pending::Grant(object, origin) => {
+                if self.0.is_known(&self.0.keys.grant(object, origin)) {
+                    return;
+                }
+            }
+            Pending::Tag(record) => {
+                let last = locked(&self.0.tags).get(&name);
+                let is_same = last.is_some_and(|(digest, at)| {
+                    let passed = Duration::try_from(record.checked_at.duration_since(at)).unwrap_or_default();
+                    digest == record.digest && passed < SAME_TAG_AGAIN
+                });
+                if is_same {
+                    return;
+                }
+                locked(&self.0.tags).put(name, (record.digest, record.checked_at), 1);
+            }
+            Pending::Gone(..) => {
+                locked(&self.0.tags).remove(&name);
+            }
+        }
+        if locked(&self.0.queue).push(pending) {
+            self.0.added.notify_one();
+        }
+    }
+}
+
+impl Inner {
+    /// Looks what is in the bucket, and what its store can do.
+    pub(super) async fn look(&self) -> Result<(), ProbeError> {
+        let probed = probe(&self.client, &self.keys).await;
+        match &probed {
+            Ok(probed) => {
+                if probed.is_conditional == Some(false) {
+                    tracing::warn!(
+                        "the store of the bucket {} does not look at the conditions of writes: replicas may write \
+                         things twice, never wrong ones",
+                        self.url
+                    );
+                }
+                *locked(&self.phase) = Phase::Used(*probed);
+            }
+            Err(ProbeError::Ill(_)) => {}
+            Err(error @ (ProbeError::Newer(_) | ProbeError::Foreign)) => {
+                tracing::error!("the bucket {} is not used: {error}", self.url);
+                *locked(&self.phase) = Phase::Refused(error.to_string());
+            }
+        }
+        probed.map(drop)
+    }
+
+    /// Returns whether what is in the bucket is known to be of use.
+    pub(super) fn is_used(&self) -> bool {
+        matches!(&*locked(&self.phase), Phase::Used(_))
+    }
+
+    fn may_read(&self) -> bool {
+        self.is_used() && self.client.traffic().is_open(Direction::Read)
+    }
+
+    fn is_known(&self, key: &str) -> bool {
+        locked(&self.known).get(key).is_some()
+    }
+
+    /// Takes note that there is such a key.
+    pub(super) fn note_known(&self, key: String) {
+        locked(&self.absent).remove(&key);
+        locked(&self.known).put(key, (), 1);
+    }
+
+    /// Takes note that an object comes from the bucket.
+    fn give(&self, key: String) {
+        self.note_known(key);
+        self.given.fetch_add(1, Ordering::Relaxed);
+    }
+
+    async fn get(&self, key: &str) -> Option<Vec<u8>> {
+        if !self.may_read() {
+            return None;
+        }
+        let found = self.client.get(Purpose::Pull, key).await;
+        let found = found.inspect_err(|error| tracing::debug!("{error}")).ok()?;
+        if found.is_none() {
+            locked(&self.known).remove(key);
+        }
+        found.map(Vec::from)
+    }
+
+    /// Removes what has other bytes than its name says, so that it can be written again.
+    async fn damaged(&self, key: &str) {
+        tracing::warn!("`{key}` in the bucket {} is damaged and is removed", self.url);
+        locked(&self.known).remove(key);
+        if let Err(error) = self.client.remove(key).await {
+            tracing::warn!("cannot remove `{key}` from the bucket {}: {error}", self.url);
+        }
+    }
+}
+
+impl Tier for Bucket {
+    fn open<'a>(&'a self, digest: &'a Digest, from: u64) -> BoxFuture<'a, io::Result<Option<TierBody>>> {
+        Box::pin(async move {
+            if !self.0.may_read() {
+                return Ok(None);
+            }
+            let key = self.0.keys.object(&Object::blob(*digest));
+            let Some(opened) = self.0.client.open(&key, from).await? else {
+                // A rule of the bucket may have removed it: it is to be written again.
+                locked(&self.0.known).remove(&key);
+                return Ok(None);
+            };
+            self.0.give(key);
+            Ok(Some(TierBody { total: opened.total, body: opened.body }))
+        })
+    }
+
+    fn put<'a>(&'a self, digest: &'a Digest, _: &'a Blob) -> BoxFuture<'a, io::Result<()>> {
+        self.push(Pending::Object(Object::blob(*digest)));
+        Box::pin(async { Ok(()) })
+    }
+
+    fn mismatch<'a>(&'a self, digest: &'a Digest) -> BoxFuture<'a, ()> {
+        Box::pin(async move { self.0.damaged(&self.0.keys.object(&Object::blob(*digest))).await })
+    }
+}
+
+impl fmt::Debug for Bucket {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Bucket").field("url", &self.0.url).finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,204 @@
+#!/usr/bin/env python3
+"""Two caches over one bucket of a real store: what the first one fetched, the second one reads from there.
+
+  check.py TALMIRROR_CACHE versitygw PROGRAM
+  check.py TALMIRROR_CACHE seaweedfs PROGRAM
+
+Everything listens on loopback, on free ports, in a folder that is removed at the end. Ends with 1 where something is wrong.
+"""
+import hashlib
+import http.server
+import json
+import os
+import random
+import socket
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+import urllib.error
+import urllib.request
+
+KEY, SECRET = "AKTEST", "secret-of-the-store"
+MANIFEST = "application/vnd.oci.image.manifest.v1+json"
+
+
+def free_port():
+    with socket.socket() as one:
+        one.bind(("127.0.0.1", 0))
+        return one.getsockname()[1]
+
+
+class Registry(http.server.BaseHTTPRequestHandler):
+    """A registry of one repository; it counts what it is asked for."""
+
+    protocol_version = "HTTP/1.1"
+    objects, counts = {}, {}
+
+    def do_GET(self):
+        self.counts[self.path] = self.counts.get(self.path, 0) + 1
+        name = self.path.rsplit("/", 1)[-1]
+        found = self.objects.get(name)
+        kind, body = found or ("application/json", b'{"errors":[{"code":"BLOB_UNKNOWN"}]}')
+        self.send_response(200 if found else 404)
+        self.send_header("Content-Type", kind)
+        self.send_header("Content-Length", str(len(body)))
+        if found:
+            self.send_header("Docker-Content-Digest", digest(body))
+        self.end_headers()
+        if self.command == "GET":
+            self.wfile.write(body)
+
+    do_HEAD = do_GET
+
+    def log_message(self, *_):
+        pass
+
+
+def digest(body):
+    return "sha256:" + hashlib.sha256(body).hexdigest()
+
+
+def wait(what, so, seconds=60):
+    end = time.monotonic() + seconds
+    while not so():
+        if time.monotonic() > end:
+            sys.exit(f"FAILED  in vain: {what}")
+        time.sleep(0.05)
+
+
+def answers(url):
+    try:
+        urllib.request.urlopen(url, timeout=2).close()
+    except urllib.error.HTTPError:
+        return True
+    except OSError:
+        return False
+    return True
+
+
+def versitygw(program, folder, port):
+    data = os.path.join(folder, "store")
+    os.makedirs(os.path.join(data, "images"))
+    env = {"PATH": os.environ["PATH"], "ROOT_ACCESS_KEY": KEY, "ROOT_SECRET_KEY": SECRET}
+    return [program, "--port", f"127.0.0.1:{port}", "posix", data], env
+
+
+def seaweedfs(program, folder, port):
+    config = os.path.join(folder, "s3.json")
+    who = {"name": "test", "credentials": [{"accessKey": KEY, "secretKey": SECRET}], "actions": ["Admin", "Read", "Write", "List"]}
+    with open(config, "w", encoding="utf8") as file:
+        json.dump({"identities": [who]}, file)
+    data = os.path.join(folder, "store")
+    os.makedirs(data)
+    ports = [f"-master.port={free_port()}", f"-volume.port={free_port()}", "-filer", f"-filer.port={free_port()}", "-s3", f"-s3.port={port}"]
+    rest = [f"-s3.config={config}", "-master.telemetry=false", "-ip=127.0.0.1", "-ip.bind=127.0.0.1"]
+    return [program, "server", f"-dir={data}", *ports, *rest], {"PATH": os.environ["PATH"], "HOME": folder}
+
+
+def make_bucket(url):
+    sign = ["curl", "-sS", "-o", "/dev/null", "-w", "%{http_code}", "--aws-sigv4", "aws:amz:us-east-1:s3", "--user", f"{KEY}:{SECRET}"]
+    made = subprocess.run([*sign, "-X", "PUT", f"{url}/images"], capture_output=True, text=True, check=False)
+    return made.stdout in ("200", "204", "409")
+
+
+class Cache:
+    def __init__(self, program, folder, store, upstream):
+        self.program, self.folder = program, folder
+        command = [program, "serve", "--root", folder, "--listen", "127.0.0.1:0", "--upstream", f"docker.io={upstream}"]
+        command += ["--bucket", "s3://images/talmirror", "--s3-endpoint", store, "--s3-path-style"]
+        env = {"PATH": os.environ["PATH"], "HOME": folder, "AWS_ACCESS_KEY_ID": KEY, "AWS_SECRET_ACCESS_KEY": SECRET, "AWS_REGION": "us-east-1"}
+        self.process = subprocess.Popen(command, env=env, stderr=subprocess.PIPE, text=True)
+        self.log = []
+        for line in self.process.stderr:
+            self.log.append(line)
+            if line.startswith("listening on "):
+                self.url = line.split()[2]
+                break
+        else:
+            sys.exit("FAILED  the cache does not start:\n" + "".join(self.log))
+        threading.Thread(target=lambda: self.log.extend(self.process.stderr), daemon=True).start()
+
+    def get(self, path):
+        with urllib.request.urlopen(self.url + "/v2/docker.io/library/x/" + path, timeout=120) as answer:
+            return answer.headers["X-Cache"], answer.read()
+
+    def bucket(self):
+        said = subprocess.run([self.program, "stats", "--root", self.folder, "-o", "json"], capture_output=True, text=True, check=True)
+        return json.loads(said.stdout)["bucket"]
+
+    def stop(self):
+        self.process.terminate()
+        self.process.wait(60)
+
+
+def main():
+    program, kind, store_program = sys.argv[1:4]
+    chance = random.Random(1)
+    layers = [chance.randbytes(size) for size in (1000, 3 << 20, 64 << 20)]
+    config = b"{}"
+    described = [{"mediaType": "application/octet-stream", "digest": digest(one), "size": len(one)} for one in layers]
+    manifest = json.dumps({"schemaVersion": 2, "mediaType": MANIFEST, "config": {"mediaType": "application/json", "digest": digest(config), "size": 2}, "layers": described}).encode()
+    for one in [*layers, config]:
+        Registry.objects[digest(one)] = ("application/octet-stream", one)
+    Registry.objects[digest(manifest)] = Registry.objects["1.0.0"] = (MANIFEST, manifest)
+    registry = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Registry)
+    threading.Thread(target=registry.serve_forever, daemon=True).start()
+    upstream = f"http://127.0.0.1:{registry.server_port}"
+    with tempfile.TemporaryDirectory() as folder:
+        port = free_port()
+        command, env = {"versitygw": versitygw, "seaweedfs": seaweedfs}[kind](store_program, folder, port)
+        log = open(os.path.join(folder, "store.log"), "wb")
+        store = subprocess.Popen(command, env=env, cwd=folder, stdout=log, stderr=subprocess.STDOUT)
+        caches = []
+        try:
+            url = f"http://127.0.0.1:{port}"
+            wait(f"{kind} serves", lambda: answers(url))
+            wait("the bucket is made", lambda: make_bucket(url))
+            check(program, folder, url, upstream, layers, manifest, caches)
+        finally:
+            for cache in caches:
+                cache.process.kill()
+            store.kill()
+            store.wait()
+            registry.shutdown()
+    print(f"ok      {kind}")
+
+
+def check(program, folder, store, upstream, layers, manifest, caches):
+    def pull(cache, want):
+        begun = time.monotonic()
+        came = [cache.get("manifests/1.0.0")] + [cache.get(f"blobs/{digest(one)}") for one in layers]
+        took = time.monotonic() - begun
+        if [body for _, body in came] != [manifest, *layers]:
+            sys.exit("FAILED  other bytes came")
+        if [where for where, _ in came] != [want] * len(came):
+            sys.exit(f"FAILED  {[where for where, _ in came]} instead of {want}: {cache.bucket()}\n{''.join(cache.log)}")
+        print(f"ok      {want}: {took * 1000:.0f} ms for {sum(map(len, layers)) >> 20} MiB")
+
+    def start(name):
+        cache = Cache(program, os.path.join(folder, name), store, upstream)
+        caches.append(cache)
+        return cache
+
+    first = start("first")
+    pull(first, "MISS")
+    wait("all is written", lambda: first.bucket()["pending"] == 0)
+    state = first.bucket()
+    if state["conditionalWrites"] is not True or state["trouble"] or state["dropped"]:
+        sys.exit(f"FAILED  {state}")
+    print("ok      conditional writes are enforced")
+    Registry.counts.clear()
+    second = start("second")
+    pull(second, "BUCKET")
+    before = second.bucket()["requests"]
+    pull(second, "HIT")
+    if second.bucket()["requests"] != before:
+        sys.exit("FAILED  a warm pull asks the bucket")
+    if Registry.counts:
+        sys.exit(f"FAILED  upstream was asked: {Registry.counts}")
+    print("ok      upstream is asked once, and a warm pull asks no bucket")
+
+
+main()

@@ -1,0 +1,378 @@
+//! An S3-compatible store to test against: it refuses writes that would replace something, takes notes, and fails as it
+//! is told to. The real ones are for `tests/interop/bucket`.
+//!
+//! It runs on a thread of its own, and ends when it is dropped.
+#![allow(dead_code)]
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex, MutexGuard};
+use std::time::Duration;
+
+use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader};
+use tokio::net::TcpStream;
+use tokio::sync::{Notify, watch};
+
+/// The bucket that there is.
+pub const NAME: &str = "images";
+/// The credentials that it takes.
+pub const KEY: &str = "AKTEST";
+
+/// A request, as it came in.
+#[derive(Clone, Debug)]
+pub struct Asked {
+    pub method: String,
+    /// Without the bucket's name; empty where it is about the bucket.
+    pub key: String,
+    pub query: BTreeMap<String, String>,
+    pub headers: BTreeMap<String, String>,
+}
+
+/// Something that is wrong with the store.
+#[derive(Clone, Debug)]
+pub enum Fault {
+    /// An error with this status and code.
+    Error(u16, &'static str),
+    /// Nothing until [`Bucket::heal`].
+    Hang,
+    /// The connection is closed without an answer.
+    Close,
+    /// That many bytes of the body, then the connection is closed.
+    Cut(usize),
+    /// One bit of the body is another one.
+    WrongBytes,
+    /// The answer takes so long to begin.
+    Delay(Duration),
+}
+
+struct Rule {
+    methods: Vec<&'static str>,
+    part: String,
+    fault: Fault,
+}
+
+#[derive(Default)]
+struct State {
+    objects: BTreeMap<String, Arc<Vec<u8>>>,
+    uploads: BTreeMap<String, BTreeMap<u32, Vec<u8>>>,
+    begun: usize,
+    rules: Vec<Rule>,
+    asked: Vec<Asked>,
+    ignores_conditions: bool,
+}
+
+/// A store that listens until it is dropped.
+pub struct Bucket {
+    pub address: SocketAddr,
+    state: Arc<Mutex<State>>,
+    healed: watch::Sender<u64>,
+    stop: Arc<Notify>,
+    thread: Option<std::thread::JoinHandle<()>>,
+}
+
+struct Answer {
+    status: u16,
+    headers: Vec<(&'static str, String)>,
+    body: Vec<u8>,
+}
+
+impl Answer {
+    fn new(status: u16, body: impl Into<Vec<u8>>) -> Self {
+        Self { status, headers: vec![("Content-Type", "application/xml".to_owned())], body: body.into() }
+    }
+
+    fn error(status: u16, code: &str) -> Self {
+        Self::new(status, format!("<Error><Code>{code}</Code><Message>it is so</Message></Error>"))
+    }
+
+    fn with(mut self, name: &'static str, value: impl Into<String>) -> Self {
+        self.headers.push((name, value.into()));
+        self
+    }
+}
+
+impl Bucket {
+    pub fn start() -> Self {
+        let listener = std::net::TcpListener::bind(("127.0.0.1", 0)).unwrap();
+        listener.set_nonblocking(true).unwrap();
+        let address = listener.local_addr().unwrap();
+        let (state, stop) = (Arc::<Mutex<State>>::default(), Arc::new(Notify::new()));
+        let (healed, _) = watch::channel(0);
+        let (own, stopped, own_healed) = (Arc::clone(&state), Arc::clone(&stop), healed.clone());
+        let thread = std::thread::spawn(move || {
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+            runtime.block_on(async move {
+                let listener = tokio::net::TcpListener::from_std(listener).unwrap();
+                let accepting = async {
+                    loop {
+                        if let Ok((stream, _)) = listener.accept().await {
+                            let _ = stream.set_nodelay(true);
+                            tokio::spawn(serve(stream, Arc::clone(&own), own_healed.clone()));
+                        }
+                    }
+                };
+                tokio::select! {
+                    () = accepting => {}
+                    () = stopped.notified() => {}
+                }
+            });
+        });
+        Self { address, state, healed, stop, thread: Some(thread) }
+    }
+
+    pub fn url(&self) -> String {
+        format!("http://{}", self.address)
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap()
+    }
+
+    /// Has something go wrong with requests of these methods whose key has this part.
+    pub fn ill(&self, methods: &[&'static str], part: &str, fault: Fault) {
+        let rule = Rule { methods: methods.to_vec(), part: part.to_owned(), fault };
+        self.state().rules.push(rule);
+    }
+
+    /// Has everything go wrong.
+    pub fn is_ill(&self, fault: Fault) {
+        self.ill(&["GET", "HEAD", "PUT", "POST", "DELETE"], "", fault);
+    }
+
+    pub fn heal(&self) {
+        self.state().rules.clear();
+        self.healed.send_modify(|times| *times += 1);
+    }
+
+    /// Has it write whatever it is told to.
+    pub fn ignore_conditions(&self) {
+        self.state().ignores_conditions = true;
+    }
+
+    pub fn put(&self, key: &str, bytes: &[u8]) {
+        self.state().objects.insert(key.to_owned(), Arc::new(bytes.to_vec()));
+    }
+
+    /// What has a key, or `None`.
+    pub fn get(&self, key: &str) -> Option<Vec<u8>> {
+        self.state().objects.get(key).map(|bytes| bytes.to_vec())
+    }
+
+    /// The keys with a part, in their order.
+    pub fn keys(&self, part: &str) -> Vec<String> {
+        self.state().objects.keys().filter(|key| key.contains(part)).cloned().collect()
+    }
+
+    pub fn asked(&self) -> Vec<Asked> {
+        self.state().asked.clone()
+    }
+
+    /// How many requests of a method there were whose key has this part.
+    pub fn count(&self, method: &str, part: &str) -> usize {
+        self.state().asked.iter().filter(|one| one.method == method && one.key.contains(part)).count()
+    }
+
+    pub fn forget(&self) {
+        self.state().asked.clear();
+    }
+}
+
+impl Drop for Bucket {
+    fn drop(&mut self) {
+        self.stop.notify_one();
+        if let Some(thread) = self.thread.take() {
+            thread.join().unwrap();
+        }
+    }
+}
+
+async fn serve(stream: TcpStream, state: Arc<Mutex<State>>, healed: watch::Sender<u64>) {
+    let mut stream = BufReader::new(stream);
+    while let Some((asked, body)) = read(&mut stream).await {
+        let faults: Vec<Fault> = {
+            let mut state = state.lock().unwrap();
+            state.asked.push(asked.clone());
+            let is_about = |rule: &&Rule| {
+                rule.methods.contains(&asked.method.as_str()) && asked.key.contains(&rule.part)
+            };
+            state.rules.iter().filter(is_about).map(|rule| rule.fault.clone()).collect()
+        };
+        let mut answer = None;
+        let (mut cut, mut is_wrong) = (None, false);
+        for fault in faults {
+            match fault {
+                Fault::Error(status, code) => answer = Some(Answer::error(status, code)),
+                Fault::Hang => drop(healed.subscribe().changed().await),
+                Fault::Close => return,
+                Fault::Cut(at) => cut = Some(at),
+                Fault::WrongBytes => is_wrong = true,
+                Fault::Delay(delay) => tokio::time::sleep(delay).await,
+            }
+        }
+        let mut answer = answer.unwrap_or_else(|| route(&mut state.lock().unwrap(), &asked, body));
+        let middle = answer.body.len() / 2;
+        if let (true, Some(byte)) = (is_wrong, answer.body.get_mut(middle)) {
+            *byte ^= 1;
+        }
+        if send(&mut stream, &asked, &answer, cut).await.is_none() {
+            return;
+        }
+    }
+}
+
+async fn send(
+    stream: &mut BufReader<TcpStream>,
+    asked: &Asked,
+    answer: &Answer,
+    cut: Option<usize>,
+) -> Option<()> {
+    let mut head =
+        format!("HTTP/1.1 {} Whatever\r\nContent-Length: {}\r\n", answer.status, answer.body.len());
+    for (name, value) in &answer.headers {
+        head.push_str(&format!("{name}: {value}\r\n"));
+    }
+    head.push_str("\r\n");
+    stream.write_all(head.as_bytes()).await.ok()?;
+    if asked.method == "HEAD" {
+        return Some(());
+    }
+    let length = cut.map_or(answer.body.len(), |cut| cut.min(answer.body.len()));
+    stream.write_all(&answer.body[..length]).await.ok()?;
+    stream.flush().await.ok()?;
+    (length == answer.body.len()).then_some(())
+}
+
+fn route(state: &mut State, asked: &Asked, body: Vec<u8>) -> Answer {
+    let authorization = asked.headers.get("authorization").map_or("", String::as_str);
+    if !authorization.starts_with(&format!("AWS4-HMAC-SHA256 Credential={KEY}/")) {
+        return Answer::error(403, "InvalidAccessKeyId");
+    }
+    let query = |name: &str| asked.query.get(name).map(String::as_str);
+    let key = &asked.key;
+    if key.is_empty() {
+        return if query("list-type") == Some("2") {
+            list(state, asked)
+        } else {
+            Answer::error(400, "BadRequest")
+        };
+    }
+    match (asked.method.as_str(), query("uploadId")) {
+        ("POST", None) if query("uploads").is_some() => {
+            state.begun += 1;
+            let id = format!("upload-{}", state.begun);
+            state.uploads.insert(id.clone(), BTreeMap::new());
+            Answer::new(
+                200,
+                format!(
+                    "<InitiateMultipartUploadResult><UploadId>{id}</UploadId></InitiateMultipartUploadResult>"
+                ),
+            )
+        }
+        ("PUT", Some(id)) => match state.uploads.get_mut(id) {
+            Some(parts) => {
+                parts.insert(query("partNumber").unwrap().parse().unwrap(), body);
+                Answer::new(200, "").with("ETag", "\"part\"")
+            }
+            None => Answer::error(404, "NoSuchUpload"),
+        },
+        ("POST", Some(id)) => match state.uploads.remove(id) {
+            Some(parts) => {
+                let all: Vec<u8> = parts.into_values().flatten().collect();
+                state.objects.insert(key.clone(), Arc::new(all));
+                let done =
+                    "<CompleteMultipartUploadResult><ETag>whole</ETag></CompleteMultipartUploadResult>";
+                Answer::new(200, done)
+            }
+            None => Answer::error(404, "NoSuchUpload"),
+        },
+        ("DELETE", Some(id)) => {
+            state.uploads.remove(id);
+            Answer::new(204, "")
+        }
+        ("PUT", None) => {
+            let is_there = state.objects.contains_key(key);
+            let creates = asked.headers.get("if-none-match").is_some_and(|value| value == "*");
+            if is_there && creates && !state.ignores_conditions {
+                return Answer::error(412, "PreconditionFailed");
+            }
+            state.objects.insert(key.clone(), Arc::new(body));
+            Answer::new(200, "").with("ETag", "\"tag\"")
+        }
+        ("DELETE", None) => {
+            state.objects.remove(key);
+            Answer::new(204, "")
+        }
+        ("GET" | "HEAD", _) => match state.objects.get(key) {
+            Some(bytes) => object(bytes, asked),
+            None => Answer::error(404, "NoSuchKey"),
+        },
+        _ => Answer::error(405, "MethodNotAllowed"),
+    }
+}
+
+fn object(bytes: &[u8], asked: &Asked) -> Answer {
+    let etag = |answer: Answer| {
+        answer.with("ETag", "\"tag\"").with("Last-Modified", "Sun, 01 Nov 2026 00:00:00 GMT")
+    };
+    let from = asked.headers.get("range").and_then(|range| range.strip_prefix("bytes=")?.strip_suffix('-'));
+    let Some(from) = from else { return etag(Answer::new(200, bytes)) };
+    let from: usize = from.parse().unwrap();
+    if from >= bytes.len() {
+        return Answer::error(416, "InvalidRange");
+    }
+    let range = format!("bytes {from}-{}/{}", bytes.len() - 1, bytes.len());
+    etag(Answer::new(206, &bytes[from..])).with("Content-Range", range)
+}
+
+fn list(state: &State, asked: &Asked) -> Answer {
+    let query = |name: &str| asked.query.get(name).map_or("", String::as_str);
+    let most = query("max-keys").parse().unwrap_or(1000);
+    let after = if query("continuation-token").is_empty() {
+        query("start-after")
+    } else {
+        query("continuation-token")
+    };
+    let mut keys = state
+        .objects
+        .iter()
+        .filter(|(key, _)| key.starts_with(query("prefix")) && (after.is_empty() || key.as_str() > after));
+    let page: Vec<_> = keys.by_ref().take(most).collect();
+    let has_more = keys.next().is_some();
+    let mut xml = format!("<ListBucketResult><Name>{NAME}</Name><IsTruncated>{has_more}</IsTruncated>");
+    if let (true, Some((last, _))) = (has_more, page.last()) {
+        xml.push_str(&format!("<NextContinuationToken>{last}</NextContinuationToken>"));
+    }
+    for (key, bytes) in page {
+        let size = bytes.len();
+        xml.push_str(&format!(
+            "<Contents><Key>{key}</Key><LastModified>2026-11-01T00:00:00.000Z</LastModified><ETag>\"tag\"</ETag><Size>{size}</Size></Contents>"
+        ));
+    }
+    Answer::new(200, xml + "</ListBucketResult>")
+}
+
+/// Reads a request; `None` where the connection ends.
+async fn read(stream: &mut BufReader<TcpStream>) -> Option<(Asked, Vec<u8>)> {
+    let mut line = String::new();
+    stream.read_line(&mut line).await.ok().filter(|read| *read > 0)?;
+    let mut words = line.split_whitespace();
+    let (method, target) = (words.next()?.to_owned(), words.next()?.to_owned());
+    let mut headers = BTreeMap::new();
+    loop {
+        let mut line = String::new();
+        stream.read_line(&mut line).await.ok().filter(|read| *read > 0)?;
+        let Some((name, value)) = line.trim_end().split_once(':') else { break };
+        headers.insert(name.to_ascii_lowercase(), value.trim().to_owned());
+    }
+    let length = headers.get("content-length").and_then(|length| length.parse().ok()).unwrap_or(0);
+    let mut body = vec![0; length];
+    stream.read_exact(&mut body).await.ok()?;
+    let (path, query) = target.split_once('?').unwrap_or((&target, ""));
+    let query = url::form_urlencoded::parse(query.as_bytes()).into_owned().collect();
+    let key = path.trim_start_matches('/').strip_prefix(NAME)?.trim_start_matches('/');
+    // In a path `+` is itself.
+    let key = url::form_urlencoded::parse(format!("k={}", key.replace('+', "%2B")).as_bytes())
+        .next()
+        .map(|(_, key)| key.into_owned())?;
+    Some((Asked { method, key, query, headers }, body))
+}
