@@ -2,7 +2,7 @@
 
 use url::Url;
 
-use crate::image::RegistryHost;
+use crate::image::{RegistryHost, api_host};
 use crate::patch::{Choice, FormatError, Parts, Patch, Versions, choose, plain};
 use crate::registries::{Endpoint, HostsToml, Mirror, Registries, TalosVersion, Tls, hosts_directory};
 
@@ -49,13 +49,19 @@ impl Reached {
 }
 
 /// Returns what a Talos machine config is patched with: what an inventory of the same registries gives, in the form that
-/// can be applied twice on that version.
-pub fn talos(reached: &Reached, version: &TalosVersion) -> Result<Patch, FormatError> {
+/// can be applied twice on that version, or on all where none is named.
+pub fn talos(reached: &Reached, version: Option<&TalosVersion>) -> Result<Patch, FormatError> {
     let mut registries = reached.registries();
-    if !version.has_skip_fallback() {
+    if version.is_some_and(|version| !version.has_skip_fallback()) {
         registries.mirrors.values_mut().for_each(|mirror| mirror.skip_fallback = false);
     }
-    let versions = Versions { talos: Some(version.clone()), talosctl: None };
+    // Talos' own puller asks nothing behind the mirrors there, so that the registry is one of them.
+    if reached.fallback && version.is_some_and(|version| !version.puller_falls_back()) {
+        for (name, mirror) in &mut registries.mirrors {
+            mirror.endpoints.push(Endpoint::new(format!("https://{}/v2", api_host(name)), true));
+        }
+    }
+    let versions = Versions { talos: version.cloned(), talosctl: None };
     Ok(plain(choose(Choice::Auto, &versions)?, &Parts::whole(registries), &versions).0)
 }
 
@@ -106,7 +112,7 @@ mod tests {
     }
 
     fn yaml(reached: &Reached, minor: u16) -> String {
-        let patch = talos(reached, &TalosVersion::minor(1, minor)).unwrap();
+        let patch = talos(reached, Some(&TalosVersion::minor(1, minor))).unwrap();
         emit_stream(patch.files.first().unwrap(), Indent::default())
     }
 

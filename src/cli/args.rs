@@ -1,9 +1,8 @@
 use std::path::PathBuf;
 
 use clap::Args;
-use regex::Regex;
 
-use crate::inventory::Role;
+use super::narrowing::Narrowing;
 use crate::ui::{Asking, Color, OutputFormat, positive_duration};
 
 /// Flags of every command.
@@ -63,31 +62,8 @@ pub(crate) struct NodeSelection {
     /// The nodes of a group
     #[arg(short, long, env = "TALMIRROR_GROUP", value_name = "GROUP", conflicts_with = "nodes")]
     pub(crate) group: Option<String>,
-    /// Of these, the nodes of a role
-    #[arg(long, env = "TALMIRROR_ROLE", value_name = "ROLE")]
-    pub(crate) role: Option<RoleName>,
-    /// Of these, the nodes whose names fit
-    #[arg(long = "match", env = "TALMIRROR_MATCH", value_name = "REGEX")]
-    pub(crate) pattern: Option<Regex>,
-}
-
-/// A role, as flags name it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
-pub(crate) enum RoleName {
-    /// Control plane nodes
-    Controlplane,
-    /// Workers
-    Worker,
-}
-
-impl RoleName {
-    /// Returns the role.
-    pub(crate) fn role(self) -> Role {
-        match self {
-            Self::Controlplane => Role::ControlPlane,
-            Self::Worker => Role::Worker,
-        }
-    }
+    #[command(flatten)]
+    pub(crate) narrowing: Narrowing,
 }
 
 /// Which versions are meant.

@@ -17,6 +17,7 @@ enum Kind {
     Nodes,
     Groups,
     Contexts,
+    Mirrors,
     /// Mirrors, and registries with credentials of their own.
     Secrets,
     /// Registries, and findings.
@@ -38,16 +39,21 @@ pub(super) fn values(words: &[String], at: usize, lookup: &mut dyn Lookup) -> Ve
         Some((flag, typed)) if flag.starts_with("--") => (flag, format!("{flag}="), typed),
         _ => (before, String::new(), word),
     };
-    let of_flag = match flag {
-        "-n" | "--nodes" | "--node" | "--canary" => Some((Kind::Nodes, Number::Several)),
-        "-g" | "--group" => Some((Kind::Groups, Number::One)),
-        "--context" => Some((Kind::Contexts, Number::One)),
+    let command = words.iter().take(at).skip(1).find(|word| !word.starts_with('-')).map(String::as_str);
+    let of_flag = match (flag, command) {
+        // Of the kubeconfig, which kubectl completes.
+        ("--context", Some("scan" | "warm")) => None,
+        ("-n" | "--nodes" | "--node" | "--canary" | "--without" | "--allow-unhealthy", _) => {
+            Some((Kind::Nodes, Number::Several))
+        }
+        ("-g" | "--group", _) => Some((Kind::Groups, Number::One)),
+        ("--context" | "--talos-context", _) => Some((Kind::Contexts, Number::One)),
+        ("--mirror", _) => Some((Kind::Mirrors, Number::One)),
         _ => None,
     };
     let of_command = || {
         let begins_command = at > 1 && !word.starts_with('-');
-        let command = words.iter().take(at).skip(1).find(|word| !word.starts_with('-'))?;
-        match command.as_str() {
+        match command? {
             "rotate" if begins_command && before == "rotate" => Some((Kind::Secrets, Number::One)),
             "explain" if begins_command && before == "explain" => Some((Kind::Explained, Number::One)),
             _ => None,
@@ -77,6 +83,7 @@ fn names(kind: Kind, words: &[String], lookup: &mut dyn Lookup) -> Vec<String> {
         Kind::Nodes => section("nodes"),
         Kind::Groups => section("groups"),
         Kind::Contexts => Vec::new(),
+        Kind::Mirrors => section("mirrors"),
         Kind::Secrets => [section("mirrors"), section("registries")].concat(),
         Kind::Explained => {
             let codes = code_list::all().into_iter().map(|listed| listed.code.to_owned());
@@ -183,6 +190,11 @@ mod tests {
             ("talmirror nodes -g ", "edge"),
             ("talmirror rollout --canary w", "w1"),
             ("talmirror nodes --context ", "home lab"),
+            ("talmirror scan --talos-context ", "home lab"),
+            ("talmirror scan --context ", ""),
+            ("talmirror rollout --without n", "n1 n2"),
+            ("talmirror rollout --allow-unhealthy n1,w", "n1,w1"),
+            ("talmirror harbor plan --mirror ", "harbor"),
             ("talmirror rotate ", "harbor ghcr.io"),
             ("talmirror rotate h", "harbor"),
             ("talmirror explain gh", "ghcr.io"),

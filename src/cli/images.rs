@@ -10,6 +10,7 @@ use super::args::{Global, TalosArgs};
 use super::encryption;
 use super::input::environment;
 use super::inventory::LoadedInventory;
+use super::meant::InventoryNodes;
 use super::session::{Selection, Session, tell_errors};
 use crate::image::Platform;
 use crate::kubernetes::{Access, Api, Kubeconfig, KubernetesError, ListOf, in_cluster, kubeconfig_files};
@@ -115,6 +116,7 @@ impl ImageSources {
         global: &Global,
         loaded: Option<&LoadedInventory>,
         wanted: Wanted<'_>,
+        which: &InventoryNodes,
     ) -> Result<Images, CliError> {
         let mut images = Images::default();
         let mut platforms = wanted;
@@ -125,7 +127,7 @@ impl ImageSources {
             self.cluster(ui, global, &mut images, &mut platforms)?;
         }
         if let Some(nodes) = &self.nodes {
-            self.of_nodes(ui, global, loaded, nodes, &mut images, &mut platforms)?;
+            self.of_nodes(ui, global, loaded, (nodes, which), &mut images, &mut platforms)?;
         }
         if let Some(version) = &self.talos_version {
             let kubernetes = self.kubernetes_version.as_deref();
@@ -237,13 +239,14 @@ impl ImageSources {
         ui: &mut Ui,
         global: &Global,
         loaded: Option<&LoadedInventory>,
-        nodes: &[String],
+        (nodes, which): (&[String], &InventoryNodes),
         images: &mut Images,
         wanted: &mut Wanted<'_>,
     ) -> Result<(), CliError> {
         let named: Vec<String> = nodes.iter().filter(|name| !name.is_empty()).cloned().collect();
-        let selection = if named.is_empty() { Selection::All } else { Selection::Nodes(&named) };
-        let session = Session::open(ui, global, &self.talos(), loaded, selection)?;
+        let selection = if named.is_empty() { which.selection() } else { Selection::Nodes(&named) };
+        let mut session = Session::open(ui, global, &self.talos(), loaded, selection)?;
+        session.narrow(loaded, &which.narrowing)?;
         let asks_platform = match &wanted {
             Wanted::Images => false,
             Wanted::ImagesAndPlatforms(_) => true,

@@ -10,6 +10,8 @@ mod images;
 mod input;
 mod inventory;
 mod machine_config;
+mod meant;
+mod narrowing;
 mod node_facts;
 mod permission;
 mod reports;

@@ -6,11 +6,12 @@ use std::path::Path;
 use jiff::Timestamp;
 use tokio::task::{JoinError, JoinSet};
 
-use super::args::{Global, NodeSelection, RoleName, TalosArgs, TargetArgs};
+use super::args::{Global, NodeSelection, TalosArgs, TargetArgs};
 use super::encryption;
 use super::input;
 use super::input::directory_of;
 use super::inventory::{self, LoadedInventory};
+use super::narrowing::Narrowing;
 use crate::finding::one_line;
 use crate::inventory::Role;
 use crate::rollout::ConfigDigest;
@@ -83,7 +84,7 @@ impl Session {
         which: &NodeSelection,
     ) -> Result<Self, CliError> {
         let mut session = Self::open(ui, global, args, loaded, selection(which, loaded)?)?;
-        session.narrow(loaded, which)?;
+        session.narrow(loaded, &which.narrowing)?;
         Ok(session)
     }
 
@@ -91,28 +92,9 @@ impl Session {
     pub(super) fn narrow(
         &mut self,
         loaded: Option<&LoadedInventory>,
-        which: &NodeSelection,
+        narrowing: &Narrowing,
     ) -> Result<(), CliError> {
-        if let Some(pattern) = &which.pattern {
-            self.nodes.retain(|node| pattern.is_match(&node.name));
-            if self.nodes.is_empty() {
-                return Err(CliError::usage(format!("no node's name fits `{pattern}`")));
-            }
-        }
-        let Some(role) = which.role.map(RoleName::role) else { return Ok(()) };
-        let known = |node: &LiveNode| loaded?.inventory.nodes.get(&node.name)?.role;
-        if let Some(node) = self.nodes.iter().find(|node| known(node).is_none()) {
-            return Err(CliError::usage(format!("the inventory does not say the role of `{}`", node.name))
-                .help(format!(
-                    "write it down under `nodes`, `{}: {{role: controlplane}}` or `{}: {{role: worker}}`",
-                    node.name, node.name
-                )));
-        }
-        self.nodes.retain(|node| known(node) == Some(role));
-        if self.nodes.is_empty() {
-            return Err(CliError::usage(format!("none of the nodes has the role {}", role.as_str())));
-        }
-        Ok(())
+        narrowing.keep(&mut self.nodes, |node| &node.name, loaded.map(|loaded| &loaded.inventory))
     }
 
     /// Finds the nodes that are meant.

@@ -110,8 +110,12 @@ impl Decoder<'_, '_> {
         let place = self.place(path);
         let message = format!("{place} takes {wanted}, not {}", node.kind());
         let quotes = wanted == "a string" && matches!(node.kind(), "a number" | "a truth value");
-        self.problems.add(Code::WrongType, &node.span, path, message).help =
-            quotes.then(|| "put it in quotes".to_owned());
+        // Lines of a list that a line without its `- ` stands before are text that goes on.
+        let list = node.as_str().and_then(|text| text.split_once(" - "));
+        self.problems.add(Code::WrongType, &node.span, path, message).help = match list {
+            Some((first, _)) => Some(format!("write `- {first}`: every item of a list begins with `- `")),
+            None => quotes.then(|| "put it in quotes".to_owned()),
+        };
     }
 
     pub(crate) fn string(&mut self, fields: &Fields<'_>, key: &str) -> Option<String> {

@@ -46,7 +46,7 @@ pub(super) fn read(reading: &mut Reading, file: &SourceFile<'_>) {
     reading.push(Scope::All, declared, file);
 }
 
-/// Returns the folder and the registry it stands for: `_default` is all, `h_5000_` is `h:5000`.
+/// Returns the path of the folder and the registry it stands for: `_default` is all, `h_5000_` is `h:5000`.
 fn registry_of(file: &str) -> Option<(&str, String)> {
     let (path, _) = file.rsplit_once(['/', '\\'])?;
     let name = path.rsplit(['/', '\\']).next().filter(|name| !name.is_empty() && *name != ".")?;
@@ -56,7 +56,7 @@ fn registry_of(file: &str) -> Option<(&str, String)> {
         Some((host, port)) if port.parse::<u16>().is_ok() => format!("{host}:{port}"),
         Some(_) | None => name.to_owned(),
     };
-    Some((name, registry))
+    Some((path, registry))
 }
 
 struct Hosts<'r, 'p> {

@@ -16,6 +16,8 @@ pub enum SourceKind {
     Documents,
     /// talhelper's `talconfig.yaml`.
     Talhelper,
+    /// topf's `topf.yaml`.
+    Topf,
     /// The `registries.yaml` of k3s and RKE2.
     K3s,
     /// A `hosts.toml` of containerd.
@@ -50,6 +52,7 @@ impl SourceKind {
             Self::StrategicPatch => "strategic merge patch",
             Self::Documents => "registry documents",
             Self::Talhelper => "talhelper config",
+            Self::Topf => "topf config",
             Self::K3s => "k3s registries",
             Self::Containerd => "containerd hosts",
             Self::ContainerdConfig => "containerd config",
@@ -92,10 +95,11 @@ pub(super) fn of_stream(stream: &Stream) -> Option<SourceKind> {
     if roots().any(is_resource) {
         return Some(SourceKind::Resource);
     }
-    if roots()
-        .any(|root| root.get("apiVersion").is_none() && root.get("nodes").is_some_and(Node::is_sequence))
-    {
-        return Some(SourceKind::Talhelper);
+    let mut lists =
+        roots().filter(|root| root.get("apiVersion").is_none()).filter_map(|root| root.get("nodes"));
+    if let Some(nodes) = lists.find(|nodes| nodes.is_sequence()) {
+        let is_topf = nodes.items().iter().any(|node| node.get("host").is_some());
+        return Some(if is_topf { SourceKind::Topf } else { SourceKind::Talhelper });
     }
     let own = |root: &Node| root.get("kind").is_some() || root.get("mirror").is_some();
     if roots().any(|root| !own(root) && (root.get("mirrors").is_some() || root.get("configs").is_some())) {

@@ -34,8 +34,9 @@ mod talos;
 #[cfg(test)]
 mod tests;
 mod toml_files;
+mod topf;
 mod verification;
 
 pub use kind::{SourceKind, detect};
-pub use pipeline::{Imported, Options, Source, import};
+pub use pipeline::{Imported, Nodes, Options, Source, import};
 pub use shapes::related_files;

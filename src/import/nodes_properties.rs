@@ -169,11 +169,11 @@ proptest! {
     #[test]
     fn every_node_does_what_it_did(models in prop::collection::vec(model(), 1..3), of in prop::collection::vec(0usize..2, 1..4)) {
         let models: Vec<&Model> = of.iter().map(|at| &models[at % models.len()]).collect();
-        let sources: Vec<Source> = models.iter().enumerate().map(|(at, model)| Source {
-            name: format!("n{at}.yaml"),
-            text: json!({"machine": {
+        let sources: Vec<Source> = models.iter().enumerate().map(|(at, model)| {
+            let config = json!({"machine": {
                 "type": "worker", "network": {"hostname": format!("n{at}")}, "registries": model.talos(),
-            }}).to_string(),
+            }});
+            Source::new(format!("n{at}.yaml"), config.to_string())
         }).collect();
         let imported = import(&sources, &Options::default());
         let alike = models.iter().all(|model| *model == models[0]);
@@ -197,7 +197,7 @@ proptest! {
         for mirror in model.mirrors.values_mut() {
             (mirror.1, mirror.2) = (false, false);
         }
-        let source = Source { name: "registries.yaml".into(), text: model.k3s().to_string() };
+        let source = Source::new("registries.yaml", model.k3s().to_string());
         let imported = import(&[source], &Options::default());
         prop_assert!(!imported.lost, "{:?}", imported.problems);
         match &imported.inventory {

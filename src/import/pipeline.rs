@@ -9,9 +9,11 @@ use super::kind::{SourceKind, detect, of_other_text, of_stream};
 use super::layers::Layers;
 use super::mirrors::factor;
 use super::place::At;
-use super::readers::Reading;
+use super::readers::{Reading, Role, Scope};
 use super::source_file::SourceFile;
-use super::{comments, grouping, hosts, k3s, settings, shapes, talhelper, talos, toml_files, verification};
+use super::{
+    comments, grouping, hosts, k3s, settings, shapes, talhelper, talos, toml_files, topf, verification,
+};
 use crate::finding::{Code, Problem, Severity};
 use crate::image::api_host;
 use crate::inventory::{engine_of, engine_of_file, hidden_in, parse as parse_inventory};
@@ -21,10 +23,42 @@ use crate::yaml::{Stream, parse};
 /// A file to import, decrypted.
 #[derive(Clone)]
 pub struct Source {
-    /// Its name as the user gave it; of containerd's, the path from the folder that holds them all.
+    /// Its path as the user gave it; the folder of a `hosts.toml` is named after the registry.
     pub name: String,
     /// Its text.
     pub text: String,
+    /// The nodes that it is for by where it lies, if it is a patch.
+    pub nodes: Nodes,
+}
+
+/// The nodes that a patch is for by the folder that it lies in.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum Nodes {
+    /// All of them.
+    #[default]
+    All,
+    /// The control plane.
+    Controlplane,
+    /// The workers.
+    Workers,
+    /// One.
+    Named(String),
+}
+
+impl Source {
+    /// Takes a file that is for all nodes.
+    pub fn new(name: impl Into<String>, text: impl Into<String>) -> Self {
+        Self { name: name.into(), text: text.into(), nodes: Nodes::All }
+    }
+
+    fn scope(&self) -> Scope {
+        match &self.nodes {
+            Nodes::All => Scope::All,
+            Nodes::Controlplane => Scope::Role(Role::Controlplane),
+            Nodes::Workers => Scope::Role(Role::Worker),
+            Nodes::Named(name) => Scope::Node(name.clone()),
+        }
+    }
 }
 
 /// Leaves the text out: it may hold secrets.
@@ -101,7 +135,7 @@ fn escaped_dollars(sources: &[Source], options: &Options) -> Option<(Vec<Source>
         } else {
             source.text.clone()
         };
-        Source { name: source.name.clone(), text }
+        Source { text, ..source.clone() }
     });
     let related = options.related.iter().map(|(path, text)| (path.clone(), text.replace("$$", DOLLAR)));
     Some((sources.collect(), Options { related: related.collect(), ..options.clone() }))
@@ -134,8 +168,12 @@ fn imported(sources: &[Source], options: &Options) -> Imported {
         .collect();
     let configs = parsed.iter().filter(|(_, kind, _)| *kind == Some(SourceKind::MachineConfig)).count();
     let kind = parsed.iter().find_map(|(_, kind, _)| *kind);
+    // Its patches are applied to each other; those of other folders stand side by side.
+    let topf = parsed.iter().find(|(_, kind, _)| *kind == Some(SourceKind::Topf));
+    let topf = topf.map(|(source, ..)| source.name.clone());
     for (source, kind, stream) in &parsed {
         if let Some(kind) = kind {
+            reading.source.clone_from(&topf);
             read(&mut reading, source, *kind, stream.as_ref(), configs < 2);
         }
     }
@@ -169,6 +207,15 @@ fn read(reading: &mut Reading, source: &Source, kind: SourceKind, stream: Option
         SourceKind::ContainerdConfig => toml_files::containerd_config(reading, &file),
         SourceKind::Podman => toml_files::podman(reading, &file),
         SourceKind::Talhelper => roots().for_each(|root| talhelper::read(reading, &file, root)),
+        SourceKind::Topf => roots().for_each(|root| topf::read(reading, root)),
+        SourceKind::JsonPatch | SourceKind::StrategicPatch | SourceKind::Documents
+            if source.nodes != Nodes::All =>
+        {
+            if let Nodes::Named(name) = &source.nodes {
+                reading.know(name, None);
+            }
+            talos::patch(reading, &file, &source.scope());
+        }
         SourceKind::K3s => roots().for_each(|root| k3s::read(reading, &file, root)),
         SourceKind::MachineConfig
         | SourceKind::Resource

@@ -143,7 +143,7 @@ proptest! {
         let config = MachineConfig::parse("machine: {}\n").unwrap();
         let inventories = [Form::Documents { tls: TlsIn::Documents }, Form::Legacy].map(|form| {
             let text = config.replace(&registries, form, Unlisted::Drop).unwrap().text;
-            import(&[Source { name: "c".into(), text }], &Options::default()).inventory
+            import(&[Source::new("c", text)], &Options::default()).inventory
         });
         let registries = plain(registries);
         // A registry that goes to itself alone may be left out, or stand there.
@@ -159,7 +159,7 @@ proptest! {
         let _ = detect(&text);
         for kind in [None, Some(SourceKind::MachineConfig), Some(SourceKind::Resource), Some(SourceKind::JsonPatch),
             Some(SourceKind::StrategicPatch), Some(SourceKind::Talhelper), Some(SourceKind::K3s), Some(SourceKind::Containerd)] {
-            let source = Source { name: "docker.io/hosts.toml".into(), text: text.clone() };
+            let source = Source::new("docker.io/hosts.toml", text.clone());
             let imported = import(&[source], &Options { kind, ..Options::default() });
             if let Some(inventory) = imported.inventory {
                 prop_assert!(parse_one(&inventory).is_ok(), "{}", inventory);

@@ -83,6 +83,19 @@ impl Reading {
         self.declared.push((scope, Declared { source, ..declared }));
     }
 
+    /// Notes a node, and what is said of it in another place.
+    pub(super) fn know(&mut self, name: &str, role: Option<Role>) -> &mut NodeInfo {
+        let known = self.nodes.iter().position(|node| node.name == name);
+        let at = known.unwrap_or_else(|| {
+            self.nodes.push(NodeInfo { name: name.to_owned(), ..NodeInfo::default() });
+            self.nodes.len() - 1
+        });
+        #[expect(clippy::indexing_slicing, reason = "found or pushed above")]
+        let node = &mut self.nodes[at];
+        node.role = node.role.or(role);
+        node
+    }
+
     /// Keeps the endpoints of one registry for all nodes.
     pub(super) fn mirror_of(
         &mut self,

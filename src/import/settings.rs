@@ -81,7 +81,9 @@ pub(super) fn compare(inventory: &Inventory, reading: &mut Reading) {
         problem.reason =
             Some("what the nodes have for this host differs, and an import writes one set of it".to_owned());
         problem.help = Some(
-            "give these nodes another one: under `nodes`, or by a second mirror with the same URL".to_owned(),
+            "name a second mirror with the same URL and these settings in `via` under `nodes`; those of a registry's own \
+             host are its `upstream` there"
+                .to_owned(),
         );
     }
 }

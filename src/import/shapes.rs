@@ -1,7 +1,7 @@
 use super::k3s;
 use super::kind::{SourceKind, is_block, is_operation, is_patch_list};
 use super::place::At;
-use super::readers::{NodeInfo, Purpose, Reading, Role, Scope};
+use super::readers::{Purpose, Reading, Role, Scope};
 use super::source_file::SourceFile;
 use super::talos;
 use super::toml_files;
@@ -27,11 +27,7 @@ pub(super) fn read(reading: &mut Reading, file: &SourceFile<'_>, stream: &Stream
             }
             SourceKind::ClusterApi => cluster_api(reading, file, root, &Scope::All),
             SourceKind::Omni => omni(reading, file, root),
-            SourceKind::K3d => {
-                if let Some(config) = root.at(&["registries", "config"]) {
-                    embedded(reading, file, config);
-                }
-            }
+            SourceKind::K3d => k3d(reading, file, root),
             SourceKind::KindCluster => {
                 let patches = root.get("containerdConfigPatches").map(Node::items).unwrap_or_default();
                 for patch in patches {
@@ -39,20 +35,48 @@ pub(super) fn read(reading: &mut Reading, file: &SourceFile<'_>, stream: &Stream
                         toml_files::containerd_config(reading, &inner);
                     }
                 }
+                if let Some(list) = root.get("containerdConfigPatchesJSON6902") {
+                    let at = file.at(&list.span, "containerdConfigPatchesJSON6902");
+                    let message = "JSON patches of containerd's config are left out";
+                    reading.findings.lose(Code::Dropped, &at, message).help =
+                        Some("write them as containerdConfigPatches, which are merged".to_owned());
+                }
             }
             SourceKind::DockerDaemon => docker(reading, file, root),
-            SourceKind::HelmValues => values(reading, file, root, ""),
+            SourceKind::HelmValues => values(reading, file, root, "", &Scope::All),
             SourceKind::MachineConfig
             | SourceKind::Resource
             | SourceKind::JsonPatch
             | SourceKind::StrategicPatch
             | SourceKind::Documents
             | SourceKind::Talhelper
+            | SourceKind::Topf
             | SourceKind::K3s
             | SourceKind::Containerd
             | SourceKind::ContainerdConfig
             | SourceKind::Podman => {}
         }
+    }
+}
+
+/// Reads a config of k3d: the text for k3s. Registries that k3d starts itself are of its own network.
+fn k3d(reading: &mut Reading, file: &SourceFile<'_>, root: &Node) {
+    if let Some(config) = root.at(&["registries", "config"]) {
+        embedded(reading, file, config);
+    }
+    let own = [&["registries", "use"][..], &["registries", "create"], &["registries", "create", "proxy"]];
+    let mut there = own.iter().filter_map(|path| Some((path, root.at(path).filter(|node| !node.is_null())?)));
+    if let Some((path, node)) = there.next_back() {
+        let name = path.join(".");
+        let what = match path.last() {
+            Some(&"proxy") => "a registry that k3d starts as a proxy",
+            _ => "a registry that k3d starts or connects",
+        };
+        let message = format!("`{name}`: {what} is left out");
+        reading.findings.lose(Code::Dropped, &file.at(&node.span, name), message).help = Some(
+            "the nodes of another cluster do not reach it: name the mirror that is to take its place"
+                .to_owned(),
+        );
     }
 }
 
@@ -170,7 +194,7 @@ fn omni(reading: &mut Reading, file: &SourceFile<'_>, root: &Node) {
     if is_omni_resource(root) {
         let scope = match OMNI_MACHINE.iter().find_map(|name| label(root, name)) {
             Some(machine) => {
-                know(reading, machine, None, false);
+                reading.know(machine, None);
                 Scope::Node(machine.to_owned())
             }
             None => match label(root, OMNI_SET) {
@@ -203,7 +227,7 @@ fn omni(reading: &mut Reading, file: &SourceFile<'_>, root: &Node) {
     let machines = root.get("machines").map(Node::items).unwrap_or_default().iter().filter_map(Node::as_str);
     let machines: Vec<&str> = machines.collect();
     for machine in &machines {
-        know(reading, machine, role, set.is_some());
+        reading.know(machine, role).overrides_group |= set.is_some();
     }
     let patches = root.get("patches").map(Node::items).unwrap_or_default();
     let scopes = match (role, set, name.as_deref()) {
@@ -220,7 +244,7 @@ fn omni(reading: &mut Reading, file: &SourceFile<'_>, root: &Node) {
             vec![Scope::Role(role)]
         }
         (None, _, Some(name)) if kind.as_deref() == Some("Machine") => {
-            know(reading, name, None, false);
+            reading.know(name, None);
             vec![Scope::Node(name.to_owned())]
         }
         (None, _, None) if kind.as_deref() == Some("Machine") => return,
@@ -242,16 +266,6 @@ fn omni(reading: &mut Reading, file: &SourceFile<'_>, root: &Node) {
             }
         }
     }
-}
-
-/// Notes a machine, and what is said of it in another place.
-fn know(reading: &mut Reading, name: &str, role: Option<Role>, overrides_group: bool) {
-    if let Some(node) = reading.nodes.iter_mut().find(|node| node.name == name) {
-        node.role = node.role.or(role);
-        node.overrides_group |= overrides_group;
-        return;
-    }
-    reading.nodes.push(NodeInfo { name: name.to_owned(), role, overrides_group, ..NodeInfo::default() });
 }
 
 /// Reads a patch that lies in a file of its own.
@@ -314,22 +328,23 @@ fn docker(reading: &mut Reading, file: &SourceFile<'_>, root: &Node) {
     }
 }
 
-/// Looks for registries anywhere in values of Helm and the like.
-fn values(reading: &mut Reading, file: &SourceFile<'_>, node: &Node, path: &str) {
+/// Looks for registries anywhere in values of Helm and the like; what stands below the name of a role is that role's.
+fn values(reading: &mut Reading, file: &SourceFile<'_>, node: &Node, path: &str, scope: &Scope) {
     if is_patch_list(node) && !node.items().is_empty() {
-        talos::json_patch(reading, file, node, &Scope::All);
+        talos::json_patch(reading, file, node, scope);
         return;
     }
     for entry in node.entries() {
         let path = if path.is_empty() { entry.key.clone() } else { format!("{path}.{}", entry.key) };
         if entry.key == "registries" && is_block(&entry.value) {
-            block(reading, file, &entry.value, &path);
+            block(reading, file, &entry.value, &path, scope);
         } else {
-            values(reading, file, &entry.value, &path);
+            let scope = role_of(&entry.key).map_or_else(|| scope.clone(), Scope::Role);
+            values(reading, file, &entry.value, &path, &scope);
         }
     }
     for item in node.items() {
-        values(reading, file, item, path);
+        values(reading, file, item, path, scope);
     }
     if let Value::Scalar(scalar) = &node.value
         && scalar.text.contains('\n')
@@ -341,12 +356,22 @@ fn values(reading: &mut Reading, file: &SourceFile<'_>, node: &Node, path: &str)
         if stream.documents.iter().any(|document| k3s(&document.root)) {
             embedded(reading, file, node);
         } else {
-            talos::patch(reading, &inner, &Scope::All);
+            talos::patch(reading, &inner, scope);
         }
     }
 }
 
-fn block(reading: &mut Reading, file: &SourceFile<'_>, node: &Node, path: &str) {
+/// Returns the role that a key of values is named after, however it is written.
+fn role_of(key: &str) -> Option<Role> {
+    let plain: String = key.chars().filter(char::is_ascii_alphanumeric).collect::<String>().to_lowercase();
+    match plain.as_str() {
+        "controlplane" | "controlplanes" => Some(Role::Controlplane),
+        "worker" | "workers" => Some(Role::Worker),
+        _ => None,
+    }
+}
+
+fn block(reading: &mut Reading, file: &SourceFile<'_>, node: &Node, path: &str, scope: &Scope) {
     let mirrors = node.get("mirrors").map(Node::entries).unwrap_or_default();
     let k3s =
         node.get("configs").is_some() || mirrors.iter().any(|entry| entry.value.get("endpoint").is_some());
@@ -354,7 +379,7 @@ fn block(reading: &mut Reading, file: &SourceFile<'_>, node: &Node, path: &str) 
         k3s::read(reading, file, node);
     } else {
         let declared = reading.section(file, node, path);
-        reading.push(Scope::All, declared, file);
+        reading.push(scope.clone(), declared, file);
     }
 }
 

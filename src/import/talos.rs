@@ -37,6 +37,7 @@ pub(super) fn read(
             reading.push(Scope::All, declared, file);
         }
         SourceKind::Talhelper
+        | SourceKind::Topf
         | SourceKind::K3s
         | SourceKind::Containerd
         | SourceKind::ServerClass

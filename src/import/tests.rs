@@ -1,7 +1,7 @@
 use super::*;
 
 fn source(name: &str, text: &str) -> Source {
-    Source { name: name.to_owned(), text: text.to_owned() }
+    Source::new(name, text)
 }
 
 /// The inventory, and below it what was found.
@@ -615,4 +615,196 @@ fn comments_stay_at_their_registries() {
     let inventory = told("c.yaml", text).2;
     assert!(inventory.contains("    # slow without it\n    # rack 3\n    docker.io:"), "{inventory}");
     assert!(!inventory.contains("rack 3\n    quay.io"));
+}
+
+/// What other tools have beside mirrors is not lost in silence.
+#[test]
+fn what_is_beside_mirrors_is_told() {
+    let lost = |name: &str, text: &str| {
+        let imported = import(&[source(name, text)], &Options::default());
+        assert!(imported.lost, "{text}");
+        imported.problems.iter().map(|problem| problem.message.clone()).collect::<Vec<_>>().join("; ")
+    };
+    let k3d = "apiVersion: k3d.io/v1alpha5
+kind: Simple
+registries:
+  config: |
+    mirrors:
+      docker.io: {endpoint: ['https://h.example']}
+";
+    let own = "  create: {name: r, proxy: {remoteURL: 'https://registry-1.docker.io'}}\n";
+    assert!(lost("k3d.yaml", &format!("{k3d}{own}")).contains("`registries.create.proxy`"));
+    assert!(lost("k3d.yaml", &format!("{k3d}  use: ['k3d-r:5000']\n")).contains("`registries.use`"));
+    let kind = "kind: Cluster
+apiVersion: kind.x-k8s.io/v1alpha4
+containerdConfigPatches:
+  - |-
+    [plugins.\"io.containerd.grpc.v1.cri\".registry]
+      config_path = \"/etc/containerd/certs.d\"
+";
+    assert!(lost("kind.yaml", kind).contains("files in `/etc/containerd/certs.d`"));
+    let json = "containerdConfigPatchesJSON6902: ['[{\"op\": \"remove\"}]']\n";
+    assert!(lost("kind.yaml", &format!("{kind}{json}")).contains("JSON patches of containerd's config"));
+    let toml = "[plugins.cri.registry.headers]
+User-Agent = ['x']
+[plugins.cri.registry.mirrors.'docker.io']
+endpoint = ['https://h.example']
+";
+    assert!(lost("config.toml", toml).contains("the headers of requests are left out"));
+}
+
+#[test]
+fn values_of_a_role_are_for_that_role() {
+    let block = |host: &str| {
+        format!(
+            "{{machine: {{registries: {{mirrors: {{docker.io: {{endpoints: ['https://{host}.example']}}}}}}}}}}"
+        )
+    };
+    let text = format!("talos:\n  controlPlane: {}\n  worker: {}\n", block("a"), block("b"));
+    let imported = import(&[source("values.yaml", &text)], &Options::default());
+    let inventory = imported.inventory.unwrap();
+    assert!(!imported.lost, "{:?}", imported.problems);
+    let parsed = crate::inventory::parse(&inventory, "mirrors.yaml", &|_| None).inventory.unwrap();
+    for (role, host) in [(crate::inventory::Role::ControlPlane, "a"), (crate::inventory::Role::Worker, "b")] {
+        let (name, _) = parsed.groups.iter().find(|(_, group)| group.role == Some(role)).unwrap();
+        let routes = format!("{:?}", parsed.routes(crate::inventory::Target::Group(name)));
+        let other = if host == "a" { "https://b.example" } else { "https://a.example" };
+        let url = parsed
+            .mirrors
+            .iter()
+            .find(|(_, mirror)| mirror.url.contains(&format!("{host}.example")))
+            .unwrap()
+            .0;
+        let not = parsed.mirrors.iter().find(|(_, mirror)| mirror.url == other).unwrap().0;
+        assert!(routes.contains(&format!("{url:?}")) && !routes.contains(&format!("{not:?}")), "{inventory}");
+    }
+}
+
+/// Files of topf are for the nodes whose folder they lie in.
+#[test]
+fn folders_of_topf() {
+    let patch = |host: &str| {
+        format!(
+            "machine: {{registries: {{mirrors: {{ghcr.io: {{endpoints: ['https://{host}.example']}}}}}}}}\n"
+        )
+    };
+    let at = |name: &str, nodes: Nodes, host: &str| Source { nodes, ..Source::new(name, patch(host)) };
+    let config = "clusterName: c
+nodes:
+- {host: n1, ip: 10.0.0.1, role: control-plane}
+- {host: n2, ip: 10.0.0.2, role: worker}
+- {host: n3, ip: 10.0.0.3, role: worker}
+";
+    let shown = shown(&[
+        Source::new("topf.yaml", config),
+        at("all/a.yaml", Nodes::All, "all"),
+        at("worker/a.yaml", Nodes::Workers, "worker"),
+        at("node/n3/a.yaml", Nodes::Named("n3".to_owned()), "n3"),
+    ]);
+    insta::assert_snapshot!(shown, @r"
+    apiVersion: talmirror/v1
+    kind: Inventory
+
+    # Where images are pulled from.
+    mirrors:
+        ghcr:
+            kind: plain
+            url: https://all.example
+            serves:
+                - ghcr.io
+        ghcr-2:
+            kind: plain
+            url: https://worker.example
+            serves:
+                - ghcr.io
+        ghcr-3:
+            kind: plain
+            url: https://n3.example
+            serves:
+                - ghcr.io
+
+    # What is pulled through them, by the names that image references use.
+    registries:
+        ghcr.io:
+            via:
+                - ghcr
+
+    groups:
+        workers:
+            role: worker
+            registries:
+                ghcr.io:
+                    via:
+                        - ghcr
+                        - ghcr-2
+
+    nodes:
+        n1:
+            address: 10.0.0.1
+            role: controlplane
+        n2:
+            address: 10.0.0.2
+            role: worker
+        n3:
+            address: 10.0.0.3
+            role: worker
+            registries:
+                ghcr.io:
+                    via:
+                        - ghcr
+                        - ghcr-2
+                        - ghcr-3
+    ----
+    ");
+}
+
+#[test]
+fn comments_at_credentials_stay_with_the_host() {
+    let text = "machine:
+    registries:
+        mirrors:
+            # Asked first.
+            docker.io: {endpoints: ['https://harbor.example/v2/hub'], overridePath: true}
+            ghcr.io: {endpoints: ['https://harbor.example/v2/gh'], overridePath: true}
+        config:
+            # The robot of the platform team.
+            harbor.example: {auth: {username: u, password: p}} # rotated in May
+            # A token of our own.
+            ghcr.io: {auth: {username: v, password: q}}
+";
+    insta::assert_snapshot!(shown(&[source("patch.yaml", text)]), @r"
+    apiVersion: talmirror/v1
+    kind: Inventory
+
+    # Where images are pulled from.
+    mirrors:
+        # The robot of the platform team.
+        # rotated in May
+        harbor:
+            kind: harbor
+            url: https://harbor.example
+            projects:
+                docker.io: hub
+                ghcr.io: gh
+            credentials:
+                username: u
+                password: p
+
+    # What is pulled through them, by the names that image references use.
+    registries:
+        # Asked first.
+        docker.io: {}
+        # A token of our own.
+        ghcr.io:
+            upstream:
+                credentials:
+                    username: v
+                    password: q
+
+    # What a registry has that says nothing else.
+    defaults:
+        via:
+            - harbor
+    ----
+    ");
 }

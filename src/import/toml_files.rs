@@ -35,6 +35,25 @@ pub(super) fn containerd_config(reading: &mut Reading, file: &SourceFile<'_>) {
             let value = Listed { endpoints: endpoints.collect(), never: false, one_override: false };
             declared.mirrors.insert(name.get_ref().to_string(), Located { value, at });
         }
+        for key in ["config_path", "headers"] {
+            let Some((span, value)) = find(registry, key).map(|value| (value.span(), value.get_ref())) else {
+                continue;
+            };
+            let at = file.at(&span, format!("registry.{key}"));
+            match value.as_str() {
+                Some("") => {}
+                Some(path) => {
+                    let message = format!("its mirrors are files in `{path}`, which are not read");
+                    reading.findings.lose(Code::Dropped, &at, message).help =
+                        Some(format!("import that folder of the node: talmirror import {path}"));
+                }
+                None => {
+                    let message = "the headers of requests are left out";
+                    reading.findings.lose(Code::Dropped, &at, message).reason =
+                        Some("Talos has no such setting".to_owned());
+                }
+            }
+        }
         for (name, config) in section("configs").unwrap_or_default() {
             let at = file.at(&name.span(), format!("registry.configs.{}", name.get_ref()));
             let Some(config) = config.get_ref().as_table() else { continue };

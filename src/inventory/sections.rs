@@ -270,6 +270,15 @@ impl Decoder<'_, '_> {
             }
         } else {
             layer.registries = self.section(fields, "registries", |decoder, entry, path| {
+                if !entry.value.is_mapping()
+                    && !entry.value.is_null()
+                    && REGISTRY.contains(&entry.key.as_str())
+                {
+                    let message = format!("`{}` is a setting of a registry, not a registry", entry.key);
+                    decoder.problems.add(Code::WrongType, &entry.key_span, path, message).help =
+                        Some("indent it below the registry's name".to_owned());
+                    return Placed { value: None, span: entry.key_span.clone() };
+                }
                 let value = if entry.value.is_null() && !entry.value.span.is_empty() {
                     None
                 } else {

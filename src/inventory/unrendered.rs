@@ -11,8 +11,12 @@ pub(crate) enum Engine {
     Terraform,
     Jsonnet,
     Ytt,
+    Cue,
+    Erb,
     /// `%%NAME%%`, of which several tools make something.
     Placeholders,
+    /// `@@NAME@@`, as `sed` fills it in.
+    AtPlaceholders,
     Envsubst,
     /// `${name}` in lower case, which both of two tools fill in.
     TerraformOrEnvsubst,
@@ -29,7 +33,10 @@ impl Engine {
             Self::Terraform => "Terraform",
             Self::Jsonnet => "Jsonnet",
             Self::Ytt => "ytt",
+            Self::Cue => "CUE",
+            Self::Erb => "ERB",
             Self::Placeholders => "%%NAME%%",
+            Self::AtPlaceholders => "@@NAME@@",
             Self::Envsubst => "envsubst",
             Self::TerraformOrEnvsubst => "Terraform or envsubst",
         }
@@ -46,8 +53,13 @@ impl Engine {
             Self::Terraform => "terraform output -raw NAME".to_owned(),
             Self::Jsonnet => format!("jsonnet {file}"),
             Self::Ytt => format!("ytt -f {file}"),
+            Self::Cue => format!("cue export --out yaml {file}"),
+            Self::Erb => format!("erb {file}"),
             Self::Placeholders => {
                 return "fill in the names between the `%%` first, and name the file that results".to_owned();
+            }
+            Self::AtPlaceholders => {
+                return "fill in the names between the `@@` first, and name the file that results".to_owned();
             }
             Self::Envsubst => format!("envsubst < {file}"),
             Self::TerraformOrEnvsubst => format!("terraform output -raw NAME, or envsubst < {file}"),
@@ -83,6 +95,12 @@ pub(crate) fn engine_of_file(name: &str, text: &str) -> Option<(Engine, Position
     if ends(&[".tf", ".tfvars", ".hcl", ".tftpl"]) {
         return Some((Engine::Terraform, top));
     }
+    if ends(&[".cue"]) {
+        return Some((Engine::Cue, top));
+    }
+    if ends(&[".erb"]) {
+        return Some((Engine::Erb, top));
+    }
     let local = line_with(&|line| line.starts_with("local ") && line.contains('='));
     if ends(&[".jsonnet", ".libsonnet"]) || local.is_some() {
         return Some((Engine::Jsonnet, local.unwrap_or(top)));
@@ -92,7 +110,7 @@ pub(crate) fn engine_of_file(name: &str, text: &str) -> Option<(Engine, Position
 
 /// Finds the first mark of a template in a text that is not YAML, because of it.
 pub(crate) fn engine_of(text: &str, error_line: usize) -> Option<(Engine, Position)> {
-    let statements = ["{%", "{{", "%{", "#%", "#{", "%%"];
+    let statements = ["{%", "{{", "%{", "#%", "#{", "%%", "<%", "@@"];
     let lines = LineIndex::new(text);
     let place = |at: usize| lines.position(at);
     let statement = statements.iter().filter_map(|mark| text.find(mark)).min();
@@ -100,8 +118,12 @@ pub(crate) fn engine_of(text: &str, error_line: usize) -> Option<(Engine, Positi
     let variable = || text.match_indices("${").map(|(at, _)| at).find(|at| place(*at).line == error_line);
     let at = statement.filter(|at| place(*at).line <= error_line).or_else(variable)?;
     let has = |word: &str| text.contains(word);
-    let engine = if has("%%") && !has("{%") && !has("{{") {
+    let engine = if has("<%") {
+        Engine::Erb
+    } else if has("%%") && !has("{%") && !has("{{") {
         Engine::Placeholders
+    } else if has("@@") && !has("{%") && !has("{{") {
+        Engine::AtPlaceholders
     } else if has("#%") || has("#{") {
         Engine::Makejinja
     } else if has("{%") {
@@ -126,12 +148,31 @@ pub(crate) fn engine_of(text: &str, error_line: usize) -> Option<(Engine, Positi
     Some((engine, place(at)))
 }
 
-/// Finds a template whose statements hide in comments, so that it reads as YAML and is several configs at once.
+/// Finds a template that reads as YAML: its statements hide in comments, so that it is several configs at once, or names
+/// stand for values.
 pub(crate) fn hidden_in(text: &str, stream: &Stream) -> Option<(Engine, Position)> {
+    let place = |at: usize| LineIndex::new(text).position(at);
     let mut comments = stream.documents.iter().flat_map(|document| &document.comments);
-    let found = comments.find(|comment| comment.own_line && comment.text.starts_with(['%', '@']))?;
-    let engine = if found.text.starts_with('@') { Engine::Ytt } else { Engine::Makejinja };
-    Some((engine, LineIndex::new(text).position(found.span.start)))
+    if let Some(found) = comments.find(|comment| comment.own_line && comment.text.starts_with(['%', '@'])) {
+        let engine = if found.text.starts_with('@') { Engine::Ytt } else { Engine::Makejinja };
+        return Some((engine, place(found.span.start)));
+    }
+    let named =
+        [("<%", "%>", Engine::Erb), ("@@", "@@", Engine::AtPlaceholders), ("%%", "%%", Engine::Placeholders)];
+    named.into_iter().find_map(|(open, close, engine)| {
+        let stands = |(at, _): &(usize, &str)| {
+            let inside =
+                text.get(at + open.len()..).and_then(|rest| rest.split_once(close)).map(|(inside, _)| inside);
+            // Diffs and formats of other programs have these marks, too.
+            let is_name = |inside: &str| {
+                inside.len() > 1
+                    && inside.chars().all(|c| c.is_ascii_uppercase() || c.is_ascii_digit() || c == '_')
+            };
+            inside.is_some_and(|inside| if open == "<%" { !inside.contains('\n') } else { is_name(inside) })
+        };
+        let (at, _) = text.match_indices(open).find(stands)?;
+        Some((engine, place(at)))
+    })
 }
 
 /// Tells whether what follows `${` is more than a variable of the environment.

@@ -154,15 +154,21 @@ fn completions_and_manual_pages() {
 /// The schema and the reader know the same fields.
 #[test]
 fn the_schema_knows_every_field() {
-    let schema: serde_json::Value = serde_json::from_str(&Place::new().run("schema").ok()).unwrap();
-    for (name, fields) in talmirror::inventory::schema_fields() {
-        let object = if *name == "inventory" { &schema } else { &schema["$defs"][*name] };
-        let mut known: Vec<&str> =
-            object["properties"].as_object().unwrap().keys().map(String::as_str).collect();
-        let mut fields = fields.to_vec();
-        known.sort_unstable();
-        fields.sort_unstable();
-        assert_eq!(known, fields, "{name}");
+    for (root, all) in [
+        ("inventory", talmirror::inventory::schema_fields()),
+        ("cache", talmirror::cache::config::schema_fields()),
+    ] {
+        let schema: serde_json::Value =
+            serde_json::from_str(&Place::new().run(&format!("schema {root}")).ok()).unwrap();
+        for (name, fields) in all {
+            let object = if *name == root { &schema } else { &schema["$defs"][*name] };
+            let mut known: Vec<&str> =
+                object["properties"].as_object().unwrap().keys().map(String::as_str).collect();
+            let mut fields = fields.to_vec();
+            known.sort_unstable();
+            fields.sort_unstable();
+            assert_eq!(known, fields, "{root}: {name}");
+        }
     }
 }
 
@@ -287,6 +293,69 @@ fn the_schema_validates_inventories() {
     }
     assert!(check("mirrors: {h: {kind: harbor, url: 'https://h', sevres: [x]}}\n").is_err());
     assert!(check("mirrors: {h: {kind: habor, url: 'https://h'}}\n").is_err());
+}
+
+/// The cache's schema takes every configuration that the project has, and none that the cache refuses.
+#[test]
+fn the_schema_validates_configurations_of_the_cache() {
+    let schema: serde_json::Value = serde_json::from_str(&Place::new().run("schema cache").ok()).unwrap();
+    let (mut schemas, mut compiler) = (boon::Schemas::new(), boon::Compiler::new());
+    compiler.add_resource("schema.json", schema).unwrap();
+    let compiled = compiler.compile("schema.json", &mut schemas).unwrap();
+    let check = |text: &str| {
+        let value = talmirror::yaml::parse_one(text).unwrap().root.to_json();
+        schemas.validate(&value, compiled).map_err(|error| error.to_string())
+    };
+    for name in ["cache/cache.yaml", "air-gap/inside.yaml", "air-gap/outside.yaml"] {
+        let text = std::fs::read_to_string(repository("examples").join(name)).unwrap();
+        assert_eq!(check(&text), Ok(()), "{name}");
+    }
+    let of = |more: &str| format!("apiVersion: talmirror/v1\nkind: Cache\n{more}\n");
+    for (more, is_good) in [
+        ("", true),
+        ("sizeCap: 50GiB\nreserve: 1000\nlisten: [':5000']", true),
+        ("limits: {headerTimeout: 1m30s, retries: 0}", true),
+        (
+            "upstreams: {gcr.io: null, quay.io: {}, a.test: {tls: {cert: c, key: k}, url: 'http://a.test'}}",
+            true,
+        ),
+        ("sizecap: 50GiB", false),
+        ("sizeCap: many", false),
+        ("limits: {headerTimeout: soon}", false),
+        ("limits: {fills: 0}", false),
+        ("upstreams: {'*': {}}", false),
+        ("upstreams: {a.test: {tls: {cert: c}}}", false),
+        ("upstreams: {a.test: {url: 'http://a.test', endpoints: ['http://b.test']}}", false),
+        ("authenticate: some", false),
+        ("tags: {rules: [{match: x}]}", false),
+    ] {
+        let text = of(more);
+        let parsed = talmirror::cache::config::parse(&text, "cache.yaml", std::path::Path::new("/"));
+        assert_eq!(
+            (check(&text).is_ok(), parsed.config.is_some()),
+            (is_good, is_good),
+            "{text}{:?}",
+            parsed.problems
+        );
+    }
+}
+
+/// The schema is named in the file that it is for, and in no other.
+#[test]
+fn a_schema_is_written_beside_its_file() {
+    let place = Place::new();
+    place.write("mirrors.yaml", "mirror: https://h.test\nkind: harbor\nregistries: [quay.io]\n");
+    place.write("cache.yaml", "apiVersion: talmirror/v1\nkind: Cache\n");
+    let ran = place.run("schema cache --write").ends(2);
+    assert!(ran.stderr.contains("`mirrors.yaml` is the inventory"), "{ran}");
+    let ran = place.run("schema --write -f cache.yaml").ends(2);
+    assert!(ran.stderr.contains("`cache.yaml` is the configuration of talmirror-cache"), "{ran}");
+    assert_eq!(place.files(), ["cache.yaml", "mirrors.yaml"]);
+    place.run("schema cache --write -f cache.yaml").ok();
+    assert!(
+        place.read("cache.yaml").starts_with("# yaml-language-server: $schema=cache.v1.schema.json\napi")
+    );
+    assert!(place.read("cache.v1.schema.json").contains("talmirror-cache configuration"));
 }
 
 /// What bash makes of the script: values of the inventory, and what clap knows where there are none.

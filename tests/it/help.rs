@@ -3,6 +3,8 @@
 use std::os::unix::fs::PermissionsExt as _;
 use std::process::Command;
 
+use crate::fake_harbor::ADMIN_PASSWORD;
+use crate::help_servers::Servers;
 use crate::run::{Place, repository};
 use crate::sim::Cluster;
 
@@ -83,9 +85,13 @@ fn site(cluster: &Cluster) -> Place {
     place.write("certs.d/docker.io/hosts.toml", "server = \"https://registry-1.docker.io\"\n[host.\"https://h.example/v2/docker.io\"]\ncapabilities = [\"pull\", \"resolve\"]\noverride_path = true\n");
     place.write(".config/fish/completions/.keep", "");
     // Other programs that examples name: what they print is a machine config or a password, what they read is taken.
+    let pass =
+        format!("case \"$*\" in *harbor/admin*) echo {ADMIN_PASSWORD} ;; *) echo s3cr3t-of-pass ;; esac");
     let tools = [
         ("talosctl", "case \"$*\" in *get*|*gen*) cat \"$HOME/n1.yaml\" ;; *) cat >/dev/null ;; esac"),
-        ("pass", "echo s3cr3t-of-pass"),
+        ("pass", &pass),
+        ("kubectl", "case \"$*\" in *get*) cat \"$HOME/pods.json\" ;; *) cat >/dev/null ;; esac"),
+        ("helm", "printf 'kind: Pod\\nspec: {containers: [{image: quay.io/a/b:1}]}\\n'"),
         ("man", "cat >/dev/null"),
         ("vi", "true"),
         ("code", "true"),
@@ -111,6 +117,8 @@ fn shell(place: &Place, line: &str) -> (i32, String) {
         .env("PATH", path)
         .env("ALICE", "age1g5ysx9zvguw9lnrda3uqewfpufyhae22nge2udx75mfjckejhcvsmsz0fl")
         .env("BOB", "age1l2du8jyzktfz588045wq04uck9mjsvlldpdhcvq6ql4rksuu0gjsnw82u6")
+        // What is nowhere in these places is at no host of the network either.
+        .env("HTTPS_PROXY", "http://127.0.0.1:1")
         .stdin(std::process::Stdio::piped())
         .stdout(std::process::Stdio::piped())
         .stderr(std::process::Stdio::piped())
@@ -125,30 +133,33 @@ fn shell(place: &Place, line: &str) -> (i32, String) {
 }
 
 /// Examples that ask, and what is answered.
-const ASKING: [(&str, &[(&str, &str)]); 3] = [
+const ASKING: [(&str, &[(&str, &str)]); 5] = [
+    ("talmirror harbor apply", &[("Do it?", "y")]),
+    ("talmirror harbor apply --prune", &[("Do it?", "y")]),
     ("talmirror rotate harbor", &[("New secret of harbor", "s3cr3t-a\r"), ("Again", "s3cr3t-a\r")]),
     ("talmirror rollout", &[("Change 3 nodes?", "y")]),
     ("talmirror rollback", &[("Put 3 nodes back", "y")]),
 ];
 
-/// Commands that ask a server which these places do not have: a registry, the API of Kubernetes, a Harbor. Each has
-/// tests of its own with one.
-const ELSEWHERE: [&str; 5] = ["scan", "verify", "why", "warm", "harbor"];
-
 /// Runs the examples of a command, in their order; returns those that fail.
 fn run_examples(command: &str, place: &Place) -> Vec<String> {
     let mut failed = Vec::new();
-    if command.split(' ').next().is_some_and(|first| ELSEWHERE.contains(&first)) {
-        return failed;
-    }
+    let servers = Servers::of(command, place);
     for example in examples(command) {
+        let example = servers.as_ref().map_or_else(|| example.clone(), |servers| servers.found(&example));
         let empty = Place::new();
         let place = if example.starts_with("talmirror init") { &empty } else { place };
         if example == "talmirror init" {
             // It is the wizard, which has a test of its own.
             continue;
         }
-        if let Some((line, answers)) = ASKING.iter().find(|(line, _)| *line == example) {
+        if command.starts_with("harbor") && example == "talmirror rollout" {
+            // What comes next, and has examples of its own.
+            continue;
+        }
+        // The inventory of these places has the password, too, for what no shell starts.
+        let bare = example.trim_start_matches("HARBOR_PASSWORD=$(pass harbor/admin) ");
+        if let Some((line, answers)) = ASKING.iter().find(|(line, _)| *line == bare) {
             crate::terminal::converse(place, line.strip_prefix("talmirror ").unwrap(), answers);
             continue;
         }

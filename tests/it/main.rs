@@ -28,6 +28,7 @@ mod file_commands;
 mod generate;
 mod harbor;
 mod help;
+mod help_servers;
 mod house;
 mod init;
 mod layering;

@@ -100,14 +100,14 @@ fn a_registry_is_misspelt_by_a_letter() {
 
 #[test]
 fn a_registry_has_another_name() {
-    for (name, part) in [
-        ("docker", "W227"),
-        ("index.docker.io", "use `docker.io`"),
-        ("https://docker.io", "E113"),
-        ("ghcr.io/foo", "E113"),
+    for (name, code, part) in [
+        ("docker", 0, "W227"),
+        ("index.docker.io", 1, "use `docker.io`"),
+        ("https://docker.io", 1, "E113"),
+        ("ghcr.io/foo", 1, "E113"),
     ] {
-        let ran =
-            place(&format!("mirror: https://h.example\nregistries: ['{name}']\n")).run("validate").ran();
+        let place = place(&format!("mirror: https://h.example\nregistries: ['{name}']\n"));
+        let ran = place.run("validate").ends(code);
         says(&ran, &[part]);
     }
 }
@@ -217,12 +217,18 @@ fn the_talosconfig_is_missing_or_another_file() {
     says(&place.run("nodes").ends(3), &["--talosconfig", ".talos/config"]);
     place.write("kubeconfig", "apiVersion: v1\nkind: Config\nclusters: []\ncontexts: []\n");
     says(&place.run("nodes --talosconfig kubeconfig").ends(3), &["talosconfig", "kubeconfig"]);
+    let cut = "context: c\ncontexts: {c: {endpoints: [127.0.0.1], ca: QUJDR, crt: QUJD, key: QUJD}}\n";
+    place.write("cut", cut);
+    says(&place.run("nodes --talosconfig cut").ends(3), &["base64", "was it cut short when it was copied?"]);
 }
 
 #[test]
 fn a_context_that_is_not_there() {
     let site = Site::new(1, 0, &["v1.13.9"]);
-    says(&site.place.run("nodes --context other").ends(3), &["other"]);
+    let known = site.cluster.talosconfig();
+    let (_, known) = known.split_once("context: ").unwrap();
+    let known = format!("name one with --context: {}", known.lines().next().unwrap());
+    says(&site.place.run("nodes --context other").ends(3), &["it has no context `other`", &known]);
 }
 
 #[test]
@@ -231,7 +237,13 @@ fn a_node_that_is_down_is_named_with_what_was_tried() {
     let site = Site::new(1, 0, &["v1.13.9"]);
     place.write(".talos/config", site.cluster.talosconfig());
     let ran = place.run("nodes -n n1 -e 127.0.0.1:1 --timeout 2s").ends(5);
-    says(&ran, &["127.0.0.1:1"]);
+    says(&ran, &["n1: cannot reach 127.0.0.1:1: Connection refused"]);
+    let site = Site::new(1, 1, &["v1.13.9"]);
+    site.cluster.node("w-1").go_down();
+    let ran = site.place.run("rollout --yes").ends(5);
+    assert!(ran.stdout.contains("begin with the others: talmirror rollout -n cp-1"), "{ran}");
+    says(&ran, &["w-1: ", "does not reach"]);
+    assert!(site.is_old("cp-1"));
 }
 
 #[test]
@@ -316,7 +328,13 @@ fn yaml_that_is_not_as_it_was_meant() {
         &place("mirror: https://h.example\nregistries:\n    docker.io\n    - ghcr.io\n")
             .run("validate")
             .ends(1),
-        &["error["],
+        &["mirrors.yaml:3:5", "write `- docker.io`: every item of a list begins with `- `"],
+    );
+    let lost =
+        "mirrors: {h: {kind: harbor, url: 'https://h.example'}}\nregistries:\n    docker.io:\n    via: [h]\n";
+    says(
+        &place(lost).run("validate").ends(1),
+        &["`via` is a setting of a registry", "mirrors.yaml:4:5", "indent it below the registry's name"],
     );
 }
 
@@ -353,6 +371,13 @@ fn without_a_terminal_nothing_is_asked_and_nothing_is_done() {
         &["there is no terminal to ask on; no node was touched", "--yes"],
     );
     assert!(site.is_old("cp-1"));
+    site.place.run("rollout --yes").ends(0);
+    let new = site.cluster.node("cp-1").state().active.text.clone();
+    says(
+        &site.place.run("rollback").ends(2),
+        &["there is no terminal to ask on; no node was touched", "--yes"],
+    );
+    assert!(site.cluster.node("cp-1").state().active.text == new);
 }
 
 #[test]

@@ -87,7 +87,7 @@ fn with_nodes(page: &str) -> String {
 pub(crate) fn tidy(text: &str) -> String {
     let same = [
         (r"(?m)^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ", "2026-11-25T02:00:00Z"),
-        (r"(?m)^(journal +\S+, of) \S+", "$1 2026-11-25T02:00:00Z"),
+        (r"(?m)^(journal +\S+, of|rollback of the rollout of) \S+", "$1 2026-11-25T02:00:00Z"),
         (r"\b\d+\.\d s\b", "0.1 s"),
         (r"\bage1[02-9ac-hj-np-z]{58}\b", "age1g5ysx9zvguw9lnrda3uqewfpufyhae22nge2udx75mfjckejhcvsmsz0fl"),
         (r"\S*/talmirror/[\w.-]+/\d{8}T[\d.]+Z", "~/.local/state/talmirror/c-6643e849/20261125T020000.000Z"),

@@ -341,3 +341,54 @@ fn credentials_of_one_node_are_not_given_to_others_in_silence() {
         assert!(!ran.stderr.contains("W230"), "{ran}");
     }
 }
+
+/// A folder of patches is read with the folders in it; what is no patch is passed over, and a template is named.
+#[test]
+fn folders_of_patches_are_read_with_what_is_in_them() {
+    let place = Place::new();
+    let patch = |host: &str| {
+        format!(
+            "machine: {{registries: {{mirrors: {{ghcr.io: {{endpoints: ['https://{host}.example'], overridePath: true}}}}}}}}\n"
+        )
+    };
+    place
+        .write("c/topf.yaml", "clusterName: c\nnodes:\n- {host: n1, ip: 10.0.0.1, role: control-plane}\n")
+        .write("c/all/01-mirrors.yaml", patch("all"))
+        .write("c/all/00-disk.yaml", "machine: {install: {disk: /dev/vda}}\n")
+        .write("c/worker/taints.yaml", "machine: {nodeTaints: {a: b}}\n")
+        .write("c/node/n1/own.yaml", patch("own"))
+        .write("c/manifest.yaml", "kind: ConfigMap\napiVersion: v1\n")
+        .write("talos/patches/deep/mirrors.yaml", patch("deep"))
+        .write("talos/charts/x.yaml", "{{ .Values }}\n")
+        .write("tpl/all/mirrors.yaml.tpl", "machine:\n  registries: {{ .Data.registries }}\n");
+    let inventory = place.run("import c").ends(0).stdout;
+    let n1 = place.write("mirrors.yaml", &inventory).run("explain ghcr.io --node n1").ok();
+    assert!(n1.contains("https://all.example") && n1.contains("https://own.example"), "{n1}\n{inventory}");
+    assert!(place.run("import talos").ends(0).stdout.contains("https://deep.example"));
+    let ran = place.run("import tpl").ends(3);
+    assert!(
+        ran.stderr.contains("tpl/all/mirrors.yaml.tpl:") && ran.stderr.contains("this is a Go template"),
+        "{ran}"
+    );
+    for (name, text, engine) in [
+        ("a.cue", "machine: registries: mirrors: {}\n", "CUE"),
+        (
+            "b.yaml",
+            "machine: {registries: {mirrors: {ghcr.io: {endpoints: ['https://@@HOST@@']}}}}\n",
+            "@@NAME@@",
+        ),
+        (
+            "c.yaml",
+            "machine:\n  registries:\n    mirrors:\n      ghcr.io: {endpoints: ['<%= url %>']}\n",
+            "ERB",
+        ),
+        (
+            "d.yaml",
+            "machine: {registries: {mirrors: {ghcr.io: {endpoints: ['https://%%HOST%%']}}}}\n",
+            "%%NAME%%",
+        ),
+    ] {
+        let ran = place.write(name, text).run(&format!("import {name}")).ends(3);
+        assert!(ran.stderr.contains(&format!("this is a {engine} template")), "{ran}");
+    }
+}

@@ -74,6 +74,36 @@ fn an_encrypted_inventory_takes_registries_too() {
     assert!(plain.contains("quay.io"), "{plain}");
 }
 
+/// What the nodes have that are meant, and no other.
+#[test]
+fn nodes_of_a_role_or_a_name() {
+    let place = Place::new();
+    place.write(
+        "mirrors.yaml",
+        "apiVersion: talmirror/v1
+kind: Inventory
+mirrors: {m: {kind: cache, url: 'http://m.test:5000'}}
+registries: [ghcr.io]
+defaults: {via: [m]}
+groups: {front: {nodes: [w-1, w-2], registries: {quay.io: {}}}}
+nodes: {cp-1: {role: controlplane}, w-1: {role: worker}, w-2: {role: worker}, x: {}}
+",
+    );
+    for (flags, code, said) in [
+        ("", 1, "without a mirror"),
+        ("--match ^w-", 0, "all of them have a mirror"),
+        ("--group front", 0, "all of them have a mirror"),
+        ("--group front --match 2$", 0, "all of them have a mirror"),
+        ("--group front --match ^cp", 2, "no node's name fits `^cp`"),
+        ("--role worker", 2, "the inventory does not say the role of `x`"),
+        ("--role worker --match ^w", 0, "all of them have a mirror"),
+        ("--role controlplane --match ^w", 2, "none of the nodes has the role controlplane"),
+    ] {
+        let ran = place.run(&format!("scan - {flags}")).stdin("quay.io/a/b:1\n").ends(code);
+        assert!(ran.stderr.contains(said), "{flags}: {ran}");
+    }
+}
+
 #[test]
 fn without_an_inventory_images_are_listed() {
     let place = Place::new();
@@ -154,7 +184,7 @@ fn status(code: u16, message: &str) -> Act {
 }
 
 /// An API server with pods in two pages, a deployment, and nothing else.
-fn api(server: &Upstream) {
+pub fn api(server: &Upstream) {
     server.times(
         1,
         "/api/v1/pods",
@@ -174,9 +204,10 @@ fn api(server: &Upstream) {
     server.always("/apis/apps/v1/daemonsets", page("DaemonSetList", "", &[]));
     server.always("/apis/batch/v1/cronjobs", status(403, "cronjobs.batch is forbidden"));
     server.always("/apis/batch/v1/jobs", page("JobList", "", &[]));
+    server.always("/api/v1/nodes", page("NodeList", "", &[]));
 }
 
-fn kubeconfig(server: &str, cluster: &str, user: &str) -> String {
+pub fn kubeconfig(server: &str, cluster: &str, user: &str) -> String {
     format!(
         "current-context: c\nclusters: [{{name: k, cluster: {{server: '{server}'{cluster}}}}}]\ncontexts: [{{name: c, context: {{cluster: k, user: u}}}}]\nusers: [{{name: u, user: {{{user}}}}}]\n"
     )

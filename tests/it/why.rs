@@ -428,6 +428,16 @@ fn a_healthy_cluster() {
     let found: Vec<Value> = serde_json::from_str(&ran.stdout).unwrap();
     let nodes = found.iter().filter(|item| item["via"] == "node");
     assert_eq!(nodes.filter(|item| item["cause"].is_null()).count(), names.len(), "{ran}");
+    // Only those that are meant.
+    for (flags, want) in
+        [("--match ^cp-", &names[..1]), ("--match ^w-", &names[1..]), ("--node w-2", &names[2..3])]
+    {
+        let ran = site.place.run(&format!("verify --nodes -o json {flags}")).ends(0);
+        let found: Vec<Value> = serde_json::from_str(&ran.stdout).unwrap();
+        let nodes = found.iter().filter(|item| item["via"] == "node");
+        let nodes: Vec<&str> = nodes.filter_map(|item| item["nodes"][0].as_str()).collect();
+        assert_eq!(nodes, want, "{ran}");
+    }
 }
 
 /// The rules of nodes for signatures, which they look up through their mirrors.

@@ -18,6 +18,7 @@ use crate::ui::{Color, duration};
 
 /// Flags of every command.
 #[derive(Clone, Debug, Args)]
+#[command(next_help_heading = "Global options")]
 pub(super) struct Global {
     /// When to colour
     #[arg(long, env = "TALMIRROR_CACHE_COLOR", default_value = "auto", global = true, value_name = "WHEN")]
@@ -29,9 +30,10 @@ pub(super) struct Global {
 
 /// The configuration: a file, and flags over it.
 #[derive(Clone, Debug, Default, Args)]
+#[command(next_help_heading = "Upstreams")]
 pub(super) struct ConfigArgs {
     /// The configuration file; flags override what it says
-    #[arg(short, long, env = "TALMIRROR_CACHE_CONFIG", value_name = "FILE")]
+    #[arg(short, long, env = "TALMIRROR_CACHE_CONFIG", value_name = "FILE", help_heading = "Configuration")]
     pub(super) config: Option<PathBuf>,
     /// A registry, and where it is asked; several of one name are tried in order. Without a file, those named here are
     /// the only ones
@@ -73,12 +75,13 @@ pub(super) struct StoreArgs {
     #[command(flatten)]
     pub(super) root: RootArgs,
     /// The configuration file, which says where content is kept
-    #[arg(short, long, env = "TALMIRROR_CACHE_CONFIG", value_name = "FILE")]
+    #[arg(short, long, env = "TALMIRROR_CACHE_CONFIG", value_name = "FILE", help_heading = "Configuration")]
     pub(super) config: Option<PathBuf>,
 }
 
 /// Where content lies.
 #[derive(Clone, Debug, Default, Args)]
+#[command(next_help_heading = "Store")]
 pub(super) struct RootArgs {
     /// The folder that content is kept in
     #[arg(long, env = "TALMIRROR_CACHE_ROOT", value_name = "DIR")]
@@ -130,6 +133,7 @@ impl BucketArgs {
 
 /// What only the server needs to know.
 #[derive(Clone, Debug, Default, Args)]
+#[command(next_help_heading = "Clients")]
 pub(super) struct ServerArgs {
     /// Where to listen: 127.0.0.1:5000, or :5000 for every address; port 0 takes a free one
     #[arg(short, long, env = "TALMIRROR_CACHE_LISTEN", value_name = "ADDR", value_delimiter = ',', value_parser = config::address)]
@@ -141,32 +145,38 @@ pub(super) struct ServerArgs {
     #[arg(long, env = "TALMIRROR_CACHE_NO_STATUS_PAGE", value_parser = FalseyValueParser::new())]
     no_status_page: bool,
     /// The most that content may take up, such as 50GiB; without it, by the free disk
-    #[arg(long, env = "TALMIRROR_CACHE_SIZE_CAP", value_name = "SIZE")]
+    #[arg(long, env = "TALMIRROR_CACHE_SIZE_CAP", value_name = "SIZE", help_heading = "Store")]
     size_cap: Option<ByteSize>,
     /// What of the disk is left free in any case
-    #[arg(long, env = "TALMIRROR_CACHE_RESERVE", value_name = "SIZE")]
+    #[arg(long, env = "TALMIRROR_CACHE_RESERVE", value_name = "SIZE", help_heading = "Store")]
     reserve: Option<ByteSize>,
     /// Repositories whose content is never evicted, such as ghcr.io/siderolabs/*
-    #[arg(long, env = "TALMIRROR_CACHE_PIN", value_name = "PATTERN", value_delimiter = ',')]
+    #[arg(
+        long,
+        env = "TALMIRROR_CACHE_PIN",
+        value_name = "PATTERN",
+        value_delimiter = ',',
+        help_heading = "Store"
+    )]
     pin: Vec<Glob>,
     /// How long every tag is believed without asking again; without it, by the look of the tag
-    #[arg(long, env = "TALMIRROR_CACHE_TAG_TTL", value_name = "TIME", value_parser = duration)]
+    #[arg(long, env = "TALMIRROR_CACHE_TAG_TTL", value_name = "TIME", value_parser = duration, help_heading = "Upstreams")]
     tag_ttl: Option<Duration>,
     /// How long an upstream may take for the header of an answer; for one of them: NAME=TIME. Clients are told to come
     /// back after 25 s, and then join what is still under way
-    #[arg(long, env = "TALMIRROR_CACHE_HEADER_TIMEOUT", value_name = "[NAME=]TIME", value_delimiter = ',', value_parser = limit_time)]
+    #[arg(long, env = "TALMIRROR_CACHE_HEADER_TIMEOUT", value_name = "[NAME=]TIME", value_delimiter = ',', value_parser = limit_time, help_heading = "Upstreams")]
     header_timeout: Vec<Limit<Duration>>,
     /// How many blobs are downloaded at once from an upstream; for one of them: NAME=NUMBER
-    #[arg(long, env = "TALMIRROR_CACHE_PER_UPSTREAM", value_name = "[NAME=]NUMBER", value_delimiter = ',', value_parser = limit_count)]
+    #[arg(long, env = "TALMIRROR_CACHE_PER_UPSTREAM", value_name = "[NAME=]NUMBER", value_delimiter = ',', value_parser = limit_count, help_heading = "Upstreams")]
     per_upstream: Vec<Limit<usize>>,
     /// How long a request waits for others of its upstream to end
-    #[arg(long, env = "TALMIRROR_CACHE_QUEUE_TIMEOUT", value_name = "[NAME=]TIME", value_delimiter = ',', value_parser = limit_time)]
+    #[arg(long, env = "TALMIRROR_CACHE_QUEUE_TIMEOUT", value_name = "[NAME=]TIME", value_delimiter = ',', value_parser = limit_time, help_heading = "Upstreams")]
     queue_timeout: Vec<Limit<Duration>>,
     /// The longest pause that an upstream can ask for
-    #[arg(long, env = "TALMIRROR_CACHE_LONGEST_PAUSE", value_name = "[NAME=]TIME", value_delimiter = ',', value_parser = limit_time)]
+    #[arg(long, env = "TALMIRROR_CACHE_LONGEST_PAUSE", value_name = "[NAME=]TIME", value_delimiter = ',', value_parser = limit_time, help_heading = "Upstreams")]
     longest_pause: Vec<Limit<Duration>>,
     /// How often a blob is asked for again that fails before its first byte
-    #[arg(long, env = "TALMIRROR_CACHE_RETRIES", value_name = "[NAME=]NUMBER", value_delimiter = ',', value_parser = limit_retries)]
+    #[arg(long, env = "TALMIRROR_CACHE_RETRIES", value_name = "[NAME=]NUMBER", value_delimiter = ',', value_parser = limit_retries, help_heading = "Upstreams")]
     retries: Vec<Limit<u32>>,
     /// Users and passwords, as `htpasswd -B` writes them
     #[arg(long, env = "TALMIRROR_CACHE_HTPASSWD", value_name = "FILE")]
@@ -184,10 +194,10 @@ pub(super) struct ServerArgs {
     #[arg(long, env = "TALMIRROR_CACHE_TRUSTED_PROXY", value_name = "NETWORK", value_delimiter = ',', value_parser = config::network)]
     trusted_proxy: Vec<IpNet>,
     /// What is logged: error, warn, info, debug, or a filter such as info,access=warn
-    #[arg(long, env = "TALMIRROR_CACHE_LOG_LEVEL", value_name = "FILTER", value_parser = log_filter)]
+    #[arg(long, env = "TALMIRROR_CACHE_LOG_LEVEL", value_name = "FILTER", value_parser = log_filter, help_heading = "Log")]
     log_level: Option<String>,
     /// How the log looks
-    #[arg(long, env = "TALMIRROR_CACHE_LOG_FORMAT", value_name = "FORMAT")]
+    #[arg(long, env = "TALMIRROR_CACHE_LOG_FORMAT", value_name = "FORMAT", help_heading = "Log")]
     log_format: Option<LogFormat>,
 }
 

@@ -31,7 +31,14 @@ pub(super) struct CheckArgs {
     #[command(flatten)]
     bucket: BucketArgs,
     /// How it is printed
-    #[arg(short, long, env = "TALMIRROR_CACHE_CHECK_OUTPUT", default_value = "table", value_name = "FORMAT")]
+    #[arg(
+        short,
+        long,
+        env = "TALMIRROR_CACHE_CHECK_OUTPUT",
+        default_value = "table",
+        value_name = "FORMAT",
+        help_heading = "Output"
+    )]
     output: OutputFormat,
 }
 

@@ -47,23 +47,24 @@ pub(super) struct MirrorConfigArgs {
     /// The certificate of the cache's authority, PEM, if clients would not know it
     #[arg(long, env = "TALMIRROR_CACHE_CA", value_name = "FILE")]
     ca: Option<PathBuf>,
-    /// The Talos version of the nodes
-    #[arg(long, env = "TALMIRROR_CACHE_TALOS_VERSION", default_value = "v1.14", value_name = "VERSION", value_parser = clap::value_parser!(TalosVersion))]
-    talos_version: TalosVersion,
+    /// The Talos version of the nodes; without it, a patch that every version takes
+    #[arg(long, env = "TALMIRROR_CACHE_TALOS_VERSION", value_name = "VERSION", value_parser = clap::value_parser!(TalosVersion))]
+    talos_version: Option<TalosVersion>,
     /// How it is printed
     #[arg(
         short,
         long,
         env = "TALMIRROR_CACHE_MIRROR_CONFIG_OUTPUT",
         default_value = "text",
-        value_name = "FORMAT"
+        value_name = "FORMAT",
+        help_heading = "Output"
     )]
     output: Output,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 enum Kind {
-    /// Documents of a machine config
+    /// A patch for machine configs
     Talos,
     /// A hosts.toml a registry
     Containerd,
@@ -107,7 +108,7 @@ pub(super) fn run(ui: &mut Ui, args: &MirrorConfigArgs) -> Result<Exit, CliError
     let kinds =
         args.kind.map_or_else(|| vec![Kind::Talos, Kind::Containerd, Kind::Podman], |kind| vec![kind]);
     let documents = if kinds.contains(&Kind::Talos) {
-        let patch = talos(&reached, &args.talos_version)
+        let patch = talos(&reached, args.talos_version.as_ref())
             .map_err(|error| CliError::usage(error.to_string()).help(error.help()))?;
         let flags = |caution: &mut Caution| {
             // They are talmirror's, which can look at what a node has.
@@ -145,7 +146,7 @@ pub(super) fn run(ui: &mut Ui, args: &MirrorConfigArgs) -> Result<Exit, CliError
                 ui.result(&as_text(
                     kind,
                     &reached,
-                    (&args.talos_version, &documents),
+                    (args.talos_version.as_ref(), &documents),
                     ca_path.as_deref(),
                     alone,
                 ))?;
@@ -189,7 +190,7 @@ fn as_json(kind: Kind, reached: &Reached, documents: &[Value], ca: Option<&str>)
 fn as_text(
     kind: Kind,
     reached: &Reached,
-    patch: (&TalosVersion, &[Value]),
+    patch: (Option<&TalosVersion>, &[Value]),
     ca: Option<&str>,
     alone: bool,
 ) -> String {
@@ -197,7 +198,8 @@ fn as_text(
     match kind {
         Kind::Talos => {
             let (version, documents) = patch;
-            let head = head(&format!("Talos {version}: talosctl patch mc -p @FILE"));
+            let talos = version.map_or_else(|| "Talos".to_owned(), |version| format!("Talos {version}"));
+            let head = head(&format!("{talos}: talosctl patch mc -p @FILE"));
             head + &emit_stream(documents, Indent::default())
         }
         Kind::Containerd => {

@@ -44,7 +44,14 @@ pub(super) struct PruneArgs {
     #[command(flatten)]
     store: StoreArgs,
     /// How it is printed
-    #[arg(short, long, env = "TALMIRROR_CACHE_PRUNE_OUTPUT", default_value = "table", value_name = "FORMAT")]
+    #[arg(
+        short,
+        long,
+        env = "TALMIRROR_CACHE_PRUNE_OUTPUT",
+        default_value = "table",
+        value_name = "FORMAT",
+        help_heading = "Output"
+    )]
     output: OutputFormat,
 }
 

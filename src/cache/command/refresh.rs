@@ -32,7 +32,8 @@ pub(super) struct RefreshArgs {
         long,
         env = "TALMIRROR_CACHE_REFRESH_OUTPUT",
         default_value = "table",
-        value_name = "FORMAT"
+        value_name = "FORMAT",
+        help_heading = "Output"
     )]
     output: OutputFormat,
 }

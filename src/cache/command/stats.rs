@@ -21,7 +21,14 @@ pub(super) struct StatsArgs {
     #[command(flatten)]
     store: StoreArgs,
     /// How it is printed
-    #[arg(short, long, env = "TALMIRROR_CACHE_STATS_OUTPUT", default_value = "table", value_name = "FORMAT")]
+    #[arg(
+        short,
+        long,
+        env = "TALMIRROR_CACHE_STATS_OUTPUT",
+        default_value = "table",
+        value_name = "FORMAT",
+        help_heading = "Output"
+    )]
     output: OutputFormat,
 }
 

@@ -33,7 +33,8 @@ pub(super) struct VerifyArgs {
         long,
         env = "TALMIRROR_CACHE_VERIFY_OUTPUT",
         default_value = "table",
-        value_name = "FORMAT"
+        value_name = "FORMAT",
+        help_heading = "Output"
     )]
     output: OutputFormat,
 }

@@ -1,9 +1,8 @@
 use super::bucket::BucketConfig;
+use super::fields::BUCKET;
 use super::read::Reader;
 use super::value::upstream_url;
 use crate::finding::Fields;
-
-const BUCKET: &[&str] = &["url", "endpoint", "pathStyle", "region", "ca", "instanceMetadata", "encryption"];
 
 impl Reader<'_, '_> {
     pub(super) fn bucket(&mut self, fields: &Fields<'_>) -> Option<BucketConfig> {

@@ -4,12 +4,11 @@ use http::header::{
 };
 use url::Url;
 
+use super::fields::UPSTREAM_TLS;
 use super::model::{Connection, UpstreamProxy};
 use super::read::Reader;
 use crate::finding::{Code, Fields, join};
 use crate::secret::Secret;
-
-const TLS: &[&str] = &["ca", "cert", "key"];
 
 /// How one upstream is reached otherwise than all.
 impl Reader<'_, '_> {
@@ -20,7 +19,7 @@ impl Reader<'_, '_> {
             ..Connection::default()
         };
         let Some(node) = fields.get("tls") else { return connection };
-        let fields = self.decoder.fields(node, &join(path, "tls"), TLS);
+        let fields = self.decoder.fields(node, &join(path, "tls"), UPSTREAM_TLS);
         connection.ca = self.path(&fields, "ca");
         match (self.path(&fields, "cert"), self.path(&fields, "key")) {
             (Some(certificate), Some(key)) => connection.identity = Some((certificate, key)),

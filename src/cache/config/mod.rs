@@ -3,6 +3,7 @@
 mod bucket;
 mod bucket_fields;
 mod connection;
+mod fields;
 mod model;
 mod overlay;
 mod read;
@@ -23,3 +24,8 @@ pub use size::{ByteSize, SizeError};
 pub use source::{ConfigSource, LoadError, LoadedConfig};
 pub use tag_policy::{TagPolicy, by_look};
 pub use value::{address, network, upstream_url};
+
+/// The fields of every mapping of the schema, by the mapping's name.
+pub fn schema_fields() -> &'static [(&'static str, &'static [&'static str])] {
+    fields::FIELDS
+}

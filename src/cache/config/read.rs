@@ -6,6 +6,7 @@ use std::time::Duration;
 use indexmap::IndexMap;
 use ipnet::IpNet;
 
+use super::fields::{LIMITS, LOG, OWN_LIMITS, ROOT, TAG_RULE, TAGS, TLS, UPSTREAM};
 use super::model::{
     Authenticate, Config, Limits, Log, LogFormat, OwnLimits, StatusPage, UpstreamConfig, builtin,
 };
@@ -17,60 +18,6 @@ use crate::finding::{Decoder, Fields, join};
 use crate::http::{self, TlsFiles};
 use crate::image::RegistryHost;
 use crate::yaml::{self, Entry, Node};
-
-const ROOT: &[&str] = &[
-    "apiVersion",
-    "kind",
-    "listen",
-    "metricsListen",
-    "statusPage",
-    "root",
-    "sizeCap",
-    "reserve",
-    "bucket",
-    "pins",
-    "default",
-    "builtin",
-    "upstreams",
-    "tags",
-    "tls",
-    "htpasswd",
-    "authenticate",
-    "log",
-    "trustedProxies",
-    "limits",
-];
-const UPSTREAM: &[&str] = &[
-    "url",
-    "endpoints",
-    "credentials",
-    "anonymous",
-    "private",
-    "allow",
-    "deny",
-    "tagTtl",
-    "limits",
-    "tokenServers",
-    "tls",
-    "proxy",
-    "headers",
-];
-const OWN_LIMITS: &[&str] = &["headerTimeout", "perUpstream", "queueTimeout", "longestPause", "retries"];
-const TAGS: &[&str] = &["ttl", "rules", "stale"];
-const TAG_RULE: &[&str] = &["match", "ttl"];
-const TLS: &[&str] = &["cert", "key", "clientCa"];
-const LOG: &[&str] = &["format", "filter"];
-const LIMITS: &[&str] = &[
-    "connections",
-    "perClient",
-    "drainTimeout",
-    "fills",
-    "perUpstream",
-    "headerTimeout",
-    "queueTimeout",
-    "longestPause",
-    "retries",
-];
 
 /// A configuration, if it holds no error, and everything that was found.
 #[derive(Debug)]

@@ -119,7 +119,12 @@ fn zsh(script: &str) -> String {
 
 fn fish() -> String {
     let ask = "(talmirror completion --at (count (commandline -opc)) -- (commandline -opc) (commandline -ct) 2>/dev/null)";
-    let flags = ["-s n -l nodes -l node", "-s g -l group", "-l canary", "-l context"];
+    let flags = [
+        "-s n -l nodes -l node -l canary -l without -l allow-unhealthy",
+        "-s g -l group",
+        "-l context -l talos-context",
+        "-l mirror",
+    ];
     let mut out = String::from("\n");
     for flag in flags {
         out.push_str(&format!("complete -c talmirror {flag} -x -a '{ask}'\n"));

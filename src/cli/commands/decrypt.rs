@@ -25,11 +25,11 @@ pub(crate) struct DecryptArgs {
     #[arg(value_name = "FILE")]
     file: String,
     /// Write the file itself: its secrets are then in clear on the disk
-    #[arg(short, long, env = "TALMIRROR_IN_PLACE", conflicts_with = "extract", value_parser = clap::builder::FalseyValueParser::new())]
+    #[arg(short, long, env = "TALMIRROR_IN_PLACE", conflicts_with = "extract", value_parser = clap::builder::FalseyValueParser::new(), help_heading = "Output")]
     in_place: bool,
     #[expect(clippy::doc_link_with_quotes, reason = "sops' paths look like that")]
     /// Print only what is at a path, such as '["patch"]' or '["a"][0]'
-    #[arg(long, env = "TALMIRROR_EXTRACT", value_name = "PATH")]
+    #[arg(long, env = "TALMIRROR_EXTRACT", value_name = "PATH", help_heading = "Output")]
     extract: Option<String>,
 }
 

@@ -29,33 +29,40 @@ pub(crate) struct EncryptArgs {
     #[arg(value_name = "FILE")]
     file: String,
     /// Write the file itself
-    #[arg(short, long, env = "TALMIRROR_IN_PLACE", value_parser = clap::builder::FalseyValueParser::new())]
+    #[arg(short, long, env = "TALMIRROR_IN_PLACE", value_parser = clap::builder::FalseyValueParser::new(), help_heading = "Output")]
     in_place: bool,
     /// Put the plaintext of standard input into the encrypted FILE; only what changed changes, and recipients and rule stay
     #[arg(long, env = "TALMIRROR_UPDATE", value_parser = clap::builder::FalseyValueParser::new())]
     update: bool,
     /// An age recipient; with one, those of `.sops.yaml` do not count
-    #[arg(long, env = "TALMIRROR_AGE", value_name = "RECIPIENT", value_delimiter = ',')]
+    #[arg(
+        long,
+        env = "TALMIRROR_AGE",
+        value_name = "RECIPIENT",
+        value_delimiter = ',',
+        help_heading = "Secrets"
+    )]
     age: Vec<String>,
     /// Which keys are encrypted; overrides what `.sops.yaml` says
     #[arg(
         long,
         env = "TALMIRROR_ENCRYPTED_REGEX",
         value_name = "REGEX",
-        conflicts_with = "unencrypted_regex"
+        conflicts_with = "unencrypted_regex",
+        help_heading = "Secrets"
     )]
     encrypted_regex: Option<String>,
     /// Which keys are not encrypted; overrides what `.sops.yaml` says
-    #[arg(long, env = "TALMIRROR_UNENCRYPTED_REGEX", value_name = "REGEX")]
+    #[arg(long, env = "TALMIRROR_UNENCRYPTED_REGEX", value_name = "REGEX", help_heading = "Secrets")]
     unencrypted_regex: Option<String>,
     /// Let the MAC cover encrypted values only, so that the others can be edited by hand
-    #[arg(long, env = "TALMIRROR_MAC_ONLY_ENCRYPTED", value_parser = clap::builder::FalseyValueParser::new())]
+    #[arg(long, env = "TALMIRROR_MAC_ONLY_ENCRYPTED", value_parser = clap::builder::FalseyValueParser::new(), help_heading = "Secrets")]
     mac_only_encrypted: bool,
     /// The path that the rules of `.sops.yaml` are matched against
-    #[arg(long, env = "TALMIRROR_FILENAME_OVERRIDE", value_name = "PATH")]
+    #[arg(long, env = "TALMIRROR_FILENAME_OVERRIDE", value_name = "PATH", help_heading = "Secrets")]
     filename_override: Option<PathBuf>,
     /// Leave registry secrets in clear where the rule does not select them
-    #[arg(long, env = "TALMIRROR_ALLOW_PLAINTEXT", value_parser = clap::builder::FalseyValueParser::new())]
+    #[arg(long, env = "TALMIRROR_ALLOW_PLAINTEXT", value_parser = clap::builder::FalseyValueParser::new(), help_heading = "Secrets")]
     allow_plaintext: bool,
 }
 

@@ -1,5 +1,7 @@
 #![expect(clippy::disallowed_methods, reason = "looks at what the arguments name")]
 
+mod folder;
+
 use std::collections::BTreeMap;
 use std::path::Path;
 
@@ -22,7 +24,7 @@ use crate::ui::{CliError, Ui};
 #[command(
     after_help = "Reads machine configs, `talosctl get machineconfig -o yaml`, JSON and strategic patches, registry documents, talhelper's \
 talconfig.yaml with the patches it names, k3s' registries.yaml, containerd's hosts.toml and config.toml, podman's registries.conf, Docker's daemon.json, \
-the templates of Omni, Sidero, Cluster API, k3d and kind, values of Helm, and a directory of patches; encrypted with SOPS or not. The inventory goes to \
+the templates of Omni, Sidero, Cluster API, k3d and kind, values of Helm, and a directory of patches or configs, topf's too; encrypted with SOPS or not. The inventory goes to \
 standard output, findings to standard error. Ends with 1 where something of the source is not in the inventory.
 
 Examples:
@@ -71,11 +73,11 @@ pub(crate) fn run(ui: &mut Ui, global: &Global, args: ImportArgs) -> Result<Exit
     let mut sources = Vec::new();
     for file in &args.files {
         if Path::new(file).is_dir() {
-            sources.extend(folder(Path::new(file), global)?);
+            sources.extend(folder::read(Path::new(file), global)?);
         } else {
             let (text, _) = encryption::read(file, global)?;
             let text = separated(text.expose()).into_owned();
-            sources.push(Source { name: display_name(file).to_owned(), text });
+            sources.push(Source::new(display_name(file), text));
         }
     }
     let kind = args.from.map(|from| match from {
@@ -149,50 +151,4 @@ fn related(sources: &[Source], global: &Global) -> Result<BTreeMap<String, Strin
         }
     }
     Ok(out)
-}
-
-/// Reads a directory: containerd's of `hosts.toml` files, one of its folders, or one of patches.
-fn folder(dir: &Path, global: &Global) -> Result<Vec<Source>, CliError> {
-    let failed = |error: std::io::Error| {
-        CliError::from_error(exit::INVALID, error).context(format!("cannot read `{}`", dir.display()))
-    };
-    let read = |path: &Path, name: String| -> Result<Source, CliError> {
-        let text = encryption::read(&path.display().to_string(), global)?.0.expose().clone();
-        Ok(Source { name, text })
-    };
-    let own = dir.join("hosts.toml");
-    if own.is_file() {
-        // The folder of one registry: its name is the registry's.
-        let whole = std::path::absolute(dir).map_err(failed)?;
-        let name = whole.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
-        return Ok(vec![read(&own, format!("{name}/hosts.toml"))?]);
-    }
-    let (mut hosts, mut files) = (Vec::new(), Vec::new());
-    for entry in std::fs::read_dir(dir).map_err(failed)? {
-        let path = entry.map_err(failed)?.path();
-        let inner = path.join("hosts.toml");
-        let yaml = path.extension().is_some_and(|ending| ending == "yaml" || ending == "yml");
-        if inner.is_file() {
-            let name = inner.strip_prefix(dir).unwrap_or(&inner).display().to_string();
-            hosts.push(read(&inner, name)?);
-        } else if yaml && path.is_file() {
-            files.push(path);
-        }
-    }
-    if hosts.is_empty() {
-        files.sort();
-        for path in files {
-            hosts.push(read(&path, path.display().to_string())?);
-        }
-    } else {
-        hosts.sort_by(|a, b| a.name.cmp(&b.name));
-    }
-    if hosts.is_empty() {
-        return Err(CliError::new(
-            exit::INVALID,
-            format!("`{}` holds no hosts.toml and no patch", dir.display()),
-        )
-        .help("containerd's directory has one below each registry's name; patches end in .yaml"));
-    }
-    Ok(hosts)
 }

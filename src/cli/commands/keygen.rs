@@ -26,7 +26,7 @@ pub(crate) struct KeygenArgs {
     #[arg(long, visible_alias = "pq", env = "TALMIRROR_POST_QUANTUM", value_parser = clap::builder::FalseyValueParser::new())]
     post_quantum: bool,
     /// The file to write, `-` for standard output; one that exists is left alone
-    #[arg(short, long, env = "TALMIRROR_KEYGEN_OUTPUT", value_name = "FILE")]
+    #[arg(short, long, env = "TALMIRROR_KEYGEN_OUTPUT", value_name = "FILE", help_heading = "Output")]
     output: Option<PathBuf>,
 }
 

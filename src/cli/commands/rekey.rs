@@ -24,7 +24,13 @@ pub(crate) struct RekeyArgs {
     #[arg(value_name = "FILE", required = true)]
     files: Vec<PathBuf>,
     /// The age recipients, in place of those of `.sops.yaml`
-    #[arg(long, env = "TALMIRROR_AGE", value_name = "RECIPIENT", value_delimiter = ',')]
+    #[arg(
+        long,
+        env = "TALMIRROR_AGE",
+        value_name = "RECIPIENT",
+        value_delimiter = ',',
+        help_heading = "Secrets"
+    )]
     age: Vec<String>,
 }
 

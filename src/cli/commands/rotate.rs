@@ -27,10 +27,16 @@ pub(crate) struct RotateArgs {
     #[arg(value_name = "MIRROR")]
     name: String,
     /// Read the secret from standard input
-    #[arg(long, env = "TALMIRROR_PASSWORD_STDIN", value_parser = clap::builder::FalseyValueParser::new())]
+    #[arg(long, env = "TALMIRROR_PASSWORD_STDIN", value_parser = clap::builder::FalseyValueParser::new(), help_heading = "Secrets")]
     password_stdin: bool,
     /// Read the secret from a file
-    #[arg(long, env = "TALMIRROR_PASSWORD_FILE", value_name = "FILE", conflicts_with = "password_stdin")]
+    #[arg(
+        long,
+        env = "TALMIRROR_PASSWORD_FILE",
+        value_name = "FILE",
+        conflicts_with = "password_stdin",
+        help_heading = "Secrets"
+    )]
     password_file: Option<String>,
 }
 

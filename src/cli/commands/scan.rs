@@ -3,17 +3,18 @@ use std::path::Path;
 use clap::{Args, ValueEnum};
 use serde_json::{Value, json};
 
-use crate::cli::args::{Global, TargetArgs};
+use crate::cli::args::Global;
 use crate::cli::encryption;
 use crate::cli::images::{ImageSources, Wanted};
 use crate::cli::inventory::{LoadedInventory, load};
+use crate::cli::meant::{InventoryNodes, Meant};
 use crate::cli::session::inventory_if_any;
 use crate::file::{self, Privacy};
 use crate::inventory::{Set, Target, Via};
 use crate::mirror::scan::{Coverage, Images, RegistryRow, Status, add_registries, cover, rows};
 use crate::sops::looks_encrypted;
 use crate::ui::exit::{self, Exit};
-use crate::ui::{CliError, Ui, count, table};
+use crate::ui::{CliError, Table, Ui, count};
 use crate::yaml::{Indent, emit};
 
 /// Arguments of `scan`.
@@ -48,7 +49,7 @@ pub(crate) struct ScanArgs {
     #[command(flatten)]
     sources: ImageSources,
     #[command(flatten)]
-    target: TargetArgs,
+    which: InventoryNodes,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -76,11 +77,9 @@ struct Row<'a> {
 pub(crate) fn run(ui: &mut Ui, global: &Global, args: ScanArgs) -> Result<Exit, CliError> {
     args.sources.check_stdin(global)?;
     let loaded = if args.add { Some(load(ui, global)?) } else { inventory_if_any(ui, global)? };
-    let images = args.sources.find(ui, global, loaded.as_ref(), Wanted::Images)?;
-    let targets = match &loaded {
-        Some(loaded) => targets(loaded, &args.target)?,
-        None => Vec::new(),
-    };
+    let images = args.sources.find(ui, global, loaded.as_ref(), Wanted::Images, &args.which)?;
+    let meant = loaded.as_ref().map(|loaded| args.which.meant(loaded)).transpose()?;
+    let targets = meant.as_ref().map(Meant::targets).unwrap_or_default();
     let rows: Vec<Row<'_>> = rows(&images)
         .into_iter()
         .map(|found| {
@@ -130,20 +129,10 @@ fn is_missing(row: &Row<'_>) -> bool {
 }
 
 /// Returns the targets whose settings count: the one that flags name, else every node, else what nodes start from.
-fn targets<'a>(loaded: &'a LoadedInventory, args: &'a TargetArgs) -> Result<Vec<Target<'a>>, CliError> {
-    let named = loaded.target(args)?;
-    if named != Target::Base {
-        return Ok(vec![named]);
-    }
-    let nodes: Vec<Target<'a>> =
-        loaded.inventory.nodes.keys().map(|name| Target::Node(name.as_str())).collect();
-    Ok(if nodes.is_empty() { vec![Target::Base] } else { nodes })
-}
-
 fn print(ui: &mut Ui, images: &Images, rows: &[Row<'_>], format: Format) -> Result<(), CliError> {
     match format {
-        Format::Table => ui.result(&table(&registry_cells(rows))),
-        Format::Wide => ui.result(&table(&image_cells(images, rows))),
+        Format::Table => ui.table(&Table { rows: registry_cells(rows), ..Table::default() }),
+        Format::Wide => ui.table(&Table { rows: image_cells(images, rows), ..Table::default() }),
         Format::Name => {
             let lines: String = images.iter().map(|(image, _)| format!("{image}\n")).collect();
             ui.result(&lines)

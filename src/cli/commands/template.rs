@@ -8,7 +8,7 @@ use serde_json::json;
 use crate::file::{self, Privacy};
 use crate::template::{self, Delivery, FillError, Rendered, TEMPLATES, Template};
 use crate::ui::exit::{self, Exit};
-use crate::ui::{CliError, OutputFormat, Ui, table};
+use crate::ui::{CliError, OutputFormat, Table, Ui};
 
 /// Arguments of `template`.
 #[derive(Debug, Args)]
@@ -35,10 +35,16 @@ pub(crate) struct TemplateArgs {
     #[arg(long, env = "TALMIRROR_SET", value_name = "KEY=VALUE", value_delimiter = ',', value_parser = setting, requires = "name")]
     set: Vec<(String, String)>,
     /// Where the files go; with --kind flux or argo the root of the git repository
-    #[arg(long, env = "TALMIRROR_OUTPUT_DIR", value_name = "DIR", requires = "name")]
+    #[arg(
+        long,
+        env = "TALMIRROR_OUTPUT_DIR",
+        value_name = "DIR",
+        requires = "name",
+        help_heading = "Output"
+    )]
     output_dir: Option<PathBuf>,
     /// Replace files that are not what would be written
-    #[arg(long, env = "TALMIRROR_FORCE", value_parser = clap::builder::FalseyValueParser::new(), requires = "output_dir")]
+    #[arg(long, env = "TALMIRROR_FORCE", value_parser = clap::builder::FalseyValueParser::new(), requires = "output_dir", help_heading = "Output")]
     force: bool,
     /// How the list is printed
     #[arg(
@@ -47,7 +53,8 @@ pub(crate) struct TemplateArgs {
         env = "TALMIRROR_OUTPUT",
         default_value = "table",
         value_name = "FORMAT",
-        conflicts_with = "name"
+        conflicts_with = "name",
+        help_heading = "Output"
     )]
     output: OutputFormat,
 }
@@ -187,7 +194,7 @@ fn list(ui: &mut Ui, output: OutputFormat) -> Result<Exit, CliError> {
                 ]);
             }
         }
-        table(&rows)
+        Table { rows, ..Table::default() }
     })?;
     Ok(exit::OK)
 }

@@ -2,8 +2,9 @@ use clap::{Args, ValueEnum};
 use futures_util::StreamExt as _;
 use serde_json::{Value, json};
 
-use crate::cli::args::{Global, TalosArgs, TargetArgs, VersionArgs};
+use crate::cli::args::{Global, TalosArgs, VersionArgs};
 use crate::cli::inventory::{LoadedInventory, default_version, load};
+use crate::cli::meant::InventoryNodes;
 use crate::cli::node_facts::look;
 use crate::cli::session::{Selection, Session};
 use crate::image::{Platform, Reference};
@@ -14,7 +15,7 @@ use crate::oci::{HttpSettings, Timeouts};
 use crate::registries::Endpoint;
 use crate::secret::without_userinfo;
 use crate::ui::exit::{self, Exit};
-use crate::ui::{CliError, Ui, count, positive_duration, table};
+use crate::ui::{CliError, Table, Ui, count, positive_duration};
 
 /// How many hosts are asked at once.
 const AT_ONCE: usize = 192;
@@ -82,7 +83,7 @@ pub(crate) struct VerifyArgs {
     )]
     output: Format,
     #[command(flatten)]
-    target: TargetArgs,
+    which: InventoryNodes,
     #[command(flatten)]
     versions: VersionArgs,
 }
@@ -108,10 +109,9 @@ pub(crate) fn run(ui: &mut Ui, global: &Global, args: VerifyArgs) -> Result<Exit
     }
     let mut loaded = load(ui, global)?;
     let images = images(&loaded, &args.images)?;
-    let named = loaded.target(&args.target)?;
     let about = if args.images.is_empty() { About::ImagesAndRegistries } else { About::Images };
-    let names: Vec<String> = loaded.inventory.nodes.keys().cloned().collect();
-    let questions = questions(&mut loaded, &targets(&names, named), &args.versions, &images, about)?;
+    let meant = args.which.meant(&loaded)?;
+    let questions = questions(&mut loaded, &meant.targets(), &args.versions, &images, about)?;
     if questions.is_empty() {
         return Err(CliError::new(exit::INVALID, format!("`{}` names no registry to verify", loaded.file))
             .help("name images, or put registries into the inventory: talmirror scan --add"));
@@ -152,7 +152,7 @@ fn session(
         ui.warn(message, Some("name images, or put some into verify.images of the inventory"));
     }
     let named: Vec<String> = names.iter().filter(|name| !name.is_empty()).cloned().collect();
-    let selection = if named.is_empty() { Selection::All } else { Selection::Nodes(&named) };
+    let selection = if named.is_empty() { args.which.selection() } else { Selection::Nodes(&named) };
     let talos = TalosArgs {
         talosconfig: args.talosconfig.clone(),
         context: args.context.clone(),
@@ -160,7 +160,9 @@ fn session(
         timeout: args.timeout,
         concurrency: std::num::NonZeroUsize::MIN.saturating_add(15),
     };
-    Session::open(ui, global, &talos, Some(loaded), selection)
+    let mut session = Session::open(ui, global, &talos, Some(loaded), selection)?;
+    session.narrow(Some(loaded), &args.which.narrowing)?;
+    Ok(session)
 }
 
 /// Asks nodes what they say of the images.
@@ -254,15 +256,6 @@ pub(in crate::cli) fn questions(
     Ok(all)
 }
 
-/// Returns the targets whose routes are asked: the one that is named, else every node, else what nodes start from.
-pub(in crate::cli) fn targets<'a>(names: &'a [String], named: Target<'a>) -> Vec<Target<'a>> {
-    match named {
-        Target::Base if names.is_empty() => vec![Target::Base],
-        Target::Base => names.iter().map(|name| Target::Node(name)).collect(),
-        named => vec![named],
-    }
-}
-
 fn push(all: &mut Vec<Question>, asked: Question, target: Target<'_>) {
     let node = match target {
         Target::Node(name) => Some(name.to_owned()),
@@ -340,7 +333,7 @@ fn findings(questions: &[Question], answers: &[Result<Proof, (Cause, String)>]) 
 fn print(ui: &mut Ui, findings: &[Finding], args: &VerifyArgs, file: &str) -> Result<(), CliError> {
     match args.output {
         Format::Table => {
-            ui.result(&table(&cells(findings)))?;
+            ui.table(&Table { rows: cells(findings), ..Table::default() })?;
             if args.drill {
                 ui.result(&drill_text(findings))?;
             }

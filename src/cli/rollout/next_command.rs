@@ -20,8 +20,8 @@ impl RolloutArgs {
         let given = [
             ("-n", (!own.is_empty()).then(|| own.join(","))),
             ("--group", self.which.group.clone()),
-            ("--role", self.which.role.map(|role| role.role().as_str().to_owned())),
-            ("--match", self.which.pattern.as_ref().map(|pattern| pattern.as_str().to_owned())),
+            ("--role", self.which.narrowing.role.map(|role| role.role().as_str().to_owned())),
+            ("--match", self.which.narrowing.pattern.as_ref().map(|pattern| pattern.as_str().to_owned())),
         ];
         let mut flags = match list {
             Some(names) => vec![("-n", Some(names.join(",")))],

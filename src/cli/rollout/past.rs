@@ -158,7 +158,8 @@ fn status(ui: &mut Ui, global: &Global, args: &StatusArgs) -> Result<Exit, CliEr
     }
 }
 
-fn began(history: &History) -> String {
+/// Returns when a rollout began, as people read it.
+pub(super) fn began(history: &History) -> String {
     history.began.map_or_else(|| "?".to_owned(), |at| at.strftime("%Y-%m-%dT%H:%M:%SZ").to_string())
 }
 

@@ -10,8 +10,9 @@ use super::next_command::{back, begin, resume};
 use super::plan_view::{Plan, PlannedNode};
 use super::resuming::is_lost;
 use super::summary_view::end;
-use crate::cli::args::{Global, RoleName};
+use crate::cli::args::Global;
 use crate::cli::inventory::LoadedInventory;
+use crate::cli::narrowing::RoleName;
 use crate::cli::session::{LiveNode, Recognised, Session, recognise, tell_errors};
 use crate::finding::one_line;
 use crate::inventory::{Role, Target};
@@ -54,7 +55,7 @@ pub(super) fn make_plan(
             Ok(seen) => seen,
         };
         let other = |role: RoleName| seen.role.as_deref() != Some(role.role().as_str());
-        if args.which.role.is_some_and(other) {
+        if args.which.narrowing.role.is_some_and(other) {
             continue;
         }
         let was_lost = args.resume && is_lost(earlier, &node);

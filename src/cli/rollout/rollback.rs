@@ -202,7 +202,7 @@ fn choose(
             node.name.clone_from(&told.name);
         }
     }
-    session.narrow(loaded, &args.which)?;
+    session.narrow(loaded, &args.which.narrowing)?;
     chosen.retain(|told| session.nodes.iter().any(|node| node.target.to_string() == told.address));
     Ok(chosen)
 }

@@ -3,6 +3,7 @@
 use serde_json::json;
 
 use super::args::Format;
+use super::past::began;
 use crate::cli::commands::diff::summary as changes_summary;
 use crate::cli::session::{LiveNode, Session};
 use crate::finding::one_line;
@@ -54,6 +55,8 @@ impl Prospect {
 /// What is going to happen to each node, in the order in which it does.
 pub(super) struct RollbackPlan {
     pub(super) nodes: Vec<(Address, Prospect)>,
+    /// When the rollout began.
+    began: String,
 }
 
 impl RollbackPlan {
@@ -61,14 +64,14 @@ impl RollbackPlan {
     pub(super) fn make(
         session: &Session,
         journal: &Journal,
-        history: &History,
+        whole: &History,
         chosen: &[Address],
         decrypt: &Decrypt<'_>,
     ) -> Result<Self, CliError> {
         let seen = session.each(|node| async move { observe(&node).await });
         let mut nodes = Vec::new();
         for address in chosen {
-            let Some(history) = history.by_node.get(&address.name) else { continue };
+            let Some(history) = whole.by_node.get(&address.name) else { continue };
             let of = |node: &LiveNode| node.target.to_string() == address.address;
             let prospect = match seen.iter().find(|(node, _)| of(node)) {
                 Some((_, seen)) => prospect(seen, journal, history, decrypt)?,
@@ -76,7 +79,7 @@ impl RollbackPlan {
             };
             nodes.push((address.clone(), prospect));
         }
-        Ok(Self { nodes })
+        Ok(Self { nodes, began: began(whole) })
     }
 
     /// Returns whether every node has its old config.
@@ -102,22 +105,36 @@ impl RollbackPlan {
                 "kind": "RollbackEvents",
                 "event": "plan",
                 "journal": folder,
+                "began": self.began,
                 "nodes": self.nodes.iter().map(node).collect::<Vec<_>>(),
             }));
         }
         let rows =
             self.nodes.iter().map(|(address, prospect)| vec![address.name.clone(), prospect.sentence()]);
         let table = Table::new(&["NODE", "ROLLBACK"], rows);
-        ui.table(&Table { above: format!("rollback of the rollout in {folder}\n"), ..table })?;
-        for (address, prospect) in &self.nodes {
-            if let Prospect::GoesBack(changes) = prospect
-                && !changes.is_empty()
-            {
-                let lines: String = changes.iter().map(|change| format!("  {change}\n")).collect();
-                ui.signed(&format!("{}\n{lines}", address.name))?;
-            }
+        ui.table(&Table {
+            above: format!("rollback of the rollout of {} in {folder}\n", self.began),
+            ..table
+        })?;
+        for (names, changes) in self.groups() {
+            let lines: String = changes.iter().map(|change| format!("  {change}\n")).collect();
+            ui.signed(&format!("{}\n{lines}", names.join(", ")))?;
         }
         ui.flush()
+    }
+
+    /// Groups nodes whose changes look the same.
+    fn groups(&self) -> Vec<(Vec<&str>, &[Change])> {
+        let mut groups: Vec<(Vec<&str>, &[Change])> = Vec::new();
+        for (address, prospect) in &self.nodes {
+            let Prospect::GoesBack(changes) = prospect else { continue };
+            match groups.iter_mut().find(|(_, other)| *other == changes.as_slice()) {
+                _ if changes.is_empty() => {}
+                Some((names, _)) => names.push(&address.name),
+                None => groups.push((vec![&address.name], changes)),
+            }
+        }
+        groups
     }
 }
 

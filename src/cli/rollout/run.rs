@@ -227,12 +227,7 @@ fn choose(
     } else {
         session.select(Some(loaded), selection)?;
     }
-    if let Some(pattern) = &args.which.pattern {
-        session.nodes.retain(|node| pattern.is_match(&node.name));
-        if session.nodes.is_empty() {
-            return Err(CliError::usage(format!("no node's name fits `{pattern}`")));
-        }
-    }
+    args.which.narrowing.keep_names(&mut session.nodes, |node| &node.name)?;
     for name in &args.without {
         let before = session.nodes.len();
         session.nodes.retain(|node| node.name != *name && node.target.to_string() != *name);
@@ -245,7 +240,7 @@ fn choose(
     if session.nodes.is_empty() {
         return Err(CliError::usage("--without leaves no node"));
     }
-    if let Some(role) = args.which.role {
+    if let Some(role) = args.which.narrowing.role {
         // What the inventory knows need not be asked.
         let nodes = &loaded.inventory.nodes;
         let other = |node: &LiveNode| {

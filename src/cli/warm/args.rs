@@ -2,8 +2,8 @@ use std::num::NonZeroUsize;
 
 use clap::{Args, ValueEnum};
 
-use crate::cli::args::TargetArgs;
 use crate::cli::images::ImageSources;
+use crate::cli::meant::InventoryNodes;
 use crate::mirror::warm::Mode;
 
 /// Arguments of `warm`.
@@ -53,7 +53,7 @@ pub(crate) struct WarmArgs {
     #[command(flatten)]
     pub(super) sources: ImageSources,
     #[command(flatten)]
-    pub(super) target: TargetArgs,
+    pub(super) which: InventoryNodes,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]

@@ -1,10 +1,11 @@
 use std::collections::BTreeMap;
 
 use crate::cli::args::VersionArgs;
-use crate::cli::commands::verify::{targets, via_of};
+use crate::cli::commands::verify::via_of;
 use crate::cli::inventory::{LoadedInventory, default_version};
+use crate::cli::meant::Meant;
 use crate::image::Reference;
-use crate::inventory::{MirrorKind, Target};
+use crate::inventory::MirrorKind;
 use crate::mirror::scan::Images;
 use crate::mirror::warm::{Sharing, Warmed};
 use crate::mirror::{Access, Cause, PullHop, hops};
@@ -36,13 +37,11 @@ pub(super) enum Ended {
 /// Returns what is pulled: each image once through each mirror that is the first of its route on a node.
 pub(super) fn jobs(
     loaded: &mut LoadedInventory,
-    named: Target<'_>,
+    meant: &Meant,
     images: &Images,
 ) -> Result<Vec<Job>, CliError> {
-    let names: Vec<String> = loaded.inventory.nodes.keys().cloned().collect();
-    let targets = targets(&names, named);
     let mut all: Vec<Vec<Job>> = images.iter().map(|_| Vec::new()).collect();
-    for target in targets {
+    for target in meant.targets() {
         let version = loaded.talos_version(&VersionArgs::default(), target).unwrap_or_else(default_version);
         let registries = loaded.inventory.registries(target, &version, &mut loaded.sources)?;
         for ((image, _), jobs) in images.iter().zip(&mut all) {

@@ -31,14 +31,14 @@ pub(crate) fn run(ui: &mut Ui, global: &Global, args: WarmArgs) -> Result<Exit, 
     let mut loaded = load(ui, global)?;
     let mut of_nodes = BTreeSet::new();
     let wanted = if named.is_none() { Wanted::ImagesAndPlatforms(&mut of_nodes) } else { Wanted::Images };
-    let images = args.sources.find(ui, global, Some(&loaded), wanted)?;
+    let images = args.sources.find(ui, global, Some(&loaded), wanted, &args.which)?;
     if images.is_empty() {
         return Err(CliError::new(exit::INVALID, "no image was found to warm")
             .help("is the input what was meant? An empty one often is a command that failed"));
     }
     let platforms = named.unwrap_or_else(|| Platforms::Only(or_usual(ui, of_nodes)));
-    let target = loaded.target(&args.target)?;
-    let jobs = jobs(&mut loaded, target, &images)?;
+    let meant = args.which.meant(&loaded)?;
+    let jobs = jobs(&mut loaded, &meant, &images)?;
     let mode = args.mode.mode();
     let record = Arc::new(open_record(ui, &jobs, mode));
     let timeouts =

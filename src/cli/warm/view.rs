@@ -6,7 +6,7 @@ use super::args::Format;
 use super::jobs::{Ended, Job};
 use crate::mirror::Cause;
 use crate::mirror::verify::fix;
-use crate::ui::{CliError, Ui, count, table};
+use crate::ui::{CliError, Table, Ui, count};
 
 /// How many images that are under way are drawn.
 const LINES: usize = 8;
@@ -60,7 +60,6 @@ pub(super) fn print(
     match format {
         Format::Json => ui.json(&all.map(|(job, ended)| to_json(job, ended.as_ref())).collect::<Value>()),
         Format::Table => {
-            let header = ["IMAGE", "VIA", "STATE", "FETCHED", "WHY"].map(str::to_owned).to_vec();
             let row = |(job, ended): (&Job, &Option<Ended>)| {
                 let (state, why) = state(ended.as_ref());
                 let via = job.mirror.as_ref().map_or("-", |(hop, _)| hop.via.as_str());
@@ -70,7 +69,7 @@ pub(super) fn print(
                 };
                 vec![job.image.to_string(), via.to_owned(), state.to_owned(), fetched, why]
             };
-            ui.result(&table(&std::iter::once(header).chain(all.map(row)).collect::<Vec<_>>()))
+            ui.table(&Table::new(&["IMAGE", "VIA", "STATE", "FETCHED", "WHY"], all.map(row)))
         }
     }
 }

@@ -93,8 +93,8 @@ fn mirror_config_points_at_the_cache() {
     let base = ["mirror-config", "--upstream", "docker.io=https://registry-1.docker.io", "--url"];
     let all = ok(&place, &[base.as_slice(), &["http://10.0.0.5:5000"]].concat());
     for part in [
-        "kind: RegistryMirrorConfig",
-        "url: http://10.0.0.5:5000/v2/docker.io",
+        "# Talos: talosctl patch mc -p @FILE\nmachine:\n    registries:\n        $patch: delete\n",
+        "- http://10.0.0.5:5000/v2/docker.io",
         "# /etc/containerd/certs.d/docker.io/hosts.toml",
         "[host.'http://10.0.0.5:5000/v2/docker.io']",
         "[[registry.mirror]]\nlocation = \"10.0.0.5:5000/docker.io\"\ninsecure = true",
@@ -103,10 +103,39 @@ fn mirror_config_points_at_the_cache() {
     }
     let json = ok(&place, &[base.as_slice(), &["https://cache.example", "-o", "json"]].concat());
     let json: serde_json::Value = serde_json::from_str(&json).unwrap();
-    assert_eq!(json["talos"][2]["endpoints"][0]["url"], "https://cache.example/v2/docker.io");
+    assert_eq!(
+        json["talos"][1]["machine"]["registries"]["mirrors"]["docker.io"]["endpoints"][0],
+        "https://cache.example/v2/docker.io"
+    );
     assert_eq!(json["containerd"][0]["path"], "/etc/containerd/certs.d/docker.io/hosts.toml");
     assert!(fails(&place, &["mirror-config", "--listen", ":5000"], 2).contains("--url http://HOST:PORT"));
     assert!(ok(&place, &["mirror-config", "podman"]).contains("location = \"127.0.0.1:5000/ghcr.io\""));
+}
+
+/// Of the same registries the two programs print the same patch, whatever the version.
+#[test]
+fn mirror_config_is_what_generate_gives() {
+    let place = Place::new();
+    let base = ["mirror-config", "talos", "--upstream", "docker.io=https://registry-1.docker.io"];
+    for (url, fallback) in [("http://10.0.0.5:5000", "upstream"), ("https://cache.example", "never")] {
+        // Its name in the path, as clients of every kind say it.
+        let mirror = format!("{{kind: path, url: '{url}', path: 'v2/{{registry}}'}}");
+        let inventory = format!(
+            "mirrors: {{m: {mirror}}}\nregistries: [docker.io]\ndefaults: {{via: [m], fallback: {fallback}}}\n"
+        );
+        place.write("mirrors.yaml", inventory);
+        for version in ["", "v1.8", "v1.11", "v1.13.2", "v1.14.1"] {
+            let of_version = if version.is_empty() { vec![] } else { vec!["--talos-version", version] };
+            let mine =
+                ok(&place, &[&base[..], &["--url", url, "--fallback", fallback], &of_version[..]].concat());
+            if (version, fallback) == ("v1.8", "never") {
+                // There is no such setting there, and an inventory with it is refused.
+                continue;
+            }
+            let args = [&["generate", "-q"][..], &of_version[..]].concat();
+            assert_eq!(place.args(&args).ok(), mine, "{url} {version}");
+        }
+    }
 }
 
 #[test]

@@ -16,6 +16,7 @@ mod bucket;
 mod chaos;
 mod commands;
 mod conformance;
+mod examples;
 mod gate;
 mod operations;
 mod server;

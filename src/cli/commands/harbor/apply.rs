@@ -32,7 +32,7 @@ pub(crate) struct ApplyArgs {
     #[arg(short, long, env = "TALMIRROR_YES", value_parser = clap::builder::FalseyValueParser::new())]
     yes: bool,
     /// Show the plan and do nothing
-    #[arg(long, env = "TALMIRROR_DRY_RUN", value_parser = clap::builder::FalseyValueParser::new())]
+    #[arg(long, env = "TALMIRROR_DRY_RUN", value_parser = clap::builder::FalseyValueParser::new(), help_heading = "Output")]
     dry_run: bool,
     #[command(flatten)]
     output: OutputArgs,

@@ -21,10 +21,10 @@ use crate::ui::{CliError, Ui, exit};
 #[derive(Clone, Debug, Args)]
 pub(super) struct ConnectionArgs {
     /// The mirror of kind harbor, by name; needed where the inventory has several
-    #[arg(long, env = "TALMIRROR_MIRROR", value_name = "MIRROR")]
+    #[arg(long, env = "TALMIRROR_MIRROR", value_name = "MIRROR", help_heading = "Harbor")]
     pub(super) mirror: Option<String>,
     /// How long one answer may take: Harbor asks an upstream before it takes it
-    #[arg(long, env = "TALMIRROR_TIMEOUT", value_name = "TIME", default_value = "60s", value_parser = crate::ui::positive_duration)]
+    #[arg(long, env = "TALMIRROR_TIMEOUT", value_name = "TIME", default_value = "60s", value_parser = crate::ui::positive_duration, help_heading = "Harbor")]
     pub(super) timeout: Duration,
 }
 

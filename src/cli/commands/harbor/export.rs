@@ -18,16 +18,16 @@ use crate::ui::{CliError, Ui};
 
 Examples:
   HARBOR_PASSWORD=$(pass harbor/admin) talmirror harbor export --url https://harbor.example > mirrors.yaml
-  talmirror harbor export"
+  HARBOR_PASSWORD=$(pass harbor/admin) talmirror harbor export"
 )]
 pub(crate) struct ExportArgs {
     #[command(flatten)]
     connection: ConnectionArgs,
     /// The Harbor's URL, where there is no inventory yet
-    #[arg(long, env = "TALMIRROR_HARBOR_URL", value_name = "URL")]
+    #[arg(long, env = "TALMIRROR_HARBOR_URL", value_name = "URL", help_heading = "Harbor")]
     url: Option<String>,
     /// Authorities of the Harbor's certificate, with --url
-    #[arg(long, env = "TALMIRROR_CA_FILE", value_name = "FILE", requires = "url")]
+    #[arg(long, env = "TALMIRROR_CA_FILE", value_name = "FILE", requires = "url", help_heading = "Harbor")]
     ca_file: Option<String>,
 }
 

@@ -30,7 +30,14 @@ pub(crate) struct PlanArgs {
     #[command(flatten)]
     plan: PlanOptions,
     /// How it is printed
-    #[arg(short, long, env = "TALMIRROR_HARBOR_OUTPUT", default_value = "table", value_name = "FORMAT")]
+    #[arg(
+        short,
+        long,
+        env = "TALMIRROR_HARBOR_OUTPUT",
+        default_value = "table",
+        value_name = "FORMAT",
+        help_heading = "Output"
+    )]
     output: Format,
 }
 

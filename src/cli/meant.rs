@@ -1,0 +1,76 @@
+use clap::Args;
+
+use super::args::TargetArgs;
+use super::inventory::LoadedInventory;
+use super::narrowing::Narrowing;
+use super::session::Selection;
+use crate::inventory::Target;
+use crate::ui::CliError;
+
+/// Which nodes of the inventory are meant, by their settings.
+#[derive(Clone, Debug, Default, Args)]
+#[command(next_help_heading = "Nodes")]
+pub(crate) struct InventoryNodes {
+    #[command(flatten)]
+    pub(crate) target: TargetArgs,
+    #[command(flatten)]
+    pub(crate) narrowing: Narrowing,
+}
+
+/// The nodes of the inventory whose settings are meant.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Meant {
+    /// What holds for a node that is not listed: no node is.
+    Base,
+    /// What a group has.
+    Group(String),
+    /// These nodes.
+    Nodes(Vec<String>),
+}
+
+impl Meant {
+    /// Returns whose settings are meant, one by one.
+    pub(crate) fn targets(&self) -> Vec<Target<'_>> {
+        match self {
+            Self::Base => vec![Target::Base],
+            Self::Group(group) => vec![Target::Group(group)],
+            Self::Nodes(names) => names.iter().map(|name| Target::Node(name)).collect(),
+        }
+    }
+}
+
+impl InventoryNodes {
+    /// Returns the live nodes that are meant, before they are narrowed.
+    pub(crate) fn selection(&self) -> Selection<'_> {
+        // A variable that is set to nothing, as CI does, names nothing.
+        let named = |name: &&String| !name.is_empty();
+        match (self.target.node.as_ref().filter(named), self.target.group.as_ref().filter(named)) {
+            (Some(node), _) => Selection::Nodes(std::slice::from_ref(node)),
+            (None, Some(group)) => Selection::Group(group),
+            (None, None) => Selection::All,
+        }
+    }
+
+    /// Returns the nodes of an inventory that are meant.
+    ///
+    /// # Errors
+    /// If the inventory does not have what is named, or none is left.
+    pub(crate) fn meant(&self, loaded: &LoadedInventory) -> Result<Meant, CliError> {
+        let inventory = &loaded.inventory;
+        let mut nodes: Vec<String> = match loaded.target(&self.target)? {
+            Target::Node(name) => vec![name.to_owned()],
+            Target::Group(group) if self.narrowing.is_nothing() => return Ok(Meant::Group(group.to_owned())),
+            Target::Group(group) => {
+                let nodes = inventory.nodes.iter();
+                let nodes = nodes.filter(|(name, node)| inventory.groups_of(name, node).contains(&group));
+                nodes.map(|(name, _)| name.clone()).collect()
+            }
+            Target::Base if inventory.nodes.is_empty() && self.narrowing.is_nothing() => {
+                return Ok(Meant::Base);
+            }
+            Target::Base => inventory.nodes.keys().cloned().collect(),
+        };
+        self.narrowing.keep(&mut nodes, |name| name, Some(inventory))?;
+        Ok(Meant::Nodes(nodes))
+    }
+}
