@@ -12,8 +12,8 @@ use futures_util::stream::FuturesUnordered;
 pub struct Hedging {
     /// How long an answer is waited for before the request is sent again; each time, twice as long as before.
     pub first: Duration,
-    /// How often it is sent again at most.
-    pub most: u32,
+    /// How long it is waited for at most before the next is sent: so soon is found well what was ill.
+    pub longest: Duration,
 }
 
 impl Hedging {
@@ -27,8 +27,8 @@ impl Hedging {
         F: Future<Output = T>,
     {
         let mut first = Box::pin(request());
-        let (mut others, mut sent) = (FuturesUnordered::new(), 0);
-        let mut late = pin!(tokio::time::sleep(self.first));
+        let (mut others, mut wait) = (FuturesUnordered::new(), self.first);
+        let mut late = pin!(tokio::time::sleep(wait));
         loop {
             tokio::select! {
                 biased;
@@ -36,10 +36,10 @@ impl Hedging {
                 Some(done) = others.next() => if answers(&done) {
                     return done;
                 },
-                () = &mut late, if sent < self.most => {
+                () = &mut late => {
                     others.push(request());
-                    sent += 1;
-                    late.set(tokio::time::sleep(self.first.saturating_mul(1 << sent.min(10))));
+                    wait = wait.saturating_mul(2).min(self.longest);
+                    late.set(tokio::time::sleep(wait));
                 }
             }
         }
@@ -54,14 +54,14 @@ mod tests {
 
     use super::*;
 
-    const HEDGING: Hedging = Hedging { first: Duration::from_secs(1), most: 3 };
+    const HEDGING: Hedging = Hedging { first: Duration::from_secs(1), longest: Duration::from_secs(4) };
 
-    /// Sends requests, each of which takes so many seconds and gives that; returns what came of it, after how many
+    /// Sends requests, each of which takes so many seconds and gives that, the rest as the last; returns what came of it, after how many
     /// seconds, and how many were sent.
     async fn sent(each: &[(u64, i32)]) -> (i32, u64, usize) {
         let (count, begun) = (Cell::new(0), Instant::now());
         let request = || {
-            let (seconds, result) = each[count.get()];
+            let (seconds, result) = each[count.get().min(each.len() - 1)];
             count.set(count.get() + 1);
             async move {
                 tokio::time::sleep(Duration::from_secs(seconds)).await;
@@ -80,8 +80,8 @@ mod tests {
         assert_eq!(sent(&[LOST, (0, 1)]).await, (1, 1, 2));
         assert_eq!(sent(&[LOST, (0, -2), LOST, (0, 1)]).await, (1, 7, 4));
         // One that takes its time is not lost.
-        assert_eq!(sent(&[(20, 1), (0, -2), (0, -3), LOST]).await, (1, 20, 4));
-        assert_eq!(sent(&[LOST, (10, 2), LOST, LOST]).await, (2, 11, 4));
-        assert_eq!(sent(&[LOST; 4]).await, (-1, 100, 4));
+        assert_eq!(sent(&[(20, 1), (0, -2), (0, -3), LOST]).await, (1, 20, 7));
+        assert_eq!(sent(&[LOST, (10, 2), LOST]).await, (2, 11, 4));
+        assert_eq!(sent(&[LOST]).await, (-1, 100, 27));
     }
 }
