@@ -6,6 +6,7 @@ use std::time::Duration;
 use tokio::signal::unix::{SignalKind, signal};
 
 use super::auth::Verifier;
+use super::bucket::Bucket;
 use super::config::{Config, ConfigSource, LoadError};
 use super::observe::{LogFilter, Metrics};
 use super::service::{Service, Snapshot};
@@ -25,6 +26,7 @@ pub(super) struct Reload {
     pub(super) log: LogFilter,
     pub(super) service: Service,
     pub(super) store: Arc<FsStore>,
+    pub(super) bucket: Option<Bucket>,
     pub(super) metrics: Arc<Metrics>,
     pub(super) http: Http,
     pub(super) verifier: Option<Arc<Verifier>>,
@@ -106,11 +108,15 @@ impl Reload {
         for what in fixed(&self.started, &loaded.config) {
             tracing::warn!("a change of `{what}` takes effect at the next start");
         }
-        let (log, pins) = (loaded.config.log.clone(), pins(&loaded.config));
+        let (log, pins, config) = (loaded.config.log.clone(), pins(&loaded.config), loaded.config.clone());
         let before = self.service.snapshot();
         match Snapshot::new(loaded.config, Some(&before), &self.http, &self.metrics) {
             Ok(snapshot) => {
                 self.store.set_pins(pins);
+                // First: what is private from now on is not noted for everyone.
+                if let Some(bucket) = &self.bucket {
+                    bucket.follow(&config);
+                }
                 self.service.replace(snapshot);
                 if let Err(error) = self.log.set(log.filter()) {
                     tracing::error!(error, "the level of the log stays as it was");

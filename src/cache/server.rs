@@ -96,7 +96,7 @@ impl CacheServer {
         let store = Arc::new(open(&config, &folder).await?);
         let local = Arc::clone(&store) as Arc<dyn Store>;
         let bucket = match &config.bucket {
-            Some(bucket) => Some(Bucket::open(bucket, &folder, Arc::clone(&local)).await?),
+            Some(bucket) => Some(Bucket::open(bucket, &config, &folder, Arc::clone(&local)).await?),
             None => None,
         };
         let (tiers, served) = match &bucket {
@@ -159,6 +159,7 @@ impl CacheServer {
             log,
             service,
             store: Arc::clone(&store),
+            bucket: bucket.clone(),
             metrics: Arc::clone(&metrics),
             http,
             verifier,

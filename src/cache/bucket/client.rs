@@ -136,7 +136,7 @@ impl Client {
                     }
                 }
             }
-            let builder = credentials::add(builder, config, variables)?;
+            let builder = credentials::add(builder, config, variables, &traffic)?;
             builder.build().map_err(|error| innermost(&error))
         };
         Ok(Self {
@@ -237,7 +237,13 @@ impl Client {
         if !self.is_unconditional.load(Ordering::Relaxed) {
             match put(PutMode::Create).await {
                 Ok(_) => return Ok(Put::Created),
-                Err(object_store::Error::AlreadyExists { .. }) => return Ok(Put::Existed),
+                Err(object_store::Error::AlreadyExists { .. }) => {
+                    // A store says so, too, while another request for the key is under way, which may remove it.
+                    if self.has(Purpose::Care, key).await? {
+                        return Ok(Put::Existed);
+                    }
+                    return Err(ClientError(format!("another request for `{key}` is under way")));
+                }
                 Err(
                     object_store::Error::NotImplemented { .. } | object_store::Error::NotSupported { .. },
                 ) => {}

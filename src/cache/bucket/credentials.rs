@@ -7,6 +7,7 @@ use async_trait::async_trait;
 use object_store::aws::{AmazonS3Builder, AmazonS3ConfigKey, AwsCredential};
 use object_store::client::CredentialProvider;
 
+use super::traffic::Traffic;
 use crate::cache::config::BucketConfig;
 use crate::secret::Secret;
 
@@ -27,6 +28,7 @@ struct Profile {
 struct ProfileFile {
     file: PathBuf,
     name: String,
+    traffic: Arc<Traffic>,
 }
 
 /// There is no profile of this name with a key and a secret.
@@ -85,9 +87,10 @@ impl CredentialProvider for ProfileFile {
     type Credential = AwsCredential;
 
     async fn get_credential(&self) -> object_store::Result<Arc<AwsCredential>> {
-        let credential = self.read().ok_or_else(|| object_store::Error::Generic {
-            store: "S3",
-            source: Box::new(NoProfile { name: self.name.clone(), file: self.file.clone() }),
+        let credential = self.read().ok_or_else(|| {
+            let missing = NoProfile { name: self.name.clone(), file: self.file.clone() };
+            self.traffic.without_credentials(&missing.to_string());
+            object_store::Error::Generic { store: "S3", source: Box::new(missing) }
         })?;
         Ok(Arc::new(credential))
     }
@@ -107,6 +110,7 @@ pub(super) fn add(
     mut builder: AmazonS3Builder,
     config: &BucketConfig,
     variables: Variables<'_>,
+    traffic: &Arc<Traffic>,
 ) -> Result<AmazonS3Builder, String> {
     match (variables("AWS_ACCESS_KEY_ID"), variables("AWS_SECRET_ACCESS_KEY")) {
         (Some(key), Some(secret)) => {
@@ -138,7 +142,7 @@ pub(super) fn add(
     }
     let name = variables("AWS_PROFILE").unwrap_or_else(|| "default".to_owned());
     if let Some(file) = file(variables, "AWS_SHARED_CREDENTIALS_FILE", "credentials") {
-        let profile = ProfileFile { file, name };
+        let profile = ProfileFile { file, name, traffic: Arc::clone(traffic) };
         if profile.read().is_some() {
             return Ok(builder.with_credentials(Arc::new(profile)));
         }
@@ -210,7 +214,7 @@ mod tests {
             let variables = |name: &str| {
                 set.iter().find(|(other, _)| *other == name).map(|(_, value)| (*value).to_owned())
             };
-            add(AmazonS3Builder::new(), &config, &variables).map(drop)
+            add(AmazonS3Builder::new(), &config, &variables, &Arc::default()).map(drop)
         };
         let nothing = tried(&[]).unwrap_err();
         assert!(

@@ -43,6 +43,14 @@ impl Gate {
         was_open != self.is_open()
     }
 
+    /// Takes note that what was to find out how it is has found nothing out: others may try, and the first that fails
+    /// closes it again.
+    pub(super) fn undecided(&mut self, now: Instant) {
+        if self.breaker.is_probing(now) {
+            self.breaker.found_well(now);
+        }
+    }
+
     /// Returns why it is closed, if it is.
     pub(super) fn closed(&self, now: Instant) -> Option<Closed> {
         if self.is_open() {
@@ -76,6 +84,18 @@ mod tests {
         assert_eq!(gate.wait(now), None);
         assert!(gate.note(now, None, 0.5) && gate.is_open());
         assert_eq!(gate.closed(now), None);
+    }
+
+    #[test]
+    fn what_finds_nothing_out_holds_nobody_up() {
+        let (mut gate, mut now) = (Gate::default(), Instant::now());
+        gate.note(now, Some(Fault::Slow), 0.5);
+        now += gate.wait(now).unwrap();
+        assert_eq!(gate.wait(now), None);
+        assert!(gate.wait(now).is_some(), "one at a time");
+        gate.undecided(now);
+        assert_eq!(gate.wait(now), None);
+        assert!(gate.note(now, Some(Fault::Slow), 0.5) && gate.wait(now).is_some());
     }
 
     #[test]

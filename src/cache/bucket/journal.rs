@@ -19,6 +19,8 @@ pub(super) struct Journal {
     path: PathBuf,
     log: AppendLog<File>,
     lines: usize,
+    /// Lines could not be added: it does not say all.
+    is_behind: bool,
 }
 
 impl Journal {
@@ -39,13 +41,18 @@ impl Journal {
         let whole: String = pending.iter().map(|pending| format!("+ {}\n", pending.write())).collect();
         write_atomically(&path, whole.as_bytes())?;
         let log = append_to(&path)?;
-        Ok((Self { path, log, lines: pending.len() }, pending))
+        Ok((Self { path, log, lines: pending.len(), is_behind: false }, pending))
     }
 
     /// Adds lines.
     pub(super) fn append(&mut self, lines: &str) -> io::Result<()> {
         self.lines += lines.lines().count();
-        self.log.append(lines)
+        self.log.append(lines).inspect_err(|_| self.is_behind = true)
+    }
+
+    /// Returns whether it does not say all, so that it is to be replaced.
+    pub(super) const fn is_behind(&self) -> bool {
+        self.is_behind
     }
 
     /// Returns whether much of it says what was written long ago, with so much left to be written.
@@ -57,7 +64,7 @@ impl Journal {
     pub(super) fn replace(&mut self, whole: &str) -> io::Result<()> {
         write_atomically(&self.path, whole.as_bytes())?;
         self.log = append_to(&self.path)?;
-        self.lines = whole.lines().count();
+        (self.lines, self.is_behind) = (whole.lines().count(), false);
         Ok(())
     }
 }

@@ -11,10 +11,28 @@ use crate::image::{Algorithm, Digest, Tag};
 /// manifests/<algorithm>/<hex>                      a line with the media type, then the bytes
 /// grants/<kind>/<algorithm>/<hex>/<registry>/<repository>   empty: this repository has that object
 /// tags/<hash>/<time, downwards>-<what it is>       what a tag was at that time: the first name is the newest
+/// grants-private/…, tags-private/…                 the same, by caches for whose users alone the registry is
 /// ```
 #[derive(Clone, Debug)]
 pub(super) struct Keys {
     prefix: String,
+}
+
+/// For whom the content of a registry is, as a cache is configured.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Audience {
+    Everyone,
+    /// The users of caches that are configured so.
+    Users,
+}
+
+impl Audience {
+    const fn suffix(self) -> &'static str {
+        match self {
+            Self::Everyone => "",
+            Self::Users => "-private",
+        }
+    }
 }
 
 /// What an entry of a tag says by its name.
@@ -46,36 +64,38 @@ impl Keys {
     }
 
     /// Returns the beginning of the keys that say which repositories have an object.
-    pub(super) fn grants(&self, object: &Object) -> String {
-        format!("{}grants/{}/{}/", self.prefix, folder(object.kind), of(&object.digest))
+    pub(super) fn grants(&self, object: &Object, audience: Audience) -> String {
+        let suffix = audience.suffix();
+        format!("{}grants{suffix}/{}/{}/", self.prefix, folder(object.kind), of(&object.digest))
     }
 
-    pub(super) fn grant(&self, object: &Object, origin: &Origin) -> String {
+    pub(super) fn grant(&self, object: &Object, origin: &Origin, audience: Audience) -> String {
         // The brackets of an IPv6 address are not written as they are in a URL.
         let registry = origin.registry.as_str().replace('[', "(").replace(']', ")");
-        format!("{}{registry}/{}", self.grants(object), origin.repository)
+        format!("{}{registry}/{}", self.grants(object, audience), origin.repository)
     }
 
     /// Returns the repository that a key says has an object.
-    pub(super) fn origin(&self, object: &Object, key: &str) -> Option<Origin> {
-        let (registry, repository) = key.strip_prefix(&self.grants(object))?.split_once('/')?;
+    pub(super) fn origin(&self, object: &Object, audience: Audience, key: &str) -> Option<Origin> {
+        let (registry, repository) = key.strip_prefix(&self.grants(object, audience))?.split_once('/')?;
         let registry = registry.replace('(', "[").replace(')', "]");
         Some(Origin { registry: registry.parse().ok()?, repository: repository.parse().ok()? })
     }
 
     /// Returns the beginning of the keys of a tag's entries.
-    pub(super) fn tag(&self, origin: &Origin, tag: &Tag) -> String {
-        format!("{}tags/{}/", self.prefix, RecordKey::tag(origin, tag).hex())
+    pub(super) fn tag(&self, origin: &Origin, tag: &Tag, audience: Audience) -> String {
+        format!("{}tags{}/{}/", self.prefix, audience.suffix(), RecordKey::tag(origin, tag).hex())
     }
+}
 
-    pub(super) fn tag_entry(&self, origin: &Origin, tag: &Tag, at: Timestamp, entry: TagEntry) -> String {
-        let downwards = u64::MAX - u64::try_from(at.as_microsecond()).unwrap_or_default();
-        let what = match entry {
-            TagEntry::Is(digest) => format!("{}-{}", digest.algorithm().as_str(), digest.hex()),
-            TagEntry::Gone => "gone".to_owned(),
-        };
-        format!("{}{downwards:020}-{what}", self.tag(origin, tag))
-    }
+/// Returns the end of the key of a tag's entry.
+pub(super) fn tag_entry(at: Timestamp, entry: TagEntry) -> String {
+    let downwards = u64::MAX - u64::try_from(at.as_microsecond()).unwrap_or_default();
+    let what = match entry {
+        TagEntry::Is(digest) => format!("{}-{}", digest.algorithm().as_str(), digest.hex()),
+        TagEntry::Gone => "gone".to_owned(),
+    };
+    format!("{downwards:020}-{what}")
 }
 
 /// Reads the name of a tag's entry: when that was, and what it says.
@@ -118,11 +138,12 @@ mod tests {
         assert_eq!(keys.layout(), "a/b/layout");
         assert_eq!(keys.object(&object), format!("a/b/manifests/sha256/{hex}"));
         for registry in ["docker.io", "localhost:5000", "[::1]:5000"] {
-            let key = keys.grant(&object, &origin(registry));
+            let key = keys.grant(&object, &origin(registry), Audience::Everyone);
             assert!(key.starts_with(&format!("a/b/grants/manifests/sha256/{hex}/")) && !key.contains('['));
-            assert_eq!(keys.origin(&object, &key), Some(origin(registry)));
+            assert_eq!(keys.origin(&object, Audience::Everyone, &key), Some(origin(registry)));
+            assert_eq!(keys.origin(&object, Audience::Users, &key), None);
         }
-        assert_eq!(keys.origin(&object, &keys.grants(&object)), None);
+        assert_eq!(keys.origin(&object, Audience::Users, &keys.grants(&object, Audience::Users)), None);
     }
 
     #[test]
@@ -130,12 +151,14 @@ mod tests {
         let (keys, tag) = (Keys::new(String::new()), "3.20".parse().unwrap());
         let entry = TagEntry::Is(Digest::sha256([1; 32]));
         let at = |time: &str| time.parse::<Timestamp>().unwrap();
+        let of = keys.tag(&origin("docker.io"), &tag, Audience::Everyone);
+        assert_ne!(of, keys.tag(&origin("docker.io"), &tag, Audience::Users));
         let times = ["2026-11-01T10:00:00Z", "2026-11-01T10:00:00.000001Z", "2031-01-01T00:00:00Z"];
         let names: Vec<String> =
-            times.iter().map(|time| keys.tag_entry(&origin("docker.io"), &tag, at(time), entry)).collect();
+            times.iter().map(|time| format!("{of}{}", tag_entry(at(time), entry))).collect();
         assert!(names[0] > names[1] && names[1] > names[2], "{names:?}");
         assert_eq!(read_tag_entry(&names[1]), Some((at(times[1]), entry)));
-        let gone = keys.tag_entry(&origin("docker.io"), &tag, at(times[0]), TagEntry::Gone);
+        let gone = format!("{of}{}", tag_entry(at(times[0]), TagEntry::Gone));
         assert_eq!(read_tag_entry(&gone), Some((at(times[0]), TagEntry::Gone)));
         for bad in ["", "x", "tags/h/1", "tags/h/1-x", "tags/h/y-gone", "tags/h/1-sha256-0"] {
             assert_eq!(read_tag_entry(bad), None, "{bad}");

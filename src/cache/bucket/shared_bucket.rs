@@ -3,6 +3,7 @@
     reason = "reads the environment, and remembers what is not there for a while"
 )]
 
+use std::collections::BTreeSet;
 use std::fmt;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -13,20 +14,21 @@ use std::time::{Duration, Instant};
 use futures_util::future::BoxFuture;
 use jiff::Timestamp;
 use tokio::sync::Notify;
+use tokio::time::timeout;
 
 use super::client::Client;
 use super::journal::Journal;
-use super::key::{Keys, TagEntry, read_tag_entry};
+use super::key::{Audience, Keys, TagEntry, read_tag_entry};
 use super::pending::Pending;
 use super::probe::{ProbeError, Probed, probe};
 use super::queue::Queue;
 use super::report::{BucketReport, BucketUse};
 use super::traffic::Direction;
-use super::transport::Purpose;
-use crate::cache::config::BucketConfig;
+use super::transport::{Purpose, READ_PATIENCE};
+use crate::cache::config::{BucketConfig, Config};
 use crate::cache::memory::{BoundedMap, locked};
 use crate::cache::store::{Blob, Document, Object, Origin, Store, TagRecord, Tier, TierBody};
-use crate::image::{Digest, Tag};
+use crate::image::{Digest, RegistryHost, Tag};
 
 /// Of how many keys it is remembered that they are there.
 const KNOWN: usize = 65_536;
@@ -36,6 +38,10 @@ const ABSENT: usize = 4096;
 const ABSENT_FOR: Duration = Duration::from_secs(3);
 /// Of how many repositories it is read that they have an object.
 const ORIGINS: usize = 1000;
+/// For how long an object that was damaged is not read again: it may be one that cannot be removed.
+const BAD_FOR: Duration = Duration::from_hours(1);
+/// How long a bucket is waited for at the start.
+const LOOK_PATIENCE: Duration = READ_PATIENCE.saturating_mul(2);
 /// A tag that stands where it stood is written again only after so long.
 const SAME_TAG_AGAIN: Duration = Duration::from_mins(10);
 
@@ -60,6 +66,10 @@ pub(super) struct Inner {
     known: Mutex<BoundedMap<String, ()>>,
     /// Keys that are not there, and when that was found.
     absent: Mutex<BoundedMap<String, Instant>>,
+    /// Objects that were damaged, and when that was found.
+    bad: Mutex<BoundedMap<String, Instant>>,
+    /// The registries whose content is for everyone, as this cache is configured now.
+    public: Mutex<BTreeSet<RegistryHost>>,
     /// What was last to be written about a tag.
     tags: Mutex<BoundedMap<String, (Digest, Timestamp)>>,
     given: AtomicU64,
@@ -114,17 +124,24 @@ pub async fn check(config: &BucketConfig) -> Result<(), String> {
     super::probe::look(&client, &keys).await.map(drop).map_err(|error| error.to_string())
 }
 
+/// Returns the registries whose content is for everyone.
+fn public(config: &Config) -> BTreeSet<RegistryHost> {
+    let upstreams = config.upstreams.iter().filter(|(_, upstream)| !upstream.is_private());
+    upstreams.map(|(host, _)| host.clone()).collect()
+}
+
 impl Bucket {
     /// Begins to use a bucket behind the local store in a folder. One that cannot be reached is looked at again later.
     ///
     /// Fails where it cannot be used however often it is tried.
     pub async fn open(
-        config: &BucketConfig,
+        bucket: &BucketConfig,
+        config: &Config,
         folder: &Path,
         local: Arc<dyn Store>,
     ) -> Result<Self, BucketError> {
-        let url = config.address.to_string();
-        let client = Client::new(config, &variable)
+        let url = bucket.address.to_string();
+        let client = Client::new(bucket, &variable)
             .map_err(|why| BucketError::Configuration { url: url.clone(), why })?;
         let own = folder.to_owned();
         let opened = tokio::task::spawn_blocking(move || Journal::open(&own)).await;
@@ -139,7 +156,7 @@ impl Bucket {
         let bucket = Self(Arc::new(Inner {
             url: url.clone(),
             client,
-            keys: Keys::new(config.address.prefix()),
+            keys: Keys::new(bucket.address.prefix()),
             local,
             phase: Mutex::new(Phase::Unseen),
             queue: Mutex::new(queue),
@@ -147,11 +164,14 @@ impl Bucket {
             journal: Mutex::new(journal),
             known: Mutex::new(BoundedMap::new(KNOWN)),
             absent: Mutex::new(BoundedMap::new(ABSENT)),
+            bad: Mutex::new(BoundedMap::new(ABSENT)),
+            public: Mutex::new(public(config)),
             tags: Mutex::new(BoundedMap::new(KNOWN)),
             given: AtomicU64::default(),
             written: AtomicU64::default(),
         }));
-        match bucket.0.look().await {
+        let looked = timeout(LOOK_PATIENCE, bucket.0.look()).await;
+        match looked.unwrap_or_else(|_| Err(ProbeError::Ill("it does not answer in time".to_owned()))) {
             Ok(()) => {}
             Err(ProbeError::Ill(why)) => {
                 tracing::warn!("the bucket {url} cannot be used yet: {why}");
@@ -161,6 +181,11 @@ impl Bucket {
             }
         }
         Ok(bucket)
+    }
+
+    /// Goes by another configuration from now on, as to whose content is for everyone.
+    pub fn follow(&self, config: &Config) {
+        *locked(&self.0.public) = public(config);
     }
 
     pub(super) const fn inner(&self) -> &Arc<Inner> {
@@ -201,9 +226,15 @@ impl Bucket {
     /// Reads a manifest.
     pub(super) async fn manifest(&self, digest: &Digest) -> Option<Document> {
         let key = self.0.keys.object(&Object::manifest(*digest));
+        if self.0.is_bad(&key) {
+            return None;
+        }
         let bytes = self.0.get(&key).await?;
         let Some(document) = Document::read(bytes, digest) else {
-            self.0.damaged(&key).await;
+            self.0.note_bad(&key);
+            // No client waits for that.
+            let inner = Arc::clone(&self.0);
+            tokio::spawn(async move { inner.remove_bad(&key).await });
             return None;
         };
         self.0.give(key);
@@ -215,8 +246,15 @@ impl Bucket {
         if !self.0.may_read() {
             return None;
         }
-        let found = self.0.client.first(Purpose::Pull, &self.0.keys.tag(origin, tag), 1).await;
-        let key = found.inspect_err(|error| tracing::debug!("{error}")).ok()?.into_iter().next()?;
+        let mut newest: Option<(Timestamp, String)> = None;
+        for audience in self.0.readable(&origin.registry) {
+            let prefix = self.0.keys.tag(origin, tag, *audience);
+            let found = self.0.client.first(Purpose::Pull, &prefix, 1).await;
+            let found = found.inspect_err(|error| tracing::debug!("{error}")).ok()?;
+            let entry = found.into_iter().next().and_then(|key| Some((read_tag_entry(&key)?.0, key)));
+            newest = newest.max(entry);
+        }
+        let (_, key) = newest?;
         match read_tag_entry(&key)? {
             (_, TagEntry::Gone) => None,
             (_, TagEntry::Is(digest)) => {
@@ -232,27 +270,12 @@ impl Bucket {
         if !self.0.may_read() {
             return false;
         }
-        let key = self.0.keys.grant(object, origin);
-        if locked(&self.0.known).get(&key).is_some() {
-            return true;
-        }
-        if locked(&self.0.absent).get(&key).is_some_and(|since| since.elapsed() < ABSENT_FOR) {
-            return false;
-        }
-        match self.0.client.has(Purpose::Pull, &key).await {
-            Ok(true) => {
-                locked(&self.0.known).put(key, (), 1);
-                true
-            }
-            Ok(false) => {
-                locked(&self.0.absent).put(key, Instant::now(), 1);
-                false
-            }
-            Err(error) => {
-                tracing::debug!("cannot read which repository has what: {error}");
-                false
+        for audience in self.0.readable(&origin.registry) {
+            if self.0.has(self.0.keys.grant(object, origin, *audience)).await {
+                return true;
             }
         }
+        false
     }
 
     /// Returns the repositories of which it was noted that they have an object.
@@ -260,9 +283,16 @@ impl Bucket {
         if !self.0.may_read() {
             return Vec::new();
         }
-        let found = self.0.client.first(Purpose::Pull, &self.0.keys.grants(object), ORIGINS).await;
-        let keys = found.inspect_err(|error| tracing::debug!("{error}")).unwrap_or_default();
-        keys.iter().filter_map(|key| self.0.keys.origin(object, key)).collect()
+        let mut all = Vec::new();
+        for audience in [Audience::Everyone, Audience::Users] {
+            let prefix = self.0.keys.grants(object, audience);
+            let found = self.0.client.first(Purpose::Pull, &prefix, ORIGINS).await;
+            let keys = found.inspect_err(|error| tracing::debug!("{error}")).unwrap_or_default();
+            let origins = keys.iter().filter_map(|key| self.0.keys.origin(object, audience, key));
+            // What others keep for their users is not there for a cache whose registry is for everyone.
+            all.extend(origins.filter(|origin| self.0.readable(&origin.registry).contains(&audience)));
+        }
+        all
     }
 
     /// Has something written, soon.
@@ -275,7 +305,8 @@ impl Bucket {
                 }
             }
             Pending::Grant(object, origin) => {
-                if self.0.is_known(&self.0.keys.grant(object, origin)) {
+                let audience = self.0.audience(&origin.registry);
+                if self.0.is_known(&self.0.keys.grant(object, origin, audience)) {
                     return;
                 }
             }
@@ -333,6 +364,43 @@ impl Inner {
         self.is_used() && self.client.traffic().is_open(Direction::Read)
     }
 
+    /// Returns for whom a registry's content is.
+    pub(super) fn audience(&self, registry: &RegistryHost) -> Audience {
+        if locked(&self.public).contains(registry) { Audience::Everyone } else { Audience::Users }
+    }
+
+    /// Returns for whom what was noted by any cache may be read here.
+    fn readable(&self, registry: &RegistryHost) -> &'static [Audience] {
+        match self.audience(registry) {
+            Audience::Everyone => &[Audience::Everyone],
+            Audience::Users => &[Audience::Users, Audience::Everyone],
+        }
+    }
+
+    /// Returns whether there is such a key.
+    async fn has(&self, key: String) -> bool {
+        if self.is_known(&key) {
+            return true;
+        }
+        if locked(&self.absent).get(&key).is_some_and(|since| since.elapsed() < ABSENT_FOR) {
+            return false;
+        }
+        match self.client.has(Purpose::Pull, &key).await {
+            Ok(true) => {
+                locked(&self.known).put(key, (), 1);
+                true
+            }
+            Ok(false) => {
+                locked(&self.absent).put(key, Instant::now(), 1);
+                false
+            }
+            Err(error) => {
+                tracing::debug!("cannot read which repository has what: {error}");
+                false
+            }
+        }
+    }
+
     fn is_known(&self, key: &str) -> bool {
         locked(&self.known).get(key).is_some()
     }
@@ -361,10 +429,25 @@ impl Inner {
         found.map(Vec::from)
     }
 
-    /// Removes what has other bytes than its name says, so that it can be written again.
-    async fn damaged(&self, key: &str) {
+    /// Returns whether an object was found damaged, and is not known to be written again.
+    fn is_bad(&self, key: &str) -> bool {
+        locked(&self.bad).get(key).is_some_and(|since| since.elapsed() < BAD_FOR)
+    }
+
+    /// Takes note that an object has other bytes than its name says: it is not read again for a while.
+    fn note_bad(&self, key: &str) {
         tracing::warn!("`{key}` in the bucket {} is damaged and is removed", self.url);
         locked(&self.known).remove(key);
+        locked(&self.bad).put(key.to_owned(), Instant::now(), 1);
+    }
+
+    /// Takes note that an object was written anew.
+    pub(super) fn note_written(&self, key: &str) {
+        locked(&self.bad).remove(key);
+    }
+
+    /// Removes what is damaged, so that it can be written again.
+    async fn remove_bad(&self, key: &str) {
         if let Err(error) = self.client.remove(key).await {
             tracing::warn!("cannot remove `{key}` from the bucket {}: {error}", self.url);
         }
@@ -378,6 +461,9 @@ impl Tier for Bucket {
                 return Ok(None);
             }
             let key = self.0.keys.object(&Object::blob(*digest));
+            if self.0.is_bad(&key) {
+                return Ok(None);
+            }
             let Some(opened) = self.0.client.open(&key, from).await? else {
                 // A rule of the bucket may have removed it: it is to be written again.
                 locked(&self.0.known).remove(&key);
@@ -394,7 +480,9 @@ impl Tier for Bucket {
     }
 
     fn mismatch<'a>(&'a self, digest: &'a Digest) -> BoxFuture<'a, ()> {
-        Box::pin(async move { self.0.damaged(&self.0.keys.object(&Object::blob(*digest))).await })
+        let key = self.0.keys.object(&Object::blob(*digest));
+        self.0.note_bad(&key);
+        Box::pin(async move { self.0.remove_bad(&key).await })
     }
 }
 

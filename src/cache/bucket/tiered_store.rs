@@ -34,6 +34,17 @@ impl TieredStore {
     pub fn new(local: Arc<dyn Store>, bucket: Bucket) -> Self {
         Self { local, bucket, arriving: Mutex::new(BoundedMap::new(ARRIVING)) }
     }
+
+    /// Keeps a tag of the bucket whose manifest is here; where there is no room for it, it is served all the same.
+    async fn keep(&self, record: &TagRecord) {
+        let kept = async {
+            self.local.grant(&record.origin, &Object::manifest(record.digest)).await?;
+            self.local.put_tag(record).await
+        };
+        if let Err(error) = kept.await {
+            tracing::warn!(tag = %record.tag, %error, "cannot keep a tag of the bucket");
+        }
+    }
 }
 
 impl Store for TieredStore {
@@ -77,8 +88,7 @@ impl Store for TieredStore {
             match self.local.put_manifest(digest, &document).await {
                 Ok(()) => {
                     for record in arriving {
-                        self.local.grant(&record.origin, &Object::manifest(*digest)).await?;
-                        self.local.put_tag(&record).await?;
+                        self.keep(&record).await;
                     }
                 }
                 Err(error) => tracing::warn!(%digest, %error, "cannot keep a manifest of the bucket"),
@@ -133,8 +143,8 @@ impl Store for TieredStore {
                 return Ok(true);
             }
             let is_granted = self.bucket.granted(origin, object).await;
-            if is_granted {
-                self.local.grant(origin, object).await?;
+            if is_granted && let Err(error) = self.local.grant(origin, object).await {
+                tracing::warn!(%error, "cannot keep which repository has what");
             }
             Ok(is_granted)
         })
@@ -176,8 +186,7 @@ impl Store for TieredStore {
             let Some(record) = self.bucket.tag(origin, tag).await else { return Ok(None) };
             let digest = record.digest;
             if self.local.manifest(&digest).await?.is_some() {
-                self.local.grant(origin, &Object::manifest(digest)).await?;
-                self.local.put_tag(&record).await?;
+                self.keep(&record).await;
             } else {
                 let mut arriving = locked(&self.arriving);
                 let mut records = arriving.get(&digest).unwrap_or_default();

@@ -99,6 +99,18 @@ impl Traffic {
         }
     }
 
+    /// Takes note that something that was to be sent that way needed no request.
+    pub(super) fn undecided(&self, direction: Direction) {
+        locked(self.gate(direction)).undecided(Instant::now());
+    }
+
+    /// Takes note that credentials cannot be had, without which nothing is read or written.
+    pub(super) fn without_credentials(&self, why: &str) {
+        let fault = Fault::Refuses(format!("the credentials for it cannot be had: {why}"));
+        self.note(Direction::Read, Some(fault.clone()));
+        self.note(Direction::Write, Some(fault));
+    }
+
     /// Returns how much there was since the start.
     pub(super) fn counts(&self) -> Counts {
         let get = |count: &AtomicU64| count.load(Ordering::Relaxed);

@@ -138,6 +138,8 @@ impl Transport {
         };
         if is_bucket {
             self.traffic.note(direction, fault);
+        } else if let Some(fault) = fault {
+            self.traffic.without_credentials(&fault.to_string());
         }
         answered
     }

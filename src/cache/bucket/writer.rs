@@ -9,7 +9,8 @@ use jiff::Timestamp;
 use tokio::task::JoinSet;
 use tokio::time::sleep;
 
-use super::key::{TagEntry, read_tag_entry};
+use super::client::Put;
+use super::key::{TagEntry, read_tag_entry, tag_entry};
 use super::pending::Pending;
 use super::shared_bucket::{Bucket, Inner};
 use super::traffic::Direction;
@@ -93,7 +94,7 @@ async fn note(inner: &Arc<Inner>) {
         if !unsaid.is_empty() {
             journal.append(&unsaid)?;
         }
-        if journal.is_long(left) {
+        if journal.is_behind() || journal.is_long(left) {
             let whole = locked(&own.queue).journal();
             journal.replace(&whole)?;
         }
@@ -118,7 +119,10 @@ async fn write_all(inner: Arc<Inner>) {
             sleep(wait).await;
         }
         let name = pending.name();
-        match write(&inner, &pending).await {
+        let written = write(&inner, &pending).await;
+        // There may have been nothing to write: whether it can be, the next one finds out.
+        inner.client.traffic().undecided(Direction::Write);
+        match written {
             Ok(()) => locked(&inner.queue).done(&name),
             Err(error) => {
                 tracing::debug!("cannot write {name} to the bucket yet: {error}");
@@ -138,7 +142,7 @@ async fn write(inner: &Inner, pending: &Pending) -> std::io::Result<()> {
     match pending {
         Pending::Object(object) => write_object(inner, object).await?,
         Pending::Grant(object, origin) => {
-            let key = inner.keys.grant(object, origin);
+            let key = inner.keys.grant(object, origin, inner.audience(&origin.registry));
             inner.client.put(&key, Bytes::new()).await?;
             inner.note_known(key);
         }
@@ -158,15 +162,19 @@ async fn write(inner: &Inner, pending: &Pending) -> std::io::Result<()> {
 
 async fn write_object(inner: &Inner, object: &Object) -> std::io::Result<()> {
     let key = inner.keys.object(object);
-    match object.kind {
+    let put = match object.kind {
         Kind::Blob => {
             let Some(blob) = inner.local.open(&object.digest).await? else { return Ok(()) };
-            inner.client.put_blob(&key, &blob).await?;
+            inner.client.put_blob(&key, &blob).await?
         }
         Kind::Manifest => {
             let Some(document) = inner.local.manifest(&object.digest).await? else { return Ok(()) };
-            inner.client.put(&key, Bytes::from(document.write())).await?;
+            inner.client.put(&key, Bytes::from(document.write())).await?
         }
+    };
+    match put {
+        Put::Created => inner.note_written(&key),
+        Put::Existed => {}
     }
     inner.note_known(key);
     Ok(())
@@ -174,9 +182,9 @@ async fn write_object(inner: &Inner, object: &Object) -> std::io::Result<()> {
 
 /// Writes what a tag is, and removes what it was long ago.
 async fn write_entry(inner: &Inner, entry: Entry<'_>) -> std::io::Result<()> {
-    let key = inner.keys.tag_entry(entry.origin, entry.tag, entry.at, entry.what);
+    let prefix = inner.keys.tag(entry.origin, entry.tag, inner.audience(&entry.origin.registry));
+    let key = format!("{prefix}{}", tag_entry(entry.at, entry.what));
     inner.client.put(&key, entry.bytes).await?;
-    let prefix = inner.keys.tag(entry.origin, entry.tag);
     let all = inner.client.first(Purpose::Care, &prefix, ENTRIES).await?;
     let now = Timestamp::now();
     for old in all.iter().skip(1) {

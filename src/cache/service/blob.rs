@@ -4,7 +4,8 @@ use http::Response;
 
 use super::access::Grants;
 use super::authorize::{Authorized, Authorizer};
-use super::errors::{refusal, within_wait_budget};
+use super::errors::{refusal, within, within_wait_budget};
+use super::freshness::BUDGET;
 use super::manifest::Manifests;
 use super::request::RepositoryRequest;
 use crate::cache::download::{Download, Downloads, FetchError, Joined, Opened, Source};
@@ -145,8 +146,9 @@ impl Blobs {
         {
             return Ok(());
         }
-        match self.authorizer.blob_size(request, digest).await {
-            Err(refusal @ Refusal::BlobUnknown(_)) => Err(refusal),
+        let asked = self.authorizer.blob_size(request, digest);
+        match within(BUDGET, &request.origin.registry, asked).await {
+            Ok(Err(refusal @ Refusal::BlobUnknown(_))) => Err(refusal),
             // What upstream cannot say now, it says when it is asked for the bytes.
             Ok(_) | Err(_) => Ok(()),
         }

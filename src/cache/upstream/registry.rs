@@ -29,9 +29,11 @@ const CONTENT_DIGEST: HeaderName = HeaderName::from_static("docker-content-diges
 /// How long the header of an answer may take where there is another endpoint to ask.
 const BEFORE_OTHERS: Duration = Duration::from_secs(10);
 /// When it is asked again how something is: it costs a registry little.
-const ASK_AGAIN: Hedging = Hedging { first: Duration::from_secs(3), longest: Duration::from_secs(8) };
-/// When a manifest is fetched again: a few times at most, as registries count it.
-const FETCH_AGAIN: Hedging = Hedging { first: Duration::from_secs(5), longest: Duration::from_secs(40) };
+const ASK_AGAIN: Hedging =
+    Hedging { first: Duration::from_secs(3), longest: Duration::from_secs(8), most: 6 };
+/// When a manifest is fetched again: twice at most, as registries count it.
+const FETCH_AGAIN: Hedging =
+    Hedging { first: Duration::from_secs(5), longest: Duration::from_secs(10), most: 2 };
 /// How many digests are remembered with the tag that they came from.
 const TAGS: usize = 4096;
 /// How many manifests are kept for a moment that were fetched only to learn their digest, and for how long.

@@ -27,7 +27,7 @@ use crate::secret::Secret;
 const TOKEN_ANSWER: usize = 64 * 1024;
 
 /// When a token is asked for again: all requests for a repository wait for it.
-const HEDGING: Hedging = Hedging { first: Duration::from_secs(3), longest: Duration::from_secs(8) };
+const HEDGING: Hedging = Hedging { first: Duration::from_secs(3), longest: Duration::from_secs(8), most: 6 };
 
 /// How a registry wants to be asked.
 #[derive(Clone, Debug)]

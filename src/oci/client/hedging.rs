@@ -14,6 +14,8 @@ pub struct Hedging {
     pub first: Duration,
     /// How long it is waited for at most before the next is sent: so soon is found well what was ill.
     pub longest: Duration,
+    /// How often it is sent again at most: a registry that is only slow has all of them to answer.
+    pub most: usize,
 }
 
 impl Hedging {
@@ -27,7 +29,7 @@ impl Hedging {
         F: Future<Output = T>,
     {
         let mut first = Box::pin(request());
-        let (mut others, mut wait) = (FuturesUnordered::new(), self.first);
+        let (mut others, mut wait, mut left) = (FuturesUnordered::new(), self.first, self.most);
         let mut late = pin!(tokio::time::sleep(wait));
         loop {
             tokio::select! {
@@ -36,7 +38,8 @@ impl Hedging {
                 Some(done) = others.next() => if answers(&done) {
                     return done;
                 },
-                () = &mut late => {
+                () = &mut late, if left > 0 => {
+                    left -= 1;
                     others.push(request());
                     wait = wait.saturating_mul(2).min(self.longest);
                     late.set(tokio::time::sleep(wait));
@@ -54,7 +57,8 @@ mod tests {
 
     use super::*;
 
-    const HEDGING: Hedging = Hedging { first: Duration::from_secs(1), longest: Duration::from_secs(4) };
+    const HEDGING: Hedging =
+        Hedging { first: Duration::from_secs(1), longest: Duration::from_secs(4), most: 6 };
 
     /// Sends requests, each of which takes so many seconds and gives that, the rest as the last; returns what came of it, after how many
     /// seconds, and how many were sent.
@@ -82,6 +86,6 @@ mod tests {
         // One that takes its time is not lost.
         assert_eq!(sent(&[(20, 1), (0, -2), (0, -3), LOST]).await, (1, 20, 7));
         assert_eq!(sent(&[LOST, (10, 2), LOST]).await, (2, 11, 4));
-        assert_eq!(sent(&[LOST]).await, (-1, 100, 27));
+        assert_eq!(sent(&[LOST]).await, (-1, 100, 7));
     }
 }

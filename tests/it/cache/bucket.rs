@@ -184,6 +184,62 @@ fn a_private_image_in_the_bucket_stays_private() {
     assert_eq!(bucket.count("GET", "talmirror/blobs/"), 0);
 }
 
+/// A cache without credentials for a registry gives out nothing of what one with credentials has put into the bucket.
+#[test]
+fn what_needs_credentials_is_not_given_out_by_a_cache_that_has_none() {
+    let (upstream, bucket, place) = (Upstream::start(), Bucket::start(), Place::new());
+    upstream.auth(Auth::Basic("ada".to_owned(), "s3cr3t-ada".to_owned()));
+    let layers = [noise(300_000, 1)];
+    let image = upstream.image("a", "1.0.0", &layers);
+    place.write("login.json", r#"{"auths":{"reg.example":{"username":"ada","password":"s3cr3t-ada"}}}"#);
+    let login = format!("reg.example={}", place.path("login.json").display());
+    place.write("users", format!("ada:{}\n", bcrypt::hash("s3cr3t-ada", 4).unwrap()));
+    let start = || behind(Start::new().upstream("reg.example", &upstream.url()), &bucket);
+    // It has users of its own, and so keeps the image for them.
+    let users = place.path("users").display().to_string();
+    let own = start().args(&["--credentials", &login, "--htpasswd", &users]).run();
+    let user = "Basic YWRhOnMzY3IzdC1hZGE=";
+    let digest = &image.layers[0];
+    for path in ["manifests/1.0.0".to_owned(), format!("blobs/{digest}")] {
+        let answer = own.ask("GET", &format!("/v2/reg.example/a/{path}"), &[("Authorization", user)]);
+        assert_eq!(answer.status, 200, "{}", own.log());
+    }
+    eventually("it is in the bucket", || {
+        bucket.keys("/grants-private/").len() >= 2 && !bucket.keys("/tags-private/").is_empty()
+    });
+    assert!(bucket.keys("/grants/").is_empty() && bucket.keys("/tags/").is_empty(), "{:?}", bucket.keys(""));
+    let stranger = start().run();
+    for path in
+        ["manifests/1.0.0".to_owned(), format!("manifests/{}", image.digest), format!("blobs/{digest}")]
+    {
+        let answer = stranger.get(&format!("/v2/reg.example/a/{path}"));
+        assert_ne!(answer.status, 200, "{path}: {}", stranger.log());
+    }
+    assert_eq!(bucket.count("GET", "talmirror/blobs/"), 0);
+}
+
+/// What is damaged in the bucket and cannot be removed from it is fetched from upstream.
+#[test]
+fn a_damaged_object_that_cannot_be_removed_is_left_alone() {
+    let (upstream, bucket) = (Upstream::start(), Bucket::start());
+    let layers = [noise(300_000, 1)];
+    let image = upstream.image("a/b", "1.0.0", &layers);
+    let first = sharing(&upstream, &bucket).run();
+    pull(&first, "docker.io", "a/b", "1.0.0", &image, &layers);
+    written(&first, &bucket, &image);
+    bucket.ill(&["GET"], "talmirror/blobs/", Fault::WrongBytes);
+    bucket.ill(&["DELETE"], "talmirror/blobs/", Fault::Error(403, "AccessDenied"));
+    let second = sharing(&upstream, &bucket).run();
+    let path = format!("/v2/docker.io/a/b/blobs/{}", image.layers[0]);
+    assert_eq!(second.get("/v2/docker.io/a/b/manifests/1.0.0").status, 200);
+    // The first try may have given some of the wrong bytes, never all of them.
+    let tried = second.get(&path);
+    assert!(!tried.whole || tried.body == layers[0]);
+    let again = second.get(&path);
+    assert_eq!((again.status, again.whole), (200, true), "{}", second.log());
+    assert!(again.body == layers[0], "other bytes");
+}
+
 #[test]
 fn a_bucket_that_is_ill_fails_no_pull_and_is_used_again_when_it_is_well() {
     let faults = [
