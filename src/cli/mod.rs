@@ -114,7 +114,7 @@ enum Command {
     Rotate(commands::rotate::RotateArgs),
     /// Write manifests, units and workflows that run the cache and check the inventory
     Template(commands::template::TemplateArgs),
-    /// Print the JSON schema of the inventory
+    /// Print a JSON schema: of the inventory, or of the cache's configuration
     Schema(commands::schema::SchemaArgs),
     /// Show the version, the commit and the range of Talos versions
     Version(commands::version::VersionArgs),

@@ -2,6 +2,7 @@ use std::ops::Range;
 use std::time::Duration;
 
 use super::code::Code;
+use super::excerpt::may_name_a_secret;
 use super::problem::{Problems, did_you_mean};
 use super::unknown::UnknownKeys;
 use crate::yaml::{Entry, Node};
@@ -111,9 +112,14 @@ impl Decoder<'_, '_> {
         let message = format!("{place} takes {wanted}, not {}", node.kind());
         let quotes = wanted == "a string" && matches!(node.kind(), "a number" | "a truth value");
         // Lines of a list that a line without its `- ` stands before are text that goes on.
-        let list = node.as_str().and_then(|text| text.split_once(" - "));
+        let takes_list =
+            wanted.starts_with("a list") || path == "registries" || path.ends_with(".registries");
+        let list = node.as_str().filter(|_| takes_list).and_then(|text| text.split_once(" - "));
         self.problems.add(Code::WrongType, &node.span, path, message).help = match list {
-            Some((first, _)) => Some(format!("write `- {first}`: every item of a list begins with `- `")),
+            Some((first, _)) if !may_name_a_secret(path) && !may_name_a_secret(first) => {
+                Some(format!("write `- {first}`: every item of a list begins with `- `"))
+            }
+            Some(_) => Some("every item of a list begins with `- `".to_owned()),
             None => quotes.then(|| "put it in quotes".to_owned()),
         };
     }

@@ -43,10 +43,14 @@ impl Excerpt {
 /// line of a long text.
 fn may_hold_a_secret(line: &str) -> bool {
     let lower = line.to_lowercase();
-    let named = names_a_secret(&lower);
-    let url = lower.find("://").is_some_and(|at| lower.get(at..).is_some_and(|rest| rest.contains('@')));
     let is_field = line.contains(':') || line.trim_start().starts_with("- ");
-    named || url || !is_field
+    may_name_a_secret(&lower) || !is_field
+}
+
+/// Returns whether a text names a secret, or a user in a URL.
+pub(crate) fn may_name_a_secret(text: &str) -> bool {
+    let in_url = |at: usize| text.get(at..).is_some_and(|rest| rest.contains('@'));
+    names_a_secret(text) || text.find("://").is_some_and(in_url)
 }
 
 /// Returns whether one of the words stands in a text beside which a secret may stand.

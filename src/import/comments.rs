@@ -1,9 +1,10 @@
 use std::collections::BTreeMap;
 
+use crate::finding::may_name_a_secret;
 use crate::image::api_host;
 use crate::machineconfig::Role;
 use crate::registries::{Endpoint, Kind};
-use crate::yaml::{Document, Node, Stream, parse_one};
+use crate::yaml::{Comment, Document, Node, Stream, line_start, parse_one};
 
 /// What people wrote about registries, and about the hosts that credentials and TLS settings are for, by their names.
 #[derive(Clone, Debug, Default)]
@@ -14,16 +15,25 @@ pub(super) struct Comments {
 
 type Lists = BTreeMap<String, Vec<String>>;
 
-/// Collects the comments at the mirrors and the credentials of a text: above a key, and within what stands below it.
+/// The keys of a registry document that name it, and hold no secret.
+const NAMES_OF_DOCUMENTS: [&str; 3] = ["apiVersion", "kind", "name"];
+
+/// Collects the comments of a text: of mirrors those above a key and within what stands below it; of credentials and TLS
+/// settings only those above the host's name, because others may hold a secret from before.
 pub(super) fn collect(text: &str, stream: &Stream, out: &mut Comments) {
     for document in &stream.documents {
         let root = &document.root;
         if let Role::Registry(kind, name) = Role::of(root) {
-            let list = match kind {
-                Kind::Mirror => &mut out.registries,
-                Kind::Auth | Kind::Tls => &mut out.hosts,
-            };
-            add(list, &name, document.comments.iter().map(|comment| comment.text.as_str()));
+            match kind {
+                Kind::Mirror => add(&mut out.registries, &name, &document.comments),
+                Kind::Auth | Kind::Tls => {
+                    let entries = root.entries().iter();
+                    for entry in entries.take_while(|entry| NAMES_OF_DOCUMENTS.contains(&entry.key.as_str()))
+                    {
+                        add(&mut out.hosts, &name, above(text, document, entry.key_span.start));
+                    }
+                }
+            }
             continue;
         }
         let section = |name: &str| {
@@ -34,40 +44,55 @@ pub(super) fn collect(text: &str, stream: &Stream, out: &mut Comments) {
             })
         };
         if let Some(mirrors) = section("mirrors") {
-            of_entries(text, document, mirrors, &mut out.registries);
+            of_mirrors(text, document, mirrors, &mut out.registries);
         }
         for name in ["config", "configs"] {
             if let Some(hosts) = section(name) {
-                of_entries(text, document, hosts, &mut out.hosts);
+                for entry in hosts.entries() {
+                    add(&mut out.hosts, &entry.key, above(text, document, entry.key_span.start));
+                }
             }
         }
     }
 }
 
-fn of_entries(text: &str, document: &Document, section: &Node, out: &mut Lists) {
+/// Returns the comments on the lines directly above a key, none of which stands further to the right: that one would be
+/// about what stands above it.
+fn above<'d>(text: &str, document: &'d Document, key: usize) -> &'d [Comment] {
+    let column = |at: usize| at - line_start(text, at);
+    let end = document.comments.partition_point(|comment| comment.span.end <= key);
+    let before = document.comments.get(..end).unwrap_or_default();
+    let (mut from, mut first) = (key, end);
+    for (at, comment) in before.iter().enumerate().rev() {
+        let gap = text.get(comment.span.end..from).unwrap_or("x");
+        let is_above = comment.own_line && gap.trim().is_empty() && gap.matches('\n').count() == 1;
+        if !is_above || column(comment.span.start) > column(key) {
+            break;
+        }
+        (from, first) = (comment.span.start, at);
+    }
+    before.get(first..).unwrap_or_default()
+}
+
+fn of_mirrors(text: &str, document: &Document, section: &Node, out: &mut Lists) {
     let mut from =
         section.span.start.min(section.entries().first().map_or(usize::MAX, |entry| entry.key_span.start));
     // The comments above the first key stand before the mapping.
-    let above: Vec<_> =
-        document.comments.iter().filter(|comment| comment.own_line && comment.span.end <= from).collect();
-    for comment in above.into_iter().rev() {
-        let gap = text.get(comment.span.end..from).unwrap_or("x");
-        if !gap.trim().is_empty() || gap.matches('\n').count() > 1 {
-            break;
-        }
-        from = comment.span.start;
-    }
+    from = above(text, document, from).first().map_or(from, |comment| comment.span.start);
     for entry in section.entries() {
         let to = text.get(entry.value.span.end..).and_then(|rest| rest.find('\n'));
         let to = to.map_or(text.len(), |line| entry.value.span.end + line);
         let within = document.comments.iter().filter(|comment| (from..to).contains(&comment.span.start));
-        add(out, &entry.key, within.map(|comment| comment.text.as_str()));
+        add(out, &entry.key, within);
         from = from.max(to);
     }
 }
 
-fn add<'c>(out: &mut Lists, name: &str, comments: impl Iterator<Item = &'c str>) {
-    for comment in comments.map(str::trim).filter(|text| !text.is_empty() && !text.starts_with("ENC[")) {
+fn add<'c>(out: &mut Lists, name: &str, comments: impl IntoIterator<Item = &'c Comment>) {
+    let texts = comments.into_iter().map(|comment| comment.text.trim());
+    // The inventory may stay in the clear, and a comment beside a secret may be an older one.
+    let is_kept = |text: &&str| !text.is_empty() && !text.starts_with("ENC[") && !may_name_a_secret(text);
+    for comment in texts.filter(is_kept) {
         let list = out.entry(name.to_owned()).or_default();
         if !list.iter().any(|known| known == comment) {
             list.push(comment.to_owned());

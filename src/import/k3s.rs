@@ -13,7 +13,7 @@ use crate::yaml::{Entry, Node, Value};
 ///
 /// k3s adds a scheme, sets `override_path` for every path but `/` and `/v2`, and turns the endpoint `docker.io` into Docker
 /// Hub's API. Talos does none of the three, so the result says what k3s makes of the file.
-pub(super) fn read(reading: &mut Reading, file: &SourceFile<'_>, root: &Node) {
+pub(super) fn read(reading: &mut Reading, file: &SourceFile<'_>, root: &Node, scope: &Scope) {
     reading.either_hub_name = true;
     let mut problems = file.problems();
     let mut fields = Fields::new(&mut problems);
@@ -63,7 +63,7 @@ pub(super) fn read(reading: &mut Reading, file: &SourceFile<'_>, root: &Node) {
         }
     }
     file.keep(problems, &mut reading.findings);
-    reading.push(Scope::All, declared, file);
+    reading.push(scope.clone(), declared, file);
 }
 
 /// Says which keys k3s does not know and passes over.

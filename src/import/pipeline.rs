@@ -207,7 +207,7 @@ fn read(reading: &mut Reading, source: &Source, kind: SourceKind, stream: Option
         SourceKind::ContainerdConfig => toml_files::containerd_config(reading, &file),
         SourceKind::Podman => toml_files::podman(reading, &file),
         SourceKind::Talhelper => roots().for_each(|root| talhelper::read(reading, &file, root)),
-        SourceKind::Topf => roots().for_each(|root| topf::read(reading, root)),
+        SourceKind::Topf => roots().for_each(|root| topf::read(reading, &file, root)),
         SourceKind::JsonPatch | SourceKind::StrategicPatch | SourceKind::Documents
             if source.nodes != Nodes::All =>
         {
@@ -216,7 +216,7 @@ fn read(reading: &mut Reading, source: &Source, kind: SourceKind, stream: Option
             }
             talos::patch(reading, &file, &source.scope());
         }
-        SourceKind::K3s => roots().for_each(|root| k3s::read(reading, &file, root)),
+        SourceKind::K3s => roots().for_each(|root| k3s::read(reading, &file, root, &Scope::All)),
         SourceKind::MachineConfig
         | SourceKind::Resource
         | SourceKind::JsonPatch
@@ -249,7 +249,12 @@ fn open<'s>(
 ) -> (&'s Source, Option<SourceKind>, Option<Stream>) {
     let file = SourceFile::new(&source.name, &source.text);
     let parsed = parse(&source.text);
-    let yaml = parsed.as_ref().ok().and_then(of_stream);
+    // One without nodes has nothing that tells it from other files.
+    let is_topf = source.name.rsplit(['/', '\\']).next() == Some("topf.yaml");
+    let yaml = parsed
+        .as_ref()
+        .ok()
+        .and_then(|stream| if is_topf { Some(SourceKind::Topf) } else { of_stream(stream) });
     let kind = options.kind.or(yaml).or_else(|| of_other_text(&source.text));
     let engine = engine_of_file(&source.name, &source.text).or_else(|| match &parsed {
         Ok(stream) => hidden_in(&source.text, stream),
@@ -259,7 +264,7 @@ fn open<'s>(
     if let Some((engine, position)) = engine {
         *refused = true;
         let at = At { file: source.name.clone(), position, path: String::new() };
-        let message = format!("this is a {} template", engine.as_str());
+        let message = format!("this is {}", engine.template());
         let problem = reading.findings.add(Code::Template, &at, message);
         problem.reason = Some("what it says is known when it is rendered".to_owned());
         problem.help = Some(engine.help(&source.name, "talmirror import -"));

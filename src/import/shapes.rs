@@ -62,16 +62,25 @@ pub(super) fn read(reading: &mut Reading, file: &SourceFile<'_>, stream: &Stream
 /// Reads a config of k3d: the text for k3s. Registries that k3d starts itself are of its own network.
 fn k3d(reading: &mut Reading, file: &SourceFile<'_>, root: &Node) {
     if let Some(config) = root.at(&["registries", "config"]) {
-        embedded(reading, file, config);
+        embedded(reading, file, config, &Scope::All);
     }
-    let own = [&["registries", "use"][..], &["registries", "create"], &["registries", "create", "proxy"]];
-    let mut there = own.iter().filter_map(|path| Some((path, root.at(path).filter(|node| !node.is_null())?)));
-    if let Some((path, node)) = there.next_back() {
+    let there =
+        |path: &[&str]| root.at(path).filter(|node| !node.entries().is_empty() || !node.items().is_empty());
+    let (own, proxy) = (["registries", "create"], ["registries", "create", "proxy"]);
+    let started: &[&str] = if there(&proxy).is_some() { &proxy } else { &own };
+    for (path, what) in [
+        (&["registries", "use"][..], "a registry that k3d connects"),
+        (
+            started,
+            if started.len() == 3 {
+                "a registry that k3d starts as a proxy"
+            } else {
+                "a registry that k3d starts"
+            },
+        ),
+    ] {
+        let Some(node) = there(path) else { continue };
         let name = path.join(".");
-        let what = match path.last() {
-            Some(&"proxy") => "a registry that k3d starts as a proxy",
-            _ => "a registry that k3d starts or connects",
-        };
         let message = format!("`{name}`: {what} is left out");
         reading.findings.lose(Code::Dropped, &file.at(&node.span, name), message).help = Some(
             "the nodes of another cluster do not reach it: name the mirror that is to take its place"
@@ -283,13 +292,16 @@ pub(super) fn related(reading: &mut Reading, path: &str, at: &At, scope: &Scope)
 }
 
 /// Reads a text that holds a `registries.yaml` of k3s.
-fn embedded(reading: &mut Reading, file: &SourceFile<'_>, node: &Node) {
+fn embedded(reading: &mut Reading, file: &SourceFile<'_>, node: &Node, scope: &Scope) {
     if node.is_mapping() {
-        k3s::read(reading, file, node);
+        k3s::read(reading, file, node, scope);
     } else if let Some(inner) = file.within(node) {
         match parse(inner.text) {
             Ok(stream) => {
-                stream.documents.iter().for_each(|document| k3s::read(reading, &inner, &document.root));
+                stream
+                    .documents
+                    .iter()
+                    .for_each(|document| k3s::read(reading, &inner, &document.root, scope));
             }
             Err(error) => inner.syntax(&error, &mut reading.findings),
         }
@@ -354,7 +366,7 @@ fn values(reading: &mut Reading, file: &SourceFile<'_>, node: &Node, path: &str,
     {
         let k3s = |root: &Node| root.get("mirrors").is_some_and(Node::is_mapping);
         if stream.documents.iter().any(|document| k3s(&document.root)) {
-            embedded(reading, file, node);
+            embedded(reading, file, node, scope);
         } else {
             talos::patch(reading, &inner, scope);
         }
@@ -376,7 +388,7 @@ fn block(reading: &mut Reading, file: &SourceFile<'_>, node: &Node, path: &str, 
     let k3s =
         node.get("configs").is_some() || mirrors.iter().any(|entry| entry.value.get("endpoint").is_some());
     if k3s {
-        k3s::read(reading, file, node);
+        k3s::read(reading, file, node, scope);
     } else {
         let declared = reading.section(file, node, path);
         reading.push(scope.clone(), declared, file);

@@ -264,10 +264,9 @@ fn templates_are_refused_by_the_name_of_their_engine() {
         ("machine: [${var.x}]\n", "Terraform"),
         ("machine: [${HOST}]\n", "envsubst"),
     ] {
-        assert_eq!(
-            refused(text),
-            format!("E126:{} this is a {engine} template", if text.starts_with("machine: ") { 1 } else { 2 })
-        );
+        let line = if text.starts_with("machine: ") { 1 } else { 2 };
+        let article = if engine == "envsubst" { "an" } else { "a" };
+        assert_eq!(refused(text), format!("E126:{line} this is {article} {engine} template"));
     }
     assert_eq!(refused("a: ${X}\nb: [\n"), "E100:2 unclosed bracket '['");
     assert_eq!(refused("#@ load(\"@ytt:data\", \"data\")\nmachine: {}\n"), "E126:1 this is a ytt template");
@@ -635,6 +634,10 @@ registries:
     let own = "  create: {name: r, proxy: {remoteURL: 'https://registry-1.docker.io'}}\n";
     assert!(lost("k3d.yaml", &format!("{k3d}{own}")).contains("`registries.create.proxy`"));
     assert!(lost("k3d.yaml", &format!("{k3d}  use: ['k3d-r:5000']\n")).contains("`registries.use`"));
+    let both = lost("k3d.yaml", &format!("{k3d}  use: ['k3d-r:5000']\n{own}"));
+    assert!(both.contains("`registries.use`") && both.contains("`registries.create.proxy`"), "{both}");
+    let none = source("k3d.yaml", &format!("{k3d}  use: []\n  create: {{}}\n"));
+    assert!(!import(&[none], &Options::default()).lost);
     let kind = "kind: Cluster
 apiVersion: kind.x-k8s.io/v1alpha4
 containerdConfigPatches:
@@ -651,6 +654,12 @@ User-Agent = ['x']
 endpoint = ['https://h.example']
 ";
     assert!(lost("config.toml", toml).contains("the headers of requests are left out"));
+    let nothing = toml.replace("User-Agent = ['x']\n", "");
+    assert!(!import(&[source("config.toml", &nothing)], &Options::default()).lost);
+    let folders = "[plugins.cri.registry]\nconfig_path = '/etc/a:/etc/b'\n";
+    let imported = import(&[source("config.toml", folders)], &Options::default());
+    let help = imported.problems.iter().find_map(|problem| problem.help.clone());
+    assert_eq!(help.unwrap(), "import those folders of the node: talmirror import /etc/a /etc/b");
 }
 
 #[test]
@@ -678,6 +687,18 @@ fn values_of_a_role_are_for_that_role() {
         let not = parsed.mirrors.iter().find(|(_, mirror)| mirror.url == other).unwrap().0;
         assert!(routes.contains(&format!("{url:?}")) && !routes.contains(&format!("{not:?}")), "{inventory}");
     }
+}
+
+/// A role that is misspelt would leave a node without the patches of its role.
+#[test]
+fn roles_of_topf_that_are_not_known() {
+    let config = "nodes:\n- {host: n1, role: controlplane}\n- {host: n2, role: worker}\n";
+    let imported = import(&[Source::new("topf.yaml", config)], &Options::default());
+    let [problem] = imported.problems.as_slice() else { panic!("{:?}", imported.problems) };
+    assert!(imported.lost && problem.message.contains("the role `controlplane` of `n1` is not known"));
+    assert_eq!((problem.position.line, problem.help.as_deref()), (2, Some("did you mean `control-plane`?")));
+    let without = import(&[Source::new("c/topf.yaml", "clusterName: c\n")], &Options::default());
+    assert_eq!(without.kind.map(|kind| kind.as_str()), Some("topf config"));
 }
 
 /// Files of topf are for the nodes whose folder they lie in.
@@ -769,7 +790,7 @@ fn comments_at_credentials_stay_with_the_host() {
         config:
             # The robot of the platform team.
             harbor.example: {auth: {username: u, password: p}} # rotated in May
-            # A token of our own.
+            # Of our own team.
             ghcr.io: {auth: {username: v, password: q}}
 ";
     insta::assert_snapshot!(shown(&[source("patch.yaml", text)]), @r"
@@ -779,7 +800,6 @@ fn comments_at_credentials_stay_with_the_host() {
     # Where images are pulled from.
     mirrors:
         # The robot of the platform team.
-        # rotated in May
         harbor:
             kind: harbor
             url: https://harbor.example
@@ -794,7 +814,7 @@ fn comments_at_credentials_stay_with_the_host() {
     registries:
         # Asked first.
         docker.io: {}
-        # A token of our own.
+        # Of our own team.
         ghcr.io:
             upstream:
                 credentials:
@@ -807,4 +827,46 @@ fn comments_at_credentials_stay_with_the_host() {
             - harbor
     ----
     ");
+}
+
+/// An older secret may stand behind the one that took its place, or below it.
+#[test]
+fn comments_beside_secrets_are_left_out() {
+    let config = "machine:
+    registries:
+        mirrors:
+            ghcr.io: {endpoints: ['https://a.example', 'https://b.example']}
+        config:
+            # Asked by all teams.
+            # The password was hunter1
+            a.example:
+                auth:
+                    # hunter2
+                    username: u
+                    password: x # was: hunter3
+                    # hunter4
+            # Of our own team.
+            b.example: {auth: {username: u, password: y}} # hunter5
+";
+    let documents = "# Asked by all teams.
+apiVersion: v1alpha1
+kind: RegistryAuthConfig
+name: a.example
+username: u
+password: x # was: hunter6
+# hunter7
+---
+apiVersion: v1alpha1
+kind: RegistryMirrorConfig
+name: ghcr.io
+# Of our own team.
+# was https://u:hunter8@c.example
+endpoints: [{url: 'https://a.example'}]
+";
+    for text in [config, documents] {
+        let inventory = told("c.yaml", text).2;
+        assert!(!inventory.contains("hunter"), "{inventory}");
+        assert!(inventory.contains("# Asked by all teams."), "{inventory}");
+        assert!(inventory.contains("# Of our own team."), "{inventory}");
+    }
 }

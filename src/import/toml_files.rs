@@ -1,4 +1,4 @@
-use toml::de::DeTable;
+use toml::de::{DeTable, DeValue};
 
 use super::declared::{Declared, Listed, SecretSource, Tls, credentials};
 use super::hosts::{find, flag, in_order, texts};
@@ -42,11 +42,18 @@ pub(super) fn containerd_config(reading: &mut Reading, file: &SourceFile<'_>) {
             let at = file.at(&span, format!("registry.{key}"));
             match value.as_str() {
                 Some("") => {}
-                Some(path) => {
-                    let message = format!("its mirrors are files in `{path}`, which are not read");
+                Some(paths) => {
+                    // containerd takes several folders, as a `PATH` has them.
+                    let folders: Vec<&str> = paths.split(':').filter(|path| !path.is_empty()).collect();
+                    let (what, folders) = match folders.as_slice() {
+                        [_] => ("that folder", folders.join(" ")),
+                        _ => ("those folders", folders.join(" ")),
+                    };
+                    let message = format!("its mirrors are files in `{paths}`, which are not read");
                     reading.findings.lose(Code::Dropped, &at, message).help =
-                        Some(format!("import that folder of the node: talmirror import {path}"));
+                        Some(format!("import {what} of the node: talmirror import {folders}"));
                 }
+                None if is_empty(value) => {}
                 None => {
                     let message = "the headers of requests are left out";
                     reading.findings.lose(Code::Dropped, &at, message).reason =
@@ -151,6 +158,12 @@ pub(super) fn podman(reading: &mut Reading, file: &SourceFile<'_>) {
         }
     }
     reading.push(Scope::All, declared, file);
+}
+
+/// Returns whether a value says nothing: a table or a list without anything in it.
+fn is_empty(value: &DeValue<'_>) -> bool {
+    value.as_table().is_some_and(toml::map::Map::is_empty)
+        || value.as_array().is_some_and(|list| list.is_empty())
 }
 
 fn table<'t>(reading: &mut Reading, file: &SourceFile<'t>) -> Option<DeTable<'t>> {

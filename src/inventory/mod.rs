@@ -70,7 +70,7 @@ pub fn parse(text: &str, file: &str, env: &dyn Fn(&str) -> Option<String>) -> Pa
 }
 
 fn add_template(problems: &mut Problems<'_>, engine: Engine, position: yaml::Position, file: &str) {
-    let message = format!("the file is a {} template that has not been rendered", engine.as_str());
+    let message = format!("the file is {} that has not been rendered", engine.template());
     let problem = problems.add(Code::Template, &(0..0), "", message);
     problem.position = position;
     problem.help = Some(engine.help(file, "talmirror validate -f -"));

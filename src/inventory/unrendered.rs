@@ -1,4 +1,6 @@
-use crate::yaml::{LineIndex, Position, Stream};
+use std::ops::Range;
+
+use crate::yaml::{LineIndex, Node, Position, Stream, Value};
 
 /// A template, by the engine that renders it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -23,7 +25,7 @@ pub(crate) enum Engine {
 }
 
 impl Engine {
-    pub(crate) fn as_str(self) -> &'static str {
+    fn as_str(self) -> &'static str {
         match self {
             Self::Minijinja => "minijinja",
             Self::Makejinja => "makejinja",
@@ -40,6 +42,26 @@ impl Engine {
             Self::Envsubst => "envsubst",
             Self::TerraformOrEnvsubst => "Terraform or envsubst",
         }
+    }
+
+    /// Returns what a message calls such a file.
+    pub(crate) fn template(self) -> String {
+        let article = match self {
+            Self::Erb | Self::Envsubst => "an",
+            Self::Minijinja
+            | Self::Makejinja
+            | Self::Jinja
+            | Self::Helm
+            | Self::Go
+            | Self::Terraform
+            | Self::Jsonnet
+            | Self::Ytt
+            | Self::Cue
+            | Self::Placeholders
+            | Self::AtPlaceholders
+            | Self::TerraformOrEnvsubst => "a",
+        };
+        format!("{article} {} template", self.as_str())
     }
 
     /// Returns what to do: render the file, and give the result to a command.
@@ -110,19 +132,21 @@ pub(crate) fn engine_of_file(name: &str, text: &str) -> Option<(Engine, Position
 
 /// Finds the first mark of a template in a text that is not YAML, because of it.
 pub(crate) fn engine_of(text: &str, error_line: usize) -> Option<(Engine, Position)> {
-    let statements = ["{%", "{{", "%{", "#%", "#{", "%%", "<%", "@@"];
+    let statements = ["{%", "{{", "%{", "#%", "#{", "%%"];
+    let named = |mark: NameMark| mark.first_in(text, &(0..text.len()));
     let lines = LineIndex::new(text);
     let place = |at: usize| lines.position(at);
-    let statement = statements.iter().filter_map(|mark| text.find(mark)).min();
+    let statement = statements.iter().filter_map(|mark| text.find(mark));
+    let statement = statement.chain(named(NameMark::ERB)).chain(named(NameMark::AT)).min();
     // A variable alone breaks a text only where it stands.
     let variable = || text.match_indices("${").map(|(at, _)| at).find(|at| place(*at).line == error_line);
     let at = statement.filter(|at| place(*at).line <= error_line).or_else(variable)?;
     let has = |word: &str| text.contains(word);
-    let engine = if has("<%") {
+    let engine = if named(NameMark::ERB).is_some() {
         Engine::Erb
     } else if has("%%") && !has("{%") && !has("{{") {
         Engine::Placeholders
-    } else if has("@@") && !has("{%") && !has("{{") {
+    } else if named(NameMark::AT).is_some() && !has("{%") && !has("{{") {
         Engine::AtPlaceholders
     } else if has("#%") || has("#{") {
         Engine::Makejinja
@@ -157,22 +181,83 @@ pub(crate) fn hidden_in(text: &str, stream: &Stream) -> Option<(Engine, Position
         let engine = if found.text.starts_with('@') { Engine::Ytt } else { Engine::Makejinja };
         return Some((engine, place(found.span.start)));
     }
-    let named =
-        [("<%", "%>", Engine::Erb), ("@@", "@@", Engine::AtPlaceholders), ("%%", "%%", Engine::Placeholders)];
-    named.into_iter().find_map(|(open, close, engine)| {
-        let stands = |(at, _): &(usize, &str)| {
-            let inside =
-                text.get(at + open.len()..).and_then(|rest| rest.split_once(close)).map(|(inside, _)| inside);
-            // Diffs and formats of other programs have these marks, too.
-            let is_name = |inside: &str| {
-                inside.len() > 1
-                    && inside.chars().all(|c| c.is_ascii_uppercase() || c.is_ascii_digit() || c == '_')
-            };
-            inside.is_some_and(|inside| if open == "<%" { !inside.contains('\n') } else { is_name(inside) })
+    let roots = stream.documents.iter().map(|document| &document.root);
+    let (at, engine) = roots.into_iter().find_map(|root| {
+        let of_registry =
+            root.get("kind").and_then(Node::as_str).is_some_and(|kind| kind.starts_with("Registry"));
+        name_in(text, root, if of_registry { Part::Registries } else { Part::Other })
+    })?;
+    Some((engine, place(at)))
+}
+
+/// What a tool puts in place of a name, between two marks.
+#[derive(Clone, Copy, Debug)]
+struct NameMark {
+    open: &'static str,
+    close: &'static str,
+    engine: Engine,
+}
+
+impl NameMark {
+    const ERB: Self = Self { open: "<%", close: "%>", engine: Engine::Erb };
+    const AT: Self = Self { open: "@@", close: "@@", engine: Engine::AtPlaceholders };
+    const PERCENT: Self = Self { open: "%%", close: "%%", engine: Engine::Placeholders };
+    const ALL: [Self; 3] = [Self::ERB, Self::AT, Self::PERCENT];
+
+    /// Finds the first one in a part of a text. Diffs and formats of other programs have these marks, too: a name is in
+    /// capitals, and an expression of ERB ends on its line.
+    fn first_in(self, text: &str, part: &Range<usize>) -> Option<usize> {
+        let part_text = text.get(part.clone())?;
+        let is_name = |inside: &str| {
+            inside.len() > 1
+                && inside.chars().all(|c| c.is_ascii_uppercase() || c.is_ascii_digit() || c == '_')
         };
-        let (at, _) = text.match_indices(open).find(stands)?;
-        Some((engine, place(at)))
-    })
+        let stands = |(at, _): &(usize, &str)| {
+            let line = part_text.get(at + self.open.len()..).and_then(|rest| rest.lines().next());
+            let inside = line.and_then(|line| line.split_once(self.close)).map(|(inside, _)| inside);
+            inside.is_some_and(|inside| self.open == Self::ERB.open || is_name(inside))
+        };
+        part_text.match_indices(self.open).find(stands).map(|(at, _)| part.start + at)
+    }
+}
+
+/// The keys below which registries stand, in the files of all tools that are read.
+const OF_REGISTRIES: [&str; 9] = [
+    "registries",
+    "mirrors",
+    "config",
+    "configs",
+    "endpoints",
+    "endpoint",
+    "registry-mirrors",
+    "insecure-registries",
+    // Of an operation of a JSON patch.
+    "value",
+];
+
+/// Whether a part of a file is about registries.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Part {
+    Registries,
+    Other,
+}
+
+/// Finds a name that stands for a key or a value of registries. Long texts are other programs' own.
+fn name_in(text: &str, node: &Node, part: Part) -> Option<(usize, Engine)> {
+    let first = |span: &Range<usize>| {
+        let found = NameMark::ALL.into_iter().filter(|_| part == Part::Registries);
+        found.filter_map(|mark| Some((mark.first_in(text, span)?, mark.engine))).min_by_key(|(at, _)| *at)
+    };
+    match &node.value {
+        Value::Scalar(scalar) if scalar.text.contains('\n') => None,
+        Value::Scalar(_) => first(&node.span),
+        Value::Sequence { items, .. } => items.iter().find_map(|item| name_in(text, item, part)),
+        Value::Mapping { entries, .. } => entries.iter().find_map(|entry| {
+            let is_other = part == Part::Other && !OF_REGISTRIES.contains(&entry.key.as_str());
+            let below = if is_other { Part::Other } else { Part::Registries };
+            first(&entry.key_span).or_else(|| name_in(text, &entry.value, below))
+        }),
+    }
 }
 
 /// Tells whether what follows `${` is more than a variable of the environment.
@@ -180,4 +265,50 @@ fn is_expression(rest: &str) -> bool {
     let inside = rest.split('}').next().unwrap_or_default();
     let name = inside.split([':', '-']).next().unwrap_or_default();
     name.contains(['.', '(', '['])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::yaml::parse;
+
+    fn engine(text: &str) -> Option<(Engine, usize)> {
+        let (engine, position) = hidden_in(text, &parse(text).unwrap())?;
+        Some((engine, position.line))
+    }
+
+    #[test]
+    fn names_in_registries_are_a_template() {
+        for text in [
+            "registries:\n  mirrors: {a.example: {endpoints: ['https://%%HOST%%']}}\n",
+            "mirrors:\n  '%%REGISTRY%%': {endpoint: [https://a.example]}\n",
+            "- op: add\n  value: {endpoints: ['https://%%HOST%%']}\n",
+            "kind: RegistryAuthConfig\npassword: 'a%%PASS_2%%'\n",
+        ] {
+            assert_eq!(engine(text).map(|(engine, _)| engine), Some(Engine::Placeholders), "{text}");
+        }
+        let text = "registries:\n  config: {a.example: {auth: {password: '<%= pass %>'}}}\n";
+        assert_eq!(engine(text), Some((Engine::Erb, 2)));
+    }
+
+    #[test]
+    fn marks_of_other_programs_are_not() {
+        for text in [
+            "# @@HOST@@ and <%= url %>, as %%HOST%% was\nregistries: {mirrors: {}} # %%HOST%%\n",
+            "machine:\n  files:\n    - content: |\n        %%HOST%%\n        @@HOST@@ <%= x %>\n",
+            "registries:\n  config:\n    a.example:\n      tls: {ca: \"<% a\\nb %>\"}\n",
+            "machine: {install: {extraKernelArgs: ['a=%%HOST%%']}}\n",
+            "registries: {config: {a.example: {auth: {password: 'a%%b%%@@c<%d'}}}}\n",
+        ] {
+            assert_eq!(engine(text), None, "{text}");
+        }
+    }
+
+    #[test]
+    fn marks_before_an_error_count_only_with_a_name() {
+        let broken = |line: &str| engine_of(&format!("{line}\na: [\n"), 3).map(|(engine, _)| engine);
+        assert_eq!(broken("# a <% b, as in @@ -1,2 +1,2 @@"), None);
+        assert_eq!(broken("a: @@HOST@@"), Some(Engine::AtPlaceholders));
+        assert_eq!(broken("<% if x %>"), Some(Engine::Erb));
+    }
 }

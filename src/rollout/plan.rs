@@ -264,10 +264,10 @@ impl NodePlan {
         })
     }
 
-    /// Leaves it without the reboot that it was to have alone: it cannot be.
+    /// Leaves it without the reboot that it was to have alone, because it cannot be rebooted; it is still owed.
     pub fn give_up_reboot(&mut self) {
         if self.route.reboot == Reboot::Alone {
-            (self.route.reboot, self.owes_reboot) = (Reboot::Never, None);
+            self.route.reboot = Reboot::Never;
             self.notes.clear();
         }
     }

@@ -35,7 +35,8 @@ impl PreviousRollout {
     ) -> Self {
         let (active, persistent) = configs;
         let digest = ConfigDigest::of(&active.text);
-        let mut newest = true;
+        // Whether a reboot that a journal tells of may still be owed.
+        let (mut newest, mut may_owe) = (true, true);
         let mut found = Self::Nothing;
         let found_in =
             |(place, all)| of_node(all, name, address).map(|(history, known)| (place, history, known));
@@ -61,11 +62,18 @@ impl PreviousRollout {
             if open || (!on_disk && newest && strict) {
                 return Self::Unfinished(place.clone());
             }
-            if newest && left == Leftover::Reboot {
+            if may_owe && left == Leftover::Reboot && (newest || is_committed) {
                 return Self::WantsReboot(place.clone());
             }
             if known.original == digest {
+                // It has put back what was there: what an earlier one owes the node is still owed, unless it booted.
                 found = Self::Original;
+                may_owe &= !history.rebooted;
+            } else if known.desired == digest {
+                // This one has brought what runs: the node itself says whether it has booted with it.
+                return if history.rebooted { found } else { Self::Nothing };
+            } else {
+                may_owe = false;
             }
             newest = false;
         }
@@ -112,7 +120,7 @@ mod tests {
         Send(ApplyStep),
         Done(OutcomeKind),
     }
-    use OutcomeKind::{Updated, WantsReboot};
+    use OutcomeKind::{Reverted, Updated, WantsReboot};
     use Told::{Done, Send};
 
     const COMMITTED: Told = Send(ApplyStep::Commit);
@@ -122,6 +130,21 @@ mod tests {
     }
 
     fn journal_at(place: &str, at: &str, reboots: bool, records: &[Told]) -> (String, History) {
+        journal_of(place, at, reboots, ("old", "wanted"), records)
+    }
+
+    /// A rollout after the one that has brought what is wanted now.
+    fn trial_on_wanted(place: &str, records: &[Told]) -> (String, History) {
+        journal_of(place, "t", false, ("wanted", "newer"), records)
+    }
+
+    fn journal_of(
+        place: &str,
+        at: &str,
+        reboots: bool,
+        (before, wanted): (&str, &str),
+        records: &[Told],
+    ) -> (String, History) {
         let node = "n1".to_owned();
         let nodes =
             vec![Address { name: node.clone(), address: "10.0.0.1".to_owned(), planned: None, known: None }];
@@ -130,9 +153,9 @@ mod tests {
         all.push(Record::Node {
             node: node.clone(),
             file: "f".to_owned(),
-            before: digest("old"),
+            before: digest(before),
             strict: Some(digest("strict")),
-            wanted: digest("wanted"),
+            wanted: digest(wanted),
             reboots,
             machine: None,
         });
@@ -216,6 +239,15 @@ mod tests {
         assert_eq!(ask(&left, None, shows.clone()), PreviousRollout::Nothing);
         let done = [journal("b", &[COMMITTED, Done(Updated)]), left[0].clone()];
         assert_eq!(ask(&done, Some("wanted"), shows.clone()), PreviousRollout::Nothing);
+        // A later rollout has tried another config there, and has put back what it found.
+        let put_back = trial_on_wanted("c", &[Send(ApplyStep::Try), Send(ApplyStep::Revert), Done(Reverted)]);
+        let both = [put_back.clone(), left[0].clone()];
+        assert_eq!(ask(&both, Some("wanted"), shows.clone()), wants);
+        assert_eq!(ask(&both, None, hides.clone()), wants);
+        // One that was to reboot nothing has committed it: the node itself tells whether it booted since.
+        let both = [put_back.clone(), done[0].clone()];
+        assert_eq!(ask(&both, Some("wanted"), shows.clone()), PreviousRollout::Nothing);
+        assert_eq!(ask(&[put_back], Some("wanted"), shows.clone()), PreviousRollout::Original);
         // Killed before the commit was seen to be on disk.
         let killed = wanted(&[COMMITTED]);
         assert_eq!(ask(&killed, Some("wanted"), shows), wants);

@@ -30,7 +30,7 @@ pub(crate) use output_format::OutputFormat;
 pub(crate) use prompt::{Asking, agree, choose, confirm, new_password, password, text, unanswered};
 pub(crate) use shell::quoted;
 pub(crate) use signals::{EndRequest, Signals};
-pub(crate) use table::{Table, table};
+pub(crate) use table::{Cells, Table, table};
 pub(crate) use terminal::{Color, Ui, aside, log_requests};
 pub(crate) use usage::parse;
 pub(crate) use verbosity::Verbosity;

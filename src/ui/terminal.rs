@@ -117,7 +117,7 @@ impl Ui {
         let cells = |row: &Vec<String>| row.iter().map(|cell| self.unpainted(cell).into_owned()).collect();
         let rows: Vec<Vec<String>> = table.rows.iter().map(cells).collect();
         let text = match width {
-            Some(width) => table_within(&rows, width),
+            Some(width) => table_within(&rows, width, table.cells),
             None => laid_out(&rows),
         };
         self.result(&table.above)?;

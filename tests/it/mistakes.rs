@@ -330,6 +330,10 @@ fn yaml_that_is_not_as_it_was_meant() {
             .ends(1),
         &["mirrors.yaml:3:5", "write `- docker.io`: every item of a list begins with `- `"],
     );
+    let secret =
+        "mirrors:\n    h: {url: 'https://h.example', credentials: hunter2 - x}\nregistries: [docker.io]\n";
+    let ran = place(secret).run("validate").ends(1);
+    assert!(!ran.stderr.contains("hunter2") && !ran.stderr.contains("begins with `- `"), "{ran}");
     let lost =
         "mirrors: {h: {kind: harbor, url: 'https://h.example'}}\nregistries:\n    docker.io:\n    via: [h]\n";
     says(

@@ -371,24 +371,24 @@ fn folders_of_patches_are_read_with_what_is_in_them() {
         "{ran}"
     );
     for (name, text, engine) in [
-        ("a.cue", "machine: registries: mirrors: {}\n", "CUE"),
+        ("a.cue", "machine: registries: mirrors: {}\n", "a CUE"),
         (
             "b.yaml",
             "machine: {registries: {mirrors: {ghcr.io: {endpoints: ['https://@@HOST@@']}}}}\n",
-            "@@NAME@@",
+            "a @@NAME@@",
         ),
         (
             "c.yaml",
             "machine:\n  registries:\n    mirrors:\n      ghcr.io: {endpoints: ['<%= url %>']}\n",
-            "ERB",
+            "an ERB",
         ),
         (
             "d.yaml",
             "machine: {registries: {mirrors: {ghcr.io: {endpoints: ['https://%%HOST%%']}}}}\n",
-            "%%NAME%%",
+            "a %%NAME%%",
         ),
     ] {
         let ran = place.write(name, text).run(&format!("import {name}")).ends(3);
-        assert!(ran.stderr.contains(&format!("this is a {engine} template")), "{ran}");
+        assert!(ran.stderr.contains(&format!("this is {engine} template")), "{ran}");
     }
 }

@@ -14,7 +14,7 @@ use crate::inventory::{Set, Target, Via};
 use crate::mirror::scan::{Coverage, Images, RegistryRow, Status, add_registries, cover, rows};
 use crate::sops::looks_encrypted;
 use crate::ui::exit::{self, Exit};
-use crate::ui::{CliError, Table, Ui, count};
+use crate::ui::{Cells, CliError, Table, Ui, count};
 use crate::yaml::{Indent, emit};
 
 /// Arguments of `scan`.
@@ -128,11 +128,15 @@ fn is_missing(row: &Row<'_>) -> bool {
     row.coverage.as_ref().is_some_and(|coverage| !coverage.status.is_covered())
 }
 
-/// Returns the targets whose settings count: the one that flags name, else every node, else what nodes start from.
+/// Prints what was found, in the format that was asked for.
 fn print(ui: &mut Ui, images: &Images, rows: &[Row<'_>], format: Format) -> Result<(), CliError> {
     match format {
-        Format::Table => ui.table(&Table { rows: registry_cells(rows), ..Table::default() }),
-        Format::Wide => ui.table(&Table { rows: image_cells(images, rows), ..Table::default() }),
+        Format::Table => {
+            ui.table(&Table { rows: registry_cells(rows), cells: Cells::Whole, ..Table::default() })
+        }
+        Format::Wide => {
+            ui.table(&Table { rows: image_cells(images, rows), cells: Cells::Whole, ..Table::default() })
+        }
         Format::Name => {
             let lines: String = images.iter().map(|(image, _)| format!("{image}\n")).collect();
             ui.result(&lines)

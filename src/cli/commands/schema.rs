@@ -113,9 +113,12 @@ pub(crate) fn run(ui: &mut Ui, global: &Global, args: SchemaArgs) -> Result<Exit
     Ok(exit::OK)
 }
 
-/// Returns what a file says that it is.
+/// Returns what a file says that it is; one that does not say it is an inventory.
 fn kind_of(text: &str) -> Option<Kind> {
     let document = yaml::parse_one(text).ok()?;
-    let kind = document.root.entry("kind")?.value.as_str()?.to_owned();
-    Some(if kind == "Cache" { Kind::Cache } else { Kind::Inventory })
+    if document.root.entries().is_empty() {
+        return None;
+    }
+    let kind = document.root.get("kind").and_then(yaml::Node::as_str);
+    Some(if kind == Some("Cache") { Kind::Cache } else { Kind::Inventory })
 }

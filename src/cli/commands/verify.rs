@@ -15,7 +15,7 @@ use crate::oci::{HttpSettings, Timeouts};
 use crate::registries::Endpoint;
 use crate::secret::without_userinfo;
 use crate::ui::exit::{self, Exit};
-use crate::ui::{CliError, Table, Ui, count, positive_duration};
+use crate::ui::{Cells, CliError, Table, Ui, count, positive_duration};
 
 /// How many hosts are asked at once.
 const AT_ONCE: usize = 192;
@@ -333,7 +333,7 @@ fn findings(questions: &[Question], answers: &[Result<Proof, (Cause, String)>]) 
 fn print(ui: &mut Ui, findings: &[Finding], args: &VerifyArgs, file: &str) -> Result<(), CliError> {
     match args.output {
         Format::Table => {
-            ui.table(&Table { rows: cells(findings), ..Table::default() })?;
+            ui.table(&Table { rows: cells(findings), cells: Cells::Whole, ..Table::default() })?;
             if args.drill {
                 ui.result(&drill_text(findings))?;
             }

@@ -188,7 +188,7 @@ fn refuse_reboots(
                     "{}: needs a reboot for its credentials, and cannot be rebooted: {why}",
                     planned.node.name
                 ),
-                None,
+                Some(&Refusal::Quorum(why.clone()).help()),
             );
         }
     }

@@ -165,7 +165,7 @@ fn choose(
     for name in named {
         if !chosen.iter().any(|node| node.name == *name || node.address == *name) {
             return Err(CliError::usage(format!(
-                "the rollout of `{}` did nothing to `{name}`",
+                "the rollout of `{}` did not change the config of `{name}`",
                 folder.display()
             )));
         }

@@ -6,7 +6,7 @@ use super::args::Format;
 use super::jobs::{Ended, Job};
 use crate::mirror::Cause;
 use crate::mirror::verify::fix;
-use crate::ui::{CliError, Table, Ui, count};
+use crate::ui::{Cells, CliError, Table, Ui, count};
 
 /// How many images that are under way are drawn.
 const LINES: usize = 8;
@@ -69,7 +69,8 @@ pub(super) fn print(
                 };
                 vec![job.image.to_string(), via.to_owned(), state.to_owned(), fetched, why]
             };
-            ui.table(&Table::new(&["IMAGE", "VIA", "STATE", "FETCHED", "WHY"], all.map(row)))
+            let table = Table::new(&["IMAGE", "VIA", "STATE", "FETCHED", "WHY"], all.map(row));
+            ui.table(&Table { cells: Cells::Whole, ..table })
         }
     }
 }

@@ -431,7 +431,9 @@ fn a_rollback_puts_back_what_a_rollout_changed_and_nothing_else() {
     assert!(last(&all).ends_with("Next: fix the cause, then: talmirror rollback -n w-2"), "{all}");
     assert!(all.stderr.contains("it was changed since"), "{all}");
     assert!(site.is_old("w-1"));
-    assert!(site.place.run("rollback --yes -n w-9").ends(2).stderr.contains("did nothing to `w-9`"));
+    assert!(
+        site.place.run("rollback --yes -n w-9").ends(2).stderr.contains("did not change the config of `w-9`")
+    );
     site.place.run("rollback --yes --journal gone").ends(3);
 }
 

@@ -4,9 +4,11 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use crate::cli::args::Global;
-use crate::cli::encryption;
+use crate::cli::{encryption, input};
 use crate::import::{Nodes, Source, detect};
+use crate::sops::looks_encrypted;
 use crate::ui::{CliError, exit};
+use crate::yaml;
 
 /// How deep folders of patches are looked through.
 const MAX_DEPTH: usize = 8;
@@ -92,15 +94,30 @@ fn patches(dir: &Path, nodes: Nodes, global: &Global) -> Result<Vec<Source>, Cli
     collect(dir, 0, &mut files)?;
     let mut sources = Vec::new();
     for path in files {
+        // The names of an encrypted file's fields are in the clear: what has none of registries needs no key.
+        let raw = input::read(&path.display().to_string())?;
+        if looks_encrypted(&raw) && !mentions_registries(&raw) {
+            continue;
+        }
         let text = text(&path, global)?;
-        // Beside patches lie other files, which say nothing of registries and are nothing that is known.
-        let is_meant = text.contains("registries") || text.contains("RegistryMirrorConfig");
-        if is_meant || (!is_template(&path) && detect(&text).is_some()) {
+        // Beside patches lie other files, which are nothing that is known. One that cannot be read may be of registries.
+        let is_meant = match detect(&text) {
+            Some(_) => !is_template(&path) || mentions_registries(&text),
+            None => mentions_registries(&text) && (is_template(&path) || yaml::parse(&text).is_err()),
+        };
+        if is_meant {
             let name = path.display().to_string();
             sources.push(Source { nodes: nodes.clone(), ..Source::new(name, text) });
         }
     }
     Ok(sources)
+}
+
+/// Returns whether a text has a field of registries, or is one of Talos' documents for them.
+fn mentions_registries(text: &str) -> bool {
+    ["registries", "mirrors", "RegistryMirrorConfig", "RegistryAuthConfig", "RegistryTLSConfig"]
+        .iter()
+        .any(|word| text.contains(word))
 }
 
 fn collect(dir: &Path, depth: usize, files: &mut Vec<PathBuf>) -> Result<(), CliError> {
@@ -111,7 +128,10 @@ fn collect(dir: &Path, depth: usize, files: &mut Vec<PathBuf>) -> Result<(), Cli
             if depth < MAX_DEPTH && !is_other && !path.is_symlink() {
                 collect(&path, depth + 1, files)?;
             }
-        } else if [".yaml", ".yml"].iter().any(|ending| name.ends_with(ending)) || is_template(&path) {
+        } else if path.is_file()
+            && !name.starts_with('.')
+            && ([".yaml", ".yml"].iter().any(|ending| name.ends_with(ending)) || is_template(&path))
+        {
             files.push(path);
         }
     }
