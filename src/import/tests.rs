@@ -698,7 +698,7 @@ fn roles_of_topf_that_are_not_known() {
     assert!(imported.lost && problem.message.contains("the role `controlplane` of `n1` is not known"));
     assert_eq!((problem.position.line, problem.help.as_deref()), (2, Some("did you mean `control-plane`?")));
     let without = import(&[Source::new("c/topf.yaml", "clusterName: c\n")], &Options::default());
-    assert_eq!(without.kind.map(|kind| kind.as_str()), Some("topf config"));
+    assert_eq!(without.kind, Some(SourceKind::Topf));
 }
 
 /// Files of topf are for the nodes whose folder they lie in.
