@@ -39,7 +39,32 @@ impl Meant {
     }
 }
 
+/// Whether nodes are asked, too, which the inventory need not list.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum LiveNodes {
+    Asked,
+    NotAsked,
+}
+
+impl LiveNodes {
+    /// Returns what a flag says that names nodes to ask.
+    pub(crate) fn of(flag: Option<&Vec<String>>) -> Self {
+        if flag.is_some() { Self::Asked } else { Self::NotAsked }
+    }
+}
+
 impl InventoryNodes {
+    /// Fails where nodes are named and no inventory is there that could say which they are.
+    pub(crate) fn without_inventory(&self, file: &str, live: LiveNodes) -> Result<(), CliError> {
+        if matches!(self.selection(), Selection::All)
+            && (self.narrowing.is_nothing() || live == LiveNodes::Asked)
+        {
+            return Ok(());
+        }
+        Err(CliError::usage(format!("there is no inventory `{file}`, and so no nodes to choose of"))
+            .help("name the inventory with -f, or leave --node, --group, --role and --match out"))
+    }
+
     /// Returns the live nodes that are meant, before they are narrowed.
     pub(crate) fn selection(&self) -> Selection<'_> {
         // A variable that is set to nothing, as CI does, names nothing.
@@ -55,7 +80,7 @@ impl InventoryNodes {
     ///
     /// # Errors
     /// If the inventory does not have what is named, or none is left.
-    pub(crate) fn meant(&self, loaded: &LoadedInventory) -> Result<Meant, CliError> {
+    pub(crate) fn meant(&self, loaded: &LoadedInventory, live: LiveNodes) -> Result<Meant, CliError> {
         let inventory = &loaded.inventory;
         let mut nodes: Vec<String> = match loaded.target(&self.target)? {
             Target::Node(name) => vec![name.to_owned()],
@@ -65,8 +90,17 @@ impl InventoryNodes {
                 let nodes = nodes.filter(|(name, node)| inventory.groups_of(name, node).contains(&group));
                 nodes.map(|(name, _)| name.clone()).collect()
             }
-            Target::Base if inventory.nodes.is_empty() && self.narrowing.is_nothing() => {
+            // The nodes that are asked are narrowed by themselves.
+            Target::Base
+                if inventory.nodes.is_empty()
+                    && (self.narrowing.is_nothing() || live == LiveNodes::Asked) =>
+            {
                 return Ok(Meant::Base);
+            }
+            Target::Base if inventory.nodes.is_empty() => {
+                let message =
+                    format!("`{}` lists no nodes, of which --role and --match could choose", loaded.file);
+                return Err(CliError::usage(message).help("list them under `nodes`, or leave the flags out"));
             }
             Target::Base => inventory.nodes.keys().cloned().collect(),
         };

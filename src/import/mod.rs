@@ -34,6 +34,8 @@ mod talos;
 #[cfg(test)]
 mod tests;
 mod toml_files;
+#[cfg(test)]
+mod tools_tests;
 mod topf;
 mod verification;
 

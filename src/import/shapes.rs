@@ -112,21 +112,26 @@ pub(super) fn fragment(reading: &mut Reading, file: &SourceFile<'_>, patch: &Nod
                 fragment(reading, file, item, scope);
             }
         }
-        Value::Sequence { items, .. }
-            if items.iter().any(|item| item.get("op").is_some())
-                && items.iter().any(|item| item.is_mapping() && !is_operation(item)) =>
-        {
-            let message =
-                "documents and operations of a JSON patch stand in one list, and none of it is read";
-            reading.findings.lose(Code::WrongType, &file.at(&patch.span, ""), message).help =
-                Some("make two patches of them".to_owned());
-        }
+        Value::Sequence { .. } if is_mixed(patch) => mixed(reading, file, patch),
         Value::Sequence { .. } => talos::json_patch(reading, file, patch, scope),
         Value::Mapping { .. } => {
             let (declared, _) = reading.talos(file, &[patch], Purpose::Config);
             reading.push(scope.clone(), declared, file);
         }
     }
+}
+
+/// Tells whether a list holds documents and operations of a JSON patch.
+fn is_mixed(node: &Node) -> bool {
+    let items = node.items();
+    items.iter().any(|item| item.get("op").is_some())
+        && items.iter().any(|item| item.is_mapping() && !is_operation(item))
+}
+
+fn mixed(reading: &mut Reading, file: &SourceFile<'_>, list: &Node) {
+    let message = "documents and operations of a JSON patch stand in one list, and none of it is read";
+    reading.findings.lose(Code::WrongType, &file.at(&list.span, ""), message).help =
+        Some("make two patches of them".to_owned());
 }
 
 /// Reads the patches of Cluster API's resources for Talos, wherever their versions keep them.
@@ -344,6 +349,10 @@ fn docker(reading: &mut Reading, file: &SourceFile<'_>, root: &Node) {
 fn values(reading: &mut Reading, file: &SourceFile<'_>, node: &Node, path: &str, scope: &Scope) {
     if is_patch_list(node) && !node.items().is_empty() {
         talos::json_patch(reading, file, node, scope);
+        return;
+    }
+    if is_mixed(node) {
+        mixed(reading, file, node);
         return;
     }
     for entry in node.entries() {

@@ -271,17 +271,22 @@ nodes: {n1: {address: 10.0.0.1}, n2: {address: 10.0.0.2, version: v1.13.4}}
     assert!(place.run("explain --node n1 -o json --show-secrets").reveals().ok().contains("s3cr3t-p"));
 }
 
-/// The schema takes every example and every imported inventory, and no misspelt field.
-#[test]
-fn the_schema_validates_inventories() {
-    let schema: serde_json::Value = serde_json::from_str(&Place::new().run("schema").ok()).unwrap();
+/// What checks a text against the schema that a command prints.
+fn checker(command: &str) -> impl Fn(&str) -> Result<(), String> {
+    let schema: serde_json::Value = serde_json::from_str(&Place::new().run(command).ok()).unwrap();
     let (mut schemas, mut compiler) = (boon::Schemas::new(), boon::Compiler::new());
     compiler.add_resource("schema.json", schema).unwrap();
     let compiled = compiler.compile("schema.json", &mut schemas).unwrap();
-    let check = |text: &str| {
+    move |text| {
         let value = talmirror::yaml::parse_one(text).unwrap().root.to_json();
         schemas.validate(&value, compiled).map_err(|error| error.to_string())
-    };
+    }
+}
+
+/// The schema takes every example and every imported inventory, and no misspelt field.
+#[test]
+fn the_schema_validates_inventories() {
+    let check = checker("schema");
     for name in ["minimal", "origin", "sites", "cache"] {
         let text = std::fs::read_to_string(repository("examples").join(name).join("mirrors.yaml")).unwrap();
         assert_eq!(check(&text), Ok(()), "{name}");
@@ -298,14 +303,7 @@ fn the_schema_validates_inventories() {
 /// The cache's schema takes every configuration that the project has, and none that the cache refuses.
 #[test]
 fn the_schema_validates_configurations_of_the_cache() {
-    let schema: serde_json::Value = serde_json::from_str(&Place::new().run("schema cache").ok()).unwrap();
-    let (mut schemas, mut compiler) = (boon::Schemas::new(), boon::Compiler::new());
-    compiler.add_resource("schema.json", schema).unwrap();
-    let compiled = compiler.compile("schema.json", &mut schemas).unwrap();
-    let check = |text: &str| {
-        let value = talmirror::yaml::parse_one(text).unwrap().root.to_json();
-        schemas.validate(&value, compiled).map_err(|error| error.to_string())
-    };
+    let check = checker("schema cache");
     for name in ["cache/cache.yaml", "air-gap/inside.yaml", "air-gap/outside.yaml"] {
         let text = std::fs::read_to_string(repository("examples").join(name)).unwrap();
         assert_eq!(check(&text), Ok(()), "{name}");

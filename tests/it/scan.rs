@@ -107,6 +107,13 @@ nodes: {cp-1: {role: controlplane}, w-1: {role: worker}, w-2: {role: worker}, x:
 #[test]
 fn without_an_inventory_images_are_listed() {
     let place = Place::new();
+    for flags in ["--role worker", "--match x", "--group g"] {
+        let ran = place.run(&format!("scan - {flags}")).stdin("nginx:1\n").ends(2);
+        assert!(ran.stderr.contains("there is no inventory `mirrors.yaml`, and so no nodes"), "{ran}");
+    }
+    place.write("bare.yaml", "mirror: https://h.test\nkind: harbor\nregistries: [docker.io]\n");
+    let ran = place.run("scan - -f bare.yaml --match x").stdin("nginx:1\n").ends(2);
+    assert!(ran.stderr.contains("`bare.yaml` lists no nodes"), "{ran}");
     let ran = place.run("scan - -o json").stdin("nginx:1.27\n").ok();
     let want = json!([{
         "image": "docker.io/library/nginx:1.27", "registry": "docker.io", "users": ["standard input"],

@@ -10,7 +10,7 @@ use super::blob::Blobs;
 use super::list::Lists;
 use super::manifest::{Fetched, Manifests};
 use super::request::RepositoryRequest;
-use super::response::{RequestedBy, ResponseContext};
+use super::response::{PreparedManifest, RequestedBy, ResponseContext};
 use super::snapshot::Snapshot;
 use super::tag::{Refreshed, Tags};
 use crate::cache::auth::Identity;
@@ -188,14 +188,31 @@ impl Inner {
         }
     }
 
+    /// Returns a manifest that is stored. One of the tier comes here only for those who may have it, or whose registry's
+    /// word counts: nothing is kept for others, nor does the time tell them whether it is there.
+    async fn stored_manifest(
+        &self,
+        request: &RepositoryRequest<'_>,
+        digest: &Digest,
+    ) -> Option<Arc<PreparedManifest>> {
+        let found = self.manifests.at_hand(digest).await;
+        if found.is_some() || !self.manifests.has_tier() {
+            return found;
+        }
+        let object = Object::manifest(*digest);
+        let counts = self.authorizer.head_counts(request.snapshot, &request.origin, &object).await;
+        if counts { self.manifests.stored(digest).await } else { None }
+    }
+
     /// Answers with the manifest of a digest.
     async fn manifest(
         &self,
         request: &RepositoryRequest<'_>,
         digest: &Digest,
     ) -> Result<Response<Body>, Refusal> {
-        if let Some(prepared) = self.manifests.stored(digest).await {
-            match self.authorizer.authorize_object(request, &Object::manifest(*digest)).await? {
+        let object = Object::manifest(*digest);
+        if let Some(prepared) = self.stored_manifest(request, digest).await {
+            match self.authorizer.authorize_object(request, &object).await? {
                 Authorized::Stored => {
                     request.takes(&self.manifests, &prepared).await;
                     return Ok(request.manifest(&prepared, RequestedBy::Digest, Outcome::Hit, None));
@@ -203,7 +220,6 @@ impl Inner {
                 Authorized::OnceFetched => {}
             }
         }
-        let object = Object::manifest(*digest);
         self.authorizer.reject_known_missing(request, &object)?;
         let fetched = self.manifests.fetch(request, digest).await;
         let (outcome, fetched) = fetched.inspect_err(|refusal| {

@@ -190,6 +190,14 @@ impl Manifests {
 
     /// Returns a manifest that is stored: from memory, from the store, or from the tier behind it.
     pub(super) async fn stored(self: &Arc<Self>, digest: &Digest) -> Option<Arc<PreparedManifest>> {
+        match self.at_hand(digest).await {
+            None if self.store.has_tier() => self.arrive(*digest).await,
+            found => found,
+        }
+    }
+
+    /// Returns a manifest that is stored here, whatever the tier behind the store has.
+    pub(super) async fn at_hand(&self, digest: &Digest) -> Option<Arc<PreparedManifest>> {
         let found = locked(&self.prepared).get(digest);
         if let Some(prepared) = found {
             self.store.touch(&Object::manifest(*digest));
@@ -197,13 +205,17 @@ impl Manifests {
         }
         match self.store.manifest(digest).await {
             Ok(Some(document)) => Some(self.remember(*digest, document)),
-            Ok(None) if self.store.has_tier() => self.arrive(*digest).await,
             Ok(None) => None,
             Err(error) => {
                 tracing::warn!(%digest, %error, "cannot read a stored manifest");
                 None
             }
         }
+    }
+
+    /// Returns whether a tier behind the store may have what is not here.
+    pub(super) fn has_tier(&self) -> bool {
+        self.store.has_tier()
     }
 
     /// Reads a manifest from the tier behind the store, once for all clients that want it at the same time.

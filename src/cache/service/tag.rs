@@ -332,8 +332,8 @@ impl Tags {
         }
         // What another tag or another repository brought is here already.
         let object = Object::manifest(digest);
-        if let Some(prepared) = self.manifests.stored(&digest).await
-            && self.authorizer.head_counts(snapshot, origin, &object).await
+        if self.authorizer.head_counts(snapshot, origin, &object).await
+            && let Some(prepared) = self.manifests.stored(&digest).await
         {
             self.manifests.grant(origin, &digest).await;
             let media_type = prepared.media_type.clone();

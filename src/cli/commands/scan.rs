@@ -7,7 +7,7 @@ use crate::cli::args::Global;
 use crate::cli::encryption;
 use crate::cli::images::{ImageSources, Wanted};
 use crate::cli::inventory::{LoadedInventory, load};
-use crate::cli::meant::{InventoryNodes, Meant};
+use crate::cli::meant::{InventoryNodes, LiveNodes, Meant};
 use crate::cli::session::inventory_if_any;
 use crate::file::{self, Privacy};
 use crate::inventory::{Set, Target, Via};
@@ -77,8 +77,12 @@ struct Row<'a> {
 pub(crate) fn run(ui: &mut Ui, global: &Global, args: ScanArgs) -> Result<Exit, CliError> {
     args.sources.check_stdin(global)?;
     let loaded = if args.add { Some(load(ui, global)?) } else { inventory_if_any(ui, global)? };
+    let live = LiveNodes::of(args.sources.nodes.as_ref());
+    if loaded.is_none() {
+        args.which.without_inventory(&global.inventory, live)?;
+    }
     let images = args.sources.find(ui, global, loaded.as_ref(), Wanted::Images, &args.which)?;
-    let meant = loaded.as_ref().map(|loaded| args.which.meant(loaded)).transpose()?;
+    let meant = loaded.as_ref().map(|loaded| args.which.meant(loaded, live)).transpose()?;
     let targets = meant.as_ref().map(Meant::targets).unwrap_or_default();
     let rows: Vec<Row<'_>> = rows(&images)
         .into_iter()

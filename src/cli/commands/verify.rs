@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 
 use crate::cli::args::{Global, TalosArgs, VersionArgs};
 use crate::cli::inventory::{LoadedInventory, default_version, load};
-use crate::cli::meant::InventoryNodes;
+use crate::cli::meant::{InventoryNodes, LiveNodes};
 use crate::cli::node_facts::look;
 use crate::cli::session::{Selection, Session};
 use crate::image::{Platform, Reference};
@@ -110,7 +110,7 @@ pub(crate) fn run(ui: &mut Ui, global: &Global, args: VerifyArgs) -> Result<Exit
     let mut loaded = load(ui, global)?;
     let images = images(&loaded, &args.images)?;
     let about = if args.images.is_empty() { About::ImagesAndRegistries } else { About::Images };
-    let meant = args.which.meant(&loaded)?;
+    let meant = args.which.meant(&loaded, LiveNodes::of(args.nodes.as_ref()))?;
     let questions = questions(&mut loaded, &meant.targets(), &args.versions, &images, about)?;
     if questions.is_empty() {
         return Err(CliError::new(exit::INVALID, format!("`{}` names no registry to verify", loaded.file))

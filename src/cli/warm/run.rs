@@ -14,6 +14,7 @@ use super::view::{self, line, print, size};
 use crate::cli::args::Global;
 use crate::cli::images::Wanted;
 use crate::cli::inventory::load;
+use crate::cli::meant::LiveNodes;
 use crate::image::{DOCKER_HUB, Platform};
 use crate::mirror::warm::{Mode, Platforms, Warmer};
 use crate::oci::{HttpSettings, Timeouts};
@@ -37,7 +38,7 @@ pub(crate) fn run(ui: &mut Ui, global: &Global, args: WarmArgs) -> Result<Exit, 
             .help("is the input what was meant? An empty one often is a command that failed"));
     }
     let platforms = named.unwrap_or_else(|| Platforms::Only(or_usual(ui, of_nodes)));
-    let meant = args.which.meant(&loaded)?;
+    let meant = args.which.meant(&loaded, LiveNodes::of(args.sources.nodes.as_ref()))?;
     let jobs = jobs(&mut loaded, &meant, &images)?;
     let mode = args.mode.mode();
     let record = Arc::new(open_record(ui, &jobs, mode));

@@ -182,6 +182,11 @@ fn a_private_image_in_the_bucket_stays_private() {
         assert_eq!((stolen.status, stolen.header("x-cache")), (404, ""), "{path}: {}", stolen.text());
     }
     assert_eq!(bucket.count("GET", "talmirror/blobs/"), 0);
+    assert_eq!(
+        bucket.count("GET", "talmirror/manifests/"),
+        0,
+        "for those who may not have it, nothing is read"
+    );
 }
 
 /// A cache without credentials for a registry gives out nothing of what one with credentials has put into the bucket.
