@@ -1,4 +1,4 @@
-//! The messages of `proto/`, as generated.
+//! The messages of `proto/`, as generated: `tests/it/generated.rs` makes them again.
 #![allow(
     clippy::all,
     clippy::pedantic,
@@ -9,4 +9,4 @@
     rust_2018_idioms
 )]
 
-include!(concat!(env!("OUT_DIR"), "/client/mod.rs"));
+include!("proto/generated/mod.rs");

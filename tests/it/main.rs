@@ -26,6 +26,7 @@ mod fake_harbor;
 mod fake_upstream;
 mod file_commands;
 mod generate;
+mod generated;
 mod harbor;
 mod help;
 mod help_servers;
