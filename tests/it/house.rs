@@ -7,7 +7,7 @@ use regex::Regex;
 use crate::run::repository;
 
 /// Crates that `Cargo.lock` may hold: who wants more takes something out, or says in the commit why this number grows.
-const LOCKED: usize = 506;
+const LOCKED: usize = 493;
 
 /// Pages whose paths and names are checked.
 const PAGES: [&str; 2] = [".github/CONTRIBUTING.md", "docs/architecture.md"];
