@@ -124,6 +124,12 @@ pub async fn check(config: &BucketConfig) -> Result<(), String> {
     super::probe::look(&client, &keys).await.map(drop).map_err(|error| error.to_string())
 }
 
+/// Lists the caches that say in a bucket that they can be asked, and their marks.
+pub async fn list_members(config: &BucketConfig) -> Result<Vec<(String, String)>, String> {
+    let client = Client::new(config, &variable)?;
+    super::members::list(&client, &Keys::new(config.address.prefix())).await
+}
+
 /// Returns the registries whose content is for everyone.
 fn public(config: &Config) -> BTreeSet<RegistryHost> {
     let upstreams = config.upstreams.iter().filter(|(_, upstream)| !upstream.is_private());
@@ -401,7 +407,7 @@ impl Inner {
         }
     }
 
-    fn is_known(&self, key: &str) -> bool {
+    pub(super) fn is_known(&self, key: &str) -> bool {
         locked(&self.known).get(key).is_some()
     }
 
