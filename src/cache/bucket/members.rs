@@ -2,8 +2,9 @@ use bytes::Bytes;
 
 use super::client::Client;
 use super::key::Keys;
-use super::shared_bucket::Bucket;
+use super::shared_bucket::{Bucket, variable};
 use super::transport::Purpose;
+use crate::cache::config::BucketConfig;
 
 /// How many marks of members are read at most.
 const MOST: usize = 1000;
@@ -48,10 +49,16 @@ impl Bucket {
 }
 
 /// Lists the caches that say that they are there, and their marks.
-pub(super) async fn list(client: &Client, keys: &Keys) -> Result<Vec<(String, String)>, String> {
+async fn list(client: &Client, keys: &Keys) -> Result<Vec<(String, String)>, String> {
     let found = client.first(Purpose::Care, &keys.members(), MOST).await;
     let found = found.map_err(|error| error.to_string())?;
     Ok(found.iter().filter_map(|key| keys.read_member(key)).collect())
+}
+
+/// Lists the caches that say in a bucket that they can be asked, and their marks.
+pub async fn list_members(config: &BucketConfig) -> Result<Vec<(String, String)>, String> {
+    let client = Client::new(config, &variable)?;
+    list(&client, &Keys::new(config.address.prefix())).await
 }
 
 /// Whether a bucket knows something now.

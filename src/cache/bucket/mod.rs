@@ -26,7 +26,8 @@ mod writer;
 
 pub(in crate::cache) use leases::{LeaseAnswer, StoredLease};
 pub(in crate::cache) use members::Said;
+pub use members::list_members;
 pub use report::{BucketReport, BucketUse, Paused};
-pub use shared_bucket::{Bucket, BucketError, check, list_members};
+pub use shared_bucket::{Bucket, BucketError, check};
 pub use tiered_store::TieredStore;
 pub(in crate::cache) use transport::tls;

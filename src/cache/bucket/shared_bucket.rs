@@ -113,7 +113,7 @@ pub enum BucketError {
     },
 }
 
-fn variable(name: &str) -> Option<String> {
+pub(super) fn variable(name: &str) -> Option<String> {
     std::env::var(name).ok().filter(|value| !value.is_empty())
 }
 
@@ -122,12 +122,6 @@ pub async fn check(config: &BucketConfig) -> Result<(), String> {
     let client = Client::new(config, &variable)?;
     let keys = Keys::new(config.address.prefix());
     super::probe::look(&client, &keys).await.map(drop).map_err(|error| error.to_string())
-}
-
-/// Lists the caches that say in a bucket that they can be asked, and their marks.
-pub async fn list_members(config: &BucketConfig) -> Result<Vec<(String, String)>, String> {
-    let client = Client::new(config, &variable)?;
-    super::members::list(&client, &Keys::new(config.address.prefix())).await
 }
 
 /// Returns the registries whose content is for everyone.

@@ -26,7 +26,7 @@ when one does not.
 Examples:
   talmirror-cache check
   talmirror-cache check --config /etc/talmirror-cache.yaml -o json
-  talmirror-cache check --bucket s3://images --peer-listen 10.0.0.11:5001 --peer-secret /etc/talmirror-cache/peer-secret"
+  talmirror-cache check --bucket s3://images --s3-endpoint https://rgw.example.com --peer-listen 10.0.0.11:5001 --peer-secret /etc/talmirror-cache/peer-secret"
 )]
 pub(super) struct CheckArgs {
     #[command(flatten)]

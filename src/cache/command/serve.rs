@@ -29,7 +29,7 @@ Examples:
   talmirror-cache serve --upstream docker.io=https://registry-1.docker.io --credentials docker.io=hub.json --anonymous docker.io
   talmirror-cache serve --config /etc/talmirror-cache.yaml --metrics-listen :9090
   talmirror-cache serve --listen :5000 --bucket s3://images/talmirror --s3-endpoint https://rgw.example.com --s3-path-style
-  talmirror-cache serve --listen :5000 --bucket s3://images --peer-listen 10.0.0.11:5001 --peer-secret /etc/talmirror-cache/peer-secret"
+  talmirror-cache serve --listen :5000 --bucket s3://images --s3-endpoint https://rgw.example.com --peer-listen 10.0.0.11:5001 --peer-secret /etc/talmirror-cache/peer-secret"
 )]
 pub(super) struct ServeArgs {
     #[command(flatten)]

@@ -7,6 +7,7 @@ mod fields;
 mod model;
 mod overlay;
 mod peer;
+mod peer_fields;
 mod read;
 mod size;
 mod source;

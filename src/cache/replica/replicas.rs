@@ -29,6 +29,8 @@ const BEAT: Duration = Duration::from_secs(10);
 const AGAIN: Duration = Duration::from_secs(1);
 /// How long the bucket may take to be told.
 const PATIENCE: Duration = Duration::from_secs(2);
+/// How old the mark of a member that runs may be, by a clock that may be another one.
+const RECENT: Duration = Duration::from_mins(5);
 /// How many members are greeted at once.
 const GREETED: usize = 32;
 /// How long a member may be silent until it is looked in the bucket whether it still fetches.
@@ -48,8 +50,17 @@ struct Inner {
     /// A member that is not known has said that it is there.
     arrived: Notify,
     given: AtomicU64,
-    /// The mark that this member has set last.
-    mark: Mutex<Option<String>>,
+    /// What the bucket knows of this member; held while that changes.
+    announced: tokio::sync::Mutex<Announced>,
+}
+
+/// What a bucket knows of this member.
+#[derive(Debug, Default)]
+struct Announced {
+    /// The mark that was set last.
+    mark: Option<String>,
+    /// This member goes: it sets no more.
+    is_closed: bool,
 }
 
 /// What came of asking one of the members that a bucket lists.
@@ -61,10 +72,15 @@ pub struct MemberCheck {
     pub failure: Option<String>,
 }
 
-/// Asks all members that a bucket lists whether they are there and take the secret.
+/// Asks all members that a bucket lists whether they are there and take the secret; those that ended without a word some
+/// time ago are left out.
 pub async fn check(members: &[(String, String)], secrets: PeerSecrets) -> Result<Vec<MemberCheck>, String> {
     let client = Client::new(secrets)?;
-    let mut urls: Vec<&String> = members.iter().map(|(url, _)| url).collect();
+    let now = jiff::Timestamp::now().as_microsecond();
+    let is_recent =
+        |mark: &str| mark.parse().is_ok_and(|mark: i64| u128::from(now.abs_diff(mark)) < RECENT.as_micros());
+    let recent = members.iter().filter(|(_, mark)| is_recent(mark));
+    let mut urls: Vec<&String> = recent.map(|(url, _)| url).collect();
     urls.dedup();
     let checks = urls.into_iter().map(async |url| {
         let failure = client.greet(url, None).await.err().map(|fault| fault.to_string());
@@ -90,7 +106,7 @@ impl Replicas {
             reach: Mutex::default(),
             arrived: Notify::new(),
             given: AtomicU64::default(),
-            mark: Mutex::default(),
+            announced: tokio::sync::Mutex::default(),
         })))
     }
 
@@ -121,11 +137,15 @@ impl Replicas {
 
     async fn announce(&self) -> Said {
         let mark = format!("{:020}", jiff::Timestamp::now().as_microsecond());
-        let before = locked(&self.0.mark).clone();
-        let announced = self.0.bucket.announce(&self.0.own, &mark, before.as_deref());
-        let said = timeout(PATIENCE, announced).await.unwrap_or(Said::No);
+        let mut announced = self.0.announced.lock().await;
+        if announced.is_closed {
+            return Said::Yes;
+        }
+        let before = announced.mark.clone();
+        let announcing = self.0.bucket.announce(&self.0.own, &mark, before.as_deref());
+        let said = timeout(PATIENCE, announcing).await.unwrap_or(Said::No);
         if said == Said::Yes {
-            *locked(&self.0.mark) = Some(mark);
+            announced.mark = Some(mark);
         }
         said
     }
@@ -182,7 +202,11 @@ impl Replicas {
 
     /// Says that this member goes.
     pub async fn close(&self) {
-        let mark = locked(&self.0.mark).take();
+        let mark = {
+            let mut announced = self.0.announced.lock().await;
+            announced.is_closed = true;
+            announced.mark.take()
+        };
         if let Some(mark) = mark {
             drop(timeout(PATIENCE, self.0.bucket.withdraw(&self.0.own, &mark)).await);
         }
