@@ -14,7 +14,7 @@ use crate::image::Digest;
 
 /// The number of other members among a source's endpoints.
 const PEER: usize = usize::MAX - 1;
-/// How many holders of a lease are asked before upstream is, whoever has the lease.
+/// How many holders of a lease are asked before upstream is, though another cache has the lease.
 const HOLDERS: u32 = 6;
 
 /// A blob's bytes from the member that fetches it, else from upstream, with the lease of the blob.
@@ -100,7 +100,7 @@ impl ReplicaSource {
         if self.asker == Asker::Client
             && let Some(first) = self.replicas.first(&self.digest)
         {
-            // Where some of it is here, nobody is to begin it again from the first byte.
+            // Where some of it is here, no member is to begin it again from the first byte.
             let asks = if locked(&self.state).has_read { Asks::Have } else { Asks::Fetch };
             if let Ok(opened) = self.ask(&first, asks, part).await {
                 return Ok(Place::Member(opened));
