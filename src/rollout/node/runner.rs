@@ -257,8 +257,7 @@ impl NodeRunner {
                 }
                 let on_trial = matches!(
                     action,
-                    Action::Check(ApplyStep::TryStrict | ApplyStep::Try)
-                        | Action::Confirm(ApplyStep::PutBack | ApplyStep::Commit)
+                    Action::Check(ApplyStep::TryStrict | ApplyStep::Try) | Action::Confirm(ApplyStep::Commit)
                 );
                 let seen = if on_trial { self.runs_on_trial().await } else { self.runs().await };
                 if on_trial
