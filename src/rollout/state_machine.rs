@@ -24,6 +24,9 @@ const REVERTS: u8 = 3;
 /// How often a commit is sent whose answer is lost.
 const COMMITS: u8 = 2;
 
+/// Why a node has its old config in the middle of a trial.
+pub(super) const TRIAL_ENDED: &str = "the trial ended before its time: the node rebooted, or its time was up";
+
 /// Which of the known configs something is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Variant {
@@ -436,9 +439,7 @@ impl NodeState {
             (ApplyStep::Commit, StepResult::Runs(active, _)) if active == self.on_trial() => {
                 self.apply(ApplyStep::Commit)
             }
-            (_, StepResult::Runs(..)) => {
-                self.fail("the trial ended before its time: the node rebooted, or its time was up")
-            }
+            (_, StepResult::Runs(..)) => self.fail(TRIAL_ENDED),
             (_, other) => self.fail(reason(other)),
         }
     }

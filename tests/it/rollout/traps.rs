@@ -127,6 +127,23 @@ fn a_refused_commit_leaves_no_trial_behind() {
     assert!(site.is_old("cp-1") && site.cluster.node("cp-1").state().trial.is_none());
 }
 
+/// A trial that ends before Talos has rendered its config is told as one, and not as a config that is rendered wrongly.
+#[test]
+fn a_trial_that_ends_before_its_time_is_told_as_one() {
+    let site = Site::new(1, 1, &["v1.13.9"]);
+    site.cluster.fault("w-1", Fault::new(Step::Render, Kind::Slow(Duration::from_mins(5))));
+    let child = super::interrupts::run(&site, &super::line("-n w-1"));
+    super::interrupts::until("the trial", || site.cluster.node("w-1").state().trial.is_some());
+    site.cluster.node("w-1").end_trial();
+    let (output, text) = super::interrupts::end(child);
+    assert_eq!(output.status.code(), Some(6), "{text}");
+    assert!(
+        text.contains("w-1: the trial ended before its time: the node rebooted, or its time was up"),
+        "{text}"
+    );
+    assert!(site.is_old("w-1"), "{text}");
+}
+
 /// What Talos makes of the desired config is seen after its commit: wrong, it is not kept.
 #[test]
 fn a_commit_that_is_rendered_wrongly_is_taken_back() {
@@ -386,7 +403,7 @@ fn the_plan_shows_what_is_done_and_to_whom() {
     ! cp-1, cp-2, w-1, w-2, w-3: no image of verify.images goes through docker.io, ghcr.io: that they serve is not proven
     ! cp-2, w-2: this Talos removes no images: one that is there already proves nothing
     --- stderr
-    next: talmirror rollout
+    next: talmirror rollout --canary w-2 --max-parallel 2
     --- exit 1
     ");
     let json = site.place.run("rollout --dry-run -o json --role worker --match=-[12]$").ends(1);
