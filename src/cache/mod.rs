@@ -12,6 +12,7 @@ pub mod mirror_config;
 pub mod observe;
 mod refusal;
 mod reload;
+pub mod replica;
 pub mod server;
 pub mod service;
 mod service_manager;

@@ -166,6 +166,7 @@ fn fixed(started: &Config, now: &Config) -> Vec<&'static str> {
         ("sizeCap", started.size_cap != now.size_cap),
         ("reserve", started.reserve != now.reserve),
         ("bucket", started.bucket != now.bucket),
+        ("peers", started.peers != now.peers),
         ("tls", started.tls != now.tls),
         ("htpasswd", started.htpasswd != now.htpasswd),
         ("authenticate", started.authenticate != now.authenticate),

@@ -17,6 +17,7 @@ use super::config::{Authenticate, Config, ConfigSource, StatusPage};
 use super::download::{Downloads, Policy};
 use super::observe::{Health, LogFilter, Metrics, Tiers};
 use super::reload::{Reload, pins};
+use super::replica::{PeerError, PeerListener, Replicas};
 use super::service::{Service, Snapshot};
 use super::service_manager::{notify_ready, notify_stopping};
 use super::status::{AdminEndpoint, Sources};
@@ -40,6 +41,7 @@ pub struct CacheServer {
     gate: Arc<AuthGate<Service>>,
     server: Server,
     admin: Option<(Server, Arc<AdminEndpoint>)>,
+    peers: Option<(PeerListener, Service)>,
     socket: Option<AdminSocket>,
     reload: Reload,
 }
@@ -58,6 +60,9 @@ pub enum StartError {
     /// The bucket cannot be used, however often it is tried.
     #[error(transparent)]
     Bucket(#[from] BucketError),
+    /// The other caches on the bucket cannot ask this one.
+    #[error(transparent)]
+    Peers(#[from] PeerError),
     /// The client for registries cannot be made.
     #[error(transparent)]
     Client(HttpError),
@@ -99,12 +104,19 @@ impl CacheServer {
             Some(bucket) => Some(Bucket::open(bucket, &config, &folder, Arc::clone(&local)).await?),
             None => None,
         };
-        let (tiers, served) = match &bucket {
-            Some(bucket) => {
-                let tiered = TieredStore::new(local, bucket.clone());
-                (Tiers::WithBucket, Arc::new(tiered) as Arc<dyn Store>)
-            }
-            None => (Tiers::Local, local),
+        let peers = match (&config.peers, &bucket) {
+            (Some(peers), Some(bucket)) => Some(PeerListener::bind(peers, config.clients, bucket.clone())?),
+            (Some(_), None) | (None, _) => None,
+        };
+        let replicas = peers.as_ref().map(|peers| peers.replicas().clone());
+        let tiers = match (&bucket, &peers) {
+            (Some(_), Some(_)) => Tiers::WithReplicas,
+            (Some(_), None) => Tiers::WithBucket,
+            (None, _) => Tiers::Local,
+        };
+        let served = match &bucket {
+            Some(bucket) => Arc::new(TieredStore::new(local, bucket.clone())) as Arc<dyn Store>,
+            None => local,
         };
         let (metrics, health) = (Arc::new(Metrics::of(tiers)), Arc::new(Health::default()));
         let policy = Policy { fills: config.limits.fills, ..Policy::default() };
@@ -113,7 +125,9 @@ impl CacheServer {
         let http = Http::new(&config.http_settings()).map_err(StartError::Client)?;
         let http = http.leaving_unreachable_hosts_alone();
         let snapshot = Snapshot::new(config.clone(), None, &http, &metrics)?;
-        let service = Service::new(served, downloads.clone(), Arc::clone(&metrics), snapshot);
+        let service =
+            Service::new(served, downloads.clone(), Arc::clone(&metrics), snapshot, replicas.clone());
+        let peers = peers.map(|peers| (peers, service.clone()));
         let verifier = config.htpasswd.clone().map(Verifier::read).transpose()?.map(Arc::new);
         let anonymous = match config.authenticate {
             Authenticate::All => Anonymous::Deny,
@@ -129,7 +143,7 @@ impl CacheServer {
         };
         let server = Server::bind_or_take(listen, Arc::clone(&metrics) as Arc<dyn Observer>)?;
         let local = Arc::clone(&store) as Arc<dyn Store>;
-        let socket = AdminSocket::listen(&folder, local, service.clone(), bucket.clone());
+        let socket = AdminSocket::listen(&folder, local, service.clone(), bucket.clone(), replicas.clone());
         let socket = socket.inspect_err(|error| {
             tracing::warn!(%error, "ls, prune and stats cannot ask this server");
         });
@@ -142,6 +156,7 @@ impl CacheServer {
                         Arc::clone(&store) as Arc<dyn Store>,
                         service.clone(),
                         bucket.clone(),
+                        replicas.clone(),
                         downloads.clone(),
                         Arc::clone(&metrics),
                         Arc::clone(&health),
@@ -167,7 +182,20 @@ impl CacheServer {
             started: config,
         };
         let socket = socket.ok();
-        Ok(Self { folder, store, bucket, downloads, metrics, health, gate, server, admin, socket, reload })
+        Ok(Self {
+            folder,
+            store,
+            bucket,
+            downloads,
+            metrics,
+            health,
+            gate,
+            server,
+            admin,
+            peers,
+            socket,
+            reload,
+        })
     }
 
     /// Returns the addresses that it listens on, with the ports that were free.
@@ -180,10 +208,27 @@ impl CacheServer {
         self.admin.as_ref().map(|(server, _)| server.addresses()).unwrap_or_default()
     }
 
+    /// Returns the URL by which other caches on the bucket ask this one, if they do.
+    pub fn peer_url(&self) -> Option<&str> {
+        self.peers.as_ref().map(|(peers, _)| peers.replicas().url())
+    }
+
     /// Serves until `shutdown` is done, lets the answers that have begun end, and closes the store.
     pub async fn run(self, shutdown: impl Future<Output = ()>) -> Result<Drained, CloseError> {
-        let Self { folder, store, bucket, downloads, metrics, health, gate, server, admin, socket, reload } =
-            self;
+        let Self {
+            folder,
+            store,
+            bucket,
+            downloads,
+            metrics,
+            health,
+            gate,
+            server,
+            admin,
+            peers,
+            socket,
+            reload,
+        } = self;
         let mut tasks = JoinSet::new();
         if let Some((server, endpoint)) = admin {
             tasks.spawn(async move {
@@ -194,10 +239,21 @@ impl CacheServer {
         if let Some(bucket) = bucket.clone() {
             tasks.spawn(bucket.run());
         }
+        let replicas = peers.as_ref().map(|(peers, _)| peers.replicas().clone());
+        if let Some(replicas) = replicas.clone() {
+            tasks.spawn(replicas.run());
+        }
+        let (stopping, stopped) = tokio::sync::oneshot::channel::<()>();
+        let others = async {
+            if let Some((peers, service)) = peers {
+                peers.run(service, async { drop(stopped.await) }).await;
+            }
+        };
         let sampled = Sampled {
             folder: folder.clone(),
             store: Arc::clone(&store),
             bucket: bucket.clone(),
+            replicas: replicas.clone(),
             downloads,
             metrics,
             health: Arc::clone(&health),
@@ -210,8 +266,13 @@ impl CacheServer {
             health.set_ready(false);
             notify_stopping();
             tracing::info!("stopping; transfers end first");
+            // Before it: a cache that goes is not to be asked for more.
+            if let Some(replicas) = &replicas {
+                replicas.close().await;
+            }
+            drop(stopping);
         };
-        let drained = server.run(gate, stop).await;
+        let (drained, ()) = tokio::join!(server.run(gate, stop), others);
         if let Drained::Without(cut) = drained {
             tracing::warn!(cut, "transfers took too long to end and were cut");
         }
@@ -248,6 +309,7 @@ struct Sampled {
     folder: PathBuf,
     store: Arc<FsStore>,
     bucket: Option<Bucket>,
+    replicas: Option<Replicas>,
     downloads: Downloads,
     metrics: Arc<Metrics>,
     health: Arc<Health>,
@@ -274,6 +336,13 @@ impl Sampled {
                 match report.trouble() {
                     Some(why) => self.health.degraded("bucket", why),
                     None => self.health.well("bucket"),
+                }
+            }
+            if let Some(report) = self.replicas.as_ref().map(Replicas::report) {
+                self.metrics.replicas(&report);
+                match report.trouble() {
+                    Some(why) => self.health.degraded("peers", why),
+                    None => self.health.well("peers"),
                 }
             }
             let Ok(usage) = self.store.usage().await else { continue };

@@ -75,6 +75,12 @@ pub(crate) struct VersionArgs {
     pub(crate) talos_version: Option<crate::registries::TalosVersion>,
 }
 
+/// How long one answer may take, where nothing says otherwise.
+pub(crate) const TIMEOUT: &str = "20s";
+
+/// How many nodes are asked at once, where nothing says otherwise.
+pub(crate) const CONCURRENCY: &str = "16";
+
 /// Which cluster is meant, and how long it is waited for.
 #[derive(Clone, Debug, Args)]
 #[command(next_help_heading = "Nodes")]
@@ -89,10 +95,10 @@ pub(crate) struct TalosArgs {
     #[arg(short, long, env = "TALMIRROR_ENDPOINTS", value_name = "HOST[:PORT]", value_delimiter = ',')]
     pub(crate) endpoints: Vec<String>,
     /// How long one answer may take
-    #[arg(long, env = "TALMIRROR_TIMEOUT", value_name = "TIME", default_value = "20s", value_parser = positive_duration)]
+    #[arg(long, env = "TALMIRROR_TIMEOUT", value_name = "TIME", default_value = TIMEOUT, value_parser = positive_duration)]
     pub(crate) timeout: std::time::Duration,
     /// How many nodes are asked at once
-    #[arg(long, env = "TALMIRROR_CONCURRENCY", value_name = "NUMBER", default_value = "16")]
+    #[arg(long, env = "TALMIRROR_CONCURRENCY", value_name = "NUMBER", default_value = CONCURRENCY)]
     pub(crate) concurrency: std::num::NonZeroUsize,
 }
 

@@ -164,12 +164,12 @@ impl SentConfigs {
         let settled = match self.last {
             None => IfAbandoned::KeepsOld,
             Some(ApplyStep::TryStrict | ApplyStep::Try) => IfAbandoned::GoesBack(self.timer),
-            Some(ApplyStep::PutBack | ApplyStep::Revert) if self.in_trial => match self.timer {
+            Some(ApplyStep::Revert) if self.in_trial => match self.timer {
                 TrialTimer::Runs if self.committed => IfAbandoned::NewOrGoesBack,
                 TrialTimer::Runs | TrialTimer::MayHaveStopped => IfAbandoned::OldOrGoesBack(self.timer),
             },
-            Some(ApplyStep::PutBack | ApplyStep::Revert) if self.committed => IfAbandoned::OldOrNew,
-            Some(ApplyStep::PutBack | ApplyStep::Revert) => IfAbandoned::KeepsOld,
+            Some(ApplyStep::Revert) if self.committed => IfAbandoned::OldOrNew,
+            Some(ApplyStep::Revert) => IfAbandoned::KeepsOld,
             Some(ApplyStep::Commit) if self.in_trial => match self.timer {
                 TrialTimer::Runs => IfAbandoned::NewOrGoesBack,
                 TrialTimer::MayHaveStopped => IfAbandoned::GoesBack(self.timer),
@@ -181,9 +181,7 @@ impl SentConfigs {
                 IfAbandoned::OldOrGoesBack(TrialTimer::Runs)
             }
             (Some(ApplyStep::Commit), IfAbandoned::GoesBack(_)) => IfAbandoned::NewOrGoesBack,
-            (Some(ApplyStep::PutBack | ApplyStep::Revert), IfAbandoned::GoesBack(timer)) => {
-                IfAbandoned::OldOrGoesBack(timer)
-            }
+            (Some(ApplyStep::Revert), IfAbandoned::GoesBack(timer)) => IfAbandoned::OldOrGoesBack(timer),
             (Some(ApplyStep::Revert), IfAbandoned::KeepsNew) => IfAbandoned::OldOrNew,
             (_, settled) => settled,
         }
@@ -272,15 +270,17 @@ mod tests {
     #[test]
     fn what_a_node_does_by_itself_follows_from_what_was_sent() {
         use ApplyResult::{Lost, NotSent, Refused, Taken};
-        use ApplyStep::{Commit, PutBack, Revert, Try, TryStrict};
+        use ApplyStep::{Commit, Revert, Try, TryStrict};
         let runs = TrialTimer::Runs;
-        let cases: [(&[Sent], IfAbandoned); 18] = [
+        let cases: [(&[Sent], IfAbandoned); 20] = [
             (&[], IfAbandoned::KeepsOld),
             (&[(TryStrict, None)], IfAbandoned::OldOrGoesBack(runs)),
             (&[(Try, Some(NotSent))], IfAbandoned::KeepsOld),
             (&[(Try, Some(Taken))], IfAbandoned::GoesBack(runs)),
-            (&[(TryStrict, Some(Taken)), (PutBack, None)], IfAbandoned::OldOrGoesBack(runs)),
-            (&[(TryStrict, Some(Taken)), (PutBack, Some(Taken))], IfAbandoned::KeepsOld),
+            (&[(TryStrict, Some(Taken)), (Revert, None)], IfAbandoned::OldOrGoesBack(runs)),
+            (&[(TryStrict, Some(Taken)), (Revert, Some(Taken))], IfAbandoned::KeepsOld),
+            (&[(TryStrict, Some(Taken)), (Commit, None)], IfAbandoned::NewOrGoesBack),
+            (&[(TryStrict, Some(Taken)), (Commit, Some(Taken))], IfAbandoned::KeepsNew),
             (&[(Try, Some(Taken)), (Commit, None)], IfAbandoned::NewOrGoesBack),
             (&[(Try, Some(Taken)), (Commit, Some(Lost))], IfAbandoned::NewOrGoesBack),
             (&[(Try, Some(Taken)), (Commit, Some(Taken))], IfAbandoned::KeepsNew),
@@ -292,11 +292,11 @@ mod tests {
                 IfAbandoned::GoesBack(TrialTimer::MayHaveStopped),
             ),
             // Whatever came of the first is not known when the second is sent.
-            (&[(Try, None), (PutBack, Some(NotSent))], IfAbandoned::GoesBack(runs)),
+            (&[(Try, None), (Revert, Some(NotSent))], IfAbandoned::GoesBack(runs)),
             (&[(Try, Some(Taken)), (Commit, None), (Revert, Some(NotSent))], IfAbandoned::NewOrGoesBack),
             (&[(Try, Some(Taken)), (Commit, Some(Lost)), (Revert, Some(Lost))], IfAbandoned::NewOrGoesBack),
             (
-                &[(Try, Some(Taken)), (Commit, Some(Refused)), (PutBack, Some(Lost))],
+                &[(Try, Some(Taken)), (Commit, Some(Refused)), (Revert, Some(Lost))],
                 IfAbandoned::OldOrGoesBack(TrialTimer::MayHaveStopped),
             ),
             (&[(Try, Some(Taken)), (Commit, Some(Taken)), (Revert, Some(Taken))], IfAbandoned::KeepsOld),

@@ -264,11 +264,13 @@ impl NodePlan {
         })
     }
 
-    /// Leaves it without the reboot that it was to have alone, because it cannot be rebooted; it is still owed.
+    /// Leaves it without the reboot that it was to have alone, because it cannot be rebooted: no command is named that would
+    /// bring it. What the journal of an earlier rollout owes it is still owed.
     pub fn give_up_reboot(&mut self) {
         if self.route.reboot == Reboot::Alone {
             self.route.reboot = Reboot::Never;
             self.notes.clear();
+            self.owes_reboot.take_if(|owed| owed.journal().is_none());
         }
     }
 

@@ -54,7 +54,7 @@ impl PreviousRollout {
             let is_open = match left {
                 Leftover::Revert | Leftover::Commit => !on_disk,
                 Leftover::Reboot => !is_committed,
-                Leftover::Nothing | Leftover::Foreign => false,
+                Leftover::Nothing | Leftover::Rendering | Leftover::Foreign => false,
             };
             let open = newest && is_open;
             // The strict variant is its node's own only where it is seen on disk.

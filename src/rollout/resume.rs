@@ -109,7 +109,8 @@ pub async fn resume_node(
         }
         Leftover::Revert => NodeState::reverting(BARE, "an earlier run was cut off"),
         Leftover::Commit => NodeState::committing(BARE),
-        Leftover::Reboot => NodeState::rebooting(Route { reboot: Reboot::After, ..BARE }),
+        Leftover::Rendering => NodeState::committed(BARE),
+        Leftover::Reboot => NodeState::committed(Route { reboot: Reboot::After, ..BARE }),
     };
     let before = match found.original(context, file, &known.original, decrypt) {
         Ok(before) => before,

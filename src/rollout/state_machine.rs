@@ -1,12 +1,14 @@
 //! What is done to one node, step by step: a pure function of what has been done and what was seen.
 //!
-//! # The order of trials
+//! # One trial
 //!
 //! A trial's timer takes back to the config that was *active* when the trial began (Talos
 //! `v1alpha1_server.go`, `RollbackToConfigAfter`), so a trial on top of a trial would go back to the first one's config.
-//! Therefore each trial begins from the original: where the mirrors have to prove themselves without a fallback, a
-//! strict variant is tried first, the original is put back with `NO_REBOOT`, which ends that trial, and only then the
-//! desired config is tried. Whenever the node is left alone, it goes back to exactly what it had.
+//! Therefore a node has one trial, from the original: whenever the node is left alone in it, it goes back to exactly what
+//! it had. Where the mirrors have to prove themselves without a fallback, the strict variant is on trial, and the desired
+//! config is committed from there. It has the same mirrors, credentials and TLS settings, and only adds ways around the
+//! mirrors, so that Talos takes it where it has taken the strict one; what Talos has rendered is looked at after each. Each
+//! further config would restart containerd once more where credentials are new (Talos 1.14).
 //!
 //! # Failures
 //!
@@ -21,6 +23,9 @@ use super::step::{ApplyResult, ApplyStep, Step};
 const REVERTS: u8 = 3;
 /// How often a commit is sent whose answer is lost.
 const COMMITS: u8 = 2;
+
+/// Why a node has its old config in the middle of a trial.
+pub(super) const TRIAL_ENDED: &str = "the trial ended before its time: the node rebooted, or its time was up";
 
 /// Which of the known configs something is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -72,9 +77,9 @@ impl Persisted {
 pub enum Checkpoint {
     /// Before anything is sent, where the original is strict itself.
     Original,
-    /// During the strict trial.
+    /// During the trial of the strict variant.
     Strict,
-    /// During the trial.
+    /// During the trial of the desired config.
     Desired,
     /// After the commit.
     Committed,
@@ -100,7 +105,7 @@ pub enum Action {
     Check(ApplyStep),
     /// Waits until Talos has rendered the config, and its services are well.
     AwaitRendered(Checkpoint),
-    /// Pulls the probe images, on the original or on one of the trials.
+    /// Pulls the probe images, on the original or on trial.
     Pull(Checkpoint),
     /// Reads once more before a config is sent, the first one of an untouched node excepted, which was just read: what
     /// another operator or tool has applied or staged meanwhile is not overwritten.
@@ -198,7 +203,7 @@ impl Reboot {
 /// Whether a strict trial comes first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Strict {
-    /// Mirrors prove themselves on a variant without fallback.
+    /// Mirrors prove themselves on a variant without fallback, and the desired config is committed from there.
     First,
     /// The original is that variant: mirrors prove themselves on it, before anything is sent.
     Original,
@@ -209,7 +214,7 @@ pub enum Strict {
 /// Whether images are pulled.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Probe {
-    /// During the first trial.
+    /// During the trial, or before it.
     Pull,
     /// There are none.
     None,
@@ -257,8 +262,9 @@ impl NodeState {
         begun.apply(ApplyStep::Commit)
     }
 
-    /// Begins with the reboot after the commit, for a node that an earlier run has left before it.
-    pub fn rebooting(route: Route) -> Self {
+    /// Begins after the commit, for a node that an earlier run has left there: what Talos has made of the config is looked
+    /// at, and the reboot follows where it is wanted.
+    pub fn committed(route: Route) -> Self {
         let begun = Self { sent: SentConfigs::after(ApplyStep::Commit), commits: 1, ..Self::new(route) };
         begun.to(Action::AwaitRendered(Checkpoint::Committed))
     }
@@ -291,7 +297,7 @@ impl NodeState {
         match send {
             ApplyStep::Commit => self.commits = self.commits.saturating_add(1),
             ApplyStep::Revert => self.reverts = self.reverts.saturating_add(1),
-            ApplyStep::TryStrict | ApplyStep::Try | ApplyStep::PutBack => {}
+            ApplyStep::TryStrict | ApplyStep::Try => {}
         }
         self.sent.send(send);
         self.to(Action::Apply(send))
@@ -316,6 +322,14 @@ impl NodeState {
         };
         self.failure.get_or_insert(reason);
         self.to(Action::Confirm(ApplyStep::Revert))
+    }
+
+    /// Returns the config that is on trial when the desired one is committed.
+    fn on_trial(&self) -> Variant {
+        match self.route.strict {
+            Strict::First => Variant::Strict,
+            Strict::Original | Strict::None => Variant::Desired,
+        }
     }
 
     fn without_trial(mut self) -> Self {
@@ -376,10 +390,10 @@ impl NodeState {
             },
             Action::Pull(checkpoint) => match (seen, checkpoint) {
                 (StepResult::Well, Checkpoint::Original) => self.to(Action::Confirm(ApplyStep::Try)),
-                (StepResult::Well, Checkpoint::Strict) => self.to(Action::Confirm(ApplyStep::PutBack)),
-                (StepResult::Well, Checkpoint::Desired | Checkpoint::Committed | Checkpoint::Rebooted) => {
-                    self.to(Action::Confirm(ApplyStep::Commit))
-                }
+                (
+                    StepResult::Well,
+                    Checkpoint::Strict | Checkpoint::Desired | Checkpoint::Committed | Checkpoint::Rebooted,
+                ) => self.to(Action::Confirm(ApplyStep::Commit)),
                 (other, _) => self.fail(reason(other)),
             },
             Action::Confirm(send) => self.after_confirm(send, seen),
@@ -422,11 +436,10 @@ impl NodeState {
                 self.fail("its config is another than the one that was planned for")
             }
             (ApplyStep::Revert, _) => self.apply(ApplyStep::Revert),
-            (ApplyStep::PutBack, StepResult::Runs(Variant::Strict, _)) => self.apply(ApplyStep::PutBack),
-            (ApplyStep::Commit, StepResult::Runs(Variant::Desired, _)) => self.apply(ApplyStep::Commit),
-            (_, StepResult::Runs(..)) => {
-                self.fail("the trial ended before its time: the node rebooted, or its time was up")
+            (ApplyStep::Commit, StepResult::Runs(active, _)) if active == self.on_trial() => {
+                self.apply(ApplyStep::Commit)
             }
+            (_, StepResult::Runs(..)) => self.fail(TRIAL_ENDED),
             (_, other) => self.fail(reason(other)),
         }
     }
@@ -482,18 +495,16 @@ impl NodeState {
             (ApplyStep::TryStrict, Variant::Strict) => self.to(Action::AwaitRendered(Checkpoint::Strict)),
             (ApplyStep::Try, Variant::Desired) => self.to(Action::AwaitRendered(Checkpoint::Desired)),
             (ApplyStep::TryStrict | ApplyStep::Try, _) => self.fail("the config on trial does not run"),
-            (ApplyStep::PutBack, Variant::Original)
-                if matches!(disk, Persisted::Is(Variant::Original) | Persisted::Hidden) =>
-            {
-                self.without_trial().apply(ApplyStep::Try)
-            }
-            (ApplyStep::PutBack, _) => self.fail("the old config did not come back between the trials"),
             (ApplyStep::Commit, Variant::Desired)
                 if matches!(disk, Persisted::Is(Variant::Desired) | Persisted::Hidden) =>
             {
                 self.without_trial().to(Action::AwaitRendered(Checkpoint::Committed))
             }
-            (ApplyStep::Commit, Variant::Desired) if self.commits < COMMITS => self.apply(ApplyStep::Commit),
+            (ApplyStep::Commit, active)
+                if (active == Variant::Desired || active == self.on_trial()) && self.commits < COMMITS =>
+            {
+                self.apply(ApplyStep::Commit)
+            }
             (ApplyStep::Commit, Variant::Desired) => self.fail("the config was committed and is not on disk"),
             (ApplyStep::Commit, _) => self.fail("the config was committed and does not run"),
             (ApplyStep::Revert, Variant::Original) if disk.may_be(Variant::Original) => {

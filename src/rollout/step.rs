@@ -8,13 +8,12 @@ use serde::{Deserialize, Serialize};
 pub enum ApplyStep {
     /// The strict variant, on trial.
     TryStrict,
-    /// The original, for good: ends the strict trial.
-    PutBack,
     /// The desired config, on trial.
     Try,
     /// The desired config, for good.
     Commit,
-    /// The original, for good, after a failure.
+    /// The original, for good, after a failure. Journals of old have `put-back` where it stood between two trials.
+    #[serde(alias = "put-back")]
     Revert,
 }
 
@@ -23,7 +22,7 @@ impl ApplyStep {
     pub fn is_trial(self) -> bool {
         match self {
             Self::TryStrict | Self::Try => true,
-            Self::PutBack | Self::Commit | Self::Revert => false,
+            Self::Commit | Self::Revert => false,
         }
     }
 }
@@ -69,7 +68,6 @@ impl Step {
         match self {
             Self::Inspect => "inspect",
             Self::Apply(ApplyStep::TryStrict) => "try-strict",
-            Self::Apply(ApplyStep::PutBack) => "put-back",
             Self::Apply(ApplyStep::Try) => "try",
             Self::Apply(ApplyStep::Commit) => "commit",
             Self::Apply(ApplyStep::Revert) => "revert",
@@ -96,10 +94,13 @@ mod tests {
     /// Events and journals have the same words.
     #[test]
     fn a_step_has_one_word() {
-        for step in
-            [ApplyStep::TryStrict, ApplyStep::PutBack, ApplyStep::Try, ApplyStep::Commit, ApplyStep::Revert]
-        {
+        for step in [ApplyStep::TryStrict, ApplyStep::Try, ApplyStep::Commit, ApplyStep::Revert] {
             assert_eq!(serde_json::to_value(step).unwrap(), Step::Apply(step).as_str());
         }
+    }
+
+    #[test]
+    fn what_journals_of_old_have_between_two_trials_leads_back() {
+        assert_eq!(serde_json::from_value::<ApplyStep>("put-back".into()).unwrap(), ApplyStep::Revert);
     }
 }

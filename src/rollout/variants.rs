@@ -205,6 +205,29 @@ mod tests {
         assert!(!old.mirrors["docker.io"].skip_fallback && old.mirrors["docker.io"].endpoints.len() == 1);
     }
 
+    /// The desired config is committed from the strict one's trial: it has nothing else that is new to the node.
+    #[test]
+    fn the_desired_config_only_adds_ways() {
+        let mut wanted = wanted(false);
+        let auth = crate::registries::Auth { username: Some("u".to_owned()), ..Default::default() };
+        wanted.auth.extend(["h", "registry-1.docker.io"].map(|host| (host.to_owned(), auth.clone())));
+        for version in [8, 9, 11, 12, 13, 14].map(|minor| TalosVersion::minor(1, minor)) {
+            let strict = strict(&wanted, &version);
+            assert_eq!((&strict.auth, &strict.tls), (&wanted.auth, &wanted.tls));
+            assert!(strict.mirrors.keys().eq(wanted.mirrors.keys()));
+            for (name, mirror) in &strict.mirrors {
+                let own = &wanted.mirrors[name];
+                let added = own.endpoints.iter().filter(|endpoint| !mirror.endpoints.contains(endpoint));
+                assert!(added.into_iter().all(|endpoint| endpoint.host() == api_host(name)), "{name}");
+                let kept = own.endpoints.iter().filter(|endpoint| mirror.endpoints.contains(endpoint));
+                assert!(
+                    mirror.endpoints.iter().eq(kept) && mirror.skip_fallback >= own.skip_fallback,
+                    "{name}"
+                );
+            }
+        }
+    }
+
     #[test]
     fn a_config_is_known_by_its_bytes() {
         let before = Secret::from("version: v1alpha1\nmachine:\n    type: worker # a comment\n");

@@ -44,6 +44,10 @@ pub enum Form {
     Host,
     /// Numbers with dots between them.
     Version,
+    /// A bucket, and the beginning of its keys.
+    Bucket,
+    /// A URL without credentials, or nothing.
+    OptionalUrl,
 }
 
 impl Form {
@@ -64,6 +68,8 @@ impl Form {
             Self::Branch => "the name of a branch, such as main",
             Self::Host => "a DNS name, such as harbor.example",
             Self::Version => "a version, such as 1.19.1",
+            Self::Bucket => "a bucket, such as s3://images/talmirror",
+            Self::OptionalUrl => "a URL without a password, such as https://rgw.example",
         }
     }
 
@@ -110,6 +116,18 @@ impl Form {
                     })
             }
             Self::Branch => made_of("/._-") && steps(value),
+            Self::Bucket => {
+                let name = value.strip_prefix("s3://").map(|rest| rest.split('/').next().unwrap_or_default());
+                made_of(":/._-")
+                    && name.is_some_and(|name| name.len() >= 3)
+                    && value.strip_prefix("s3://").is_some_and(|path| steps(path) && !path.contains(':'))
+            }
+            Self::OptionalUrl => {
+                let is_url = Url::parse(value).is_ok_and(|url| {
+                    ["https", "http"].contains(&url.scheme()) && url.has_host() && url.username().is_empty()
+                });
+                value.is_empty() || made_of(":/._-[]") && is_url
+            }
             Self::Host => value.contains('.') && value.split('.').all(|label| Self::Name.accepts(label)),
             Self::Version => {
                 value.split('.').count() == 3
@@ -157,6 +175,16 @@ mod tests {
                 Form::Repository,
                 &["https://git.example/a/b", "ssh://git@git.example/a.git"],
                 &["", "git.example/a", "file:///a", "https://a:b@git.example/c", "https://x y"],
+            ),
+            (
+                Form::Bucket,
+                &["s3://images", "s3://images/a-b/c"],
+                &["", "images", "s3://ab", "s3://abc/a b", "s3://abc/../x", "s3://abc:x"],
+            ),
+            (
+                Form::OptionalUrl,
+                &["", "https://rgw.example:8443", "http://10.0.0.1"],
+                &["rgw", "ftp://x", "https://a@x", "https://x y"],
             ),
             (Form::Branch, &["main", "release/1.2"], &["", "-f", "a b", "a/"]),
         ] {

@@ -23,7 +23,7 @@ mod usage;
 mod verbosity;
 mod words;
 
-pub(crate) use duration::{duration, positive_duration};
+pub(crate) use duration::{duration, duration_text, positive_duration};
 pub(crate) use error::CliError;
 pub(crate) use manual::{Manual, write_manual};
 pub(crate) use output_format::OutputFormat;

@@ -22,10 +22,51 @@ pub(crate) fn parse<T: Parser>(
     exits: &dyn Fn(&[&str]) -> Vec<Exit>,
 ) -> Result<T, ExitCode> {
     let mut command = help::arrange(without_empty_variables(T::command()), exits);
-    let found = command.try_get_matches_from_mut(arguments);
+    let arguments: Vec<OsString> = arguments.into_iter().collect();
+    let found = match below(&command, &arguments) {
+        Some((bare, arguments)) => {
+            command = bare;
+            command.try_get_matches_from_mut(arguments)
+        }
+        None => command.try_get_matches_from_mut(arguments),
+    };
     found
         .and_then(|found| T::from_arg_matches(&found).map_err(|error| error.format(&mut command)))
         .map_err(usage)
+}
+
+/// Returns the arguments of a command below one that has arguments of its own, and what reads them: variables of the
+/// environment that are the upper one's are no concern of the lower one, and a flag of the lower one may stand before its
+/// name, too.
+fn below(command: &Command, arguments: &[OsString]) -> Option<(Command, Vec<OsString>)> {
+    let at = arguments.iter().position(|word| {
+        let is_called = |upper: &Command| {
+            upper.is_args_conflicts_with_subcommands_set() && upper.get_name() == word.as_os_str()
+        };
+        command.get_subcommands().any(is_called)
+    })?;
+    let upper = arguments.get(at)?.to_str()?.to_owned();
+    let bare = command.clone().mut_subcommand(&upper, |upper| {
+        upper.args_conflicts_with_subcommands(false).mut_args(|arg| arg.env(Resettable::Reset))
+    });
+    let names = |word: &OsString| {
+        let lower = command.find_subcommand(&upper).into_iter().flat_map(Command::get_subcommands);
+        lower.map(Command::get_name).any(|name| name == word.as_os_str())
+    };
+    let candidates = (at + 1..arguments.len()).filter(|to| arguments.get(*to).is_some_and(names));
+    // What it is, a name or the value of a flag, is for the parser to say.
+    let is_name = |to: &usize| {
+        let begin = arguments.get(..=*to).unwrap_or_default();
+        let found = bare.clone().try_get_matches_from(begin).ok();
+        found.is_some_and(|found| {
+            found.subcommand().is_some_and(|(name, found)| name == upper && found.subcommand().is_some())
+        })
+    };
+    let to = candidates.into_iter().find(is_name)?;
+    let mut arguments = arguments.to_vec();
+    let name = arguments.remove(to);
+    arguments.insert(at + 1, name);
+    Some((bare, arguments))
 }
 
 /// Takes a variable of the environment that is set to nothing, as CI does, for one that is not set.

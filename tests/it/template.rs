@@ -16,6 +16,7 @@ fn examples_are_what_the_templates_give() {
     for (folder, command) in [
         ("deploy/statefulset", "template statefulset"),
         ("deploy/daemonset", "template daemonset"),
+        ("deploy/cache-replicas", "template cache-replicas"),
         ("deploy/monitoring", "template monitoring"),
         ("deploy/flux", "template statefulset --kind flux --set repository=https://git.example/cluster"),
         ("deploy/argo", "template statefulset --kind argo --set repository=https://git.example/cluster"),
@@ -56,6 +57,24 @@ fn one_stream_without_a_folder() {
     assert!(!out.contains("kustomize.config.k8s.io"), "{out}");
     let out = Place::new().run("template statefulset").ok();
     assert!(!out.contains("storageClassName"), "the cluster's default: {out}");
+}
+
+#[test]
+fn replicas_of_one_zone() {
+    let own =
+        "template cache-replicas --set zone=a --set endpoint=https://rgw.example --set bucket=s3://images/a";
+    let out = Place::new().run(own).ok();
+    for want in
+        ["url: s3://images/a\n", "endpoint: https://rgw.example\n", "{topology.kubernetes.io/zone: a}\n"]
+    {
+        assert!(out.contains(want), "{want}: {out}");
+    }
+    let out = Place::new().run("template cache-replicas").ok();
+    assert!(!out.contains("topology.kubernetes.io/zone") && !out.contains("endpoint:"), "{out}");
+    assert!(
+        out.contains("serviceName: talmirror-cache-peers\n") && out.contains("name: talmirror-cache-peers\n"),
+        "{out}"
+    );
 }
 
 #[test]
@@ -127,7 +146,7 @@ fn files_of_others_are_not_replaced() {
 #[test]
 fn the_cache_takes_its_configurations() {
     let mut seen = 0;
-    for command in ["statefulset", "daemonset", "systemd", "compose"] {
+    for command in ["statefulset", "cache-replicas", "daemonset", "systemd", "compose"] {
         let text = Place::new().run(&format!("template {command}")).ok();
         let lines: Vec<&str> = text.lines().collect();
         for (at, line) in
@@ -144,7 +163,7 @@ fn the_cache_takes_its_configurations() {
             seen += 1;
         }
     }
-    assert_eq!(seen, 4);
+    assert_eq!(seen, 5);
 }
 
 /// Alerts and the dashboard ask for metrics that there are.
@@ -177,6 +196,7 @@ fn the_list_is_complete() {
         list["items"].as_array().unwrap().iter().map(|item| item["name"].as_str().unwrap()).collect();
     let want = [
         "statefulset",
+        "cache-replicas",
         "daemonset",
         "monitoring",
         "harbor",

@@ -211,6 +211,9 @@ fn a_rollout_asks_and_shows_a_line_a_node() {
         return;
     }
     let site = crate::rollout::Site::new(1, 0, &["v1.13.9"]);
+    // So long that a second passes meanwhile, at which a line is drawn.
+    let slow = crate::sim::Kind::Slow(std::time::Duration::from_millis(1500));
+    site.cluster.fault("cp-1", crate::sim::Fault::once(crate::sim::Step::Render, slow));
     let said = converse(&site.place, "rollout", &[("Change 1 node?", "y")]);
     assert!(said.contains("0 of 1 · 00:0"), "{said}");
     assert!(said.contains("cp-1  rendering 00:0") && said.contains("✓ read back · ✓ tried strict"), "{said}");

@@ -59,6 +59,8 @@ struct State {
     rules: Vec<Rule>,
     asked: Vec<Asked>,
     ignores_conditions: bool,
+    /// Keys with these parts are left out of lists.
+    hidden: Vec<String>,
 }
 
 /// A store that listens until it is dropped.
@@ -147,6 +149,11 @@ impl Bucket {
     /// Has it write whatever it is told to.
     pub fn ignore_conditions(&self) {
         self.state().ignores_conditions = true;
+    }
+
+    /// Leaves keys with a part out of lists.
+    pub fn hide(&self, part: &str) {
+        self.state().hidden.push(part.to_owned());
     }
 
     pub fn put(&self, key: &str, bytes: &[u8]) {
@@ -292,11 +299,15 @@ fn route(state: &mut State, asked: &Asked, body: Vec<u8>) -> Answer {
         ("PUT", None) => {
             let is_there = state.objects.contains_key(key);
             let creates = asked.headers.get("if-none-match").is_some_and(|value| value == "*");
-            if is_there && creates && !state.ignores_conditions {
+            let version = state.objects.get(key).map(|bytes| version(bytes));
+            let is_other =
+                asked.headers.get("if-match").is_some_and(|wanted| version.as_ref() != Some(wanted));
+            if (is_there && creates || is_other) && !state.ignores_conditions {
                 return Answer::error(412, "PreconditionFailed");
             }
+            let answer = Answer::new(200, "").with("ETag", self::version(&body));
             state.objects.insert(key.clone(), Arc::new(body));
-            Answer::new(200, "").with("ETag", "\"tag\"")
+            answer
         }
         ("DELETE", None) => {
             state.objects.remove(key);
@@ -310,9 +321,18 @@ fn route(state: &mut State, asked: &Asked, body: Vec<u8>) -> Answer {
     }
 }
 
+/// What the store says of which bytes a key has.
+fn version(bytes: &[u8]) -> String {
+    use std::hash::{DefaultHasher, Hash as _, Hasher as _};
+    let mut hasher = DefaultHasher::new();
+    // Large objects are written once: it is the small ones whose versions count.
+    (bytes.len(), &bytes[..bytes.len().min(1024)]).hash(&mut hasher);
+    format!("\"{:016x}\"", hasher.finish())
+}
+
 fn object(bytes: &[u8], asked: &Asked) -> Answer {
     let etag = |answer: Answer| {
-        answer.with("ETag", "\"tag\"").with("Last-Modified", "Sun, 01 Nov 2026 00:00:00 GMT")
+        answer.with("ETag", version(bytes)).with("Last-Modified", "Sun, 01 Nov 2026 00:00:00 GMT")
     };
     let from = asked.headers.get("range").and_then(|range| range.strip_prefix("bytes=")?.strip_suffix('-'));
     let Some(from) = from else { return etag(Answer::new(200, bytes)) };
@@ -335,7 +355,8 @@ fn list(state: &State, asked: &Asked) -> Answer {
     let mut keys = state
         .objects
         .iter()
-        .filter(|(key, _)| key.starts_with(query("prefix")) && (after.is_empty() || key.as_str() > after));
+        .filter(|(key, _)| key.starts_with(query("prefix")) && (after.is_empty() || key.as_str() > after))
+        .filter(|(key, _)| !state.hidden.iter().any(|part| key.contains(part)));
     let page: Vec<_> = keys.by_ref().take(most).collect();
     let has_more = keys.next().is_some();
     let mut xml = format!("<ListBucketResult><Name>{NAME}</Name><IsTruncated>{has_more}</IsTruncated>");
@@ -345,7 +366,8 @@ fn list(state: &State, asked: &Asked) -> Answer {
     for (key, bytes) in page {
         let size = bytes.len();
         xml.push_str(&format!(
-            "<Contents><Key>{key}</Key><LastModified>2026-11-01T00:00:00.000Z</LastModified><ETag>\"tag\"</ETag><Size>{size}</Size></Contents>"
+            "<Contents><Key>{key}</Key><LastModified>2026-11-01T00:00:00.000Z</LastModified><ETag>{}</ETag><Size>{size}</Size></Contents>",
+            version(bytes)
         ));
     }
     Answer::new(200, xml + "</ListBucketResult>")

@@ -4,6 +4,7 @@ mod bucket;
 mod list;
 mod prune;
 mod refresh;
+mod replicas;
 mod request;
 mod socket;
 mod stats;
@@ -14,6 +15,7 @@ pub(in crate::cache) use bucket::BucketState;
 pub(in crate::cache) use list::{ImageRecord, ListImages, ListObjects, ObjectRecord};
 pub(in crate::cache) use prune::{Prune, PruneTarget};
 pub(in crate::cache) use refresh::{Refresh, RefreshRecord};
+pub(in crate::cache) use replicas::{MemberState, ReplicaState};
 pub(in crate::cache) use request::{OpenCache, Question};
 pub(in crate::cache) use socket::{AdminSocket, AskError, ask};
 #[cfg(test)]

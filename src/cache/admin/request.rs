@@ -9,9 +9,11 @@ use super::bucket::BucketState;
 use super::list::{self, ImageRecord, List, ListImages, ListObjects, ObjectRecord};
 use super::prune::{self, Prune, Pruned};
 use super::refresh::{self, Refresh, RefreshedTags};
+use super::replicas::ReplicaState;
 use super::stats::{self, ReadStats, Stats};
 use super::verify::{self, Verified, Verify};
 use crate::cache::bucket::Bucket;
+use crate::cache::replica::Replicas;
 use crate::cache::service::Service;
 use crate::cache::store::Store;
 
@@ -23,6 +25,8 @@ pub(in crate::cache) struct OpenCache<'a> {
     pub(super) service: Option<&'a Service>,
     /// The bucket behind the store, where a server runs that has one.
     pub(super) bucket: Option<&'a Bucket>,
+    /// The other caches on it, where they are asked.
+    pub(super) replicas: Option<&'a Replicas>,
 }
 
 impl<'a> OpenCache<'a> {
@@ -31,8 +35,9 @@ impl<'a> OpenCache<'a> {
         store: &'a dyn Store,
         service: &'a Service,
         bucket: Option<&'a Bucket>,
+        replicas: Option<&'a Replicas>,
     ) -> Self {
-        Self { store, service: Some(service), bucket }
+        Self { store, service: Some(service), bucket, replicas }
     }
 }
 
@@ -190,7 +195,9 @@ impl Question for ReadStats {
         Ok(match cache.service {
             Some(service) => {
                 let bucket = cache.bucket.map(|bucket| BucketState::of(bucket.report()));
-                Stats { upstreams: stats::upstreams(service), hosts: stats::hosts(service), bucket, ..stats }
+                let peers = cache.replicas.map(|replicas| ReplicaState::of(replicas.report()));
+                let (upstreams, hosts) = (stats::upstreams(service), stats::hosts(service));
+                Stats { upstreams, hosts, bucket, peers, ..stats }
             }
             None => Stats { cap_bytes: None, ..stats },
         })

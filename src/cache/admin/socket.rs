@@ -13,6 +13,7 @@ use tokio::net::{UnixListener, UnixStream};
 
 use super::request::{OpenCache, Question, Request};
 use crate::cache::bucket::Bucket;
+use crate::cache::replica::Replicas;
 use crate::cache::service::Service;
 use crate::cache::store::{FsConfig, FsStore, Store};
 
@@ -100,8 +101,10 @@ pub(in crate::cache) async fn ask<Q: Question>(folder: &Path, question: Q) -> Re
     }
     let config = FsConfig { tended: false, ..FsConfig::new(own()) };
     let store = FsStore::open(config).await.map_err(failed)?;
-    let answer =
-        question.answer(&OpenCache { store: &store, service: None, bucket: None }).await.map_err(failed);
+    let answer = question
+        .answer(&OpenCache { store: &store, service: None, bucket: None, replicas: None })
+        .await
+        .map_err(failed);
     store.close().await.map_err(failed)?;
     answer
 }
@@ -131,6 +134,7 @@ impl AdminSocket {
         store: Arc<dyn Store>,
         service: Service,
         bucket: Option<Bucket>,
+        replicas: Option<Replicas>,
     ) -> io::Result<Self> {
         let path = folder.join(SOCKET);
         // Of a server that ended without a word; the folder's lock says that no other is running.
@@ -152,8 +156,9 @@ impl AdminSocket {
                     }
                 };
                 let (store, service, bucket) = (Arc::clone(&store), service.clone(), bucket.clone());
+                let replicas = replicas.clone();
                 tokio::spawn(async move {
-                    let cache = OpenCache::running(&*store, &service, bucket.as_ref());
+                    let cache = OpenCache::running(&*store, &service, bucket.as_ref(), replicas.as_ref());
                     answer(stream, &cache).await;
                 });
             }

@@ -7,6 +7,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use super::bucket::BucketState;
+use super::replicas::ReplicaState;
 use crate::cache::service::Service;
 use crate::cache::store::Store;
 use crate::cache::upstream::{EndpointHealth, Transfers, Upstream};
@@ -57,6 +58,9 @@ pub(in crate::cache) struct Stats {
     /// How the bucket behind the store is, if there is one; only a running server knows it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(in crate::cache) bucket: Option<BucketState>,
+    /// The other caches on it, if they are asked; only a running server knows them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(in crate::cache) peers: Option<ReplicaState>,
 }
 
 /// A host to which registries lead, and that is not asked now.
@@ -212,5 +216,6 @@ pub(super) async fn stats(store: &dyn Store) -> std::io::Result<Stats> {
         upstreams: Vec::new(),
         hosts: Vec::new(),
         bucket: None,
+        peers: None,
     })
 }

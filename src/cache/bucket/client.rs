@@ -17,7 +17,8 @@ use object_store::list::{PaginatedListOptions, PaginatedListStore as _};
 use object_store::multipart::MultipartStore as _;
 use object_store::path::Path;
 use object_store::{
-    GetOptions, GetRange, ObjectStore as _, ObjectStoreExt as _, PutMode, PutOptions, PutPayload, RetryConfig,
+    GetOptions, GetRange, ObjectStore as _, ObjectStoreExt as _, PutMode, PutOptions, PutPayload,
+    RetryConfig, UpdateVersion,
 };
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject as _;
@@ -254,6 +255,54 @@ impl Client {
         }
         put(PutMode::Overwrite).await?;
         Ok(Put::Created)
+    }
+
+    /// Writes something small that must not replace anything, now; returns its version, or [`None`] where there is
+    /// something of that name.
+    pub(super) async fn create(&self, key: &str, bytes: Bytes) -> Result<Option<String>, ClientError> {
+        self.put_version(key, bytes, PutMode::Create).await
+    }
+
+    /// Writes something small in place of one version; returns the new version, or [`None`] where there is another one.
+    pub(super) async fn replace(
+        &self,
+        key: &str,
+        bytes: Bytes,
+        version: &str,
+    ) -> Result<Option<String>, ClientError> {
+        let version = UpdateVersion { e_tag: Some(version.to_owned()), version: None };
+        self.put_version(key, bytes, PutMode::Update(version)).await
+    }
+
+    async fn put_version(
+        &self,
+        key: &str,
+        bytes: Bytes,
+        mode: PutMode,
+    ) -> Result<Option<String>, ClientError> {
+        let options = PutOptions { mode, ..PutOptions::default() };
+        match self.care.put_opts(&Path::from(key), PutPayload::from_bytes(bytes), options).await {
+            Ok(put) => {
+                put.e_tag.map(Some).ok_or_else(|| ClientError("the store gives no version".to_owned()))
+            }
+            Err(
+                object_store::Error::AlreadyExists { .. }
+                | object_store::Error::Precondition { .. }
+                | object_store::Error::NotFound { .. },
+            ) => Ok(None),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// Reads something small, and its version.
+    pub(super) async fn get_version(&self, key: &str) -> Result<Option<(Bytes, String)>, ClientError> {
+        let read = async {
+            let found = self.care.get_opts(&Path::from(key), GetOptions::default()).await?;
+            let (size, version) = (found.meta.size, found.meta.e_tag.clone());
+            let bytes = if size > LARGEST_SMALL { Bytes::new() } else { found.bytes().await? };
+            Ok(version.map(|version| (bytes, version)))
+        };
+        Ok(self.read(read).await?.flatten())
     }
 
     /// Takes note that the store does not look at the condition of a write.

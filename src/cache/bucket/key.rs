@@ -3,13 +3,16 @@ use jiff::Timestamp;
 use crate::cache::store::{Kind, Object, Origin, RecordKey};
 use crate::image::{Algorithm, Digest, Tag};
 
-/// The names of what is in a bucket. Everything but `layout` is written once and never changed.
+/// The names of what is in a bucket. Everything but `layout` and leases is written once and never
+/// changed.
 ///
 /// ```text
 /// layout                                           which layout this is
 /// blobs/<algorithm>/<hex>                          the bytes
 /// manifests/<algorithm>/<hex>                      a line with the media type, then the bytes
 /// grants/<kind>/<algorithm>/<hex>/<registry>/<repository>   empty: this repository has that object
+/// members/<URL, hexadecimal>/<mark>                a cache that others may ask is there
+/// leases/<algorithm>/<hex>                         which cache fetches that blob now
 /// tags/<hash>/<time, downwards>-<what it is>       what a tag was at that time: the first name is the newest
 /// grants-private/…, tags-private/…                 the same, by caches for whose users alone the registry is
 /// ```
@@ -52,6 +55,30 @@ impl Keys {
 
     pub(super) fn layout(&self) -> String {
         format!("{}layout", self.prefix)
+    }
+
+    /// Returns the beginning of the keys that say which caches are there.
+    pub(super) fn members(&self) -> String {
+        format!("{}members/", self.prefix)
+    }
+
+    /// Returns the key by which a cache says that it is there: its URL in hexadecimal digits, and a mark.
+    pub(super) fn member(&self, url: &str, mark: &str) -> String {
+        let url: String = url.bytes().map(|byte| format!("{byte:02x}")).collect();
+        format!("{}{url}/{mark}", self.members())
+    }
+
+    /// Reads such a key: a URL and a mark.
+    pub(super) fn read_member(&self, key: &str) -> Option<(String, String)> {
+        let (url, mark) = key.strip_prefix(&self.members())?.split_once('/')?;
+        let byte = |at: usize| u8::from_str_radix(url.get(at..at + 2)?, 16).ok();
+        let bytes: Option<Vec<u8>> = (0..url.len()).step_by(2).map(byte).collect();
+        Some((String::from_utf8(bytes?).ok()?, mark.to_owned()))
+    }
+
+    /// Returns the key of the lease that the cache has which fetches a blob.
+    pub(super) fn lease(&self, digest: &Digest) -> String {
+        format!("{}leases/{}", self.prefix, of(digest))
     }
 
     /// Returns a key for finding out whether a write that must not replace anything is refused.
@@ -144,6 +171,12 @@ mod tests {
             assert_eq!(keys.origin(&object, Audience::Users, &key), None);
         }
         assert_eq!(keys.origin(&object, Audience::Users, &keys.grants(&object, Audience::Users)), None);
+        assert_eq!(keys.lease(&object.digest), format!("a/b/leases/sha256/{hex}"));
+        let member = keys.member("http://[::1]:5001", "7");
+        assert_eq!(keys.read_member(&member), Some(("http://[::1]:5001".to_owned(), "7".to_owned())));
+        for bad in ["a/b/members/", "a/b/members/6/1", "a/b/members/zz/1", "a/b/members/68"] {
+            assert_eq!(keys.read_member(bad), None, "{bad}");
+        }
     }
 
     #[test]

@@ -113,7 +113,7 @@ pub enum BucketError {
     },
 }
 
-fn variable(name: &str) -> Option<String> {
+pub(super) fn variable(name: &str) -> Option<String> {
     std::env::var(name).ok().filter(|value| !value.is_empty())
 }
 
@@ -401,7 +401,7 @@ impl Inner {
         }
     }
 
-    fn is_known(&self, key: &str) -> bool {
+    pub(super) fn is_known(&self, key: &str) -> bool {
         locked(&self.known).get(key).is_some()
     }
 

@@ -62,18 +62,22 @@ struct TooSlow;
 #[error("it is not a valid URL")]
 struct BadUrl;
 
-/// Makes what sends requests; `roots` are trusted besides the system's authorities.
-pub(super) fn client(roots: Vec<CertificateDer<'static>>) -> Result<reqwest::Client, String> {
+/// Returns how connections are encrypted; `roots` are trusted besides the system's authorities.
+pub(in crate::cache) fn tls(roots: Vec<CertificateDer<'static>>) -> Result<ClientConfig, String> {
     let mut store = RootCertStore::empty();
     for root in roots {
         store.add(root).map_err(|error| error.to_string())?;
     }
     store.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
-    let tls = ClientConfig::builder_with_provider(crypto_provider())
+    let builder = ClientConfig::builder_with_provider(crypto_provider())
         .with_safe_default_protocol_versions()
-        .map_err(|error| error.to_string())?
-        .with_root_certificates(store)
-        .with_no_client_auth();
+        .map_err(|error| error.to_string())?;
+    Ok(builder.with_root_certificates(store).with_no_client_auth())
+}
+
+/// Makes what sends requests; `roots` are trusted besides the system's authorities.
+pub(super) fn client(roots: Vec<CertificateDer<'static>>) -> Result<reqwest::Client, String> {
+    let tls = tls(roots)?;
     reqwest::Client::builder()
         .user_agent(concat!("talmirror/", env!("CARGO_PKG_VERSION")))
         .tls_backend_preconfigured(tls)

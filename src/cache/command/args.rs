@@ -10,7 +10,7 @@ use url::Url;
 use crate::cache::Glob;
 use crate::cache::config::{
     self, BucketAddress, BucketOverlay, ByteSize, ConfigSource, Encryption, LogFormat, Overlay, OwnLimits,
-    StatusPage, UpstreamProxy,
+    PeerOverlay, StatusPage, UpstreamProxy,
 };
 use crate::cache::observe::log_filter;
 use crate::image::RegistryHost;
@@ -114,10 +114,24 @@ pub(super) struct BucketArgs {
     /// How the store is told to encrypt: AES256, aws:kms or aws:kms:KEY
     #[arg(long, env = "TALMIRROR_CACHE_S3_ENCRYPTION", value_name = "HOW")]
     s3_encryption: Option<Encryption>,
+    /// Where the other caches on the bucket ask this one, so that a blob is fetched once between them
+    #[arg(long, env = "TALMIRROR_CACHE_PEER_LISTEN", value_name = "ADDR", value_parser = config::address)]
+    peer_listen: Option<SocketAddr>,
+    /// This cache's URL, as the other caches reach it; without it, by the address that it listens on
+    #[arg(long, env = "TALMIRROR_CACHE_PEER_URL", value_name = "URL", value_parser = config::upstream_url)]
+    peer_url: Option<Url>,
+    /// The secret that all caches on the bucket have: a file
+    #[arg(long, env = "TALMIRROR_CACHE_PEER_SECRET", value_name = "FILE")]
+    peer_secret: Option<PathBuf>,
 }
 
 impl BucketArgs {
-    /// Returns what these flags say.
+    /// Returns what these flags say about the other caches.
+    pub(super) fn peers(&self) -> PeerOverlay {
+        PeerOverlay { listen: self.peer_listen, url: self.peer_url.clone(), secret: self.peer_secret.clone() }
+    }
+
+    /// Returns what these flags say about the bucket.
     pub(super) fn overlay(&self) -> BucketOverlay {
         BucketOverlay {
             address: self.bucket.clone(),

@@ -7,6 +7,7 @@ use super::runtime::runtime;
 use crate::cache::bucket;
 use crate::cache::config::{BucketConfig, ConfigSource, Overlay};
 use crate::cache::observe::Metrics;
+use crate::cache::replica::{self, MemberCheck, PeerSecrets};
 use crate::cache::server::StartError;
 use crate::cache::service::Snapshot;
 use crate::cache::upstream::Checked;
@@ -19,11 +20,13 @@ use crate::ui::{OutputFormat, Ui, table};
 /// Arguments of `check`.
 #[derive(Debug, Args)]
 #[command(
-    after_help = "Ends with 0 when every upstream, and the bucket if there is one, answers and takes the credentials, with 5 when one does not.
+    after_help = "Ends with 0 when every upstream, and the bucket and the other caches on it if there are any, answers and takes the credentials, with 5
+when one does not.
 
 Examples:
   talmirror-cache check
-  talmirror-cache check --config /etc/talmirror-cache.yaml -o json"
+  talmirror-cache check --config /etc/talmirror-cache.yaml -o json
+  talmirror-cache check --bucket s3://images --s3-endpoint https://rgw.example.com --peer-listen 10.0.0.11:5001 --peer-secret /etc/talmirror-cache/peer-secret"
 )]
 pub(super) struct CheckArgs {
     #[command(flatten)]
@@ -96,7 +99,7 @@ impl Row {
 
 pub(super) fn run(ui: &mut Ui, args: &CheckArgs) -> Result<Exit, CliError> {
     let source = args.config.source();
-    let overlay = Overlay { bucket: args.bucket.overlay(), ..source.overlay };
+    let overlay = Overlay { bucket: args.bucket.overlay(), peers: args.bucket.peers(), ..source.overlay };
     let loaded = ConfigSource { overlay, ..source }.load()?;
     for problem in &loaded.problems {
         ui.problem(problem);
@@ -104,6 +107,14 @@ pub(super) fn run(ui: &mut Ui, args: &CheckArgs) -> Result<Exit, CliError> {
     let runtime = runtime()?;
     let bucket = loaded.config.bucket.clone();
     let bucket = bucket.map(|bucket| (runtime.block_on(bucket::check(&bucket)), bucket));
+    let members = match (&loaded.config.peers, &bucket) {
+        (Some(peers), Some((_, bucket))) => {
+            let secrets = PeerSecrets::read(&peers.secret);
+            let secrets = secrets.map_err(|error| CliError::new(exit::INVALID, error))?;
+            Some(runtime.block_on(members(bucket, secrets)))
+        }
+        (Some(_), None) | (None, _) => None,
+    };
     let http = Http::new(&loaded.config.http_settings()).map_err(StartError::Client)?;
     let snapshot = Snapshot::new(loaded.config, None, &http, &std::sync::Arc::new(Metrics::new()))
         .map_err(StartError::Upstream)?;
@@ -115,7 +126,11 @@ pub(super) fn run(ui: &mut Ui, args: &CheckArgs) -> Result<Exit, CliError> {
         futures_util::future::join_all(checks).await.into_iter().flatten().collect()
     });
     let is_ill = bucket.as_ref().is_some_and(|(checked, _)| checked.is_err());
-    let failed = is_ill || rows.iter().any(|row| row.failure().is_some());
+    let is_apart = members.as_ref().is_some_and(|members| match members {
+        Ok(members) => members.iter().any(|member| member.failure.is_some()),
+        Err(_) => true,
+    });
+    let failed = is_ill || is_apart || rows.iter().any(|row| row.failure().is_some());
     let mut result = json!({
         "apiVersion": "talmirror/v1",
         "kind": "CacheCheck",
@@ -125,7 +140,10 @@ pub(super) fn run(ui: &mut Ui, args: &CheckArgs) -> Result<Exit, CliError> {
     if let (Some((checked, config)), Some(result)) = (&bucket, result.as_object_mut()) {
         result.insert("bucket".to_owned(), bucket_json(checked, config));
     }
-    ui.output(args.output, &result, || as_table(&rows, bucket.as_ref()))?;
+    if let (Some(members), Some(result)) = (&members, result.as_object_mut()) {
+        result.insert("peers".to_owned(), members_json(members));
+    }
+    ui.output(args.output, &result, || as_table(&rows, bucket.as_ref(), members.as_ref()))?;
     if args.output == OutputFormat::Table {
         let mut advice: IndexMap<String, Vec<&str>> = IndexMap::new();
         for row in &rows {
@@ -147,6 +165,24 @@ pub(super) fn run(ui: &mut Ui, args: &CheckArgs) -> Result<Exit, CliError> {
     Ok(if failed { exit::REMOTE } else { exit::OK })
 }
 
+/// Asks the other caches on the bucket that run now.
+async fn members(bucket: &BucketConfig, secrets: PeerSecrets) -> Result<Vec<MemberCheck>, String> {
+    let listed = bucket::list_members(bucket).await?;
+    replica::check(&listed, secrets).await
+}
+
+fn members_json(members: &Result<Vec<MemberCheck>, String>) -> Value {
+    let item = |member: &MemberCheck| json!({ "url": member.url, "ok": member.failure.is_none(), "error": member.failure });
+    match members {
+        Ok(members) => json!({
+            "ok": members.iter().all(|member| member.failure.is_none()),
+            "error": null,
+            "items": members.iter().map(item).collect::<Vec<_>>(),
+        }),
+        Err(error) => json!({ "ok": false, "error": error, "items": [] }),
+    }
+}
+
 fn bucket_json(checked: &Result<(), String>, config: &BucketConfig) -> Value {
     json!({
         "url": config.address.to_string(),
@@ -155,7 +191,11 @@ fn bucket_json(checked: &Result<(), String>, config: &BucketConfig) -> Value {
     })
 }
 
-fn as_table(rows: &[Row], bucket: Option<&(Result<(), String>, BucketConfig)>) -> String {
+fn as_table(
+    rows: &[Row],
+    bucket: Option<&(Result<(), String>, BucketConfig)>,
+    members: Option<&Result<Vec<MemberCheck>, String>>,
+) -> String {
     let header = ["REGISTRY", "ENDPOINT", "LOGIN", "RESULT"].map(str::to_owned).to_vec();
     let line = |row: &Row| {
         let result = row.failure().map_or_else(|| "ok".to_owned(), |(what, _)| what);
@@ -166,6 +206,17 @@ fn as_table(rows: &[Row], bucket: Option<&(Result<(), String>, BucketConfig)>) -
         let endpoint = config.endpoint.as_ref().map_or("-", |url| url.as_str().trim_end_matches('/'));
         let result = checked.as_ref().err().cloned().unwrap_or_else(|| "ok".to_owned());
         lines.push(vec![config.address.to_string(), endpoint.to_owned(), "credentials".to_owned(), result]);
+    }
+    let secret = "secret".to_owned();
+    match members {
+        None => {}
+        Some(Ok(members)) => lines.extend(members.iter().map(|member| {
+            let result = member.failure.clone().unwrap_or_else(|| "ok".to_owned());
+            vec!["(another cache)".to_owned(), member.url.clone(), secret.clone(), result]
+        })),
+        Some(Err(error)) => {
+            lines.push(vec!["(other caches)".to_owned(), "-".to_owned(), secret, error.clone()]);
+        }
     }
     // Those that fail for one reason stand together, below those that are well.
     lines.sort_by_key(|line| line.last().filter(|result| *result != "ok").cloned());

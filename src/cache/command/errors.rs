@@ -3,6 +3,7 @@
 use crate::cache::admin::AskError;
 use crate::cache::bucket::BucketError;
 use crate::cache::config::LoadError;
+use crate::cache::replica::PeerError;
 use crate::cache::server::{CloseError, StartError};
 use crate::http::ServerError;
 use crate::ui::error::CliError;
@@ -32,6 +33,8 @@ impl From<StartError> for CliError {
             ) => Self::from_error(exit::INVALID, error),
             StartError::Bucket(error @ BucketError::Journal { .. }) => Self::from_error(exit::WRITE, error)
                 .help("let this user read and write it, or remove it: what it says is then not written to the bucket"),
+            StartError::Peers(error @ PeerError::Configuration(_)) => Self::from_error(exit::INVALID, error),
+            StartError::Peers(PeerError::Server(error)) => StartError::Server(error).into(),
             StartError::Client(error) => Self::from_error(exit::REMOTE, error),
             StartError::Upstream(error) => Self::from_error(exit::INVALID, error),
             StartError::Users(error) => Self::from_error(exit::INVALID, error),

@@ -28,7 +28,8 @@ Examples:
   talmirror-cache serve --listen :5000 --root /var/lib/talmirror-cache --size-cap 50GiB
   talmirror-cache serve --upstream docker.io=https://registry-1.docker.io --credentials docker.io=hub.json --anonymous docker.io
   talmirror-cache serve --config /etc/talmirror-cache.yaml --metrics-listen :9090
-  talmirror-cache serve --listen :5000 --bucket s3://images/talmirror --s3-endpoint https://rgw.example.com --s3-path-style"
+  talmirror-cache serve --listen :5000 --bucket s3://images/talmirror --s3-endpoint https://rgw.example.com --s3-path-style
+  talmirror-cache serve --listen :5000 --bucket s3://images --s3-endpoint https://rgw.example.com --peer-listen 10.0.0.11:5001 --peer-secret /etc/talmirror-cache/peer-secret"
 )]
 pub(super) struct ServeArgs {
     #[command(flatten)]
@@ -47,6 +48,7 @@ impl ServeArgs {
         let overlay = Overlay {
             root: self.root.root.clone(),
             bucket: self.bucket.overlay(),
+            peers: self.bucket.peers(),
             ..self.server.over(source.overlay)
         };
         ConfigSource { overlay, ..source }
@@ -90,6 +92,9 @@ async fn serve(ui: &mut Ui, config: Config, source: ConfigSource, log: LogFilter
     ui.note(&format!("keeps {cap} in {}", folder.display()));
     if let Some(bucket) = bucket {
         ui.note(&format!("shares {bucket} with other caches"));
+    }
+    if let Some(url) = server.peer_url() {
+        ui.note(&format!("other caches on it ask this one at {url}"));
     }
     ui.note(&serves);
     if !server.metrics_addresses().is_empty() {

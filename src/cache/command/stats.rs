@@ -5,7 +5,8 @@ use super::folder::of_store;
 use super::record::object;
 use super::runtime::runtime;
 use crate::cache::admin::{
-    BucketState, EndpointState, HostState, Question as _, ReadStats, Stats, UpstreamState, ask,
+    BucketState, EndpointState, HostState, MemberState, Question as _, ReadStats, ReplicaState, Stats,
+    UpstreamState, ask,
 };
 use crate::cache::config::ByteSize;
 use crate::ui::error::CliError;
@@ -66,6 +67,10 @@ fn as_table(stats: &Stats) -> String {
         out.push('\n');
         out.push_str(&bucket_table(bucket));
     }
+    if let Some(peers) = &stats.peers {
+        out.push('\n');
+        out.push_str(&replica_table(peers));
+    }
     if !stats.upstreams.is_empty() {
         let header = ["REGISTRY", "ENDPOINT", "STATE", "SINCE", "UNTIL", "TRANSFERS", "QUEUED", "QUOTA LEFT"];
         let states = stats
@@ -108,6 +113,26 @@ fn bucket_table(bucket: &BucketState) -> String {
         ("REQUESTS", format!("{} ({} failed)", bucket.requests, bucket.failed)),
     ];
     table(&rows.map(|(name, value)| vec![name.to_owned(), value]))
+}
+
+fn replica_table(peers: &ReplicaState) -> String {
+    let rows = [
+        ("OTHER CACHES ASK AT", peers.url.clone()),
+        ("CAME FROM THEM", format!("{} ({})", peers.given, ByteSize(peers.received_bytes))),
+        ("FETCHED FOR ALL", format!("{} ({} taken over)", peers.leases, peers.taken_over)),
+        ("FETCHED WITHOUT A LEASE", peers.without_lease.to_string()),
+    ];
+    let mut out = table(&rows.map(|(name, value)| vec![name.to_owned(), value]));
+    if !peers.members.is_empty() {
+        let row = |member: &MemberState| {
+            let state =
+                member.trouble.as_ref().map_or_else(|| "asked".to_owned(), |why| format!("not asked: {why}"));
+            vec![member.url.clone(), state]
+        };
+        out.push('\n');
+        out.push_str(&rows_below(&["OTHER CACHE", "STATE"], peers.members.iter().map(row)));
+    }
+    out
 }
 
 fn rows_below(header: &[&str], rows: impl Iterator<Item = Vec<String>>) -> String {

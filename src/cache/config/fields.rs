@@ -4,6 +4,7 @@
 pub(super) const FIELDS: &[(&str, &[&str])] = &[
     ("cache", ROOT),
     ("bucket", BUCKET),
+    ("peers", PEERS),
     ("upstream", UPSTREAM),
     ("upstreamLimits", OWN_LIMITS),
     ("upstreamTls", UPSTREAM_TLS),
@@ -24,6 +25,7 @@ pub(super) const ROOT: &[&str] = &[
     "sizeCap",
     "reserve",
     "bucket",
+    "peers",
     "pins",
     "default",
     "builtin",
@@ -38,6 +40,7 @@ pub(super) const ROOT: &[&str] = &[
 ];
 pub(super) const BUCKET: &[&str] =
     &["url", "endpoint", "pathStyle", "region", "ca", "instanceMetadata", "encryption"];
+pub(super) const PEERS: &[&str] = &["listen", "url", "secret"];
 pub(super) const UPSTREAM: &[&str] = &[
     "url",
     "endpoints",

@@ -6,6 +6,8 @@ mod connection;
 mod fields;
 mod model;
 mod overlay;
+mod peer;
+mod peer_fields;
 mod read;
 mod size;
 mod source;
@@ -19,6 +21,7 @@ pub use model::{
     UpstreamLimits, UpstreamProxy, builtin,
 };
 pub use overlay::{Overlay, OverlayError, limit, named_file, named_host, named_proxies, named_url, registry};
+pub use peer::{PeerConfig, PeerOverlay};
 pub use read::{Parsed, parse};
 pub use size::{ByteSize, SizeError};
 pub use source::{ConfigSource, LoadError, LoadedConfig};

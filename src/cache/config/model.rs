@@ -7,6 +7,7 @@ use ipnet::IpNet;
 use url::Url;
 
 use super::bucket::BucketConfig;
+use super::peer::PeerConfig;
 use super::size::ByteSize;
 use super::tag_policy::TagPolicy;
 use crate::cache::glob::Glob;
@@ -58,6 +59,8 @@ pub struct Config {
     pub reserve: Option<ByteSize>,
     /// A bucket that several caches share, behind the folder; [`None`] is none.
     pub bucket: Option<BucketConfig>,
+    /// How the caches on that bucket ask each other; [`None`] is not at all.
+    pub peers: Option<PeerConfig>,
     /// Repositories, with their registry in front, whose content is never evicted.
     pub pins: Vec<Glob>,
     /// The registry that is meant where a request names none.
@@ -292,6 +295,7 @@ impl Default for Config {
             size_cap: None,
             reserve: None,
             bucket: None,
+            peers: None,
             pins: Vec::new(),
             default: DOCKER_HUB.parse().ok(),
             upstreams: builtin(),

@@ -9,6 +9,7 @@ use url::Url;
 use super::bucket::BucketOverlay;
 use super::connection::proxy;
 use super::model::{Config, LogFormat, OwnLimits, StatusPage, UpstreamConfig, UpstreamProxy};
+use super::peer::{Incomplete, PeerOverlay};
 use super::size::ByteSize;
 use super::value::upstream_url;
 use crate::cache::glob::Glob;
@@ -33,6 +34,8 @@ pub struct Overlay {
     pub reserve: Option<ByteSize>,
     /// The bucket behind the folder, and how it is reached.
     pub bucket: BucketOverlay,
+    /// How the caches on that bucket ask each other.
+    pub peers: PeerOverlay,
     /// Repositories whose content is never evicted, besides those of the file.
     pub pins: Vec<Glob>,
     /// How long every tag is believed, before any rule.
@@ -111,6 +114,21 @@ impl Overlay {
             problem: "and there is no bucket",
             help: "name it: --bucket s3://NAME/PREFIX".to_owned(),
         })?;
+        let incomplete = |Incomplete { flag, name, problem, missing }| OverlayError {
+            flag,
+            name,
+            problem,
+            help: format!("add {missing}"),
+        };
+        self.peers.over(&mut config.peers).map_err(incomplete)?;
+        if let (Some(peers), None) = (&config.peers, &config.bucket) {
+            return Err(incomplete(Incomplete {
+                flag: "--peer-listen",
+                name: peers.listen.to_string(),
+                problem: "and there is no bucket that caches share",
+                missing: "--bucket s3://NAME/PREFIX",
+            }));
+        }
         config.pins.extend(self.pins.iter().cloned());
         config.htpasswd = self.htpasswd.clone().or(config.htpasswd);
         config.log.filter = self.log_filter.clone().or(config.log.filter);

@@ -70,6 +70,7 @@ impl Reader<'_, '_> {
             size_cap: self.parsed(&fields, "sizeCap", text_of),
             reserve: self.parsed(&fields, "reserve", text_of),
             bucket: self.bucket(&fields),
+            peers: self.peers(&fields),
             pins: self.globs(&fields, "pins"),
             default,
             upstreams,

@@ -4,12 +4,14 @@ use std::collections::HashMap;
 use std::fmt;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
+use std::time::Duration;
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::{sleep, timeout};
 
 use super::policy::{FIRST_FOR, LINGER, Policy, SHARED_FOR};
 use super::progress::Progress;
+use super::provenance::CameFrom;
 use super::reader::Reader;
 use super::source::{FetchError, Source};
 use super::state::{Attached, Shared, State};
@@ -21,6 +23,11 @@ use crate::cache::store::{Origin, PartialKey, Store, Tier};
 use crate::http::Body;
 use crate::image::{Digest, RegistryHost};
 use crate::oci::Span;
+
+/// How long another cache waits until it is decided where the bytes come from that it asks for.
+const DECIDED_WITHIN: Duration = Duration::from_secs(1);
+/// When what came from another cache is given to the tier: that cache does so at once, so that little is left to do.
+const LATER: Duration = Duration::from_secs(30);
 
 /// Everything that is being fetched into a store.
 #[derive(Clone)]
@@ -149,14 +156,12 @@ impl Downloads {
             return Err(Overloaded(self.0.policy.fills));
         };
         count(&self.0.counts.begun);
-        let shared = Arc::new(Shared::new(*digest, source.origin().cloned()));
+        let provenance = source.provenance().cloned().unwrap_or_default();
+        let shared = Arc::new(Shared::new(*digest, source.origin().cloned(), provenance.clone()));
         running.insert(key.clone(), Arc::clone(&shared));
         let download = Download::new(Arc::clone(&shared), Joined::Started);
         let source = match &self.0.tier {
-            Some(tier) => {
-                let of_tier = Arc::clone(&shared.of_tier);
-                Arc::new(TieredSource::new(Arc::clone(tier), *digest, source, of_tier))
-            }
+            Some(tier) => Arc::new(TieredSource::new(Arc::clone(tier), *digest, source, provenance)),
             None => source,
         };
         let task = DownloadTask {
@@ -259,7 +264,11 @@ async fn run(task: DownloadTask, guard: Guard) {
                 count(&counts.stored);
                 task.source.kept().await;
                 if let Some(tier) = &guard.inner.tier {
-                    tokio::spawn(put(Arc::clone(tier), Arc::clone(&task.store), digest));
+                    let wait = match task.shared.provenance.get() {
+                        CameFrom::Member => LATER,
+                        CameFrom::Unknown | CameFrom::Upstream | CameFrom::Tier => Duration::ZERO,
+                    };
+                    tokio::spawn(put(Arc::clone(tier), Arc::clone(&task.store), digest, wait));
                 }
             }
             Err(error) => tracing::warn!(%digest, "passed on, but not kept: {error}"),
@@ -311,7 +320,8 @@ async fn until_left(shared: &Shared, guard: &Guard) {
 }
 
 /// Gives a tier what was committed.
-async fn put(tier: Arc<dyn Tier>, store: Arc<dyn Store>, digest: Digest) {
+async fn put(tier: Arc<dyn Tier>, store: Arc<dyn Store>, digest: Digest, wait: Duration) {
+    sleep(wait).await;
     let result = match store.open(&digest).await {
         Ok(Some(blob)) => tier.put(&digest, &blob).await,
         Ok(None) => Ok(()),
@@ -341,9 +351,15 @@ impl Download {
         self.joined
     }
 
-    /// Returns whether a tier has given some of it.
-    pub fn is_of_tier(&self) -> bool {
-        self.at.shared().of_tier.load(Ordering::Relaxed)
+    /// Returns where its bytes come from.
+    pub fn came_from(&self) -> CameFrom {
+        self.at.shared().provenance.get()
+    }
+
+    /// Waits for a moment until it is decided where its bytes come from.
+    pub async fn decided(&self) -> CameFrom {
+        let decided = timeout(DECIDED_WITHIN, self.at.shared().provenance.decided()).await;
+        decided.unwrap_or(CameFrom::Unknown)
     }
 
     /// Waits for the headers: how many bytes the whole blob has.

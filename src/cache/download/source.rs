@@ -4,6 +4,7 @@ use bytes::Bytes;
 use futures_util::future::BoxFuture;
 use futures_util::stream::BoxStream;
 
+use super::provenance::Provenance;
 use crate::cache::store::Origin;
 
 /// Where the bytes of one object come from: a chain of endpoints, any of which may give the rest of what another
@@ -38,6 +39,11 @@ pub trait Source: Send + Sync + 'static {
     /// only what this source gives counts.
     fn may_use_stored(&self) -> BoxFuture<'_, bool> {
         Box::pin(async { true })
+    }
+
+    /// Returns where it notes where the bytes come from that it gives, if it does.
+    fn provenance(&self) -> Option<&Provenance> {
+        None
     }
 
     /// Returns the repository that is asked, where it is one.

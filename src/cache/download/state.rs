@@ -1,8 +1,9 @@
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 
 use tokio::sync::watch;
 
+use super::provenance::Provenance;
 use super::source::FetchError;
 use super::window::Window;
 use crate::cache::store::{Origin, SharedFile, Spool};
@@ -20,8 +21,8 @@ pub(super) struct Shared {
     readable: AtomicU64,
     /// Changes with every step of the download too, so that a reader that waits for bytes waits for this.
     state: watch::Sender<State>,
-    /// A tier gave some of it.
-    pub(super) of_tier: Arc<AtomicBool>,
+    /// Where its bytes come from.
+    pub(super) provenance: Provenance,
     /// How many wait or read; counted by [`Attached`].
     pub(super) readers: watch::Sender<usize>,
 }
@@ -54,14 +55,14 @@ pub(super) struct Passthrough {
 }
 
 impl Shared {
-    pub(super) fn new(digest: Digest, origin: Option<Origin>) -> Self {
+    pub(super) fn new(digest: Digest, origin: Option<Origin>, provenance: Provenance) -> Self {
         Self {
             digest,
             origin,
             file: OnceLock::new(),
             readable: AtomicU64::new(0),
             state: watch::Sender::new(State::Waiting),
-            of_tier: Arc::default(),
+            provenance,
             readers: watch::Sender::new(0),
         }
     }

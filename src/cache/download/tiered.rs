@@ -3,6 +3,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use futures_util::StreamExt as _;
 
+use super::provenance::{CameFrom, Provenance};
 use super::source::{FetchError, Opened, Source};
 use crate::cache::store::{Origin, Tier};
 use crate::image::Digest;
@@ -18,8 +19,8 @@ pub(super) struct TieredSource {
     upstream: Arc<dyn Source>,
     /// The tier was asked: it is not asked again for this download.
     is_passed_over: AtomicBool,
-    /// The tier gave some of it.
-    has_given: Arc<AtomicBool>,
+    /// Where it notes that the tier gives some of it.
+    provenance: Provenance,
 }
 
 impl TieredSource {
@@ -27,9 +28,9 @@ impl TieredSource {
         tier: Arc<dyn Tier>,
         digest: Digest,
         upstream: Arc<dyn Source>,
-        has_given: Arc<AtomicBool>,
+        provenance: Provenance,
     ) -> Self {
-        Self { tier, digest, upstream, is_passed_over: AtomicBool::new(false), has_given }
+        Self { tier, digest, upstream, is_passed_over: AtomicBool::new(false), provenance }
     }
 
     async fn open_tier(&self, from: u64) -> Option<Opened> {
@@ -44,7 +45,7 @@ impl TieredSource {
         }
         match self.tier.open(&self.digest, from).await {
             Ok(Some(found)) => {
-                self.has_given.store(true, Ordering::Relaxed);
+                self.provenance.set(CameFrom::Tier);
                 let body =
                     found.body.map(|piece| piece.map_err(|error| FetchError::Broken(error.to_string())));
                 Some(Opened { total: Some(found.total), starts_at: from, endpoint: TIER, body: body.boxed() })
@@ -87,6 +88,10 @@ impl Source for TieredSource {
 
     fn may_use_stored(&self) -> BoxFuture<'_, bool> {
         self.upstream.may_use_stored()
+    }
+
+    fn provenance(&self) -> Option<&Provenance> {
+        Some(&self.provenance)
     }
 
     fn origin(&self) -> Option<&Origin> {

@@ -16,9 +16,11 @@ use super::failures::{Failure, Failures};
 use super::history::{History, Traffic};
 use super::number::{advance, signed};
 use super::outcome::{Kind, Outcome, Served};
+use super::replica_metrics::ReplicaMetrics;
 use crate::cache::bucket::BucketReport;
 use crate::cache::download::Stats as DownloadStats;
 use crate::cache::memory::locked;
+use crate::cache::replica::ReplicaReport;
 use crate::cache::store::Usage;
 use crate::http::{End, Exchange, Observer};
 
@@ -129,6 +131,8 @@ pub struct Metrics {
     failures: Failures,
     /// Where there is a bucket.
     bucket: Option<BucketMetrics>,
+    /// Where there are other caches on it that are asked.
+    replicas: Option<ReplicaMetrics>,
 }
 
 /// Whether there is a bucket behind the store, so that there are numbers about it.
@@ -138,6 +142,8 @@ pub enum Tiers {
     Local,
     /// There is.
     WithBucket,
+    /// There is, and other caches on it are asked.
+    WithReplicas,
 }
 
 impl fmt::Debug for Metrics {
@@ -216,7 +222,12 @@ impl Metrics {
                 .into_iter()
                 .flat_map(|kind| Outcome::ALL.map(|outcome| (kind, outcome)))
                 .map(|(kind, outcome)| {
-                    if outcome == Outcome::Bucket && tiers == Tiers::Local {
+                    let is_hidden = match (outcome, tiers) {
+                        (Outcome::Bucket | Outcome::Peer, Tiers::Local)
+                        | (Outcome::Peer, Tiers::WithBucket) => true,
+                        (_, Tiers::Local | Tiers::WithBucket | Tiers::WithReplicas) => false,
+                    };
+                    if is_hidden {
                         return Counter::default();
                     }
                     requests.get_or_create_owned(&[
@@ -255,7 +266,11 @@ impl Metrics {
             failures: Failures::default(),
             bucket: match tiers {
                 Tiers::Local => None,
-                Tiers::WithBucket => Some(BucketMetrics::register(&mut registry)),
+                Tiers::WithBucket | Tiers::WithReplicas => Some(BucketMetrics::register(&mut registry)),
+            },
+            replicas: match tiers {
+                Tiers::Local | Tiers::WithBucket => None,
+                Tiers::WithReplicas => Some(ReplicaMetrics::register(&mut registry)),
             },
         };
         registry.register_with_unit("sent", "Body bytes sent to clients", Unit::Bytes, metrics.sent.clone());
@@ -442,7 +457,7 @@ impl Metrics {
                 .saturating_add(count(Outcome::Stale))
                 .saturating_add(count(Outcome::Revalidated)),
             misses: count(Outcome::Miss),
-            joined: count(Outcome::Follow),
+            joined: count(Outcome::Follow).saturating_add(count(Outcome::Peer)),
             sent_bytes: self.sent.get(),
             received_bytes: self.received.load(Ordering::Relaxed),
         }
@@ -467,6 +482,13 @@ impl Metrics {
     pub fn bucket(&self, report: &BucketReport) {
         if let Some(bucket) = &self.bucket {
             bucket.note(report);
+        }
+    }
+
+    /// Notes which other caches there are, and what came of asking them.
+    pub fn replicas(&self, report: &ReplicaReport) {
+        if let Some(replicas) = &self.replicas {
+            replicas.note(report);
         }
     }
 

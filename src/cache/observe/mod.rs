@@ -10,6 +10,7 @@ mod metrics;
 mod number;
 mod outcome;
 mod reason;
+mod replica_metrics;
 mod seldom;
 
 pub use access_log::ACCESS;

@@ -57,6 +57,8 @@ pub enum Outcome {
     Hit,
     /// From the bucket behind the store, without a word to upstream.
     Bucket,
+    /// From another cache on the bucket, which has it or fetches it.
+    Peer,
     /// From upstream, by a download that this request began.
     Miss,
     /// From upstream, by a download that was already running.
@@ -71,14 +73,23 @@ pub enum Outcome {
 
 impl Outcome {
     /// Every outcome, in the order of their numbers.
-    pub const ALL: [Self; 7] =
-        [Self::Hit, Self::Bucket, Self::Miss, Self::Follow, Self::Stale, Self::Revalidated, Self::None];
+    pub const ALL: [Self; 8] = [
+        Self::Hit,
+        Self::Bucket,
+        Self::Peer,
+        Self::Miss,
+        Self::Follow,
+        Self::Stale,
+        Self::Revalidated,
+        Self::None,
+    ];
 
     /// Returns the word for logs and metrics.
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Hit => "hit",
             Self::Bucket => "bucket",
+            Self::Peer => "peer",
             Self::Miss => "miss",
             Self::Follow => "follow",
             Self::Stale => "stale",

@@ -8,8 +8,9 @@ use super::errors::{refusal, within, within_wait_budget};
 use super::freshness::BUDGET;
 use super::manifest::Manifests;
 use super::request::RepositoryRequest;
-use crate::cache::download::{Download, Downloads, FetchError, Joined, Opened, Source};
+use crate::cache::download::{CameFrom, Download, Downloads, FetchError, Joined, Opened, Provenance, Source};
 use crate::cache::observe::Outcome;
+use crate::cache::replica::{Asker, Asks, Member, Readers, ReplicaSource, Replicas};
 use crate::cache::store::{Blob, Object, Origin, Store};
 use crate::http::Body;
 use crate::image::{Digest, RegistryHost};
@@ -42,11 +43,18 @@ impl Source for GrantingSource {
     }
 
     fn kept(&self) -> BoxFuture<'_, ()> {
-        Box::pin(async move { self.grants.grant(&self.origin, &Object::blob(self.digest)).await })
+        Box::pin(async move {
+            self.grants.grant(&self.origin, &Object::blob(self.digest)).await;
+            self.source.kept().await;
+        })
     }
 
     fn may_use_stored(&self) -> BoxFuture<'_, bool> {
         Box::pin(async move { self.grants.is_granted(&self.origin, &Object::blob(self.digest)).await })
+    }
+
+    fn provenance(&self) -> Option<&Provenance> {
+        self.source.provenance()
     }
 
     fn origin(&self) -> Option<&Origin> {
@@ -61,6 +69,8 @@ pub(super) struct Blobs {
     grants: Arc<Grants>,
     manifests: Arc<Manifests>,
     authorizer: Arc<Authorizer>,
+    /// The other caches on the bucket, if they are asked.
+    replicas: Option<Replicas>,
 }
 
 impl Blobs {
@@ -70,8 +80,9 @@ impl Blobs {
         grants: Arc<Grants>,
         manifests: Arc<Manifests>,
         authorizer: Arc<Authorizer>,
+        replicas: Option<Replicas>,
     ) -> Self {
-        Self { store, downloads, grants, manifests, authorizer }
+        Self { store, downloads, grants, manifests, authorizer, replicas }
     }
 
     /// Answers with a blob, or with a part of it.
@@ -80,6 +91,12 @@ impl Blobs {
         request: &RepositoryRequest<'_>,
         digest: &Digest,
     ) -> Result<Response<Body>, Refusal> {
+        if let Some(Member { readers: Readers::Everyone, .. }) = request.member
+            && request.context.is_private
+        {
+            // That cache would give it to clients which may not have it here.
+            return Err(Refusal::BlobUnknown(digest.to_string()));
+        }
         let stored = self.store.open(digest).await.unwrap_or_else(|error| {
             tracing::warn!(%digest, %error, "cannot open a stored blob");
             None
@@ -93,7 +110,10 @@ impl Blobs {
         }
         match request.context.method {
             Method::Head => self.blob_head(request, digest).await,
-            Method::Get => self.blob_download(request, digest).await,
+            Method::Get => match request.member {
+                Some(member) => self.blob_for_member(request, digest, member).await,
+                None => self.blob_download(request, digest).await,
+            },
         }
     }
 
@@ -127,13 +147,46 @@ impl Blobs {
             // It comes through another repository. Whether this one has it, upstream says.
             self.authorizer.blob_size(request, digest).await?;
         }
-        let outcome = match download.joined() {
-            _ if download.is_of_tier() => Outcome::Bucket,
-            Joined::Started => Outcome::Miss,
-            Joined::Existing => Outcome::Follow,
+        let outcome = match (download.came_from(), download.joined()) {
+            (CameFrom::Tier, _) => Outcome::Bucket,
+            (CameFrom::Member, _) => Outcome::Peer,
+            (CameFrom::Unknown | CameFrom::Upstream, Joined::Started) => Outcome::Miss,
+            (CameFrom::Unknown | CameFrom::Upstream, Joined::Existing) => Outcome::Follow,
         };
         let selection = request.selection(digest, total);
         Ok(request.context.blob(digest, total, selection, outcome, |span| download.body(span, total)))
+    }
+
+    /// Answers another cache with what is being downloaded from upstream, or is to be. What is read from a third cache is
+    /// not passed on: that one may come to read from here.
+    async fn blob_for_member(
+        &self,
+        request: &RepositoryRequest<'_>,
+        digest: &Digest,
+        member: Member,
+    ) -> Result<Response<Body>, Refusal> {
+        match (self.downloads.running(digest, Some(request.scope())), member.asks) {
+            (Some(download), _) => match download.decided().await {
+                CameFrom::Upstream | CameFrom::Tier => self.blob_download(request, digest).await,
+                CameFrom::Unknown | CameFrom::Member => Ok(request.context.reads_elsewhere()),
+            },
+            (None, Asks::Fetch) => self.blob_download(request, digest).await,
+            (None, Asks::Have) => Err(Refusal::BlobUnknown(digest.to_string())),
+        }
+    }
+
+    /// Puts the other caches on the bucket before upstream.
+    fn before_upstream(
+        &self,
+        request: &RepositoryRequest<'_>,
+        digest: &Digest,
+        upstream: Arc<dyn Source>,
+    ) -> Arc<dyn Source> {
+        let Some(replicas) = &self.replicas else { return upstream };
+        let readers = if request.context.is_private { Readers::Users } else { Readers::Everyone };
+        let asker = if request.member.is_some() { Asker::Member } else { Asker::Client };
+        let (replicas, origin) = (replicas.clone(), request.origin.clone());
+        Arc::new(ReplicaSource::new(replicas, origin, *digest, readers, asker, upstream))
     }
 
     /// Asks upstream whether a repository has what came to the tier through another one: the tier gives it then, and
@@ -165,11 +218,12 @@ impl Blobs {
         loop {
             self.authorizer.reject_known_missing(request, &object)?;
             let upstream = request.snapshot.upstream(registry)?;
+            let fetched = upstream.blob(&request.origin.repository, digest, size);
             let source = GrantingSource {
                 grants: Arc::clone(&self.grants),
                 origin: request.origin.clone(),
                 digest: *digest,
-                source: upstream.blob(&request.origin.repository, digest, size),
+                source: self.before_upstream(request, digest, fetched),
             };
             let part = size.and_then(|size| part(request.selection(digest, size)));
             let scope = Some(request.scope());

@@ -17,6 +17,7 @@ use crate::cache::auth::Identity;
 use crate::cache::download::Downloads;
 use crate::cache::observe::{Kind, Metrics, Outcome, Seldom};
 use crate::cache::refusal::rejection;
+use crate::cache::replica::{Member, Replicas};
 use crate::cache::store::{Object, Origin, Store, TagRecord};
 use crate::http::{Body, Handler, Rejected};
 use crate::image::{Digest, TagOrDigest};
@@ -49,12 +50,13 @@ impl std::fmt::Debug for Service {
 }
 
 impl Service {
-    /// Makes a service of a store and what is downloaded into it.
+    /// Makes a service of a store and what is downloaded into it, perhaps from other caches.
     pub fn new(
         store: Arc<dyn Store>,
         downloads: Downloads,
         metrics: Arc<Metrics>,
         snapshot: Snapshot,
+        replicas: Option<Replicas>,
     ) -> Self {
         let grants = Arc::new(Grants::new(Arc::clone(&store)));
         let manifests = Arc::new(Manifests::new(Arc::clone(&store), Arc::clone(&grants)));
@@ -67,6 +69,7 @@ impl Service {
             Arc::clone(&grants),
             Arc::clone(&manifests),
             Arc::clone(&authorizer),
+            replicas,
         );
         Self(Arc::new(Inner {
             snapshot: RwLock::new(Arc::new(snapshot)),
@@ -176,7 +179,8 @@ impl Inner {
     ) -> Result<Response<Body>, Refusal> {
         snapshot.may_read(&place, is_user)?;
         let origin = Origin { registry: place.registry.clone(), repository: place.repository };
-        let request = RepositoryRequest { snapshot, origin, context, headers: request.headers(), is_user };
+        let (member, headers) = (request.extensions().get::<Member>().copied(), request.headers());
+        let request = RepositoryRequest { snapshot, origin, context, headers, is_user, member };
         match object {
             oci::Object::Manifest(TagOrDigest::Tag(tag)) => self.tags.tag(&request, &tag).await,
             oci::Object::Manifest(TagOrDigest::Digest(digest)) => self.manifest(&request, &digest).await,

@@ -8,6 +8,7 @@ use http::header::{ACCEPT, CACHE_CONTROL, HeaderMap, HeaderName, IF_NONE_MATCH, 
 use super::response::{PreparedManifest, RequestedBy, ResponseContext, Staleness};
 use super::snapshot::Snapshot;
 use crate::cache::observe::Outcome;
+use crate::cache::replica::Member;
 use crate::cache::store::Origin;
 use crate::http::Body;
 use crate::image::{Digest, RegistryHost};
@@ -21,6 +22,8 @@ pub(super) struct RepositoryRequest<'a> {
     pub(super) headers: &'a HeaderMap,
     /// Whether the client has shown who it is.
     pub(super) is_user: bool,
+    /// What another cache on the bucket asks for, where one asks.
+    pub(super) member: Option<Member>,
 }
 
 impl RepositoryRequest<'_> {

@@ -189,6 +189,13 @@ impl ResponseContext {
         response
     }
 
+    /// Answers another cache that what it asks for is read from another one here, too.
+    pub(super) fn reads_elsewhere(&self) -> Response<Body> {
+        let mut response = self.response(StatusCode::CONFLICT, None);
+        response.headers_mut().insert(CONTENT_LENGTH, HeaderValue::from(0));
+        response
+    }
+
     /// Answers to `/v2/`.
     pub(super) fn pong(&self) -> Response<Body> {
         self.json(Bytes::from_static(b"{}"), None)
@@ -316,6 +323,7 @@ fn header_of(outcome: Outcome) -> Option<HeaderValue> {
     Some(HeaderValue::from_static(match outcome {
         Outcome::Hit => "HIT",
         Outcome::Bucket => "BUCKET",
+        Outcome::Peer => "PEER",
         Outcome::Miss => "MISS",
         Outcome::Follow => "FOLLOW",
         Outcome::Stale => "STALE",

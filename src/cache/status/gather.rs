@@ -18,6 +18,7 @@ use crate::cache::admin::{ListImages, OpenCache, Question as _, ReadStats, Stats
 use crate::cache::bucket::Bucket;
 use crate::cache::download::{Downloads, Progress};
 use crate::cache::observe::{Failure, Health, Metrics};
+use crate::cache::replica::Replicas;
 use crate::cache::service::{Service, Snapshot};
 use crate::cache::store::Store;
 use crate::image::RegistryHost;
@@ -34,6 +35,7 @@ pub(in crate::cache) struct Sources {
     store: Arc<dyn Store>,
     service: Service,
     bucket: Option<Bucket>,
+    replicas: Option<Replicas>,
     downloads: Downloads,
     metrics: Arc<Metrics>,
     health: Arc<Health>,
@@ -67,17 +69,18 @@ impl Sources {
         store: Arc<dyn Store>,
         service: Service,
         bucket: Option<Bucket>,
+        replicas: Option<Replicas>,
         downloads: Downloads,
         metrics: Arc<Metrics>,
         health: Arc<Health>,
     ) -> Self {
         let started_at = Timestamp::now();
         let (stats, images) = (Mutex::default(), Mutex::default());
-        Self { store, service, bucket, downloads, metrics, health, started_at, stats, images }
+        Self { store, service, bucket, replicas, downloads, metrics, health, started_at, stats, images }
     }
 
     fn cache(&self) -> OpenCache<'_> {
-        OpenCache::running(&*self.store, &self.service, self.bucket.as_ref())
+        OpenCache::running(&*self.store, &self.service, self.bucket.as_ref(), self.replicas.as_ref())
     }
 
     async fn stats(&self) -> io::Result<Arc<Stats>> {
@@ -172,6 +175,7 @@ impl Sources {
             hosts,
             hidden_hosts: hidden_hosts.len(),
             bucket: stats.bucket,
+            peers: stats.peers,
             downloads: downloads.into_iter().map(|one| download(&snapshot, one)).collect(),
             failures: failures.into_iter().map(|one| failure(&snapshot, one)).collect(),
         })

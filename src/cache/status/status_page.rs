@@ -2,7 +2,7 @@ use super::chart;
 use super::html::Html;
 use super::layout::{Page, end_table, nothing, page, search_form, size, table, time, time_text};
 use super::view::{DownloadState, FailureState, Status, StoreState, TrafficState};
-use crate::cache::admin::{BucketState, EndpointState, HostState, UpstreamState};
+use crate::cache::admin::{BucketState, EndpointState, HostState, ReplicaState, UpstreamState};
 
 /// Writes the page about how a server is.
 pub(super) fn status_page(status: &Status) -> String {
@@ -19,6 +19,9 @@ pub(super) fn status_page(status: &Status) -> String {
         section(html, "store", "Disk", |html| store(html, &status.store));
         if let Some(one) = &status.bucket {
             section(html, "bucket", "Bucket", |html| bucket(html, one));
+        }
+        if let Some(peers) = &status.peers {
+            section(html, "peers", "Other caches on the bucket", |html| replicas(html, peers));
         }
         section(html, "upstreams", "Upstream registries", |html| upstreams(html, status));
         section(html, "downloads", "Running downloads", |html| downloads(html, &status.downloads));
@@ -94,6 +97,34 @@ fn bucket(html: &mut Html, bucket: &BucketState) {
         html.raw("<div><dt>").raw(name).raw("</dt><dd>").text(value).raw("</dd></div>\n");
     }
     html.raw("</dl>\n");
+}
+
+fn replicas(html: &mut Html, peers: &ReplicaState) {
+    html.raw("<p>They ask this one at <code>").text(&peers.url).raw("</code>.</p>\n<dl>\n");
+    let rows = [
+        ("Came from them", format!("{} ({})", peers.given, size(peers.received_bytes))),
+        ("Fetched for all", peers.leases.to_string()),
+        ("In place of one that was gone", peers.taken_over.to_string()),
+        ("Fetched without a lease", peers.without_lease.to_string()),
+    ];
+    for (name, value) in rows {
+        html.raw("<div><dt>").raw(name).raw("</dt><dd>").text(value).raw("</dd></div>\n");
+    }
+    html.raw("</dl>\n");
+    if peers.members.is_empty() {
+        nothing(html, "There is no other cache on the bucket.");
+        return;
+    }
+    table(html, "Caches", &["Cache", "State"]);
+    for member in &peers.members {
+        html.raw("<tr><th scope=\"row\">").text(&member.url).raw("</th>");
+        match &member.trouble {
+            None => html.raw("<td class=\"good\">asked"),
+            Some(why) => html.raw("<td class=\"bad\">not asked: ").text(why),
+        };
+        html.raw("</td></tr>\n");
+    }
+    end_table(html);
 }
 
 fn upstreams(html: &mut Html, status: &Status) {

@@ -88,6 +88,7 @@ fn busy(text: &str) -> Status {
         hidden_hosts: 1,
         hosts: vec![HostState { host: own(), paused: own(), paused_since: Some(own()), paused_until: None }],
         bucket: None,
+        peers: None,
         downloads: vec![
             DownloadState {
                 from: Some(own()),
@@ -126,6 +127,7 @@ fn idle() -> Status {
         hosts: Vec::new(),
         hidden_hosts: 0,
         bucket: None,
+        peers: None,
         downloads: Vec::new(),
         failures: Vec::new(),
         ..busy("")

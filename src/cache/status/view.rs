@@ -1,7 +1,7 @@
 use jiff::Timestamp;
 use serde::Serialize;
 
-use crate::cache::admin::{BucketState, HostState, UpstreamState};
+use crate::cache::admin::{BucketState, HostState, ReplicaState, UpstreamState};
 use crate::cache::observe::{Minute, Traffic};
 
 /// How a running cache is.
@@ -29,6 +29,9 @@ pub(super) struct Status {
     /// The bucket behind the store, if there is one.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) bucket: Option<BucketState>,
+    /// The other caches on it, if they are asked.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) peers: Option<ReplicaState>,
     pub(super) downloads: Vec<DownloadState>,
     /// The last requests that failed by a fault of this server or of an upstream, the latest first.
     pub(super) failures: Vec<FailureState>,

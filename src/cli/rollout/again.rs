@@ -2,8 +2,8 @@
 
 use std::path::PathBuf;
 
-use crate::cli::args::{Global, TalosArgs};
-use crate::ui::quoted;
+use crate::cli::args::{CONCURRENCY, Global, TIMEOUT, TalosArgs};
+use crate::ui::{duration, duration_text, quoted};
 
 /// Returns a command that resumes a rollout, or rolls it back, as it can be pasted: for the same inventory, cluster and journal.
 pub(super) fn again(
@@ -26,8 +26,13 @@ pub(super) fn again(
         ("--journal", journal.map(path)),
     ];
     let flags = flags.into_iter().filter_map(|(flag, value)| Some((flag, value?)));
+    let timeout = (duration(TIMEOUT) != Ok(talos.timeout)).then(|| duration_text(talos.timeout));
+    let concurrency = talos.concurrency.to_string();
+    let pace =
+        [("--timeout", timeout), ("--concurrency", (concurrency != CONCURRENCY).then_some(concurrency))];
+    let pace = pace.into_iter().filter_map(|(flag, value)| Some((flag, value?)));
     let mut out = format!("talmirror {command}");
-    for (flag, value) in flags.chain(more.iter().cloned()) {
+    for (flag, value) in flags.chain(more.iter().cloned()).chain(pace) {
         if value.is_empty() {
             out.push_str(&format!(" {flag}"));
             continue;

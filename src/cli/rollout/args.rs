@@ -9,7 +9,7 @@ use super::share::Share;
 use crate::cli::args::{NodeSelection, TalosArgs};
 use crate::cli::inventory::LoadedInventory;
 use crate::rollout::RolloutTimeouts;
-use crate::ui::{duration, positive_duration};
+use crate::ui::{duration, duration_text, positive_duration};
 
 /// How a rollout is told.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -29,6 +29,14 @@ pub(super) enum VerifyWhen {
     Never,
 }
 
+/// How long a node may take to be well, where nothing says otherwise.
+pub(super) const SETTLE: &str = "1m";
+
+/// Returns the flag that lets a node take as long to be well as it was let before.
+pub(super) fn settle_flag(settle: Duration) -> Option<(&'static str, String)> {
+    (duration(SETTLE) != Ok(settle)).then(|| ("--settle", duration_text(settle)))
+}
+
 /// Arguments of `rollout`.
 #[derive(Debug, Args)]
 #[command(
@@ -37,9 +45,9 @@ pub(super) enum VerifyWhen {
 before a node is touched, one that cannot be reached from here is told and left to the nodes. What is confirmed is carried
 out, node by node: the config is read and saved,
 registries are replaced in it and every other byte stays; it goes on trial (Talos takes it back by itself when
---try-timeout is over); Talos must have rendered it, and the images of verify.images must come from the mirrors: first on a
-variant without fallback, then the old config is put back, then the desired one is tried, so that whenever a node is left
-alone it goes back to exactly what it had. Then it is committed and read back. Any failure: the old config again at once.
+--try-timeout is over); Talos must have rendered it, and the images of verify.images must come from the mirrors: what is on
+trial is a variant without fallback, from which the desired config is committed, so that whenever a node is left alone
+before that it goes back to exactly what it had. Then it is read back. Any failure: the old config again at once.
 
 Images of verify.images that are on a node already are removed from it first (Talos 1.13 and later): name some that nothing
 needs. Changed credentials reach pods' pulls before Talos 1.14 only after a reboot; --reboot if-needed reboots such nodes one
@@ -57,7 +65,7 @@ Words of the display, for each node; what runs comes first, then what is done:
   trying                the config is on trial: Talos takes it back by itself
   read back, rendered   the node has the config, and Talos has made of it what it should
   proving               the images of verify.images are pulled through the mirrors
-  put back, reverted    the old config is sent again, after the strict trial or a failure
+  reverted              the old config is sent again, after a failure
   committed             the config stays, on disk too
 
 Examples:
@@ -91,7 +99,7 @@ pub(crate) struct RolloutArgs {
     #[arg(long, env = "TALMIRROR_TRY_TIMEOUT", value_name = "TIME", value_parser = positive_duration)]
     pub(super) try_timeout: Option<Duration>,
     /// How long a node may take to be well, and to render a config
-    #[arg(long, env = "TALMIRROR_SETTLE", value_name = "TIME", default_value = "1m", value_parser = positive_duration)]
+    #[arg(long, env = "TALMIRROR_SETTLE", value_name = "TIME", default_value = SETTLE, value_parser = positive_duration)]
     pub(super) settle: Duration,
     /// Whether nodes are rebooted for credentials to reach pods' pulls; overrides the inventory's
     #[arg(long, env = "TALMIRROR_REBOOT", value_name = "WHEN", value_parser = ["never", "if-needed"])]

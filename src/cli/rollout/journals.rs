@@ -56,7 +56,7 @@ pub(super) fn earlier(
     if let Some(folder) = rollout::latest(&cluster) {
         return Ok(folder);
     }
-    let others = of_other_authorities(session, &cluster)?;
+    let others: Vec<_> = of_other_authorities(session, &cluster)?.into_iter().take(OTHERS).collect();
     for (folder, history) in &others {
         if is_proven(session, loaded, history)? {
             return Ok(folder.clone());
@@ -90,9 +90,43 @@ fn of_other_authorities(session: &Session, own: &Path) -> Result<Vec<(PathBuf, H
     for cluster in &clusters {
         folders.extend(rollout::elsewhere(cluster)?.into_iter().rev());
     }
+    let mut seen = std::collections::HashSet::new();
+    folders.retain(|folder| seen.insert(folder.clone()));
     let read = |folder: PathBuf| rollout::read_history(&folder).ok().map(|history| (folder, history));
     let of_context = |(_, history): &(PathBuf, History)| history.context == session.context_name;
-    Ok(folders.into_iter().filter_map(read).filter(of_context).take(OTHERS).collect())
+    Ok(folders.into_iter().filter_map(read).filter(of_context).collect())
+}
+
+/// Reads the journals of clusters with another CA that are this one's: its nodes prove it of one journal of each CA, or
+/// any is accepted. Returns how many are not proven, too.
+pub(super) fn before_rotation(
+    session: &mut Session,
+    loaded: Option<&LoadedInventory>,
+    authority: Authority,
+) -> Result<(Vec<(PathBuf, History)>, usize), CliError> {
+    let cluster = cluster_folder(session)?;
+    let all = of_other_authorities(session, &cluster)?;
+    if authority == Authority::Any {
+        return Ok((all, 0));
+    }
+    let mut proven: Vec<ConfigDigest> = Vec::new();
+    let mut asked = 0;
+    for (_, history) in &all {
+        let is_known = history.clusters.iter().any(|cluster| proven.contains(cluster));
+        if is_known || asked == OTHERS {
+            continue;
+        }
+        asked += 1;
+        if is_proven(session, loaded, history)? {
+            proven.extend(history.clusters.iter().cloned());
+        }
+    }
+    let count = all.len();
+    let is_own =
+        |(_, history): &(PathBuf, History)| history.clusters.iter().any(|cluster| proven.contains(cluster));
+    let own: Vec<_> = all.into_iter().filter(is_own).collect();
+    let others = count - own.len();
+    Ok((own, others))
 }
 
 /// Returns what the name of a cluster's folder says of its context.
@@ -209,7 +243,7 @@ pub(super) fn journals(
             ),
         }
     }
-    for (folder, history) in of_other_authorities(session, &cluster)? {
+    for (folder, history) in of_other_authorities(session, &cluster)?.into_iter().take(OTHERS) {
         let place = folder.display().to_string();
         if history.is_proven_by(nodes) && found.iter().all(|(known, _)| *known != place) {
             found.push((place, history));

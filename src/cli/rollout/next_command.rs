@@ -3,15 +3,31 @@
 use std::path::PathBuf;
 
 use super::again::again;
-use super::args::{RolloutArgs, VerifyWhen};
+use super::args::{RolloutArgs, VerifyWhen, settle_flag};
 use super::plan_view::Plan;
 use crate::cli::args::Global;
 use crate::rollout::{Outcome, OwedReboot, Summary};
+use crate::ui::duration_text;
 
 impl RolloutArgs {
     /// Adds to flags of a command about an earlier rollout that its journal may be of another CA.
     fn of_any_ca<const N: usize>(&self, flags: [(&'static str, String); N]) -> Vec<(&'static str, String)> {
         flags.into_iter().chain(self.other_ca.then(|| ("--other-ca", String::new()))).collect()
+    }
+
+    /// Returns the flags that say in which order and how patiently nodes are worked on; of the canaries, those of a list.
+    fn pace(&self, list: Option<&[&str]>) -> Vec<(&'static str, String)> {
+        // One that is not among the nodes is refused.
+        let is_meant = |name: &&String| list.is_none_or(|list| list.contains(&name.as_str()));
+        let canary: Vec<&str> = self.canary.iter().filter(is_meant).map(String::as_str).collect();
+        let flags = [
+            ("--canary", (!canary.is_empty()).then(|| canary.join(","))),
+            ("--max-parallel", self.max_parallel.map(|number| number.to_string())),
+            ("--pause", self.pause.map(duration_text)),
+            ("--try-timeout", self.try_timeout.map(duration_text)),
+        ];
+        let flags = flags.into_iter().filter_map(|(flag, value)| Some((flag, value?)));
+        flags.chain(settle_flag(self.settle)).collect()
     }
 
     /// Returns the flags that say which nodes are meant and what is done to them: those of a list, else the ones that were
@@ -45,6 +61,7 @@ pub(super) fn resume(global: &Global, args: &RolloutArgs, nodes: Option<&[&str]>
     let own = if args.resume { args.which.nodes.as_slice() } else { &[] };
     let mut more = args.selection(nodes, own);
     more.extend((args.other_ca && args.resume).then(|| ("--other-ca", String::new())));
+    more.extend(args.pace(nodes));
     again("rollout --resume", global, &args.talos, args.journal.as_ref(), &more)
 }
 
@@ -52,6 +69,7 @@ pub(super) fn resume(global: &Global, args: &RolloutArgs, nodes: Option<&[&str]>
 pub(super) fn begin(global: &Global, args: &RolloutArgs, nodes: Option<&[&str]>) -> String {
     let mut more = args.selection(nodes, &args.which.nodes);
     more.extend((args.verify == VerifyWhen::Never).then(|| ("--verify", "never".to_owned())));
+    more.extend(args.pace(nodes));
     // The journal of a rollout that is resumed cannot be another's.
     let journal = args.journal.as_ref().filter(|_| !args.resume);
     again("rollout", global, &args.talos, journal, &more)
@@ -59,7 +77,9 @@ pub(super) fn begin(global: &Global, args: &RolloutArgs, nodes: Option<&[&str]>)
 
 /// Returns the command that rolls some nodes back.
 pub(super) fn back(global: &Global, args: &RolloutArgs, nodes: &[String]) -> String {
-    again("rollback", global, &args.talos, args.journal.as_ref(), &args.of_any_ca([("-n", nodes.join(","))]))
+    let mut more = args.of_any_ca([("-n", nodes.join(","))]);
+    more.extend(settle_flag(args.settle));
+    again("rollback", global, &args.talos, args.journal.as_ref(), &more)
 }
 
 /// Returns the commands that make up for the reboots that earlier rollouts owe.
@@ -69,9 +89,11 @@ pub(super) fn reboots(global: &Global, args: &RolloutArgs, plan: &Plan) -> Strin
     let mut places: Vec<&str> = places.collect();
     places.sort_unstable();
     places.dedup();
-    let commands = places.into_iter().map(|place| {
-        again("rollout --resume", global, &args.talos, Some(&PathBuf::from(place)), &args.of_any_ca([]))
-    });
+    let mut more = args.of_any_ca([]);
+    more.extend(args.pace(Some(&[])));
+    let commands = places
+        .into_iter()
+        .map(|place| again("rollout --resume", global, &args.talos, Some(&PathBuf::from(place)), &more));
     commands.collect::<Vec<_>>().join("; then: ")
 }
 
@@ -110,6 +132,7 @@ pub(super) fn reboot_them(
     more.retain(|(flag, _)| *flag != "--reboot");
     more.push(("--reboot", "if-needed".to_owned()));
     more.extend((args.verify == VerifyWhen::Never).then(|| ("--verify", "never".to_owned())));
+    more.extend(args.pace(Some(&names)));
     let command = again("rollout", global, &args.talos, None, &more);
     Some(format!("credentials reach the pulls of their pods only after a reboot: {command}"))
 }

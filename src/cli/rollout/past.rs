@@ -6,7 +6,7 @@ use clap::{Args, Subcommand};
 use serde_json::{Value, json};
 
 use super::again::again;
-use super::journals::{Authority, cluster_folder, earlier, history, is_of};
+use super::journals::{Authority, before_rotation, cluster_folder, earlier, history, is_of};
 use crate::cli::args::{Global, OutputArgs, TalosArgs};
 use crate::cli::session::{Session, inventory_if_any};
 use crate::rollout::{self, Address, History, HistoryState, Step};
@@ -18,7 +18,8 @@ use crate::ui::{CliError, Table, Ui, count};
 pub(super) enum Past {
     /// List the rollouts of this cluster that were made from here, the latest first
     #[command(
-        after_help = "No node is asked. STATE is unfinished where a node was left in between, or its turn has not come.
+        after_help = "No node is asked, but for journals of another CA: those are listed where the nodes prove that the cluster is the same, as
+after a rotation of its CA. STATE is unfinished where a node was left in between, or its turn has not come.
 
 Examples:
   talmirror rollout history
@@ -39,6 +40,9 @@ Examples:
 /// Arguments of `rollout history`.
 #[derive(Debug, Args)]
 pub(super) struct HistoryArgs {
+    /// List journals of clusters whose CA was another, as before its CA was rotated, though no node proves them
+    #[arg(long, env = "TALMIRROR_OTHER_CA", value_parser = clap::builder::FalseyValueParser::new())]
+    other_ca: bool,
     #[command(flatten)]
     talos: TalosArgs,
     #[command(flatten)]
@@ -69,7 +73,7 @@ pub(super) fn run(ui: &mut Ui, global: &Global, past: Past) -> Result<Exit, CliE
 
 fn list(ui: &mut Ui, global: &Global, args: &HistoryArgs) -> Result<Exit, CliError> {
     let loaded = inventory_if_any(ui, global)?;
-    let session = Session::connect(ui, global, &args.talos, loaded.as_ref())?;
+    let mut session = Session::connect(ui, global, &args.talos, loaded.as_ref())?;
     let cluster = cluster_folder(&session)?;
     let mut folders = rollout::newest(&cluster);
     folders.extend(rollout::elsewhere(&cluster)?.into_iter().rev());
@@ -82,6 +86,14 @@ fn list(ui: &mut Ui, global: &Global, args: &HistoryArgs) -> Result<Exit, CliErr
             Err(error) => ui.warn(&format!("an earlier rollout cannot be read: {error}"), None),
         }
     }
+    let authority = if args.other_ca { Authority::Any } else { Authority::Own };
+    let (before, others) = before_rotation(&mut session, loaded.as_ref(), authority)?;
+    found.extend(
+        before
+            .into_iter()
+            .filter(|(folder, _)| !found.iter().any(|(known, _)| known == folder))
+            .collect::<Vec<_>>(),
+    );
     found.sort_by_key(|(_, history)| std::cmp::Reverse(history.began));
     let value = json!({
         "apiVersion": "talmirror/v1",
@@ -101,6 +113,12 @@ fn list(ui: &mut Ui, global: &Global, args: &HistoryArgs) -> Result<Exit, CliErr
     })?;
     ui.flush()?;
     ui.note(&format!("{} of context {}", count(found.len(), "rollout"), session.context_name));
+    if others > 0 {
+        ui.note(&format!(
+            "{} of clusters of that context with another CA: no node proves that it is this cluster; --other-ca lists them",
+            count(others, "more rollout")
+        ));
+    }
     Ok(exit::OK)
 }
 

@@ -39,7 +39,6 @@ fn words(step: Step) -> (&'static str, &'static str) {
     match step {
         Step::Inspect => ("reading", "read"),
         Step::Apply(ApplyStep::TryStrict) => ("trying strict", "tried strict"),
-        Step::Apply(ApplyStep::PutBack) => ("putting back", "put back"),
         Step::Apply(ApplyStep::Try) => ("trying", "tried"),
         Step::Apply(ApplyStep::Commit) => ("committing", "committed"),
         Step::Apply(ApplyStep::Revert) => ("reverting", "reverted"),

@@ -48,6 +48,9 @@ pub(super) fn settle_all(
         let action = match shown {
             Ok(Leftover::Revert) => "its old config is sent again",
             Ok(Leftover::Commit) => "its commit is sent again",
+            Ok(Leftover::Rendering) => {
+                "what Talos has made of its new config is checked; where that is wrong, its old config is sent again"
+            }
             Ok(Leftover::Reboot) => "it is rebooted, as it was to be",
             // Nothing is sent to it, whatever it may be.
             Ok(Leftover::Nothing | Leftover::Foreign) | Err(_) => continue,

@@ -4,7 +4,7 @@ use std::time::Duration;
 use clap::Args;
 
 use super::again::again;
-use super::args::Format;
+use super::args::{Format, SETTLE, settle_flag};
 use super::carry_out::{Ended, Telling, carry_out};
 use super::journals::{Authority, decrypt, earlier, history, lock, remember};
 use super::rollback_plan::RollbackPlan;
@@ -40,7 +40,7 @@ pub(crate) struct RollbackArgs {
     #[arg(long, env = "TALMIRROR_OTHER_CA", value_parser = clap::builder::FalseyValueParser::new())]
     other_ca: bool,
     /// How long a node may take to be well
-    #[arg(long, env = "TALMIRROR_SETTLE", value_name = "TIME", default_value = "1m", value_parser = positive_duration)]
+    #[arg(long, env = "TALMIRROR_SETTLE", value_name = "TIME", default_value = SETTLE, value_parser = positive_duration)]
     settle: Duration,
     /// Show the plan and end: with 1 when there is something to do
     #[arg(long, env = "TALMIRROR_DRY_RUN", value_parser = clap::builder::FalseyValueParser::new())]
@@ -92,6 +92,7 @@ fn roll_back(ui: &mut Ui, global: &Global, args: RollbackArgs) -> Result<Exit, C
     let go_on = |names: &[&str]| {
         let mut more = if names.is_empty() { Vec::new() } else { vec![("-n", names.join(","))] };
         more.extend(args.other_ca.then(|| ("--other-ca", String::new())));
+        more.extend(settle_flag(args.settle));
         again("rollback", global, &args.talos, args.journal.as_ref(), &more)
     };
     let touched = history.nodes.iter().filter(|node| history.has_original_of(&node.name));

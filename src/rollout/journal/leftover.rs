@@ -12,6 +12,8 @@ pub enum Leftover {
     Revert,
     /// The commit has to be sent again: it may have been lost.
     Commit,
+    /// The commit has arrived, and whether Talos has rendered it was not seen.
+    Rendering,
     /// The reboot after the commit has not come.
     Reboot,
     /// A config came in the middle of it, and what that is is not known.
@@ -34,14 +36,17 @@ impl Leftover {
         match (aim, self) {
             (Aim::Old, Self::Commit) => Self::Revert,
             // It has the new config for good, and nothing else is done to it.
-            (Aim::Old, Self::Reboot) => Self::Nothing,
+            (Aim::Old, Self::Reboot | Self::Rendering) => Self::Nothing,
             (Aim::Nearest | Aim::Old, left) => left,
         }
     }
 
-    /// Returns whether something is sent to the node for it.
+    /// Returns whether something is sent to the node for it, or may be.
     pub fn sends(self) -> bool {
-        matches!(self, Self::Revert | Self::Commit | Self::Reboot)
+        match self {
+            Self::Revert | Self::Commit | Self::Rendering | Self::Reboot => true,
+            Self::Nothing | Self::Foreign => false,
+        }
     }
 }
 
@@ -75,6 +80,9 @@ pub fn leftover(history: &NodeHistory, active: Variant, disk: Persisted) -> Left
                 && (!history.rebooted || history.outcome == Some(OutcomeKind::WantsReboot)) =>
         {
             Leftover::Reboot
+        }
+        (Variant::Desired, Persisted::Is(Variant::Desired)) if !settled && !sent.is_trial() => {
+            Leftover::Rendering
         }
         (Variant::Desired, Persisted::Is(Variant::Desired)) => Leftover::Nothing,
         (Variant::Desired, Persisted::Unset | Persisted::Hidden) if committed => Leftover::Nothing,

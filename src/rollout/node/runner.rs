@@ -21,7 +21,7 @@ use crate::rollout::journal::Record;
 use crate::rollout::outcome::Outcome;
 use crate::rollout::plan::NodePlan;
 use crate::rollout::state_machine::{
-    Action, Checkpoint, NodeState, Probe, Reboot, Route, StepResult, Strict, Variant,
+    Action, Checkpoint, NodeState, Probe, Reboot, Route, StepResult, Strict, TRIAL_ENDED, Variant,
 };
 use crate::rollout::step::ApplyStep;
 use crate::rollout::variants::{ConfigDigest, VariantDigests, Variants, registries_of};
@@ -257,8 +257,7 @@ impl NodeRunner {
                 }
                 let on_trial = matches!(
                     action,
-                    Action::Check(ApplyStep::TryStrict | ApplyStep::Try)
-                        | Action::Confirm(ApplyStep::PutBack | ApplyStep::Commit)
+                    Action::Check(ApplyStep::TryStrict | ApplyStep::Try) | Action::Confirm(ApplyStep::Commit)
                 );
                 let seen = if on_trial { self.runs_on_trial().await } else { self.runs().await };
                 if on_trial
@@ -269,7 +268,17 @@ impl NodeRunner {
                 }
                 seen
             }
-            Action::AwaitRendered(checkpoint) => self.await_rendered(*checkpoint).await,
+            Action::AwaitRendered(checkpoint) => {
+                let seen = self.await_rendered(*checkpoint).await;
+                if checkpoint.in_trial() && matches!(seen, StepResult::Failed(_)) {
+                    // What is not rendered may not run any more.
+                    let (runs, _) = runs(&self.node, &self.known, &self.version).await;
+                    if matches!(runs, StepResult::Runs(Variant::Original, _)) {
+                        return StepResult::Failed(TRIAL_ENDED.to_owned());
+                    }
+                }
+                seen
+            }
             Action::Pull(_) => self.pull().await,
             Action::Reboot => self.reboot().await,
             Action::AwaitBoot => self.await_boot().await,

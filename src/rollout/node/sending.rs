@@ -58,8 +58,7 @@ impl NodeRunner {
     async fn may_send_again(&mut self, send: ApplyStep) -> bool {
         let before = match send {
             ApplyStep::TryStrict | ApplyStep::Try => Variant::Original,
-            ApplyStep::PutBack => Variant::Strict,
-            ApplyStep::Commit => Variant::Desired,
+            ApplyStep::Commit => self.tried.unwrap_or(Variant::Desired),
             // The state machine does it itself.
             ApplyStep::Revert => return false,
         };
@@ -95,7 +94,7 @@ impl NodeRunner {
         let which = match send {
             ApplyStep::TryStrict => Variant::Strict,
             ApplyStep::Try | ApplyStep::Commit => Variant::Desired,
-            ApplyStep::PutBack | ApplyStep::Revert => Variant::Original,
+            ApplyStep::Revert => Variant::Original,
         };
         let Some(text) = self.text(which).cloned() else {
             return StepResult::NotSent("there is no such config".to_owned());
@@ -137,8 +136,7 @@ impl NodeRunner {
     async fn may_still_send(&mut self, send: ApplyStep) -> Result<(), String> {
         let before = match send {
             ApplyStep::TryStrict | ApplyStep::Try => return self.is_still_original().await,
-            ApplyStep::PutBack => Variant::Strict,
-            ApplyStep::Commit => Variant::Desired,
+            ApplyStep::Commit => self.tried.unwrap_or(Variant::Desired),
             // What leads back is sent whatever the other one was.
             ApplyStep::Revert => return Ok(()),
         };
@@ -176,19 +174,20 @@ impl NodeRunner {
                 }
                 Err(error) => error,
             };
-            match &error {
-                // Since Talos 1.12.9 and 1.13.3 there is one apply at a time, and this one was not looked at.
-                TalosError::Failed { message, .. }
-                    if message.contains("already in progress") && busy < BUSY =>
-                {
-                    busy += 1;
-                    sleep(self.context.pace.poll() * 2).await;
-                    if let Err(why) = self.may_still_send(send).await {
-                        return StepResult::NotSent(why);
-                    }
-                }
-                error => return StepResult::of(error),
+            if !is_busy(&error) || busy == BUSY {
+                return StepResult::of(&error);
+            }
+            busy += 1;
+            sleep(self.context.pace.poll() * 2).await;
+            if let Err(why) = self.may_still_send(send).await {
+                return StepResult::NotSent(why);
             }
         }
     }
+}
+
+/// Returns whether a node was at another config and did not look at this one: since Talos 1.12.9 and 1.13.3 there is one
+/// apply at a time.
+fn is_busy(error: &TalosError) -> bool {
+    matches!(error, TalosError::Failed { message, .. } if message.contains("already in progress"))
 }

@@ -1,5 +1,6 @@
 #!/usr/bin/env python3
-"""Two caches over one bucket of a real store: what the first one fetched, the second one reads from there.
+"""Caches over one bucket of a real store: what one fetched, another reads from there; three fetch a cold blob once between them, also
+when the one that fetches is killed.
 
   check.py TALMIRROR_CACHE versitygw PROGRAM
   check.py TALMIRROR_CACHE seaweedfs PROGRAM
@@ -8,6 +9,7 @@ Everything listens on loopback, on free ports, in a folder that is removed at th
 """
 import hashlib
 import hmac
+import http.client
 import http.server
 import json
 import os
@@ -35,11 +37,13 @@ class Registry(http.server.BaseHTTPRequestHandler):
     """A registry of one repository; it counts what it is asked for."""
 
     protocol_version = "HTTP/1.1"
-    objects, counts = {}, {}
+    objects, counts, asked, slow = {}, {}, [], set()
 
     def do_GET(self):
         self.counts[self.path] = self.counts.get(self.path, 0) + 1
         name = self.path.rsplit("/", 1)[-1]
+        if name in self.slow and self.command == "GET":
+            return self.slowly(Registry.objects[name][1])
         found = self.objects.get(name)
         kind, body = found or ("application/json", b'{"errors":[{"code":"BLOB_UNKNOWN"}]}')
         self.send_response(200 if found else 404)
@@ -52,6 +56,23 @@ class Registry(http.server.BaseHTTPRequestHandler):
             self.wfile.write(body)
 
     do_HEAD = do_GET
+
+    def slowly(self, body):
+        """A blob, or the rest of one, at 8 MiB/s."""
+        wanted = self.headers.get("Range")
+        self.asked.append(wanted or "all")
+        first = int(wanted.removeprefix("bytes=").split("-")[0]) if wanted else 0
+        self.send_response(206 if wanted else 200)
+        if wanted:
+            self.send_header("Content-Range", f"bytes {first}-{len(body) - 1}/{len(body)}")
+        self.send_header("Content-Length", str(len(body) - first))
+        self.end_headers()
+        try:
+            for at in range(first, len(body), 256 << 10):
+                self.wfile.write(body[at : at + (256 << 10)])
+                time.sleep(1 / 32)
+        except OSError:
+            pass  # the cache was killed
 
     def log_message(self, *_):
         pass
@@ -124,10 +145,12 @@ def make_bucket(url):
 
 
 class Cache:
-    def __init__(self, program, folder, store, upstream):
+    def __init__(self, program, folder, store, upstream, secret=None):
         self.program, self.folder = program, folder
         command = [program, "serve", "--root", folder, "--listen", "127.0.0.1:0", "--upstream", f"docker.io={upstream}"]
         command += ["--bucket", "s3://images/talmirror", "--s3-endpoint", store, "--s3-path-style"]
+        if secret:
+            command += ["--peer-listen", "127.0.0.1:0", "--peer-secret", secret]
         env = {"PATH": os.environ["PATH"], "HOME": folder, "AWS_ACCESS_KEY_ID": KEY, "AWS_SECRET_ACCESS_KEY": SECRET, "AWS_REGION": "us-east-1"}
         self.process = subprocess.Popen(command, env=env, stderr=subprocess.PIPE, text=True)
         self.log = []
@@ -144,9 +167,15 @@ class Cache:
         with urllib.request.urlopen(self.url + "/v2/docker.io/library/x/" + path, timeout=120) as answer:
             return answer.headers["X-Cache"], answer.read()
 
-    def bucket(self):
+    def stats(self):
         said = subprocess.run([self.program, "stats", "--root", self.folder, "-o", "json"], capture_output=True, text=True, check=True)
-        return json.loads(said.stdout)["bucket"]
+        return json.loads(said.stdout)
+
+    def bucket(self):
+        return self.stats()["bucket"]
+
+    def reaches(self):
+        return sum(member["reached"] for member in self.stats()["peers"]["members"])
 
     def stop(self):
         self.process.terminate()
@@ -219,6 +248,52 @@ def check(program, folder, store, upstream, layers, manifest, caches):
     if Registry.counts:
         sys.exit(f"FAILED  upstream was asked: {Registry.counts}")
     print("ok      upstream is asked once, and a warm pull asks no bucket")
+    replicas(program, folder, store, upstream, caches)
+
+
+def replicas(program, folder, store, upstream, caches):
+    secret = os.path.join(folder, "secret")
+    with open(secret, "w", encoding="utf8") as file:
+        file.write("secret-of-all-members\n")
+    three = [Cache(program, os.path.join(folder, f"replica-{n}"), store, upstream, secret) for n in range(3)]
+    caches += three
+    wait("they know each other", lambda: all(one.reaches() == 2 for one in three))
+    chance = random.Random(2)
+    for kills in (False, True):
+        body = chance.randbytes(8 << 20)
+        name = digest(body)
+        Registry.objects[name] = ("application/octet-stream", body)
+        Registry.slow.add(name)
+        Registry.asked.clear()
+        came, broken = [], []
+
+        def pull(cache):
+            try:
+                came.append((cache, *cache.get(f"blobs/{name}")))
+            except (OSError, http.client.HTTPException):
+                broken.append(cache)
+
+        clients = [threading.Thread(target=pull, args=(three[n % 3],)) for n in range(12)]
+        for client in clients:
+            client.start()
+        holder = None
+        if kills:
+            time.sleep(0.5)
+            taken = {one: one.stats()["peers"]["leases"] for one in three}
+            holder = max(three, key=lambda one: taken[one] - before[one])
+            holder.process.kill()
+        for client in clients:
+            client.join()
+        if any(got != body for _, _, got in came) or any(cache is not holder for cache in broken):
+            sys.exit(f"FAILED  other bytes, or none\n{''.join(three[0].log)}")
+        wanted = len(Registry.asked) == 1 or (kills and len(Registry.asked) == 2 and Registry.asked[1] != "all")
+        if not wanted:
+            sys.exit(f"FAILED  upstream was asked for {Registry.asked}")
+        if not kills:
+            before = {one: one.stats()["peers"]["leases"] for one in three}
+            if sum(before.values()) != 1 or sum(where == "PEER" for _, where, _ in came) != 8:
+                sys.exit(f"FAILED  leases {list(before.values())}, {[where for _, where, _ in came]}")
+        print(f"ok      three caches ask upstream for {Registry.asked}" + (", one of them killed" if kills else ""))
 
 
 main()

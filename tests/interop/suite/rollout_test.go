@@ -227,7 +227,7 @@ func (f fake) proves(t *testing.T, since int) {
 			}
 		}
 
-		// The trials before are of a variant without fallback, and back.
+		// On trial is the variant without fallback, and the inventory's is committed from there.
 		commit := last(story, "NO_REBOOT")
 		try := last(story[:commit], "TRY")
 

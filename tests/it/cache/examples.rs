@@ -50,6 +50,7 @@ fn commands(place: &Place, upstream: &Upstream) -> Vec<String> {
 fn here(example: &str, bucket: &Bucket) -> String {
     [
         ("https://rgw.example.com", bucket.url().as_str()),
+        ("--peer-listen 10.0.0.11:5001", "--peer-listen 127.0.0.1:0"),
         ("--listen :5000", "--listen 127.0.0.1:0"),
         ("--metrics-listen :9090", "--metrics-listen 127.0.0.1:0"),
         (" /etc/", " etc/"),
@@ -93,6 +94,7 @@ fn every_example_runs_as_it_is_printed() {
         upstream.url()
     );
     place.write("etc/talmirror-cache.yaml", config).write("etc/containers/registries.conf.d/.keep", "");
+    place.write("etc/talmirror-cache/peer-secret", "s3cr3t-of-all-caches\n");
     place.write(".config/fish/completions/.keep", "");
     for tool in ["talosctl", "man"] {
         place.write(&format!("tools/{tool}"), "#!/bin/sh\ncat >/dev/null\n");

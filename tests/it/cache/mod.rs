@@ -19,6 +19,7 @@ mod conformance;
 mod examples;
 mod gate;
 mod operations;
+mod replicas;
 mod server;
 mod status_page;
 mod store;

@@ -58,7 +58,7 @@ fn killed_at_any_record_a_rollout_is_taken_up_again() {
     let whole = slow();
     assert_eq!(whole.rollout("").code, 0);
     let lines = records(&whole.place);
-    assert!(lines > 20, "{lines}");
+    assert!(lines > 12, "{lines}");
     std::thread::scope(|scope| {
         for part in 0..6 {
             scope.spawn(move || {
@@ -163,36 +163,57 @@ fn two_rollouts_do_not_meet() {
 /// Without --resume, what a killed run has left on trial is neither taken for the node's own config, nor for the wanted one.
 #[test]
 fn killed_during_a_trial_a_plain_rollout_asks_for_the_resume() {
-    for trial in 1..=2 {
-        // The first apply is the strict trial, the third the other.
-        let applies = trial * 2 - 1;
+    // Of the strict variant, and of the desired config itself.
+    for lenient in [false, true] {
         let killed = || {
             let site = slow();
+            if lenient {
+                site.be_lenient();
+            }
             // Whatever is rendered takes so long that the run is killed while it waits for it.
             site.cluster.fault("w-1", Fault::new(Step::Render, Kind::Slow(Duration::from_millis(1500))));
             let mut child = begin(&site);
-            until("the trial", || site.applies("w-1").len() >= applies);
-            until("its answer", || records(&site.place) >= 3 + 2 * applies);
+            until("the trial", || !site.applies("w-1").is_empty());
+            until("its answer", || records(&site.place) >= 4);
             child.kill().unwrap();
             let _ = end(child);
             site.cluster.clear_faults();
             // On a busy machine the run may have gone on before it was killed.
-            (site.applies("w-1").len() == applies).then_some(site)
+            (site.applies("w-1").len() == 1).then_some(site)
         };
         let site = (0..5).find_map(|_| killed()).expect("a run that is killed during its trial");
-        if trial == 1 {
-            let plain = site.rollout("");
-            assert_eq!(plain.code, 8, "{plain}");
-            assert!(plain.stderr.contains("an earlier rollout has not ended on it"), "{plain}");
-            assert!(plain.stderr.contains("`talmirror rollout --resume --journal "), "{plain}");
-        } else {
-            assert_eq!(site.rollout("").code, 8);
-        }
-        assert_eq!(site.applies("w-1").len(), applies);
+        let plain = site.rollout("");
+        assert_eq!(plain.code, 8, "{plain}");
+        assert!(plain.stderr.contains("an earlier rollout has not ended on it"), "{plain}");
+        assert!(plain.stderr.contains("`talmirror rollout --resume --journal "), "{plain}");
+        assert_eq!(site.applies("w-1").len(), 1);
         let resumed = site.rollout("--resume");
         assert_eq!(resumed.code, 0, "{resumed}");
         assert!(site.is_new("w-1") && site.is_new("cp-1"), "{resumed}");
     }
+}
+
+/// Killed after the commit, what Talos has made of it was seen by nothing: the resumed run looks at it.
+#[test]
+fn killed_after_the_commit_a_resumed_rollout_looks_at_what_was_rendered() {
+    let site = slow();
+    // The strict variant is rendered well, what is committed is not.
+    site.cluster.fault("w-1", Fault::once(Step::Render, Kind::Wrong).after(1));
+    let mut child = run(&site, "rollout --yes --verify never --try-timeout 10m --settle 5m --timeout 1m");
+    until("the commit", || site.is_new("w-1"));
+    child.kill().unwrap();
+    let _ = end(child);
+    let resumed = site.rollout("--resume");
+    assert!(
+        resumed.stdout.contains("w-1 was left in between: what Talos has made of its new config is checked"),
+        "{resumed}"
+    );
+    assert!(resumed.stderr.contains("hosts.toml of "), "{resumed}");
+    // Its old config, and then the rollout's again, which is rendered as it should be.
+    let modes: Vec<String> = site.applies("w-1").into_iter().map(|apply| apply.mode).collect();
+    assert_eq!(modes, ["TRY", "NO_REBOOT", "NO_REBOOT", "TRY", "NO_REBOOT"], "{resumed}");
+    assert_eq!((resumed.code, outcome(&resumed)), (0, "w-1, cp-1 updated"), "{resumed}");
+    assert!(site.is_new("w-1") && site.is_new("cp-1"));
 }
 
 /// The reader of the events goes away in the middle of a trial: the node that is worked on is brought back anyway.
@@ -279,7 +300,8 @@ fn a_dead_node_does_not_end_a_resumed_rollout_for_good() {
     site.cluster.node("w-1").go_down();
     let all = site.rollout("--resume");
     assert_eq!(all.code, 5, "{all}");
-    assert!(last(&all).ends_with("resume the others: talmirror rollout --resume -n cp-1"), "{all}");
+    let next = format!("resume the others: talmirror rollout --resume -n cp-1 {}", super::TIMES);
+    assert!(last(&all).ends_with(&next), "{all}");
     let others = site.rollout("--resume -n cp-1");
     assert_eq!((others.code, outcome(&others)), (0, "cp-1 updated"), "{others}");
     assert!(site.is_new("cp-1"));

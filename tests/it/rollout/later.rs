@@ -5,7 +5,7 @@ use std::time::Duration;
 use tonic::Code;
 
 use super::interrupts::{end, journal, records, run, slow, until};
-use super::{Site, last, line, options};
+use super::{Site, TIMES, last, line, options};
 use crate::sim::{Cluster, Fault, Kind, Step, Text};
 
 /// A run that was killed while the strict variant of `w-1`'s config was on trial.
@@ -83,7 +83,7 @@ fn a_rollback_goes_back_to_a_change_between_two_attempts() {
 #[test]
 fn a_node_that_went_away_during_its_commit_is_not_said_to_go_back() {
     let site = Site::new(1, 1, &["v1.13.9"]);
-    site.cluster.fault("w-1", Fault::once(Step::Commit, Kind::Down).after(1));
+    site.cluster.fault("w-1", Fault::once(Step::Commit, Kind::Down));
     let ran = site.rollout("-n w-1");
     assert_eq!(ran.code, 7, "{ran}");
     let resumed = site.rollout("--resume");
@@ -114,7 +114,8 @@ fn an_original_that_cannot_be_read_is_one_nodes_trouble() {
         last(&back).starts_with("w-1 back to the old config; cp-1 untouched. cp-1: cannot read `"),
         "{back}"
     );
-    assert!(last(&back).ends_with("then: talmirror rollback --journal j -n cp-1"), "{back}");
+    let next = "then: talmirror rollback --journal j -n cp-1 --settle 1500ms";
+    assert!(last(&back).ends_with(next), "{back}");
     assert!(site.is_old("w-1") && site.is_new("cp-1"));
     // The same where a trial is to be ended.
     let site = slow();
@@ -124,6 +125,51 @@ fn an_original_that_cannot_be_read_is_one_nodes_trouble() {
     assert_eq!(resumed.code, 7, "{resumed}");
     assert!(last(&resumed).starts_with("w-1 UNKNOWN. w-1: cannot read `"), "{resumed}");
     assert_eq!(site.applies("w-1").len(), 1);
+}
+
+/// Older versions put the old config back after the strict trial, and tried the desired one before its commit: whatever they
+/// have left is taken up.
+#[test]
+fn what_an_older_talmirror_has_left_is_taken_up() {
+    let line = |record: &str| format!("{{\"at\":\"2026-11-26T07:28:23Z\",\"record\":{record}}}\n");
+    let send = |what: &str| line(&format!("\"send\",\"node\":\"w-1\",\"what\":\"{what}\""));
+    let sent = |what: &str| {
+        line(&format!("\"sent\",\"node\":\"w-1\",\"what\":\"{what}\",\"result\":\"taken\",\"until\":null"))
+    };
+    let put_back = send("put-back") + &sent("put-back");
+    let tried = put_back.clone() + &send("try") + &sent("try");
+    // What the journal tells, whether the new config runs, whether it is on disk, and what is left to do.
+    let cases = [
+        (send("put-back"), false, false, ""),
+        (put_back + &send("try"), true, false, "its old config is sent again"),
+        (tried.clone(), true, false, "its old config is sent again"),
+        (tried.clone() + &send("commit"), true, false, "its commit is sent again"),
+        (tried + &send("commit"), true, true, "what Talos has made of its new config is checked"),
+    ];
+    super::faults::at_once(&cases, |(told, runs, is_on_disk, left)| {
+        let site = slow();
+        killed_during_the_strict_trial(&site, "--journal j");
+        let journal = site.place.read("j/journal.ndjson");
+        site.place.write("j/journal.ndjson", journal + told);
+        let of = |is_new: bool| if is_new { &site.new["w-1"] } else { &site.old["w-1"] };
+        {
+            let node = site.cluster.node("w-1");
+            let mut state = node.state();
+            state.trial = None;
+            state.active.set(of(*runs));
+            (state.persistent, state.disk) = (Some(Text::new(of(*is_on_disk))), of(*is_on_disk).clone());
+            state.render_now();
+        }
+        let resumed = site.rollout("--resume --journal j");
+        let says = format!("w-1 was left in between: {left}");
+        let is_told =
+            if left.is_empty() { !resumed.stdout.contains(&says) } else { resumed.stdout.contains(&says) };
+        if resumed.code == 0 && is_told && site.is_new("w-1") && site.is_new("cp-1") {
+            Ok(())
+        } else {
+            Err(format!("{told}: {resumed}"))
+        }
+    });
 }
 
 /// A node that could not be looked at was not asked about: nothing is sent to it, though it answers again.
@@ -149,13 +195,58 @@ fn the_next_command_means_the_same_nodes() {
     site.cluster.fault("w-1", Fault::new(Step::Render, Kind::Stale));
     let ran = site.rollout(more);
     assert_eq!(ran.code, 6, "{ran}");
-    assert!(last(&ran).ends_with(&format!("talmirror rollout --resume {want}")), "{ran}");
+    assert!(last(&ran).ends_with(&format!("talmirror rollout --resume {want} {TIMES}")), "{ran}");
     let again = site.rollout(&format!("--resume {more}"));
     assert_eq!(again.code, 6, "{again}");
-    assert!(last(&again).ends_with(&format!("talmirror rollout --resume {want}")), "{again}");
+    assert!(last(&again).ends_with(&format!("talmirror rollout --resume {want} {TIMES}")), "{again}");
     // Where a list names them, it alone does.
     let listed = site.rollout("--resume -n w-1");
-    assert!(last(&listed).ends_with("talmirror rollout --resume -n w-1"), "{listed}");
+    assert!(last(&listed).ends_with(&format!("talmirror rollout --resume -n w-1 {TIMES}")), "{listed}");
+}
+
+/// What comes next goes on as the first command did, and works as it is printed.
+#[test]
+fn the_next_command_has_the_same_settings() {
+    let site = Site::new(1, 3, &["v1.13.9"]);
+    let pace = "--canary w-2 --max-parallel 50% --pause 10ms --try-timeout 90s --settle 1500ms";
+    let more = format!("{pace} --timeout 2500ms --concurrency 3");
+    let plan = site.place.run(&format!("rollout --dry-run --verify never {more}")).ends(1);
+    let next = format!("next: talmirror rollout --verify never {more}\n");
+    assert!(plan.stderr.contains(&next), "{plan}");
+    site.cluster.fault("w-2", Fault::new(Step::Render, Kind::Stale));
+    let ran = site.place.run(&format!("rollout --yes --verify never {more}")).ends(6);
+    let command = format!("talmirror rollout --resume {more}");
+    assert!(last(&ran).ends_with(&format!("Next: fix the cause, then: {command}")), "{ran}");
+    site.cluster.clear_faults();
+    // Left in the middle, too.
+    site.cluster.fault("w-2", Fault::new(Step::Pull, Kind::Hang));
+    let child = run(&site, &format!("rollout --yes --resume {more}"));
+    until("the pull", || {
+        site.cluster.events_of("w-2").iter().any(|event| format!("{event:?}").contains("Hang"))
+    });
+    super::interrupts::signal(&child, "-INT");
+    let (_, text) = end(child);
+    assert!(text.contains(&format!("Next: {command}")), "{text}");
+    site.cluster.clear_faults();
+    let resumed = site.place.run(&format!("{} --yes", command.strip_prefix("talmirror ").unwrap())).ran();
+    assert_eq!((resumed.code, super::outcome(&resumed)), (0, "4 nodes updated"), "{resumed}");
+    // Back again: a node that is not there is waited for as long as before.
+    site.cluster.node("w-3").go_down();
+    let back = site.place.run("rollback --yes --settle 1500ms --timeout 2500ms").ran();
+    assert!(last(&back).ends_with("talmirror rollback -n w-3 --settle 1500ms --timeout 2500ms"), "{back}");
+}
+
+/// A canary that is not among the nodes of the command that comes next is not named in it: it would be refused.
+#[test]
+fn the_next_command_names_no_canary_that_it_leaves_out() {
+    let site = Site::new(1, 2, &["v1.13.9"]);
+    site.cluster.node("w-1").state().stage = "maintenance".to_owned();
+    let ran = site.rollout("--canary w-1,w-2");
+    assert_eq!(ran.code, 5, "{ran}");
+    let next = format!("talmirror rollout -n cp-1,w-2 --verify never --canary w-2 {TIMES}");
+    assert!(last(&ran).ends_with(&format!("begin with the others: {next}")), "{ran}");
+    let others = site.place.run(&format!("{} --yes", next.strip_prefix("talmirror ").unwrap())).ran();
+    assert_eq!((others.code, super::outcome(&others)), (0, "w-2, cp-1 updated"), "{others}");
 }
 
 /// A reboot that has not come is told by a later rollout, whatever else looked at the node meanwhile.
@@ -173,7 +264,8 @@ fn a_later_rollout_tells_of_the_reboot_that_has_not_come() {
     assert_eq!(site.place.run("rollback --yes --settle 500ms").ran().code, 8);
     site.cluster.clear_faults();
     let place = journal(&site.place).unwrap();
-    let next = format!("Next: talmirror rollout --resume --journal {}", place.parent().unwrap().display());
+    let place = place.parent().unwrap().display();
+    let next = format!("Next: talmirror rollout --resume --journal {place} {TIMES}");
     let wants =
         "w-1: it has the new config, and still wants the reboot that an earlier rollout was to bring. ";
     let plain = site.rollout("-n w-1");
@@ -185,8 +277,8 @@ fn a_later_rollout_tells_of_the_reboot_that_has_not_come() {
     assert!(both.stdout.contains("! w-1: an earlier rollout was to reboot it after its commit"), "{both}");
     assert_eq!(last(&both), format!("cp-1 updated; w-1 updated, not rebooted. {wants}{next}"), "{both}");
     assert_eq!(site.cluster.node("w-1").state().boots, boots);
-    let flags = next.strip_prefix("Next: talmirror rollout ").unwrap();
-    let resumed = site.rollout(flags);
+    let command = next.strip_prefix("Next: talmirror ").unwrap();
+    let resumed = site.place.run(&format!("{command} --yes")).ran();
     assert_eq!((resumed.code, site.cluster.node("w-1").state().boots), (0, boots + 1), "{resumed}");
     assert_eq!(site.rollout("").code, 0);
 }

@@ -23,7 +23,8 @@ fn a_reboot_that_was_skipped_is_told_until_it_comes() {
     let ran = site.rollout("");
     assert_eq!(ran.code, 0, "{ran}");
     let next = format!(
-        "Next: credentials reach the pulls of their pods only after a reboot: talmirror rollout -n {older} --reboot if-needed --verify never"
+        "Next: credentials reach the pulls of their pods only after a reboot: talmirror rollout -n {older} --reboot if-needed --verify never {}",
+        super::TIMES
     );
     assert!(last(&ran).ends_with(&next), "{ran}");
     // What another machine knows, which has no journal.
@@ -107,7 +108,33 @@ fn a_reboot_that_was_refused_is_made_up_for_once() {
 fn no_other_node_is_rebooted_by_what_is_named_next() {
     let site = Site::new(1, 1, &["v1.13.9"]);
     let ran = site.rollout("--match ^w-");
-    assert!(last(&ran).ends_with("rollout -n w-1 --reboot if-needed --verify never"), "{ran}");
+    let next = format!("rollout -n w-1 --reboot if-needed --verify never {}", super::TIMES);
+    assert!(last(&ran).ends_with(&next), "{ran}");
+}
+
+/// Where a control plane node can never be rebooted, the others get the reboots that they need, and no command is named that
+/// cannot work.
+#[test]
+fn a_reboot_alone_that_can_never_come_is_given_up() {
+    let site = Site::new(2, 1, &["v1.13.9"]);
+    assert_eq!(site.rollout("").code, 0);
+    let boots = |name: &str| site.cluster.node(name).state().boots;
+    let before = ["w-1", "cp-1", "cp-2"].map(boots);
+    let ran = site.rollout("--reboot if-needed");
+    assert_eq!((ran.code, super::outcome(&ran)), (0, "w-1 updated"), "{ran}");
+    assert_eq!(["w-1", "cp-1", "cp-2"].map(boots), [before[0] + 1, before[1], before[2]], "{ran}");
+    for name in ["cp-1", "cp-2"] {
+        let why = "needs a reboot for its credentials, and cannot be rebooted: etcd would lose its quorum: 2 of 2 members";
+        assert!(ran.stderr.contains(&format!("warning: {name}: {why}")), "{ran}");
+    }
+    assert!(!last(&ran).contains("Next: "), "{ran}");
+    let again = site.rollout("--reboot if-needed");
+    assert_eq!(again.code, 0, "{again}");
+    assert_eq!(last(&again), "nothing to do: all 3 nodes are as the inventory has it", "{again}");
+    let nodes = json(&site.place.run("nodes -o json").ends(0).stdout);
+    for node in nodes["items"].as_array().unwrap() {
+        assert_eq!(node["owesReboot"], node["name"] != "w-1", "{node}");
+    }
 }
 
 /// A trial that was taken back is no reason to reboot.
@@ -145,6 +172,23 @@ fn earlier_rollouts_are_listed_and_the_latest_is_shown() {
     );
     assert_eq!(site.rollout("--resume").code, 0);
     site.place.run("rollout status").ends(0);
+    // What is said of a rollout that begins is no concern of those that were, and their flags may stand before their names.
+    for command in ["history", "status"] {
+        let ran = site.place.run(&format!("rollout {command}"));
+        ran.env("TALMIRROR_MAX_FAILURES", "abc").env("TALMIRROR_CANARY", "nowhere").ends(0);
+        let config = site.place.path(".talos/config");
+        let flags = format!("--talosconfig {} -f mirrors.yaml --timeout 3s", config.display());
+        let plain = site.place.run(&format!("rollout {command} {flags}")).ends(0);
+        let before = site.place.run(&format!("rollout {flags} {command}")).ends(0);
+        assert_eq!((before.stdout, before.stderr), (plain.stdout, plain.stderr));
+        let wrong = site.place.run(&format!("rollout --canary w-1 {command}")).ends(2);
+        assert!(wrong.stderr.contains("unexpected argument '--canary' found"), "{wrong}");
+    }
+    let wrong = site.place.run("rollout --dry-run").env("TALMIRROR_MAX_FAILURES", "abc").ends(2);
+    assert!(wrong.stderr.contains("it takes a number of nodes"), "{wrong}");
+    // A node may be called as a command is.
+    let named = site.place.run("rollout --dry-run -n status").ends(5);
+    assert!(named.stderr.contains("status"), "{named}");
     // Some, and then the others.
     let plan = site.place.run("rollback --dry-run --match ^w-").ends(1);
     assert!(plan.stderr.contains("next: talmirror rollback -n w-1"), "{plan}");

@@ -20,7 +20,7 @@ fn a_rollout_tries_verifies_and_commits() {
     site.check_applies();
     for name in ORDER {
         assert!(site.is_new(name), "{name}");
-        assert_eq!(modes(&site, name), ["TRY", "NO_REBOOT", "TRY", "NO_REBOOT"]);
+        assert_eq!(modes(&site, name), ["TRY", "NO_REBOOT"]);
     }
     // One node after another, in the order of the plan.
     let events = site.cluster.events();
@@ -120,11 +120,42 @@ fn a_staged_config_is_not_destroyed() {
 #[test]
 fn a_refused_commit_leaves_no_trial_behind() {
     let site = Site::new(1, 0, &["v1.13.9"]);
-    site.cluster.fault("cp-1", Fault::once(Step::Commit, Kind::Reject).after(1));
+    site.cluster.fault("cp-1", Fault::once(Step::Commit, Kind::Reject));
     let ran = site.rollout("");
     assert_eq!(ran.code, 6, "{ran}");
-    assert_eq!(modes(&site, "cp-1"), ["TRY", "NO_REBOOT", "TRY", "NO_REBOOT", "NO_REBOOT"]);
+    assert_eq!(modes(&site, "cp-1"), ["TRY", "NO_REBOOT", "NO_REBOOT"]);
     assert!(site.is_old("cp-1") && site.cluster.node("cp-1").state().trial.is_none());
+}
+
+/// A trial that ends before Talos has rendered its config is told as one, and not as a config that is rendered wrongly.
+#[test]
+fn a_trial_that_ends_before_its_time_is_told_as_one() {
+    let site = Site::new(1, 1, &["v1.13.9"]);
+    site.cluster.fault("w-1", Fault::new(Step::Render, Kind::Slow(Duration::from_mins(5))));
+    let child = super::interrupts::run(&site, &super::line("-n w-1"));
+    super::interrupts::until("the trial", || site.cluster.node("w-1").state().trial.is_some());
+    site.cluster.node("w-1").end_trial();
+    let (output, text) = super::interrupts::end(child);
+    assert_eq!(output.status.code(), Some(6), "{text}");
+    assert!(
+        text.contains("w-1: the trial ended before its time: the node rebooted, or its time was up"),
+        "{text}"
+    );
+    assert!(site.is_old("w-1"), "{text}");
+}
+
+/// What Talos makes of the desired config is seen after its commit: wrong, it is not kept.
+#[test]
+fn a_commit_that_is_rendered_wrongly_is_taken_back() {
+    let site = Site::new(1, 1, &["v1.13.9"]);
+    // The strict variant is rendered well, what is committed is not.
+    site.cluster.fault("w-1", Fault::once(Step::Render, Kind::Wrong).after(1));
+    let ran = site.rollout("");
+    assert_eq!(ran.code, 6, "{ran}");
+    assert_eq!(modes(&site, "w-1"), ["TRY", "NO_REBOOT", "NO_REBOOT"]);
+    assert!(site.is_old("w-1") && site.applies("cp-1").is_empty(), "{ran}");
+    assert!(last(&ran).contains("w-1: hosts.toml of "), "{ran}");
+    assert_eq!(site.rollout("--resume").code, 0);
 }
 
 #[test]
@@ -372,7 +403,7 @@ fn the_plan_shows_what_is_done_and_to_whom() {
     ! cp-1, cp-2, w-1, w-2, w-3: no image of verify.images goes through docker.io, ghcr.io: that they serve is not proven
     ! cp-2, w-2: this Talos removes no images: one that is there already proves nothing
     --- stderr
-    next: talmirror rollout
+    next: talmirror rollout --canary w-2 --max-parallel 2
     --- exit 1
     ");
     let json = site.place.run("rollout --dry-run -o json --role worker --match=-[12]$").ends(1);
@@ -428,7 +459,10 @@ fn a_rollback_puts_back_what_a_rollout_changed_and_nothing_else() {
         last(&all).starts_with("cp-3 unchanged; cp-2, cp-1, w-1 back to the old config; w-2 untouched"),
         "{all}"
     );
-    assert!(last(&all).ends_with("Next: fix the cause, then: talmirror rollback -n w-2"), "{all}");
+    assert!(
+        last(&all).ends_with("Next: fix the cause, then: talmirror rollback -n w-2 --settle 1500ms"),
+        "{all}"
+    );
     assert!(all.stderr.contains("it was changed since"), "{all}");
     assert!(site.is_old("w-1"));
     assert!(
@@ -499,7 +533,8 @@ fn the_journal_of_another_cluster_is_refused() {
     site.cluster.fault("cp-1", Fault::new(Step::Render, Kind::Stale));
     let ran = site.rollout("-f other.yaml --journal j");
     assert_eq!(ran.code, 6, "{ran}");
-    assert!(last(&ran).ends_with("talmirror rollout --resume -f other.yaml --journal j"), "{ran}");
+    let next = format!("talmirror rollout --resume -f other.yaml --journal j {}", super::TIMES);
+    assert!(last(&ran).ends_with(&next), "{ran}");
     site.cluster.clear_faults();
     let applies = site.applies("cp-1").len();
     // The authority is another, and neither machines nor configs prove that the cluster is the same.

@@ -1,0 +1,100 @@
+#![expect(clippy::disallowed_methods, reason = "renews a lease while it is needed")]
+
+use std::time::{Duration, Instant};
+
+use tokio::sync::oneshot;
+use tokio::time::sleep;
+
+use super::lease::{LASTS, Lease};
+use crate::cache::bucket::{Bucket, LeaseAnswer};
+use crate::image::Digest;
+
+/// How often a lease is renewed.
+const RENEWED_AFTER: Duration = Duration::from_secs(3);
+/// How often it is looked whether a blob that was fetched is in the bucket.
+const LOOK: Duration = Duration::from_millis(200);
+/// How long a lease is kept for a blob that was fetched and is to come into the bucket. Until then other members find it
+/// by the lease.
+const WRITTEN_WITHIN: Duration = Duration::from_mins(2);
+
+/// The lease of a blob that this cache fetches. It is renewed as long as the value is there, and given back after.
+#[derive(Debug)]
+pub(super) struct Held(Option<oneshot::Sender<Fetched>>);
+
+/// The blob was fetched and is kept here.
+#[derive(Clone, Copy, Debug)]
+struct Fetched;
+
+impl Held {
+    /// Begins to renew a lease that was taken.
+    pub(super) fn begin(bucket: Bucket, digest: Digest, lease: Lease, version: String) -> Self {
+        let (end, ended) = oneshot::channel();
+        let kept = Kept { bucket, digest, lease, version, confirmed: Instant::now() };
+        tokio::spawn(kept.run(ended));
+        Self(Some(end))
+    }
+
+    /// Keeps the lease until the blob, which is kept here, is in the bucket, too.
+    pub(super) fn until_written(mut self) {
+        if let Some(end) = self.0.take() {
+            // The other side waits for it.
+            let _ = end.send(Fetched);
+        }
+    }
+}
+
+/// A lease, and what is known of it.
+struct Kept {
+    bucket: Bucket,
+    digest: Digest,
+    lease: Lease,
+    version: String,
+    /// When the bucket said last that it is this cache's.
+    confirmed: Instant,
+}
+
+/// Whose a lease is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Whose {
+    Ours,
+    Others,
+}
+
+impl Kept {
+    async fn run(mut self, mut ended: oneshot::Receiver<Fetched>) {
+        let is_fetched = loop {
+            tokio::select! {
+                ended = &mut ended => break ended.is_ok(),
+                () = sleep(RENEWED_AFTER) => {
+                    if self.renew().await == Whose::Others {
+                        return;
+                    }
+                }
+            }
+        };
+        let begun = Instant::now();
+        while is_fetched && begun.elapsed() < WRITTEN_WITHIN && !self.bucket.is_written(&self.digest) {
+            sleep(LOOK).await;
+            if self.confirmed.elapsed() >= RENEWED_AFTER && self.renew().await == Whose::Others {
+                return;
+            }
+        }
+        // Later it may be another one's.
+        if self.confirmed.elapsed() < LASTS {
+            self.bucket.remove_lease(&self.digest).await;
+        }
+    }
+
+    async fn renew(&mut self) -> Whose {
+        self.lease = self.lease.clone().renewed();
+        match self.bucket.replace_lease(&self.digest, self.lease.write(), &self.version).await {
+            LeaseAnswer::Yes(version) => {
+                (self.version, self.confirmed) = (version, Instant::now());
+                Whose::Ours
+            }
+            // Another member has taken it over: this one goes on with what it has begun.
+            LeaseAnswer::No => Whose::Others,
+            LeaseAnswer::Unable => Whose::Ours,
+        }
+    }
+}
