@@ -98,7 +98,7 @@ impl Client {
         if let Some(own) = own {
             url.query_pairs_mut().append_pair("from", own);
         }
-        let answer = self.send(url, String::new(), CONNECT).await?;
+        let answer = self.send(member, url, String::new(), CONNECT).await?;
         match answer.status() {
             StatusCode::NO_CONTENT => Ok(()),
             StatusCode::UNAUTHORIZED => Err(PeerFault::Denied(401)),
@@ -122,7 +122,7 @@ impl Client {
             (from, None) => format!("bytes={from}-"),
             (from, Some(end)) => format!("bytes={from}-{}", end.saturating_sub(1)),
         };
-        let answer = self.send(url, range, HEADER).await?;
+        let answer = self.send(member, url, range, HEADER).await?;
         match answer.status() {
             StatusCode::OK | StatusCode::PARTIAL_CONTENT => {
                 let total = total(answer.status(), answer.headers(), from);
@@ -143,13 +143,14 @@ impl Client {
 
     async fn send(
         &self,
+        member: &str,
         url: Url,
         range: String,
         patience: Duration,
     ) -> Result<reqwest::Response, PeerFault> {
         let target =
             url.query().map_or_else(|| url.path().to_owned(), |query| format!("{}?{query}", url.path()));
-        let claim = Claim { method: "GET", target: &target, range: &range };
+        let claim = Claim { member, method: "GET", target: &target, range: &range };
         let proof = self.secrets.prove(&claim, jiff::Timestamp::now().as_second());
         let mut proof = HeaderValue::from_str(&proof).map_err(|error| PeerFault::Gone(error.to_string()))?;
         proof.set_sensitive(true);

@@ -67,6 +67,8 @@ impl Member {
 /// What stands before the handler where members ask each other: without a proof of their secret nothing is given.
 pub struct PeerGate<H> {
     handler: H,
+    /// The URL by which the others ask this one.
+    own: String,
     secrets: PeerSecrets,
     /// Takes note of a member by its URL, which has just said that it is there.
     greeted: Box<dyn Fn(&str) + Send + Sync>,
@@ -82,10 +84,11 @@ impl<H: Handler> PeerGate<H> {
     /// Puts it before a handler.
     pub(super) fn new(
         handler: H,
+        own: String,
         secrets: PeerSecrets,
         greeted: impl Fn(&str) + Send + Sync + 'static,
     ) -> Self {
-        Self { handler, secrets, greeted: Box::new(greeted) }
+        Self { handler, own, secrets, greeted: Box::new(greeted) }
     }
 
     fn hello(&self, query: &str) -> Response<Body> {
@@ -103,6 +106,7 @@ impl<H: Handler> Handler for PeerGate<H> {
     async fn handle(&self, mut request: Request<()>, peer: SocketAddr) -> Response<Body> {
         let header = |name| request.headers().get(name).and_then(|value| value.to_str().ok()).unwrap_or("");
         let claim = Claim {
+            member: &self.own,
             method: request.method().as_str(),
             target: request.uri().path_and_query().map_or("/", http::uri::PathAndQuery::as_str),
             range: header(RANGE),

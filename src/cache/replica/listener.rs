@@ -54,7 +54,8 @@ impl PeerListener {
     /// Serves the other caches until `shutdown` is done, and lets the answers that have begun end.
     pub async fn run<H: Handler>(self, service: H, shutdown: impl Future<Output = ()>) {
         let Self { server, secrets, replicas } = self;
-        let gate = PeerGate::new(service, secrets, move |url| replicas.greeted(url));
+        let own = replicas.url().to_owned();
+        let gate = PeerGate::new(service, own, secrets, move |url| replicas.greeted(url));
         server.run(Arc::new(gate), shutdown).await;
     }
 }

@@ -8,6 +8,8 @@ const WINDOW: i64 = 300;
 /// What is proved: a request, at a time.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Claim<'a> {
+    /// The URL of the member that is asked: what proves a request to one is worth nothing to another.
+    pub(super) member: &'a str,
     pub(super) method: &'a str,
     /// Path and query.
     pub(super) target: &'a str,
@@ -18,7 +20,8 @@ pub(super) struct Claim<'a> {
 impl Claim<'_> {
     /// The words have no line feed, so that no two claims are the same text.
     fn text(&self, at: i64) -> String {
-        format!("talmirror-peer-1\n{}\n{}\n{}\n{at}", self.method, self.target, self.range)
+        let Self { member, method, target, range } = self;
+        format!("talmirror-peer-1\n{member}\n{method}\n{target}\n{range}\n{at}")
     }
 
     /// Returns the header that proves that a member makes a request, at a time in seconds since 1970.
@@ -57,7 +60,12 @@ mod tests {
 
     #[test]
     fn a_proof_is_of_one_request_for_a_while() {
-        let claim = Claim { method: "GET", target: "/v2/docker.io/a/blobs/x?y=1", range: "bytes=5-" };
+        let claim = Claim {
+            member: "http://[::1]:1",
+            method: "GET",
+            target: "/v2/docker.io/a/blobs/x?y=1",
+            range: "bytes=5-",
+        };
         let header = claim.prove(b"s3cr3t", 1000);
         assert!(!header.contains("s3cr3t"));
         for (now, want) in [(1000, true), (1300, true), (1301, false), (699, false), (700, true)] {
@@ -65,6 +73,7 @@ mod tests {
         }
         assert!(!claim.is_proved(b"other", &header, 1000));
         for other in [
+            Claim { member: "http://[::1]:2", ..claim },
             Claim { method: "HEAD", ..claim },
             Claim { target: "/v2/docker.io/b/blobs/x?y=1", ..claim },
             Claim { range: "", ..claim },

@@ -72,7 +72,7 @@ mod tests {
         let old = read("old", "s3cr3t-of-yesterday\n").unwrap();
         let both = read("both", "s3cr3t-of-today-it-is\r\n\n  s3cr3t-of-yesterday\n").unwrap();
         let new = read("new", "s3cr3t-of-today-it-is").unwrap();
-        let claim = Claim { method: "GET", target: "/", range: "" };
+        let claim = Claim { member: "m", method: "GET", target: "/", range: "" };
         for (by, to, want) in
             [(&old, &both, true), (&both, &new, true), (&old, &new, false), (&both, &old, false)]
         {
