@@ -559,3 +559,31 @@ fn what_a_cache_says() {
     let said = found["hops"][0]["evidence"].as_str().unwrap();
     assert!(said.starts_with("it answered 503: ") && said.contains("reg.test"), "{said}");
 }
+
+#[test]
+fn the_settings_of_a_group_count() {
+    let (place, own, base) = (Place::new(), serving(), serving());
+    own.always("/manifests/", Act::error(503, "UNAVAILABLE"));
+    place.write(
+        "mirrors.yaml",
+        format!(
+            "apiVersion: talmirror/v1
+kind: Inventory
+talos: {{version: v1.13}}
+mirrors: {{near: {{kind: cache, url: '{}'}}, far: {{kind: cache, url: '{}'}}}}
+registries: {{reg.test: {{via: [far]}}}}
+groups: {{edge: {{registries: {{reg.test: {{via: [near]}}}}}}}}
+defaults: {{fallback: never}}
+",
+            own.url(),
+            base.url()
+        ),
+    );
+    let (code, found) = why(&place, "reg.test/a/b:1");
+    assert_eq!((code, &found["cause"]), (0, &Value::Null), "{found}");
+    let (code, found) = why(&place, "reg.test/a/b:1 --group edge");
+    assert_eq!((code, &found["cause"], &found["group"]), (1, &"V318".into(), &"edge".into()), "{found}");
+    let unknown = place.run("why reg.test/a/b:1 -g edg").ends(2);
+    assert!(unknown.stderr.contains("did you mean `edge`?"), "{unknown}");
+    assert!(base.count("HEAD", "/manifests/") + base.count("GET", "/manifests/") > 0);
+}

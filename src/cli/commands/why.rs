@@ -1,14 +1,13 @@
 use clap::Args;
 use serde_json::json;
 
-use crate::cli::args::{Global, TalosArgs, VersionArgs};
+use crate::cli::args::{Global, TalosArgs, TargetArgs, VersionArgs};
 use crate::cli::commands::harbor::{how_to_ask, says};
 use crate::cli::commands::verify::{Question, ask, via_of};
 use crate::cli::inventory::{LoadedInventory, default_version, load};
 use crate::cli::node_facts::{Seen, look};
 use crate::cli::session::{LiveNode, Selection, Session};
 use crate::image::{Platform, Reference};
-use crate::inventory::Target;
 use crate::mirror::verify::{Finding, Wanted};
 use crate::mirror::why::{Verdict, judge};
 use crate::mirror::{Access, Cause, hops};
@@ -38,8 +37,18 @@ pub(crate) struct WhyArgs {
     #[arg(value_name = "IMAGE")]
     image: String,
     /// The node that pulls it, by name in the inventory or by address
-    #[arg(short, long, env = "TALMIRROR_NODE", value_name = "NODE")]
+    #[arg(short, long, env = "TALMIRROR_NODE", value_name = "NODE", help_heading = "Nodes")]
     node: Option<String>,
+    /// The group whose nodes pull it: its settings count, and no node is asked
+    #[arg(
+        short,
+        long,
+        env = "TALMIRROR_GROUP",
+        value_name = "GROUP",
+        conflicts_with = "node",
+        help_heading = "Nodes"
+    )]
+    group: Option<String>,
     /// The platform whose layers are asked for
     #[arg(long, env = "TALMIRROR_PLATFORM", value_name = "PLATFORM", default_value = "linux/amd64")]
     platform: Platform,
@@ -71,9 +80,10 @@ pub(crate) fn run(ui: &mut Ui, global: &Global, args: WhyArgs) -> Result<Exit, C
         Some(node) => Some(of_node(ui, global, &args, &loaded, node, &image)?),
         None => None,
     };
+    let of_group = TargetArgs { node: None, group: args.group.clone() };
     let target = match &mut seen {
         Some((node, seen)) => seen.target(&mut loaded, node),
-        None => Target::Base,
+        None => loaded.target(&of_group)?,
     };
     let version = loaded.talos_version(&args.versions, target).unwrap_or_else(default_version);
     let wanted = loaded.inventory.registries(target, &version, &mut loaded.sources)?;
@@ -124,6 +134,7 @@ fn print(
         "title": verdict.cause.map(Cause::title),
         "image": image.to_string(),
         "node": args.node,
+        "group": args.group,
         "evidence": verdict.cause.map(|_| verdict.evidence.as_str()),
         "fix": verdict.fix,
         "bypassed": verdict.bypassed,
