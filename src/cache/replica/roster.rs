@@ -93,7 +93,7 @@ mod tests {
         assert_eq!(roster.old(&all, "a", None), listed(&[("a", "1"), ("a", "9")]));
         roster.note(&all, at(300));
         assert_eq!(roster.old(&all, "b", Some("9")), listed(&[("b", "2"), ("c", "0"), ("c", "1")]));
-        roster.note(&listed(&[("b", "9")]), at(301));
+        roster.note(&listed(&[("b", "99")]), at(301));
         assert_eq!(roster.others("a"), ["b"], "one has gone in order");
     }
 }
