@@ -77,14 +77,10 @@ impl Bucket {
         within(inner, read).await
     }
 
-    /// Gives the lease of a blob back.
-    pub(in crate::cache) async fn remove_lease(&self, digest: &Digest) {
-        let inner = self.inner();
-        if inner.is_used()
-            && let Err(error) = inner.client.remove(&inner.keys.lease(digest)).await
-        {
-            tracing::debug!(%digest, "cannot give a lease back: {error}");
-        }
+    /// Removes the lease of a blob, whoever has it.
+    pub(in crate::cache) async fn remove_lease(&self, digest: &Digest) -> LeaseAnswer<()> {
+        let (inner, key) = (self.inner(), self.inner().keys.lease(digest));
+        within(inner, async { inner.client.remove(&key).await.map(Some) }).await
     }
 
     /// Returns whether a blob is known to be in the bucket.

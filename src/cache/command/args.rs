@@ -118,7 +118,7 @@ pub(super) struct BucketArgs {
     #[arg(long, env = "TALMIRROR_CACHE_PEER_LISTEN", value_name = "ADDR", value_parser = config::address)]
     peer_listen: Option<SocketAddr>,
     /// This cache's URL, as the other caches reach it; without it, by the address that it listens on
-    #[arg(long, env = "TALMIRROR_CACHE_PEER_URL", value_name = "URL", value_parser = config::upstream_url)]
+    #[arg(long, env = "TALMIRROR_CACHE_PEER_URL", value_name = "URL", value_parser = config::peer_url)]
     peer_url: Option<Url>,
     /// The secret that all caches on the bucket have: a file
     #[arg(long, env = "TALMIRROR_CACHE_PEER_SECRET", value_name = "FILE")]

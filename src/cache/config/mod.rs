@@ -26,7 +26,7 @@ pub use read::{Parsed, parse};
 pub use size::{ByteSize, SizeError};
 pub use source::{ConfigSource, LoadError, LoadedConfig};
 pub use tag_policy::{TagPolicy, by_look};
-pub use value::{address, network, upstream_url};
+pub use value::{address, network, peer_url, upstream_url};
 
 /// The fields of every mapping of the schema, by the mapping's name.
 pub fn schema_fields() -> &'static [(&'static str, &'static [&'static str])] {

@@ -90,6 +90,10 @@ mod tests {
             ("bucket: {url: 's3://images'}\npeers: {listen: ':1'}", "secret"),
             ("peers: {listen: ':1', secret: s}", "bucket"),
             ("bucket: {url: 's3://images'}\npeers: {listen: ':1', secret: s, url: 'ftp://h'}", "http://"),
+            (
+                "bucket: {url: 's3://images'}\npeers: {listen: ':1', secret: s, url: 'http://h/x'}",
+                "remove the path",
+            ),
         ] {
             let found: Vec<String> = read(bad).problems.iter().map(ToString::to_string).collect();
             assert!(found.iter().any(|found| found.contains(want)), "{bad}: {found:?}");

@@ -1,7 +1,7 @@
 use super::fields::PEERS;
 use super::peer::PeerConfig;
 use super::read::Reader;
-use super::value::{address, upstream_url};
+use super::value::{address, peer_url};
 use crate::finding::Fields;
 
 impl Reader<'_, '_> {
@@ -18,7 +18,7 @@ impl Reader<'_, '_> {
             }
         }
         let listen = self.parsed(&fields, "listen", address);
-        let url = self.parsed(&fields, "url", upstream_url);
+        let url = self.parsed(&fields, "url", peer_url);
         let secret = self.path(&fields, "secret");
         Some(PeerConfig { listen: listen?, url, secret: secret? })
     }

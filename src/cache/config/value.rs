@@ -38,6 +38,18 @@ pub fn upstream_url(text: &str) -> Result<Url, String> {
     Ok(url)
 }
 
+/// Reads the URL by which other caches reach one: `http` or `https`, a host, perhaps a port, and nothing else.
+pub fn peer_url(text: &str) -> Result<Url, String> {
+    let url = upstream_url(text)?;
+    if url.path() == "/" {
+        Ok(url)
+    } else {
+        Err("the URL of a cache is a host and perhaps a port, such as http://10.0.0.11:5001: \
+             remove the path"
+            .to_owned())
+    }
+}
+
 /// Reads a host, with a port or without.
 pub(super) fn host(text: &str) -> Result<String, String> {
     let url = url::Url::parse(&format!("https://{text}"));
@@ -79,6 +91,10 @@ mod tests {
             ["", "h", "ftp://h", "https://u:p@h", "https://u@h", "https://h?x", "https://h#x", "https://"]
         {
             assert!(upstream_url(bad).is_err(), "{bad}");
+        }
+        assert!(peer_url("http://[::1]:5001").is_ok() && peer_url("https://a.example/").is_ok());
+        for bad in ["http://h/x", "http://h/?a", "http://h/#a", "http://u@h", "ftp://h"] {
+            assert!(peer_url(bad).is_err(), "{bad}");
         }
         assert!(!upstream_url("https://u:hunter2@h").unwrap_err().contains("hunter2"));
     }

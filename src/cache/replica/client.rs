@@ -16,13 +16,10 @@ use super::gate::{HELLO, Member};
 use super::proof::Claim;
 use super::secrets::PeerSecrets;
 use crate::cache::bucket;
-use crate::cache::download::FetchError;
 use crate::cache::store::Origin;
 use crate::image::Digest;
 use crate::oci::ContentRange;
 
-/// How long a member may take for the header of an answer: it waits for upstream itself, as long as a client does.
-const HEADER: Duration = Duration::from_secs(30);
 /// How long a transfer may give nothing before it is asked for again, which tells whether the member is there.
 const IDLE: Duration = Duration::from_secs(15);
 /// How long a connection may take, and the answer to a greeting.
@@ -52,6 +49,9 @@ pub(super) enum PeerFault {
     /// It cannot be reached, or does not answer.
     #[error("it cannot be reached: {0}")]
     Gone(String),
+    /// It is there, and gives nothing for a while: its own way to upstream may hang.
+    #[error("it gives nothing in time")]
+    Late,
     /// It does not give this to this cache, whatever it has.
     #[error(
         "it denies access ({0}): do all caches have the same secret, the same registries, and the right time?"
@@ -66,7 +66,7 @@ pub(super) enum PeerFault {
 pub(super) struct PeerBody {
     /// How long the whole blob is.
     pub(super) total: u64,
-    pub(super) body: BoxStream<'static, Result<Bytes, FetchError>>,
+    pub(super) body: BoxStream<'static, Result<Bytes, PeerFault>>,
 }
 
 impl Client {
@@ -98,7 +98,9 @@ impl Client {
         if let Some(own) = own {
             url.query_pairs_mut().append_pair("from", own);
         }
-        let answer = self.send(member, url, String::new(), CONNECT).await?;
+        let answer = self.send(member, url, String::new());
+        let answer = timeout(CONNECT, answer).await;
+        let answer = answer.map_err(|_| PeerFault::Gone("it does not answer in time".to_owned()))??;
         match answer.status() {
             StatusCode::NO_CONTENT => Ok(()),
             StatusCode::UNAUTHORIZED => Err(PeerFault::Denied(401)),
@@ -106,7 +108,7 @@ impl Client {
         }
     }
 
-    /// Asks a member for a part of a blob.
+    /// Asks a member for a part of a blob, and waits for the header of its answer as long as the caller does.
     pub(super) async fn open(
         &self,
         member: &str,
@@ -122,7 +124,7 @@ impl Client {
             (from, None) => format!("bytes={from}-"),
             (from, Some(end)) => format!("bytes={from}-{}", end.saturating_sub(1)),
         };
-        let answer = self.send(member, url, range, HEADER).await?;
+        let answer = self.send(member, url, range).await?;
         match answer.status() {
             StatusCode::OK | StatusCode::PARTIAL_CONTENT => {
                 let total = total(answer.status(), answer.headers(), from);
@@ -141,13 +143,7 @@ impl Client {
         }
     }
 
-    async fn send(
-        &self,
-        member: &str,
-        url: Url,
-        range: String,
-        patience: Duration,
-    ) -> Result<reqwest::Response, PeerFault> {
+    async fn send(&self, member: &str, url: Url, range: String) -> Result<reqwest::Response, PeerFault> {
         let target =
             url.query().map_or_else(|| url.path().to_owned(), |query| format!("{}?{query}", url.path()));
         let claim = Claim { member, method: "GET", target: &target, range: &range };
@@ -158,19 +154,15 @@ impl Client {
         if !range.is_empty() {
             request = request.header(RANGE, range);
         }
-        match timeout(patience, request.send()).await {
-            Err(_) => Err(PeerFault::Gone("it does not answer in time".to_owned())),
-            Ok(Err(error)) => Err(PeerFault::Gone(innermost(&error.without_url()))),
-            Ok(Ok(answer)) => Ok(answer),
-        }
+        request.send().await.map_err(|error| PeerFault::Gone(innermost(&error.without_url())))
     }
 
-    fn body(&self, answer: reqwest::Response) -> BoxStream<'static, Result<Bytes, FetchError>> {
+    fn body(&self, answer: reqwest::Response) -> BoxStream<'static, Result<Bytes, PeerFault>> {
         let received = Arc::clone(&self.received);
         stream::try_unfold((answer, received), |(mut answer, received)| async move {
             match timeout(IDLE, answer.chunk()).await {
-                Err(_) => Err(FetchError::Broken("another cache gives nothing any more".to_owned())),
-                Ok(Err(error)) => Err(FetchError::Broken(innermost(&error.without_url()))),
+                Err(_) => Err(PeerFault::Late),
+                Ok(Err(error)) => Err(PeerFault::Gone(innermost(&error.without_url()))),
                 Ok(Ok(None)) => Ok(None),
                 Ok(Ok(Some(bytes))) => {
                     received.fetch_add(bytes.len() as u64, Ordering::Relaxed);

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use tokio::sync::oneshot;
 use tokio::time::sleep;
 
-use super::lease::{LASTS, Lease};
+use super::lease::Lease;
 use crate::cache::bucket::{Bucket, LeaseAnswer};
 use crate::image::Digest;
 
@@ -16,6 +16,11 @@ const LOOK: Duration = Duration::from_millis(200);
 /// How long a lease is kept for a blob that was fetched and is to come into the bucket. Until then other members find it
 /// by the lease.
 const WRITTEN_WITHIN: Duration = Duration::from_mins(2);
+
+/// After what times it is tried to give a lease back: at once, and again where the bucket does not answer.
+const GIVEN_BACK: [Duration; 3] = [Duration::ZERO, Duration::from_secs(1), Duration::from_secs(4)];
+/// After what times it is looked for a lease that the bucket did not give in time, and may have written later.
+const LATE: [Duration; 3] = [Duration::from_secs(1), Duration::from_secs(4), Duration::from_secs(15)];
 
 /// The lease of a blob that this cache fetches. It is renewed as long as the value is there, and given back after.
 #[derive(Debug)]
@@ -79,10 +84,7 @@ impl Kept {
                 return;
             }
         }
-        // Later it may be another one's.
-        if self.confirmed.elapsed() < LASTS {
-            self.bucket.remove_lease(&self.digest).await;
-        }
+        give_back(&self.bucket, &self.digest, &self.lease, &GIVEN_BACK).await;
     }
 
     async fn renew(&mut self) -> Whose {
@@ -92,9 +94,42 @@ impl Kept {
                 (self.version, self.confirmed) = (version, Instant::now());
                 Whose::Ours
             }
-            // Another member has taken it over: this one goes on with what it has begun.
-            LeaseAnswer::No => Whose::Others,
+            LeaseAnswer::No => self.look().await,
             LeaseAnswer::Unable => Whose::Ours,
+        }
+    }
+
+    /// Reads whose the lease is that has another version than was expected.
+    async fn look(&mut self) -> Whose {
+        match self.bucket.read_lease(&self.digest).await {
+            // A renewal came too late for this cache to hear of it.
+            LeaseAnswer::Yes(stored) if self.lease.is_in(&stored) => {
+                (self.version, self.confirmed) = (stored.version, Instant::now());
+                Whose::Ours
+            }
+            // Another member has taken it over: this one goes on with what it has begun.
+            LeaseAnswer::Yes(_) | LeaseAnswer::No => Whose::Others,
+            LeaseAnswer::Unable => Whose::Ours,
+        }
+    }
+}
+
+/// Gives a lease back later that the bucket did not give in time, and may have written all the same.
+pub(super) fn give_back_late(bucket: Bucket, digest: Digest, lease: Lease) {
+    tokio::spawn(async move { give_back(&bucket, &digest, &lease, &LATE).await });
+}
+
+/// Gives a lease back where it is still of this download: meanwhile it may be another one's.
+async fn give_back(bucket: &Bucket, digest: &Digest, lease: &Lease, waits: &[Duration]) {
+    for wait in waits {
+        sleep(*wait).await;
+        match bucket.read_lease(digest).await {
+            LeaseAnswer::Yes(stored) if lease.is_in(&stored) => match bucket.remove_lease(digest).await {
+                LeaseAnswer::Yes(()) | LeaseAnswer::No => return,
+                LeaseAnswer::Unable => {}
+            },
+            LeaseAnswer::Yes(_) => return,
+            LeaseAnswer::No | LeaseAnswer::Unable => {}
         }
     }
 }

@@ -36,6 +36,12 @@ impl Lease {
         Self { renewed: self.renewed.saturating_add(1), ..self }
     }
 
+    /// Returns whether a stored lease is of the same download, however often it was renewed.
+    pub(super) fn is_in(&self, stored: &StoredLease) -> bool {
+        let found: Result<Self, _> = serde_json::from_slice(&stored.content);
+        found.is_ok_and(|found| found.nonce == self.nonce && found.url == self.url)
+    }
+
     /// Writes it.
     pub(super) fn write(&self) -> Bytes {
         serde_json::to_vec(self).unwrap_or_default().into()
@@ -89,6 +95,10 @@ mod tests {
         assert!(taken.left(now) == LASTS && taken.left(at(20)).is_zero());
         let renewed = lease.clone().renewed();
         assert_ne!(renewed.write(), lease.write());
+        let stored = |content| StoredLease { content, version: "v".to_owned() };
+        let other = Lease { nonce: "m".to_owned(), ..lease.clone() };
+        assert!(lease.is_in(&stored(renewed.write())) && !lease.is_in(&stored(other.write())));
+        assert!(!lease.is_in(&stored(Bytes::new())));
         let long = Lease { seconds: u64::MAX, ..lease };
         assert_eq!(read(&long.write(), now).left(now), LONGEST);
         for bad in ["", "{}", "null", r#"{"url":"http://h","registry":"a","seconds":-1}"#] {

@@ -4,7 +4,7 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use super::holding::Held;
+use super::holding::{Held, give_back_late};
 use super::lease::{Lease, Taken};
 use crate::cache::bucket::{Bucket, LeaseAnswer};
 use crate::cache::memory::{BoundedMap, locked};
@@ -79,7 +79,7 @@ impl Leases {
             }
             match self.bucket.create_lease(digest, lease.write()).await {
                 LeaseAnswer::Yes(version) => return self.ours(digest, lease, version),
-                LeaseAnswer::Unable => return self.unable(),
+                LeaseAnswer::Unable => return self.unable_to_take(digest, lease),
                 LeaseAnswer::No => {}
             }
             match self.look(digest).await {
@@ -100,7 +100,7 @@ impl Leases {
                 self.taken_over.fetch_add(1, Ordering::Relaxed);
                 self.ours(digest, lease, version)
             }
-            LeaseAnswer::Unable => self.unable(),
+            LeaseAnswer::Unable => self.unable_to_take(digest, lease),
             LeaseAnswer::No => self.take(digest, registry).await,
         }
     }
@@ -142,6 +142,12 @@ impl Leases {
     fn ours(&self, digest: &Digest, lease: Lease, version: String) -> Leased {
         self.taken.fetch_add(1, Ordering::Relaxed);
         Leased::Ours(Held::begin(self.bucket.clone(), *digest, lease, version))
+    }
+
+    /// Takes note that the bucket has not given a lease; it may have written it all the same.
+    fn unable_to_take(&self, digest: &Digest, lease: Lease) -> Leased {
+        give_back_late(self.bucket.clone(), *digest, lease);
+        self.unable()
     }
 
     fn unable(&self) -> Leased {

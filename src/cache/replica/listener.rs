@@ -88,7 +88,7 @@ mod tests {
             own_url(&config(listen, url), &listens).map(|url| url.to_string())
         };
         assert_eq!(of("[::1]:5001", None).unwrap(), "http://[::1]:5001/");
-        assert_eq!(of("[::]:5001", Some("https://a.example/x")).unwrap(), "https://a.example/x");
+        assert_eq!(of("[::]:5001", Some("https://a.example")).unwrap(), "https://a.example/");
         for every in ["[::]:5001", "0.0.0.0:5001"] {
             assert!(of(every, None).unwrap_err().contains("--peer-url"), "{every}");
         }

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use futures_util::StreamExt as _;
 use futures_util::stream;
 use tokio::sync::Notify;
-use tokio::time::{sleep, timeout};
+use tokio::time::{sleep, sleep_until, timeout};
 use url::Url;
 
 use super::client::{Client, Part, PeerBody, PeerFault};
@@ -31,6 +31,8 @@ const AGAIN: Duration = Duration::from_secs(1);
 const PATIENCE: Duration = Duration::from_secs(2);
 /// How old the mark of a member that runs may be, by a clock that may be another one.
 const RECENT: Duration = Duration::from_mins(5);
+/// How many marks that mean nothing any more are taken back each time, at once.
+const WITHDRAWN: usize = 32;
 /// How many members are greeted at once.
 const GREETED: usize = 32;
 /// How long a member may be silent until it is looked in the bucket whether it still fetches.
@@ -153,14 +155,16 @@ impl Replicas {
     /// Reads which members there are, and asks whether they can be reached.
     async fn look(&self) {
         if let Some(listed) = self.0.bucket.members().await {
-            let dead = {
+            let own_mark = self.0.announced.lock().await.mark.clone();
+            let old = {
                 let mut roster = locked(&self.0.roster);
                 roster.note(&listed, Instant::now());
-                roster.dead()
+                roster.old(&listed, &self.0.own, own_mark.as_deref())
             };
-            for (url, mark) in dead {
+            let withdrawn = old.into_iter().take(WITHDRAWN).map(|(url, mark)| async move {
                 drop(timeout(PATIENCE, self.0.bucket.withdraw(&url, &mark)).await);
-            }
+            });
+            stream::iter(withdrawn).buffer_unordered(WITHDRAWN).collect::<()>().await;
         }
         let others = locked(&self.0.roster).others(&self.0.own);
         locked(&self.0.reach).retain(|url, _| others.contains(url));
@@ -247,15 +251,18 @@ impl Replicas {
         first(&members, digest).filter(|member| **member != self.0.own).cloned()
     }
 
-    /// Asks a member for a part of a blob; one that does not answer and whose lease is not renewed is waited for no more.
+    /// Asks a member for a part of a blob, until `deadline` at most; one that does not answer and whose lease is not
+    /// renewed is waited for no more.
     pub(super) async fn ask(
         &self,
         member: &str,
         asks: Member,
         part: Part<'_>,
+        deadline: Instant,
     ) -> Result<PeerBody, PeerFault> {
         let asked = tokio::select! {
             asked = self.0.client.open(member, asks, part) => asked,
+            () = sleep_until(deadline.into()) => Err(PeerFault::Late),
             () = self.is_silent(member, part.digest) => {
                 Err(PeerFault::WithoutIt("it does not answer, and does not renew its lease".to_owned()))
             }
@@ -265,7 +272,7 @@ impl Replicas {
                 self.0.given.fetch_add(1, Ordering::Relaxed);
             }
             Err(fault @ PeerFault::Gone(_)) => self.note_reach(member, Some(fault.clone())),
-            Err(PeerFault::Denied(_) | PeerFault::WithoutIt(_)) => {}
+            Err(PeerFault::Late | PeerFault::Denied(_) | PeerFault::WithoutIt(_)) => {}
         }
         asked
     }

@@ -49,10 +49,20 @@ impl Roster {
         self.seen.get(url).is_some_and(|(_, since)| self.silent(*since) < LIVES)
     }
 
-    /// Returns the members that have not said for a long time that they run, with their marks.
-    pub(super) fn dead(&self) -> Vec<(String, String)> {
-        let dead = self.seen.iter().filter(|(_, (_, since))| self.silent(*since) > LIVES * 8);
-        dead.map(|(url, (mark, _))| (url.clone(), mark.clone())).collect()
+    /// Returns the listed marks that mean nothing any more: all of members that have not said for a long time that they
+    /// run, and all of this one but `mark`, which it set last.
+    pub(super) fn old(
+        &self,
+        listed: &[(String, String)],
+        own: &str,
+        mark: Option<&str>,
+    ) -> Vec<(String, String)> {
+        let is_dead =
+            |url: &str| self.seen.get(url).is_some_and(|(_, since)| self.silent(*since) > LIVES * 8);
+        let is_old = |(url, other): &&(String, String)| {
+            if url == own { mark != Some(other.as_str()) } else { is_dead(url) }
+        };
+        listed.iter().filter(is_old).cloned().collect()
     }
 }
 
@@ -75,10 +85,15 @@ mod tests {
         assert_eq!(roster.others("a"), ["b", "c"]);
         roster.note(&listed(&[("a", "9"), ("b", "2"), ("c", "1")]), at(36));
         assert_eq!(roster.others("a"), ["b"]);
-        assert!(roster.has("b") && !roster.has("c") && roster.dead().is_empty());
-        roster.note(&listed(&[("b", "9"), ("c", "1")]), at(300));
-        assert_eq!(roster.dead(), listed(&[("c", "1")]));
-        roster.note(&listed(&[("b", "9")]), at(301));
+        assert!(roster.has("b") && !roster.has("c"));
+        // What a member leaves that was killed, or whose word came too late, is taken back, however much it is.
+        let all = listed(&[("a", "1"), ("a", "9"), ("b", "2"), ("b", "9"), ("c", "0"), ("c", "1")]);
+        roster.note(&all, at(37));
+        assert_eq!(roster.old(&all, "a", Some("9")), listed(&[("a", "1")]));
+        assert_eq!(roster.old(&all, "a", None), listed(&[("a", "1"), ("a", "9")]));
+        roster.note(&all, at(300));
+        assert_eq!(roster.old(&all, "b", Some("9")), listed(&[("b", "2"), ("c", "0"), ("c", "1")]));
+        roster.note(&listed(&[("b", "99")]), at(301));
         assert_eq!(roster.others("a"), ["b"], "one has gone in order");
     }
 }

@@ -1,6 +1,12 @@
-use std::sync::{Arc, Mutex};
+#![expect(clippy::disallowed_methods, reason = "bounds how long other members are waited for")]
 
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
 use futures_util::future::BoxFuture;
+use futures_util::stream::{BoxStream, StreamExt as _};
 
 use super::client::{Part, PeerFault};
 use super::gate::{Asks, Member, Readers};
@@ -16,6 +22,11 @@ use crate::image::Digest;
 const PEER: usize = usize::MAX - 1;
 /// How many holders of a lease are asked before upstream is, though another cache has the lease.
 const HOLDERS: u32 = 6;
+/// How long other members may give no header, in all, until upstream is asked. It is longer than a lease lasts, so that one
+/// of a member that is gone is taken over, and so short that upstream can still answer before a client is told to come back.
+const PATIENCE: Duration = Duration::from_secs(12);
+/// How many transfers in a row may end as nothing came, until upstream is asked for the rest.
+const STALLS: u32 = 2;
 
 /// A blob's bytes from the member that fetches it, else from upstream, with the lease of the blob.
 ///
@@ -29,6 +40,8 @@ pub struct ReplicaSource {
     upstream: Arc<dyn Source>,
     provenance: Provenance,
     state: Mutex<State>,
+    /// How many transfers in a row another member was there for, and gave nothing any more.
+    stalls: Arc<AtomicU32>,
 }
 
 /// Who wants a blob.
@@ -70,12 +83,20 @@ impl ReplicaSource {
         upstream: Arc<dyn Source>,
     ) -> Self {
         let (provenance, state) = (Provenance::default(), Mutex::default());
-        Self { replicas, origin, digest, readers, asker, upstream, provenance, state }
+        let stalls = Arc::default();
+        Self { replicas, origin, digest, readers, asker, upstream, provenance, state, stalls }
     }
 
     /// Opens it at another member; [`None`] where upstream is to be asked.
     async fn open_member(&self, from: u64, end: Option<u64>) -> Result<Option<Opened>, FetchError> {
         if locked(&self.state).is_upstream {
+            self.provenance.set(CameFrom::Upstream);
+            return Ok(None);
+        }
+        if self.stalls.load(Ordering::Relaxed) >= STALLS {
+            tracing::info!(digest = %self.digest, from, "other caches give nothing any more: asking upstream");
+            self.replicas.leases().without();
+            locked(&self.state).is_upstream = true;
             self.provenance.set(CameFrom::Upstream);
             return Ok(None);
         }
@@ -97,17 +118,23 @@ impl ReplicaSource {
     }
 
     async fn place(&self, part: Part<'_>) -> Result<Place, FetchError> {
+        let deadline = Instant::now() + PATIENCE;
+        let leases = self.replicas.leases();
         if self.asker == Asker::Client
             && let Some(first) = self.replicas.first(&self.digest)
         {
             // Where some of it is here, no member is to begin it again from the first byte.
             let asks = if locked(&self.state).has_read { Asks::Have } else { Asks::Fetch };
-            if let Ok(opened) = self.ask(&first, asks, part).await {
-                return Ok(Place::Member(opened));
+            match self.ask(&first, asks, part, deadline).await {
+                Ok(opened) => return Ok(Place::Member(opened)),
+                Err(PeerFault::Late) => {
+                    leases.without();
+                    return Ok(Place::Upstream(None));
+                }
+                Err(PeerFault::Gone(_) | PeerFault::Denied(_) | PeerFault::WithoutIt(_)) => {}
             }
         }
         let registry = &self.origin.registry;
-        let leases = self.replicas.leases();
         let mut leased = leases.take(&self.digest, registry).await;
         for _ in 0..HOLDERS {
             let taken = match leased {
@@ -125,10 +152,10 @@ impl ReplicaSource {
                     leases.without();
                     return Ok(Place::Upstream(None));
                 }
-                match self.ask(&lease.url, Asks::Have, part).await {
+                match self.ask(&lease.url, Asks::Have, part, deadline).await {
                     Ok(opened) => return Ok(Place::Member(opened)),
-                    // It goes on with it, for others.
-                    Err(PeerFault::Denied(_)) => {
+                    // It goes on with it, for others; or its way to upstream hangs, and it goes on renewing its lease.
+                    Err(PeerFault::Denied(_) | PeerFault::Late) => {
                         leases.without();
                         return Ok(Place::Upstream(None));
                     }
@@ -142,13 +169,41 @@ impl ReplicaSource {
         Ok(Place::Upstream(None))
     }
 
-    async fn ask(&self, member: &str, asks: Asks, part: Part<'_>) -> Result<Opened, PeerFault> {
-        let asked = self.replicas.ask(member, Member { asks, readers: self.readers }, part).await;
+    async fn ask(
+        &self,
+        member: &str,
+        asks: Asks,
+        part: Part<'_>,
+        deadline: Instant,
+    ) -> Result<Opened, PeerFault> {
+        let asks = Member { asks, readers: self.readers };
+        let asked = self.replicas.ask(member, asks, part, deadline).await;
         let found = asked.inspect_err(|fault| {
             tracing::debug!(digest = %self.digest, member, "another cache gives nothing: {fault}");
         })?;
-        Ok(Opened { total: Some(found.total), starts_at: part.from, endpoint: PEER, body: found.body })
+        let body = counted(found.body, Arc::clone(&self.stalls));
+        Ok(Opened { total: Some(found.total), starts_at: part.from, endpoint: PEER, body })
     }
+}
+
+/// Counts in a row the transfers in which nothing came any more, though the member is there.
+fn counted(
+    body: BoxStream<'static, Result<Bytes, PeerFault>>,
+    stalls: Arc<AtomicU32>,
+) -> BoxStream<'static, Result<Bytes, FetchError>> {
+    let counted = body.map(move |next| match next {
+        Ok(bytes) => {
+            stalls.store(0, Ordering::Relaxed);
+            Ok(bytes)
+        }
+        Err(fault) => {
+            if fault == PeerFault::Late {
+                stalls.fetch_add(1, Ordering::Relaxed);
+            }
+            Err(FetchError::Broken(format!("another cache: {fault}")))
+        }
+    });
+    counted.boxed()
 }
 
 impl std::fmt::Debug for ReplicaSource {
@@ -205,5 +260,28 @@ impl Source for ReplicaSource {
             let mut state = locked(&self.state);
             state.is_upstream = true;
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use futures_util::stream;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn transfers_that_stall_count_until_bytes_come() {
+        let stalls = Arc::<AtomicU32>::default();
+        let pull = async |items: Vec<Result<Bytes, PeerFault>>| {
+            let body = counted(stream::iter(items).boxed(), Arc::clone(&stalls));
+            let _ = body.collect::<Vec<_>>().await;
+            stalls.load(Ordering::Relaxed)
+        };
+        let bytes = || Ok(Bytes::from_static(b"x"));
+        assert_eq!(pull(vec![bytes(), Err(PeerFault::Late)]).await, 1);
+        // A member that is killed is another matter: its lease is taken over.
+        assert_eq!(pull(vec![Err(PeerFault::Gone("reset".to_owned()))]).await, 1);
+        assert_eq!(pull(vec![Err(PeerFault::Late)]).await, STALLS);
+        assert_eq!(pull(vec![bytes()]).await, 0);
     }
 }
