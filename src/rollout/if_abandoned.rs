@@ -98,6 +98,15 @@ impl SentConfigs {
         }
     }
 
+    /// Returns the same where what has no result may have arrived: nothing more is heard of it.
+    #[must_use]
+    pub fn given_up(mut self) -> Self {
+        if let Some(open) = self.sending {
+            self.sent(open, ApplyResult::Lost);
+        }
+        self
+    }
+
     /// Takes note that a config is about to be sent.
     pub fn send(&mut self, step: ApplyStep) {
         // What has no result when the next one is sent may have arrived.
@@ -184,6 +193,22 @@ impl SentConfigs {
             (Some(ApplyStep::Revert), IfAbandoned::GoesBack(timer)) => IfAbandoned::OldOrGoesBack(timer),
             (Some(ApplyStep::Revert), IfAbandoned::KeepsNew) => IfAbandoned::OldOrNew,
             (_, settled) => settled,
+        }
+    }
+}
+
+impl IfAbandoned {
+    /// Returns whether a trial of the rollout may run, whose time matters.
+    pub fn has_trial(self) -> bool {
+        match self {
+            Self::GoesBack(_) | Self::OldOrGoesBack(_) | Self::NewOrGoesBack => true,
+            Self::KeepsOld
+            | Self::OldOrNew
+            | Self::KeepsNew
+            | Self::Foreign
+            | Self::ForeignTrial(_)
+            | Self::MaybeForeignTrial(_)
+            | Self::Staged => false,
         }
     }
 }

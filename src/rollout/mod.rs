@@ -7,7 +7,7 @@
 //! config what it should. These are pure. [`run_waves`], [`resume_node`] and [`roll_back_node`] carry the steps out, and
 //! write each into the [`Journal`] before they take it.
 //!
-//! A node is never left to anything but its old config or its new one: see [`NodeState`] for the order of trials.
+//! A node is never left to anything but its old config or its new one: see [`NodeState`] for why a node has one trial.
 
 mod event;
 mod found;

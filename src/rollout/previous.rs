@@ -54,7 +54,9 @@ impl PreviousRollout {
             let is_open = match left {
                 Leftover::Revert | Leftover::Commit => !on_disk,
                 Leftover::Reboot => !is_committed,
-                Leftover::Nothing | Leftover::Rendering | Leftover::Foreign => false,
+                // Killed before it was seen, its rendering may be wrong.
+                Leftover::Rendering => history.outcome.is_none(),
+                Leftover::Nothing | Leftover::Foreign => false,
             };
             let open = newest && is_open;
             // The strict variant is its node's own only where it is seen on disk.
@@ -203,6 +205,22 @@ mod tests {
         }
         let later = [journal("d", &[COMMITTED, Done(Updated)])];
         assert_eq!(ask(&later, "strict", 1, &shows), PreviousRollout::Nothing, "it was booted with");
+    }
+
+    /// What Talos has made of a commit is not known where the run was killed before it looked.
+    #[test]
+    fn a_commit_whose_rendering_was_not_seen_is_not_ended() {
+        let shows = TalosVersion::minor(1, 10);
+        let (active, disk) = (ConfigResource::set("wanted", 2), ConfigResource::set("wanted", 1));
+        let ask = |journals: &[(String, History)]| {
+            PreviousRollout::of(journals, "n1", "10.0.0.1", (&active, Some(&disk)), &shows)
+        };
+        let at = |place, at, records: &[Told]| journal_at(place, at, false, records);
+        let killed = at("a", "2026-01-02T03:04:05Z", &[COMMITTED]);
+        assert_eq!(ask(std::slice::from_ref(&killed)), PreviousRollout::Unfinished("a".to_owned()));
+        let later = at("b", "2026-01-02T03:04:06Z", &[COMMITTED, Done(Updated)]);
+        assert_eq!(ask(&[killed, later.clone()]), PreviousRollout::Nothing);
+        assert_eq!(ask(&[later]), PreviousRollout::Nothing);
     }
 
     /// Where the folders lie says nothing of which rollout was there last.

@@ -8,11 +8,11 @@ use tokio::time::Instant;
 
 use super::event::EventKind;
 use super::found::{Decrypt, find};
-use super::if_abandoned::ForeignConfig;
+use super::if_abandoned::{ForeignConfig, IfAbandoned};
 use super::journal::{Aim, Leftover, NodeHistory};
 use super::node::{BARE, NodeRunner, RolloutContext};
 use super::outcome::Outcome;
-use super::state_machine::{NodeState, Reboot, Route};
+use super::state_machine::{NodeState, Reboot, Route, StepResult};
 use super::step::ApplyStep;
 use super::variants::Variants;
 use crate::finding::one_line;
@@ -51,10 +51,18 @@ pub async fn resume_node(
         return None;
     };
     let started = Instant::now();
+    let if_abandoned = match shown {
+        // Its commit was seen there.
+        Ok(Leftover::Rendering) => IfAbandoned::KeepsNew,
+        Ok(
+            Leftover::Nothing | Leftover::Revert | Leftover::Commit | Leftover::Reboot | Leftover::Foreign,
+        )
+        | Err(_) => history.all_sent.if_abandoned(),
+    };
     let unknown = |reason: String| {
         let runner =
             NodeRunner::new(Arc::clone(context), name, node, &TalosVersion::minor(1, 14), known.clone());
-        Some(runner.done(Outcome::Unknown { reason, if_abandoned: history.all_sent.if_abandoned() }, started))
+        Some(runner.done(Outcome::Unknown { reason, if_abandoned }, started))
     };
     let shown = match shown {
         Ok(shown) => shown,
@@ -114,6 +122,14 @@ pub async fn resume_node(
     };
     let before = match found.original(context, file, &known.original, decrypt) {
         Ok(before) => before,
+        // Where nothing is wrong with the commit, its original is not needed.
+        Err(_)
+            if left == Leftover::Rendering
+                && runner.rendered(&found.active, &found.active).await == StepResult::Well =>
+        {
+            runner.restore_images(&Outcome::Updated).await;
+            return Some(runner.done(Outcome::Updated, started));
+        }
         Err(error) => return unknown(one_line(&error)),
     };
     // Where it is committed, what runs is what is desired.

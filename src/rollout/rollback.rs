@@ -8,11 +8,13 @@ use tokio::time::Instant;
 
 use super::event::EventKind;
 use super::found::{Decrypt, find};
+use super::if_abandoned::SentConfigs;
 use super::journal::NodeHistory;
 use super::node::{BARE, NodeRunner, RolloutContext, health_flaws};
 use super::outcome::Outcome;
 use super::run::{Summary, record_finish};
 use super::state_machine::{NodeState, StepResult, Variant};
+use super::step::ApplyStep;
 use super::variants::{ConfigDigest, VariantDigests, Variants};
 use crate::finding::one_line;
 use crate::registries::TalosVersion;
@@ -33,6 +35,9 @@ pub async fn roll_back_node(
     let (Some(known), Some((file, before))) = (&history.known, &history.first) else {
         return Outcome::Unchanged;
     };
+    // A trial that may still run goes back to what was there before the last attempt.
+    let may_be_in_trial = !history.is_settled() && known.original == *before;
+    let sent = Some(history.all_sent.clone().given_up()).filter(|sent| may_be_in_trial && sent.in_trial());
     let mut known = VariantDigests { original: before.clone(), ..known.clone() };
     let first = known.clone();
     let runner = |version: &TalosVersion, known: &VariantDigests| {
@@ -83,6 +88,7 @@ pub async fn roll_back_node(
     }
     let mut runner = runner(&found.version, &known);
     runner.removed = history.removed.clone();
+    runner.until = history.until.filter(|_| sent.is_some());
     runner.configs = Some(Variants {
         original: original.clone(),
         is_strict: false,
@@ -90,7 +96,8 @@ pub async fn roll_back_node(
         desired: found.active.clone(),
     });
     let looks = NodeRunner::new(Arc::clone(context), name, node, &found.version, known);
-    let outcome = runner.run(NodeState::restoring(BARE), None, started).await;
+    let sent = sent.unwrap_or_else(|| SentConfigs::after(ApplyStep::Commit));
+    let outcome = runner.run(NodeState::restoring(BARE, sent), None, started).await;
     if matches!(outcome, Outcome::Reverted { .. })
         && let StepResult::Failed(why) = looks.rendered(&found.active, &original).await
     {

@@ -172,6 +172,8 @@ pub struct NodeState {
     pub doing: Action,
     route: Route,
     sent: SentConfigs,
+    /// Whether the node has answered that it took what was sent last.
+    is_taken: bool,
     commits: u8,
     reverts: u8,
     failure: Option<String>,
@@ -182,7 +184,7 @@ pub struct NodeState {
 /// What a node's rollout consists of.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Route {
-    /// Whether a strict trial comes first.
+    /// How mirrors prove themselves.
     pub strict: Strict,
     /// Whether images are pulled.
     pub probe: Probe,
@@ -200,14 +202,14 @@ impl Reboot {
     }
 }
 
-/// Whether a strict trial comes first.
+/// How mirrors prove themselves.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Strict {
-    /// Mirrors prove themselves on a variant without fallback, and the desired config is committed from there.
+    /// On trial is a variant without fallback, and the desired config is committed from there.
     First,
-    /// The original is that variant: mirrors prove themselves on it, before anything is sent.
+    /// The original is that variant: they prove themselves on it, before anything is sent.
     Original,
-    /// There is nothing to prove, or the desired config has no fallback itself.
+    /// On trial is the desired config: there is nothing to prove, or it has no fallback itself.
     None,
 }
 
@@ -238,6 +240,7 @@ impl NodeState {
             doing: Action::Inspect,
             route,
             sent: SentConfigs::default(),
+            is_taken: false,
             commits: 0,
             reverts: 0,
             failure: None,
@@ -250,10 +253,9 @@ impl NodeState {
         Self { sent: SentConfigs::after(ApplyStep::Try), ..Self::new(route) }.fail(reason)
     }
 
-    /// Begins with the original being applied again, long after the desired config was committed.
-    pub fn restoring(route: Route) -> Self {
-        Self { sent: SentConfigs::after(ApplyStep::Commit), commits: 1, ..Self::new(route) }
-            .fail("rolled back")
+    /// Begins with the original being applied again, after what earlier runs have sent.
+    pub fn restoring(route: Route, sent: SentConfigs) -> Self {
+        Self { sent, commits: 1, ..Self::new(route) }.fail("rolled back")
     }
 
     /// Begins with the commit, for a node that an earlier run has left during it.
@@ -468,6 +470,7 @@ impl NodeState {
 
     fn after_apply(mut self, send: ApplyStep, seen: StepResult) -> Self {
         self.sent.sent(send, result_of(&seen));
+        self.is_taken = seen == StepResult::Well;
         match seen {
             StepResult::Well | StepResult::Lost(_) | StepResult::Runs(..) => self.to(Action::Check(send)),
             StepResult::Refused(_)
@@ -494,6 +497,9 @@ impl NodeState {
         match (send, active) {
             (ApplyStep::TryStrict, Variant::Strict) => self.to(Action::AwaitRendered(Checkpoint::Strict)),
             (ApplyStep::Try, Variant::Desired) => self.to(Action::AwaitRendered(Checkpoint::Desired)),
+            (ApplyStep::TryStrict | ApplyStep::Try, Variant::Original) if self.is_taken => {
+                self.fail(TRIAL_ENDED)
+            }
             (ApplyStep::TryStrict | ApplyStep::Try, _) => self.fail("the config on trial does not run"),
             (ApplyStep::Commit, Variant::Desired)
                 if matches!(disk, Persisted::Is(Variant::Desired) | Persisted::Hidden) =>

@@ -42,7 +42,8 @@ fn every_state_with_every_observation() {
             NodeState::new(Route { reboot: Reboot::Alone, ..route }),
             NodeState::reverting(route, "an earlier run"),
             NodeState::committing(route),
-            NodeState::restoring(route),
+            NodeState::restoring(route, SentConfigs::after(ApplyStep::Commit)),
+            NodeState::restoring(route, SentConfigs::after(ApplyStep::Try)),
             NodeState::committed(route),
         ];
         let mut at = 0;
@@ -343,6 +344,28 @@ fn a_config_that_is_staged_during_a_trial_is_left_alone() {
                 .ends_with("another operator or tool has staged another config meanwhile; it is left alone")
         );
     }
+}
+
+/// That the node has its old config is told as the end of the trial only where it has taken the trial.
+#[test]
+fn a_trial_that_was_taken_and_does_not_run_has_ended() {
+    let route = Route { strict: Strict::First, probe: Probe::None, reboot: Reboot::Never };
+    let old = || StepResult::Runs(Variant::Original, Persisted::Unset);
+    let failure = |answer| {
+        let next = NodeState::new(route).next(old()).next(answer).next(old());
+        next.failure().unwrap().to_owned()
+    };
+    assert_eq!(failure(StepResult::Well), TRIAL_ENDED);
+    assert_eq!(failure(StepResult::Lost("why".to_owned())), "the config on trial does not run");
+}
+
+/// A rollback of a node whose trial may still run tells that it goes back by itself.
+#[test]
+fn a_rollback_knows_what_was_sent_last() {
+    let route = Route { strict: Strict::None, probe: Probe::None, reboot: Reboot::Never };
+    let begins = |step| NodeState::restoring(route, SentConfigs::after(step)).if_abandoned();
+    assert_eq!(begins(ApplyStep::TryStrict), IfAbandoned::GoesBack(TrialTimer::Runs));
+    assert_eq!(begins(ApplyStep::Commit), IfAbandoned::KeepsNew);
 }
 
 /// What another operator has on trial on top of ours goes back to ours, and the node is not said to keep it.

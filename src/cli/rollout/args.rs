@@ -47,7 +47,8 @@ out, node by node: the config is read and saved,
 registries are replaced in it and every other byte stays; it goes on trial (Talos takes it back by itself when
 --try-timeout is over); Talos must have rendered it, and the images of verify.images must come from the mirrors: what is on
 trial is a variant without fallback, from which the desired config is committed, so that whenever a node is left alone
-before that it goes back to exactly what it had. Then it is read back. Any failure: the old config again at once.
+before that it goes back to exactly what it had. Then it is read back, and Talos must have rendered what was committed.
+Any failure: the old config again at once.
 
 Images of verify.images that are on a node already are removed from it first (Talos 1.13 and later): name some that nothing
 needs. Changed credentials reach pods' pulls before Talos 1.14 only after a reboot; --reboot if-needed reboots such nodes one

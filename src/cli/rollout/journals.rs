@@ -11,7 +11,7 @@ use crate::file::{self, Lock};
 use crate::rollout::{self, ConfigDigest, History, Witness};
 use crate::secret::Secret;
 use crate::sops::{Encrypted, Recipient, Rule, Settings, SopsError, looks_encrypted};
-use crate::talos::{NodeClient, Observation};
+use crate::talos::{NodeClient, Observation, TalosError};
 use crate::ui::{CliError, Ui, exit};
 
 /// How many earlier rollouts are asked what they have left.
@@ -58,8 +58,10 @@ pub(super) fn earlier(
     }
     let others: Vec<_> = of_other_authorities(session, &cluster)?.into_iter().take(OTHERS).collect();
     for (folder, history) in &others {
-        if is_proven(session, loaded, history)? {
-            return Ok(folder.clone());
+        match prove(session, loaded, history)? {
+            Proven::Yes => return Ok(folder.clone()),
+            Proven::No => {}
+            Proven::NoAnswer => break,
         }
     }
     if let (Authority::Any, Some((folder, _))) = (authority, others.first()) {
@@ -109,21 +111,29 @@ pub(super) fn before_rotation(
     if authority == Authority::Any {
         return Ok((all, 0));
     }
-    let mut proven: Vec<ConfigDigest> = Vec::new();
+    // A journal of old does not tell its cluster.
+    let (mut proven, mut proven_folders): (Vec<ConfigDigest>, Vec<PathBuf>) = (Vec::new(), Vec::new());
     let mut asked = 0;
-    for (_, history) in &all {
+    for (folder, history) in &all {
         let is_known = history.clusters.iter().any(|cluster| proven.contains(cluster));
         if is_known || asked == OTHERS {
             continue;
         }
         asked += 1;
-        if is_proven(session, loaded, history)? {
-            proven.extend(history.clusters.iter().cloned());
+        match prove(session, loaded, history)? {
+            Proven::Yes => {
+                proven.extend(history.clusters.iter().cloned());
+                proven_folders.push(folder.clone());
+            }
+            Proven::No => {}
+            // Each further one would be waited for as long.
+            Proven::NoAnswer => break,
         }
     }
     let count = all.len();
-    let is_own =
-        |(_, history): &(PathBuf, History)| history.clusters.iter().any(|cluster| proven.contains(cluster));
+    let is_own = |(folder, history): &(PathBuf, History)| {
+        proven_folders.contains(folder) || history.clusters.iter().any(|cluster| proven.contains(cluster))
+    };
     let own: Vec<_> = all.into_iter().filter(is_own).collect();
     let others = count - own.len();
     Ok((own, others))
@@ -134,35 +144,61 @@ fn context_in(folder: &Path) -> Option<&str> {
     folder.file_name()?.to_str()?.rsplit_once('-').map(|(context, _)| context)
 }
 
+/// What the nodes of a journal say of whether it is about them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Proven {
+    /// It is.
+    Yes,
+    /// None says so.
+    No,
+    /// None answers.
+    NoAnswer,
+}
+
 /// Asks the nodes of a journal whether it is about them.
-fn is_proven(
+fn prove(
     session: &mut Session,
     loaded: Option<&LoadedInventory>,
     history: &History,
-) -> Result<bool, CliError> {
+) -> Result<Proven, CliError> {
     let touched = history.nodes.iter().filter(|node| history.by_node.contains_key(&node.name));
     let addresses: Vec<String> = touched.map(|node| node.address.clone()).collect();
     if addresses.is_empty() {
-        return Ok(false);
+        return Ok(Proven::No);
     }
     session.select(loaded, Selection::Nodes(&addresses))?;
     let nodes = session.each(|node| async move { tell(&node).await });
-    let nodes = nodes.into_iter().map(|(node, (machine, configs))| Witness {
-        address: node.target.to_string(),
-        name: node.name,
-        machine,
-        configs,
+    let nodes = nodes.into_iter().filter_map(|(node, told)| {
+        let (machine, configs) = told?;
+        Some(Witness { address: node.target.to_string(), name: node.name, machine, configs })
     });
-    Ok(history.is_proven_by(&nodes.collect::<Vec<_>>()))
+    let nodes: Vec<Witness> = nodes.collect();
+    Ok(if history.is_proven_by(&nodes) {
+        Proven::Yes
+    } else if nodes.is_empty() {
+        Proven::NoAnswer
+    } else {
+        Proven::No
+    })
 }
 
-/// Asks a node what tells whether a journal is about it; what it does not answer is left out.
-async fn tell(node: &NodeClient) -> (Option<String>, Vec<ConfigDigest>) {
-    let machine = node.identity().await.ok().and_then(|identity| identity.machine);
+/// Asks a node what tells whether a journal is about it; what it refuses to tell is left out. [`None`]: it does not answer.
+async fn tell(node: &NodeClient) -> Option<(Option<String>, Vec<ConfigDigest>)> {
+    let identity = node.identity().await;
+    if matches!(
+        identity,
+        Err(TalosError::TimedOut { .. }
+            | TalosError::ConnectTimedOut { .. }
+            | TalosError::Unreachable { .. }
+            | TalosError::NodeUnreachable { .. })
+    ) {
+        return None;
+    }
+    let machine = identity.ok().and_then(|identity| identity.machine);
     let active = node.active_config().await.ok();
     let persistent = node.persistent_config().await.ok().flatten();
     let configs = active.iter().chain(&persistent).map(|config| ConfigDigest::of(&config.text));
-    (machine, configs.collect())
+    Some((machine, configs.collect()))
 }
 
 /// Returns what an observed node says that tells whether a journal is about it.
@@ -278,7 +314,7 @@ pub(super) fn history(
 ) -> Result<History, CliError> {
     let history = rollout::read_history(folder)?;
     let is_other = !is_of(&history, session);
-    let is_proven = is_other && is_proven(session, loaded, &history)?;
+    let is_proven = is_other && prove(session, loaded, &history)? == Proven::Yes;
     if is_proven {
         ui.note(&format!(
             "the journal in `{}` is from before the cluster's CA was rotated: its nodes are the same",

@@ -49,7 +49,8 @@ pub(super) fn settle_all(
             Ok(Leftover::Revert) => "its old config is sent again",
             Ok(Leftover::Commit) => "its commit is sent again",
             Ok(Leftover::Rendering) => {
-                "what Talos has made of its new config is checked; where that is wrong, its old config is sent again"
+                "what Talos has made of its new config is checked; where that is wrong, or it is not well, its old config \
+                 is sent again"
             }
             Ok(Leftover::Reboot) => "it is rebooted, as it was to be",
             // Nothing is sent to it, whatever it may be.

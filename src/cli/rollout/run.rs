@@ -40,7 +40,7 @@ pub(crate) fn run(ui: &mut Ui, global: &Global, mut args: RolloutArgs) -> Result
     ended(ui, output, result)
 }
 
-fn roll_out(ui: &mut Ui, global: &Global, args: RolloutArgs) -> Result<Exit, CliError> {
+fn roll_out(ui: &mut Ui, global: &Global, mut args: RolloutArgs) -> Result<Exit, CliError> {
     let mut loaded = load(ui, global)?;
     if args.dry_run {
         loaded.only_look(global);
@@ -126,6 +126,10 @@ fn roll_out(ui: &mut Ui, global: &Global, args: RolloutArgs) -> Result<Exit, Cli
         locks = lock(&session, &folder)?;
     }
     let keeping = Keeping { folder: &folder, settings, is_whole, since };
+    // The command that comes next knows the nodes of the journal and of the inventory.
+    args.canary.retain(|name| {
+        plan.waves.iter().any(|wave| wave.nodes.contains(name)) || loaded.inventory.nodes.contains_key(name)
+    });
     let exit = carry(ui, global, &args, &loaded, &session, plan, keeping);
     drop(locks);
     exit

@@ -36,7 +36,7 @@ impl Leftover {
         match (aim, self) {
             (Aim::Old, Self::Commit) => Self::Revert,
             // It has the new config for good, and nothing else is done to it.
-            (Aim::Old, Self::Reboot | Self::Rendering) => Self::Nothing,
+            (Aim::Old, Self::Reboot) => Self::Nothing,
             (Aim::Nearest | Aim::Old, left) => left,
         }
     }

@@ -44,7 +44,7 @@ pub(in crate::rollout) struct NodeRunner {
     /// What can be sent; [`None`] until the node was inspected.
     pub(in crate::rollout) configs: Option<Variants>,
     pub(super) trial: Option<Instant>,
-    pub(super) until: Option<Timestamp>,
+    pub(in crate::rollout) until: Option<Timestamp>,
     /// Images that were on the node and were removed, so that pulling them proves something.
     pub(in crate::rollout) removed: Vec<(String, Instance)>,
     pub(super) boot: Option<String>,
@@ -185,7 +185,8 @@ impl NodeRunner {
                 return self.done(outcome.with_lost(&lost), started);
             }
             let Some(step) = state.doing.step() else { continue };
-            let (if_abandoned, until) = (state.if_abandoned(), self.until);
+            let if_abandoned = state.if_abandoned();
+            let until = self.until.filter(|_| if_abandoned.has_trial());
             self.context.tell(&self.name, EventKind::Begins { step, if_abandoned, until });
             let begun = Instant::now();
             let seen = self.step(&state, plan).await;

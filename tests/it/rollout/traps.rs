@@ -133,7 +133,14 @@ fn a_trial_that_ends_before_its_time_is_told_as_one() {
     let site = Site::new(1, 1, &["v1.13.9"]);
     site.cluster.fault("w-1", Fault::new(Step::Render, Kind::Slow(Duration::from_mins(5))));
     let child = super::interrupts::run(&site, &super::line("-n w-1"));
-    super::interrupts::until("the trial", || site.cluster.node("w-1").state().trial.is_some());
+    // The trial is read back before it ends.
+    super::interrupts::until("the trial", || {
+        let events = site.cluster.events_of("w-1");
+        let is_apply = |event: &Event| matches!(&event.what, What::Call { apply: Some(_), .. });
+        let is_read = |event: &Event| matches!(&event.what, What::Call { method: "Read", .. });
+        // What is rendered is read only once the config was seen to run.
+        events.iter().skip_while(|event| !is_apply(event)).any(is_read)
+    });
     site.cluster.node("w-1").end_trial();
     let (output, text) = super::interrupts::end(child);
     assert_eq!(output.status.code(), Some(6), "{text}");
