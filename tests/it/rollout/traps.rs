@@ -252,11 +252,20 @@ fn what_is_not_proven_is_not_claimed() {
 #[test]
 fn a_reboot_ends_a_trial() {
     let site = Site::new(1, 0, &["v1.13.9"]);
-    site.cluster.fault("cp-1", Fault::once(Step::Pull, Kind::Reboot));
-    let ran = site.rollout("");
-    assert!(ran.code == 6 || ran.code == 7, "{ran}");
-    site.cluster.wait("the boot", |cluster| !cluster.node("cp-1").state().down);
-    assert!(site.is_old("cp-1"), "{ran}");
+    site.cluster.fault("cp-1", Fault::once(Step::Pull, Kind::Hold));
+    let child = super::interrupts::run(&site, &super::line(""));
+    super::interrupts::until("the pull", || {
+        let events = site.cluster.events_of("cp-1");
+        events.iter().any(|event| format!("{event:?}").contains("Pull"))
+    });
+    // The boot ends the trial, and the pull with it.
+    let boots = site.cluster.node("cp-1").state().boots;
+    site.cluster.node("cp-1").reboot();
+    site.cluster.wait("the boot", |cluster| cluster.node("cp-1").state().boots > boots);
+    site.cluster.release();
+    let (output, text) = super::interrupts::end(child);
+    assert!([Some(6), Some(7)].contains(&output.status.code()), "{text}");
+    assert!(site.is_old("cp-1"), "{text}");
     assert_eq!(site.rollout("--resume").code, 0);
 }
 
