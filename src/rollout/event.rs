@@ -78,12 +78,15 @@ impl Event {
             EventKind::Notes { text } => json!({"event": "note", "text": text}),
             EventKind::Done { outcome, until, took } => {
                 let if_abandoned = match outcome {
-                    Outcome::Unknown { if_abandoned, .. } => Some(if_abandoned.as_str()),
+                    Outcome::Unknown { if_abandoned, .. } => Some(*if_abandoned),
                     _ => None,
                 };
+                // Where it has ended well, no trial runs any more.
+                let until = until.filter(|_| if_abandoned.is_some_and(IfAbandoned::has_trial));
                 json!({
                     "event": "done", "outcome": outcome.as_str(), "reason": outcome.reason(),
-                    "byItself": if_abandoned, "trialUntil": time(until), "milliseconds": milliseconds(took),
+                    "byItself": if_abandoned.map(IfAbandoned::as_str), "trialUntil": time(&until),
+                    "milliseconds": milliseconds(took),
                 })
             }
         };
@@ -91,5 +94,31 @@ impl Event {
             value.extend(more);
         }
         value
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::rollout::if_abandoned::TrialTimer;
+
+    /// A node that has ended well has no trial, whenever one began on it.
+    #[test]
+    fn a_trial_is_told_where_one_may_run() {
+        let at: Timestamp = "2026-01-02T03:04:05Z".parse().unwrap();
+        let until = |outcome| {
+            let kind = EventKind::Done { outcome, until: Some(at), took: Duration::ZERO };
+            Event { at, node: "n1".to_owned(), kind }.to_json()["trialUntil"].clone()
+        };
+        let reason = String::new;
+        let unknown = |if_abandoned| until(Outcome::Unknown { reason: reason(), if_abandoned });
+        assert_eq!(unknown(IfAbandoned::GoesBack(TrialTimer::Runs)), at.to_string());
+        for value in [
+            unknown(IfAbandoned::KeepsNew),
+            until(Outcome::Updated),
+            until(Outcome::Reverted { reason: reason() }),
+        ] {
+            assert!(value.is_null(), "{value}");
+        }
     }
 }

@@ -8,7 +8,7 @@ use crate::inventory::Role;
 use crate::registries::TalosVersion;
 use crate::secret::Secret;
 use crate::sops::SopsError;
-use crate::talos::{ConfigResource, MACHINE_TYPE, NodeClient, TalosError};
+use crate::talos::{ConfigResource, MACHINE_TYPE, NodeClient, TalosError, owes_reboot};
 
 /// Decrypts what a journal keeps.
 pub type Decrypt<'a> = dyn Fn(&str) -> Result<Secret<String>, SopsError> + 'a;
@@ -20,6 +20,8 @@ pub(super) struct Found {
     machine: Option<String>,
     pub(super) active: Secret<String>,
     pub(super) persistent: Option<ConfigResource>,
+    /// Whether the node needs a reboot for the credentials that it has, where it tells.
+    owes_reboot: Option<bool>,
 }
 
 /// Reads it.
@@ -29,13 +31,16 @@ pub(super) async fn find(node: &NodeClient) -> Result<Found, String> {
     let found = async {
         let role = node.resource(MACHINE_TYPE).await?.and_then(|role| role.word().ok());
         let role = if role.as_deref() == Some("worker") { Role::Worker } else { Role::ControlPlane };
-        let active = node.active_config().await?.text;
+        let active = node.active_config().await?;
+        // That it does not tell is not a reason to leave it as it is.
+        let owes_reboot = owes_reboot(node, &active, &version).await.ok().flatten();
+        let active = active.text;
         let persistent = if version.has_persistent_config() { node.persistent_config().await? } else { None };
-        Ok::<_, TalosError>((role, active, persistent))
+        Ok::<_, TalosError>((role, active, persistent, owes_reboot))
     };
-    let (role, active, persistent) = found.await.map_err(|error| one_line(&error))?;
+    let (role, active, persistent, owes_reboot) = found.await.map_err(|error| one_line(&error))?;
     let machine = node.identity().await.map_err(|error| one_line(&error))?.machine;
-    Ok(Found { version, role, machine, active, persistent })
+    Ok(Found { version, role, machine, active, persistent, owes_reboot })
 }
 
 impl Found {
@@ -48,7 +53,13 @@ impl Found {
     /// Returns what is left to do on the node.
     pub(super) fn leftover(&self, history: &NodeHistory, known: &VariantDigests) -> Leftover {
         let disk = known.on_disk(self.persistent.as_ref(), &self.version);
-        leftover(history, known.which(&self.active), disk)
+        let left = leftover(history, known.which(&self.active), disk);
+        if left == Leftover::Reboot && self.owes_reboot == Some(false) {
+            // What the node says of it itself counts more: it has booted since, or needs no reboot for what it has.
+            let without = NodeHistory { reboots: false, ..history.clone() };
+            return leftover(&without, known.which(&self.active), disk);
+        }
+        left
     }
 
     /// Returns a node's original: from the node, if it has it, so that no key is needed; else from the journal.

@@ -42,14 +42,14 @@ pub use node::{
 };
 pub use outcome::{Outcome, OutcomeKind};
 pub use plan::{NodePlan, OwedReboot, PlanOptions, RebootPolicy, Refusal};
-pub use previous::{PreviousRollout, may_be_on_trial};
+pub use previous::{PreviousRollout, Unfinished, may_be_on_trial};
 pub use proof::{proves, unasked, unproven};
 pub use rendered::{Rendered, hosts_to_read, rendering_flaws};
 pub use resume::{inspect_leftover, resume_node};
 pub use rollback::{finish_rollback, roll_back_node};
 pub use run::{Policy, Summary, run_waves};
 pub use state_machine::{
-    Action, Checkpoint, NodeState, Persisted, Probe, Reboot, Route, StepResult, Strict, Variant,
+    Action, Checkpoint, NodeState, Persisted, Probe, PullTime, Reboot, Route, StepResult, Strict, Variant,
 };
 pub use step::{ApplyResult, ApplyStep, Step};
 pub use variants::{ConfigDigest, ConfigError, Proof, VariantDigests, Variants, form, registries_of, strict};

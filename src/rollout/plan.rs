@@ -1,6 +1,6 @@
 use std::sync::Arc;
 
-use super::previous::{PreviousRollout, may_be_on_trial};
+use super::previous::{PreviousRollout, Unfinished, may_be_on_trial};
 use super::proof::{proves, unasked, unproven};
 use super::state_machine::{Probe, Reboot, Route, Strict};
 use super::variants::{ConfigDigest, ConfigError, Proof, Variants, registries_of};
@@ -91,10 +91,13 @@ pub enum Refusal {
         changes: Vec<Change>,
     },
     /// An earlier rollout was cut off there.
-    #[error(
-        "an earlier rollout has not ended on it, and what it runs with may be on trial: its journal is `{0}`"
-    )]
-    Unfinished(String),
+    #[error("an earlier rollout has not ended on it: {}; its journal is `{place}`", .what.reason())]
+    Unfinished {
+        /// What it has left.
+        what: Unfinished,
+        /// Where its journal is.
+        place: String,
+    },
     /// It was given another config since it booted, and does not tell whether it is on trial.
     #[error("what it runs with was applied since it booted, and is on trial as far as it tells")]
     Unsure,
@@ -142,8 +145,8 @@ impl Refusal {
             Self::Pending { .. } => {
                 "reboot the node, or apply the config that runs: a rollout would destroy the staged one".to_owned()
             }
-            Self::Unfinished(place) => {
-                format!("`talmirror rollout --resume --journal {place}` brings it to its old or its new config")
+            Self::Unfinished { what, place } => {
+                format!("`talmirror rollout --resume --journal {place}` {}", what.way_on())
             }
             Self::Unsure => "apply the config that it is to keep, with `--mode no-reboot`, or reboot it: it boots with \
                              what is on its disk"
@@ -195,7 +198,7 @@ impl NodePlan {
             }
         }
         let owes_reboot = match earlier {
-            PreviousRollout::Unfinished(place) => return Err(Refusal::Unfinished(place)),
+            PreviousRollout::Unfinished(what, place) => return Err(Refusal::Unfinished { what, place }),
             // What the node says of it itself counts more.
             PreviousRollout::WantsReboot(place) => {
                 (seen.owes_reboot != Some(false)).then_some(OwedReboot::Journal(place))

@@ -16,11 +16,44 @@ pub enum PreviousRollout {
     Nothing,
     /// It is what one of them has found there, and has put back or never replaced.
     Original,
-    /// One of them has not ended there: the config is on trial, or that is not known. The text says where its journal is.
-    Unfinished(String),
+    /// One of them has not ended there: what it has left, and where its journal is.
+    Unfinished(Unfinished, String),
     /// One of them has committed what it runs with, and the reboot that was to follow has not come. The text says where
     /// its journal is.
     WantsReboot(String),
+}
+
+/// What an earlier rollout has left on a node on which it has not ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Unfinished {
+    /// What it runs with may be on trial.
+    Trial,
+    /// Whether its commit has arrived for good is not known.
+    Commit,
+    /// Its commit has arrived, and what Talos has made of it was not seen.
+    Rendering,
+}
+
+impl Unfinished {
+    /// Returns why it has not ended.
+    pub fn reason(self) -> &'static str {
+        match self {
+            Self::Trial => "what it runs with may be on trial",
+            Self::Commit => "it runs with the new config, and whether that is on its disk is not known",
+            Self::Rendering => "it has the new config, and whether Talos has rendered it was not seen",
+        }
+    }
+
+    /// Returns what a resumed rollout does about it.
+    pub fn way_on(self) -> &'static str {
+        match self {
+            Self::Trial => "brings it to its old or its new config",
+            Self::Commit => "sends the commit again, and looks at what Talos has made of it",
+            Self::Rendering => {
+                "looks at what Talos has made of it; where that is wrong, the node gets its old config back"
+            }
+        }
+    }
 }
 
 impl PreviousRollout {
@@ -51,18 +84,27 @@ impl PreviousRollout {
             let left = leftover(history, is, disk);
             // A commit that may have arrived or not is more than a reboot that is to come.
             let is_committed = on_disk || history.outcome == Some(OutcomeKind::WantsReboot);
+            let is_settled = !matches!(history.outcome, None | Some(OutcomeKind::Unknown));
             let is_open = match left {
-                Leftover::Revert | Leftover::Commit => !on_disk,
+                Leftover::Revert => !on_disk,
+                // That the node has booted with it does not tell what Talos has made of it.
+                Leftover::Commit => !on_disk || !is_settled,
                 Leftover::Reboot => !is_committed,
-                // Killed before it was seen, its rendering may be wrong.
-                Leftover::Rendering => history.outcome.is_none(),
+                // Nothing has seen it, and it may be wrong.
+                Leftover::Rendering => true,
                 Leftover::Nothing | Leftover::Foreign => false,
             };
             let open = newest && is_open;
             // The strict variant is its node's own only where it is seen on disk.
             let strict = known.strict.as_ref() == Some(&digest) && known.original != digest;
             if open || (!on_disk && newest && strict) {
-                return Self::Unfinished(place.clone());
+                let what = match left {
+                    Leftover::Rendering => Unfinished::Rendering,
+                    Leftover::Commit if on_disk => Unfinished::Rendering,
+                    Leftover::Commit | Leftover::Reboot => Unfinished::Commit,
+                    Leftover::Revert | Leftover::Nothing | Leftover::Foreign => Unfinished::Trial,
+                };
+                return Self::Unfinished(what, place.clone());
             }
             if may_owe && left == Leftover::Reboot && (newest || is_committed) {
                 return Self::WantsReboot(place.clone());
@@ -122,7 +164,7 @@ mod tests {
         Send(ApplyStep),
         Done(OutcomeKind),
     }
-    use OutcomeKind::{Reverted, Updated, WantsReboot};
+    use OutcomeKind::{Reverted, Unknown, Updated, WantsReboot};
     use Told::{Done, Send};
 
     const COMMITTED: Told = Send(ApplyStep::Commit);
@@ -176,7 +218,8 @@ mod tests {
     fn what_a_killed_run_has_left_on_trial_is_not_taken_for_the_nodes_own() {
         let hides = TalosVersion::minor(1, 9);
         let shows = TalosVersion::minor(1, 13);
-        let unfinished = |place: &str| PreviousRollout::Unfinished(place.to_owned());
+        let trial = |place: &str| PreviousRollout::Unfinished(Unfinished::Trial, place.to_owned());
+        let commit = |place: &str| PreviousRollout::Unfinished(Unfinished::Commit, place.to_owned());
         let ask = |journals: &[(String, History)], active: &str, times: u64, version| {
             let active = ConfigResource::set(active, times);
             PreviousRollout::of(journals, "n1", "10.0.0.1", (&active, None), version)
@@ -184,23 +227,23 @@ mod tests {
         for version in [&hides, &shows] {
             // Killed in the strict trial, in the trial, during the commit.
             let killed = [journal("a", &[Send(ApplyStep::TryStrict)])];
-            assert_eq!(ask(&killed, "strict", 2, version), unfinished("a"));
+            assert_eq!(ask(&killed, "strict", 2, version), trial("a"));
             assert_eq!(ask(&killed, "old", 3, version), PreviousRollout::Original);
             assert_eq!(ask(&killed, "other", 3, version), PreviousRollout::Nothing);
             let killed = [journal("b", &[Send(ApplyStep::Try)]), journal("a", &[])];
-            assert_eq!(ask(&killed, "wanted", 2, version), unfinished("b"));
-            assert_eq!(ask(&[journal("c", &[COMMITTED])], "wanted", 2, version), unfinished("c"));
+            assert_eq!(ask(&killed, "wanted", 2, version), trial("b"));
+            assert_eq!(ask(&[journal("c", &[COMMITTED])], "wanted", 2, version), commit("c"));
             // By another name, at the same address.
             let active = ConfigResource::set("wanted", 2);
             assert_eq!(
                 PreviousRollout::of(&killed, "10.0.0.1", "10.0.0.1", (&active, None), version),
-                unfinished("b")
+                trial("b")
             );
             // A later rollout has ended well.
             let later = [journal("d", &[COMMITTED, Done(Updated)]), killed[0].clone()];
             assert_eq!(ask(&later, "wanted", 1, version), PreviousRollout::Nothing);
             // The strict variant is never a node's own, whichever rollout has sent it.
-            assert_eq!(ask(&later, "strict", 2, version), unfinished("d"));
+            assert_eq!(ask(&later, "strict", 2, version), trial("d"));
             assert_eq!(ask(&[], "strict", 2, version), PreviousRollout::Nothing);
         }
         let later = [journal("d", &[COMMITTED, Done(Updated)])];
@@ -217,7 +260,18 @@ mod tests {
         };
         let at = |place, at, records: &[Told]| journal_at(place, at, false, records);
         let killed = at("a", "2026-01-02T03:04:05Z", &[COMMITTED]);
-        assert_eq!(ask(std::slice::from_ref(&killed)), PreviousRollout::Unfinished("a".to_owned()));
+        let unseen = PreviousRollout::Unfinished(Unfinished::Rendering, "a".to_owned());
+        assert_eq!(ask(std::slice::from_ref(&killed)), unseen);
+        // That it is not known what became of it is no look at it, whether the node has booted with it since or not.
+        let unknown = at("a", "2026-01-02T03:04:05Z", &[COMMITTED, Done(Unknown)]);
+        assert_eq!(ask(std::slice::from_ref(&unknown)), unseen);
+        let booted = ConfigResource::set("wanted", 1);
+        let after_boot = |journal: &(String, History)| {
+            PreviousRollout::of(std::slice::from_ref(journal), "n1", "10.0.0.1", (&booted, None), &shows)
+        };
+        assert_eq!((after_boot(&unknown), after_boot(&killed)), (unseen.clone(), unseen));
+        let reverted = at("a", "2026-01-02T03:04:05Z", &[COMMITTED, Done(Reverted)]);
+        assert_eq!(after_boot(&reverted), PreviousRollout::Nothing);
         let later = at("b", "2026-01-02T03:04:06Z", &[COMMITTED, Done(Updated)]);
         assert_eq!(ask(&[killed, later.clone()]), PreviousRollout::Nothing);
         assert_eq!(ask(&[later]), PreviousRollout::Nothing);
@@ -234,7 +288,7 @@ mod tests {
         let updated = journal_at("a", "2026-01-02T03:04:05Z", false, &[COMMITTED, Done(Updated)]);
         let killed = journal_at("b", "2026-01-02T03:04:05.5Z", false, &[Send(ApplyStep::Try)]);
         for journals in [[updated.clone(), killed.clone()], [killed, updated.clone()]] {
-            assert_eq!(ask(&journals), PreviousRollout::Unfinished("b".to_owned()));
+            assert_eq!(ask(&journals), PreviousRollout::Unfinished(Unfinished::Trial, "b".to_owned()));
         }
         let before = journal_at("b", "2026-01-02T03:04:04.5Z", false, &[Send(ApplyStep::Try)]);
         assert_eq!(ask(&[before, updated]), PreviousRollout::Nothing);
@@ -269,7 +323,10 @@ mod tests {
         // Killed before the commit was seen to be on disk.
         let killed = wanted(&[COMMITTED]);
         assert_eq!(ask(&killed, Some("wanted"), shows), wants);
-        assert_eq!(ask(&killed, None, hides), PreviousRollout::Unfinished("a".to_owned()));
+        assert_eq!(
+            ask(&killed, None, hides),
+            PreviousRollout::Unfinished(Unfinished::Commit, "a".to_owned())
+        );
     }
 
     #[test]

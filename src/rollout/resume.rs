@@ -62,7 +62,9 @@ pub async fn resume_node(
     let unknown = |reason: String| {
         let runner =
             NodeRunner::new(Arc::clone(context), name, node, &TalosVersion::minor(1, 14), known.clone());
-        Some(runner.done(Outcome::Unknown { reason, if_abandoned }, started))
+        let removed = history.removed.iter().map(|(image, of)| format!("{image} ({})", of.as_str()));
+        let outcome = Outcome::Unknown { reason, if_abandoned }.with_lost(&removed.collect::<Vec<_>>());
+        Some(runner.done(outcome, started))
     };
     let shown = match shown {
         Ok(shown) => shown,
@@ -123,12 +125,12 @@ pub async fn resume_node(
     let before = match found.original(context, file, &known.original, decrypt) {
         Ok(before) => before,
         // Where nothing is wrong with the commit, its original is not needed.
-        Err(_)
-            if left == Leftover::Rendering
-                && runner.rendered(&found.active, &found.active).await == StepResult::Well =>
-        {
-            runner.restore_images(&Outcome::Updated).await;
-            return Some(runner.done(Outcome::Updated, started));
+        Err(error) if left == Leftover::Rendering => {
+            let StepResult::Failed(why) = runner.rendered(&found.active, &found.active).await else {
+                let lost = runner.restore_images(&Outcome::Updated).await;
+                return Some(runner.done(Outcome::Updated.with_lost(&lost), started));
+            };
+            return unknown(format!("{why}; its old config cannot be sent: {}", one_line(&error)));
         }
         Err(error) => return unknown(one_line(&error)),
     };

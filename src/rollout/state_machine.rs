@@ -75,8 +75,6 @@ impl Persisted {
 /// When rendering and services are looked at.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Checkpoint {
-    /// Before anything is sent, where the original is strict itself.
-    Original,
     /// During the trial of the strict variant.
     Strict,
     /// During the trial of the desired config.
@@ -94,6 +92,15 @@ impl Checkpoint {
     }
 }
 
+/// When images are pulled.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PullTime {
+    /// Before anything is sent: the original is strict itself.
+    BeforeTrial,
+    /// During the trial.
+    InTrial,
+}
+
 /// What is to be done.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Action {
@@ -105,8 +112,8 @@ pub enum Action {
     Check(ApplyStep),
     /// Waits until Talos has rendered the config, and its services are well.
     AwaitRendered(Checkpoint),
-    /// Pulls the probe images, on the original or on trial.
-    Pull(Checkpoint),
+    /// Pulls the probe images.
+    Pull(PullTime),
     /// Reads once more before a config is sent, the first one of an untouched node excepted, which was just read: what
     /// another operator or tool has applied or staged meanwhile is not overwritten.
     Confirm(ApplyStep),
@@ -390,12 +397,9 @@ impl NodeState {
                 StepResult::Well => self.after_rendered(checkpoint),
                 other => self.fail(reason(other)),
             },
-            Action::Pull(checkpoint) => match (seen, checkpoint) {
-                (StepResult::Well, Checkpoint::Original) => self.to(Action::Confirm(ApplyStep::Try)),
-                (
-                    StepResult::Well,
-                    Checkpoint::Strict | Checkpoint::Desired | Checkpoint::Committed | Checkpoint::Rebooted,
-                ) => self.to(Action::Confirm(ApplyStep::Commit)),
+            Action::Pull(when) => match (seen, when) {
+                (StepResult::Well, PullTime::BeforeTrial) => self.to(Action::Confirm(ApplyStep::Try)),
+                (StepResult::Well, PullTime::InTrial) => self.to(Action::Confirm(ApplyStep::Commit)),
                 (other, _) => self.fail(reason(other)),
             },
             Action::Confirm(send) => self.after_confirm(send, seen),
@@ -456,7 +460,7 @@ impl NodeState {
             StepResult::Runs(Variant::Original, disk) if disk.may_be(Variant::Original) => {
                 match self.route.strict {
                     Strict::First => self.apply(ApplyStep::TryStrict),
-                    Strict::Original => self.to(Action::Pull(Checkpoint::Original)),
+                    Strict::Original => self.to(Action::Pull(PullTime::BeforeTrial)),
                     Strict::None => self.apply(ApplyStep::Try),
                 }
             }
@@ -523,10 +527,9 @@ impl NodeState {
 
     fn after_rendered(self, checkpoint: Checkpoint) -> Self {
         match checkpoint {
-            Checkpoint::Original => self.to(Action::Pull(Checkpoint::Original)),
-            Checkpoint::Strict => self.to(Action::Pull(Checkpoint::Strict)),
+            Checkpoint::Strict => self.to(Action::Pull(PullTime::InTrial)),
             Checkpoint::Desired if self.route.probe == Probe::Pull && self.route.strict == Strict::None => {
-                self.to(Action::Pull(Checkpoint::Desired))
+                self.to(Action::Pull(PullTime::InTrial))
             }
             Checkpoint::Desired => self.to(Action::Confirm(ApplyStep::Commit)),
             Checkpoint::Committed if self.route.reboot.is_wanted() => self.to(Action::Reboot),

@@ -41,7 +41,7 @@ pub use etcd::{Etcd, EtcdMember};
 pub use foreign_hosts::foreign_hosts;
 pub use identity::Identity;
 pub use images::{Image, Instance, PullProgress, Pulled, Verification};
-pub use observe::{Observation, observe};
+pub use observe::{Observation, observe, owes_reboot};
 pub use proxy::{Proxy, ProxyError, choose as choose_proxy};
 pub use registry_configs::read_registry_configs;
 pub use resource::{

@@ -92,10 +92,7 @@ pub async fn observe(node: &NodeClient) -> Result<Observation, TalosError> {
         Err(_) => (Vec::new(), Vec::new()),
     };
     let owes_reboot = match (&active, version.tag.parse::<TalosVersion>()) {
-        (Ok(active), Ok(version)) if active.was_set_again() && !version.reloads_auth() => {
-            has_older_credentials(node).await?
-        }
-        (Ok(_), Ok(_)) => Some(false),
+        (Ok(active), Ok(version)) => owes_reboot(node, active, &version).await?,
         (Ok(_) | Err(_), Ok(_) | Err(_)) => None,
     };
     let pending = active.as_ref().ok().map(|active| Pending::between(active, persistent.as_ref()));
@@ -157,6 +154,20 @@ fn cache_status(resource: &Resource) -> Option<String> {
     let spec = resource.spec().ok()?;
     let status = spec.get("status").and_then(Node::as_str)?;
     (status != "disabled").then(|| status.to_owned())
+}
+
+/// Returns whether a node's containerd may run with credentials from before the last change, which a reboot ends; [`None`]: it
+/// does not tell.
+pub async fn owes_reboot(
+    node: &NodeClient,
+    active: &ConfigResource,
+    version: &TalosVersion,
+) -> Result<Option<bool>, TalosError> {
+    if active.was_set_again() && !version.reloads_auth() {
+        has_older_credentials(node).await
+    } else {
+        Ok(Some(false))
+    }
 }
 
 /// Returns whether containerd started before the file with its credentials was written last. Talos itself relies on the file

@@ -95,7 +95,7 @@ impl Run<'_> {
     }
 
     pub fn command(&self) -> Command {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_talmirror"));
+        let mut command = with_default_signals(env!("CARGO_BIN_EXE_talmirror"));
         command
             .args(&self.args)
             .current_dir(self.place.dir.path())
@@ -172,4 +172,23 @@ pub fn golden(name: &str, text: &str) {
     let want = std::fs::read_to_string(&path)
         .unwrap_or_else(|error| panic!("{}: {error}; UPDATE_GOLDEN=1 writes it", path.display()));
     assert_eq!(text, want, "{} differs; UPDATE_GOLDEN=1 writes it", path.display());
+}
+
+/// Starts a program with the signals that end one as they are by default: under `nohup` or in a script's background the tests
+/// themselves, and with them every child, are started with some of them ignored.
+fn with_default_signals(program: &str) -> Command {
+    if !ignores_signals() {
+        return Command::new(program);
+    }
+    let mut command = Command::new("env");
+    command.arg("--default-signal=HUP,INT,QUIT,TERM").arg(program);
+    command
+}
+
+/// Returns whether SIGHUP, SIGINT, SIGQUIT or SIGTERM (1, 2, 3, 15) is ignored here; Linux alone tells.
+fn ignores_signals() -> bool {
+    const ENDING: u64 = 1 | 1 << 1 | 1 << 2 | 1 << 14;
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let mask = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
+    mask.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok()).is_some_and(|mask| mask & ENDING != 0)
 }

@@ -57,11 +57,12 @@ pub(super) fn earlier(
         return Ok(folder);
     }
     let others: Vec<_> = of_other_authorities(session, &cluster)?.into_iter().take(OTHERS).collect();
+    let (mut silent, mut answered) = (Vec::new(), false);
     for (folder, history) in &others {
-        match prove(session, loaded, history)? {
+        match prove(session, loaded, history, &mut silent)? {
             Proven::Yes => return Ok(folder.clone()),
-            Proven::No => {}
-            Proven::NoAnswer => break,
+            Proven::No => answered = true,
+            Proven::NoAnswer => {}
         }
     }
     if let (Authority::Any, Some((folder, _))) = (authority, others.first()) {
@@ -71,10 +72,10 @@ pub(super) fn earlier(
         CliError::new(exit::INVALID, format!("there is no earlier rollout in `{}`", cluster.display()));
     Err(match others.first() {
         Some((folder, history)) => error.help(format!(
-            "`{}` is of context `{}` with another CA, and none of its nodes proves that it is this cluster: if it is, \
-             --journal {} --other-ca takes it",
+            "`{}` is of context `{}` with another CA, and {} that it is this cluster: if it is, --journal {} --other-ca takes it",
             folder.display(),
             history.context,
+            if answered { "none of its nodes proves" } else { "none of its nodes answers to prove" },
             folder.display()
         )),
         None => error.help("name the folder of its journal with --journal"),
@@ -113,21 +114,19 @@ pub(super) fn before_rotation(
     }
     // A journal of old does not tell its cluster.
     let (mut proven, mut proven_folders): (Vec<ConfigDigest>, Vec<PathBuf>) = (Vec::new(), Vec::new());
-    let mut asked = 0;
+    let (mut asked, mut silent) = (0, Vec::new());
     for (folder, history) in &all {
         let is_known = history.clusters.iter().any(|cluster| proven.contains(cluster));
         if is_known || asked == OTHERS {
             continue;
         }
         asked += 1;
-        match prove(session, loaded, history)? {
+        match prove(session, loaded, history, &mut silent)? {
             Proven::Yes => {
                 proven.extend(history.clusters.iter().cloned());
                 proven_folders.push(folder.clone());
             }
-            Proven::No => {}
-            // Each further one would be waited for as long.
-            Proven::NoAnswer => break,
+            Proven::No | Proven::NoAnswer => {}
         }
     }
     let count = all.len();
@@ -155,22 +154,31 @@ enum Proven {
     NoAnswer,
 }
 
-/// Asks the nodes of a journal whether it is about them.
+/// Asks the nodes of a journal whether it is about them. One that is silent is not waited for again, for another journal.
 fn prove(
     session: &mut Session,
     loaded: Option<&LoadedInventory>,
     history: &History,
+    silent: &mut Vec<String>,
 ) -> Result<Proven, CliError> {
     let touched = history.nodes.iter().filter(|node| history.by_node.contains_key(&node.name));
-    let addresses: Vec<String> = touched.map(|node| node.address.clone()).collect();
+    let mut addresses: Vec<String> = touched.map(|node| node.address.clone()).collect();
     if addresses.is_empty() {
         return Ok(Proven::No);
+    }
+    addresses.retain(|address| !silent.contains(address));
+    if addresses.is_empty() {
+        return Ok(Proven::NoAnswer);
     }
     session.select(loaded, Selection::Nodes(&addresses))?;
     let nodes = session.each(|node| async move { tell(&node).await });
     let nodes = nodes.into_iter().filter_map(|(node, told)| {
-        let (machine, configs) = told?;
-        Some(Witness { address: node.target.to_string(), name: node.name, machine, configs })
+        let address = node.target.to_string();
+        let Some((machine, configs)) = told else {
+            silent.push(address);
+            return None;
+        };
+        Some(Witness { address, name: node.name, machine, configs })
     });
     let nodes: Vec<Witness> = nodes.collect();
     Ok(if history.is_proven_by(&nodes) {
@@ -314,17 +322,21 @@ pub(super) fn history(
 ) -> Result<History, CliError> {
     let history = rollout::read_history(folder)?;
     let is_other = !is_of(&history, session);
-    let is_proven = is_other && prove(session, loaded, &history)? == Proven::Yes;
-    if is_proven {
+    let proven = if is_other { prove(session, loaded, &history, &mut Vec::new())? } else { Proven::Yes };
+    if is_other && proven == Proven::Yes {
         ui.note(&format!(
             "the journal in `{}` is from before the cluster's CA was rotated: its nodes are the same",
             folder.display()
         ));
     }
-    if authority == Authority::Own && is_other && !is_proven {
+    let doubt = match proven {
+        Proven::Yes => None,
+        Proven::No => Some("no node proves that it is the same"),
+        Proven::NoAnswer => Some("whether it is the same is not known, because none of its nodes answers"),
+    };
+    if let (Authority::Own, Some(doubt)) = (authority, doubt) {
         let error = format!(
-            "the journal in `{}` is of another cluster, that of context `{}`; context `{}` is of one with another CA, and no node \
-             proves that it is the same",
+            "the journal in `{}` is of another cluster, that of context `{}`; context `{}` is of one with another CA, and {doubt}",
             folder.display(),
             history.context,
             session.context_name

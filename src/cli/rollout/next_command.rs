@@ -90,6 +90,10 @@ pub(super) fn reboots(global: &Global, args: &RolloutArgs, plan: &Plan) -> Strin
     places.sort_unstable();
     places.dedup();
     let mut more = args.of_any_ca([]);
+    // Those that may be down may be so then, too.
+    let unhealthy = (!args.allow_unhealthy.is_empty()).then(|| args.allow_unhealthy.join(","));
+    more.extend(unhealthy.map(|names| ("--allow-unhealthy", names)));
+    more.extend(args.unknown_nodes.then(|| ("--unknown-nodes", String::new())));
     more.extend(args.pace(Some(&[])));
     let commands = places
         .into_iter()

@@ -3,13 +3,14 @@
 use std::path::{Path, PathBuf};
 
 use clap::{Args, Subcommand};
+use jiff::Timestamp;
 use serde_json::{Value, json};
 
 use super::again::again;
 use super::journals::{Authority, before_rotation, cluster_folder, earlier, history, is_of};
 use crate::cli::args::{Global, OutputArgs, TalosArgs};
 use crate::cli::session::{Session, inventory_if_any};
-use crate::rollout::{self, Address, History, HistoryState, Step};
+use crate::rollout::{self, Address, History, HistoryState, NodeHistory, OutcomeKind, Step};
 use crate::ui::exit::{self, Exit};
 use crate::ui::{CliError, Table, Ui, count};
 
@@ -195,6 +196,12 @@ fn outcomes(history: &History) -> String {
     parts.join(", ")
 }
 
+/// Returns until when a trial lasts at most, where one may run.
+fn trial_until(told: &NodeHistory) -> Option<Timestamp> {
+    let is_open = matches!(told.outcome, None | Some(OutcomeKind::Unknown));
+    told.until.filter(|_| is_open && told.all_sent.clone().given_up().in_trial())
+}
+
 fn to_json(folder: &Path, history: &History) -> Value {
     let nodes = history.nodes.iter().map(|node| {
         let told = history.by_node.get(&node.name);
@@ -205,7 +212,7 @@ fn to_json(folder: &Path, history: &History) -> Value {
             "reason": told.and_then(|told| told.reason.as_ref()),
             "sent": told.and_then(|told| told.sent).map(|sent| Step::Apply(sent).as_str()),
             "sentAt": told.and_then(|told| told.sent_at).map(|at| at.to_string()),
-            "trialUntil": told.and_then(|told| told.until).map(|until| until.to_string()),
+            "trialUntil": told.and_then(trial_until).map(|until| until.to_string()),
         })
     });
     json!({

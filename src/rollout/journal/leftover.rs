@@ -57,13 +57,8 @@ impl Leftover {
 pub fn leftover(history: &NodeHistory, active: Variant, disk: Persisted) -> Leftover {
     let (Some(sent), Some(_)) = (history.sent, &history.known) else { return Leftover::Nothing };
     let (committed, settled) = match history.outcome {
-        Some(OutcomeKind::Updated | OutcomeKind::Unproven) => (true, true),
-        Some(
-            OutcomeKind::WantsReboot
-            | OutcomeKind::Reverted
-            | OutcomeKind::Untouched
-            | OutcomeKind::Unchanged,
-        ) => (false, true),
+        Some(OutcomeKind::Updated | OutcomeKind::Unproven | OutcomeKind::WantsReboot) => (true, true),
+        Some(OutcomeKind::Reverted | OutcomeKind::Untouched | OutcomeKind::Unchanged) => (false, true),
         Some(OutcomeKind::Unknown) | None => (false, false),
     };
     match (active, disk) {

@@ -183,6 +183,8 @@ fn what_is_left_is_decided_by_the_node_first() {
     assert_eq!(leftover(&reboots(&[]), Desired, Hidden), Leftover::Reboot);
     assert_eq!(leftover(&reboots(&[]), Desired, Is(Original)), Leftover::Commit);
     assert_eq!(leftover(&reboots(&[done(OutcomeKind::WantsReboot)]), Desired, Is(Desired)), Leftover::Reboot);
+    // It was seen to be committed, and has booted since.
+    assert_eq!(leftover(&reboots(&[done(OutcomeKind::WantsReboot)]), Desired, Unset), Leftover::Nothing);
     assert_eq!(leftover(&reboots(std::slice::from_ref(&asked)), Desired, Is(Desired)), Leftover::Reboot);
     assert_eq!(leftover(&reboots(std::slice::from_ref(&asked)), Desired, Hidden), Leftover::Commit);
     assert_eq!(leftover(&reboots(&[asked]), Desired, Unset), Leftover::Commit);

@@ -55,8 +55,10 @@ pub(in crate::rollout) struct NodeRunner {
     /// Its role; as long as it is not known, the more careful one.
     pub(in crate::rollout) role: Role,
     pub(super) reverts: usize,
-    /// Until when a trial whose answer is lost may still arrive.
+    /// Until when a trial or a commit whose answer is lost may still arrive.
     pub(super) may_land_until: Option<Instant>,
+    /// Whether the answer to a commit is lost.
+    pub(super) lost_commit: bool,
     /// How often the node's config was set since it booted, as it was read last outside a trial.
     pub(super) times_set: Option<u64>,
     /// How often this run may have set it since.
@@ -112,6 +114,7 @@ impl NodeRunner {
             role: Role::ControlPlane,
             reverts: 0,
             may_land_until: None,
+            lost_commit: false,
             times_set: None,
             own_applies: 0,
             began_in: None,
@@ -253,7 +256,7 @@ impl NodeRunner {
                 }
                 if let Some(end) = self.may_land_until.filter(|_| *action == Action::Check(ApplyStep::Revert))
                 {
-                    // A trial that was given up may still arrive, on top of the original.
+                    // A trial or a commit that was given up may still arrive, on top of the original.
                     sleep_until(end).await;
                 }
                 let on_trial = matches!(
@@ -364,7 +367,9 @@ impl NodeRunner {
     pub(super) async fn runs(&mut self) -> StepResult {
         let (seen, active) = runs(&self.node, &self.known, &self.version).await;
         let times = active.as_ref().and_then(ConfigResource::times_set);
-        if times.is_some() {
+        // What is lost and arrives later is one of our own applies all the same.
+        let may_land = self.may_land_until.is_some_and(|end| Instant::now() < end);
+        if times.is_some() && !(may_land && self.times_set.is_some()) {
             (self.times_set, self.own_applies) = (times, 0);
         }
         self.keep_foreign(&seen, active);
@@ -442,17 +447,10 @@ impl NodeRunner {
     /// Waits until Talos has rendered the config and its services are well.
     async fn await_rendered(&self, checkpoint: Checkpoint) -> StepResult {
         let which = match checkpoint {
-            Checkpoint::Original => Variant::Original,
             Checkpoint::Strict => Variant::Strict,
             Checkpoint::Desired | Checkpoint::Committed | Checkpoint::Rebooted => Variant::Desired,
         };
-        let before = match checkpoint {
-            // What it comes from.
-            Checkpoint::Original => self.text(Variant::Strict),
-            Checkpoint::Strict | Checkpoint::Desired | Checkpoint::Committed | Checkpoint::Rebooted => None,
-        };
-        let (Some(before), Some(now)) = (before.or_else(|| self.text(Variant::Original)), self.text(which))
-        else {
+        let (Some(before), Some(now)) = (self.text(Variant::Original), self.text(which)) else {
             return StepResult::Failed("there is no such config".to_owned());
         };
         self.rendered(before, now).await

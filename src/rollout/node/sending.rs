@@ -63,7 +63,6 @@ impl NodeRunner {
             ApplyStep::Revert => return false,
         };
         let end = Instant::now() + if send.is_trial() { self.context.pace.landing() } else { Duration::ZERO };
-        self.may_land_until = send.is_trial().then_some(end);
         loop {
             let seen = tokio::select! {
                 biased;
@@ -117,6 +116,11 @@ impl NodeRunner {
         let seen = self.send(send, &text, mode).await;
         let arrived = !matches!(seen, StepResult::NotSent(_) | StepResult::Refused(_));
         self.own_applies = self.own_applies.saturating_add(u64::from(arrived));
+        if matches!(seen, StepResult::Lost(_)) && send != ApplyStep::Revert {
+            let end = Instant::now() + self.context.pace.landing();
+            self.may_land_until = Some(self.may_land_until.map_or(end, |known| known.max(end)));
+            self.lost_commit |= send == ApplyStep::Commit;
+        }
         if send.is_trial() && !matches!(seen, StepResult::NotSent(_)) {
             self.tried = Some(which);
             self.trial = Some(begun);
@@ -142,6 +146,10 @@ impl NodeRunner {
         };
         match self.runs_on_trial().await {
             StepResult::Runs(active, _) if active == before => Ok(()),
+            // What was at work is our own commit, whose answer is lost; sent again, it does no harm.
+            StepResult::Runs(Variant::Desired, disk) if self.lost_commit && disk.may_be(Variant::Desired) => {
+                Ok(())
+            }
             StepResult::Failed(why) => Err(why),
             StepResult::Runs(..)
             | StepResult::Well
