@@ -206,7 +206,10 @@ fn killed_after_the_commit_a_resumed_rollout_looks_at_what_was_rendered() {
     // Nothing is done without the resume: what was rendered may be wrong.
     let plain = site.rollout("-n w-1");
     assert_eq!((plain.code, site.applies("w-1").len()), (8, 2), "{plain}");
-    assert!(plain.stderr.contains("an earlier rollout has not ended on it"), "{plain}");
+    assert!(
+        plain.stderr.contains("an earlier rollout has not ended on it: it has the new config, and whether"),
+        "{plain}"
+    );
     let resumed = site.place.run("rollout --yes --resume --try-timeout 60s --settle 20s --timeout 10s").ran();
     assert!(
         resumed.stdout.contains("w-1 was left in between: what Talos has made of its new config is checked"),

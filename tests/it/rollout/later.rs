@@ -273,6 +273,9 @@ fn a_later_rollout_tells_of_the_reboot_that_has_not_come() {
     let plain = site.rollout("-n w-1");
     assert_eq!(plain.code, 8, "{plain}");
     assert_eq!(last(&plain), format!("w-1 updated, not rebooted. {wants}{next}"), "{plain}");
+    let allowed = site.rollout("-n w-1 --allow-unhealthy cp-1");
+    let next_allowed = next.replace(TIMES, &format!("--allow-unhealthy cp-1 {TIMES}"));
+    assert!(last(&allowed).ends_with(&next_allowed), "{allowed}");
     // With others to change, it is told as well.
     let both = site.rollout("");
     assert_eq!(both.code, 8, "{both}");

@@ -6,6 +6,7 @@ mod faults;
 mod identity;
 mod interrupts;
 mod later;
+mod lost_commit;
 mod network;
 mod operators;
 mod output;

@@ -103,6 +103,25 @@ fn a_reboot_that_was_refused_is_made_up_for_once() {
     }
 }
 
+/// A node that its user has rebooted meanwhile says so itself: nothing of it is left to a resumed rollout.
+#[test]
+fn a_reboot_that_came_by_hand_is_not_made_up_for() {
+    for version in ["v1.9.6", "v1.13.9"] {
+        let site = Site::new(1, 1, &[version]);
+        let denied = Kind::Refuse(Code::PermissionDenied, "no".to_owned());
+        site.cluster.fault("w-1", Fault::new(Step::Reboot, denied));
+        assert_eq!(site.rollout("--reboot if-needed -n w-1").code, 8, "{version}");
+        site.cluster.clear_faults();
+        site.cluster.node("w-1").boot();
+        let (boots, applies) = (site.cluster.node("w-1").state().boots, site.applies("w-1").len());
+        let resumed = site.rollout("--resume --reboot if-needed");
+        let now = (site.cluster.node("w-1").state().boots, site.applies("w-1").len());
+        assert_eq!((resumed.code, now), (0, (boots, applies)), "{version}: {resumed}");
+        assert!(!resumed.stdout.contains("left in between"), "{version}: {resumed}");
+        site.place.run("rollout status").ends(0);
+    }
+}
+
 /// What is named next is for the nodes that were chosen, however they were.
 #[test]
 fn no_other_node_is_rebooted_by_what_is_named_next() {
