@@ -313,3 +313,28 @@ fn a_dead_node_does_not_end_a_resumed_rollout_for_good() {
     assert_eq!((others.code, outcome(&others)), (0, "cp-1 updated"), "{others}");
     assert!(site.is_new("cp-1"));
 }
+
+/// Under `nohup` the end of the terminal is ignored, and the other signals are heard.
+#[cfg(target_os = "linux")]
+#[test]
+fn what_nohup_ignores_stays_ignored() {
+    let site = slow();
+    site.cluster.fault("w-1", Fault::new(Step::Pull, Kind::Hang));
+    let program = env!("CARGO_BIN_EXE_talmirror");
+    let plain = site.place.run("rollout --yes --try-timeout 2m --settle 30s --timeout 30s").command();
+    let own =
+        |word: &&std::ffi::OsStr| *word != program && !word.to_string_lossy().starts_with("--default-signal");
+    let mut command = std::process::Command::new("sh");
+    command.args(["-c", "trap '' HUP; exec \"$@\"", "sh", program]).args(plain.get_args().filter(own));
+    command.env_clear().envs(plain.get_envs().filter_map(|(name, value)| Some((name, value?))));
+    command.current_dir(plain.get_current_dir().unwrap());
+    let child = command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    until("the pull", || {
+        site.cluster.events_of("w-1").iter().any(|event| format!("{event:?}").contains("Pull"))
+    });
+    signal(&child, "-HUP");
+    signal(&child, "-TERM");
+    let (output, text) = end(child);
+    assert_eq!(output.status.code(), Some(130), "{text}");
+    assert!(site.is_old("w-1") && site.applies("cp-1").is_empty(), "{text}");
+}
