@@ -58,7 +58,7 @@ Control plane nodes come last, one by one, each when etcd is well. Ctrl-C brings
 config and stops; twice leaves at once and says what the node does by itself. --resume finishes an earlier rollout: what the nodes say counts
 more than the journal, what was left in between is shown and asked for first, and -n or --group leaves nodes out that do
 not answer. --unknown-nodes is for nodes that the inventory does not know, --without leaves nodes out, --allow-unhealthy names control plane
-nodes that are known to be down, and --other-ca accepts a journal of before a rotation of the CA that no node proves. Originals are encrypted for those who may read the inventory, and a key for that must be at hand. Ends with 6, 7 or 8 when something failed: see below.
+nodes that are known to be down, and --other-ca accepts a journal of before a rotation of the CA that no node proves. Originals are encrypted for those who may read the inventory, and a key for that must be at hand. Ends with 6, 7 or 8 when something failed.
 
 Words of the display, for each node; what runs comes first, then what is done:
   reading, checking     its config is read, before and between the steps
