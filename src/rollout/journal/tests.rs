@@ -314,3 +314,49 @@ fn a_journal_of_an_earlier_talmirror_reads_back() {
     cp-2: sent None, Some("untouched"), reboots false, rebooted false, first None, ours 0, removed []
     "#);
 }
+
+/// Journals of an earlier talmirror, cut off after each of their records: what runs is never taken for what it is not.
+#[test]
+fn a_journal_of_an_earlier_talmirror_is_taken_up_at_each_record() {
+    use Persisted::{Is, Unset};
+    use Variant::{Desired, Foreign, Original, Strict};
+    let journals = [
+        include_str!("../../../tests/data/journal/finished.ndjson"),
+        include_str!("../../../tests/data/journal/again.ndjson"),
+    ];
+    let mut put_back = 0;
+    for text in journals {
+        let lines: Vec<&str> = text.lines().collect();
+        for end in 1..=lines.len() {
+            put_back += usize::from(lines[end - 1].contains("put-back"));
+            let history = History::parse(&(lines[..end].join("\n") + "\n")).unwrap();
+            for (name, node) in &history.by_node {
+                let left = |active, disk| leftover(node, active, disk);
+                let context = || format!("{name} after {}", lines[end - 1]);
+                if node.sent.is_none() || node.known.is_none() {
+                    assert_eq!(left(Strict, Unset), Leftover::Nothing, "{}", context());
+                    continue;
+                }
+                let is_open = matches!(node.outcome, None | Some(OutcomeKind::Unknown));
+                assert_eq!(left(Strict, Unset), Leftover::Revert, "{}", context());
+                assert_eq!(left(Original, Unset), Leftover::Nothing, "{}", context());
+                let foreign = if is_open { Leftover::Foreign } else { Leftover::Nothing };
+                assert_eq!(left(Foreign, Is(Foreign)), foreign, "{}", context());
+                let on_trial = match (node.sent, is_open) {
+                    (Some(ApplyStep::Commit), true) => Leftover::Commit,
+                    (Some(ApplyStep::Commit), false) => Leftover::Nothing,
+                    _ => Leftover::Revert,
+                };
+                assert_eq!(left(Desired, Unset), on_trial, "{}", context());
+                let is_for_good = is_open && node.sent.is_some_and(|sent| !sent.is_trial());
+                let on_disk = match (node.wants_reboot(), is_for_good) {
+                    (true, _) => Leftover::Reboot,
+                    (false, true) => Leftover::Rendering,
+                    (false, false) => Leftover::Nothing,
+                };
+                assert_eq!(left(Desired, Is(Desired)), on_disk, "{}", context());
+            }
+        }
+    }
+    assert!(put_back > 0);
+}
