@@ -248,7 +248,7 @@ fn replace_the_authority(journal: &str) {
         state.active.set(&format!("{}# of {name}, elsewhere\n", state.active.text));
         (state.persistent, state.disk) = (None, state.active.text.clone());
     }
-    let _other = rotated(&strangers);
+    let other = rotated(&strangers);
     let (number, told) = listed("");
     assert!(number == 0 && told.contains("no node proves that it is this cluster; --other-ca"), "{told}");
     assert_eq!(listed("--other-ca").0, 1);
@@ -257,6 +257,15 @@ fn replace_the_authority(journal: &str) {
         assert_ne!(refused.code, 0, "{refused}");
         assert!(refused.stderr.contains("--other-ca"), "{refused}");
     }
+    // That nothing answers is another thing than that what answers is something else.
+    let journal = super::interrupts::journal(&site.place).unwrap();
+    let place = journal.parent().unwrap().display();
+    let line = format!("rollback --yes --settle 2500ms --timeout 2500ms --journal {place}");
+    let refused = site.place.run(&line).ends(2);
+    assert!(refused.stderr.contains("no node proves that it is the same"), "{refused}");
+    drop(other);
+    let refused = site.place.run(&line).ends(2);
+    assert!(refused.stderr.contains("because none of its nodes answers"), "{refused}");
 }
 
 /// Resumed, it says what the inventory has changed, apart from what is new, and what was left out.
