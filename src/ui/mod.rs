@@ -8,6 +8,7 @@ mod excerpt;
 pub mod exit;
 mod from_errors;
 mod help;
+mod line;
 mod live;
 mod manual;
 mod output_format;

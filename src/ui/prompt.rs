@@ -1,14 +1,15 @@
-//! Questions on the terminal: yes or no, secrets.
+//! Questions on the terminal: a line, yes or no, secrets.
 
 #![expect(clippy::disallowed_methods, reason = "asks whether there is a terminal")]
 
 use std::io::IsTerminal;
 
-use console::{Key, Term};
-use dialoguer::{Input, Password};
+use console::{Key, Term, measure_text_width};
+use dialoguer::Password;
 
 use super::error::CliError;
 use super::exit;
+use super::line::{Line, Typed};
 use super::shown::shown;
 use super::terminal::aside;
 use crate::secret::Secret;
@@ -66,16 +67,49 @@ pub(crate) fn text(
     check: &dyn Fn(&str) -> Result<(), String>,
 ) -> Result<String, CliError> {
     loop {
-        // The terminal itself draws what is typed, however long it is.
-        let input = Input::<String>::new().with_prompt(question).allow_empty(true);
-        let input = if default.is_empty() { input } else { input.default(default.to_owned()) };
-        let answer = input.interact().map_err(unanswered)?;
+        let answer = line(question, default).map_err(|error| unanswered(error.into()))?;
         let answer = answer.trim();
         match check(answer) {
             Ok(()) => return Ok(answer.to_owned()),
             Err(why) => aside(&format!("  {why}")),
         }
     }
+}
+
+/// So many columns are left for an answer, or the question stands on a line of its own.
+const ROOM: usize = 20;
+
+/// Asks for a line.
+///
+/// dialoguer's own draws an answer twice that is wider than the terminal, and takes Ctrl-U for a text.
+fn line(question: &str, default: &str) -> std::io::Result<String> {
+    let term = Term::stderr();
+    let question = shown(question);
+    let hint = if default.is_empty() { String::new() } else { format!(" [{}]", shown(default)) };
+    let mut prompt = format!("{question}{hint}: ");
+    let columns = || term.size_checked().map_or(80, |(_, columns)| usize::from(columns)).max(ROOM);
+    let needs_lines = measure_text_width(&prompt) + ROOM > columns();
+    if needs_lines {
+        term.write_line(prompt.trim_end())?;
+        "> ".clone_into(&mut prompt);
+    }
+    let mut line = Line::default();
+    loop {
+        let (part, before) = line.window(columns().saturating_sub(measure_text_width(&prompt)));
+        term.clear_line()?;
+        term.write_str(&format!("{prompt}{part}"))?;
+        term.move_cursor_left(measure_text_width(&part) - before)?;
+        match line.take(&term.read_key()?) {
+            Typed::More => {}
+            Typed::Done => break,
+        }
+    }
+    let typed = line.text();
+    let answer = if typed.is_empty() { default.to_owned() } else { typed };
+    term.clear_line()?;
+    let start = if needs_lines { prompt } else { format!("{question}: ") };
+    term.write_line(&format!("{start}{}", shown(&answer)))?;
+    Ok(answer)
 }
 
 /// Asks for one of several by its number; Enter takes the first. Returns its index.

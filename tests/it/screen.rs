@@ -151,3 +151,36 @@ fn one_run(columns: u16, then: u16, name: &str) {
         );
     }
 }
+
+/// An answer that is wider than the terminal stays on one line while it is typed, and stands there once; Ctrl-U takes it
+/// away.
+#[test]
+fn a_long_answer_is_shown_once() {
+    if !crate::terminal::is_lent() {
+        return;
+    }
+    for columns in [40, 60, 80] {
+        let place = Place::new();
+        let mut terminal = Terminal::start(&place, columns, "init");
+        terminal.until("Number [1]: ");
+        terminal.type_in("7\u{15}1\r");
+        terminal.until("Its URL");
+        let long = format!("https://{}last-label", "a-name-of-forty-characters-and-of-no-more.".repeat(2));
+        terminal.type_in(&format!("{}\u{15}{long}", "wrong".repeat(30)));
+        terminal.until("last-label");
+        let shown = terminal.text();
+        assert!(!shown.contains("https://a-name"), "{columns}: more than a line:\n{shown}");
+        assert_eq!(shown.matches("Its URL").count(), 1, "{columns}: drawn twice:\n{shown}");
+        terminal.type_in("\r");
+        terminal.until("Registries that go through it");
+        let shown = terminal.screen.screen().contents().replace('\n', "");
+        assert_eq!(shown.matches(&long).count(), 1, "{columns}: {shown}");
+        assert_eq!(shown.matches("a-name").count(), 2, "{columns}: {shown}");
+        assert!(!shown.contains("wrong"), "{columns}: {shown}");
+        terminal.type_in("\u{3}");
+        while let Ok(bytes) = terminal.output.recv_timeout(Duration::from_mins(1)) {
+            terminal.screen.process(&bytes);
+        }
+        assert_eq!(terminal.child.wait().unwrap().code(), Some(130));
+    }
+}
