@@ -29,6 +29,7 @@ mod readers;
 mod settings;
 mod shapes;
 mod source_file;
+mod talenv;
 mod talhelper;
 mod talos;
 #[cfg(test)]
@@ -42,3 +43,4 @@ mod verification;
 pub use kind::{SourceKind, detect};
 pub use pipeline::{Imported, Nodes, Options, Source, import};
 pub use shapes::related_files;
+pub use talenv::{TALENV_FILES, Variable, read_variables};

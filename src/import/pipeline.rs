@@ -11,6 +11,7 @@ use super::mirrors::factor;
 use super::place::At;
 use super::readers::{Reading, Role, Scope};
 use super::source_file::SourceFile;
+use super::talenv::{self, Variable};
 use super::{
     comments, grouping, hosts, k3s, settings, shapes, talhelper, talos, toml_files, topf, verification,
 };
@@ -77,6 +78,8 @@ pub struct Options {
     pub talos: Option<TalosVersion>,
     /// The files that [`super::related_files`] names, by those names.
     pub related: BTreeMap<String, String>,
+    /// What is filled in into talhelper's files, by name.
+    pub variables: BTreeMap<String, Variable>,
 }
 
 /// The result of an import.
@@ -106,8 +109,8 @@ impl fmt::Debug for Imported {
 /// Turns foreign files into an inventory.
 pub fn import(sources: &[Source], options: &Options) -> Imported {
     match escaped_dollars(sources, options) {
-        None => imported(sources, options),
-        Some((sources, options)) => with_dollars(imported(&sources, &options)),
+        None => filled(sources, options),
+        Some((sources, options)) => with_dollars(filled(&sources, &options)),
     }
 }
 
@@ -120,11 +123,7 @@ fn escaped_dollars(sources: &[Source], options: &Options) -> Option<(Vec<Source>
     if !sources.iter().any(|source| doubled(&source.text)) && !options.related.values().any(doubled) {
         return None;
     }
-    let is_talhelper = |source: &Source| {
-        let is = |kind| kind == SourceKind::Talhelper;
-        options.kind.map_or_else(|| detect(&source.text).is_some_and(is), is)
-    };
-    let theirs: Vec<bool> = sources.iter().map(is_talhelper).collect();
+    let theirs = of_talhelper(sources, options);
     if !theirs.contains(&true) {
         return None;
     }
@@ -139,6 +138,37 @@ fn escaped_dollars(sources: &[Source], options: &Options) -> Option<(Vec<Source>
     });
     let related = options.related.iter().map(|(path, text)| (path.clone(), text.replace("$$", DOLLAR)));
     Some((sources.collect(), Options { related: related.collect(), ..options.clone() }))
+}
+
+/// Says which sources are talhelper's.
+fn of_talhelper(sources: &[Source], options: &Options) -> Vec<bool> {
+    let is = |kind| kind == SourceKind::Talhelper;
+    let kind = |source: &Source| options.kind.map_or_else(|| detect(&source.text).is_some_and(is), is);
+    sources.iter().map(kind).collect()
+}
+
+/// Imports with talhelper's variables in their places.
+fn filled(sources: &[Source], options: &Options) -> Imported {
+    let theirs = of_talhelper(sources, options);
+    if options.variables.is_empty() || !theirs.contains(&true) {
+        return imported(sources, options);
+    }
+    let mut told = Vec::new();
+    let mut fill = |text: &str, name: &str| talenv::fill(text, name, &options.variables, &mut told);
+    let of_related = |text: &String| options.related.values().any(|related| related == text);
+    let is_theirs = |(source, theirs): &(&Source, &bool)| **theirs || of_related(&source.text);
+    let sources: Vec<Source> = sources
+        .iter()
+        .zip(&theirs)
+        .map(|source| match is_theirs(&source) {
+            true => Source { text: fill(&source.0.text, &source.0.name), ..source.0.clone() },
+            false => source.0.clone(),
+        })
+        .collect();
+    let related = options.related.iter().map(|(path, text)| (path.clone(), fill(text, path))).collect();
+    let mut imported = imported(&sources, &Options { related, ..options.clone() });
+    imported.problems.extend(grouping::group(told));
+    imported
 }
 
 fn with_dollars(mut imported: Imported) -> Imported {

@@ -1,6 +1,6 @@
 use std::ops::Range;
 
-use crate::yaml::{LineIndex, Node, Position, Stream, Value};
+use crate::yaml::{LineIndex, Node, Position, Stream, Value, parse};
 
 /// A template, by the engine that renders it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -182,11 +182,7 @@ pub(crate) fn hidden_in(text: &str, stream: &Stream) -> Option<(Engine, Position
         return Some((engine, place(found.span.start)));
     }
     let roots = stream.documents.iter().map(|document| &document.root);
-    let (at, engine) = roots.into_iter().find_map(|root| {
-        let of_registry =
-            root.get("kind").and_then(Node::as_str).is_some_and(|kind| kind.starts_with("Registry"));
-        name_in(text, root, if of_registry { Part::Registries } else { Part::Other })
-    })?;
+    let (at, engine) = roots.into_iter().find_map(|root| name_in(text, root, Part::of(root)))?;
     Some((engine, place(at)))
 }
 
@@ -242,14 +238,48 @@ enum Part {
     Other,
 }
 
-/// Finds a name that stands for a key or a value of registries. Long texts are other programs' own.
+impl Part {
+    fn of(root: &Node) -> Self {
+        let kind = root.get("kind").and_then(Node::as_str);
+        if kind.is_some_and(|kind| kind.starts_with("Registry")) { Self::Registries } else { Self::Other }
+    }
+}
+
+/// Finds a name in a text of several lines that is a patch or a machine config itself, as other tools hold them; what else
+/// there is of long texts, scripts and files, is other programs' own.
+fn name_in_block(text: &str, node: &Node, inner: &str) -> Option<(usize, Engine)> {
+    if !NameMark::ALL.iter().any(|mark| inner.contains(mark.open)) {
+        return None;
+    }
+    let stream = parse(inner).ok()?;
+    let mut roots = stream.documents.iter().map(|document| &document.root);
+    let (at, engine) = roots.find_map(|root| match Part::of(root) {
+        Part::Registries => name_in(inner, root, Part::Registries),
+        Part::Other if root.is_sequence() => {
+            let path = |operation: &Node| operation.get("path").and_then(Node::as_str).map(str::to_owned);
+            let of_registries = |operation: &&Node| {
+                path(operation).is_some_and(|path| path.starts_with("/machine/registries"))
+            };
+            root.items().iter().filter(of_registries).find_map(|item| name_in(inner, item, Part::Registries))
+        }
+        Part::Other => name_in(inner, root.at(&["machine", "registries"])?, Part::Registries),
+    })?;
+    // Its margin and its folds are not in the inner text: the mark is as many marks from the beginning as there.
+    let mark = NameMark::ALL.into_iter().find(|mark| mark.engine == engine)?;
+    let before = inner.get(..at).unwrap_or_default().matches(mark.open).count();
+    let outer = text.get(node.span.clone()).unwrap_or_default();
+    let in_span = outer.match_indices(mark.open).nth(before).map_or(0, |(at, _)| at);
+    Some((node.span.start + in_span, engine))
+}
+
+/// Finds a name that stands for a key or a value of registries.
 fn name_in(text: &str, node: &Node, part: Part) -> Option<(usize, Engine)> {
     let first = |span: &Range<usize>| {
         let found = NameMark::ALL.into_iter().filter(|_| part == Part::Registries);
         found.filter_map(|mark| Some((mark.first_in(text, span)?, mark.engine))).min_by_key(|(at, _)| *at)
     };
     match &node.value {
-        Value::Scalar(scalar) if scalar.text.contains('\n') => None,
+        Value::Scalar(scalar) if scalar.text.contains('\n') => name_in_block(text, node, &scalar.text),
         Value::Scalar(_) => first(&node.span),
         Value::Sequence { items, .. } => items.iter().find_map(|item| name_in(text, item, part)),
         Value::Mapping { entries, .. } => entries.iter().find_map(|entry| {
@@ -270,7 +300,6 @@ fn is_expression(rest: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::yaml::parse;
 
     fn engine(text: &str) -> Option<(Engine, usize)> {
         let (engine, position) = hidden_in(text, &parse(text).unwrap())?;
@@ -292,11 +321,41 @@ mod tests {
     }
 
     #[test]
+    fn names_in_patches_within_a_file_are_a_template() {
+        for (text, line) in [
+            (
+                "patches:\n  - |-\n    # %%NO%%\n    machine:\n      registries:\n        mirrors: {a.b: {endpoints: ['https://%%HOST%%']}}\n",
+                6,
+            ),
+            (
+                "spec:\n  data: |\n    machine:\n      registries:\n        config:\n          a.b: {auth: {password: '%%PASS%%'}}\n",
+                6,
+            ),
+            ("data: |\n  ---\n  apiVersion: v1alpha1\n  kind: RegistryMirrorConfig\n  name: '%%NAME%%'\n", 5),
+            (
+                "p: |\n  - op: add\n    path: /machine/registries/mirrors/a.b\n    value: {endpoints: ['https://%%HOST%%']}\n",
+                4,
+            ),
+            (
+                "p: \"machine:\\n  registries:\\n    mirrors: {a.b: {endpoints: ['https://%%HOST%%']}}\\n\"\n",
+                1,
+            ),
+        ] {
+            assert_eq!(engine(text), Some((Engine::Placeholders, line)), "{text}");
+        }
+    }
+
+    #[test]
     fn marks_of_other_programs_are_not() {
         for text in [
             "# @@HOST@@ and <%= url %>, as %%HOST%% was\nregistries: {mirrors: {}} # %%HOST%%\n",
             "machine:\n  files:\n    - content: |\n        %%HOST%%\n        @@HOST@@ <%= x %>\n",
             "registries:\n  config:\n    a.example:\n      tls: {ca: \"<% a\\nb %>\"}\n",
+            "p: |\n  machine:\n    env: {A: '%%HOST%%'}\n    registries: {mirrors: {}} # %%HOST%%\n",
+            "p: |\n  - {op: add, path: /machine/env, value: '%%HOST%%'}\n",
+            "run: |\n  printf '%%HOST%%' > /tmp/x\n  date +%%Y%%M\n",
+            "data: |\n  config: {url: 'http://x/%%PATH%%'}\n",
+            "cron: |\n  registries: {mirrors: {a.b: {endpoints: ['https://m/a%%20b%%']}}}\n",
             "machine: {install: {extraKernelArgs: ['a=%%HOST%%']}}\n",
             "registries: {config: {a.example: {auth: {password: 'a%%b%%@@c<%d'}}}}\n",
         ] {

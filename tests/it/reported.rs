@@ -392,3 +392,41 @@ fn folders_of_patches_are_read_with_what_is_in_them() {
         assert!(ran.stderr.contains(&format!("this is {engine} template")), "{ran}");
     }
 }
+
+/// talhelper fills in what its files beside the config say, and the last of them counts; what is encrypted needs a key.
+#[test]
+fn talhelper_fills_in_variables() {
+    let place = Place::new();
+    let config = "nodes: [{hostname: n1, ipAddress: 10.0.0.1, controlPlane: true}]
+patches:
+  - |-
+    machine:
+      registries:
+        mirrors:
+          docker.io: {endpoints: ['https://${MIRROR}', 'https://hub.${DOMAIN}']}
+        config:
+          ${MIRROR}: {auth: {username: '${USER_NAME}', password: '${PASSWORD}'}}
+";
+    place.write("cluster/talconfig.yaml", config);
+    place.write("cluster/talenv.yaml", "MIRROR: old.example\nUSER_NAME: puller\nDOMAIN: other.example\n");
+    place.write("cluster/talenv.sops.yaml", "DOMAIN: hidden.example\nPASSWORD: s3cr3t-talenv\n");
+    place.write("cluster/talenv.yml", "MIRROR: m.example\n");
+    place.run("keygen -o key.txt").ok();
+    let recipient = place.run("keygen -y key.txt").ran();
+    let recipient = format!("{}{}", recipient.stdout, recipient.stderr);
+    let key = place.read("key.txt");
+    let recipient =
+        recipient.split_whitespace().chain(key.split_whitespace()).find(|word| word.starts_with("age1"));
+    let encrypt = format!("encrypt --in-place --age {} cluster/talenv.sops.yaml", recipient.unwrap());
+    place.run(&encrypt).ok();
+    let ran = place.run("import cluster/talconfig.yaml --age-key-file key.txt").ends(0);
+    assert!(ran.stdout.contains("url: https://m.example\n"), "{ran}");
+    assert!(ran.stdout.contains("url: https://hub.hidden.example\n"), "{ran}");
+    assert!(ran.stdout.contains("username: puller\n") && ran.stdout.contains("env: PASSWORD\n"), "{ran}");
+    assert!(!ran.to_string().contains("s3cr3t"), "{ran}");
+    assert!(ran.stderr.contains("`DOMAIN` is of `talenv.sops.yaml`, which is encrypted"), "{ran}");
+    // Without the key the variables stay, and are told.
+    let ran = place.run("import cluster/talconfig.yaml").ran();
+    assert!(ran.stderr.contains("talenv.sops.yaml` cannot be opened: its variables stay"), "{ran}");
+    assert!(ran.stdout.contains("url: https://m.example\n"), "{ran}");
+}

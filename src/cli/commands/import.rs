@@ -13,7 +13,10 @@ use crate::cli::encryption;
 use crate::cli::input::{directory_of, display_name};
 use crate::cli::inventory::{problems_json, summary};
 use crate::finding::Severity;
-use crate::import::{Imported, Options, Source, SourceKind, import, related_files};
+use crate::import::{
+    Imported, Options, Source, SourceKind, TALENV_FILES, Variable, detect, import, read_variables,
+    related_files,
+};
 use crate::machineconfig::separated;
 use crate::sops::clear_secrets;
 use crate::ui::exit::{self, Exit};
@@ -23,7 +26,7 @@ use crate::ui::{CliError, Ui};
 #[derive(Debug, Args)]
 #[command(
     after_help = "Reads machine configs, `talosctl get machineconfig -o yaml`, JSON and strategic patches, registry documents, talhelper's \
-talconfig.yaml with the patches it names, k3s' registries.yaml, containerd's hosts.toml and config.toml, podman's registries.conf, Docker's daemon.json, \
+talconfig.yaml with the patches it names and the variables of its talenv files, k3s' registries.yaml, containerd's hosts.toml and config.toml, podman's registries.conf, Docker's daemon.json, \
 the templates of Omni, Sidero, Cluster API, k3d and kind, values of Helm, and a directory of patches or configs, topf's too; encrypted with SOPS or not. The inventory goes to \
 standard output, findings to standard error. Ends with 1 where something of the source is not in the inventory.
 
@@ -87,7 +90,9 @@ pub(crate) fn run(ui: &mut Ui, global: &Global, args: ImportArgs) -> Result<Exit
         From::Containerd => SourceKind::Containerd,
     });
     let related = related(&sources, global)?;
-    let imported = import(&sources, &Options { kind, talos: args.versions.talos_version, related });
+    let variables = variables(ui, &sources, kind, global)?;
+    let imported =
+        import(&sources, &Options { kind, talos: args.versions.talos_version, related, variables });
     match args.output {
         Format::Json => print_json(ui, &imported)?,
         Format::Yaml => print_yaml(ui, &imported)?,
@@ -136,6 +141,36 @@ fn print_yaml(ui: &mut Ui, imported: &Imported) -> Result<(), CliError> {
         (true, false) | (false, _) => {}
     }
     Ok(())
+}
+
+/// Reads the variables that talhelper fills in, of the files beside its config; one that no key opens is told.
+fn variables(
+    ui: &mut Ui,
+    sources: &[Source],
+    kind: Option<SourceKind>,
+    global: &Global,
+) -> Result<BTreeMap<String, Variable>, CliError> {
+    let mut out = BTreeMap::new();
+    for source in sources {
+        if kind.or_else(|| detect(&source.text)) != Some(SourceKind::Talhelper) {
+            continue;
+        }
+        for name in TALENV_FILES {
+            let place = directory_of(&source.name).join(name);
+            if !place.is_file() {
+                continue;
+            }
+            match encryption::read(&place.display().to_string(), global) {
+                Ok((text, sealed)) => read_variables(text.expose(), name, sealed, &mut out),
+                Err(error) if error.exit == exit::SECRET => {
+                    let message = format!("`{}` cannot be opened: its variables stay", place.display());
+                    ui.warn(&message, Some("name a key with --age-key-file, and import again"));
+                }
+                Err(error) => return Err(error),
+            }
+        }
+    }
+    Ok(out)
 }
 
 /// Reads the files that sources name, such as talhelper's `@patch.yaml`; what cannot be read is told by the import.
