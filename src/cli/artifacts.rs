@@ -86,6 +86,15 @@ pub(super) enum Mode {
     DryRun,
 }
 
+/// How much of the directory the files are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Extent {
+    /// All that the inventory gives.
+    Whole,
+    /// Those of some nodes; the others' are not looked at.
+    Part,
+}
+
 /// What has to happen to a file.
 enum Step {
     Nothing,
@@ -99,7 +108,7 @@ pub(super) fn write(
     dir: &Path,
     artifacts: &[Artifact],
     encryption: &Encryption,
-    mode: Mode,
+    (mode, extent): (Mode, Extent),
 ) -> Result<Exit, CliError> {
     if mode == Mode::Write && !encryption.allow_plaintext {
         refuse_plaintext(artifacts)?;
@@ -126,7 +135,7 @@ pub(super) fn write(
             }
         }
     }
-    for stale in stale(dir, artifacts) {
+    for stale in stale(dir, artifacts, extent) {
         let name = stale.display();
         match mode {
             Mode::Check => {
@@ -151,9 +160,11 @@ pub(super) fn write(
 }
 
 /// Returns files of our own names in the output directory and those below it that this run does not write.
-fn stale(dir: &Path, artifacts: &[Artifact]) -> Vec<PathBuf> {
+fn stale(dir: &Path, artifacts: &[Artifact], extent: Extent) -> Vec<PathBuf> {
     let below = std::fs::read_dir(dir).into_iter().flatten().filter_map(|entry| Some(entry.ok()?.path()));
+    let is_written = |dir: &PathBuf| artifacts.iter().any(|artifact| artifact.path.parent() == Some(dir));
     let dirs = std::iter::once(dir.to_owned()).chain(below.filter(|path| path.is_dir()));
+    let dirs = dirs.filter(|dir| extent == Extent::Whole || is_written(dir));
     let names = ["mirrors", "secrets"].into_iter().flat_map(|stem| {
         ["", "-1-create", "-2-set"].into_iter().flat_map(move |step| {
             ["yaml", "json", "sops.yaml"].into_iter().map(move |ending| format!("{stem}{step}.{ending}"))

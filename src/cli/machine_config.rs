@@ -2,6 +2,7 @@ use super::args::{Global, TargetArgs};
 use super::encryption;
 use super::input::display_name;
 use super::inventory::LoadedInventory;
+use super::meant::SettingsOf;
 use crate::finding::{Problem, Problems};
 use crate::machineconfig::{LiveConfig, MachineConfig, live_configs};
 use crate::patch::Current;
@@ -52,6 +53,32 @@ impl MachineConfigFile {
         Ok(Self { name, text, config, encrypted, is_live: false, node: None })
     }
 
+    /// Takes the one that is meant, and says whose settings it gets: where flags choose several nodes, those of its own node.
+    pub(super) fn one_of_meant(
+        mut files: Vec<Self>,
+        loaded: &LoadedInventory,
+        which: &SettingsOf,
+    ) -> Result<(Self, TargetArgs), CliError> {
+        let meant = which.meant(loaded)?;
+        if let Some(target) = meant.one() {
+            return Ok((Self::one_of(files, loaded, &target)?, target));
+        }
+        let names = meant.names();
+        files.retain(|file| file.known_node(loaded).is_some_and(|own| names.iter().any(|name| name == own)));
+        let own = files.first().and_then(|file| file.known_node(loaded)).map(str::to_owned);
+        match (files.len(), own) {
+            (1, Some(own)) => {
+                let target = TargetArgs { node: Some(own), group: None };
+                Ok((Self::one_of(files, loaded, &target)?, target))
+            }
+            _ => Err(CliError::usage(format!(
+                "one machine config is one node's, and {} are meant",
+                names.join(", ")
+            ))
+            .help("name its node with --nodes")),
+        }
+    }
+
     /// Takes the one that is meant out of those of several nodes.
     pub(super) fn one_of(
         mut files: Vec<Self>,
@@ -78,7 +105,7 @@ impl MachineConfigFile {
         };
         let Some(name) = &target.node else {
             return Err(CliError::usage(format!("these are the machine configs of {}", nodes.join(", ")))
-                .help("name one of them with --node"));
+                .help("name one of them with --nodes"));
         };
         match of(name) {
             Some(at) => Ok(files.swap_remove(at)),

@@ -17,6 +17,64 @@ pub(crate) struct InventoryNodes {
     pub(crate) narrowing: Narrowing,
 }
 
+/// Which nodes of the inventory are meant, where what is asked for may be of one or of several.
+#[derive(Clone, Debug, Default, Args)]
+#[command(next_help_heading = "Nodes")]
+pub(crate) struct SettingsOf {
+    /// The nodes whose settings are meant, by name or address in the inventory
+    #[arg(short, long, alias = "node", env = "TALMIRROR_NODES", value_name = "NODE", value_delimiter = ',')]
+    pub(crate) nodes: Vec<String>,
+    /// The group whose settings are meant; with --role or --match, its nodes
+    #[arg(short, long, env = "TALMIRROR_GROUP", value_name = "GROUP", conflicts_with = "nodes")]
+    pub(crate) group: Option<String>,
+    #[command(flatten)]
+    pub(crate) narrowing: Narrowing,
+}
+
+impl SettingsOf {
+    /// Returns whether a node or a group is named.
+    pub(crate) fn names_any(&self) -> bool {
+        self.nodes.iter().chain(&self.group).any(|name| !name.is_empty())
+    }
+
+    /// Returns whether the flags choose among the nodes, however many are left.
+    pub(crate) fn chooses(&self) -> bool {
+        !self.narrowing.is_nothing() || self.nodes.iter().filter(|name| !name.is_empty()).count() > 1
+    }
+
+    /// Returns whose settings are meant.
+    ///
+    /// # Errors
+    /// If the inventory does not have what is named, or none is left.
+    pub(crate) fn meant(&self, loaded: &LoadedInventory) -> Result<Meant, CliError> {
+        let inventory = &loaded.inventory;
+        let mut nodes: Vec<String> = Vec::new();
+        // A variable that is set to nothing, as CI does, names nothing.
+        for name in self.nodes.iter().filter(|name| !name.is_empty()) {
+            let addresses: Vec<std::net::IpAddr> = name.parse().into_iter().collect();
+            let node = match inventory.node_of(Some(name), &addresses) {
+                Some(node) => node.to_owned(),
+                None => loaded
+                    .target(&TargetArgs { node: Some(name.clone()), group: None })
+                    .map(|_| name.clone())?,
+            };
+            if !nodes.contains(&node) {
+                nodes.push(node);
+            }
+        }
+        if nodes.is_empty() {
+            if self.narrowing.is_nothing() && self.group.as_ref().is_none_or(String::is_empty) {
+                return Ok(Meant::Base);
+            }
+            let target = TargetArgs { node: None, group: self.group.clone() };
+            return InventoryNodes { target, narrowing: self.narrowing.clone() }
+                .meant(loaded, LiveNodes::NotAsked);
+        }
+        self.narrowing.keep(&mut nodes, |name| name, Some(inventory))?;
+        Ok(Meant::Nodes(nodes))
+    }
+}
+
 /// The nodes of the inventory whose settings are meant.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Meant {
@@ -29,6 +87,27 @@ pub(crate) enum Meant {
 }
 
 impl Meant {
+    /// Returns the names of the nodes that are meant.
+    pub(crate) fn names(&self) -> &[String] {
+        match self {
+            Self::Base | Self::Group(_) => &[],
+            Self::Nodes(names) => names,
+        }
+    }
+
+    /// Returns what is meant where it is no more than one.
+    pub(crate) fn one(&self) -> Option<TargetArgs> {
+        let (node, group) = match self {
+            Self::Base => (None, None),
+            Self::Group(group) => (None, Some(group.clone())),
+            Self::Nodes(names) => match names.as_slice() {
+                [name] => (Some(name.clone()), None),
+                _ => return None,
+            },
+        };
+        Some(TargetArgs { node, group })
+    }
+
     /// Returns whose settings are meant, one by one.
     pub(crate) fn targets(&self) -> Vec<Target<'_>> {
         match self {

@@ -157,3 +157,60 @@ fn the_inventory_may_name_the_directory() {
     let ran = place.run("generate --check").ends(2);
     assert!(ran.stderr.contains("name a directory with --output-dir"), "{ran}");
 }
+
+const NODES: &str = "\
+mirror: https://m.example
+kind: harbor
+registries: [docker.io]
+groups: {edge: {nodes: [w1], registries: {docker.io: {fallback: never}}}}
+nodes:
+    cp1: {address: 10.0.0.1, role: controlplane}
+    w1: {address: 10.0.0.2, role: worker}
+    w2: {address: 10.0.0.3, role: worker}
+    w3: {address: 10.0.0.4, role: worker}
+";
+
+/// Nodes are chosen as everywhere: by name or address, group, role and pattern.
+#[test]
+fn nodes_are_chosen_by_name_group_role_and_pattern() {
+    let place = Place::new();
+    place.write("mirrors.yaml", NODES);
+    let one = place.run("generate --nodes w2 --talos-version v1.13").ok();
+    for same in ["--node w2", "-n 10.0.0.3", "-n w2,w3,10.0.0.4", "--role worker --match [23]$"] {
+        assert_eq!(place.run(&format!("generate {same} --talos-version v1.13")).ok(), one, "{same}");
+    }
+    let named = place.run("generate -n w1 --talos-version v1.13").ok();
+    assert_eq!(place.run("generate -g edge --match ^w --talos-version v1.13").ok(), named);
+    for (line, said) in [
+        ("generate --role worker", "w1, w2, w3 do not get the same patch"),
+        ("generate -n w1,w9", "has no node `w9`"),
+        ("generate -n cp1 --role worker", "none of the nodes has the role worker"),
+        ("generate --match ^zzz", "no node's name fits `^zzz`"),
+        ("generate --role worker --layout single --output-dir out", "--layout single has none"),
+        ("explain docker.io --match ^zzz", "no node's name fits `^zzz`"),
+        ("explain docker.io -g nope", "has no group `nope`"),
+    ] {
+        let ran = place.run(line).ends(2);
+        assert!(ran.stderr.contains(said), "{line}: {ran}");
+    }
+    // Files of the nodes that are chosen; those of the others are left alone, and not told as stale.
+    place.run("generate --all --output-dir out").ok();
+    let ran = place.run("generate --role worker --output-dir out --check").ends(0);
+    assert!(!ran.to_string().contains("cp1"), "{ran}");
+    place.run("generate --role worker --output-dir some").ok();
+    assert!(place.path("some/w1/mirrors.yaml").exists() && !place.path("some/cp1").exists());
+
+    let told = place.run("explain docker.io --role worker").ok();
+    assert!(["NODE  w1 ", "NODE  w2 ", "NODE  w3 "].iter().all(|node| told.contains(node)), "{told}");
+    let list = place.run("explain --match ^w -o json").ok();
+    let list: serde_json::Value = serde_json::from_str(&list).unwrap();
+    assert_eq!(list["items"][2]["node"], "w3", "{list}");
+
+    // A machine config is its own node's.
+    let config = |name: &str| format!("machine:\n    type: worker\n    network:\n        hostname: {name}\n");
+    place.write("w1.yaml", config("w1"));
+    let named = place.run("machineconfig patch w1.yaml -n w1 --format legacy").ok();
+    assert_eq!(place.run("machineconfig patch w1.yaml --role worker --format legacy").ok(), named);
+    let ran = place.run("machineconfig patch w1.yaml --match ^w[23] --format legacy").ends(2);
+    assert!(ran.stderr.contains("one machine config is one node's, and w2, w3 are meant"), "{ran}");
+}

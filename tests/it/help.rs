@@ -252,7 +252,7 @@ fn help_has_headings_values_and_exit_codes() {
     let long = place.run("generate --help").ok();
     assert!(long.contains("\nExit codes:\n    0  all is well, nothing differs\n    1  "), "{long}");
     assert!(place.run("--help").ok().contains("    8  stopped by a rollout's rules"));
-    for command in ["nodes", "diff", "backup", "rollout"] {
+    for command in ["nodes", "diff", "backup", "rollout", "generate", "explain", "machineconfig patch"] {
         let help = place.run(&format!("{command} -h")).ok();
         for flag in ["-n, --nodes", "-g, --group", "--role", "--match"] {
             assert!(help.contains(flag), "{command} has no {flag}: {help}");

@@ -1,8 +1,9 @@
 use clap::Args;
-use serde_json::json;
+use serde_json::{Value, json};
 
-use crate::cli::args::{Global, TargetArgs, VersionArgs};
+use crate::cli::args::{Global, VersionArgs};
 use crate::cli::inventory::{LoadedInventory, default_version, load, load_structure, warn_of_version};
+use crate::cli::meant::SettingsOf;
 use crate::image::Reference;
 use crate::inventory::{Inventory, Target, Via};
 use crate::registries::TalosVersion;
@@ -20,11 +21,12 @@ use hops::{Attempt, attempts, notes};
 /// Arguments of `explain`.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
-  talmirror explain docker.io/library/alpine:3.22 --node n1
+  talmirror explain docker.io/library/alpine:3.22 --nodes n1
   talmirror explain ghcr.io
+  talmirror explain ghcr.io --match '^n'
   talmirror explain E112
   talmirror explain --codes
-  talmirror explain --node n1 -o json")]
+  talmirror explain --nodes n1 -o json")]
 pub(crate) struct ExplainArgs {
     /// An image, a registry, or the code of a finding; without it, all that the nodes are told
     #[arg(value_name = "IMAGE|REGISTRY|CODE")]
@@ -33,7 +35,7 @@ pub(crate) struct ExplainArgs {
     #[arg(long, env = "TALMIRROR_CODES", conflicts_with = "subject", value_parser = clap::builder::FalseyValueParser::new())]
     codes: bool,
     #[command(flatten)]
-    target: TargetArgs,
+    which: SettingsOf,
     #[command(flatten)]
     versions: VersionArgs,
     /// How it is printed
@@ -62,44 +64,86 @@ pub(crate) fn run(ui: &mut Ui, global: &Global, args: ExplainArgs) -> Result<Exi
     }
     warn_of_version(ui, &args.versions);
     let mut loaded = if args.show_secrets { load(ui, global)? } else { load_structure(ui, global)? };
-    let target = loaded.target(&args.target)?;
-    let version = loaded.talos_version(&args.versions, target).unwrap_or_else(default_version);
-    match &args.subject {
-        Some(subject) => match registry(&loaded.inventory, subject) {
-            Some(name) => explain_registry(ui, &loaded, target, &version, &name, args.output),
-            None => explain_image(ui, &loaded, target, &version, subject, args.output),
-        },
-        None => explain_target(ui, global, &mut loaded, target, &version, &args),
+    let meant = args.which.meant(&loaded)?;
+    let targets = meant.targets();
+    let mut explained = Vec::new();
+    for target in &targets {
+        let version = loaded.talos_version(&args.versions, *target).unwrap_or_else(default_version);
+        explained.push(match &args.subject {
+            Some(subject) => match registry(&loaded.inventory, subject) {
+                Some(name) => explain_registry(&loaded, *target, &version, &name)?,
+                None => explain_image(&loaded, *target, &version, subject)?,
+            },
+            None => explain_target(global, &mut loaded, *target, &version, &args)?,
+        });
     }
+    if args.output != OutputFormat::Table && explained.iter().any(|explained| explained.hides) {
+        ui.note("secrets are shown as <redacted>; --show-secrets fetches and shows them");
+    }
+    if let [Explained { value, .. }] = explained.as_slice() {
+        let value = value.clone();
+        ui.output(args.output, &value, || {
+            explained.pop().map(|explained| explained.table).unwrap_or_default()
+        })?;
+        return Ok(exit::OK);
+    }
+    if args.output == OutputFormat::Table {
+        for (at, Explained { mut table, .. }) in explained.into_iter().enumerate() {
+            if let (None, Some(target)) = (&args.subject, targets.get(at)) {
+                table.above = format!("NODE  {}\n", who(*target));
+            }
+            if at > 0 {
+                table.above.insert(0, '\n');
+            }
+            ui.table(&table)?;
+        }
+        return Ok(exit::OK);
+    }
+    let items: Vec<Value> = explained.into_iter().map(|explained| explained.value).collect();
+    let value = json!({"apiVersion": "talmirror/v1", "kind": "ExplanationList", "items": items});
+    ui.output(args.output, &value, Table::default)?;
+    Ok(exit::OK)
+}
+
+/// What is said of one node or group.
+struct Explained {
+    /// For scripts.
+    value: Value,
+    /// For people.
+    table: Table,
+    /// Whether secrets in it are not shown.
+    hides: bool,
 }
 
 fn explain_target(
-    ui: &mut Ui,
     global: &Global,
     loaded: &mut LoadedInventory,
     target: Target<'_>,
     version: &TalosVersion,
     args: &ExplainArgs,
-) -> Result<Exit, CliError> {
+) -> Result<Explained, CliError> {
     loaded.only_look(global);
     let registries = if args.show_secrets {
         loaded.inventory.registries(target, version, &mut loaded.sources)?
     } else {
         loaded.inventory.registries(target, version, &mut Hidden(&mut loaded.sources))?
     };
-    if !args.show_secrets && args.output != OutputFormat::Table && !registries.secrets().is_empty() {
-        ui.note("secrets are shown as <redacted>; --show-secrets fetches and shows them");
-    }
+    let hides = !args.show_secrets && !registries.secrets().is_empty();
     let routes = loaded.inventory.routes(target);
+    let (node, group) = match target {
+        Target::Base => (None, None),
+        Target::Group(name) => (None, Some(name)),
+        Target::Node(name) => (Some(name), None),
+    };
     let value = json!({
         "apiVersion": "talmirror/v1",
         "kind": "EffectiveRegistries",
-        "node": args.target.node,
-        "group": args.target.group,
+        "node": node,
+        "group": group,
         "talosVersion": version.to_string(),
         "registries": registries.to_json(),
     });
-    ui.output(args.output, &value, || {
+    let table = {
         let rows = routes.iter().map(|(name, route)| {
             let endpoints = registries.mirrors.get(*name).map(|mirror| {
                 mirror.endpoints.iter().map(|endpoint| endpoint.url.as_str()).collect::<Vec<_>>().join(" ")
@@ -115,8 +159,8 @@ fn explain_target(
             ]
         });
         Table::new(&["REGISTRY", "VIA", "FALLBACK", "ENDPOINTS", "SOURCE"], rows)
-    })?;
-    Ok(exit::OK)
+    };
+    Ok(Explained { value, table, hides })
 }
 
 /// Returns the registry that a word names, where it names one and not an image of Docker Hub's.
@@ -142,13 +186,11 @@ fn who(target: Target<'_>) -> String {
 
 /// Shows the way of all images of a registry.
 fn explain_registry(
-    ui: &mut Ui,
     loaded: &LoadedInventory,
     target: Target<'_>,
     version: &TalosVersion,
     name: &str,
-    format: OutputFormat,
-) -> Result<Exit, CliError> {
+) -> Result<Explained, CliError> {
     // The way is the same for every image: any will do.
     let host = if name == "*" { "registry.invalid" } else { name };
     let reference: Reference = format!("{host}/repository:tag").parse().map_err(|error| {
@@ -187,11 +229,9 @@ fn explain_registry(
         })).collect::<Vec<_>>(),
         "notes": notes,
     });
-    ui.output(format, &value, || {
-        let above = format!("REGISTRY  {name}   NODE  {who}   TALOS  {version}   SOURCE  {source}\n");
-        hop_table(above, "ENDPOINT", &attempts, |attempt| attempt.prefix.clone(), &notes)
-    })?;
-    Ok(exit::OK)
+    let above = format!("REGISTRY  {name}   NODE  {who}   TALOS  {version}   SOURCE  {source}\n");
+    let table = hop_table(above, "ENDPOINT", &attempts, |attempt| attempt.prefix.clone(), &notes);
+    Ok(Explained { value, table, hides: false })
 }
 
 /// Lays the attempts of a pull out, with what they have in common above and notes below.
@@ -211,13 +251,11 @@ fn hop_table(
 }
 
 fn explain_image(
-    ui: &mut Ui,
     loaded: &LoadedInventory,
     target: Target<'_>,
     version: &TalosVersion,
     image: &str,
-    format: OutputFormat,
-) -> Result<Exit, CliError> {
+) -> Result<Explained, CliError> {
     let reference: Reference = image.parse().map_err(|error| {
         CliError::from_error(exit::USAGE, error)
             .context(format!("`{}` is not a valid image reference", without_userinfo(image)))
@@ -252,9 +290,7 @@ fn explain_image(
         "verification": signatures::to_json(&loaded.inventory, &reference, &attempts),
         "notes": notes,
     });
-    ui.output(format, &value, || {
-        let above = format!("IMAGE  {reference}   NODE  {who}   TALOS  {version}   SOURCE  {source}\n");
-        hop_table(above, "REQUEST", &attempts, |attempt| format!("HEAD {}", attempt.url), &notes)
-    })?;
-    Ok(exit::OK)
+    let above = format!("IMAGE  {reference}   NODE  {who}   TALOS  {version}   SOURCE  {source}\n");
+    let table = hop_table(above, "REQUEST", &attempts, |attempt| format!("HEAD {}", attempt.url), &notes);
+    Ok(Explained { value, table, hides: false })
 }

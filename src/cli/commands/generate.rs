@@ -8,11 +8,12 @@ use clap::{Args, ValueEnum};
 use serde_json::Value;
 
 use crate::cli::args::{Global, TargetArgs, VersionArgs};
-use crate::cli::artifacts::{Artifact, Encryption, Mode, Seal, write};
+use crate::cli::artifacts::{Artifact, Encryption, Extent, Mode, Seal, write};
 use crate::cli::encryption;
 use crate::cli::input::directory_of;
 use crate::cli::inventory::{LoadedInventory, default_version, load, warn_of_version};
 use crate::cli::machine_config::MachineConfigFile;
+use crate::cli::meant::{Meant, SettingsOf};
 use crate::inventory::Target;
 use crate::patch::{self, Choice, Current, Format, Parts, Patch, Versions};
 use crate::registries::{Registries, TalosVersion};
@@ -29,7 +30,8 @@ use crate::yaml::{Indent, emit, emit_stream};
 
 Examples:
   talmirror generate --talos-version v1.13 | talosctl patch mc -n 10.0.0.1 -p @/dev/stdin
-  talmirror generate --node n1 --format documents --against n1.yaml
+  talmirror generate --nodes n1 --format documents --against n1.yaml
+  talmirror generate --match '^n' | talosctl patch mc -n 10.0.0.2,10.0.0.3 -p @/dev/stdin
   talmirror generate --output-dir talos/mirrors --encrypt
   talmirror generate --output-dir talos/mirrors --encrypt --check"
 )]
@@ -43,9 +45,9 @@ pub(crate) struct GenerateArgs {
     #[arg(long, env = "TALMIRROR_TALOSCTL_VERSION", value_name = "VERSION", value_parser = clap::value_parser!(TalosVersion))]
     talosctl_version: Option<TalosVersion>,
     #[command(flatten)]
-    target: TargetArgs,
+    which: SettingsOf,
     /// Patches for every node, each in a directory of its own
-    #[arg(short = 'A', long, env = "TALMIRROR_ALL", value_parser = clap::builder::FalseyValueParser::new(), conflicts_with_all = ["node", "group", "layout"])]
+    #[arg(short = 'A', long, env = "TALMIRROR_ALL", value_parser = clap::builder::FalseyValueParser::new(), conflicts_with_all = ["nodes", "group", "layout"])]
     all: bool,
     /// The machine config that the patch is for: the least that makes it what the inventory says
     #[arg(long, env = "TALMIRROR_AGAINST", value_name = "FILE", conflicts_with_all = ["all", "output_dir"])]
@@ -55,7 +57,7 @@ pub(crate) struct GenerateArgs {
     #[arg(long, env = "TALMIRROR_OUTPUT_DIR", value_name = "DIR", help_heading = "Output")]
     output_dir: Option<PathBuf>,
     /// Which files there are: one patch, one a group, or one a node
-    #[arg(long, env = "TALMIRROR_LAYOUT", value_name = "LAYOUT", conflicts_with_all = ["node", "group"], help_heading = "Output")]
+    #[arg(long, env = "TALMIRROR_LAYOUT", value_name = "LAYOUT", conflicts_with_all = ["nodes", "group"], help_heading = "Output")]
     layout: Option<Layout>,
     #[command(flatten)]
     encryption: Encryption,
@@ -158,7 +160,7 @@ fn make(
 }
 
 /// How a patch is had that is not for all nodes.
-const WHICH: &str = "name one with --node or --group, or write all with --output-dir";
+const WHICH: &str = "name one with --nodes or --group, or write all with --output-dir";
 
 fn to_stdout(
     ui: &mut Ui,
@@ -166,11 +168,13 @@ fn to_stdout(
     args: &GenerateArgs,
     loaded: &mut LoadedInventory,
 ) -> Result<Exit, CliError> {
-    let target = loaded.target(&args.target)?;
+    let meant = args.which.meant(loaded)?;
+    let targets = meant.targets();
+    let target = targets.first().copied().unwrap_or(Target::Base);
     let own = if target == Target::Base { loaded.own_settings(&args.versions) } else { Vec::new() };
     let against = |file: &String| -> Result<Current, CliError> {
         let files = MachineConfigFile::read_all(file, global)?;
-        Ok(MachineConfigFile::one_of(files, loaded, &args.target)?.current())
+        Ok(MachineConfigFile::one_of(files, loaded, &one_target(&meant)?)?.current())
     };
     let current = args.against.as_ref().map(against).transpose()?;
     let hidden = !args.show_secrets && !args.encryption.wanted(loaded) && std::io::stdout().is_terminal();
@@ -178,6 +182,17 @@ fn to_stdout(
         loaded.only_look(global);
     }
     let mut made = make(args, loaded, target, current.as_ref())?;
+    for other in targets.iter().skip(1) {
+        let others = make(args, loaded, *other, current.as_ref())?;
+        if others.format != made.format
+            || others.registries != made.registries
+            || others.versions != made.versions
+        {
+            let message = format!("{} do not get the same patch", in_words(&meant));
+            return Err(CliError::usage(message)
+                .help("write one for each with --output-dir, or name nodes that get the same"));
+        }
+    }
     if !own.is_empty() && made.registries.is_empty() {
         // The patch of nothing takes away what a node has.
         let message =
@@ -213,6 +228,23 @@ fn to_stdout(
     };
     ui.result(&text)?;
     Ok(exit::OK)
+}
+
+/// Returns the one node or group whose settings are meant.
+fn one_target(meant: &Meant) -> Result<TargetArgs, CliError> {
+    meant.one().ok_or_else(|| {
+        CliError::usage(format!("--against is about one node, and {} are meant", in_words(meant)))
+            .help("name one with --nodes")
+    })
+}
+
+/// Returns the names of nodes.
+fn in_words(meant: &Meant) -> String {
+    match meant {
+        Meant::Base => "all nodes".to_owned(),
+        Meant::Group(group) => format!("the group {group}"),
+        Meant::Nodes(names) => names.join(", "),
+    }
 }
 
 /// How a JSON patch stands in its file: SOPS cannot encrypt a list, so an encrypted one is a map.
@@ -251,11 +283,16 @@ fn to_directory(
     dir: &Path,
 ) -> Result<Exit, CliError> {
     let inventory = loaded.inventory.clone();
+    let meant = args.which.meant(loaded)?;
+    let chooses = args.which.chooses();
     let targets: Vec<(String, Target<'_>)> = match layout(args, loaded)? {
-        Layout::Single => vec![(String::new(), loaded.target(&args.target)?)],
+        Layout::Single => meant.targets().into_iter().map(|target| (String::new(), target)).collect(),
         Layout::PerGroup => std::iter::once(("base".to_owned(), Target::Base))
             .chain(inventory.groups.keys().map(|name| (name.clone(), Target::Group(name))))
             .collect(),
+        Layout::PerNode if chooses => {
+            meant.names().iter().map(|name| (name.clone(), Target::Node(name))).collect()
+        }
         Layout::PerNode => inventory.nodes.keys().map(|name| (name.clone(), Target::Node(name))).collect(),
     };
     let sealed = if args.encryption.wanted(loaded) { Seal::Encrypted } else { Seal::Clear };
@@ -280,7 +317,8 @@ fn to_directory(
         (false, true) => Mode::DryRun,
         (false, false) => Mode::Write,
     };
-    write(ui, global, dir, &artifacts, &args.encryption, mode)
+    let extent = if chooses { Extent::Part } else { Extent::Whole };
+    write(ui, global, dir, &artifacts, &args.encryption, (mode, extent))
 }
 
 fn files(dir: &Path, stem: &str, patch: &Patch, style: Style, seal: Seal, indent: Indent) -> Vec<Artifact> {
@@ -300,10 +338,19 @@ fn files(dir: &Path, stem: &str, patch: &Patch, style: Style, seal: Seal, indent
 }
 
 fn layout(args: &GenerateArgs, loaded: &LoadedInventory) -> Result<Layout, CliError> {
-    let named = args.target.node.is_some() || args.target.group.is_some();
+    let chooses = args.which.chooses();
+    let named = args.which.names_any() && !chooses;
     let own = loaded.own_settings(&args.versions);
     let chosen = match (&args.layout, loaded.inventory.output.layout.as_deref()) {
         _ if named => Layout::Single,
+        (Some(layout @ (Layout::Single | Layout::PerGroup)), _) if chooses => {
+            let layout = if *layout == Layout::Single { "single" } else { "per-group" };
+            return Err(CliError::usage(format!(
+                "--role and --match choose nodes, and --layout {layout} has none"
+            ))
+            .help("use --layout per-node"));
+        }
+        _ if chooses => Layout::PerNode,
         _ if args.all => Layout::PerNode,
         (Some(layout), _) => *layout,
         (None, Some("single")) => Layout::Single,
@@ -325,7 +372,7 @@ fn layout(args: &GenerateArgs, loaded: &LoadedInventory) -> Result<Layout, CliEr
         }
         Layout::Single if !named && !own.is_empty() => {
             Err(CliError::usage(format!("one file cannot hold the settings of {}", own.join(", ")))
-                .help("use --layout per-node, or name one with --node or --group"))
+                .help("use --layout per-node, or name one with --nodes or --group"))
         }
         layout => Ok(layout),
     }

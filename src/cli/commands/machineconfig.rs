@@ -2,10 +2,11 @@ use std::path::Path;
 
 use clap::{Args, Subcommand};
 
-use crate::cli::args::{Global, TargetArgs, VersionArgs};
+use crate::cli::args::{Global, VersionArgs};
 use crate::cli::encryption;
 use crate::cli::inventory::{default_version, load, warn_of_version};
 use crate::cli::machine_config::MachineConfigFile;
+use crate::cli::meant::SettingsOf;
 use crate::file::{self, Privacy};
 use crate::machineconfig::{Form, TlsIn, Unlisted};
 use crate::registries::TalosVersion;
@@ -31,7 +32,7 @@ enum MachineconfigCommand {
     after_help = "The inventory is the whole truth about registries: what it does not name goes, and is named on standard error.
 
 Examples:
-  talmirror machineconfig patch n1.yaml --node n1 --in-place
+  talmirror machineconfig patch n1.yaml --nodes n1 --in-place
   talosctl get mc -n 10.0.0.1 -o yaml | talmirror mc patch - -n n1 > n1-new.yaml"
 )]
 struct PatchArgs {
@@ -39,7 +40,7 @@ struct PatchArgs {
     #[arg(value_name = "FILE")]
     file: String,
     #[command(flatten)]
-    target: TargetArgs,
+    which: SettingsOf,
     #[command(flatten)]
     versions: VersionArgs,
     /// Write registries as documents or as machine.registries; the Talos version decides, if left out
@@ -72,12 +73,12 @@ fn patch(ui: &mut Ui, global: &Global, args: PatchArgs) -> Result<Exit, CliError
     if args.check {
         loaded.only_look(global);
     }
-    let file = MachineConfigFile::one_of(files, &loaded, &args.target)?;
+    let (file, target) = MachineConfigFile::one_of_meant(files, &loaded, &args.which)?;
     if args.in_place && file.is_live {
         let message = format!("`{}` is what talosctl prints, not a machine config", args.file);
         return Err(CliError::usage(message).help("leave --in-place out: the config goes to standard output"));
     }
-    let target = loaded.target(&args.target)?;
+    let target = loaded.target(&target)?;
     let known = loaded.talos_version(&args.versions, target);
     let version = known.clone().unwrap_or_else(default_version);
     loaded.check_version(target, &version)?;
