@@ -160,9 +160,10 @@ fn filled(sources: &[Source], options: &Options) -> Imported {
     let sources: Vec<Source> = sources
         .iter()
         .zip(&theirs)
-        .map(|source| match is_theirs(&source) {
-            true => Source { text: fill(&source.0.text, &source.0.name), ..source.0.clone() },
-            false => source.0.clone(),
+        .map(|source| {
+            let text =
+                if is_theirs(&source) { fill(&source.0.text, &source.0.name) } else { source.0.text.clone() };
+            Source { text, ..source.0.clone() }
         })
         .collect();
     let related = options.related.iter().map(|(path, text)| (path.clone(), fill(text, path))).collect();

@@ -142,6 +142,15 @@ pub(super) fn podman(reading: &mut Reading, file: &SourceFile<'_>) {
         for mirror in mirrors.into_iter().flat_map(|list| list.iter()) {
             let Some(table) = mirror.get_ref().as_table() else { continue };
             let at = file.at(&mirror.span(), "registry.mirror");
+            let only = text(table, "pull-from-mirror").filter(|only| only != "all");
+            let only =
+                only.or_else(|| flag(registry, "mirror-by-digest-only").then(|| "digest-only".to_owned()));
+            if let Some(only) = only {
+                let message =
+                    format!("a mirror of `{name}` is for some pulls ({only}), and is one for all here");
+                reading.findings.lose(Code::Dropped, &at, message).reason =
+                    Some("Talos asks a mirror for tags and digests".to_owned());
+            }
             if let Some(location) = text(table, "location") {
                 add(&location, flag(table, "insecure"), &at, &mut declared);
             }
@@ -152,7 +161,13 @@ pub(super) fn podman(reading: &mut Reading, file: &SourceFile<'_>) {
             add(&location, flag(registry, "insecure"), &at, &mut declared);
             let value = Listed { endpoints, never: true, one_override: false };
             declared.mirrors.insert(name, Located { value, at });
-        } else if !endpoints.is_empty() {
+            continue;
+        }
+        if flag(registry, "insecure") {
+            let tls = Tls { insecure: true, ..Tls::default() };
+            declared.tls.insert(api_host(&name).to_owned(), Located { value: tls, at: at.clone() });
+        }
+        if !endpoints.is_empty() {
             let value = Listed { endpoints, never: false, one_override: false };
             declared.mirrors.insert(name, Located { value, at });
         }

@@ -465,3 +465,31 @@ endpoints: [{url: 'https://a.example'}]
         assert!(inventory.contains("# Of our own team."), "{inventory}");
     }
 }
+
+#[test]
+fn what_podman_says_of_the_registry_itself_and_of_some_pulls() {
+    let text = "[[registry]]
+location = 'own.lan:5000'
+insecure = true
+
+[[registry]]
+location = 'quay.io'
+[[registry.mirror]]
+location = 'm.example'
+pull-from-mirror = 'digest-only'
+
+[[registry]]
+location = 'ghcr.io'
+mirror-by-digest-only = true
+[[registry.mirror]]
+location = 'g.example'
+";
+    let imported = import(&[Source::new("registries.conf", text)], &Options::default());
+    let inventory = imported.inventory.unwrap();
+    let own =
+        "    own.lan:5000:\n        upstream:\n            tls:\n                insecureSkipVerify: true\n";
+    assert!(inventory.contains(own), "{inventory}");
+    let told: Vec<&str> = imported.problems.iter().map(|problem| problem.message.as_str()).collect();
+    assert_eq!(told.len(), 1, "{told:?}");
+    assert!(told[0].contains("for some pulls (digest-only)") && imported.lost, "{told:?}");
+}
