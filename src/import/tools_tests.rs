@@ -490,6 +490,6 @@ location = 'g.example'
         "    own.lan:5000:\n        upstream:\n            tls:\n                insecureSkipVerify: true\n";
     assert!(inventory.contains(own), "{inventory}");
     let told: Vec<&str> = imported.problems.iter().map(|problem| problem.message.as_str()).collect();
-    assert_eq!(told.len(), 1, "{told:?}");
+    assert_eq!(told.len(), 2, "{told:?}");
     assert!(told[0].contains("for some pulls (digest-only)") && imported.lost, "{told:?}");
 }
