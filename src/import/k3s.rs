@@ -61,6 +61,12 @@ pub(super) fn read(reading: &mut Reading, file: &SourceFile<'_>, root: &Node, sc
             }
             host(&mut declared, reading, file, &mut fields, &entry);
         }
+        if all.value.get("auth").is_some() || all.value.get("tls").is_some() {
+            let at = file.at(&all.key_span, "configs.*");
+            let message = "k3s gives what is under `*` to every other host, too; the inventory has it for the mirrors that are listed";
+            reading.findings.add(Code::Dropped, &at, message).help =
+                Some("name the registries that want it, with `upstream: {credentials: …}`".to_owned());
+        }
     }
     file.keep(problems, &mut reading.findings);
     reading.push(scope.clone(), declared, file);

@@ -196,6 +196,11 @@ fn k3s_is_read_as_k3s_reads_it() {
     let inventory = told("registries.yaml", all).2;
     assert_eq!(inventory.matches("username: u").count(), 1);
     assert_eq!(inventory.matches("username: v").count(), 1);
+    let problems = import(&[source("registries.yaml", all)], &Options::default()).problems;
+    assert!(
+        problems.iter().any(|problem| problem.message.contains("to every other host, too")),
+        "{problems:?}"
+    );
 }
 
 #[test]

@@ -787,6 +787,20 @@ fn numbers_that_sops_changes_are_told_by_every_command() {
     assert!(told.stderr.contains("sops stores [\"version\"] (line 2) in another form"), "{told}");
 }
 
+/// The editor runs in a folder of its own; its path is one from where the command was given.
+#[cfg(unix)]
+#[test]
+fn the_editors_path_is_from_here() {
+    use std::os::unix::fs::PermissionsExt as _;
+    let place = place(1);
+    place.write("values.yaml", "name: x\n");
+    place.run("encrypt --in-place values.yaml").ok();
+    place.write("ed.sh", "#!/bin/sh\nsed -i 's/name: .*/name: other/' \"$1\"\n");
+    std::fs::set_permissions(place.path("ed.sh"), std::fs::Permissions::from_mode(0o755)).unwrap();
+    place.run("edit values.yaml").env(KEY.0, KEY.1).env("EDITOR", "./ed.sh").ok();
+    assert!(place.run("decrypt values.yaml").env(KEY.0, KEY.1).reveals().ok().contains("name: other"));
+}
+
 #[test]
 fn what_is_written_again_has_a_name() {
     let place = place(1);

@@ -173,10 +173,12 @@ impl Temporary {
         let Some((program, arguments)) = words.split_first() else {
             return Err(CliError::usage("the editor's name is empty").help("set EDITOR"));
         };
+        // It runs in the private folder, where its own temporary files go away, too: its path is one from here.
+        let start = if program.contains('/') { std::path::absolute(program)? } else { program.into() };
         let runtime = tokio::runtime::Builder::new_current_thread().enable_io().build()?;
         let status = runtime.block_on(async {
             let _interrupt = signal(SignalKind::interrupt());
-            Command::new(program).args(arguments).arg(&self.file).current_dir(self.folder.path()).status()
+            Command::new(&start).args(arguments).arg(&self.file).current_dir(self.folder.path()).status()
         });
         let status = status.map_err(|error| {
             CliError::from_error(exit::USAGE, error)
