@@ -42,8 +42,8 @@ pub struct Inventory {
 
 impl Inventory {
     /// Returns the rule that verifies an image; [`None`]: it is pulled as it is.
-    pub fn verification_rule(&self, image: &Reference) -> Option<&VerificationRule> {
-        self.verification.iter().find(|rule| rule.matches(image))
+    pub fn verification_rule(&self, image: &Reference, version: &TalosVersion) -> Option<&VerificationRule> {
+        self.verification.iter().find(|rule| rule.matches(image, version))
     }
 }
 

@@ -5,6 +5,7 @@ use std::ops::Range;
 use super::fields::{KEYLESS, PUBLIC_KEY, VERIFICATION_RULE};
 use crate::finding::{Code, Decoder, Fields};
 use crate::image::{Reference, glob_matches};
+use crate::registries::TalosVersion;
 use crate::yaml::Node;
 
 /// A rule of `ImageVerificationConfig` (Talos 1.13 and later): of all rules, the first whose pattern matches counts.
@@ -53,8 +54,12 @@ impl VerificationMethod {
 
 impl VerificationRule {
     /// Returns whether the rule's pattern fits an image; its tag or digest does not matter.
-    pub fn matches(&self, image: &Reference) -> bool {
-        glob_matches(&self.image, &format!("{}/{}", image.registry(), image.repository()))
+    pub fn matches(&self, image: &Reference, version: &TalosVersion) -> bool {
+        let registry = match image.registry() {
+            "docker.io" => version.docker_hub_in_rules(),
+            registry => registry,
+        };
+        glob_matches(&self.image, &format!("{registry}/{}", image.repository()))
     }
 
     /// Returns how much of a registry the rule is about.
@@ -156,7 +161,9 @@ mod tests {
     fn the_first_rule_that_matches() {
         let (inventory, _) = inventory("registries: {ghcr.io: {via: [h]}}\n");
         let method = |image: &str| {
-            inventory.verification_rule(&image.parse().unwrap()).map(|rule| rule.method.as_str())
+            inventory
+                .verification_rule(&image.parse().unwrap(), &TalosVersion::minor(1, 14))
+                .map(|rule| rule.method.as_str())
         };
         assert_eq!(method("ghcr.io/own/app:1"), Some("publicKey"));
         assert_eq!(method("ghcr.io/own/dev-app:1"), Some("skip"));

@@ -134,6 +134,12 @@ impl TalosVersion {
         (self.major, self.minor) >= (1, 13)
     }
 
+    /// Returns what rules for the verification of images call Docker Hub: `index.docker.io` before 1.14 (seen with 1.13.9),
+    /// then as image references do.
+    pub fn docker_hub_in_rules(&self) -> &'static str {
+        if (self.major, self.minor) >= (1, 14) { "docker.io" } else { "index.docker.io" }
+    }
+
     /// Returns whether a TLS document without client identity is safe; 1.12.0 and 1.12.1 panic on it (#12571).
     pub fn has_safe_tls_documents(&self) -> bool {
         self.at_least(1, 12, 2)

@@ -274,6 +274,18 @@ rules:
         json.contains("\"method\": \"publicKey\"") || json.contains("\"method\":\"publicKey\""),
         "{json}"
     );
+    // Talos 1.13 has another name for Docker Hub in its rules.
+    place.write("hub.yaml", "mirror: https://m.example\nkind: harbor\nregistries: [docker.io]\nimageVerification: [{image: 'docker.io/*', deny: true}]\n");
+    let told = place.run("explain alpine:3 -f hub.yaml --talos-version v1.13").ok();
+    assert!(
+        told.contains("`docker.io/*` does not match on Talos v1.13") && !told.contains("(deny) matches"),
+        "{told}"
+    );
+    let told = place.run("explain alpine:3 -f hub.yaml --talos-version v1.14").ok();
+    assert!(
+        told.contains("the rule `docker.io/*` (deny) matches") && !told.contains("does not match"),
+        "{told}"
+    );
     // A patch of the registries leaves the rules to the node.
     assert!(!place.run("generate").ok().contains("ImageVerification"));
     let edited = place.run("machineconfig patch n1.yaml").ran();

@@ -266,7 +266,7 @@ fn explain_image(
     let found = found.map(|(name, route)| (*name, route));
     let attempts = attempts(&loaded.inventory, &reference, &routes, version);
     let mut notes = notes(&loaded.inventory, found, &attempts, version);
-    notes.extend(signatures::notes(&loaded.inventory, &reference, &attempts));
+    notes.extend(signatures::notes(&loaded.inventory, &reference, &attempts, version));
     let source =
         found.map_or_else(|| "not in the inventory".to_owned(), |(_, route)| route.origin.to_string());
     let who = who(target);
@@ -287,7 +287,7 @@ fn explain_image(
             "username": attempt.username,
             "onFailure": attempt.on_failure,
         })).collect::<Vec<_>>(),
-        "verification": signatures::to_json(&loaded.inventory, &reference, &attempts),
+        "verification": signatures::to_json(&loaded.inventory, &reference, &attempts, version),
         "notes": notes,
     });
     let above = format!("IMAGE  {reference}   NODE  {who}   TALOS  {version}   SOURCE  {source}\n");

@@ -181,7 +181,7 @@ fn of_nodes(
         for image in images {
             let name = |entry: &str, endpoint: &Endpoint| via_of(loaded, entry, endpoint);
             let route = hops(&seen.registries().unwrap_or(&wanted).mirrors, image, &name);
-            let rule = loaded.inventory.verification_rule(image);
+            let rule = loaded.inventory.verification_rule(image, &version);
             findings.push(seen.finding(&node, image, &route, &wanted, rule));
         }
     }

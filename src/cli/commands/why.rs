@@ -100,7 +100,7 @@ pub(crate) fn run(ui: &mut Ui, global: &Global, args: WhyArgs) -> Result<Exit, C
         })
         .collect();
     let findings = ask(&questions, &args.platform, args.talos.timeout)?;
-    let rule = loaded.inventory.verification_rule(&image);
+    let rule = loaded.inventory.verification_rule(&image, &version);
     let facts = seen.as_ref().map(|seen| seen.facts(&image, &route, &wanted, rule));
     let verdict = judge(facts.as_ref(), &findings);
     let mut notes = match (&seen, &facts) {

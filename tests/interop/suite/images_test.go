@@ -43,23 +43,31 @@ func TestNodesVerify(t *testing.T) {
 			t.Cleanup(mirror.Close)
 
 			knows := version >= "1.13"
-			patch := fmt.Sprintf("machine:\n  registries:\n    mirrors:\n      registry.k8s.io:\n        endpoints: [%q]\n        skipFallback: true\n", mirror.URL)
+			patch := fmt.Sprintf("machine:\n  registries:\n    mirrors:\n      registry.k8s.io:\n        endpoints: [%[1]q]\n        skipFallback: true\n"+
+				"      docker.io:\n        endpoints: [%[1]q]\n        skipFallback: true\n", mirror.URL)
 			if knows {
 				patch += "---\napiVersion: v1alpha1\nkind: ImageVerificationConfig\nrules:\n" +
 					"  - image: registry.k8s.io/skipped/*\n    skip: true\n" +
-					"  - image: registry.k8s.io/own/*\n    deny: true\n" +
+					"  - image: registry.k8s.io/own/*\n    deny: true\n  - image: docker.io/*\n    deny: true\n" +
 					"  - image: registry.k8s.io/*\n    publicKey:\n      certificate: |\n        " +
 					strings.ReplaceAll(strings.TrimSpace(public), "\n", "\n        ") + "\n"
 			}
 
 			f := startWith(t, version, 40+network, patch)
-			f.write(t, "mirrors.yaml", fmt.Appendf(nil, "mirrors: {m: {kind: plain, url: %q, serves: [registry.k8s.io]}}\n"+
-				"registries: {registry.k8s.io: {via: [m], fallback: never}}\nnodes: {n1: {address: %s}}\n", mirror.URL, f.nodes[0]))
+			f.write(t, "mirrors.yaml", fmt.Appendf(nil, "mirrors: {m: {kind: plain, url: %q, serves: [registry.k8s.io, docker.io]}}\n"+
+				"registries: {registry.k8s.io: {via: [m], fallback: never}, docker.io: {via: [m], fallback: never}}\nnodes: {n1: {address: %s}}\n", mirror.URL, f.nodes[0]))
+
+			// Up to 1.13 a rule for docker.io fits nothing: Docker Hub is index.docker.io there.
+			hub := ""
+			if version >= "1.14" {
+				hub = "V335"
+			}
 
 			for _, c := range []struct{ image, cause string }{
 				{"registry.k8s.io/pause:1", "V332"},
 				{"registry.k8s.io/own/app:1", "V335"},
 				{"registry.k8s.io/skipped/app:1", ""},
+				{"docker.io/own/app:1", hub},
 			} {
 				for len(asked) > 0 {
 					<-asked
