@@ -176,7 +176,11 @@ fn holds_registries(node: &Node) -> bool {
 /// Finds out which of containerd's and podman's files a text is.
 fn of_toml(text: &str) -> Option<SourceKind> {
     let begins = |word: &str| text.lines().any(|line| line.trim_start().starts_with(word));
-    if begins("[[registry]]") || begins("[[registry.mirror]]") || begins("unqualified-search-registries") {
+    if begins("[[registry]]")
+        || begins("[[registry.mirror]]")
+        || begins("unqualified-search-registries")
+        || begins("[registries.")
+    {
         return Some(SourceKind::Podman);
     }
     let plugin =

@@ -172,7 +172,28 @@ pub(super) fn podman(reading: &mut Reading, file: &SourceFile<'_>) {
             declared.mirrors.insert(name, Located { value, at });
         }
     }
+    version_1(reading, file, &table, &mut declared);
     reading.push(Scope::All, declared, file);
+}
+
+/// Reads what version 1 of `registries.conf` has: lists of registries, and no mirrors.
+fn version_1(reading: &mut Reading, file: &SourceFile<'_>, table: &DeTable<'_>, declared: &mut Declared) {
+    let Some(lists) = find(table, "registries").and_then(|lists| lists.get_ref().as_table()) else { return };
+    for list in ["insecure", "block"] {
+        let names = find(lists, list).and_then(|list| find(list.get_ref().as_table()?, "registries"));
+        let names = names.and_then(|names| names.get_ref().as_array());
+        for item in names.into_iter().flat_map(|names| names.iter()) {
+            let Some(name) = item.get_ref().as_str() else { continue };
+            let at = file.at(&item.span(), format!("registries.{list}"));
+            if list == "insecure" {
+                let tls = Tls { insecure: true, ..Tls::default() };
+                declared.tls.insert(api_host(name).to_owned(), Located { value: tls, at });
+            } else {
+                let message = format!("`{name}` is blocked there; the inventory has no such thing");
+                reading.findings.lose(Code::Dropped, &at, message);
+            }
+        }
+    }
 }
 
 /// Returns whether a value says nothing: a table or a list without anything in it.

@@ -498,3 +498,17 @@ location = 'g.example'
     assert_eq!(told.len(), 2, "{told:?}");
     assert!(told[0].contains("for some pulls (digest-only)") && imported.lost, "{told:?}");
 }
+
+#[test]
+fn lists_of_podman_are_read() {
+    let text = "[registries.search]\nregistries = ['docker.io']\n[registries.insecure]\nregistries = ['own.lan:5000']\n[registries.block]\nregistries = ['bad.example']\n";
+    let imported = import(&[Source::new("registries.conf", text)], &Options::default());
+    let inventory = imported.inventory.unwrap();
+    assert!(
+        inventory.contains("own.lan:5000:") && inventory.contains("insecureSkipVerify: true"),
+        "{inventory}"
+    );
+    let told: Vec<&str> = imported.problems.iter().map(|problem| problem.message.as_str()).collect();
+    assert_eq!(told, ["`bad.example` is blocked there; the inventory has no such thing"]);
+    assert!(imported.lost);
+}
