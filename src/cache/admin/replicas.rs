@@ -18,7 +18,7 @@ pub(in crate::cache) struct ReplicaState {
     pub(in crate::cache) leases: u64,
     /// How many of them in place of caches that were gone.
     pub(in crate::cache) taken_over: u64,
-    /// How many blobs were fetched without a lease, as the bucket could not give one.
+    /// How many blobs were fetched without a lease, as the bucket gave none in time, or the cache that has it gives nothing.
     pub(in crate::cache) without_lease: u64,
 }
 

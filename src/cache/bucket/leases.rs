@@ -31,7 +31,9 @@ pub(in crate::cache) enum LeaseAnswer<T> {
     Yes(T),
     /// There is no such lease, or another one than was expected.
     No,
-    /// It cannot say: it is ill, too slow, or does not look at the conditions of writes.
+    /// It has not answered in time: what was asked for may have happened, or happen yet.
+    Late,
+    /// It cannot say: it is ill, or does not look at the conditions of writes.
     Unable,
 }
 
@@ -102,7 +104,7 @@ async fn within<T>(
         }
         Err(_) => {
             tracing::debug!("a lease in the bucket {} cannot be had in time", inner.url);
-            LeaseAnswer::Unable
+            LeaseAnswer::Late
         }
     }
 }

@@ -11,8 +11,8 @@ const MOST: usize = 1000;
 
 /// Which caches use a bucket and can be asked by others: each keeps a key there as long as it runs.
 impl Bucket {
-    /// Says that a cache is there, with another mark than `before`; returns whether the bucket knows it now.
-    pub(in crate::cache) async fn announce(&self, url: &str, mark: &str, before: Option<&str>) -> Said {
+    /// Says that a cache is there, with another mark than before; returns whether the bucket knows it now.
+    pub(in crate::cache) async fn announce(&self, url: &str, mark: &str) -> Said {
         let inner = self.inner();
         if !inner.is_used() {
             return Said::No;
@@ -20,9 +20,6 @@ impl Bucket {
         if let Err(error) = inner.client.put(&inner.keys.member(url, mark), Bytes::new()).await {
             tracing::debug!("cannot tell the other caches on the bucket that this one is there: {error}");
             return Said::No;
-        }
-        if let Some(before) = before {
-            self.withdraw(url, before).await;
         }
         Said::Yes
     }

@@ -30,4 +30,4 @@ pub use members::list_members;
 pub use report::{BucketReport, BucketUse, Paused};
 pub use shared_bucket::{Bucket, BucketError, check};
 pub use tiered_store::TieredStore;
-pub(in crate::cache) use transport::tls;
+pub(in crate::cache) use transport::{innermost, tls};

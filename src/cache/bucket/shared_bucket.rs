@@ -11,7 +11,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use futures_util::future::BoxFuture;
+use futures_util::future::{BoxFuture, join_all};
 use jiff::Timestamp;
 use tokio::sync::Notify;
 use tokio::time::timeout;
@@ -283,16 +283,16 @@ impl Bucket {
         if !self.0.may_read() {
             return Vec::new();
         }
-        let mut all = Vec::new();
-        for audience in [Audience::Everyone, Audience::Users] {
+        // A client waits for it: both are read at once.
+        let read = [Audience::Everyone, Audience::Users].map(async |audience| {
             let prefix = self.0.keys.grants(object, audience);
             let found = self.0.client.first(Purpose::Pull, &prefix, ORIGINS).await;
             let keys = found.inspect_err(|error| tracing::debug!("{error}")).unwrap_or_default();
             let origins = keys.iter().filter_map(|key| self.0.keys.origin(object, audience, key));
             // What others keep for their users is not there for a cache whose registry is for everyone.
-            all.extend(origins.filter(|origin| self.0.readable(&origin.registry).contains(&audience)));
-        }
-        all
+            origins.filter(|origin| self.0.readable(&origin.registry).contains(&audience)).collect::<Vec<_>>()
+        });
+        join_all(read).await.concat()
     }
 
     /// Has something written, soon.

@@ -193,7 +193,7 @@ fn kind(error: &reqwest::Error) -> HttpErrorKind {
 }
 
 /// Returns the words of the innermost cause; the outer ones repeat it, and name the URL.
-pub(super) fn innermost(error: &(dyn Error + 'static)) -> String {
+pub(in crate::cache) fn innermost(error: &(dyn Error + 'static)) -> String {
     let mut last = error;
     while let Some(next) = last.source() {
         last = next;

@@ -88,7 +88,6 @@ mod tests {
         for (bad, want) in [
             ("bucket: {url: 's3://images'}\npeers: {secret: s}", "listen"),
             ("bucket: {url: 's3://images'}\npeers: {listen: ':1'}", "secret"),
-            ("peers: {listen: ':1', secret: s}", "bucket"),
             ("bucket: {url: 's3://images'}\npeers: {listen: ':1', secret: s, url: 'ftp://h'}", "http://"),
             (
                 "bucket: {url: 's3://images'}\npeers: {listen: ':1', secret: s, url: 'http://h/x'}",

@@ -7,9 +7,6 @@ use crate::finding::Fields;
 impl Reader<'_, '_> {
     pub(super) fn peers(&mut self, fields: &Fields<'_>) -> Option<PeerConfig> {
         let node = fields.get("peers")?;
-        if fields.get("bucket").is_none() {
-            self.decoder.missing(fields, "bucket", "what the caches share, which ask each other");
-        }
         let fields = self.decoder.fields(node, "peers", PEERS);
         for (key, what) in [("listen", "an address such as :5001"), ("secret", "a file that all caches have")]
         {

@@ -46,7 +46,7 @@ impl ReplicaMetrics {
         );
         registry.register(
             "leases_missed",
-            "Blobs that were fetched without a lease, as the bucket could not give one",
+            "Blobs that were fetched without a lease, as the bucket gave none in time, or the cache that has it gives nothing",
             own.without_lease.clone(),
         );
         own

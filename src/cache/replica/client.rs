@@ -15,7 +15,7 @@ use url::Url;
 use super::gate::{HELLO, Member};
 use super::proof::Claim;
 use super::secrets::PeerSecrets;
-use crate::cache::bucket;
+use crate::cache::bucket::{self, innermost};
 use crate::cache::store::Origin;
 use crate::image::Digest;
 use crate::oci::ContentRange;
@@ -52,6 +52,9 @@ pub(super) enum PeerFault {
     /// It is there, and gives nothing for a while: its own way to upstream may hang.
     #[error("it gives nothing in time")]
     Late,
+    /// It does not answer, and has not renewed the lease that it had: it hangs, or is cut off.
+    #[error("it does not answer, and does not renew its lease")]
+    Silent,
     /// It does not give this to this cache, whatever it has.
     #[error(
         "it denies access ({0}): do all caches have the same secret, the same registries, and the right time?"
@@ -177,15 +180,6 @@ impl Client {
 fn url(member: &str, target: &str) -> Result<Url, PeerFault> {
     let url = format!("{}{target}", member.trim_end_matches('/')).parse();
     url.map_err(|_| PeerFault::Gone("its URL in the bucket is not valid".to_owned()))
-}
-
-/// Returns the words of the innermost cause; the outer ones repeat it.
-fn innermost(error: &(dyn std::error::Error + 'static)) -> String {
-    let mut last = error;
-    while let Some(next) = last.source() {
-        last = next;
-    }
-    last.to_string()
 }
 
 /// Returns how long the whole is, where an answer has the part from byte `from` on.

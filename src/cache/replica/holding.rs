@@ -19,8 +19,9 @@ const WRITTEN_WITHIN: Duration = Duration::from_mins(2);
 
 /// After what times it is tried to give a lease back: at once, and again where the bucket does not answer.
 const GIVEN_BACK: [Duration; 3] = [Duration::ZERO, Duration::from_secs(1), Duration::from_secs(4)];
-/// After what times it is looked for a lease that the bucket did not give in time, and may have written later.
-const LATE: [Duration; 3] = [Duration::from_secs(1), Duration::from_secs(4), Duration::from_secs(15)];
+/// The same for a lease that the bucket did not give in time, and may write later.
+const GIVEN_BACK_LATE: [Duration; 3] =
+    [Duration::from_secs(1), Duration::from_secs(4), Duration::from_secs(15)];
 
 /// The lease of a blob that this cache fetches. It is renewed as long as the value is there, and given back after.
 #[derive(Debug)]
@@ -31,8 +32,9 @@ pub(super) struct Held(Option<oneshot::Sender<Fetched>>);
 struct Fetched;
 
 impl Held {
-    /// Begins to renew a lease that was taken.
-    pub(super) fn begin(bucket: Bucket, digest: Digest, lease: Lease, version: String) -> Self {
+    /// Begins to renew a lease that was taken. One without a version was not given in time: it is looked for, and renewed
+    /// where the bucket has written it all the same.
+    pub(super) fn begin(bucket: Bucket, digest: Digest, lease: Lease, version: Option<String>) -> Self {
         let (end, ended) = oneshot::channel();
         let kept = Kept { bucket, digest, lease, version, confirmed: Instant::now() };
         tokio::spawn(kept.run(ended));
@@ -53,7 +55,8 @@ struct Kept {
     bucket: Bucket,
     digest: Digest,
     lease: Lease,
-    version: String,
+    /// Its version, where the bucket has said it.
+    version: Option<String>,
     /// When the bucket said last that it is this cache's.
     confirmed: Instant,
 }
@@ -84,39 +87,37 @@ impl Kept {
                 return;
             }
         }
-        give_back(&self.bucket, &self.digest, &self.lease, &GIVEN_BACK).await;
+        let waits = if self.version.is_some() { GIVEN_BACK } else { GIVEN_BACK_LATE };
+        give_back(&self.bucket, &self.digest, &self.lease, &waits).await;
     }
 
     async fn renew(&mut self) -> Whose {
+        let Some(version) = &self.version else { return self.look().await };
         self.lease = self.lease.clone().renewed();
-        match self.bucket.replace_lease(&self.digest, self.lease.write(), &self.version).await {
-            LeaseAnswer::Yes(version) => {
-                (self.version, self.confirmed) = (version, Instant::now());
-                Whose::Ours
-            }
+        match self.bucket.replace_lease(&self.digest, self.lease.write(), version).await {
+            LeaseAnswer::Yes(version) => self.confirm(version),
             LeaseAnswer::No => self.look().await,
-            LeaseAnswer::Unable => Whose::Ours,
+            LeaseAnswer::Late | LeaseAnswer::Unable => Whose::Ours,
         }
+    }
+
+    fn confirm(&mut self, version: String) -> Whose {
+        (self.version, self.confirmed) = (Some(version), Instant::now());
+        Whose::Ours
     }
 
     /// Reads whose the lease is that has another version than was expected.
     async fn look(&mut self) -> Whose {
         match self.bucket.read_lease(&self.digest).await {
             // A renewal came too late for this cache to hear of it.
-            LeaseAnswer::Yes(stored) if self.lease.is_in(&stored) => {
-                (self.version, self.confirmed) = (stored.version, Instant::now());
-                Whose::Ours
-            }
+            LeaseAnswer::Yes(stored) if self.lease.is_in(&stored) => self.confirm(stored.version),
+            // It may be written yet.
+            LeaseAnswer::No if self.version.is_none() => Whose::Ours,
             // Another member has taken it over: this one goes on with what it has begun.
             LeaseAnswer::Yes(_) | LeaseAnswer::No => Whose::Others,
-            LeaseAnswer::Unable => Whose::Ours,
+            LeaseAnswer::Late | LeaseAnswer::Unable => Whose::Ours,
         }
     }
-}
-
-/// Gives a lease back later that the bucket did not give in time, and may have written all the same.
-pub(super) fn give_back_late(bucket: Bucket, digest: Digest, lease: Lease) {
-    tokio::spawn(async move { give_back(&bucket, &digest, &lease, &LATE).await });
 }
 
 /// Gives a lease back where it is still of this download: meanwhile it may be another one's.
@@ -126,10 +127,10 @@ async fn give_back(bucket: &Bucket, digest: &Digest, lease: &Lease, waits: &[Dur
         match bucket.read_lease(digest).await {
             LeaseAnswer::Yes(stored) if lease.is_in(&stored) => match bucket.remove_lease(digest).await {
                 LeaseAnswer::Yes(()) | LeaseAnswer::No => return,
-                LeaseAnswer::Unable => {}
+                LeaseAnswer::Late | LeaseAnswer::Unable => {}
             },
             LeaseAnswer::Yes(_) => return,
-            LeaseAnswer::No | LeaseAnswer::Unable => {}
+            LeaseAnswer::No | LeaseAnswer::Late | LeaseAnswer::Unable => {}
         }
     }
 }

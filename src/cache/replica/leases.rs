@@ -4,7 +4,7 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use super::holding::{Held, give_back_late};
+use super::holding::Held;
 use super::lease::{Lease, Taken};
 use crate::cache::bucket::{Bucket, LeaseAnswer};
 use crate::cache::memory::{BoundedMap, locked};
@@ -79,12 +79,13 @@ impl Leases {
             }
             match self.bucket.create_lease(digest, lease.write()).await {
                 LeaseAnswer::Yes(version) => return self.ours(digest, lease, version),
-                LeaseAnswer::Unable => return self.unable_to_take(digest, lease),
+                LeaseAnswer::Late => return self.late(digest, lease),
+                LeaseAnswer::Unable => return self.unable(),
                 LeaseAnswer::No => {}
             }
             match self.look(digest).await {
                 LeaseAnswer::Yes(taken) => return Leased::Others(taken),
-                LeaseAnswer::Unable => return self.unable(),
+                LeaseAnswer::Late | LeaseAnswer::Unable => return self.unable(),
                 // It was given back just now.
                 LeaseAnswer::No => {}
             }
@@ -100,7 +101,8 @@ impl Leases {
                 self.taken_over.fetch_add(1, Ordering::Relaxed);
                 self.ours(digest, lease, version)
             }
-            LeaseAnswer::Unable => self.unable_to_take(digest, lease),
+            LeaseAnswer::Late => self.late(digest, lease),
+            LeaseAnswer::Unable => self.unable(),
             LeaseAnswer::No => self.take(digest, registry).await,
         }
     }
@@ -123,6 +125,7 @@ impl Leases {
                 LeaseAnswer::Yes(Taken::read(stored, since))
             }
             LeaseAnswer::No => LeaseAnswer::No,
+            LeaseAnswer::Late => LeaseAnswer::Late,
             LeaseAnswer::Unable => LeaseAnswer::Unable,
         }
     }
@@ -141,13 +144,13 @@ impl Leases {
 
     fn ours(&self, digest: &Digest, lease: Lease, version: String) -> Leased {
         self.taken.fetch_add(1, Ordering::Relaxed);
-        Leased::Ours(Held::begin(self.bucket.clone(), *digest, lease, version))
+        Leased::Ours(Held::begin(self.bucket.clone(), *digest, lease, Some(version)))
     }
 
-    /// Takes note that the bucket has not given a lease; it may have written it all the same.
-    fn unable_to_take(&self, digest: &Digest, lease: Lease) -> Leased {
-        give_back_late(self.bucket.clone(), *digest, lease);
-        self.unable()
+    /// Goes on with a lease that the bucket has not given in time, and may write all the same: others then find who fetches.
+    fn late(&self, digest: &Digest, lease: Lease) -> Leased {
+        drop(self.unable());
+        Leased::Ours(Held::begin(self.bucket.clone(), *digest, lease, None))
     }
 
     fn unable(&self) -> Leased {

@@ -33,10 +33,12 @@ const PATIENCE: Duration = Duration::from_secs(2);
 const RECENT: Duration = Duration::from_mins(5);
 /// How many marks that mean nothing any more are taken back each time, at once.
 const WITHDRAWN: usize = 32;
+/// How many marks of this member are remembered that may be in the bucket.
+const MARKS: usize = 16;
 /// How many members are greeted at once.
 const GREETED: usize = 32;
 /// How long a member may be silent until it is looked in the bucket whether it still fetches.
-const SILENT: Duration = Duration::from_secs(3);
+pub(super) const SILENT: Duration = Duration::from_secs(3);
 
 /// The other caches on a bucket, and how they are asked; a copy is the same.
 #[derive(Clone)]
@@ -56,11 +58,11 @@ struct Inner {
     announced: tokio::sync::Mutex<Announced>,
 }
 
-/// What a bucket knows of this member.
+/// What a bucket may know of this member.
 #[derive(Debug, Default)]
 struct Announced {
-    /// The mark that was set last.
-    mark: Option<String>,
+    /// The marks that may be in the bucket, the one that was set last at the end: it may take one without saying so in time.
+    marks: Vec<String>,
     /// This member goes: it sets no more.
     is_closed: bool,
 }
@@ -143,11 +145,15 @@ impl Replicas {
         if announced.is_closed {
             return Said::Yes;
         }
-        let before = announced.mark.clone();
-        let announcing = self.0.bucket.announce(&self.0.own, &mark, before.as_deref());
+        if announced.marks.len() == MARKS {
+            announced.marks.remove(0);
+        }
+        announced.marks.push(mark.clone());
+        let announcing = self.0.bucket.announce(&self.0.own, &mark);
         let said = timeout(PATIENCE, announcing).await.unwrap_or(Said::No);
         if said == Said::Yes {
-            announced.mark = Some(mark);
+            let before = std::mem::replace(&mut announced.marks, vec![mark]);
+            self.withdraw(before.into_iter().filter(|before| !announced.marks.contains(before))).await;
         }
         said
     }
@@ -155,11 +161,11 @@ impl Replicas {
     /// Reads which members there are, and asks whether they can be reached.
     async fn look(&self) {
         if let Some(listed) = self.0.bucket.members().await {
-            let own_mark = self.0.announced.lock().await.mark.clone();
+            let own_marks = self.0.announced.lock().await.marks.clone();
             let old = {
                 let mut roster = locked(&self.0.roster);
                 roster.note(&listed, Instant::now());
-                roster.old(&listed, &self.0.own, own_mark.as_deref())
+                roster.old(&listed, &self.0.own, &own_marks)
             };
             let withdrawn = old.into_iter().take(WITHDRAWN).map(|(url, mark)| async move {
                 drop(timeout(PATIENCE, self.0.bucket.withdraw(&url, &mark)).await);
@@ -206,14 +212,20 @@ impl Replicas {
 
     /// Says that this member goes.
     pub async fn close(&self) {
-        let mark = {
+        let marks = {
             let mut announced = self.0.announced.lock().await;
             announced.is_closed = true;
-            announced.mark.take()
+            std::mem::take(&mut announced.marks)
         };
-        if let Some(mark) = mark {
+        self.withdraw(marks).await;
+    }
+
+    /// Takes marks of this member back.
+    async fn withdraw(&self, marks: impl IntoIterator<Item = String>) {
+        let withdrawn = marks.into_iter().map(|mark| async move {
             drop(timeout(PATIENCE, self.0.bucket.withdraw(&self.0.own, &mark)).await);
-        }
+        });
+        stream::iter(withdrawn).buffer_unordered(WITHDRAWN).collect::<()>().await;
     }
 
     /// Returns the other members, and what came of asking them.
@@ -264,7 +276,7 @@ impl Replicas {
             asked = self.0.client.open(member, asks, part) => asked,
             () = sleep_until(deadline.into()) => Err(PeerFault::Late),
             () = self.is_silent(member, part.digest) => {
-                Err(PeerFault::WithoutIt("it does not answer, and does not renew its lease".to_owned()))
+                Err(PeerFault::Silent)
             }
         };
         match &asked {
@@ -272,7 +284,7 @@ impl Replicas {
                 self.0.given.fetch_add(1, Ordering::Relaxed);
             }
             Err(fault @ PeerFault::Gone(_)) => self.note_reach(member, Some(fault.clone())),
-            Err(PeerFault::Late | PeerFault::Denied(_) | PeerFault::WithoutIt(_)) => {}
+            Err(PeerFault::Late | PeerFault::Silent | PeerFault::Denied(_) | PeerFault::WithoutIt(_)) => {}
         }
         asked
     }
@@ -283,7 +295,7 @@ impl Replicas {
         loop {
             sleep(wait).await;
             wait = match self.0.leases.look(digest).await {
-                LeaseAnswer::Unable => SILENT,
+                LeaseAnswer::Late | LeaseAnswer::Unable => SILENT,
                 LeaseAnswer::No => return,
                 LeaseAnswer::Yes(taken) => {
                     let left = taken.left(Instant::now());

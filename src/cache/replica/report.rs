@@ -13,7 +13,7 @@ pub struct ReplicaReport {
     pub leases: u64,
     /// How many of them were taken over from caches that were gone.
     pub taken_over: u64,
-    /// How many blobs were fetched without a lease, as the bucket could not give one.
+    /// How many blobs were fetched without a lease, as the bucket gave none in time, or the cache that has it gives nothing.
     pub without_lease: u64,
 }
 

@@ -20,13 +20,15 @@ impl Roster {
     pub(super) fn note(&mut self, listed: &[(String, String)], now: Instant) {
         self.listed = Some(now);
         self.seen.retain(|url, _| listed.iter().any(|(other, _)| other == url));
+        let mut newest = HashMap::<&String, &String>::new();
         for (url, mark) in listed {
-            match self.seen.get_mut(url) {
-                Some((known, _)) if *known >= *mark => {}
-                Some(seen) => *seen = (mark.clone(), now),
-                None => {
-                    self.seen.insert(url.clone(), (mark.clone(), now));
-                }
+            let greatest = newest.entry(url).or_insert(mark);
+            *greatest = (*greatest).max(mark);
+        }
+        for (url, mark) in newest {
+            // A clock that was set back gives smaller marks: they are signs of life as well.
+            if self.seen.get(url).is_none_or(|(known, _)| known != mark) {
+                self.seen.insert(url.clone(), (mark.clone(), now));
             }
         }
     }
@@ -50,17 +52,20 @@ impl Roster {
     }
 
     /// Returns the listed marks that mean nothing any more: all of members that have not said for a long time that they
-    /// run, and all of this one but `mark`, which it set last.
+    /// run, and all of this one but the last of its `marks` that is listed. Where none of them is, the bucket may not have
+    /// heard of this run yet, and what is there of it stays.
     pub(super) fn old(
         &self,
         listed: &[(String, String)],
         own: &str,
-        mark: Option<&str>,
+        marks: &[String],
     ) -> Vec<(String, String)> {
         let is_dead =
             |url: &str| self.seen.get(url).is_some_and(|(_, since)| self.silent(*since) > LIVES * 8);
+        let is_listed = |mark: &&String| listed.iter().any(|(url, other)| url == own && other == *mark);
+        let keep = marks.iter().rfind(is_listed);
         let is_old = |(url, other): &&(String, String)| {
-            if url == own { mark != Some(other.as_str()) } else { is_dead(url) }
+            if url == own { keep.is_some_and(|keep| keep != other) } else { is_dead(url) }
         };
         listed.iter().filter(is_old).cloned().collect()
     }
@@ -80,7 +85,7 @@ mod tests {
         assert!(roster.others("a").is_empty() && !roster.has("b"));
         roster.note(&listed(&[("a", "1"), ("b", "1"), ("c", "1")]), at(0));
         assert_eq!(roster.others("a"), ["b", "c"]);
-        // The same mark, or an older one, is no sign of life.
+        // The same mark is no sign of life, whatever older ones are listed beside it.
         roster.note(&listed(&[("a", "9"), ("b", "2"), ("b", "1"), ("c", "1")]), at(34));
         assert_eq!(roster.others("a"), ["b", "c"]);
         roster.note(&listed(&[("a", "9"), ("b", "2"), ("c", "1")]), at(36));
@@ -89,11 +94,16 @@ mod tests {
         // What a member leaves that was killed, or whose word came too late, is taken back, however much it is.
         let all = listed(&[("a", "1"), ("a", "9"), ("b", "2"), ("b", "9"), ("c", "0"), ("c", "1")]);
         roster.note(&all, at(37));
-        assert_eq!(roster.old(&all, "a", Some("9")), listed(&[("a", "1")]));
-        assert_eq!(roster.old(&all, "a", None), listed(&[("a", "1"), ("a", "9")]));
+        let marks = |marks: &[&str]| marks.iter().map(|mark| (*mark).to_owned()).collect::<Vec<_>>();
+        assert_eq!(roster.old(&all, "a", &marks(&["9"])), listed(&[("a", "1")]));
+        // The bucket has not shown yet what was set last; or nothing that this run has set.
+        assert_eq!(roster.old(&all, "a", &marks(&["1", "9", "95"])), listed(&[("a", "1")]));
+        assert_eq!(roster.old(&all, "a", &marks(&["95"])), []);
         roster.note(&all, at(300));
-        assert_eq!(roster.old(&all, "b", Some("9")), listed(&[("b", "2"), ("c", "0"), ("c", "1")]));
+        assert_eq!(roster.old(&all, "b", &marks(&["9"])), listed(&[("b", "2"), ("c", "0"), ("c", "1")]));
         roster.note(&listed(&[("b", "99")]), at(301));
         assert_eq!(roster.others("a"), ["b"], "one has gone in order");
+        roster.note(&listed(&[("b", "50")]), at(340));
+        assert_eq!(roster.others("a"), ["b"], "its clock was set back");
     }
 }

@@ -11,8 +11,9 @@ use futures_util::stream::{BoxStream, StreamExt as _};
 use super::client::{Part, PeerFault};
 use super::gate::{Asks, Member, Readers};
 use super::holding::Held;
+use super::lease::LASTS;
 use super::leases::Leased;
-use super::replicas::Replicas;
+use super::replicas::{Replicas, SILENT};
 use crate::cache::download::{CameFrom, FetchError, Opened, Provenance, Source};
 use crate::cache::memory::locked;
 use crate::cache::store::Origin;
@@ -24,7 +25,7 @@ const PEER: usize = usize::MAX - 1;
 const HOLDERS: u32 = 6;
 /// How long other members may give no header, in all, until upstream is asked. It is longer than a lease lasts, so that one
 /// of a member that is gone is taken over, and so short that upstream can still answer before a client is told to come back.
-const PATIENCE: Duration = Duration::from_secs(12);
+const PATIENCE: Duration = SILENT.saturating_add(LASTS).saturating_add(Duration::from_secs(2));
 /// How many transfers in a row may end as nothing came, until upstream is asked for the rest.
 const STALLS: u32 = 2;
 
@@ -120,6 +121,7 @@ impl ReplicaSource {
     async fn place(&self, part: Part<'_>) -> Result<Place, FetchError> {
         let deadline = Instant::now() + PATIENCE;
         let leases = self.replicas.leases();
+        let mut silent = None;
         if self.asker == Asker::Client
             && let Some(first) = self.replicas.first(&self.digest)
         {
@@ -131,6 +133,7 @@ impl ReplicaSource {
                     leases.without();
                     return Ok(Place::Upstream(None));
                 }
+                Err(PeerFault::Silent) => silent = Some(first),
                 Err(PeerFault::Gone(_) | PeerFault::Denied(_) | PeerFault::WithoutIt(_)) => {}
             }
         }
@@ -144,6 +147,7 @@ impl ReplicaSource {
             };
             if let Some(lease) = &taken.lease
                 && lease.url != self.replicas.url()
+                && !(silent.as_ref() == Some(&lease.url) && taken.left(Instant::now()).is_zero())
             {
                 if self.asker == Asker::Member {
                     return Err(FetchError::unavailable("another cache fetches it"));
@@ -159,13 +163,17 @@ impl ReplicaSource {
                         leases.without();
                         return Ok(Place::Upstream(None));
                     }
-                    // It is gone, or has ended without having it.
-                    Err(PeerFault::Gone(_) | PeerFault::WithoutIt(_)) => {}
+                    // It is gone, hangs, or has ended without having it.
+                    Err(PeerFault::Gone(_) | PeerFault::Silent | PeerFault::WithoutIt(_)) => {}
                 }
             }
             leased = leases.take_over(&self.digest, registry, &taken).await;
         }
-        leases.without();
+        match leased {
+            Leased::Ours(held) => return Ok(Place::Upstream(Some(held))),
+            Leased::Unable => {}
+            Leased::Others(_) => drop(leases.without()),
+        }
         Ok(Place::Upstream(None))
     }
 
