@@ -9,6 +9,8 @@ mod client;
 mod credentials;
 mod fault;
 mod gate;
+#[cfg(test)]
+mod gc;
 mod journal;
 mod key;
 mod layout;

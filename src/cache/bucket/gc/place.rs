@@ -1,0 +1,76 @@
+use std::collections::{BTreeMap, HashSet};
+use std::time::Duration;
+
+use super::mark::{Entry, Links, Stored, Unit};
+use crate::cache::store::{Kind, Object};
+use crate::image::Digest;
+
+/// A part of a collection, which is a key of its own.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(super) enum Part {
+    /// It is under way.
+    Claim,
+    /// Its collector runs.
+    Beat,
+    /// What it condemns.
+    Condemned,
+    /// It has ended, or was given up.
+    Done,
+}
+
+/// A key of a collection, as it is listed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Listed {
+    pub(super) number: u64,
+    pub(super) part: Part,
+    pub(super) written: u64,
+}
+
+/// Whether something was written that must not replace anything.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Created {
+    Yes,
+    Existed,
+}
+
+/// A request failed: it may have been done all the same.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{0}")]
+pub(super) struct Failed(pub(super) String);
+
+type Answer<T> = Result<T, Failed>;
+
+/// What a collection asks of a bucket, and of a clock. Each request ends within [`Timing::within`](super::timing::Timing).
+pub(super) trait Place: Sync {
+    /// Returns a time of a clock that only goes forwards.
+    fn moment(&self) -> Duration;
+    /// Waits.
+    fn sleep(&self, time: Duration) -> impl Future<Output = ()> + Send;
+    /// Lists the keys of all collections.
+    fn collections(&self) -> impl Future<Output = Answer<Vec<Listed>>> + Send;
+    /// Returns the store's time.
+    fn clock(&self) -> impl Future<Output = Answer<u64>> + Send;
+    /// Writes a part of a collection that must not be there.
+    fn create(
+        &self,
+        number: u64,
+        part: Part,
+        units: Vec<Unit>,
+    ) -> impl Future<Output = Answer<Created>> + Send;
+    /// Writes that a collector runs.
+    fn beat(&self, number: u64) -> impl Future<Output = Answer<()>> + Send;
+    /// Reads what a collection condemns.
+    fn condemned(&self, number: u64) -> impl Future<Output = Answer<Option<HashSet<Unit>>>> + Send;
+    /// Lists the entries of all tags.
+    fn tags(&self) -> impl Future<Output = Answer<Vec<Entry>>> + Send;
+    /// Lists blobs or manifests.
+    fn objects(&self, kind: Kind) -> impl Future<Output = Answer<Vec<(Object, Stored)>>> + Send;
+    /// Lists grants.
+    fn grants(&self) -> impl Future<Output = Answer<BTreeMap<Object, BTreeMap<String, u64>>>> + Send;
+    /// Reads what a manifest refers to.
+    fn links(&self, manifest: Digest) -> impl Future<Output = Answer<Option<Links>>> + Send;
+    /// Removes a blob or a manifest.
+    fn remove(&self, object: Object) -> impl Future<Output = Answer<()>> + Send;
+    /// Removes an entry of a tag, or a grant.
+    fn remove_key(&self, key: String) -> impl Future<Output = Answer<()>> + Send;
+}
