@@ -60,6 +60,16 @@ impl<'n> Fields<'n> {
     }
 }
 
+/// Returns how a word that stands alone is written where a list is wanted.
+fn one_as_list(node: &Node, path: &str) -> Option<String> {
+    let is_plain = |text: &&str| {
+        !text.is_empty()
+            && text.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '.' | '-' | '_' | '/'))
+    };
+    let word = node.as_str().filter(is_plain).filter(|_| !may_name_a_secret(path))?;
+    Some(format!("write `[{word}]`"))
+}
+
 /// Returns the path of a key below another; keys with dots are quoted.
 pub(crate) fn join(path: &str, key: &str) -> String {
     let key = if key.contains('.') { format!("\"{key}\"") } else { key.to_owned() };
@@ -120,6 +130,7 @@ impl Decoder<'_, '_> {
                 Some(format!("write `- {first}`: every item of a list begins with `- `"))
             }
             Some(_) => Some("every item of a list begins with `- `".to_owned()),
+            None if wanted == "a list" => one_as_list(node, path),
             None => quotes.then(|| "put it in quotes".to_owned()),
         };
     }

@@ -54,6 +54,7 @@ fn wrong_type() {
 
     error[E128]: `registries."docker.io".via` takes a list, not a string
       --> mirrors.yaml:2:31  registries."docker.io".via
+    help: write `[harbor]`
 
     error[E128]: `registries."docker.io".fallback` takes a string, not a number
       --> mirrors.yaml:2:49  registries."docker.io".fallback
