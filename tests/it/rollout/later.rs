@@ -45,6 +45,26 @@ fn a_journal_that_lies_elsewhere_is_read_by_a_later_rollout() {
     assert!(plain.stderr.contains("take its line out of `"), "{plain}");
 }
 
+/// What a script waits for is there only as long as a trial may run.
+#[test]
+fn the_end_of_a_trial_is_told_while_one_may_run() {
+    let site = Site::new(1, 1, &["v1.13.9"]);
+    killed_during_the_strict_trial(&site, "--journal j");
+    let ends = || {
+        let status = site.place.run("rollout status --journal j -o json").ran();
+        let status: serde_json::Value = serde_json::from_str(&status.stdout).expect(&status.stderr);
+        let node = |name| {
+            let nodes = status["nodes"].as_array().unwrap();
+            nodes.iter().find(|node| node["name"] == name).unwrap()["trialUntil"].clone()
+        };
+        (node("w-1"), node("cp-1"))
+    };
+    let (on_trial, untouched) = ends();
+    assert!(on_trial.is_string() && untouched.is_null(), "{on_trial} {untouched}");
+    assert_eq!(site.rollout("--resume --journal j").code, 0);
+    assert_eq!(ends(), (serde_json::Value::Null, serde_json::Value::Null));
+}
+
 /// One attempt's config runs, another's is on disk: both are the rollout's own.
 #[test]
 fn a_rollback_knows_another_of_its_configs_on_disk() {
