@@ -155,6 +155,10 @@ impl State {
         let surplus = surplus.saturating_sub(self.give_up_leftovers(surplus));
         if surplus > 0 {
             for some in self.victims(surplus).chunks(16) {
+                // Names and folders went along, so that it may be enough already.
+                if self.taken(&self.ledger()) <= self.levels.stop {
+                    break;
+                }
                 let _turn = locked(&self.making_room);
                 self.evict(some);
             }
