@@ -61,7 +61,8 @@ pub(super) fn earlier(
     for (folder, history) in &others {
         match prove(session, loaded, history, &mut silent)? {
             Proven::Yes => return Ok(folder.clone()),
-            Proven::No => answered = true,
+            // The message names the first.
+            Proven::No => answered |= others.first().is_some_and(|(first, _)| first == folder),
             Proven::NoAnswer => {}
         }
     }
