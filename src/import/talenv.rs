@@ -127,16 +127,19 @@ fn line_before(text: &str, at: usize) -> &str {
 }
 
 /// Tells whether a value is a secret by the key before it, or by the path of the operation that it is of.
+///
+/// In doubt it is one: it then stays a reference.
 fn is_secret_place(text: &str, at: usize, sealed: bool) -> bool {
     let line = line_before(text, at);
-    let is_value_of = |key: &str| {
-        let after = [format!("{key}:"), format!("{key}\":")].into_iter().filter_map(|key| {
-            let start = line.rfind(&key)?;
-            line.get(start + key.len()..)
-        });
-        after.into_iter().any(|between| !between.contains([',', '}']))
-    };
-    if ["password", "identityToken", "key"].into_iter().any(is_value_of) || sealed && is_value_of("username")
+    let is_value_of = |key: &str| values_of(line, key).any(|value| is_open(value));
+    let is_below = |key: &str| values_of(parent(text, at), key).any(|value| is_block(value));
+    let is_secret = |key: &str| is_value_of(key) || is_below(key);
+    // The mapping of that name has secrets and others.
+    let is_auth = values_of(line, "auth").any(|value| is_open(value) && !value.contains('{'))
+        || values_of(parent(text, at), "auth").any(|value| is_block(value) && !value.trim().is_empty());
+    if ["password", "identityToken", "key"].into_iter().any(is_secret)
+        || is_auth
+        || sealed && is_secret("username")
     {
         return true;
     }
@@ -145,8 +148,49 @@ fn is_secret_place(text: &str, at: usize, sealed: bool) -> bool {
         let after = text.get(at..).unwrap_or_default().lines().take(2);
         before.chain(after).collect()
     };
-    is_value_of("value")
-        && around.iter().any(|line| line.contains("/auth/password") || line.contains("/auth/identityToken"))
+    let secrets = ["/auth/password", "/auth/identityToken", "/auth/auth"];
+    is_secret("value") && around.iter().any(|line| secrets.iter().any(|secret| line.contains(secret)))
+}
+
+/// Returns what stands behind a key and its colon, wherever the key stands in a line, quoted or not.
+fn values_of<'a>(line: &'a str, key: &str) -> impl Iterator<Item = &'a str> {
+    let key = key.to_owned();
+    let starts: Vec<usize> = line.match_indices(&key).map(|(start, _)| start + key.len()).collect();
+    starts.into_iter().filter_map(move |start| {
+        line.get(start..)?.trim_start_matches(['\'', '"']).trim_start().strip_prefix(':')
+    })
+}
+
+/// Returns whether a value goes on to the end of a text: a comma or a brace outside quotes and variables ends it.
+fn is_open(value: &str) -> bool {
+    let (mut quote, mut in_variable, mut before) = (None, false, ' ');
+    for c in value.chars() {
+        match c {
+            '{' if before == '$' => in_variable = true,
+            '}' if in_variable => in_variable = false,
+            '\'' | '"' if quote == Some(c) => quote = None,
+            '\'' | '"' if quote.is_none() => quote = Some(c),
+            ',' | '}' if quote.is_none() && !in_variable => return false,
+            _ => {}
+        }
+        before = c;
+    }
+    true
+}
+
+/// Returns whether a value stands on the lines below its key.
+fn is_block(value: &str) -> bool {
+    let value = value.trim();
+    value.is_empty() || value.starts_with(['|', '>', '"', '\''])
+}
+
+/// Returns the nearest line above that is indented less than the one of a place.
+fn parent(text: &str, at: usize) -> &str {
+    let indent = |line: &str| line.len() - line.trim_start().len();
+    let before = text.get(..at).unwrap_or_default();
+    let mut above = before.rsplit('\n');
+    let own = indent(above.next().unwrap_or_default());
+    above.find(|line| !line.trim().is_empty() && indent(line) < own).unwrap_or_default()
 }
 
 #[cfg(test)]
@@ -189,6 +233,25 @@ mod tests {
             ),
         ] {
             assert_eq!(filled(text), want);
+        }
+        for secret in [
+            "password: \"${P}-${U}\"\n",
+            "password: \"a,b}${P}\"\n",
+            "password: password-${P}\n",
+            "'password': '${P}'\n",
+            "\"password\" : \"${P}\"\n",
+            "auth: {'password' : ${P}, x: 1}\n",
+            "  password: >-\n    ${P}\n",
+            "  password:\n    ${P}\n",
+            "  password: |\n    first\n\n    ${P}\n",
+            "  password: \"a\n    ${P}\"\n",
+            "auth: {auth: '${P}'}\n",
+            "auth:\n  auth: ${P}\n",
+            "  auth: |-\n    ${P}\n",
+            "- path: /machine/registries/config/a.b/auth/auth\n  value: ${P}\n",
+            "- path: /machine/registries/config/a.b/auth/password\n  value: >-\n    ${P}\n",
+        ] {
+            assert_eq!(filled(secret), secret);
         }
         assert!(told.is_empty());
         let text = fill("\nurl: https://h.${DOMAIN}\n", "talconfig.yaml", &variables(), &mut told);
