@@ -131,8 +131,8 @@ fn line_before(text: &str, at: usize) -> &str {
 /// In doubt it is one: it then stays a reference.
 fn is_secret_place(text: &str, at: usize, sealed: bool) -> bool {
     let line = line_before(text, at);
-    let is_value_of = |key: &str| values_of(line, key).any(|value| is_open(value));
-    let is_below = |key: &str| values_of(parent(text, at), key).any(|value| is_block(value));
+    let is_value_of = |key: &str| values_of(line, key).any(is_open);
+    let is_below = |key: &str| values_of(parent(text, at), key).any(is_block);
     let is_secret = |key: &str| is_value_of(key) || is_below(key);
     // The mapping of that name has secrets and others.
     let is_auth = values_of(line, "auth").any(|value| is_open(value) && !value.contains('{'))

@@ -98,7 +98,7 @@ fn line(question: &str, default: &str) -> std::io::Result<String> {
         let (part, before) = line.window(columns().saturating_sub(measure_text_width(&prompt)));
         term.clear_line()?;
         term.write_str(&format!("{prompt}{part}"))?;
-        term.move_cursor_left(measure_text_width(&part) - before)?;
+        term.move_cursor_left(measure_text_width(&part).saturating_sub(before))?;
         match line.take(&term.read_key()?) {
             Typed::More => {}
             Typed::Done => break,

@@ -394,6 +394,25 @@ fn folders_of_patches_are_read_with_what_is_in_them() {
 }
 
 /// talhelper fills in what its files beside the config say, and the last of them counts; what is encrypted needs a key.
+/// One folder's variables are not another's.
+#[test]
+fn talhelper_configs_of_two_folders_are_not_filled_in() {
+    let place = Place::new();
+    for (folder, host) in [("a", "a.example"), ("b", "b.example")] {
+        let config = format!(
+            "clusterName: {folder}\nendpoint: https://10.0.0.1:6443\nnodes:\n- {{hostname: {folder}-1, ipAddress: 10.0.0.1, controlPlane: true}}\n\
+             patches:\n- |-\n  machine: {{registries: {{mirrors: {{docker.io: {{endpoints: ['https://${{HOST}}']}}}}}}}}\n"
+        );
+        place.write(&format!("{folder}/talconfig.yaml"), config);
+        place.write(&format!("{folder}/talenv.yaml"), format!("HOST: {host}\n"));
+    }
+    let ran = place.run("import a/talconfig.yaml b/talconfig.yaml").ran();
+    assert!(!ran.stdout.contains("a.example") && !ran.stdout.contains("b.example"), "{ran}");
+    assert!(ran.stderr.contains("of several folders: their variables stay"), "{ran}");
+    let one = place.run("import b/talconfig.yaml").ran();
+    assert!(one.stdout.contains("https://b.example"), "{one}");
+}
+
 #[test]
 fn talhelper_fills_in_variables() {
     let place = Place::new();

@@ -2,8 +2,8 @@
 
 mod folder;
 
-use std::collections::BTreeMap;
-use std::path::Path;
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
 
 use clap::{Args, ValueEnum};
 use serde_json::json;
@@ -151,12 +151,19 @@ fn variables(
     global: &Global,
 ) -> Result<BTreeMap<String, Variable>, CliError> {
     let mut out = BTreeMap::new();
-    for source in sources {
-        if kind.or_else(|| detect(&source.text)) != Some(SourceKind::Talhelper) {
-            continue;
-        }
+    let theirs =
+        sources.iter().filter(|source| kind.or_else(|| detect(&source.text)) == Some(SourceKind::Talhelper));
+    let folders: BTreeSet<PathBuf> = theirs.map(|source| directory_of(&source.name)).collect();
+    let files = |folder: &PathBuf| TALENV_FILES.map(|name| folder.join(name));
+    // One name may have another value in each of them.
+    if folders.len() > 1 && folders.iter().flat_map(files).any(|file| file.is_file()) {
+        let help = "import each folder by itself to have them filled in";
+        ui.warn("talhelper's configs are of several folders: their variables stay", Some(help));
+        return Ok(out);
+    }
+    for folder in &folders {
         for name in TALENV_FILES {
-            let place = directory_of(&source.name).join(name);
+            let place = folder.join(name);
             if !place.is_file() {
                 continue;
             }
