@@ -104,8 +104,7 @@ fn registry(name: &str, at: &At, findings: &mut Findings) -> Option<String> {
     }
     if is_reference(name) {
         let message = format!("the name of a mirror, `{name}`, holds a variable; it is left out");
-        findings.lose(Code::Reference, at, message).help =
-            Some("write the name: talmirror fills in no variables".to_owned());
+        findings.lose(Code::Reference, at, message).help = Some("write the name in its place".to_owned());
         return None;
     }
     let bare = name.split_once("://").map_or(name, |(_, rest)| rest);

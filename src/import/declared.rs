@@ -170,7 +170,7 @@ pub(super) fn reference(what: &str, text: &str, at: &At, findings: &mut Findings
     let shown = if text.is_empty() { String::new() } else { format!(", `{text}`") };
     let message = format!("{what} holds a variable{shown}");
     findings.add(Code::Reference, at, message).help =
-        Some("it is kept as it is: write the value, for talmirror fills in no variables".to_owned());
+        Some("it is kept as it is: write the value in its place".to_owned());
 }
 
 fn encrypted<'f>(field: &str, at: &At, findings: &'f mut Findings) -> &'f mut crate::finding::Problem {

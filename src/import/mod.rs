@@ -8,6 +8,7 @@
 mod comments;
 mod corrections;
 mod declared;
+mod fillable;
 mod grouping;
 mod hosts;
 mod hosts_settings;

@@ -4,6 +4,7 @@ use crate::finding::{Code, Problem};
 use crate::secret::Secret;
 use crate::yaml::{LineIndex, Value, parse_one};
 
+use super::fillable::{MARK, fillable};
 use super::place::At;
 
 /// The files that talhelper takes variables of, beside its config; what a later one says counts
@@ -48,8 +49,8 @@ pub fn read_variables(text: &str, file: &str, sealed: bool, into: &mut BTreeMap<
     }
 }
 
-/// Fills variables in, as talhelper does before it reads a file. Passwords and keys stay references, and so do
-/// names of users that are encrypted; what of an encrypted file stands in the open then is told.
+/// Fills variables in, as talhelper does before it reads a file. Secrets stay references, and so do names of users that
+/// are encrypted, and all in comments; what of an encrypted file stands in the open then is told.
 pub(super) fn fill(
     text: &str,
     file: &str,
@@ -57,14 +58,14 @@ pub(super) fn fill(
     told: &mut Vec<Problem>,
 ) -> String {
     let lines = LineIndex::new(text);
+    let all: Vec<(usize, usize, &str)> = occurrences(text).collect();
+    let parts = fillable(&with_words(text, &all));
     let (mut out, mut done) = (String::with_capacity(text.len()), 0);
-    for (at, _) in text.match_indices('$') {
-        if at < done {
-            continue;
-        }
-        let Some((length, name)) = text.get(at..).and_then(variable) else { continue };
-        let Some(variable) = variables.get(name).filter(|variable| stays_in_line(variable)) else { continue };
-        if is_comment(text, at) || is_secret_place(text, at, variable.sealed) {
+    for (at, length, name) in all {
+        let Some(variable) = variables.get(name).filter(|variable| is_one_value(variable)) else { continue };
+        let before = parts.partition_point(|part| part.span.start <= at);
+        let part = before.checked_sub(1).and_then(|index| parts.get(index));
+        if !part.is_some_and(|part| part.span.contains(&at) && !(part.is_user && variable.sealed)) {
             continue;
         }
         out.push_str(text.get(done..at).unwrap_or_default());
@@ -91,10 +92,38 @@ pub(super) fn fill(
     out
 }
 
-/// An empty one is an error to talhelper; one of several lines would move what is below.
-fn stays_in_line(variable: &Variable) -> bool {
+/// An empty one is an error to talhelper; one of several lines would move what is below, and one with keys of its own may
+/// hold a secret.
+fn is_one_value(variable: &Variable) -> bool {
     let value = variable.value.expose();
-    !value.is_empty() && !value.contains(['\n', '\r'])
+    !value.is_empty() && !value.contains(['\n', '\r', '{', '[']) && !value.contains(": ")
+}
+
+/// Returns where variables stand in a text, how long they are, and their names.
+fn occurrences(text: &str) -> impl Iterator<Item = (usize, usize, &str)> {
+    let mut done = 0;
+    text.match_indices('$').filter_map(move |(at, _)| {
+        let (length, name) = text.get(at..).filter(|_| at >= done).and_then(variable)?;
+        done = at + length;
+        Some((at, length, name))
+    })
+}
+
+/// Returns a text of the same length in which variables are plain words that begin with the mark: what stands there after
+/// they are filled in can be read as YAML before they are.
+fn with_words(text: &str, variables: &[(usize, usize, &str)]) -> String {
+    let (mut out, mut done) = (String::with_capacity(text.len()), 0);
+    for (at, length, _) in variables {
+        out.push_str(text.get(done..*at).unwrap_or_default());
+        out.push(MARK);
+        let rest = text.get(at + MARK.len_utf8()..at + length).unwrap_or_default();
+        out.extend(
+            rest.bytes().map(|byte| if byte.is_ascii_alphanumeric() { char::from(byte) } else { '_' }),
+        );
+        done = at + length;
+    }
+    out.push_str(text.get(done..).unwrap_or_default());
+    out
 }
 
 /// Returns the length and the name of the variable that a text begins with: `$NAME`, `${NAME}`, `${NAME:-default}`.
@@ -117,82 +146,6 @@ fn variable(text: &str) -> Option<(usize, &str)> {
     Some((2 + name.len() + end + 1, name))
 }
 
-fn is_comment(text: &str, at: usize) -> bool {
-    line_before(text, at).trim_start().starts_with('#')
-}
-
-fn line_before(text: &str, at: usize) -> &str {
-    let head = text.get(..at).unwrap_or_default();
-    head.rsplit('\n').next().unwrap_or_default()
-}
-
-/// Tells whether a value is a secret by the key before it, or by the path of the operation that it is of.
-///
-/// In doubt it is one: it then stays a reference.
-fn is_secret_place(text: &str, at: usize, sealed: bool) -> bool {
-    let line = line_before(text, at);
-    let is_value_of = |key: &str| values_of(line, key).any(is_open);
-    let is_below = |key: &str| values_of(parent(text, at), key).any(is_block);
-    let is_secret = |key: &str| is_value_of(key) || is_below(key);
-    // The mapping of that name has secrets and others.
-    let is_auth = values_of(line, "auth").any(|value| is_open(value) && !value.contains('{'))
-        || values_of(parent(text, at), "auth").any(|value| is_block(value) && !value.trim().is_empty());
-    if ["password", "identityToken", "key"].into_iter().any(is_secret)
-        || is_auth
-        || sealed && is_secret("username")
-    {
-        return true;
-    }
-    let around: Vec<&str> = {
-        let before = text.get(..at).unwrap_or_default().lines().rev().take(3);
-        let after = text.get(at..).unwrap_or_default().lines().take(2);
-        before.chain(after).collect()
-    };
-    let secrets = ["/auth/password", "/auth/identityToken", "/auth/auth"];
-    is_secret("value") && around.iter().any(|line| secrets.iter().any(|secret| line.contains(secret)))
-}
-
-/// Returns what stands behind a key and its colon, wherever the key stands in a line, quoted or not.
-fn values_of<'a>(line: &'a str, key: &str) -> impl Iterator<Item = &'a str> {
-    let key = key.to_owned();
-    let starts: Vec<usize> = line.match_indices(&key).map(|(start, _)| start + key.len()).collect();
-    starts.into_iter().filter_map(move |start| {
-        line.get(start..)?.trim_start_matches(['\'', '"']).trim_start().strip_prefix(':')
-    })
-}
-
-/// Returns whether a value goes on to the end of a text: a comma or a brace outside quotes and variables ends it.
-fn is_open(value: &str) -> bool {
-    let (mut quote, mut in_variable, mut before) = (None, false, ' ');
-    for c in value.chars() {
-        match c {
-            '{' if before == '$' => in_variable = true,
-            '}' if in_variable => in_variable = false,
-            '\'' | '"' if quote == Some(c) => quote = None,
-            '\'' | '"' if quote.is_none() => quote = Some(c),
-            ',' | '}' if quote.is_none() && !in_variable => return false,
-            _ => {}
-        }
-        before = c;
-    }
-    true
-}
-
-/// Returns whether a value stands on the lines below its key.
-fn is_block(value: &str) -> bool {
-    let value = value.trim();
-    value.is_empty() || value.starts_with(['|', '>', '"', '\''])
-}
-
-/// Returns the nearest line above that is indented less than the one of a place.
-fn parent(text: &str, at: usize) -> &str {
-    let indent = |line: &str| line.len() - line.trim_start().len();
-    let before = text.get(..at).unwrap_or_default();
-    let mut above = before.rsplit('\n');
-    let own = indent(above.next().unwrap_or_default());
-    above.find(|line| !line.trim().is_empty() && indent(line) < own).unwrap_or_default()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -200,7 +153,7 @@ mod tests {
     fn variables() -> BTreeMap<String, Variable> {
         let mut variables = BTreeMap::new();
         read_variables(
-            "HOST: m.example\nU: user\nP: s3cr3t\nPORT: 5000\n",
+            "HOST: m.example\nU: user\nP: s3cr3t\nPORT: 5000\nMAP: '{password: s3cr3t}'\n",
             "talenv.yaml",
             false,
             &mut variables,
@@ -223,13 +176,19 @@ mod tests {
             ("a: https://${HOST}:${PORT}/v2\n", "a: https://last.example:5000/v2\n"),
             ("a: $HOST/x ${HOST:-other} ${HOST-o}\n", "a: last.example/x last.example last.example\n"),
             ("a: ${OTHER} ${HOST+x} ${} $5 \n", "a: ${OTHER} ${HOST+x} ${} $5 \n"),
+            ("x: {url: ${HOST}, port: ${PORT}}\n", "x: {url: last.example, port: 5000}\n"),
+            ("${HOST}: 1\n'${PORT}': 2\n${NONE}: 3\n", "last.example: 1\n'5000': 2\n${NONE}: 3\n"),
+            (
+                "p:\n  - |-\n    m: {${HOST}: {e: ['https://${HOST}'], auth: {username: ${U}, password: ${P}}}}\n",
+                "p:\n  - |-\n    m: {last.example: {e: ['https://last.example'], auth: {username: u, password: ${P}}}}\n",
+            ),
             ("auth: {username: '${U}', password: '${P}'}\n", "auth: {username: 'u', password: '${P}'}\n"),
             ("auth: {password: '${P}', username: '${U}'}\n", "auth: {password: '${P}', username: 'u'}\n"),
             ("username: ${DOMAIN}\n", "username: ${DOMAIN}\n"),
             ("# ${HOST}\n", "# ${HOST}\n"),
             (
-                "- path: /machine/registries/config/a.b/auth/password\n  value: ${P}\n",
-                "- path: /machine/registries/config/a.b/auth/password\n  value: ${P}\n",
+                "- op: add\n  path: /machine/registries/config/a.b/auth/password\n  value: ${P}\n",
+                "- op: add\n  path: /machine/registries/config/a.b/auth/password\n  value: ${P}\n",
             ),
         ] {
             assert_eq!(filled(text), want);
@@ -248,8 +207,19 @@ mod tests {
             "auth: {auth: '${P}'}\n",
             "auth:\n  auth: ${P}\n",
             "  auth: |-\n    ${P}\n",
-            "- path: /machine/registries/config/a.b/auth/auth\n  value: ${P}\n",
-            "- path: /machine/registries/config/a.b/auth/password\n  value: >-\n    ${P}\n",
+            "- op: add\n  path: /machine/registries/config/a.b/auth/auth\n  value: ${P}\n",
+            "- op: add\n  path: /machine/registries/config/a.b/auth/password\n  value: >-\n    ${P}\n",
+            "- op: add\n  path: /machine/registries/config/a.b/auth\n  value: {password: '${P}'}\n",
+            "a: '[{\"op\":\"add\",\"path\":\"/machine/registries/config/a/auth/password\",\"value\":\"${P}\"}]'\n",
+            "a:\n- |-\n  auth:\n    'password': \"${P}-${U}\" # ${P}\n",
+            "a: \"auth:\\n  password: ${P}\\n\"\n",
+            // Named once, and a secret elsewhere; nothing of it can be read; keys of its own; a comment.
+            "a: &p ${P}\nauth: {password: *p}\n",
+            "a: [${P}\n",
+            "a: ${MAP}\n",
+            "a: b # ${P}\n",
+            "machine:\n  token: ${P}\n",
+            "url: https://u:${P}@h.example\n",
         ] {
             assert_eq!(filled(secret), secret);
         }

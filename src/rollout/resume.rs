@@ -12,7 +12,7 @@ use super::if_abandoned::{ForeignConfig, IfAbandoned};
 use super::journal::{Aim, Leftover, NodeHistory};
 use super::node::{BARE, NodeRunner, RolloutContext};
 use super::outcome::Outcome;
-use super::state_machine::{NodeState, Reboot, Route, StepResult};
+use super::state_machine::{NodeState, Reboot, Route, StepResult, reason};
 use super::step::ApplyStep;
 use super::variants::Variants;
 use crate::finding::one_line;
@@ -126,11 +126,16 @@ pub async fn resume_node(
         Ok(before) => before,
         // Where nothing is wrong with the commit, its original is not needed.
         Err(error) if left == Leftover::Rendering => {
-            let StepResult::Failed(why) = runner.rendered(&found.active, &found.active).await else {
-                let lost = runner.restore_images(&Outcome::Updated).await;
-                return Some(runner.done(Outcome::Updated.with_lost(&lost), started));
+            return match runner.rendered(&found.active, &found.active).await {
+                StepResult::Well => {
+                    let lost = runner.restore_images(&Outcome::Updated).await;
+                    Some(runner.done(Outcome::Updated.with_lost(&lost), started))
+                }
+                other => {
+                    let why = reason(other);
+                    unknown(format!("{why}; its old config cannot be sent: {}", one_line(&error)))
+                }
             };
-            return unknown(format!("{why}; its old config cannot be sent: {}", one_line(&error)));
         }
         Err(error) => return unknown(one_line(&error)),
     };

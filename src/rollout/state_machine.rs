@@ -551,7 +551,7 @@ pub(super) fn result_of(seen: &StepResult) -> ApplyResult {
 }
 
 /// Returns why something did not go well.
-fn reason(seen: StepResult) -> String {
+pub(super) fn reason(seen: StepResult) -> String {
     match seen {
         StepResult::Refused(reason)
         | StepResult::NotSent(reason)

@@ -13,13 +13,17 @@ pub(super) struct Line {
 pub(super) enum Typed {
     More,
     Done,
+    /// No answer is given.
+    Ended,
 }
 
 impl Line {
-    /// Takes a key, as shells do: Ctrl-U takes away what is before the cursor, Ctrl-K what is behind it, Ctrl-W a word.
+    /// Takes a key, as shells do: Ctrl-U takes away what is before the cursor, Ctrl-K what is behind it, Ctrl-W a word; Ctrl-D
+    /// ends an empty line.
     pub(super) fn take(&mut self, key: &Key) -> Typed {
         match key {
             Key::Enter | Key::Char('\r' | '\n') => return Typed::Done,
+            Key::Char('\u{4}') if self.text.is_empty() => return Typed::Ended,
             Key::Backspace | Key::Char('\u{7f}' | '\u{8}') if self.at > 0 => self.remove(self.at - 1),
             Key::Del if self.at < self.text.len() => {
                 self.text.remove(self.at);
@@ -98,7 +102,11 @@ mod tests {
         assert_eq!(after("ab", &[Key::Home, Key::Del, Key::End, Key::Char('c'), Key::Backspace]), "b");
         assert_eq!(after("abcd", &[Key::ArrowLeft, Key::ArrowLeft, Key::Char('\u{b}')]), "ab");
         assert_eq!(after("abcd", &[Key::ArrowLeft, Key::Char('\u{15}')]), "d");
-        assert_eq!(after("", &[Key::Backspace, Key::Del, Key::ArrowLeft, Key::Char('\u{4}')]), "");
+        assert_eq!(after("", &[Key::Backspace, Key::Del, Key::ArrowLeft]), "");
+        assert_eq!(
+            (typed(&[]).take(&Key::Char('\u{4}')), after("a", &chars("\u{4}"))),
+            (Typed::Ended, "a".to_owned())
+        );
         assert_eq!(typed(&[]).take(&Key::Enter), Typed::Done);
     }
 

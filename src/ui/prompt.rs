@@ -102,6 +102,7 @@ fn line(question: &str, default: &str) -> std::io::Result<String> {
         match line.take(&term.read_key()?) {
             Typed::More => {}
             Typed::Done => break,
+            Typed::Ended => return Err(std::io::ErrorKind::UnexpectedEof.into()),
         }
     }
     let typed = line.text();
@@ -156,9 +157,11 @@ fn yes_or_no(question: &str) -> std::io::Result<bool> {
 /// Makes an error of a question that was not answered, before anything was written.
 pub(crate) fn unanswered(error: dialoguer::Error) -> CliError {
     let dialoguer::Error::IO(error) = error;
-    if error.kind() == std::io::ErrorKind::Interrupted {
-        CliError::new(exit::INTERRUPTED, "interrupted; nothing was written")
-    } else {
-        CliError::from_error(exit::USAGE, error).context("cannot ask on this terminal")
+    match error.kind() {
+        std::io::ErrorKind::Interrupted => {
+            CliError::new(exit::INTERRUPTED, "interrupted; nothing was written")
+        }
+        std::io::ErrorKind::UnexpectedEof => CliError::usage("no answer was given; nothing was written"),
+        _ => CliError::from_error(exit::USAGE, error).context("cannot ask on this terminal"),
     }
 }

@@ -181,6 +181,41 @@ fn exit_codes_are_those_of_the_page() {
     }
 }
 
+/// What may be of several nodes is a list, however many there are: a script is not to depend on that.
+#[test]
+fn explain_gives_a_list_where_nodes_are_chosen() {
+    let place = Place::new();
+    place.write(
+        "mirrors.yaml",
+        "apiVersion: talmirror/v1\nkind: Inventory\nmirror: https://h.example\nregistries: [ghcr.io]\n\
+         nodes: {n1: {role: controlplane}, n2: {role: controlplane}, w1: {role: worker}}\n",
+    );
+    let json = |arguments: &str| -> serde_json::Value {
+        let ran = place.run(&format!("explain {arguments} --talos-version v1.13 -o json")).ok();
+        serde_json::from_str(&ran).unwrap()
+    };
+    let node = |item: &serde_json::Value| {
+        let name = item["node"].as_str().or(item["target"].as_str());
+        name.unwrap_or_else(|| panic!("{item}")).to_owned()
+    };
+    for subject in ["", "ghcr.io", "ghcr.io/a:1"] {
+        for (which, names) in
+            [("-n n1,n2", &["n1", "n2"][..]), ("--match ^w", &["w1"]), ("--role worker", &["w1"])]
+        {
+            let list = json(&format!("{subject} {which}"));
+            assert_eq!(list["kind"], "ExplanationList", "{subject} {which}");
+            let items = list["items"].as_array().unwrap().iter();
+            let nodes: Vec<String> = items.map(node).collect();
+            assert_eq!(nodes, names, "{subject} {which}");
+        }
+        let one = json(&format!("{subject} -n n1"));
+        assert!(one["items"].is_null() && node(&one) == "n1", "{one}");
+    }
+    for (arguments, code) in [("-n nope", 2), ("--match ^zz", 2), ("-n n1 -g g", 2)] {
+        place.run(&format!("explain {arguments}")).ends(code);
+    }
+}
+
 #[test]
 fn explain_shows_every_hop() {
     let place = Place::new();

@@ -136,7 +136,7 @@ fn nodes_of_another_version_get_files_of_their_own() {
     assert!(place.path("one/mirrors.yaml").exists());
     place
         .run("generate")
-        .env("TALMIRROR_NODE", "")
+        .env("TALMIRROR_NODES", "")
         .env("TALMIRROR_ENCRYPT", "")
         .env("TALMIRROR_QUIET", "1")
         .ok();

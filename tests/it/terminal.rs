@@ -204,6 +204,18 @@ fn init_is_interrupted_with_the_cursor_there() {
     }
 }
 
+/// Ctrl-D gives no answer, as in a shell.
+#[test]
+fn init_ends_where_no_answer_is_given() {
+    if !is_lent() {
+        return;
+    }
+    let place = Place::new();
+    let said = converse_to(&place, "init", &[("What is the mirror?", "\r"), ("Its URL", "\u{4}")], 2);
+    assert!(said.contains("no answer was given; nothing was written"), "{said}");
+    assert!(place.files().is_empty());
+}
+
 /// On a terminal a rollout asks, and a node's line grows in its place.
 #[test]
 fn a_rollout_asks_and_shows_a_line_a_node() {

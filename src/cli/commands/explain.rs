@@ -80,16 +80,9 @@ pub(crate) fn run(ui: &mut Ui, global: &Global, args: ExplainArgs) -> Result<Exi
     if args.output != OutputFormat::Table && explained.iter().any(|explained| explained.hides) {
         ui.note("secrets are shown as <redacted>; --show-secrets fetches and shows them");
     }
-    if let [Explained { value, .. }] = explained.as_slice() {
-        let value = value.clone();
-        ui.output(args.output, &value, || {
-            explained.pop().map(|explained| explained.table).unwrap_or_default()
-        })?;
-        return Ok(exit::OK);
-    }
     if args.output == OutputFormat::Table {
         for (at, Explained { mut table, .. }) in explained.into_iter().enumerate() {
-            if let (None, Some(target)) = (&args.subject, targets.get(at)) {
+            if let (None, true, Some(target)) = (&args.subject, args.which.chooses(), targets.get(at)) {
                 table.above = format!("NODE  {}\n", who(*target));
             }
             if at > 0 {
@@ -99,8 +92,15 @@ pub(crate) fn run(ui: &mut Ui, global: &Global, args: ExplainArgs) -> Result<Exi
         }
         return Ok(exit::OK);
     }
-    let items: Vec<Value> = explained.into_iter().map(|explained| explained.value).collect();
-    let value = json!({"apiVersion": "talmirror/v1", "kind": "ExplanationList", "items": items});
+    let mut items: Vec<Value> = explained.into_iter().map(|explained| explained.value).collect();
+    // Flags that may choose several give a list, however many they have chosen.
+    let value = match items.pop() {
+        Some(one) if !args.which.chooses() => one,
+        last => {
+            items.extend(last);
+            json!({"apiVersion": "talmirror/v1", "kind": "ExplanationList", "items": items})
+        }
+    };
     ui.output(args.output, &value, Table::default)?;
     Ok(exit::OK)
 }

@@ -48,10 +48,14 @@ impl RolloutArgs {
         }
         flags.push(("--reboot", self.reboot.clone()));
         flags.push(("--max-failures", self.max_failures.map(|number| number.to_string())));
-        let unhealthy = (!self.allow_unhealthy.is_empty()).then(|| self.allow_unhealthy.join(","));
-        flags.push(("--allow-unhealthy", unhealthy));
-        flags.push(("--unknown-nodes", self.unknown_nodes.then(String::new)));
+        flags.extend(self.leniency());
         flags.into_iter().filter_map(|(flag, value)| Some((flag, value?))).collect()
+    }
+
+    /// Returns the flags that say which nodes are taken though something is not known of them, or wrong.
+    fn leniency(&self) -> [(&'static str, Option<String>); 2] {
+        let unhealthy = (!self.allow_unhealthy.is_empty()).then(|| self.allow_unhealthy.join(","));
+        [("--allow-unhealthy", unhealthy), ("--unknown-nodes", self.unknown_nodes.then(String::new))]
     }
 }
 
@@ -91,9 +95,7 @@ pub(super) fn reboots(global: &Global, args: &RolloutArgs, plan: &Plan) -> Strin
     places.dedup();
     let mut more = args.of_any_ca([]);
     // Those that may be down may be so then, too.
-    let unhealthy = (!args.allow_unhealthy.is_empty()).then(|| args.allow_unhealthy.join(","));
-    more.extend(unhealthy.map(|names| ("--allow-unhealthy", names)));
-    more.extend(args.unknown_nodes.then(|| ("--unknown-nodes", String::new())));
+    more.extend(args.leniency().into_iter().filter_map(|(flag, value)| Some((flag, value?))));
     more.extend(args.pace(Some(&[])));
     let commands = places
         .into_iter()
