@@ -48,7 +48,7 @@ use crate::ui::{self, CliError, Ui, Verbosity};
   talmirror init --kind harbor --url https://harbor.example --registries docker.io,ghcr.io
   talmirror validate
   talmirror generate --talos-version v1.13 | talosctl patch mc -n 10.0.0.1 -p @/dev/stdin
-  talmirror explain docker.io/library/alpine:3.22 --node n1")]
+  talmirror explain docker.io/library/alpine:3.22 --nodes n1")]
 struct Cli {
     /// What all commands share.
     #[command(flatten)]
