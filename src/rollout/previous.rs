@@ -206,7 +206,7 @@ mod tests {
         for told in records {
             let node = node.clone();
             all.push(match *told {
-                Send(what) => Record::Send { node, what },
+                Send(what) => Record::Send { node, what, arrives: None },
                 Done(outcome) => Record::Done { node, outcome, reason: None },
             });
         }

@@ -217,6 +217,11 @@ pub struct NodeClient {
 }
 
 impl NodeClient {
+    /// Returns how long the answer to a call is waited for.
+    pub fn patience(&self) -> Duration {
+        self.client.0.patience.call
+    }
+
     /// Returns the node's version.
     pub async fn version(&self) -> Result<Version, TalosError> {
         let what = "Version";

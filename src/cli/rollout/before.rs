@@ -6,15 +6,25 @@ use crate::cli::args::Global;
 use crate::cli::inventory::LoadedInventory;
 use crate::cli::session::{LiveNode, Session};
 use crate::inventory::Role;
-use crate::rollout::{ControlPlaneNode, Wanted};
+use crate::rollout::{ControlPlaneNode, Summary, Wanted};
 use crate::ui::{CliError, Ui, confirm};
 
-/// Asks whether to go on, unless that was answered by `--yes`.
-pub(super) fn ask(ui: &mut Ui, global: &Global, args: &RolloutArgs, question: &str) -> Result<(), CliError> {
+/// Returns what to say where nothing is sent: `settled` is what became of nodes that an earlier run had left in between.
+pub(super) fn untouched(settled: &Summary) -> &'static str {
+    if settled.ended.is_empty() { "no node was touched" } else { "nothing more was sent to any node" }
+}
+
+/// Asks whether to go on, unless that was answered by `--yes`; `untouched` says what did not happen where the answer is no.
+pub(super) fn ask(
+    ui: &mut Ui,
+    global: &Global,
+    args: &RolloutArgs,
+    question: &str,
+    untouched: &str,
+) -> Result<(), CliError> {
     if args.yes {
         return Ok(());
     }
-    let untouched = "no node was touched";
     ui.settle(untouched)?;
     let help = "--yes carries the plan out without asking, --dry-run only shows it";
     confirm(global.asking(), question, untouched, help)

@@ -377,8 +377,9 @@ fn readers(global: &Global) -> Result<Vec<Recipient>, CliError> {
     Ok(found.map_or_else(Vec::new, |found| found.recipients))
 }
 
-/// Returns how originals are encrypted: for those who may read the inventory.
-pub(super) fn settings(ui: &mut Ui, global: &Global) -> Result<Option<Settings>, CliError> {
+/// Returns how originals are encrypted: for those who may read the inventory; `untouched` says what did not happen where no
+/// key opens them.
+pub(super) fn settings(ui: &mut Ui, global: &Global, untouched: &str) -> Result<Option<Settings>, CliError> {
     let recipients = readers(global)?;
     if recipients.is_empty() {
         ui.warn(
@@ -394,7 +395,9 @@ pub(super) fn settings(ui: &mut Ui, global: &Global) -> Result<Option<Settings>,
     let sample = encryption::seal("config: sample\n", &settings, "a sample")?;
     if let Err(error) = encryption::open(&sample, global) {
         return Err(CliError::from_error(exit::SECRET, error)
-            .context("the nodes' old configs are encrypted for those who may read the inventory, and no key for that is at hand: neither --resume nor rollback could open them; no node was touched")
+            .context(format!(
+                "the nodes' old configs are encrypted for those who may read the inventory, and no key for that is at hand: neither --resume nor rollback could open them; {untouched}"
+            ))
             .help("--age-key-file names a key; sops's SOPS_AGE_KEY_FILE and SOPS_AGE_KEY are looked at, too"));
     }
     Ok(Some(settings))

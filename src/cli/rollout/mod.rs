@@ -2,6 +2,7 @@
 
 mod again;
 mod args;
+mod arrivals;
 mod before;
 mod carry_out;
 mod journals;

@@ -2,9 +2,11 @@
 
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
-use super::args::{RolloutArgs, images};
-use super::before::control_plane;
+use super::args::{RolloutArgs, images, pace};
+use super::arrivals::{await_arrivals, told_of};
+use super::before::{control_plane, untouched};
 use super::journals::{journals, witness};
 use super::next_command::{back, begin, resume};
 use super::plan_view::{Plan, PlannedNode};
@@ -33,16 +35,13 @@ pub(super) fn make_plan(
     args: &RolloutArgs,
     loaded: &mut LoadedInventory,
     session: &Session,
-    (folder, earlier): (&Path, &History),
+    begun: &Begun<'_>,
 ) -> Result<Result<Plan, Exit>, CliError> {
     let options = plan_options(args, loaded);
-    let seen = session.each(|node| async move { observe(&node).await });
-    // Read after the nodes: what one of them runs with was announced before it was sent.
-    let witnesses = seen.iter().filter_map(|(node, seen)| Some(witness(node, seen.as_ref().ok()?)));
-    let journals = journals(ui, session, folder, &witnesses.collect::<Vec<_>>())?;
+    let Begun { folder, earlier, settled } = *begun;
+    let (seen, journals) = look_at_rest(ui, session, folder, pace(args, loaded).landing())?;
     let mut nodes: Vec<PlannedNode> = Vec::new();
-    let mut errors: Vec<(LiveNode, TalosError)> = Vec::new();
-    let mut refusals: Vec<(String, Refusal)> = Vec::new();
+    let (mut errors, mut refusals) = (NodeErrors::new(), Refusals::new());
     let mut shared: Vec<Arc<Registries>> = Vec::new();
     let mut lost: Vec<String> = Vec::new();
     let mut met: Vec<(String, Identity)> = Vec::new();
@@ -69,8 +68,10 @@ pub(super) fn make_plan(
         if let Some((twin, _)) = met.iter().find(|(_, identity)| identity.is_same(&seen.identity)) {
             let called = seen.identity.nodename.clone().unwrap_or_else(|| "the same machine".to_owned());
             return Err(CliError::usage(format!(
-                "`{twin}` and `{}` ({}) lead to one node, {called}; no node was touched",
-                node.name, node.target
+                "`{twin}` and `{}` ({}) lead to one node, {called}; {}",
+                node.name,
+                node.target,
+                untouched(settled)
             ))
             .help("list it once: two would try their configs on top of each other"));
         }
@@ -114,12 +115,10 @@ pub(super) fn make_plan(
         }
     }
     if !errors.is_empty() || !refusals.is_empty() {
-        return refuse(ui, global, args, &nodes, &errors, &refusals).map(Err);
+        return refuse(ui, global, args, settled, &nodes, (&errors, &refusals)).map(Err);
     }
     if nodes.is_empty() && !lost.is_empty() {
-        let summary = Summary { left: lost, ..Summary::default() };
-        let last = "no node of the rollout is in the inventory any more; none was touched";
-        return end(ui, args.output, &summary, exit::STOPPED, last, None).map(Err);
+        return none_is_left(ui, args, settled, lost).map(Err);
     }
     if nodes.is_empty() {
         return Err(CliError::usage("no node is of that role"));
@@ -137,6 +136,56 @@ pub(super) fn make_plan(
         args.max_parallel.map_or(inventory.max_parallel, |share| share.of(placed.len()).max(1));
     let waves = waves(&placed, &Ordering { stages: &inventory.order, canary, max_parallel });
     Ok(Ok(Plan { nodes, waves }))
+}
+
+/// What was there before a plan is made.
+#[derive(Clone, Copy)]
+pub(super) struct Begun<'a> {
+    /// The folder of the journal.
+    pub(super) folder: &'a Path,
+    /// What the journal tells of the rollout that is resumed.
+    pub(super) earlier: &'a History,
+    /// What became of nodes that it had left in between.
+    pub(super) settled: &'a Summary,
+}
+
+/// What nodes say of themselves, or why they do not.
+type Seen = Vec<(LiveNode, Result<Observation, TalosError>)>;
+
+type NodeErrors = Vec<(LiveNode, TalosError)>;
+type Refusals = Vec<(String, Refusal)>;
+
+/// Asks every node and the journals; once more where something has to be waited for.
+fn look_at_rest(
+    ui: &mut Ui,
+    session: &Session,
+    folder: &Path,
+    landing: Duration,
+) -> Result<(Seen, Vec<(String, History)>), CliError> {
+    let looked = look(ui, session, folder)?;
+    let told = told_of(looked.1.iter().map(|(_, history)| history), &session.nodes);
+    if await_arrivals(ui, session, told, landing) { look(ui, session, folder) } else { Ok(looked) }
+}
+
+/// Asks every node, and then the journals: what one of them runs with was announced before it was sent.
+fn look(ui: &mut Ui, session: &Session, folder: &Path) -> Result<(Seen, Vec<(String, History)>), CliError> {
+    let seen = session.each(|node| async move { observe(&node).await });
+    let witnesses = seen.iter().filter_map(|(node, seen)| Some(witness(node, seen.as_ref().ok()?)));
+    let journals = journals(ui, session, folder, &witnesses.collect::<Vec<_>>())?;
+    Ok((seen, journals))
+}
+
+/// Ends a resumed rollout whose nodes the inventory has lost, all of them.
+fn none_is_left(
+    ui: &mut Ui,
+    args: &RolloutArgs,
+    settled: &Summary,
+    mut lost: Vec<String>,
+) -> Result<Exit, CliError> {
+    lost.retain(|name| settled.ended.iter().all(|(ended, _)| ended != name));
+    let summary = Summary { left: lost, ended: settled.ended.clone(), ..Summary::default() };
+    let last = format!("no node of the rollout is in the inventory any more; {}", untouched(settled));
+    end(ui, args.output, &summary, exit::STOPPED, &last, None)
 }
 
 /// Names the nodes that a resumed rollout leaves out because the inventory has lost them.
@@ -203,9 +252,9 @@ fn refuse(
     ui: &mut Ui,
     global: &Global,
     args: &RolloutArgs,
+    settled: &Summary,
     nodes: &[PlannedNode],
-    errors: &[(LiveNode, TalosError)],
-    refusals: &[(String, Refusal)],
+    (errors, refusals): (&NodeErrors, &Refusals),
 ) -> Result<Exit, CliError> {
     let exit = if errors.is_empty() { exit::STOPPED } else { exit::REMOTE };
     let reason = |text: String| Outcome::Untouched { reason: text };
@@ -213,10 +262,14 @@ fn refuse(
     let refused = refusals.iter().map(|(name, refusal)| (name.clone(), reason(refusal.to_string())));
     let ended: Vec<_> = errors.chain(refused).collect();
     let names: Vec<&str> = ended.iter().map(|(name, _)| name.as_str()).collect();
-    let last = format!("no node was touched, because of {}", names.join(", "));
-    let left = nodes.iter().map(|planned| planned.node.name.clone()).collect();
+    let last = format!("{}, because of {}", untouched(settled), names.join(", "));
+    let has_ended = |name: &String| settled.ended.iter().any(|(ended, _)| ended == name);
+    let others: Vec<&str> = nodes.iter().map(|planned| planned.node.name.as_str()).collect();
+    let left = nodes.iter().map(|planned| planned.node.name.clone()).filter(|name| !has_ended(name));
+    let left = left.collect();
+    let mut ended: Vec<_> = ended.into_iter().filter(|(name, _)| !has_ended(name)).collect();
+    ended.splice(0..0, settled.ended.iter().cloned());
     let summary = Summary { ended, left, interrupted: false };
-    let others: Vec<&str> = summary.left.iter().map(String::as_str).collect();
     let next = if others.is_empty() {
         "fix that".to_owned()
     } else if args.resume {

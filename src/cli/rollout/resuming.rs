@@ -8,7 +8,8 @@ use jiff::Timestamp;
 use serde_json::json;
 
 use super::args::{Format, RolloutArgs, pace};
-use super::before::{ask, control_plane};
+use super::arrivals::{await_arrivals, told_of_all};
+use super::before::{ask, control_plane, untouched};
 use super::carry_out::{Ended, Telling, carry_out};
 use super::journals::decrypt;
 use super::next_command::{begin, resume};
@@ -24,7 +25,8 @@ use crate::rollout::{
 use crate::ui::exit::Exit;
 use crate::ui::{CliError, Ui, count};
 
-/// Brings nodes that an earlier run has left in between to one config or the other; an exit code where one cannot be.
+/// Brings nodes that an earlier run has left in between to one config or the other, and returns what became of them; an exit
+/// code where one cannot be.
 pub(super) fn settle_all(
     ui: &mut Ui,
     global: &Global,
@@ -33,7 +35,8 @@ pub(super) fn settle_all(
     session: &Session,
     folder: &Path,
     history: &History,
-) -> Result<Option<Exit>, CliError> {
+) -> Result<Result<Summary, Exit>, CliError> {
+    await_arrivals(ui, session, told_of_all(history), pace(args, loaded).landing());
     let unsettled = |node: &LiveNode| {
         let name = in_journal(history, node).map_or(&node.name, |told| &told.name).clone();
         let node_history = history.by_node.get(&name).filter(|history| !history.is_settled())?;
@@ -69,7 +72,8 @@ pub(super) fn settle_all(
         ui.json_line(&json!({"at": at, "event": "left", "nodes": nodes.collect::<Vec<_>>()}))?;
     }
     if !left.is_empty() {
-        ask(ui, global, args, &format!("Bring {} to one config first?", count(left.len(), "node")))?;
+        let question = format!("Bring {} to one config first?", count(left.len(), "node"));
+        ask(ui, global, args, &question, untouched(&Summary::default()))?;
     }
     let (journal, _) = Journal::open(folder, None)?;
     journal.add(Record::Resume { cluster: session.fingerprints().into_iter().next() })?;
@@ -90,17 +94,17 @@ pub(super) fn settle_all(
     })?;
     let (summary, stopped) = match done {
         Ended::Done(summary, stopped) => (summary, stopped),
-        Ended::Abandoned(exit) => return Ok(Some(exit)),
+        Ended::Abandoned(exit) => return Ok(Err(exit)),
     };
     let open = |outcome: &Outcome| matches!(outcome, Outcome::Unknown { .. } | Outcome::WantsReboot { .. });
     let unknown = summary.named(open);
     if unknown.is_empty() && summary.interrupted {
         let next = resume(global, args, None);
         let what = "stopped: what was left in between has one config or the other";
-        return end(ui, args.output, &summary, stopped, what, Some(&next)).map(Some);
+        return end(ui, args.output, &summary, stopped, what, Some(&next)).map(Err);
     }
     if unknown.is_empty() {
-        return Ok(None);
+        return Ok(Ok(summary));
     }
     let mut next = format!("look at {}, then: {}", unknown.join(", "), resume(global, args, None));
     let others: Vec<&str> = history.nodes.iter().map(|node| node.name.as_str()).collect();
@@ -108,7 +112,7 @@ pub(super) fn settle_all(
     if !others.is_empty() {
         next += &format!("; or resume the others: {}", resume(global, args, Some(&others)));
     }
-    end(ui, args.output, &summary, exit_of(&summary, stopped), &sentence(&summary), Some(&next)).map(Some)
+    end(ui, args.output, &summary, exit_of(&summary, stopped), &sentence(&summary), Some(&next)).map(Err)
 }
 
 /// What the inventory has changed since a rollout began that is resumed.

@@ -5,6 +5,7 @@ use clap::Args;
 
 use super::again::again;
 use super::args::{Format, SETTLE, settle_flag};
+use super::arrivals::{await_arrivals, told_of_all};
 use super::carry_out::{Ended, Telling, carry_out};
 use super::journals::{Authority, decrypt, earlier, history, lock, remember};
 use super::rollback_plan::RollbackPlan;
@@ -79,6 +80,8 @@ fn roll_back(ui: &mut Ui, global: &Global, args: RollbackArgs) -> Result<Exit, C
     let _locks = lock(&session, &folder)?;
     let history = history(ui, &mut session, loaded.as_ref(), &folder, authority)?;
     let chosen = choose(&args, loaded.as_ref(), &mut session, &folder, &history)?;
+    let pace = RolloutTimeouts { trial: Duration::from_mins(5), settle: args.settle, pull: args.settle };
+    await_arrivals(ui, &session, told_of_all(&history), pace.landing());
     let (journal, _) = Journal::open(&folder, None)?;
     let open = decrypt(global);
     let plan = RollbackPlan::make(&session, &journal, &history, &chosen, &open)?;
@@ -116,7 +119,6 @@ fn roll_back(ui: &mut Ui, global: &Global, args: RollbackArgs) -> Result<Exit, C
             Some((told.name.clone(), session.node(node)))
         })
         .collect();
-    let pace = RolloutTimeouts { trial: Duration::from_mins(5), settle: args.settle, pull: args.settle };
     let (context, handle) = RolloutContext::new(journal, pace, Vec::new(), Vec::new());
     let names = nodes.iter().map(|(name, _)| name.clone()).collect();
     let telling = Telling { format: args.output, names, again };

@@ -6,13 +6,13 @@ use std::path::{Path, PathBuf};
 use jiff::Timestamp;
 
 use super::args::{Format, RolloutArgs, VerifyWhen, images, pace};
-use super::before::{ask, control_plane};
+use super::before::{ask, control_plane, untouched};
 use super::carry_out::{Ended, Telling, carry_out};
 use super::journals::{check_clear, cluster_folder, earlier, history, lock, remember, settings};
 use super::next_command::{begin, owing, reboot_them, reboots, resume, without_reboot};
 use super::past;
 use super::plan_view::{Plan, RolloutTerms, show};
-use super::planning::make_plan;
+use super::planning::{Begun, make_plan};
 use super::resuming::{Since, address, in_journal, settle_all};
 use super::summary_view::{end, end_json, ended, exit_of, sentence};
 use super::verify_gate::{OnFailure, verify_mirrors};
@@ -59,14 +59,16 @@ fn roll_out(ui: &mut Ui, global: &Global, mut args: RolloutArgs) -> Result<Exit,
     let Chosen { mut locks, earlier } = choose(ui, &args, &loaded, &mut session, &folder)?;
     check_canary(&args, &loaded, &session)?;
     check_unhealthy(&args, &loaded, &session)?;
+    let mut settled = Summary::default();
     if args.resume {
         check_clear(global, &folder)?;
-        let settled = settle_all(ui, global, &args, &loaded, &session, &folder, &earlier)?;
-        if let Some(exit) = settled {
-            return Ok(exit);
-        }
+        settled = match settle_all(ui, global, &args, &loaded, &session, &folder, &earlier)? {
+            Ok(settled) => settled,
+            Err(exit) => return Ok(exit),
+        };
     }
-    let plan = match make_plan(ui, global, &args, &mut loaded, &session, (&folder, &earlier))? {
+    let begun = Begun { folder: &folder, earlier: &earlier, settled: &settled };
+    let plan = match make_plan(ui, global, &args, &mut loaded, &session, &begun)? {
         Ok(plan) => plan,
         Err(exit) => return Ok(exit),
     };
@@ -117,11 +119,12 @@ fn roll_out(ui: &mut Ui, global: &Global, mut args: RolloutArgs) -> Result<Exit,
         }
         return Ok(exit::FOUND);
     }
-    let settings = settings(ui, global)?;
+    let untouched = untouched(&settled);
+    let settings = settings(ui, global, untouched)?;
     check_clear(global, &folder)?;
     let only_reboots = plan.nodes.iter().all(|planned| planned.plan.changes.is_empty());
     let what = if only_reboots { "Reboot" } else { "Change" };
-    ask(ui, global, &args, &format!("{what} {}?", count(plan.changed(), "node")))?;
+    ask(ui, global, &args, &format!("{what} {}?", count(plan.changed(), "node")), untouched)?;
     if !args.resume {
         locks = lock(&session, &folder)?;
     }

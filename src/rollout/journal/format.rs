@@ -69,6 +69,9 @@ pub enum Record {
         node: String,
         /// What.
         what: ApplyStep,
+        /// Until when it may arrive, as RFC 3339, where nothing tells what came of it; journals of old do not say.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        arrives: Option<String>,
     },
     /// An image is about to be removed from a node, to be pulled again.
     Remove {
@@ -94,6 +97,9 @@ pub enum Record {
         result: ApplyResult,
         /// Until when a trial lasts at most, as RFC 3339.
         until: Option<String>,
+        /// Until when it may still arrive, as RFC 3339, where its answer is lost; journals of old do not say.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        arrives: Option<String>,
     },
     /// A node is done with.
     Done {

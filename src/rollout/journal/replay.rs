@@ -53,6 +53,10 @@ pub struct NodeHistory {
     pub all_sent: SentConfigs,
     /// Until when the last trial lasts at most, where one was sent.
     pub until: Option<Timestamp>,
+    /// Until when what was sent, and has lost its answer, may still arrive.
+    pub(in crate::rollout) lost_arrives: Option<Timestamp>,
+    /// Until when what was sent last may arrive, as long as nothing tells what came of it.
+    pub(in crate::rollout) open_arrives: Option<Timestamp>,
     /// Whether it was to be rebooted after the commit.
     pub reboots: bool,
     /// Which machine it was, as it said itself.
@@ -201,6 +205,13 @@ impl History {
         })
     }
 
+    /// Takes note that what was sent until now has arrived or cannot any more: a run that goes on waits for it first.
+    fn has_arrived(&mut self) {
+        for told in self.by_node.values_mut() {
+            (told.lost_arrives, told.open_arrives) = (None, None);
+        }
+    }
+
     fn add(&mut self, at: &str, record: Record) {
         match record {
             Record::Start { id, context, cluster, nodes, .. } => {
@@ -211,10 +222,12 @@ impl History {
             Record::Resume { cluster } => {
                 (self.complete, self.rolled_back) = (false, false);
                 self.clusters.extend(cluster);
+                self.has_arrived();
             }
             Record::Rollback { cluster } => {
                 (self.complete, self.rolled_back) = (false, true);
                 self.clusters.extend(cluster);
+                self.has_arrived();
             }
             Record::Node { node, file, before, strict, wanted, reboots, machine } => {
                 let history = self.by_node.entry(node).or_default();
@@ -233,18 +246,23 @@ impl History {
                 (history.reboots, history.rebooted) = (reboots, false);
                 history.machine = machine;
             }
-            Record::Send { node, what } => {
+            Record::Send { node, what, arrives } => {
                 let history = self.by_node.entry(node).or_default();
+                // One that has no result when the next is sent may arrive all the same.
+                history.lost_arrives = history.may_arrive_until();
+                history.open_arrives = time(arrives);
                 (history.sent, history.sent_at) = (Some(what), at.parse().ok());
                 history.all_sent.send(what);
                 (history.outcome, history.reason) = (None, None);
             }
             Record::Reboot { node } => self.by_node.entry(node).or_default().rebooted = true,
-            Record::Sent { node, what, result, until } => {
+            Record::Sent { node, what, result, until, arrives } => {
                 let history = self.by_node.entry(node).or_default();
                 history.all_sent.sent(what, result);
+                history.open_arrives = None;
+                history.lost_arrives = history.lost_arrives.max(time(arrives));
                 if what.is_trial() {
-                    history.until = until.and_then(|until| until.parse().ok());
+                    history.until = time(until);
                 }
             }
             Record::Remove { node, image, instance } => {
@@ -282,6 +300,11 @@ impl NodeHistory {
         self.sent.is_none() || settled
     }
 
+    /// Returns until when something that was sent may still arrive, as far as the journal tells.
+    pub fn may_arrive_until(&self) -> Option<Timestamp> {
+        self.lost_arrives.max(self.open_arrives)
+    }
+
     /// Finds out whose a config is: the one from before the rollout, one of any of its attempts, or another.
     pub fn whose(&self, config: &ConfigDigest) -> Variant {
         if self.first.as_ref().is_some_and(|(_, first)| first == config) {
@@ -292,6 +315,10 @@ impl NodeHistory {
             Variant::Foreign
         }
     }
+}
+
+fn time(text: Option<String>) -> Option<Timestamp> {
+    text?.parse().ok()
 }
 
 /// Reads a line, and whether that is all of the line: the next line may follow on one that was cut off.

@@ -36,7 +36,7 @@ fn node(file: &str, before: &str) -> Record {
 }
 
 fn send(what: ApplyStep) -> Record {
-    Record::Send { node: "n1".to_owned(), what }
+    Record::Send { node: "n1".to_owned(), what, arrives: None }
 }
 
 fn done(outcome: OutcomeKind) -> Record {
@@ -227,8 +227,11 @@ fn records() -> impl Strategy<Value = Vec<Record>> {
                 reboots: true,
                 machine: Some("m".to_owned()),
             },
-            1 => Record::Send { node, what: ApplyStep::Try },
-            2 => Record::Sent { node, what: ApplyStep::Try, result: ApplyResult::Lost, until: Some(free) },
+            1 => Record::Send { node, what: ApplyStep::Try, arrives: Some(free) },
+            2 => {
+                let (result, until) = (ApplyResult::Lost, Some(free.clone()));
+                Record::Sent { node, what: ApplyStep::Try, result, until, arrives: Some(free) }
+            }
             3 => Record::Done { node, outcome: OutcomeKind::Updated, reason: Some(free) },
             4 => Record::Reboot { node },
             5 => Record::Resume { cluster: None },
@@ -359,4 +362,35 @@ fn a_journal_of_an_earlier_talmirror_is_taken_up_at_each_record() {
         }
     }
     assert!(put_back > 0);
+}
+
+/// What was sent may still arrive where its answer is lost, or nothing tells what came of it; a run that goes on has waited.
+#[test]
+fn what_may_still_arrive_is_known() {
+    let sends = |what, at: &str| Record::Send { node: "n1".to_owned(), what, arrives: Some(at.to_owned()) };
+    let sent = |what, result, at: Option<&str>| Record::Sent {
+        node: "n1".to_owned(),
+        what,
+        result,
+        until: None,
+        arrives: at.map(str::to_owned),
+    };
+    let (early, late) = ("2026-01-02T03:04:07Z", "2026-01-02T03:06:07Z");
+    let until = |records: &[Record]| told(records).may_arrive_until().map(|at| at.to_string());
+    let (commit, revert) = (ApplyStep::Commit, ApplyStep::Revert);
+    let open = [node("a", "1"), sends(commit, late)];
+    assert_eq!(until(&open).as_deref(), Some(late));
+    let with = |more: &[Record]| until(&open.iter().chain(more).cloned().collect::<Vec<_>>());
+    assert_eq!(with(&[sent(commit, ApplyResult::Taken, None)]), None);
+    let lost = sent(commit, ApplyResult::Lost, Some(early));
+    assert_eq!(with(std::slice::from_ref(&lost)).as_deref(), Some(early));
+    // The way back was taken, and what was lost before it may arrive all the same, whatever the end was.
+    let back =
+        [lost, sends(revert, late), sent(revert, ApplyResult::Taken, None), done(OutcomeKind::Reverted)];
+    assert_eq!(with(&back).as_deref(), Some(early));
+    assert_eq!(with(&[sends(revert, early)]).as_deref(), Some(late), "nothing tells of the first");
+    for record in [Record::Resume { cluster: None }, Record::Rollback { cluster: None }] {
+        assert_eq!(with(&[record]), None);
+    }
+    assert_eq!(until(&[node("a", "1"), send(commit)]), None, "a journal of old");
 }

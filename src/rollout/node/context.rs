@@ -29,7 +29,7 @@ impl RolloutTimeouts {
 
     /// How long after its call was given up a config may still arrive at the node: what is on the way is thrown away by
     /// the kernel after 10 s without an acknowledgement.
-    pub(super) fn landing(&self) -> Duration {
+    pub fn landing(&self) -> Duration {
         self.settle.min(Duration::from_secs(12))
     }
 

@@ -13,7 +13,7 @@ use crate::finding::one_line;
 use crate::rollout::event::EventKind;
 use crate::rollout::journal::Record;
 use crate::rollout::state_machine::{Persisted, StepResult, Variant, result_of};
-use crate::rollout::step::{ApplyStep, Step};
+use crate::rollout::step::{ApplyResult, ApplyStep, Step};
 use crate::secret::Secret;
 use crate::talos::{DryRun, Mode, TalosError};
 
@@ -98,7 +98,9 @@ impl NodeRunner {
         let Some(text) = self.text(which).cloned() else {
             return StepResult::NotSent("there is no such config".to_owned());
         };
-        let written = self.context.journal.add(Record::Send { node: self.name.clone(), what: send });
+        let calls = self.node.patience().saturating_mul(u32::from(BUSY) + 1);
+        let arrives = self.arrives(calls);
+        let written = self.context.journal.add(Record::Send { node: self.name.clone(), what: send, arrives });
         if let Err(error) = written
             && send != ApplyStep::Revert
         {
@@ -132,8 +134,15 @@ impl NodeRunner {
             what: send,
             result: result_of(&seen),
             until: self.until.filter(|_| send.is_trial()).map(|until| until.to_string()),
+            arrives: self.arrives(Duration::ZERO).filter(|_| result_of(&seen) == ApplyResult::Lost),
         });
         seen
+    }
+
+    /// Returns until when a config may arrive whose call ends within so much time, for the journal.
+    fn arrives(&self, within: Duration) -> Option<String> {
+        let end = Timestamp::now().checked_add(within.saturating_add(self.context.pace.landing())).ok()?;
+        Some(end.to_string())
     }
 
     /// Looks again before a config is sent that the node did not look at, because it was at another one.
@@ -165,7 +174,8 @@ impl NodeRunner {
         let seen = StepResult::NotSent(why);
         let (node, result) = (self.name.clone(), result_of(&seen));
         // Where this cannot be written, the node is asked at the next run.
-        let _ = self.context.journal.add(Record::Sent { node, what: send, result, until: None });
+        let _ =
+            self.context.journal.add(Record::Sent { node, what: send, result, until: None, arrives: None });
         seen
     }
 

@@ -268,6 +268,37 @@ fn replace_the_authority(journal: &str) {
     assert!(refused.stderr.contains("because none of its nodes answers"), "{refused}");
 }
 
+/// After a rotation of the CA the newest journal whose nodes prove it is the one that is meant: a node that does not answer
+/// ends the search as little as one that says something else, and is waited for once.
+#[test]
+fn the_search_for_a_journal_goes_on_past_a_silent_node() {
+    let site = Site::new(1, 2, &["v1.13.9"]);
+    site.cluster.fault("w-1", Fault::new(Step::Pull, Kind::NotFound));
+    site.cluster.fault("w-2", Fault::new(Step::Pull, Kind::NotFound));
+    for nodes in ["-n w-1", "-n w-2", "-n w-2", "-n w-2"] {
+        assert_eq!(site.rollout(nodes).code, 6);
+    }
+    site.cluster.clear_faults();
+    let specs = site.cluster.names().into_iter().map(|name| {
+        let node = site.cluster.node(&name);
+        let state = node.state().clone();
+        crate::sim::Spec { address: node.address.clone(), name, state }
+    });
+    let authority = std::sync::Arc::new(crate::sim::Authority::new());
+    let cluster = crate::sim::Cluster::of(authority, specs.collect(), super::options()).unwrap();
+    cluster.name("harbor.example", &site.cluster.mirror);
+    site.place.write(".talos/config", cluster.talosconfig());
+    cluster.fault("w-2", Fault::new(Step::Any, Kind::Hang));
+    let began = std::time::Instant::now();
+    let status = site.place.run("rollout status --timeout 4s -o json").ends(1);
+    let value: serde_json::Value = serde_json::from_str(&status.stdout).unwrap();
+    assert_eq!(value["nodes"][0]["name"], "w-1", "{status}");
+    assert!(began.elapsed().as_secs() < 11, "{:?}", began.elapsed());
+    let ran = site.rollout("--resume");
+    assert_eq!(ran.code, 0, "{ran}");
+    assert_eq!(cluster.node("w-1").state().disk, site.new["w-1"], "{ran}");
+}
+
 /// Resumed, it says what the inventory has changed, apart from what is new, and what was left out.
 #[test]
 fn a_resumed_rollout_names_what_has_changed_and_what_is_new() {

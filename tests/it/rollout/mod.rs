@@ -5,6 +5,7 @@ mod cost;
 mod faults;
 mod identity;
 mod interrupts;
+mod keyless;
 mod later;
 mod lost_commit;
 mod network;
