@@ -6,8 +6,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
-use super::resuming::in_journal;
-use crate::cli::session::{LiveNode, Session};
+use crate::cli::session::Session;
 use crate::rollout::{History, NodeHistory};
 use crate::ui::Ui;
 
@@ -41,18 +40,4 @@ pub(super) fn await_arrivals<'h>(
 /// Returns what a journal tells of all its nodes: a run that goes on with it writes down that it has waited.
 pub(super) fn told_of_all(history: &History) -> impl Iterator<Item = (&str, &NodeHistory)> {
     history.by_node.iter().map(|(name, told)| (name.as_str(), told))
-}
-
-/// Finds what journals tell of the chosen nodes.
-pub(super) fn told_of<'h>(
-    journals: impl Iterator<Item = &'h History>,
-    nodes: &[LiveNode],
-) -> impl Iterator<Item = (&'h str, &'h NodeHistory)> {
-    journals.flat_map(move |history| {
-        let told = nodes.iter().filter_map(|node| {
-            let name = &in_journal(history, node)?.name;
-            Some((name.as_str(), history.by_node.get(name)?))
-        });
-        told.collect::<Vec<_>>()
-    })
 }

@@ -5,12 +5,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::args::{RolloutArgs, images, pace};
-use super::arrivals::{await_arrivals, told_of};
+use super::arrivals::await_arrivals;
 use super::before::{control_plane, untouched};
 use super::journals::{journals, witness};
 use super::next_command::{back, begin, resume};
 use super::plan_view::{Plan, PlannedNode};
-use super::resuming::is_lost;
+use super::resuming::{is_lost, told_of};
 use super::summary_view::end;
 use crate::cli::args::Global;
 use crate::cli::inventory::LoadedInventory;

@@ -19,8 +19,8 @@ use crate::cli::args::Global;
 use crate::cli::inventory::LoadedInventory;
 use crate::cli::session::{LiveNode, Session};
 use crate::rollout::{
-    Address, Aim, History, Journal, Leftover, Outcome, Record, RolloutContext, Summary, inspect_leftover,
-    resume_node,
+    Address, Aim, History, Journal, Leftover, NodeHistory, Outcome, Record, RolloutContext, Summary,
+    inspect_leftover, resume_node,
 };
 use crate::ui::exit::Exit;
 use crate::ui::{CliError, Ui, count};
@@ -217,6 +217,20 @@ pub(super) fn in_journal<'h>(history: &'h History, node: &LiveNode) -> Option<&'
     let target = node.target.to_string();
     let named = history.nodes.iter().find(|told| told.name == node.name);
     named.or_else(|| history.nodes.iter().find(|told| told.address == target))
+}
+
+/// Finds what journals tell of the chosen nodes.
+pub(super) fn told_of<'h>(
+    journals: impl Iterator<Item = &'h History>,
+    nodes: &[LiveNode],
+) -> impl Iterator<Item = (&'h str, &'h NodeHistory)> {
+    journals.flat_map(move |history| {
+        let told = nodes.iter().filter_map(|node| {
+            let name = &in_journal(history, node)?.name;
+            Some((name.as_str(), history.by_node.get(name)?))
+        });
+        told.collect::<Vec<_>>()
+    })
 }
 
 /// Returns whether the inventory listed a node when the rollout began, and does not do so any more.
