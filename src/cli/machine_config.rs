@@ -59,6 +59,9 @@ impl MachineConfigFile {
         loaded: &LoadedInventory,
         which: &SettingsOf,
     ) -> Result<(Self, TargetArgs), CliError> {
+        if let Some(file) = Self::of_unlisted(&mut files, loaded, which)? {
+            return Ok((file, TargetArgs::default()));
+        }
         let meant = which.meant(loaded)?;
         if let Some(target) = meant.one() {
             return Ok((Self::one_of(files, loaded, &target)?, target));
@@ -77,6 +80,25 @@ impl MachineConfigFile {
             ))
             .help("name its node with --nodes")),
         }
+    }
+
+    /// Takes the config of a node that talosctl's output alone names: all nodes have the settings of an inventory without nodes.
+    pub(super) fn of_unlisted(
+        files: &mut Vec<Self>,
+        loaded: &LoadedInventory,
+        which: &SettingsOf,
+    ) -> Result<Option<Self>, CliError> {
+        let inventory = &loaded.inventory;
+        let is_for_all = inventory.nodes.is_empty() && inventory.groups.is_empty();
+        let is_meant = is_for_all && files.iter().any(|file| file.is_live);
+        let Some(name) = which.only_node().filter(|_| is_meant) else { return Ok(None) };
+        let is = |file: &Self| file.node.as_deref() == Some(name) || file.config.hostname() == Some(name);
+        if let Some(at) = files.iter().position(is) {
+            return Ok(Some(files.swap_remove(at)));
+        }
+        let nodes: Vec<String> = files.iter().filter_map(|file| file.node_name(loaded)).collect();
+        Err(CliError::usage(format!("none of the machine configs is of the node `{name}`"))
+            .help(format!("they are of {}", nodes.join(", "))))
     }
 
     /// Takes the one that is meant out of those of several nodes.

@@ -37,6 +37,13 @@ impl SettingsOf {
         self.nodes.iter().chain(&self.group).any(|name| !name.is_empty())
     }
 
+    /// Returns the node that is named, where nothing else is.
+    pub(crate) fn only_node(&self) -> Option<&str> {
+        let mut names = self.nodes.iter().filter(|name| !name.is_empty());
+        let only = names.next().filter(|_| self.narrowing.is_nothing() && self.group.is_none());
+        only.filter(|_| names.next().is_none()).map(String::as_str)
+    }
+
     /// Returns whether the flags choose among the nodes, however many are left.
     pub(crate) fn chooses(&self) -> bool {
         !self.narrowing.is_nothing() || self.nodes.iter().filter(|name| !name.is_empty()).count() > 1

@@ -11,6 +11,8 @@ use crate::yaml::{Comment, Document, Node, Stream, line_start, parse_one};
 pub(super) struct Comments {
     registries: Lists,
     hosts: Lists,
+    /// Above all of them.
+    all: Lists,
 }
 
 type Lists = BTreeMap<String, Vec<String>>;
@@ -43,6 +45,16 @@ pub(super) fn collect(text: &str, stream: &Stream, out: &mut Comments) {
                 node.is_mapping().then_some(node)
             })
         };
+        let below = [&["machine", "registries"][..], &["machine", "registries", "mirrors"], &["mirrors"]];
+        for (parents, key) in below.iter().filter_map(|path| {
+            let (key, parents) = path.split_last()?;
+            Some((root.at(parents)?, *key))
+        }) {
+            if let Some(entry) = parents.entry(key).filter(|entry| entry.value.is_mapping()) {
+                let comments = above(text, document, entry.key_span.start).iter();
+                add(&mut out.all, "", comments.filter(|comment| !is_of_editors(&comment.text)));
+            }
+        }
         if let Some(mirrors) = section("mirrors") {
             of_mirrors(text, document, mirrors, &mut out.registries);
         }
@@ -54,6 +66,13 @@ pub(super) fn collect(text: &str, stream: &Stream, out: &mut Comments) {
             }
         }
     }
+}
+
+/// Tells whether a comment is for a program.
+fn is_of_editors(text: &str) -> bool {
+    ["yaml-language-server", "$schema", "vim:", "yamllint", "prettier-ignore", "code: language"]
+        .iter()
+        .any(|word| text.contains(word))
 }
 
 /// Returns the comments on the lines directly above a key, none of which stands further to the right: that one would be
@@ -102,7 +121,7 @@ fn add<'c>(out: &mut Lists, name: &str, comments: impl IntoIterator<Item = &'c C
 
 /// Puts comments above the mirrors and registries of an inventory's text.
 pub(super) fn put(inventory: &str, comments: &Comments) -> String {
-    if comments.registries.is_empty() && comments.hosts.is_empty() {
+    if [&comments.registries, &comments.hosts, &comments.all].into_iter().all(BTreeMap::is_empty) {
         return inventory.to_owned();
     }
     let mut above = by_line(inventory, comments);
@@ -135,6 +154,9 @@ fn by_line(inventory: &str, comments: &Comments) -> BTreeMap<usize, Vec<String>>
         let host = Endpoint::new(node?.as_str()?, true).host().to_owned();
         comments.hosts.get(&host)
     };
+    if let Some(entry) = root.entry("mirror").or_else(|| root.entry("mirrors")) {
+        place(entry.key_span.start, comments.all.get(""));
+    }
     if let Some(entry) = root.entry("mirror") {
         place(entry.key_span.start, of_url(Some(&entry.value)));
     }

@@ -8,6 +8,7 @@ use crate::finding::{Code, did_you_mean};
 use crate::image::{
     DOCKER_HUB, DOCKER_HUB_API, RegistryHost, RegistryHostError, api_host, is_docker_hub_alias,
 };
+use crate::inventory::url_flaw;
 use crate::registries::{Endpoint, EndpointFlaw, KNOWN_HOSTS, foreign_upstream};
 use crate::secret::without_userinfo;
 
@@ -238,6 +239,10 @@ fn endpoint(
     }
     if is_reference(&shown) {
         reference("the URL", &shown, at, findings);
+    } else if let Some(flaw) = url_flaw(&shown) {
+        findings.lose(Code::UrlScheme, at, format!("`{shown}` is left out: {flaw}")).help =
+            Some("write a host name or an address, and a port from 1 to 65535".to_owned());
+        return None;
     }
     let port = if endpoint.is_plain_http() { ":80" } else { ":443" };
     if endpoint.host().ends_with(port) {

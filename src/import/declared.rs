@@ -159,6 +159,11 @@ pub(super) fn secret_source(
         problem.help = Some(format!("it is kept as `{field}From: {{command: [op, read, …]}}`"));
         return Some(SecretSource::Command(vec!["op".to_owned(), "read".to_owned(), text.to_owned()]));
     }
+    if text.starts_with("ref+") && text.contains("://") {
+        let problem = findings.add(Code::Reference, at, format!("`{field}` is a reference of vals"));
+        problem.help = Some(format!("it is kept as `{field}From: {{command: [vals, get, …]}}`"));
+        return Some(SecretSource::Command(vec!["vals".to_owned(), "get".to_owned(), text.to_owned()]));
+    }
     if text.contains("${") || text.contains("{{") {
         reference(&format!("`{field}`"), "", at, findings);
     }

@@ -1,7 +1,8 @@
 use crate::finding::{Code, Problem};
 
 /// Findings that one mistake makes many times, so that they are told once.
-const REPEATED: [Code; 12] = [
+const REPEATED: [Code; 13] = [
+    Code::JsonPatchDocuments,
     Code::MixedOverride,
     Code::RedundantUpstream,
     Code::NotARegistry,
@@ -26,9 +27,16 @@ pub(super) fn group(problems: Vec<Problem>) -> Vec<Problem> {
                 && first.code == problem.code
                 && first.file == problem.file
                 && skeleton(&first.message) == skeleton(&problem.message)
+                // What to do about it is the same, too.
+                && skeleton(first.help.as_deref().unwrap_or_default())
+                    == skeleton(problem.help.as_deref().unwrap_or_default())
         });
-        if let Some(rest) = known.and_then(|at| more.get_mut(at)) {
-            rest.push((subject(&problem.path), problem.position.line));
+        if let Some((first, rest)) = known.and_then(|at| Some((out.get(at)?, more.get_mut(at)?))) {
+            // Of one and the same host, what differs is the field.
+            let name = subject(&problem.path);
+            let other = quoted(&first.message, &problem.message).filter(|_| name == subject(&first.path));
+            let name = other.unwrap_or(name);
+            rest.push((name, problem.position.line));
         } else {
             out.push(problem);
             more.push(Vec::new());
@@ -48,6 +56,14 @@ pub(super) fn group(problems: Vec<Problem>) -> Vec<Problem> {
         }
     }
     out
+}
+
+/// Returns the first thing in quotes that a message names and another does not.
+fn quoted(first: &str, other: &str) -> Option<String> {
+    let names = |text: &str| text.split('`').skip(1).step_by(2).map(str::to_owned).collect::<Vec<_>>();
+    let known = names(first);
+    let new = names(other).into_iter().find(|name| !known.contains(name));
+    new.map(|name| format!("`{name}`"))
 }
 
 /// What a message says, without the names in it.

@@ -6,7 +6,7 @@ use toml::de::{DeString, DeTable, DeValue};
 use super::declared::{Declared, Listed, SecretSource, Tls};
 use super::place::{At, Located};
 use super::readers::{Reading, Scope};
-use super::source_file::SourceFile;
+use super::source_file::{Findings, SourceFile};
 use crate::finding::{Code, did_you_mean};
 use crate::image::api_host;
 use crate::registries::Endpoint;
@@ -71,14 +71,16 @@ pub(super) type Entries<'e, 'i> = Vec<(&'e Spanned<DeString<'i>>, &'e Spanned<De
 impl Hosts<'_, '_> {
     fn all(&mut self, registry: &str, table: &DeTable<'_>, top: At) {
         let mut endpoints = Vec::new();
-        let list =
-            find(table, "host").and_then(|host| host.get_ref().as_table()).map(in_order).unwrap_or_default();
-        for (url, value) in list {
-            let Some(settings) = value.get_ref().as_table() else { continue };
+        let hosts = find(table, "host").and_then(|host| self.table(host, "host"));
+        for (url, value) in hosts.map(in_order).unwrap_or_default() {
+            let path = format!("host.\"{}\"", without_userinfo(url.get_ref()));
+            let Some(settings) = self.table(value, &path) else { continue };
             endpoints.extend(self.host(url.get_ref(), &url.span(), settings));
         }
         let server =
             find(table, "server").and_then(|server| Some((server.span(), server.get_ref().as_str()?)));
+        // An empty one is none to containerd.
+        let server = server.filter(|(_, url)| !url.is_empty());
         let mut never = false;
         let own = format!("https://{}", api_host(registry));
         let (span, url) = server.clone().unwrap_or((0..0, own.as_str()));
@@ -98,6 +100,15 @@ impl Hosts<'_, '_> {
         }
     }
 
+    /// Returns the table that a value is, or tells that it is none.
+    fn table<'t, 'i>(&mut self, value: &'t Spanned<DeValue<'i>>, path: &str) -> Option<&'t DeTable<'i>> {
+        let table = value.get_ref().as_table();
+        if table.is_none() {
+            wrong_type(self.file, &mut self.reading.findings, value, path, "a table");
+        }
+        table
+    }
+
     fn host(&mut self, url: &str, span: &Range<usize>, settings: &DeTable<'_>) -> Option<Located<Endpoint>> {
         let at = self.file.at(span, format!("host.\"{url}\""));
         for (key, _) in in_order(settings) {
@@ -115,9 +126,9 @@ impl Hosts<'_, '_> {
                     did_you_mean(key.get_ref(), KNOWN).map(|near| format!("did you mean `{near}`?"));
             }
         }
-        let capabilities = find(settings, "capabilities").and_then(|list| list.get_ref().as_array());
-        if let Some(list) = capabilities {
-            let can = |word: &str| list.iter().any(|item| item.get_ref().as_str() == Some(word));
+        if let Some(list) = find(settings, "capabilities") {
+            let list = list_of_texts(self.file, &mut self.reading.findings, list, "capabilities");
+            let can = |word: &str| list.iter().any(|item| item == word);
             if !can("pull") {
                 let message = format!("`{}` serves no pulls, and is left out", without_userinfo(url));
                 self.reading.findings.add(Code::Dropped, &at, message);
@@ -130,7 +141,7 @@ impl Hosts<'_, '_> {
                     Some("Talos gives every mirror the capabilities pull and resolve".to_owned());
             }
         }
-        let override_path = flag(settings, "override_path");
+        let override_path = flag(self.file, &mut self.reading.findings, settings, "override_path");
         let value = Endpoint::new(with_scheme(url), override_path);
         self.tls(value.host(), span, settings);
         Some(Located { value, at })
@@ -158,7 +169,7 @@ impl Hosts<'_, '_> {
             ca: ca.first().cloned().map(SecretSource::File),
             cert: cert.map(SecretSource::File),
             key: key.map(SecretSource::File),
-            insecure: flag(settings, "skip_verify"),
+            insecure: flag(self.file, &mut self.reading.findings, settings, "skip_verify"),
         };
         if value != Tls::default() {
             self.declared.tls.insert(host.to_owned(), Located { value, at });
@@ -181,8 +192,48 @@ pub(super) fn in_order<'t, 'i>(table: &'t DeTable<'i>) -> Entries<'t, 'i> {
     entries
 }
 
-pub(super) fn flag(table: &DeTable<'_>, name: &str) -> bool {
-    find(table, name).and_then(|value| value.get_ref().as_bool()).unwrap_or(false)
+/// Returns a truth value; one of another type is told, and counts as `false`.
+pub(super) fn flag(file: &SourceFile<'_>, findings: &mut Findings, table: &DeTable<'_>, name: &str) -> bool {
+    let Some(value) = find(table, name) else { return false };
+    value.get_ref().as_bool().unwrap_or_else(|| {
+        wrong_type(file, findings, value, name, "true or false");
+        false
+    })
+}
+
+/// Returns the texts of a list; one text is told to be none, and read as what was meant.
+pub(super) fn list_of_texts(
+    file: &SourceFile<'_>,
+    findings: &mut Findings,
+    value: &Spanned<DeValue<'_>>,
+    path: &str,
+) -> Vec<String> {
+    let texts = texts(value.get_ref());
+    let is_list = value.get_ref().as_array().is_some_and(|list| list.len() == texts.len());
+    if !is_list {
+        wrong_type(file, findings, value, path, "a list of strings");
+    }
+    texts
+}
+
+/// Tells that a value has another type than containerd takes, which then takes nothing of the file.
+pub(super) fn wrong_type(
+    file: &SourceFile<'_>,
+    findings: &mut Findings,
+    value: &Spanned<DeValue<'_>>,
+    path: &str,
+    wanted: &str,
+) {
+    let found = match value.get_ref().type_str() {
+        "string" => "a string",
+        "integer" | "float" => "a number",
+        "boolean" => "true or false",
+        "array" => "a list",
+        "table" => "a table",
+        _ => "a date",
+    };
+    let message = format!("found {found} where {wanted} belongs");
+    findings.lose(Code::WrongType, &file.at(&value.span(), path), message);
 }
 
 /// Returns the texts of a value: one, a list, or a list of lists.

@@ -1,11 +1,11 @@
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::declared::{Credentials, SecretSource, Tls};
+use super::declared::{Credentials, SecretSource, Tls, is_reference};
 use super::mirrors::Mirrors;
 use super::place::Located;
 use super::readers::{Reading, is_host};
 use super::source_file::Findings;
-use crate::finding::{Code, did_you_mean};
+use crate::finding::{Code, Problem, did_you_mean};
 use crate::image::{DOCKER_HUB, DOCKER_HUB_API, api_host, is_docker_hub_alias};
 use crate::registries::Endpoint;
 use crate::secret::without_userinfo;
@@ -66,6 +66,11 @@ impl Hosts<'_> {
         either: bool,
         findings: &mut Findings,
     ) {
+        if key == "*" {
+            findings.add(Code::UnusedKey, &value.at, "credentials for `*` are left out").reason =
+                Some("Talos looks them up by the host of an endpoint".to_owned());
+            return;
+        }
         let Some(owner) = self.owner(key, value, "credentials", either, findings) else { return };
         let (slot, name, url) = match &owner {
             Owner::Mirror(host) => match self.mirrors.on(host) {
@@ -94,6 +99,16 @@ impl Hosts<'_> {
 
     fn tls(&mut self, key: &str, value: &Located<Tls>, either: bool, findings: &mut Findings) {
         if value.value == Tls::default() {
+            // What cannot be read is told where it stands.
+            let is_told = |problem: &Problem| {
+                matches!(
+                    problem.code,
+                    Code::BadPem | Code::ClientIdentity | Code::WrongType | Code::UnknownField
+                ) && problem.path.starts_with(&value.at.path)
+            };
+            if findings.list.iter().any(is_told) {
+                return;
+            }
             let message = format!("the TLS settings of {key} set nothing, and are left out");
             findings.add(Code::EmptyTls, &value.at, message);
             return;
@@ -103,13 +118,25 @@ impl Hosts<'_> {
                 Some("Talos refuses them: `wildcard host TLS configuration is not supported`".to_owned());
             return;
         }
+        let mut files: Vec<String> = Vec::new();
         for file in [&value.value.ca, &value.value.cert, &value.value.key] {
             if let Some(SecretSource::File(path)) = file
                 && path.starts_with('/')
+                && !files.contains(&format!("`{path}`"))
             {
-                let message = format!("`{path}` is a file of the node");
-                findings.add(Code::NodeFile, &value.at, message).help =
+                files.push(format!("`{path}`"));
+            }
+        }
+        match files.as_slice() {
+            [] => {}
+            [only] => {
+                findings.add(Code::NodeFile, &value.at, format!("{only} is a file of the node")).help =
                     Some("copy it beside the inventory, and name the copy".to_owned());
+            }
+            all => {
+                let message = format!("{} are files of the node", all.join(", "));
+                findings.add(Code::NodeFile, &value.at, message).help =
+                    Some("copy them beside the inventory, and name the copies".to_owned());
             }
         }
         let Some(owner) = self.owner(key, value, TLS_SETTINGS, either, findings) else { return };
@@ -182,6 +209,15 @@ impl Hosts<'_> {
         }
         if self.registries.contains(&bare) {
             return Some(Owner::Registry(bare));
+        }
+        if is_reference(&bare) {
+            // Nothing of them is kept.
+            let path = &value.at.path;
+            findings.list.retain(|known| known.code != Code::Reference || known.path != *path);
+            let message = format!("{what} under `{bare}`, which holds a variable, are left out");
+            findings.lose(Code::Reference, &value.at, message).help =
+                Some("write the host in its place".to_owned());
+            return None;
         }
         if !is_host(&bare) {
             let message = format!("{what} under `{bare}`, which is not a valid host, are left out");

@@ -22,11 +22,7 @@ pub(super) fn tree(root: &Node, file: &SourceFile<'_>, findings: &mut Findings) 
             findings.add(Code::WrongType, &at, message).reason =
                 Some("Talos' patcher drops the first part of such a path without a word".to_owned());
         }
-        let parts: Vec<String> = path
-            .trim_start_matches('/')
-            .split('/')
-            .map(|part| part.replace("~1", "/").replace("~0", "~"))
-            .collect();
+        let parts = steps_of(path);
         let words: Vec<&str> = parts.iter().map(String::as_str).collect();
         let ours =
             matches!(words.as_slice(), ["machine"] | ["machine", "registries", ..]) && words.len() <= DEEPEST;
@@ -50,8 +46,24 @@ pub(super) fn tree(root: &Node, file: &SourceFile<'_>, findings: &mut Findings) 
                 findings.add(Code::Dropped, &at, format!("`remove {path}` is left out")).reason =
                     Some("an inventory says what is there".to_owned());
             }
+            ("copy" | "move", _) => {
+                let from = operation.get("from").and_then(Node::as_str).unwrap_or_default();
+                let steps = steps_of(from);
+                let steps: Vec<&str> = steps.iter().map(String::as_str).collect();
+                if let Some(value) = find(&tree, &steps).cloned() {
+                    if op == "move" {
+                        unset(&mut tree, &steps);
+                    }
+                    set(&mut tree, &words, &value, place, true);
+                } else {
+                    // What it copies is in the config that the patch is for.
+                    let message = format!("the operation `{op} {path}` is left out");
+                    findings.lose(Code::Dropped, &at, message).reason =
+                        Some(format!("the patch itself does not set `{from}`"));
+                }
+            }
             _ => {
-                findings.add(Code::Dropped, &at, format!("the operation `{op} {path}` is left out"));
+                findings.lose(Code::Dropped, &at, format!("the operation `{op} {path}` is left out"));
             }
         }
     }
@@ -65,6 +77,18 @@ pub(super) fn tree(root: &Node, file: &SourceFile<'_>, findings: &mut Findings) 
         findings.add(Code::Dropped, first, message);
     }
     tree
+}
+
+/// Returns the steps of a path, as RFC 6901 has it.
+fn steps_of(path: &str) -> Vec<String> {
+    let parts = path.trim_start_matches('/').split('/');
+    parts.map(|part| part.replace("~1", "/").replace("~0", "~")).collect()
+}
+
+fn find<'n>(node: &'n Node, path: &[&str]) -> Option<&'n Node> {
+    let Some((first, rest)) = path.split_first() else { return Some(node) };
+    let item = || node.items().get(first.parse::<usize>().ok()?);
+    find(node.get(first).or_else(item)?, rest)
 }
 
 /// Tells whether a patch adds to lists, so that what is in them stays.

@@ -1,3 +1,4 @@
+use super::talenv::parse_unfilled;
 use crate::machineconfig::{Role, is_resource};
 use crate::yaml::{Node, Stream, parse};
 
@@ -70,7 +71,15 @@ impl SourceKind {
 
 /// Finds out what a text is; `None` for a text that is nothing of this kind, or no YAML.
 pub fn detect(text: &str) -> Option<SourceKind> {
-    parse(text).ok().and_then(|stream| of_stream(&stream)).or_else(|| of_other_text(text))
+    let stream = parse(text).ok().or_else(|| unfilled(text).map(|(stream, _)| stream));
+    stream.and_then(|stream| of_stream(&stream)).or_else(|| of_other_text(text))
+}
+
+/// Parses a file of talhelper, which fills variables in before it reads a file.
+pub(super) fn unfilled(text: &str) -> Option<(Stream, SourceKind)> {
+    let stream = parse_unfilled(text).ok()?;
+    let kind = of_stream(&stream).filter(|kind| *kind == SourceKind::Talhelper)?;
+    Some((stream, kind))
 }
 
 /// Finds out what a text is that is nothing of YAML.
@@ -101,7 +110,9 @@ pub(super) fn of_stream(stream: &Stream) -> Option<SourceKind> {
         let is_topf = nodes.items().iter().any(|node| node.get("host").is_some());
         return Some(if is_topf { SourceKind::Topf } else { SourceKind::Talhelper });
     }
-    let own = |root: &Node| root.get("kind").is_some() || root.get("mirror").is_some();
+    // Values of Helm may have mirrors beside the registries of Talos.
+    let of_talos = |root: &Node| root.get("registries").is_some_and(is_block);
+    let own = |root: &Node| root.get("kind").is_some() || root.get("mirror").is_some() || of_talos(root);
     if roots().any(|root| !own(root) && (root.get("mirrors").is_some() || root.get("configs").is_some())) {
         return Some(SourceKind::K3s);
     }
@@ -112,7 +123,10 @@ pub(super) fn of_stream(stream: &Stream) -> Option<SourceKind> {
     // Values have registries where Talos has none.
     let values = |root: &Node| {
         let (patch, document) = (root.get("machine").is_some(), matches!(Role::of(root), Role::Registry(..)));
-        !patch && !document && root.get("apiVersion").is_none() && holds_registries(root)
+        let version = root.get("apiVersion").and_then(Node::as_str).unwrap_or_default();
+        // Talos' own documents, and ours, are none.
+        let own = version == "v1alpha1" || version.starts_with("talmirror/");
+        !patch && !document && !own && holds_registries(root)
     };
     if roots().any(values) {
         return Some(SourceKind::HelmValues);
@@ -145,7 +159,8 @@ fn of_other_tools(root: &Node) -> Option<SourceKind> {
     if resource.starts_with("ConfigPatches.") || template {
         return Some(SourceKind::Omni);
     }
-    root.get("registry-mirrors").map(|_| SourceKind::DockerDaemon)
+    let docker = ["registry-mirrors", "insecure-registries"].iter().any(|key| root.get(key).is_some());
+    docker.then_some(SourceKind::DockerDaemon)
 }
 
 /// Tells whether a node is a list of RFC 6902 operations; an empty list is one.
@@ -166,10 +181,30 @@ pub(super) fn is_block(node: &Node) -> bool {
 /// Tells whether registries stand anywhere in a tree.
 fn holds_registries(node: &Node) -> bool {
     node.get("registries").is_some_and(is_block)
+        || is_k3s_block(node)
+        || matches!(Role::of(node), Role::Registry(..))
         || node.entries().iter().any(|entry| holds_registries(&entry.value))
         || node.items().iter().any(holds_registries)
-        || node.as_str().is_some_and(|text| {
-            text.contains('\n') && (text.contains("registries:") || text.contains("RegistryMirrorConfig"))
+        || node.as_str().is_some_and(is_text_of_registries)
+}
+
+/// Tells whether a mapping is what k3s has in a file of its own, whatever it is called here.
+pub(super) fn is_k3s_block(node: &Node) -> bool {
+    let mirrors = node.get("mirrors").map(Node::entries).unwrap_or_default();
+    mirrors.iter().any(|entry| entry.value.get("endpoint").is_some())
+}
+
+/// Tells whether a text may be a patch, a document or a file with registries.
+pub(super) fn is_text_of_registries(text: &str) -> bool {
+    ["registries", "RegistryMirrorConfig", "RegistryAuthConfig", "RegistryTLSConfig", "mirrors:"]
+        .iter()
+        .any(|word| text.contains(word))
+        && parse(text).is_ok_and(|stream| {
+            let mut roots = stream.documents.iter().map(|document| &document.root);
+            roots.any(|root| {
+                let patch = root.get("machine").is_some() || is_patch_list(root) && !root.items().is_empty();
+                patch || is_k3s_block(root) || matches!(Role::of(root), Role::Registry(..))
+            })
         })
 }
 

@@ -89,7 +89,10 @@ fn on_host(mirrors: &mut Mirrors, base: &str, uses: &[&Use]) {
             })
             .collect();
         let shape = match projects {
-            Some(projects) if !is_no_harbor(base) => Shape::Harbor(common(&projects)),
+            // A project is the proxy of one registry.
+            Some(projects) if !is_no_harbor(base) && each_its_own(&projects) => {
+                Shape::Harbor(common(&projects))
+            }
             Some(_) | None => Shape::Path(common(&paths)),
         };
         mirrors.add(
@@ -117,6 +120,11 @@ fn on_host(mirrors: &mut Mirrors, base: &str, uses: &[&Use]) {
         let serves = if registries.contains(&"*") { Vec::new() } else { sorted(&registries) };
         mirrors.add(&endpoint.url, Shape::Raw { override_path: endpoint.override_path, serves }, &uses);
     }
+}
+
+fn each_its_own(projects: &[(&str, String)]) -> bool {
+    let mut seen = std::collections::BTreeSet::new();
+    projects.iter().all(|(_, project)| seen.insert(project))
 }
 
 fn sorted(registries: &[&str]) -> Vec<String> {

@@ -29,6 +29,8 @@ mod properties;
 mod readers;
 mod settings;
 mod shapes;
+#[cfg(test)]
+mod shapes_tests;
 mod source_file;
 mod talenv;
 mod talhelper;

@@ -5,7 +5,7 @@ use super::corrections::{PullRoute, Step, routes};
 use super::declared::Declared;
 use super::hosts_settings::{Hosts, Upstream};
 use super::inventory_text::{Draft, in_order};
-use super::kind::{SourceKind, detect, of_other_text, of_stream};
+use super::kind::{SourceKind, detect, of_other_text, of_stream, unfilled};
 use super::layers::Layers;
 use super::mirrors::factor;
 use super::place::At;
@@ -17,7 +17,7 @@ use super::{
 };
 use crate::finding::{Code, Problem, Severity};
 use crate::image::api_host;
-use crate::inventory::{engine_of, engine_of_file, hidden_in, parse as parse_inventory};
+use crate::inventory::{engine_of, engine_of_file, engine_of_toml, hidden_in, parse as parse_inventory};
 use crate::registries::TalosVersion;
 use crate::yaml::{Stream, parse};
 
@@ -205,6 +205,7 @@ fn imported(sources: &[Source], options: &Options) -> Imported {
     for (source, kind, stream) in &parsed {
         if let Some(kind) = kind {
             reading.source.clone_from(&topf);
+            reading.fills_variables = *kind == SourceKind::Talhelper;
             read(&mut reading, source, *kind, stream.as_ref(), configs < 2);
         }
     }
@@ -279,7 +280,11 @@ fn open<'s>(
     refused: &mut bool,
 ) -> (&'s Source, Option<SourceKind>, Option<Stream>) {
     let file = SourceFile::new(&source.name, &source.text);
-    let parsed = parse(&source.text);
+    let is_theirs = matches!(options.kind, None | Some(SourceKind::Talhelper));
+    let parsed = parse(&source.text).or_else(|error| match unfilled(&source.text) {
+        Some((stream, _)) if is_theirs => Ok(stream),
+        _ => Err(error),
+    });
     // One without nodes has nothing that tells it from other files.
     let is_topf = source.name.rsplit(['/', '\\']).next() == Some("topf.yaml");
     let yaml = parsed
@@ -288,8 +293,8 @@ fn open<'s>(
         .and_then(|stream| if is_topf { Some(SourceKind::Topf) } else { of_stream(stream) });
     let kind = options.kind.or(yaml).or_else(|| of_other_text(&source.text));
     let engine = engine_of_file(&source.name, &source.text).or_else(|| match &parsed {
+        _ if is_toml(kind) => engine_of_toml(&source.text),
         Ok(stream) => hidden_in(&source.text, stream),
-        Err(_) if is_toml(kind) => None,
         Err(error) => engine_of(&source.text, error.position.line),
     });
     if let Some((engine, position)) = engine {

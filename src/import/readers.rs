@@ -60,6 +60,8 @@ pub(super) struct Reading {
     pub(super) related: std::collections::BTreeMap<String, String>,
     /// The source that what is read now belongs to, where that is not the file itself.
     pub(super) source: Option<String>,
+    /// Whether variables in patches are filled in before they are read.
+    pub(super) fills_variables: bool,
     /// Rules for the verification of images, as Talos has them.
     pub(super) verification: Vec<serde_json::Value>,
     /// What people wrote about registries.
@@ -139,6 +141,7 @@ impl Reading {
                 if let Some(registries) = root.at(&["machine", "registries"]) {
                     legacy.section(registries, "machine.registries");
                 }
+                self.files(file, root);
                 self.describe(root, &mut node);
             }
         }
@@ -196,6 +199,27 @@ impl Reading {
         }
     }
 
+    /// Tells the files of a machine that are for containerd's registries: they stay in its config, beside the inventory.
+    fn files(&mut self, file: &SourceFile<'_>, root: &Node) {
+        for item in root.at(&["machine", "files"]).map(Node::items).unwrap_or_default() {
+            let text = |key: &str| item.get(key).and_then(Node::as_str).unwrap_or_default();
+            let (path, content) = (text("path"), text("content"));
+            if path.ends_with("/hosts.toml")
+                || content.contains(".registry.")
+                || content.contains(".registry]")
+            {
+                let message =
+                    format!("`{path}` sets registries of containerd, which the inventory does not have");
+                let problem =
+                    self.findings.add(Code::Dropped, &file.at(&item.span, "machine.files"), message);
+                problem.reason =
+                    Some("the file stays in the machine config, and containerd reads it".to_owned());
+                problem.help =
+                    Some("import what it holds as a file of its own, and take it out there".to_owned());
+            }
+        }
+    }
+
     /// Takes the name, role and version out of a v1alpha1 document.
     fn describe(&mut self, root: &Node, node: &mut NodeInfo) {
         let text = |path: &[&str]| root.at(path).and_then(Node::as_str).map(str::to_owned);
@@ -248,7 +272,7 @@ impl Reading {
     }
 }
 
-/// Tells whether a text can be the key of credentials: a host, perhaps with a port, or a variable in its place.
+/// Tells whether a text can be the key of credentials: a host, perhaps with a port.
 pub(super) fn is_host(text: &str) -> bool {
-    text.parse::<RegistryHost>().is_ok() || super::declared::is_reference(text)
+    text.parse::<RegistryHost>().is_ok()
 }

@@ -215,6 +215,7 @@ fn is_named(reading: &Reading, host: &str, what: &str, shared: bool) -> bool {
             canonical(word) == host
         };
         text.split(|c: char| c.is_whitespace() || matches!(c, '`' | ',' | ';')).any(is)
+            || text.split('`').skip(1).step_by(2).any(|name| canonical(name) == host)
             || text.split_once(".config.").is_some_and(|(_, rest)| {
                 let key = rest.split_once(".auth").or_else(|| rest.split_once(".tls"));
                 canonical(key.map_or(rest, |(key, _)| key)) == host

@@ -1,11 +1,12 @@
 use super::k3s;
-use super::kind::{SourceKind, is_block, is_operation, is_patch_list};
+use super::kind::{SourceKind, is_block, is_k3s_block, is_operation, is_text_of_registries};
 use super::place::At;
 use super::readers::{Purpose, Reading, Role, Scope};
 use super::source_file::SourceFile;
 use super::talos;
 use super::toml_files;
 use crate::finding::Code;
+use crate::machineconfig::{Fields, Role as Document};
 use crate::registries::Endpoint;
 use crate::yaml::{Node, Stream, Value, parse};
 
@@ -19,12 +20,7 @@ pub(super) fn read(reading: &mut Reading, file: &SourceFile<'_>, stream: &Stream
     }
     for root in roots {
         match kind {
-            SourceKind::ServerClass => {
-                if let Some(list) = root.at(&["spec", "configPatches"]) {
-                    talos::json_patch(reading, file, list, &Scope::All);
-                }
-                strategic(reading, file, root.at(&["spec", "strategicPatches"]), &Scope::All);
-            }
+            SourceKind::ServerClass => sidero(reading, file, root),
             SourceKind::ClusterApi => cluster_api(reading, file, root, &Scope::All),
             SourceKind::Omni => omni(reading, file, root),
             SourceKind::K3d => k3d(reading, file, root),
@@ -57,6 +53,22 @@ pub(super) fn read(reading: &mut Reading, file: &SourceFile<'_>, stream: &Stream
             | SourceKind::Podman => {}
         }
     }
+}
+
+/// Reads a `ServerClass` of Sidero, which is for all, or a `Server`, which is one machine.
+fn sidero(reading: &mut Reading, file: &SourceFile<'_>, root: &Node) {
+    let name = root.at(&["metadata", "name"]).and_then(Node::as_str);
+    let scope = match (root.get("kind").and_then(Node::as_str), name) {
+        (Some("Server"), Some(name)) => {
+            reading.know(name, None);
+            Scope::Node(name.to_owned())
+        }
+        _ => Scope::All,
+    };
+    if let Some(list) = root.at(&["spec", "configPatches"]) {
+        talos::json_patch(reading, file, list, &scope);
+    }
+    strategic(reading, file, root.at(&["spec", "strategicPatches"]), &scope);
 }
 
 /// Reads a config of k3d: the text for k3s. Registries that k3d starts itself are of its own network.
@@ -143,11 +155,22 @@ fn cluster_api(reading: &mut Reading, file: &SourceFile<'_>, node: &Node, scope:
     };
     for entry in node.entries() {
         match entry.key.as_str() {
+            // What of other providers, such as kubeadm's, is a file of registries.
+            _ if entry
+                .value
+                .as_str()
+                .is_some_and(|text| text.contains("endpoint") && is_text_of_registries(text)) =>
+            {
+                values(reading, file, &entry.value, "", &scope);
+            }
             "strategicPatches" => strategic(reading, file, Some(&entry.value), &scope),
             "configPatches" => talos::json_patch(reading, file, &entry.value, &scope),
             "data" if entry.value.as_str().is_some() => fragment(reading, file, &entry.value, &scope),
             _ => cluster_api(reading, file, &entry.value, &scope),
         }
+    }
+    for item in node.items() {
+        cluster_api(reading, file, item, &scope);
     }
 }
 
@@ -317,6 +340,13 @@ fn embedded(reading: &mut Reading, file: &SourceFile<'_>, node: &Node, scope: &S
 fn docker(reading: &mut Reading, file: &SourceFile<'_>, root: &Node) {
     reading.either_hub_name = true;
     let mirrors = root.get("registry-mirrors");
+    let mut problems = file.problems();
+    for key in ["registry-mirrors", "insecure-registries"] {
+        if let Some(node) = root.get(key) {
+            Fields::new(&mut problems).list(node, key);
+        }
+    }
+    file.keep(problems, &mut reading.findings);
     let mut endpoints = Vec::new();
     for (at, item) in mirrors.map(Node::items).unwrap_or_default().iter().enumerate() {
         let Some(url) = item.as_str() else { continue };
@@ -347,12 +377,22 @@ fn docker(reading: &mut Reading, file: &SourceFile<'_>, root: &Node) {
 
 /// Looks for registries anywhere in values of Helm and the like; what stands below the name of a role is that role's.
 fn values(reading: &mut Reading, file: &SourceFile<'_>, node: &Node, path: &str, scope: &Scope) {
-    if is_patch_list(node) && !node.items().is_empty() {
+    let is_patch = node.items().iter().all(|item| item.get("op").is_some());
+    if is_patch && !node.items().is_empty() {
         talos::json_patch(reading, file, node, scope);
         return;
     }
     if is_mixed(node) {
         mixed(reading, file, node);
+        return;
+    }
+    // A document, as a list of patches has it.
+    if matches!(Document::of(node), Document::Registry(..)) {
+        fragment(reading, file, node, scope);
+        return;
+    }
+    if is_k3s_block(node) {
+        k3s::read(reading, file, node, scope);
         return;
     }
     for entry in node.entries() {
@@ -368,8 +408,7 @@ fn values(reading: &mut Reading, file: &SourceFile<'_>, node: &Node, path: &str,
         values(reading, file, item, path, scope);
     }
     if let Value::Scalar(scalar) = &node.value
-        && scalar.text.contains('\n')
-        && ["registries:", "RegistryMirrorConfig", "mirrors:"].iter().any(|word| scalar.text.contains(word))
+        && is_text_of_registries(&scalar.text)
         && let Some(inner) = file.within(node)
         && let Ok(stream) = parse(inner.text)
     {

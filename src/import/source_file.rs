@@ -122,6 +122,11 @@ impl<'a> SourceFile<'a> {
         At { file: self.name.to_owned(), position: self.position(span.start), path: path.into() }
     }
 
+    /// Returns the place of a position in this text, under a path.
+    pub(super) fn at_position(&self, position: Position, path: impl Into<String>) -> At {
+        At { file: self.name.to_owned(), position: self.lift(position), path: path.into() }
+    }
+
     /// Starts findings of this text alone; [`Page::keep`] carries them over.
     pub(super) fn problems(&self) -> Problems<'a> {
         Problems::new(self.name, self.text)

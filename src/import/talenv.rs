@@ -2,7 +2,7 @@ use std::collections::BTreeMap;
 
 use crate::finding::{Code, Problem};
 use crate::secret::Secret;
-use crate::yaml::{LineIndex, Value, parse_one};
+use crate::yaml::{LineIndex, Node, ParseError, Stream, Value, parse, parse_one};
 
 use super::fillable::{MARK, fillable};
 use super::place::At;
@@ -92,6 +92,48 @@ pub(super) fn fill(
     out
 }
 
+/// Parses a text in which variables are still to be filled in: in `{password: ${P}}` the braces are no YAML.
+pub(super) fn parse_unfilled(text: &str) -> Result<Stream, ParseError> {
+    parse(text).or_else(|error| {
+        let mut unused = b"~^;=+()<>?!".iter().map(|byte| char::from(*byte)).filter(|c| !text.contains(*c));
+        let (Some(open), Some(close)) = (unused.next(), unused.next()) else { return Err(error) };
+        let mut masked = String::with_capacity(text.len());
+        let mut done = 0;
+        for (at, length, _) in occurrences(text) {
+            masked.push_str(text.get(done..at).unwrap_or_default());
+            done = at + length;
+            let name = text.get(at..done).unwrap_or_default();
+            masked.push_str(&name.replacen("${", &format!("${open}"), 1).replace('}', &close.to_string()));
+        }
+        masked.push_str(text.get(done..).unwrap_or_default());
+        let mut stream = parse(&masked).map_err(|_| error)?;
+        let back = |text: &mut String| {
+            if text.contains([open, close]) {
+                *text = text.replace(open, "{").replace(close, "}");
+            }
+        };
+        for document in &mut stream.documents {
+            texts(&mut document.root, &back);
+            document.comments.iter_mut().for_each(|comment| back(&mut comment.text));
+        }
+        Ok(stream)
+    })
+}
+
+/// Changes every text of a tree.
+fn texts(node: &mut Node, change: &impl Fn(&mut String)) {
+    match &mut node.value {
+        Value::Scalar(scalar) => change(&mut scalar.text),
+        Value::Sequence { items, .. } => items.iter_mut().for_each(|item| texts(item, change)),
+        Value::Mapping { entries, .. } => {
+            for entry in entries {
+                change(&mut entry.key);
+                texts(&mut entry.value, change);
+            }
+        }
+    }
+}
+
 /// An empty one is an error to talhelper; one of several lines would move what is below, and one with keys of its own may
 /// hold a secret.
 fn is_one_value(variable: &Variable) -> bool {
@@ -166,6 +208,24 @@ mod tests {
             &mut variables,
         );
         variables
+    }
+
+    #[test]
+    fn variables_in_braces_are_read_before_they_are_filled_in() {
+        let text = "a: {b: ${P}, ${K}: [x${P:-d}y, ${Q}]} # ${P}\nc: ~\nd: 'a^b'\n";
+        assert!(parse(text).is_err());
+        let stream = parse_unfilled(text).unwrap();
+        let root = &stream.documents[0].root;
+        assert_eq!(root.at(&["a", "b"]).unwrap().as_str(), Some("${P}"));
+        let list = root.at(&["a", "${K}"]).unwrap();
+        assert_eq!(list.items().iter().filter_map(Node::as_str).collect::<Vec<_>>(), ["x${P:-d}y", "${Q}"]);
+        assert_eq!(&text[list.items()[1].span.clone()], "${Q}");
+        assert!(root.get("c").unwrap().is_null());
+        assert_eq!(root.get("d").unwrap().as_str(), Some("a^b"));
+        assert_eq!(stream.documents[0].comments[0].text, " ${P}");
+        for broken in ["a: {b: ${P}\n", "a: {b: {{ x }}}\n", "a: [${P\n"] {
+            assert_eq!(parse_unfilled(broken).unwrap_err(), parse(broken).unwrap_err());
+        }
     }
 
     #[test]

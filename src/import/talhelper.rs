@@ -1,4 +1,4 @@
-use super::declared::is_reference;
+use super::declared::{is_reference, reference};
 use super::readers::{NodeInfo, Purpose, Reading, Role, Scope};
 use super::source_file::SourceFile;
 use super::{shapes, talos};
@@ -30,6 +30,14 @@ pub(super) fn read(reading: &mut Reading, file: &SourceFile<'_>, root: &Node) {
         let Some(name) = text("hostname").or_else(|| text("ipAddress")) else { continue };
         let controlplane = node.get("controlPlane").and_then(Node::as_bool);
         let role = controlplane.map(|yes| if yes { Role::Controlplane } else { Role::Worker });
+        for key in ["hostname", "ipAddress"] {
+            if let Some(value) = node.get(key)
+                && let Some(text) = value.as_str().filter(|text| is_reference(text))
+            {
+                let place = file.at(&value.span, format!("nodes[{at}].{key}"));
+                reference(&format!("`{key}`"), text, &place, &mut reading.findings);
+            }
+        }
         let address =
             text("ipAddress").and_then(|list| list.split(',').next().map(|first| first.trim().to_owned()));
         // talhelper's own default: a node is a worker unless it says otherwise.

@@ -2,7 +2,9 @@ use super::jsonpatch;
 use super::kind::{SourceKind, is_patch_list};
 use super::readers::{NodeInfo, Purpose, Reading, Scope};
 use super::source_file::SourceFile;
+use super::talenv::parse_unfilled;
 use crate::finding::Code;
+use crate::inventory::engine_of;
 use crate::machineconfig::is_resource;
 use crate::yaml::{Node, Stream, parse};
 
@@ -54,8 +56,17 @@ pub(super) fn read(
 
 /// Reads a text of a patch within another file.
 pub(super) fn patch(reading: &mut Reading, file: &SourceFile<'_>, scope: &Scope) {
-    match parse(file.text) {
-        Err(error) => file.syntax(&error, &mut reading.findings),
+    let parsed = if reading.fills_variables { parse_unfilled(file.text) } else { parse(file.text) };
+    match parsed {
+        Err(error) => match engine_of(file.text, error.position.line) {
+            Some((engine, position)) => {
+                let at = file.at_position(position, "");
+                let message = format!("this patch is {}, and is left out", engine.template());
+                reading.findings.lose(Code::Template, &at, message).help =
+                    Some("render the file first, and import what comes of it".to_owned());
+            }
+            None => file.syntax(&error, &mut reading.findings),
+        },
         Ok(stream) => {
             super::comments::collect(file.text, &stream, &mut reading.comments);
             let roots: Vec<&Node> = stream.documents.iter().map(|document| &document.root).collect();

@@ -1,14 +1,14 @@
 use toml::de::{DeTable, DeValue};
 
 use super::declared::{Declared, Listed, SecretSource, Tls, credentials};
-use super::hosts::{find, flag, in_order, texts};
+use super::hosts::{find, flag, in_order, list_of_texts};
 use super::place::{At, Located};
 use super::readers::{Reading, Scope};
-use super::source_file::SourceFile;
-use crate::finding::Code;
+use super::source_file::{Findings, SourceFile};
+use crate::finding::{Code, did_you_mean};
 use crate::image::api_host;
 use crate::registries::{Auth, Endpoint};
-use crate::secret::Secret;
+use crate::secret::{Secret, without_userinfo};
 
 /// Reads the `config.toml` of containerd, which had mirrors of its own before there was `hosts.toml`.
 ///
@@ -21,12 +21,19 @@ pub(super) fn containerd_config(reading: &mut Reading, file: &SourceFile<'_>) {
     for (_, plugin) in plugins.map(in_order).unwrap_or_default() {
         let registry = plugin.get_ref().as_table().and_then(|plugin| find(plugin, "registry"));
         let Some(registry) = registry.and_then(|value| value.get_ref().as_table()) else { continue };
+        let known = ["config_path", "mirrors", "configs", "auths", "headers"];
+        unknown(file, &mut reading.findings, registry, "registry", &known);
         let section =
             |name: &str| find(registry, name).and_then(|value| value.get_ref().as_table()).map(in_order);
         for (name, mirror) in section("mirrors").unwrap_or_default() {
             let at = file.at(&name.span(), format!("registry.mirrors.{}", name.get_ref()));
-            let list = mirror.get_ref().as_table().and_then(|mirror| find(mirror, "endpoint"));
-            let urls = list.map(|list| texts(list.get_ref())).unwrap_or_default();
+            let mirror = mirror.get_ref().as_table();
+            if let Some(mirror) = mirror {
+                unknown(file, &mut reading.findings, mirror, &at.path, &["endpoint"]);
+            }
+            let list = mirror.and_then(|mirror| find(mirror, "endpoint"));
+            let urls = list.map(|list| list_of_texts(file, &mut reading.findings, list, &at.path));
+            let urls = urls.unwrap_or_default();
             let endpoints = urls.into_iter().map(|url| {
                 let path = url.split_once("://").map_or(url.as_str(), |(_, rest)| rest).split_once('/');
                 let override_path = path.is_some_and(|(_, path)| !path.trim_matches('/').is_empty());
@@ -64,39 +71,69 @@ pub(super) fn containerd_config(reading: &mut Reading, file: &SourceFile<'_>) {
         for (name, config) in section("configs").unwrap_or_default() {
             let at = file.at(&name.span(), format!("registry.configs.{}", name.get_ref()));
             let Some(config) = config.get_ref().as_table() else { continue };
-            host(reading, &mut declared, name.get_ref(), config, &at);
+            unknown(file, &mut reading.findings, config, &at.path, &["auth", "tls"]);
+            host(reading, file, &mut declared, name.get_ref(), config, &at);
+        }
+        // What there was before `configs`: credentials by URL.
+        for (url, auth) in section("auths").unwrap_or_default() {
+            let at = file.at(&url.span(), format!("registry.auths.{}", without_userinfo(url.get_ref())));
+            let Some(auth) = auth.get_ref().as_table() else { continue };
+            let name = Endpoint::new(url.get_ref().as_ref(), true).host().to_owned();
+            if let Some(value) = credentials(auth_of(auth), &at, &mut reading.findings) {
+                declared.credentials.entry(name).or_insert(Located { value, at });
+            }
         }
     }
     reading.push(Scope::All, declared, file);
 }
 
-fn host(reading: &mut Reading, declared: &mut Declared, name: &str, config: &DeTable<'_>, at: &At) {
-    if let Some(auth) = find(config, "auth").and_then(|auth| auth.get_ref().as_table()) {
-        let text = |key: &str| {
-            let text = find(auth, key).and_then(|value| value.get_ref().as_str().map(str::to_owned));
-            text.filter(|text| !text.is_empty())
-        };
-        let auth = Auth {
-            username: text("username"),
-            password: text("password").map(Secret::new),
-            auth: text("auth").map(Secret::new),
-            identity_token: text("identitytoken").map(Secret::new),
-        };
-        if let Some(value) = credentials(auth, at, &mut reading.findings) {
-            declared.credentials.insert(name.to_owned(), Located { value, at: at.clone() });
-        }
+/// Tells the keys that containerd does not know, or that mean nothing here.
+fn unknown(file: &SourceFile<'_>, findings: &mut Findings, table: &DeTable<'_>, path: &str, known: &[&str]) {
+    for (key, _) in in_order(table).into_iter().filter(|(key, _)| !known.contains(&key.get_ref().as_ref())) {
+        let message = format!("`{}` is no setting of containerd, and is left out", key.get_ref());
+        findings.lose(Code::Dropped, &file.at(&key.span(), path), message).help =
+            did_you_mean(key.get_ref(), known.iter().copied()).map(|near| format!("did you mean `{near}`?"));
+    }
+}
+
+fn auth_of(auth: &DeTable<'_>) -> Auth {
+    let text = |key: &str| {
+        let text = find(auth, key).and_then(|value| value.get_ref().as_str().map(str::to_owned));
+        text.filter(|text| !text.is_empty())
+    };
+    Auth {
+        username: text("username"),
+        password: text("password").map(Secret::new),
+        auth: text("auth").map(Secret::new),
+        identity_token: text("identitytoken").map(Secret::new),
+    }
+}
+
+fn host(
+    reading: &mut Reading,
+    source: &SourceFile<'_>,
+    declared: &mut Declared,
+    name: &str,
+    config: &DeTable<'_>,
+    at: &At,
+) {
+    if let Some(auth) = find(config, "auth").and_then(|auth| auth.get_ref().as_table())
+        && let Some(value) = credentials(auth_of(auth), at, &mut reading.findings)
+    {
+        declared.credentials.insert(name.to_owned(), Located { value, at: at.clone() });
     }
     if let Some(tls) = find(config, "tls").and_then(|tls| tls.get_ref().as_table()) {
         let file = |key: &str| {
             find(tls, key)
                 .and_then(|value| value.get_ref().as_str().map(str::to_owned))
+                .filter(|path| !path.is_empty())
                 .map(SecretSource::File)
         };
         let value = Tls {
             ca: file("ca_file"),
             cert: file("cert_file"),
             key: file("key_file"),
-            insecure: flag(tls, "insecure_skip_verify"),
+            insecure: flag(source, &mut reading.findings, tls, "insecure_skip_verify"),
         };
         declared.tls.insert(name.to_owned(), Located { value, at: at.clone() });
     }
@@ -121,7 +158,7 @@ pub(super) fn podman(reading: &mut Reading, file: &SourceFile<'_>) {
                 Some("Talos' mirrors are for whole registries".to_owned());
             continue;
         }
-        if flag(registry, "blocked") {
+        if flag(file, &mut reading.findings, registry, "blocked") {
             let message = format!("`{name}` is blocked there; the inventory has no such thing");
             reading.findings.lose(Code::Dropped, &at, message);
             continue;
@@ -143,8 +180,10 @@ pub(super) fn podman(reading: &mut Reading, file: &SourceFile<'_>) {
             let Some(table) = mirror.get_ref().as_table() else { continue };
             let at = file.at(&mirror.span(), "registry.mirror");
             let only = text(table, "pull-from-mirror").filter(|only| only != "all");
-            let only =
-                only.or_else(|| flag(registry, "mirror-by-digest-only").then(|| "digest-only".to_owned()));
+            let only = only.or_else(|| {
+                flag(file, &mut reading.findings, registry, "mirror-by-digest-only")
+                    .then(|| "digest-only".to_owned())
+            });
             if let Some(only) = only {
                 let message =
                     format!("a mirror of `{name}` is for some pulls ({only}), and is one for all here");
@@ -152,18 +191,18 @@ pub(super) fn podman(reading: &mut Reading, file: &SourceFile<'_>) {
                     Some("Talos asks a mirror for tags and digests".to_owned());
             }
             if let Some(location) = text(table, "location") {
-                add(&location, flag(table, "insecure"), &at, &mut declared);
+                add(&location, flag(file, &mut reading.findings, table, "insecure"), &at, &mut declared);
             }
         }
         if let Some(location) = location.filter(|location| *location != name && *location != api_host(&name))
         {
             // The location takes the place of the registry itself.
-            add(&location, flag(registry, "insecure"), &at, &mut declared);
+            add(&location, flag(file, &mut reading.findings, registry, "insecure"), &at, &mut declared);
             let value = Listed { endpoints, never: true, one_override: false };
             declared.mirrors.insert(name, Located { value, at });
             continue;
         }
-        if flag(registry, "insecure") {
+        if flag(file, &mut reading.findings, registry, "insecure") {
             let tls = Tls { insecure: true, ..Tls::default() };
             declared.tls.insert(api_host(&name).to_owned(), Located { value: tls, at: at.clone() });
         }

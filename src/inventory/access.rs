@@ -17,7 +17,8 @@ fn raw_flaw(auth: &SecretRef) -> Option<&'static str> {
 
 /// Returns what makes an `auth` unusable: it is base64 of `user:password`, line breaks aside.
 pub(super) fn auth_flaw(text: &Secret<String>) -> Option<&'static str> {
-    if text.expose().starts_with("ENC[") || is_redacted(text.expose()) {
+    // A reference that nothing fills in is told as that.
+    if text.expose().starts_with("ENC[") || is_redacted(text.expose()) || text.expose().contains("${") {
         return None;
     }
     let packed: String = text.expose().chars().filter(|c| !matches!(c, '\n' | '\r')).collect();
@@ -26,6 +27,9 @@ pub(super) fn auth_flaw(text: &Secret<String>) -> Option<&'static str> {
     };
     if !bytes.contains(&b':') {
         return Some("`auth` is base64 of a text without a colon, and `user:password` is wanted");
+    }
+    if bytes.starts_with(b":") || bytes.iter().position(|byte| *byte == b':') == Some(bytes.len() - 1) {
+        return Some("`auth` is base64 of `user:password` of which one is empty");
     }
     bytes
         .ends_with(b"\n")

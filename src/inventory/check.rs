@@ -137,10 +137,12 @@ fn check_url(url: &str, span: &Range<usize>, path: &str, problems: &mut Problems
         let message = format!("`{}` is not a valid http or https URL", shown.escape_debug());
         let problem = problems.add(Code::UrlScheme, span, path, message);
         problem.help = match url.split_once("://") {
-            None if clean => Some(format!(
-                "did you mean https://{}?",
-                shown.trim_start_matches("https:").trim_start_matches('/')
-            )),
+            None if clean && !shown.trim_start_matches("https:").trim_matches('/').is_empty() => {
+                Some(format!(
+                    "did you mean https://{}?",
+                    shown.trim_start_matches("https:").trim_start_matches('/')
+                ))
+            }
             Some(_) if clean && !literal => Some("the scheme is http or https, in lower case".to_owned()),
             _ => None,
         };
@@ -151,7 +153,9 @@ fn check_url(url: &str, span: &Range<usize>, path: &str, problems: &mut Problems
             Some("move them to `credentials`".to_owned());
         return None;
     }
-    if let Some(flaw) = host_flaw(&parsed) {
+    let authority = url.split("://").nth(1).and_then(|rest| rest.split('/').next()).unwrap_or_default();
+    let no_port = authority.ends_with(':').then(|| "there is no port behind the colon".to_owned());
+    if let Some(flaw) = host_flaw(&parsed).or(no_port) {
         problems.add(Code::UrlScheme, span, path, format!("`{shown}`: {flaw}")).help =
             Some("write a host name or an address, and a port from 1 to 65535".to_owned());
         return None;
@@ -166,13 +170,20 @@ fn check_url(url: &str, span: &Range<usize>, path: &str, problems: &mut Problems
     if parsed.query().is_some() || parsed.fragment().is_some() {
         problems.add(Code::UrlScheme, span, path, format!("`{shown}` holds a query or fragment"));
     }
-    let authority = url.split("://").nth(1).and_then(|rest| rest.split('/').next()).unwrap_or_default();
     let default = if parsed.scheme() == "https" { ":443" } else { ":80" };
     if authority.ends_with(default) {
         problems.add(Code::DefaultPort, span, path, format!("`{shown}` names the scheme's own port")).help =
             Some(format!("leave `{default}` out"));
     }
     Some(parsed)
+}
+
+/// Returns what keeps a URL from being one of a host, as a fragment.
+pub(crate) fn url_flaw(url: &str) -> Option<String> {
+    match url::Url::parse(url) {
+        Err(_) => Some("it is not a valid http or https URL".to_owned()),
+        Ok(parsed) => host_flaw(&parsed),
+    }
 }
 
 /// Returns what is wrong with the host or port of a URL.
@@ -187,6 +198,7 @@ fn host_flaw(url: &url::Url) -> Option<String> {
             && label.len() <= 63
             && label.chars().all(inner)
             && !label.starts_with('-')
+            && !label.starts_with("__")
             && !label.ends_with('-')
     };
     let host = host.strip_suffix('.').unwrap_or(host);
@@ -218,7 +230,7 @@ fn check_endpoint(endpoint: &Endpoint, span: &Range<usize>, path: &str, problems
         EndpointFlaw::NoVersionInPath => (
             Code::OverrideWithoutV2,
             format!("`{url}` with overridePath has no /v2 in its path"),
-            "a registry's path begins with /v2, such as /v2/project",
+            "a registry's path begins with /v2, such as /v2/project, or ends with it, such as /project/v2",
         ),
         EndpointFlaw::NotARegistry => (
             Code::NotARegistry,

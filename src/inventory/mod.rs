@@ -17,6 +17,7 @@ mod use_of;
 mod verification;
 
 pub use check::check_version;
+pub(crate) use check::url_flaw;
 pub use harbor::{ADAPTERS, HarborProject, HarborSettings, Quota, Retention};
 pub use model::{
     Credentials, Fallback, Group, Inventory, Layer, Mirror, MirrorKind, Node, Output, Placed, Registry, Role,
@@ -24,7 +25,7 @@ pub use model::{
 };
 pub use resolve::{Origin, Part, ResolveError, Route, Target};
 pub use rewrite::{RewriteError, with_credentials};
-pub(crate) use unrendered::{Engine, engine_of, engine_of_file, hidden_in};
+pub(crate) use unrendered::{Engine, engine_of, engine_of_file, engine_of_toml, hidden_in};
 pub use verification::{VerificationMethod, VerificationRule};
 
 use crate::finding::{Code, Decoder, Problem, Problems, Severity};

@@ -25,6 +25,8 @@ impl<'p, 'a> Fields<'p, 'a> {
 
     /// Reports the keys that are not known; Talos refuses the whole config for one of them.
     pub fn known(&mut self, node: &Node, path: &str, known: &[&str]) {
+        // A `$patch` is told where it is looked for.
+        let known = [known, &["$patch"]].concat();
         let unknown = node.entries().iter().filter(|entry| !known.contains(&entry.key.as_str()));
         let unknown = UnknownKeys::new(unknown, |key| did_you_mean(key, known.iter().copied()));
         for (entry, near) in unknown.shown {

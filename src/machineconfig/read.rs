@@ -103,7 +103,8 @@ impl<'p, 'a> Reader<'p, 'a> {
             if self.deletes(node, &path) || self.fields.mapping(node, &path).is_none() {
                 continue;
             }
-            node.entries().iter().for_each(|entry| read(self, entry, &path));
+            let entries = node.entries().iter().filter(|entry| entry.key != "$patch");
+            entries.for_each(|entry| read(self, entry, &path));
         }
     }
 
@@ -119,7 +120,7 @@ impl<'p, 'a> Reader<'p, 'a> {
             Mirror { endpoints: Vec::new(), skip_fallback: self.fields.flag(node, "skipFallback", &path) };
         let mut parts = Vec::new();
         let list_path = format!("{path}.endpoints");
-        for item in node.get("endpoints").map_or(&[][..], |node| self.fields.list(node, &list_path)) {
+        for item in self.endpoints(node, &list_path) {
             let path = format!("{list_path}[{}]", parts.len());
             let Some(url) = self.fields.text(item, &path) else { continue };
             self.url(&url, item, &path);
@@ -202,7 +203,7 @@ impl<'p, 'a> Reader<'p, 'a> {
             Mirror { endpoints: Vec::new(), skip_fallback: self.fields.flag(node, "skipFallback", path) };
         let mut parts = Vec::new();
         let list_path = format!("{path}.endpoints");
-        for item in node.get("endpoints").map_or(&[][..], |node| self.fields.list(node, &list_path)) {
+        for item in self.endpoints(node, &list_path) {
             let path = format!("{list_path}[{}]", parts.len());
             if self.deletes(item, &path) || self.fields.mapping(item, &path).is_none() {
                 continue;
@@ -232,9 +233,24 @@ impl<'p, 'a> Reader<'p, 'a> {
         None
     }
 
+    /// Returns the items of a list of endpoints, which a patch may delete as a whole.
+    fn endpoints<'n>(&mut self, node: &'n Node, path: &str) -> &'n [Node] {
+        match node.get("endpoints") {
+            Some(node) if !self.deletes(node, path) => self.fields.list(node, path),
+            Some(_) | None => &[],
+        }
+    }
+
     /// Notes a `$patch: delete`, whose siblings Talos discards.
     fn deletes(&mut self, node: &Node, path: &str) -> bool {
         let Some(marker) = node.get("$patch") else { return false };
+        if marker.as_str() != Some("delete") {
+            self.fields.lossy = true;
+            let message = "`$patch` is no field, unless it says `delete`";
+            let problem = self.fields.problems.add(Code::UnknownField, &marker.span, path, message);
+            problem.reason = Some("Talos refuses a config with an unknown field".to_owned());
+            return false;
+        }
         self.found.deleted.push((path.to_owned(), marker.span.clone()));
         true
     }
@@ -301,7 +317,7 @@ impl<'p, 'a> Reader<'p, 'a> {
         if let Some(node) = node.get("clientIdentity").filter(|node| !node.is_null()) {
             let path = format!("{path}.clientIdentity");
             let cert = if schema == Schema::Legacy { "crt" } else { "cert" };
-            if self.fields.mapping(node, &path).is_some() {
+            if !self.deletes(node, &path) && self.fields.mapping(node, &path).is_some() {
                 self.fields.known(node, &path, &[cert, "key"]);
                 identity = match (self.pem(node, cert, &path, schema), self.pem(node, "key", &path, schema)) {
                     (Some(cert), Some(key)) => Some(ClientIdentity { cert, key: Secret::new(key) }),

@@ -45,10 +45,22 @@ pub fn is_redacted(text: &str) -> bool {
     let bare = text.trim_matches(|c: char| {
         matches!(c, '<' | '>' | '[' | ']' | '(' | ')' | '{' | '}' | '*' | '\u{2022}')
     });
-    let masked = bare.is_empty() && text.chars().count() >= 3;
-    let word = ["redacted", "hidden", "masked", "censored", "removed"]
-        .iter()
-        .any(|word| bare.eq_ignore_ascii_case(word));
+    let masked = bare.is_empty() && text.chars().count() >= 3
+        || text.len() >= 5 && text.chars().all(|c| matches!(c, 'x' | 'X'));
+    // The last are what documentation has in their place.
+    let words = [
+        "redacted",
+        "hidden",
+        "masked",
+        "censored",
+        "removed",
+        "sensitive",
+        "sensitive value",
+        "secret",
+        "password",
+        "token",
+    ];
+    let word = words.iter().any(|word| bare.eq_ignore_ascii_case(word));
     masked || word && (bare.len() != text.len() || bare.eq_ignore_ascii_case("redacted"))
 }
 

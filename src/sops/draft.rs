@@ -2,7 +2,7 @@ use std::ops::Range;
 
 use super::block::Addition;
 use super::cipher::{Cipher, is_token};
-use super::error::{MAX_DOCUMENTS, Refusal, SopsError};
+use super::error::{ClearSecret, MAX_DOCUMENTS, Refusal, SopsError};
 use super::known_secrets::IsSecret;
 use super::mac::{Mac, MacScope};
 use super::path::Path;
@@ -114,6 +114,26 @@ impl<'a> Draft<'a> {
             Some((leaf, kind)) => Err(Refusal::Rewritten(kind).at(&leaf.path, self.position(leaf))),
             None => Ok(()),
         }
+    }
+
+    /// Refuses secrets that the rule leaves in clear text.
+    ///
+    /// The plaintext says what a document is: once it is sealed, its `kind` may be, too.
+    pub(super) fn refuse_clear(&self, is_secret: IsSecret) -> Result<(), SopsError> {
+        let leaves = self.walk.leaves.iter().zip(&self.contents);
+        let clear = leaves.filter(|(leaf, content)| {
+            let root = self.plain.stream.documents.get(leaf.document).map(|document| &document.root);
+            !leaf.selected
+                && content.value().is_some_and(|value| !value.is_blank())
+                && root.is_some_and(|root| is_secret(root, &leaf.path))
+        });
+        let clear: Vec<ClearSecret> = clear
+            .map(|(leaf, _)| ClearSecret {
+                path: leaf.path.clone(),
+                position: self.plain.position(leaf.node.span.start),
+            })
+            .collect();
+        if clear.is_empty() { Ok(()) } else { Err(SopsError::ClearSecrets(clear)) }
     }
 
     /// Returns whether the rule selects every value, so that the MAC covers all of them in any scope.

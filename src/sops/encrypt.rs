@@ -107,6 +107,9 @@ pub fn encrypt(
     let draft = Draft::new(&plain, &settings.rule, settings.indent, reader)?;
     if let Some(is_secret) = settings.is_secret {
         draft.refuse_rewritten(is_secret)?;
+        if settings.in_clear == InClear::Refused {
+            draft.refuse_clear(is_secret)?;
+        }
     }
     if draft.documents() > 1 && settings.mac_scope == MacScope::Encrypted && !draft.is_all_selected() {
         return Err(Refusal::LooseDocuments.whole());

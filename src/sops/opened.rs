@@ -281,6 +281,7 @@ impl<'a> Opened<'a> {
         if Draft::new(&old, &metadata.rule, self.file.indent(), reader).is_ok_and(|old| old.same(&new)) {
             return Ok(None);
         }
+        new.refuse_clear(is_secret)?;
         if new.documents() > self.file.stream().documents.len().max(1)
             && metadata.scope == MacScope::Encrypted
             && !new.is_all_selected()

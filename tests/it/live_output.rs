@@ -88,6 +88,26 @@ fn a_patch_is_for_one_node() {
     }
 }
 
+/// All nodes have the settings of an inventory that lists none: which config is meant, the output itself says.
+#[test]
+fn nodes_that_no_inventory_lists_are_named_by_what_talosctl_prints() {
+    let place = place();
+    place.write(
+        "all.yaml",
+        "apiVersion: talmirror/v1\nkind: Inventory\nmirrors: {c: {kind: cache, url: 'https://c.example'}}\nregistries: {ghcr.io: {via: [c]}}\n",
+    );
+    for file in ["mc.yaml", "mc.json"] {
+        for command in [format!("generate --against {file}"), format!("machineconfig patch {file}")] {
+            let ran = place.run(&format!("{command} -f all.yaml")).ends(2);
+            assert!(ran.stderr.contains("name one of them with --nodes"), "{ran}");
+            let patch = place.run(&format!("{command} -f all.yaml -n 10.0.0.2")).ok();
+            assert!(patch.contains("https://c.example"), "{patch}");
+            let ran = place.run(&format!("{command} -f all.yaml -n 10.0.0.9")).ends(2);
+            assert!(ran.stderr.contains("none of the machine configs is of the node `10.0.0.9`"), "{ran}");
+        }
+    }
+}
+
 #[test]
 fn configs_in_json_and_in_braces_are_patched() {
     let place = place();

@@ -359,12 +359,18 @@ fn folders_of_patches_are_read_with_what_is_in_them() {
         .write("c/node/n1/own.yaml", patch("own"))
         .write("c/manifest.yaml", "kind: ConfigMap\napiVersion: v1\n")
         .write("talos/patches/deep/mirrors.yaml", patch("deep"))
+        .write("talos/patches/credentials.json", r#"{"machine": {"registries": {"config": {"deep.example": {"auth": {"username": "u", "password": "of-json"}}}}}}"#)
+        .write("talos/package.json", "{\"name\": \"x\"}\n")
+        .write("talos/values.yaml", "mirrors: {}\nregistries: {mirrors: {quay.io: {endpoints: ['https://values.example']}}}\n")
         .write("talos/charts/x.yaml", "{{ .Values }}\n")
         .write("tpl/all/mirrors.yaml.tpl", "machine:\n  registries: {{ .Data.registries }}\n");
     let inventory = place.run("import c").ends(0).stdout;
     let n1 = place.write("mirrors.yaml", &inventory).run("explain ghcr.io --node n1").ok();
     assert!(n1.contains("https://all.example") && n1.contains("https://own.example"), "{n1}\n{inventory}");
-    assert!(place.run("import talos").ends(0).stdout.contains("https://deep.example"));
+    let inventory = place.run("import talos").ends(0).stdout;
+    for part in ["https://deep.example", "password: of-json", "https://values.example"] {
+        assert!(inventory.contains(part), "{inventory}");
+    }
     let ran = place.run("import tpl").ends(3);
     assert!(
         ran.stderr.contains("tpl/all/mirrors.yaml.tpl:") && ran.stderr.contains("this is a Go template"),
@@ -386,6 +392,16 @@ fn folders_of_patches_are_read_with_what_is_in_them() {
             "d.yaml",
             "machine: {registries: {mirrors: {ghcr.io: {endpoints: ['https://%%HOST%%']}}}}\n",
             "a %%NAME%%",
+        ),
+        (
+            "e.yaml",
+            "machine: {registries: {config: {a.example: {auth: {username: u, password: '{{ .Values.p }}'}}}}}\n",
+            "a Helm",
+        ),
+        (
+            "f.toml",
+            "[plugins.cri.registry.mirrors.'docker.io']\n  endpoint = ['https://{{ host }}']\n",
+            "a Jinja",
         ),
     ] {
         let ran = place.write(name, text).run(&format!("import {name}")).ends(3);

@@ -226,6 +226,27 @@ fn rules_that_would_leak_are_refused() {
     assert!(ran.stderr.contains("nothing says for whom"), "{ran}");
 }
 
+/// What a document is, is said in clear text only: a rule may seal its `kind` and leave the secret.
+#[test]
+fn a_secret_of_kubernetes_is_known_though_its_kind_is_sealed() {
+    let place = place(1);
+    std::fs::remove_file(place.path(".sops.yaml")).unwrap();
+    let secret = "apiVersion: v1\nkind: Secret\n\n# of ours\ndata: {a: czNjcjN0}\nother: x\n";
+    place.write("secret.yaml", secret);
+    let flags = format!("--age {ALICE}");
+    for rule in ["--unencrypted-regex ^data$", "--encrypted-regex ^(kind|other)$"] {
+        let ran = place.run(&format!("encrypt {flags} {rule} secret.yaml")).ends(23);
+        assert!(ran.stderr.contains(r#"["data"]["a"] (line 5)"#) && ran.stdout.is_empty(), "{ran}");
+        assert!(ran.stderr.contains("secret.yaml:5:11"), "{ran}");
+    }
+    // A file that was sealed before the secret was in it.
+    let map = place.write("map.yaml", "kind: ConfigMap\ndata: {a: x}\n");
+    let sealed = map.run(&format!("encrypt {flags} --unencrypted-regex ^data$ map.yaml")).ok();
+    place.write("map.yaml", sealed);
+    let ran = place.run("encrypt --update map.yaml").env(KEY.0, KEY.1).stdin(secret).ends(23);
+    assert!(ran.stderr.contains(r#"["data"]["a"] (line 5)"#), "{ran}");
+}
+
 #[test]
 fn what_is_encrypted_already_and_what_is_not() {
     let place = place(1);

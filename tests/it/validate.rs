@@ -190,7 +190,7 @@ fn a_path_without_v2_is_seen() {
     --- stderr
     error[E125]: `https://z.example/hub` with overridePath has no /v2 in its path
       --> mirrors.yaml:2:14  registries.docker.io
-    help: a registry's path begins with /v2, such as /v2/project
+    help: a registry's path begins with /v2, such as /v2/project, or ends with it, such as /project/v2
 
     --- exit 1
     ");

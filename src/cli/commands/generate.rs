@@ -168,15 +168,20 @@ fn to_stdout(
     args: &GenerateArgs,
     loaded: &mut LoadedInventory,
 ) -> Result<Exit, CliError> {
-    let meant = args.which.meant(loaded)?;
+    let mut files = match &args.against {
+        Some(file) => MachineConfigFile::read_all(file, global)?,
+        None => Vec::new(),
+    };
+    let unlisted = MachineConfigFile::of_unlisted(&mut files, loaded, &args.which)?;
+    let meant = if unlisted.is_some() { Meant::Base } else { args.which.meant(loaded)? };
     let targets = meant.targets();
     let target = targets.first().copied().unwrap_or(Target::Base);
     let own = if target == Target::Base { loaded.own_settings(&args.versions) } else { Vec::new() };
-    let against = |file: &String| -> Result<Current, CliError> {
-        let files = MachineConfigFile::read_all(file, global)?;
-        Ok(MachineConfigFile::one_of(files, loaded, &one_target(&meant)?)?.current())
+    let current = match (unlisted, files.is_empty()) {
+        (Some(file), _) => Some(file.current()),
+        (None, true) => None,
+        (None, false) => Some(MachineConfigFile::one_of(files, loaded, &one_target(&meant)?)?.current()),
     };
-    let current = args.against.as_ref().map(against).transpose()?;
     let hidden = !args.show_secrets && !args.encryption.wanted(loaded) && std::io::stdout().is_terminal();
     if hidden {
         loaded.only_look(global);

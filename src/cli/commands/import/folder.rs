@@ -130,7 +130,7 @@ fn collect(dir: &Path, depth: usize, files: &mut Vec<PathBuf>) -> Result<(), Cli
             }
         } else if path.is_file()
             && !name.starts_with('.')
-            && ([".yaml", ".yml"].iter().any(|ending| name.ends_with(ending)) || is_template(&path))
+            && ([".yaml", ".yml", ".json"].iter().any(|ending| name.ends_with(ending)) || is_template(&path))
         {
             files.push(path);
         }
