@@ -7,7 +7,7 @@
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, MutexGuard};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader};
 use tokio::net::TcpStream;
@@ -51,10 +51,29 @@ struct Rule {
     fault: Fault,
 }
 
+/// What has a key, and since when.
+struct Stored {
+    bytes: Arc<Vec<u8>>,
+    written: SystemTime,
+}
+
+impl Stored {
+    fn new(bytes: Vec<u8>) -> Self {
+        Self { bytes: Arc::new(bytes), written: SystemTime::now() }
+    }
+}
+
+/// An upload in parts that was begun.
+struct Upload {
+    key: String,
+    begun: SystemTime,
+    parts: BTreeMap<u32, Vec<u8>>,
+}
+
 #[derive(Default)]
 struct State {
-    objects: BTreeMap<String, Arc<Vec<u8>>>,
-    uploads: BTreeMap<String, BTreeMap<u32, Vec<u8>>>,
+    objects: BTreeMap<String, Stored>,
+    uploads: BTreeMap<String, Upload>,
     begun: usize,
     rules: Vec<Rule>,
     asked: Vec<Asked>,
@@ -157,17 +176,35 @@ impl Bucket {
     }
 
     pub fn put(&self, key: &str, bytes: &[u8]) {
-        self.state().objects.insert(key.to_owned(), Arc::new(bytes.to_vec()));
+        self.state().objects.insert(key.to_owned(), Stored::new(bytes.to_vec()));
     }
 
     /// What has a key, or `None`.
     pub fn get(&self, key: &str) -> Option<Vec<u8>> {
-        self.state().objects.get(key).map(|bytes| bytes.to_vec())
+        self.state().objects.get(key).map(|stored| stored.bytes.to_vec())
     }
 
     /// The keys with a part, in their order.
     pub fn keys(&self, part: &str) -> Vec<String> {
         self.state().objects.keys().filter(|key| key.contains(part)).cloned().collect()
+    }
+
+    /// Makes all that is there older than it is, as if it had been written that much earlier.
+    pub fn age(&self, by: Duration) {
+        let mut state = self.state();
+        state.objects.values_mut().for_each(|stored| stored.written -= by);
+        state.uploads.values_mut().for_each(|upload| upload.begun -= by);
+    }
+
+    /// Begins an upload, and goes on with nothing.
+    pub fn begin_upload(&self, key: &str) {
+        let upload = Upload { key: key.to_owned(), begun: SystemTime::now(), parts: BTreeMap::new() };
+        self.state().uploads.insert(format!("left-{key}"), upload);
+    }
+
+    /// How many uploads were begun and not ended.
+    pub fn uploads(&self) -> usize {
+        self.state().uploads.len()
     }
 
     pub fn asked(&self) -> Vec<Asked> {
@@ -257,17 +294,18 @@ fn route(state: &mut State, asked: &Asked, body: Vec<u8>) -> Answer {
     let query = |name: &str| asked.query.get(name).map(String::as_str);
     let key = &asked.key;
     if key.is_empty() {
-        return if query("list-type") == Some("2") {
-            list(state, asked)
-        } else {
-            Answer::error(400, "BadRequest")
+        return match (query("list-type"), query("uploads")) {
+            (Some("2"), _) => list(state, asked),
+            (_, Some(_)) => list_uploads(state, query("prefix").unwrap_or_default()),
+            _ => Answer::error(400, "BadRequest"),
         };
     }
     match (asked.method.as_str(), query("uploadId")) {
         ("POST", None) if query("uploads").is_some() => {
             state.begun += 1;
             let id = format!("upload-{}", state.begun);
-            state.uploads.insert(id.clone(), BTreeMap::new());
+            let upload = Upload { key: key.clone(), begun: SystemTime::now(), parts: BTreeMap::new() };
+            state.uploads.insert(id.clone(), upload);
             Answer::new(
                 200,
                 format!(
@@ -276,16 +314,18 @@ fn route(state: &mut State, asked: &Asked, body: Vec<u8>) -> Answer {
             )
         }
         ("PUT", Some(id)) => match state.uploads.get_mut(id) {
-            Some(parts) => {
-                parts.insert(query("partNumber").unwrap().parse().unwrap(), body);
+            Some(upload) => {
+                upload.parts.insert(query("partNumber").unwrap().parse().unwrap(), body);
                 Answer::new(200, "").with("ETag", "\"part\"")
             }
             None => Answer::error(404, "NoSuchUpload"),
         },
         ("POST", Some(id)) => match state.uploads.remove(id) {
-            Some(parts) => {
-                let all: Vec<u8> = parts.into_values().flatten().collect();
-                state.objects.insert(key.clone(), Arc::new(all));
+            Some(upload) => {
+                let all: Vec<u8> = upload.parts.into_values().flatten().collect();
+                // As AWS does, it is dated by when it was begun.
+                let stored = Stored { bytes: Arc::new(all), written: upload.begun };
+                state.objects.insert(key.clone(), stored);
                 let done =
                     "<CompleteMultipartUploadResult><ETag>whole</ETag></CompleteMultipartUploadResult>";
                 Answer::new(200, done)
@@ -299,14 +339,14 @@ fn route(state: &mut State, asked: &Asked, body: Vec<u8>) -> Answer {
         ("PUT", None) => {
             let is_there = state.objects.contains_key(key);
             let creates = asked.headers.get("if-none-match").is_some_and(|value| value == "*");
-            let version = state.objects.get(key).map(|bytes| version(bytes));
+            let version = state.objects.get(key).map(|stored| version(&stored.bytes));
             let is_other =
                 asked.headers.get("if-match").is_some_and(|wanted| version.as_ref() != Some(wanted));
             if (is_there && creates || is_other) && !state.ignores_conditions {
                 return Answer::error(412, "PreconditionFailed");
             }
             let answer = Answer::new(200, "").with("ETag", self::version(&body));
-            state.objects.insert(key.clone(), Arc::new(body));
+            state.objects.insert(key.clone(), Stored::new(body));
             answer
         }
         ("DELETE", None) => {
@@ -314,7 +354,7 @@ fn route(state: &mut State, asked: &Asked, body: Vec<u8>) -> Answer {
             Answer::new(204, "")
         }
         ("GET" | "HEAD", _) => match state.objects.get(key) {
-            Some(bytes) => object(bytes, asked),
+            Some(stored) => object(stored, asked),
             None => Answer::error(404, "NoSuchKey"),
         },
         _ => Answer::error(405, "MethodNotAllowed"),
@@ -330,10 +370,11 @@ fn version(bytes: &[u8]) -> String {
     format!("\"{:016x}\"", hasher.finish())
 }
 
-fn object(bytes: &[u8], asked: &Asked) -> Answer {
-    let etag = |answer: Answer| {
-        answer.with("ETag", version(bytes)).with("Last-Modified", "Sun, 01 Nov 2026 00:00:00 GMT")
-    };
+fn object(stored: &Stored, asked: &Asked) -> Answer {
+    let bytes = &stored.bytes[..];
+    let date = jiff::Timestamp::try_from(stored.written).unwrap();
+    let date = date.strftime("%a, %d %b %Y %H:%M:%S GMT").to_string();
+    let etag = |answer: Answer| answer.with("ETag", version(bytes)).with("Last-Modified", date.clone());
     let from = asked.headers.get("range").and_then(|range| range.strip_prefix("bytes=")?.strip_suffix('-'));
     let Some(from) = from else { return etag(Answer::new(200, bytes)) };
     let from: usize = from.parse().unwrap();
@@ -363,14 +404,27 @@ fn list(state: &State, asked: &Asked) -> Answer {
     if let (true, Some((last, _))) = (has_more, page.last()) {
         xml.push_str(&format!("<NextContinuationToken>{last}</NextContinuationToken>"));
     }
-    for (key, bytes) in page {
-        let size = bytes.len();
+    for (key, stored) in page {
+        let (size, date) = (stored.bytes.len(), jiff::Timestamp::try_from(stored.written).unwrap());
         xml.push_str(&format!(
-            "<Contents><Key>{key}</Key><LastModified>2026-11-01T00:00:00.000Z</LastModified><ETag>{}</ETag><Size>{size}</Size></Contents>",
-            version(bytes)
+            "<Contents><Key>{key}</Key><LastModified>{date:.3}</LastModified><ETag>{}</ETag><Size>{size}</Size></Contents>",
+            version(&stored.bytes)
         ));
     }
     Answer::new(200, xml + "</ListBucketResult>")
+}
+
+fn list_uploads(state: &State, prefix: &str) -> Answer {
+    let all = state.uploads.iter().filter(|(_, upload)| upload.key.starts_with(prefix));
+    let each = all.map(|(id, upload)| {
+        let date = jiff::Timestamp::try_from(upload.begun).unwrap();
+        format!(
+            "<Upload><Key>{}</Key><UploadId>{id}</UploadId><Initiated>{date:.3}</Initiated></Upload>",
+            upload.key
+        )
+    });
+    let each: String = each.collect();
+    Answer::new(200, format!("<ListMultipartUploadsResult>{each}</ListMultipartUploadsResult>"))
 }
 
 /// Reads a request; `None` where the connection ends.

@@ -3,7 +3,7 @@
 use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
 
-use crate::cache::bucket::{BucketReport, Paused};
+use crate::cache::bucket::{BucketReport, CollectionReport, Paused};
 
 /// How the bucket behind a store is, and what came of it since the server started.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -37,6 +37,56 @@ pub(in crate::cache) struct BucketState {
     pub(in crate::cache) requests: u64,
     /// How many of them failed by its fault.
     pub(in crate::cache) failed: u64,
+    /// What came of collecting what is not needed.
+    #[serde(default)]
+    pub(in crate::cache) collection: CollectionState,
+}
+
+/// What came of collecting what a bucket does not need.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(in crate::cache) struct CollectionState {
+    /// Why nothing can be collected by this cache; [`None`]: it can.
+    pub(in crate::cache) trouble: Option<String>,
+    /// Whether this cache collects now.
+    pub(in crate::cache) running: bool,
+    /// When the last one ended, by whichever cache.
+    pub(in crate::cache) ended_at: Option<String>,
+    /// How many tags it took away.
+    pub(in crate::cache) tags: usize,
+    /// How many manifests.
+    pub(in crate::cache) manifests: usize,
+    /// How many blobs.
+    pub(in crate::cache) blobs: usize,
+    /// How many bytes.
+    pub(in crate::cache) freed_bytes: u64,
+    /// How many blobs and manifests it left in the bucket.
+    pub(in crate::cache) kept: usize,
+    /// How many bytes they have.
+    pub(in crate::cache) kept_bytes: u64,
+}
+
+impl CollectionState {
+    fn of(report: CollectionReport) -> Self {
+        let own = Self { trouble: report.trouble, running: report.is_running, ..Self::default() };
+        let Some(last) = report.last else { return own };
+        let ended_at = i64::try_from(last.ended_at).ok().and_then(|at| Timestamp::from_second(at).ok());
+        Self {
+            ended_at: ended_at.map(|at| at.to_string()),
+            tags: last.tags,
+            manifests: last.manifests,
+            blobs: last.blobs,
+            freed_bytes: last.freed_bytes,
+            kept: last.kept,
+            kept_bytes: last.kept_bytes,
+            ..own
+        }
+    }
+
+    /// Returns what the last one took away, in a line.
+    pub(in crate::cache) fn freed(&self) -> String {
+        format!("{} tags, {} manifests, {} blobs", self.tags, self.manifests, self.blobs)
+    }
 }
 
 impl BucketState {
@@ -63,6 +113,7 @@ impl BucketState {
             dropped: report.dropped,
             requests: report.requests,
             failed: report.failed,
+            collection: CollectionState::of(report.collection),
         }
     }
 }

@@ -11,7 +11,7 @@ mod stats;
 mod text;
 mod verify;
 
-pub(in crate::cache) use bucket::BucketState;
+pub(in crate::cache) use bucket::{BucketState, CollectionState};
 pub(in crate::cache) use list::{ImageRecord, ListImages, ListObjects, ObjectRecord};
 pub(in crate::cache) use prune::{Prune, PruneTarget};
 pub(in crate::cache) use refresh::{Refresh, RefreshRecord};

@@ -28,12 +28,14 @@ use url::{Host, Url};
 use super::credentials::{self, Variables};
 use super::fault::Fault;
 use super::traffic::{Direction, Traffic};
-use super::transport::{Purpose, READ_PATIENCE, Transport, client, innermost};
+use super::transport::{Purpose, READ_PATIENCE, SMALL_PATIENCE, Transport, client, innermost};
 use crate::cache::config::{BucketConfig, Encryption};
 use crate::cache::store::Blob;
 
 /// Larger blobs are written in parts of this size, or of more where there would be too many.
 const PART: u64 = 8 << 20;
+/// Smaller blobs are sent without a look whether they are there.
+const AT_ONCE: u64 = 64 << 10;
 /// How many parts a blob may have; AWS takes 10,000.
 const PARTS: u64 = 9000;
 /// How long a transfer from the bucket may give nothing before upstream is asked for the rest.
@@ -49,7 +51,14 @@ const LARGEST_SMALL: u64 = 32 << 20;
 #[derive(Clone, Debug)]
 pub(super) struct Client {
     pull: AmazonS3,
-    care: AmazonS3,
+    pub(super) care: AmazonS3,
+    collect: AmazonS3,
+    /// How long the header of an answer may take to something that is read.
+    patience: Duration,
+    /// For what the library has no words for.
+    pub(super) transport: Transport,
+    pub(super) region: String,
+    pub(super) url: Url,
     traffic: Arc<Traffic>,
     /// The store has no conditional writes: what is written may be written twice.
     is_unconditional: Arc<AtomicBool>,
@@ -69,11 +78,32 @@ pub(super) enum Put {
     Existed,
 }
 
+/// Keys, as they are listed.
+pub(super) struct Page {
+    pub(super) keys: Vec<Stored>,
+    /// Where the next page begins, if there is one.
+    pub(super) next: Option<String>,
+}
+
+/// A key, as it is listed.
+pub(super) struct Stored {
+    pub(super) key: String,
+    pub(super) bytes: u64,
+    /// When it was written, by the store's clock, in seconds since 1970.
+    pub(super) written: u64,
+}
+
 /// A blob's bytes from some position on.
 pub(super) struct Opened {
     /// How long the whole blob is.
     pub(super) total: u64,
     pub(super) body: BoxStream<'static, io::Result<Bytes>>,
+}
+
+impl ClientError {
+    pub(super) fn new(what: &str) -> Self {
+        Self(what.to_owned())
+    }
 }
 
 impl From<object_store::Error> for ClientError {
@@ -112,9 +142,10 @@ impl Client {
         }
         let http = client(roots)?;
         let traffic = Arc::<Traffic>::default();
+        let transport = |purpose| {
+            Transport::new(http.clone(), Arc::clone(&traffic), purpose, endpoint.authority().to_owned())
+        };
         let build = |purpose| {
-            let transport =
-                Transport::new(http.clone(), Arc::clone(&traffic), purpose, endpoint.authority().to_owned());
             let mut builder = AmazonS3Builder::new()
                 .with_bucket_name(config.address.name())
                 .with_region(&region)
@@ -124,7 +155,7 @@ impl Client {
                 .with_disable_bulk_delete(true)
                 // What fails is tried again by those who know whether a client waits.
                 .with_retry(RetryConfig { max_retries: 0, ..RetryConfig::default() })
-                .with_http_connector(transport);
+                .with_http_connector(transport(purpose));
             match &config.encryption {
                 None => {}
                 Some(Encryption::Store) => {
@@ -143,9 +174,20 @@ impl Client {
         Ok(Self {
             pull: build(Purpose::Pull)?,
             care: build(Purpose::Care)?,
+            collect: build(Purpose::Collect)?,
+            patience: READ_PATIENCE,
+            transport: transport(Purpose::Collect),
+            region,
+            url: endpoint,
             traffic,
             is_unconditional: Arc::default(),
         })
+    }
+
+    /// Returns a client whose requests may take long, and whose failures say nothing to those who wait for a pull.
+    pub(super) fn for_collection(&self) -> Self {
+        let store = &self.collect;
+        Self { pull: store.clone(), care: store.clone(), patience: SMALL_PATIENCE, ..self.clone() }
     }
 
     pub(super) const fn traffic(&self) -> &Arc<Traffic> {
@@ -156,6 +198,7 @@ impl Client {
         match purpose {
             Purpose::Pull => &self.pull,
             Purpose::Care => &self.care,
+            Purpose::Collect => &self.collect,
         }
     }
 
@@ -164,15 +207,44 @@ impl Client {
         &self,
         run: impl Future<Output = Result<T, object_store::Error>>,
     ) -> Result<Option<T>, ClientError> {
-        match timeout(READ_PATIENCE, run).await {
+        match timeout(self.patience, run).await {
             Ok(Ok(found)) => Ok(Some(found)),
             Ok(Err(object_store::Error::NotFound { .. })) => Ok(None),
             Ok(Err(error)) => Err(error.into()),
             Err(_) => {
-                self.traffic.note(Direction::Read, Some(Fault::Slow));
+                if self.patience == READ_PATIENCE {
+                    self.traffic.note(Direction::Read, Some(Fault::Slow));
+                }
                 Err(ClientError(Fault::Slow.to_string()))
             }
         }
+    }
+
+    /// Lists keys that begin with something, a page of them; `token` says where the page before has ended.
+    pub(super) async fn page(&self, prefix: &str, token: Option<String>) -> Result<Page, ClientError> {
+        let options = PaginatedListOptions { page_token: token, ..PaginatedListOptions::default() };
+        let found = self.read(self.care.list_paginated(Some(prefix), options)).await?;
+        let found = found.ok_or_else(|| ClientError("there is no such bucket".to_owned()))?;
+        let keys = found.result.objects.into_iter().map(|object| Stored {
+            key: object.location.to_string(),
+            bytes: object.size,
+            written: u64::try_from(object.last_modified.timestamp()).unwrap_or_default(),
+        });
+        Ok(Page { keys: keys.collect(), next: found.page_token })
+    }
+
+    /// Returns when a key was written, by the store's clock, in seconds; [`None`] where it is not there.
+    pub(super) async fn date(&self, key: &str) -> Result<Option<u64>, ClientError> {
+        let path = Path::from(key);
+        let found = self.read(self.care.head(&path)).await?;
+        Ok(found.map(|found| u64::try_from(found.last_modified.timestamp()).unwrap_or_default()))
+    }
+
+    /// Writes something small, whatever is there.
+    pub(super) async fn overwrite(&self, key: &str, bytes: Bytes) -> Result<(), ClientError> {
+        let path = Path::from(key);
+        let put = self.care.put(&path, PutPayload::from_bytes(bytes));
+        put.await.map(drop).map_err(Into::into)
     }
 
     /// Reads something small.
@@ -312,12 +384,13 @@ impl Client {
 
     /// Writes a blob: at once where it is small, else in parts, so that it is there whole or not at all.
     pub(super) async fn put_blob(&self, key: &str, blob: &Blob) -> Result<Put, ClientError> {
+        // What is there already is not sent.
+        if blob.len() > AT_ONCE && self.has(Purpose::Care, key).await? {
+            return Ok(Put::Existed);
+        }
         if blob.len() <= PART {
             let bytes = part(blob, 0, blob.len()).await?;
             return self.put(key, bytes).await;
-        }
-        if self.has(Purpose::Care, key).await? {
-            return Ok(Put::Existed);
         }
         let path = Path::from(key);
         let upload = self.care.create_multipart(&path).await?;

@@ -13,6 +13,7 @@ use crate::image::{Algorithm, Digest, Tag};
 /// grants/<kind>/<algorithm>/<hex>/<registry>/<repository>   empty: this repository has that object
 /// members/<URL, hexadecimal>/<mark>                a cache that others may ask is there
 /// leases/<algorithm>/<hex>                         which cache fetches that blob now
+/// collections/<number>/<part>                      what of it all is not needed any more: see `gc`
 /// tags/<hash>/<time, downwards>-<what it is>       what a tag was at that time: the first name is the newest
 /// grants-private/…, tags-private/…                 the same, by caches for whose users alone the registry is
 /// ```
@@ -30,6 +31,8 @@ pub(super) enum Audience {
 }
 
 impl Audience {
+    pub(super) const ALL: [Self; 2] = [Self::Everyone, Self::Users];
+
     const fn suffix(self) -> &'static str {
         match self {
             Self::Everyone => "",
@@ -51,6 +54,11 @@ impl Keys {
     /// Makes the keys that begin with a prefix, which is empty or ends with `/`.
     pub(super) const fn new(prefix: String) -> Self {
         Self { prefix }
+    }
+
+    /// Returns the beginning of all keys.
+    pub(super) fn all(&self) -> &str {
+        &self.prefix
     }
 
     pub(super) fn layout(&self) -> String {
@@ -76,24 +84,87 @@ impl Keys {
         Some((String::from_utf8(bytes?).ok()?, mark.to_owned()))
     }
 
-    /// Returns the key of the lease that the cache has which fetches a blob.
-    pub(super) fn lease(&self, digest: &Digest) -> String {
-        format!("{}leases/{}", self.prefix, of(digest))
+    /// Returns the beginning of the keys of leases.
+    pub(super) fn leases(&self) -> String {
+        format!("{}leases/", self.prefix)
     }
 
-    /// Returns a key for finding out whether a write that must not replace anything is refused.
+    /// Returns the key of the lease that the cache has which fetches a blob.
+    pub(super) fn lease(&self, digest: &Digest) -> String {
+        format!("{}{}", self.leases(), of(digest))
+    }
+
+    /// Returns the beginning of the keys of collections.
+    pub(super) fn collections(&self) -> String {
+        format!("{}collections/", self.prefix)
+    }
+
+    /// Returns the key of a part of a collection.
+    pub(super) fn collection(&self, number: u64, part: &str) -> String {
+        format!("{}{number:020}/{part}", self.collections())
+    }
+
+    /// Reads such a key: which collection it is of, and the name of the part.
+    pub(super) fn read_collection<'a>(&self, key: &'a str) -> Option<(u64, &'a str)> {
+        let (number, part) = key.strip_prefix(&self.collections())?.split_once('/')?;
+        Some((number.parse().ok()?, part))
+    }
+
+    /// Returns the beginning of the keys of probes.
+    pub(super) fn probes(&self) -> String {
+        format!("{}probes/", self.prefix)
+    }
+
+    /// Returns a key for finding out what a store does.
     pub(super) fn probe(&self, name: &str) -> String {
-        format!("{}probes/{name}", self.prefix)
+        format!("{}{name}", self.probes())
+    }
+
+    /// Returns the beginning of the keys of blobs, or of manifests.
+    pub(super) fn objects(&self, kind: Kind) -> String {
+        format!("{}{}/", self.prefix, folder(kind))
+    }
+
+    /// Reads the key of a blob or a manifest.
+    pub(super) fn read_object(&self, kind: Kind, key: &str) -> Option<Object> {
+        let digest = read_digest(key.strip_prefix(&self.objects(kind))?.split_once('/')?)?;
+        Some(Object { kind, digest })
+    }
+
+    /// Returns the beginning of the keys that say which repositories have what.
+    pub(super) fn all_grants(&self, audience: Audience) -> String {
+        format!("{}grants{}/", self.prefix, audience.suffix())
+    }
+
+    /// Reads what a key says that a repository has.
+    pub(super) fn read_grant(&self, audience: Audience, key: &str) -> Option<Object> {
+        let rest = key.strip_prefix(&self.all_grants(audience))?;
+        let mut parts = rest.splitn(4, '/');
+        let named = parts.next()?;
+        let kind = [Kind::Blob, Kind::Manifest].into_iter().find(|kind| folder(*kind) == named)?;
+        let digest = read_digest((parts.next()?, parts.next()?))?;
+        parts.next()?;
+        Some(Object { kind, digest })
+    }
+
+    /// Returns the beginning of the keys of all tags' entries.
+    pub(super) fn tags(&self, audience: Audience) -> String {
+        format!("{}tags{}/", self.prefix, audience.suffix())
+    }
+
+    /// Reads of which tag an entry is: of whose, and its name's hash.
+    pub(super) fn read_tag(&self, audience: Audience, key: &str) -> Option<String> {
+        let (tag, _) = key.strip_prefix(&self.tags(audience))?.split_once('/')?;
+        Some(format!("{}{tag}", self.tags(audience)))
     }
 
     pub(super) fn object(&self, object: &Object) -> String {
-        format!("{}{}/{}", self.prefix, folder(object.kind), of(&object.digest))
+        format!("{}{}", self.objects(object.kind), of(&object.digest))
     }
 
     /// Returns the beginning of the keys that say which repositories have an object.
     pub(super) fn grants(&self, object: &Object, audience: Audience) -> String {
-        let suffix = audience.suffix();
-        format!("{}grants{suffix}/{}/{}/", self.prefix, folder(object.kind), of(&object.digest))
+        format!("{}{}/{}/", self.all_grants(audience), folder(object.kind), of(&object.digest))
     }
 
     pub(super) fn grant(&self, object: &Object, origin: &Origin, audience: Audience) -> String {
@@ -111,7 +182,7 @@ impl Keys {
 
     /// Returns the beginning of the keys of a tag's entries.
     pub(super) fn tag(&self, origin: &Origin, tag: &Tag, audience: Audience) -> String {
-        format!("{}tags{}/{}/", self.prefix, audience.suffix(), RecordKey::tag(origin, tag).hex())
+        format!("{}{}/", self.tags(audience), RecordKey::tag(origin, tag).hex())
     }
 }
 
@@ -142,6 +213,10 @@ fn of(digest: &Digest) -> String {
     format!("{}/{}", Algorithm::as_str(digest.algorithm()), digest.hex())
 }
 
+fn read_digest((algorithm, hex): (&str, &str)) -> Option<Digest> {
+    format!("{algorithm}:{hex}").parse().ok()
+}
+
 const fn folder(kind: Kind) -> &'static str {
     match kind {
         Kind::Blob => "blobs",
@@ -168,10 +243,20 @@ mod tests {
             let key = keys.grant(&object, &origin(registry), Audience::Everyone);
             assert!(key.starts_with(&format!("a/b/grants/manifests/sha256/{hex}/")) && !key.contains('['));
             assert_eq!(keys.origin(&object, Audience::Everyone, &key), Some(origin(registry)));
+            assert_eq!(keys.read_grant(Audience::Everyone, &key), Some(object));
+            assert_eq!(keys.read_grant(Audience::Users, &key), None);
             assert_eq!(keys.origin(&object, Audience::Users, &key), None);
         }
         assert_eq!(keys.origin(&object, Audience::Users, &keys.grants(&object, Audience::Users)), None);
         assert_eq!(keys.lease(&object.digest), format!("a/b/leases/sha256/{hex}"));
+        assert_eq!(keys.read_object(Kind::Manifest, &keys.object(&object)), Some(object));
+        for bad in ["a/b/manifests/sha256/07", "a/b/blobs/sha256/x", "manifests/x", "a/b/manifests/sha256"] {
+            assert_eq!(keys.read_object(Kind::Manifest, bad), None, "{bad}");
+        }
+        assert_eq!(keys.read_collection(&keys.collection(7, "claim")), Some((7, "claim")));
+        for bad in ["a/b/collections/x/claim", "a/b/collections/7", "collections/7/claim"] {
+            assert_eq!(keys.read_collection(bad), None, "{bad}");
+        }
         let member = keys.member("http://[::1]:5001", "7");
         assert_eq!(keys.read_member(&member), Some(("http://[::1]:5001".to_owned(), "7".to_owned())));
         for bad in ["a/b/members/", "a/b/members/6/1", "a/b/members/zz/1", "a/b/members/68"] {
@@ -186,6 +271,9 @@ mod tests {
         let at = |time: &str| time.parse::<Timestamp>().unwrap();
         let of = keys.tag(&origin("docker.io"), &tag, Audience::Everyone);
         assert_ne!(of, keys.tag(&origin("docker.io"), &tag, Audience::Users));
+        let key = format!("{of}{}", tag_entry(at("2026-11-01T10:00:00Z"), entry));
+        assert_eq!(keys.read_tag(Audience::Everyone, &key).map(|tag| format!("{tag}/")), Some(of.clone()));
+        assert_eq!(keys.read_tag(Audience::Users, &key), None);
         let times = ["2026-11-01T10:00:00Z", "2026-11-01T10:00:00.000001Z", "2031-01-01T00:00:00Z"];
         let names: Vec<String> =
             times.iter().map(|time| format!("{of}{}", tag_entry(at(time), entry))).collect();

@@ -6,9 +6,8 @@ use bytes::Bytes;
 use tokio::time::timeout;
 
 use super::client::ClientError;
-use super::shared_bucket::{Bucket, Inner, Phase};
+use super::shared_bucket::{Bucket, Inner};
 use super::traffic::Direction;
-use crate::cache::memory::locked;
 use crate::cache::store::Object;
 use crate::image::Digest;
 
@@ -42,10 +41,8 @@ impl Bucket {
     /// Returns whether a lease can be taken: the store is well, and looks at the conditions of writes.
     pub(in crate::cache) fn has_leases(&self) -> bool {
         let inner = self.inner();
-        let is_conditional =
-            matches!(&*locked(&inner.phase), Phase::Used(probed) if probed.is_conditional == Some(true));
         let traffic = inner.client.traffic();
-        is_conditional && traffic.is_open(Direction::Read) && traffic.is_open(Direction::Write)
+        inner.is_conditional() && traffic.is_open(Direction::Read) && traffic.is_open(Direction::Write)
     }
 
     /// Takes the lease of a blob where no cache has it.
@@ -87,7 +84,7 @@ impl Bucket {
 
     /// Returns whether a blob is known to be in the bucket.
     pub(in crate::cache) fn is_written(&self, digest: &Digest) -> bool {
-        self.inner().is_known(&self.inner().keys.object(&Object::blob(*digest)))
+        self.inner().is_known(&Object::blob(*digest))
     }
 }
 

@@ -6,30 +6,36 @@
 //! alone, each way by itself, and pulls go on from the folder and from upstream.
 
 mod client;
+mod collecting;
+mod collection;
 mod credentials;
 mod fault;
 mod gate;
-#[cfg(test)]
 mod gc;
 mod journal;
 mod key;
+mod knowledge;
+mod known;
 mod layout;
 mod leases;
 mod members;
 mod pending;
 mod probe;
 mod queue;
+mod renewal;
 mod report;
 mod shared_bucket;
 mod tiered_store;
 mod traffic;
 mod transport;
+mod uploads;
 mod writer;
 
+pub use collection::{Collection, CollectionError, Progress, collect, plan_collection};
 pub(in crate::cache) use leases::{LeaseAnswer, StoredLease};
 pub(in crate::cache) use members::Said;
 pub use members::list_members;
-pub use report::{BucketReport, BucketUse, Paused};
+pub use report::{BucketReport, BucketUse, CollectionReport, LastCollection, Paused};
 pub use shared_bucket::{Bucket, BucketError, check};
 pub use tiered_store::TieredStore;
 pub(in crate::cache) use transport::{innermost, tls};

@@ -7,6 +7,8 @@ use super::pending::Pending;
 pub(super) struct Queue {
     order: VecDeque<String>,
     items: HashMap<String, Item>,
+    /// What is not to be written now.
+    aside: Vec<String>,
     /// What the journal does not say yet.
     unsaid: String,
     dropped: u64,
@@ -30,9 +32,10 @@ impl Queue {
     pub(super) fn push(&mut self, pending: Pending) -> bool {
         let name = pending.name();
         if let Some(item) = self.items.get_mut(&name) {
+            // Also where it is the same: what is being written may be gone when it is said to be there.
+            item.has_changed = item.is_taken;
             if item.pending != pending {
                 self.unsaid.push_str(&format!("+ {}\n", pending.write()));
-                item.has_changed = item.is_taken;
                 item.pending = pending;
             }
             return false;
@@ -58,7 +61,7 @@ impl Queue {
     /// Takes note that something was written, or need not be.
     pub(super) fn done(&mut self, name: &str) {
         match self.items.get(name) {
-            Some(item) if item.has_changed => drop(self.again(name)),
+            Some(item) if item.has_changed => self.later(name),
             Some(_) => self.remove(name),
             None => {}
         }
@@ -76,14 +79,49 @@ impl Queue {
         self.remove(name);
     }
 
+    /// Puts something at the end that is to be written, and cannot be just now.
+    pub(super) fn later(&mut self, name: &str) {
+        if let Some(item) = self.items.get_mut(name) {
+            (item.is_taken, item.has_changed) = (false, false);
+            self.order.push_back(name.to_owned());
+        }
+    }
+
+    /// Puts something aside that was taken, until it is brought back.
+    pub(super) fn put_aside(&mut self, name: &str) {
+        if let Some(item) = self.items.get_mut(name) {
+            (item.is_taken, item.has_changed) = (false, false);
+            self.aside.push(name.to_owned());
+        }
+    }
+
+    /// Puts at the end what was put aside and may be written; returns whether there was any.
+    pub(super) fn bring_back(&mut self, may_be_written: impl Fn(&Pending) -> bool) -> bool {
+        let (items, order) = (&self.items, &mut self.order);
+        let before = order.len();
+        self.aside.retain(|name| {
+            let Some(item) = items.get(name) else { return false };
+            let stays = !may_be_written(&item.pending);
+            if !stays {
+                order.push_back(name.clone());
+            }
+            stays
+        });
+        order.len() > before
+    }
+
+    /// Returns how much was put aside.
+    pub(super) fn aside(&self) -> usize {
+        self.aside.len()
+    }
+
     /// Puts something that could not be written at the end; returns how often that has happened.
     pub(super) fn again(&mut self, name: &str) -> u32 {
-        let Some(item) = self.items.get_mut(name) else { return 0 };
-        item.is_taken = false;
-        item.has_changed = false;
-        item.tries += 1;
-        self.order.push_back(name.to_owned());
-        item.tries
+        self.later(name);
+        self.items.get_mut(name).map_or(0, |item| {
+            item.tries += 1;
+            item.tries
+        })
     }
 
     /// Returns how much waits, or is being written.
@@ -141,6 +179,10 @@ mod tests {
         assert!(!queue.push(all[2].clone()));
         queue.done(&all[3].name());
         assert_eq!(queue.take(), Some(all[2].clone()));
+        // What is pushed again while it is written is written again, though it is the same.
+        assert!(!queue.push(all[0].clone()));
+        queue.done(&all[0].name());
+        assert_eq!(queue.take(), Some(all[0].clone()));
         assert_eq!(queue.again(&all[0].name()), 1);
         assert_eq!(queue.take(), Some(all[0].clone()));
         assert_eq!(queue.again(&all[0].name()), 2);
@@ -148,6 +190,30 @@ mod tests {
         assert_eq!((queue.take(), queue.dropped()), (None, 1));
         queue.done(&all[2].name());
         assert_eq!((queue.len(), queue.take()), (0, None));
+    }
+
+    #[test]
+    fn what_is_put_aside_is_written_when_it_may_be() {
+        let (all, mut queue) = (each(), Queue::default());
+        for pending in &all[..3] {
+            queue.push(pending.clone());
+        }
+        for _ in 0..2 {
+            let name = queue.take().unwrap().name();
+            queue.put_aside(&name);
+        }
+        assert!(!queue.bring_back(|_| false));
+        assert_eq!((queue.len(), queue.aside()), (3, 2));
+        assert!(!queue.push(all[0].clone()), "it waits already");
+        assert!(queue.bring_back(|pending| *pending == all[1]));
+        assert_eq!(
+            (queue.take(), queue.take(), queue.take()),
+            (Some(all[2].clone()), Some(all[1].clone()), None)
+        );
+        assert_eq!(replay(&queue.journal()).len(), 3, "it is still to be written");
+        queue.give_up(&all[0].name());
+        assert!(!queue.bring_back(|_| true));
+        assert_eq!(queue.aside(), 0);
     }
 
     #[test]

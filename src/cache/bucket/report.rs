@@ -31,6 +31,40 @@ pub struct BucketReport {
     pub requests: u64,
     /// How many of them failed by its fault.
     pub failed: u64,
+    /// What came of collecting what is not needed.
+    pub collection: CollectionReport,
+}
+
+/// What came of collecting what is not needed in a bucket.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct CollectionReport {
+    /// The last collection that has ended, by whichever cache.
+    pub last: Option<LastCollection>,
+    /// Whether this cache is collecting now.
+    pub is_running: bool,
+    /// Why nothing can be collected by this cache, if nothing can.
+    pub trouble: Option<String>,
+    /// How many bytes this cache has taken away since its start.
+    pub freed_bytes: u64,
+}
+
+/// A collection that has ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct LastCollection {
+    /// When it ended, by the store's clock, in seconds since 1970.
+    pub ended_at: u64,
+    /// How many tags it took away.
+    pub tags: usize,
+    /// How many manifests.
+    pub manifests: usize,
+    /// How many blobs.
+    pub blobs: usize,
+    /// How many bytes.
+    pub freed_bytes: u64,
+    /// How many blobs and manifests it left.
+    pub kept: usize,
+    /// How many bytes they have.
+    pub kept_bytes: u64,
 }
 
 /// Whether a bucket is in use.

@@ -17,11 +17,15 @@ use tokio::sync::Notify;
 use tokio::time::timeout;
 
 use super::client::Client;
+use super::collecting::Collecting;
+use super::gc::{BucketPlace, Limits, Timing, View};
 use super::journal::Journal;
 use super::key::{Audience, Keys, TagEntry, read_tag_entry};
+use super::known::Known;
 use super::pending::Pending;
 use super::probe::{ProbeError, Probed, probe};
 use super::queue::Queue;
+use super::renewal::Renewals;
 use super::report::{BucketReport, BucketUse};
 use super::traffic::Direction;
 use super::transport::{Purpose, READ_PATIENCE};
@@ -30,8 +34,8 @@ use crate::cache::memory::{BoundedMap, locked};
 use crate::cache::store::{Blob, Document, Object, Origin, Store, TagRecord, Tier, TierBody};
 use crate::image::{Digest, RegistryHost, Tag};
 
-/// Of how many keys it is remembered that they are there.
-const KNOWN: usize = 65_536;
+/// Of how many tags it is remembered what was last to be written about them.
+const TAGS: usize = 65_536;
 /// Of how many keys it is remembered that they are not there.
 const ABSENT: usize = 4096;
 /// For how long that is believed: another replica may write them.
@@ -62,8 +66,19 @@ pub(super) struct Inner {
     /// Something was added to the queue.
     pub(super) added: Notify,
     pub(super) journal: Mutex<Journal>,
-    /// Keys that are there.
-    known: Mutex<BoundedMap<String, ()>>,
+    /// What is there, by the rules of collections.
+    pub(super) known: Mutex<Known>,
+    /// What was seen of collections; locked before what is known.
+    pub(super) view: Mutex<View>,
+    /// Held by the one that looks for collections.
+    pub(super) looks: tokio::sync::Mutex<()>,
+    pub(super) place: BucketPlace,
+    pub(super) timing: Timing,
+    /// When something of it was used last, by the clock of `place`, in seconds.
+    pub(super) used_at: AtomicU64,
+    pub(super) renewals: Mutex<Renewals>,
+    pub(super) collecting: Mutex<Collecting>,
+    pub(super) limits: Limits,
     /// Keys that are not there, and when that was found.
     absent: Mutex<BoundedMap<String, Instant>>,
     /// Objects that were damaged, and when that was found.
@@ -117,6 +132,19 @@ pub(super) fn variable(name: &str) -> Option<String> {
     std::env::var(name).ok().filter(|value| !value.is_empty())
 }
 
+/// Returns how quick collections are: only tests have them hurry, who see to it that nobody else uses the bucket.
+pub(super) fn timing() -> Timing {
+    let times = variable("TALMIRROR_CACHE_BUCKET_HASTE").and_then(|times| times.parse().ok());
+    times
+        .filter(|times| (1..=60).contains(times))
+        .map_or(Timing::USUAL, |times| Timing::USUAL.hastened(times))
+}
+
+/// Returns what is to be kept in a bucket at most.
+pub(super) fn limits(config: &BucketConfig) -> Limits {
+    Limits { age: config.max_age, bytes: config.max_size.map(|size| size.0) }
+}
+
 /// Looks whether a bucket can be used, without changing anything in it.
 pub async fn check(config: &BucketConfig) -> Result<(), String> {
     let client = Client::new(config, &variable)?;
@@ -153,20 +181,31 @@ impl Bucket {
             queue.push(pending);
         }
         queue.take_unsaid();
+        let keys = Keys::new(bucket.address.prefix());
+        let timing = timing();
+        let limits = limits(bucket);
         let bucket = Self(Arc::new(Inner {
             url: url.clone(),
-            client,
-            keys: Keys::new(bucket.address.prefix()),
+            client: client.clone(),
+            keys: keys.clone(),
             local,
             phase: Mutex::new(Phase::Unseen),
             queue: Mutex::new(queue),
             added: Notify::new(),
             journal: Mutex::new(journal),
-            known: Mutex::new(BoundedMap::new(KNOWN)),
+            known: Mutex::default(),
+            view: Mutex::default(),
+            looks: tokio::sync::Mutex::default(),
+            place: BucketPlace::new(client.clone(), keys.clone(), timing),
+            timing,
+            used_at: AtomicU64::default(),
+            renewals: Mutex::new(Renewals::new(&limits)),
+            collecting: Mutex::default(),
+            limits,
             absent: Mutex::new(BoundedMap::new(ABSENT)),
             bad: Mutex::new(BoundedMap::new(ABSENT)),
             public: Mutex::new(public(config)),
-            tags: Mutex::new(BoundedMap::new(KNOWN)),
+            tags: Mutex::new(BoundedMap::new(TAGS)),
             given: AtomicU64::default(),
             written: AtomicU64::default(),
         }));
@@ -220,24 +259,30 @@ impl Bucket {
             dropped,
             requests: counts.requests,
             failed: counts.failed,
+            collection: locked(&self.0.collecting).report(),
         }
     }
 
     /// Reads a manifest.
     pub(super) async fn manifest(&self, digest: &Digest) -> Option<Document> {
-        let key = self.0.keys.object(&Object::manifest(*digest));
+        let object = Object::manifest(*digest);
+        let key = self.0.keys.object(&object);
         if self.0.is_bad(&key) {
             return None;
         }
-        let bytes = self.0.get(&key).await?;
+        let mark = self.0.mark();
+        let Some(bytes) = self.0.get(&key).await? else {
+            locked(&self.0.known).is_absent(&object);
+            return None;
+        };
         let Some(document) = Document::read(bytes, digest) else {
-            self.0.note_bad(&key);
+            self.0.note_bad(&object, &key);
             // No client waits for that.
             let inner = Arc::clone(&self.0);
             tokio::spawn(async move { inner.remove_bad(&key).await });
             return None;
         };
-        self.0.give(key);
+        self.0.give(object, mark);
         Some(document)
     }
 
@@ -258,7 +303,7 @@ impl Bucket {
         match read_tag_entry(&key)? {
             (_, TagEntry::Gone) => None,
             (_, TagEntry::Is(digest)) => {
-                let record = TagRecord::read(&self.0.get(&key).await?)?;
+                let record = TagRecord::read(&self.0.get(&key).await??)?;
                 let is_it = record.origin == *origin && record.tag == *tag && record.digest == digest;
                 is_it.then_some(record)
             }
@@ -271,7 +316,7 @@ impl Bucket {
             return false;
         }
         for audience in self.0.readable(&origin.registry) {
-            if self.0.has(self.0.keys.grant(object, origin, *audience)).await {
+            if self.0.has_grant(object, self.0.keys.grant(object, origin, *audience)).await {
                 return true;
             }
         }
@@ -297,21 +342,28 @@ impl Bucket {
 
     /// Has something written, soon.
     pub(super) fn push(&self, pending: Pending) {
+        self.0.push(pending);
+    }
+}
+
+impl Inner {
+    /// Has something written, soon.
+    pub(super) fn push(&self, pending: Pending) {
         let name = pending.name();
         match &pending {
             Pending::Object(object) => {
-                if self.0.is_known(&self.0.keys.object(object)) {
+                if self.is_known(object) {
                     return;
                 }
             }
             Pending::Grant(object, origin) => {
-                let audience = self.0.audience(&origin.registry);
-                if self.0.is_known(&self.0.keys.grant(object, origin, audience)) {
+                let audience = self.audience(&origin.registry);
+                if self.is_granted(object, &self.keys.grant(object, origin, audience)) {
                     return;
                 }
             }
             Pending::Tag(record) => {
-                let last = locked(&self.0.tags).get(&name);
+                let last = locked(&self.tags).get(&name);
                 let is_same = last.is_some_and(|(digest, at)| {
                     let passed = Duration::try_from(record.checked_at.duration_since(at)).unwrap_or_default();
                     digest == record.digest && passed < SAME_TAG_AGAIN
@@ -319,14 +371,14 @@ impl Bucket {
                 if is_same {
                     return;
                 }
-                locked(&self.0.tags).put(name, (record.digest, record.checked_at), 1);
+                locked(&self.tags).put(name, (record.digest, record.checked_at), 1);
             }
             Pending::Gone(..) => {
-                locked(&self.0.tags).remove(&name);
+                locked(&self.tags).remove(&name);
             }
         }
-        if locked(&self.0.queue).push(pending) {
-            self.0.added.notify_one();
+        if locked(&self.queue).push(pending) {
+            self.added.notify_one();
         }
     }
 }
@@ -377,17 +429,18 @@ impl Inner {
         }
     }
 
-    /// Returns whether there is such a key.
-    async fn has(&self, key: String) -> bool {
-        if self.is_known(&key) {
+    /// Returns whether it was noted by this key that a repository has an object.
+    async fn has_grant(&self, object: &Object, key: String) -> bool {
+        if self.is_granted(object, &key) {
             return true;
         }
         if locked(&self.absent).get(&key).is_some_and(|since| since.elapsed() < ABSENT_FOR) {
             return false;
         }
+        let mark = self.mark();
         match self.client.has(Purpose::Pull, &key).await {
             Ok(true) => {
-                locked(&self.known).put(key, (), 1);
+                self.believe(*object, mark, |known| known.note_grant(*object, key));
                 true
             }
             Ok(false) => {
@@ -401,32 +454,20 @@ impl Inner {
         }
     }
 
-    pub(super) fn is_known(&self, key: &str) -> bool {
-        locked(&self.known).get(key).is_some()
-    }
-
-    /// Takes note that there is such a key.
-    pub(super) fn note_known(&self, key: String) {
-        locked(&self.absent).remove(&key);
-        locked(&self.known).put(key, (), 1);
-    }
-
     /// Takes note that an object comes from the bucket.
-    fn give(&self, key: String) {
-        self.note_known(key);
+    fn give(&self, object: Object, mark: u64) {
+        self.believe(object, mark, |known| known.note(object));
         self.given.fetch_add(1, Ordering::Relaxed);
     }
 
-    async fn get(&self, key: &str) -> Option<Vec<u8>> {
+    /// Reads something small; [`None`] where the bucket does not say whether it is there.
+    async fn get(&self, key: &str) -> Option<Option<Vec<u8>>> {
         if !self.may_read() {
             return None;
         }
         let found = self.client.get(Purpose::Pull, key).await;
         let found = found.inspect_err(|error| tracing::debug!("{error}")).ok()?;
-        if found.is_none() {
-            locked(&self.known).remove(key);
-        }
-        found.map(Vec::from)
+        Some(found.map(Vec::from))
     }
 
     /// Returns whether an object was found damaged, and is not known to be written again.
@@ -435,9 +476,9 @@ impl Inner {
     }
 
     /// Takes note that an object has other bytes than its name says: it is not read again for a while.
-    fn note_bad(&self, key: &str) {
+    fn note_bad(&self, object: &Object, key: &str) {
         tracing::warn!("`{key}` in the bucket {} is damaged and is removed", self.url);
-        locked(&self.known).remove(key);
+        locked(&self.known).is_absent(object);
         locked(&self.bad).put(key.to_owned(), Instant::now(), 1);
     }
 
@@ -460,16 +501,18 @@ impl Tier for Bucket {
             if !self.0.may_read() {
                 return Ok(None);
             }
-            let key = self.0.keys.object(&Object::blob(*digest));
+            let object = Object::blob(*digest);
+            let key = self.0.keys.object(&object);
             if self.0.is_bad(&key) {
                 return Ok(None);
             }
+            let mark = self.0.mark();
             let Some(opened) = self.0.client.open(&key, from).await? else {
                 // A rule of the bucket may have removed it: it is to be written again.
-                locked(&self.0.known).remove(&key);
+                locked(&self.0.known).is_absent(&object);
                 return Ok(None);
             };
-            self.0.give(key);
+            self.0.give(object, mark);
             Ok(Some(TierBody { total: opened.total, body: opened.body }))
         })
     }
@@ -480,8 +523,9 @@ impl Tier for Bucket {
     }
 
     fn mismatch<'a>(&'a self, digest: &'a Digest) -> BoxFuture<'a, ()> {
-        let key = self.0.keys.object(&Object::blob(*digest));
-        self.0.note_bad(&key);
+        let object = Object::blob(*digest);
+        let key = self.0.keys.object(&object);
+        self.0.note_bad(&object, &key);
         Box::pin(async move { self.0.remove_bad(&key).await })
     }
 }

@@ -11,7 +11,7 @@ use super::pending::Pending;
 use super::shared_bucket::Bucket;
 use crate::cache::memory::{BoundedMap, locked};
 use crate::cache::store::{
-    Blob, Document, Listed, Object, Origin, PartialKey, RecordKey, RecordKind, Spool, Store, TagRecord,
+    Blob, Document, Kind, Listed, Object, Origin, PartialKey, RecordKey, RecordKind, Spool, Store, TagRecord,
     Usage, Verdict,
 };
 use crate::image::{Digest, Tag};
@@ -73,6 +73,7 @@ impl Store for TieredStore {
     }
 
     fn manifest<'a>(&'a self, digest: &'a Digest) -> BoxFuture<'a, io::Result<Option<Document>>> {
+        self.bucket.serves(*digest);
         self.local.manifest(digest)
     }
 
@@ -110,6 +111,9 @@ impl Store for TieredStore {
     }
 
     fn touch(&self, object: &Object) {
+        if object.kind == Kind::Manifest {
+            self.bucket.serves(object.digest);
+        }
         self.local.touch(object);
     }
 

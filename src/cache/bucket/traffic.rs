@@ -99,6 +99,11 @@ impl Traffic {
         }
     }
 
+    /// Takes note of a request that failed, and says nothing about others.
+    pub(super) fn note_failure(&self) {
+        self.failed.fetch_add(1, Ordering::Relaxed);
+    }
+
     /// Takes note that something that was to be sent that way needed no request.
     pub(super) fn undecided(&self, direction: Direction) {
         locked(self.gate(direction)).undecided(Instant::now());

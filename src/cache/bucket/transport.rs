@@ -25,6 +25,8 @@ use crate::tls::crypto_provider;
 pub(super) const READ_PATIENCE: Duration = Duration::from_secs(5);
 /// How long a part of a blob may take to be written; no client waits for it.
 const WRITE_PATIENCE: Duration = Duration::from_mins(2);
+/// How long a small request may take that no client waits for.
+pub(super) const SMALL_PATIENCE: Duration = Duration::from_mins(1);
 /// The most that is read of an answer that says what is wrong.
 const MAX_ERROR: usize = 64 << 10;
 
@@ -35,6 +37,8 @@ pub(super) enum Purpose {
     Pull,
     /// For nothing that waits.
     Care,
+    /// For a collection, which may take its time: how it goes says nothing to others.
+    Collect,
 }
 
 /// The connections to a bucket, for one purpose.
@@ -106,6 +110,7 @@ impl Transport {
             Method::GET | Method::HEAD => Direction::Read,
             _ => Direction::Write,
         };
+        let is_removal = *request.method() == Method::DELETE;
         let is_bucket = request.uri().authority().is_some_and(|host| host.as_str() == self.host);
         if is_bucket && self.purpose == Purpose::Pull && !self.traffic.is_open(direction) {
             return Err(HttpError::new(HttpErrorKind::Unknown, LeftAlone));
@@ -120,9 +125,10 @@ impl Transport {
             Some(bytes) => bytes.clone().into(),
             None => reqwest::Body::wrap(body),
         });
-        let patience = match direction {
-            Direction::Read => READ_PATIENCE,
-            Direction::Write => WRITE_PATIENCE,
+        let patience = match (self.purpose, direction) {
+            (Purpose::Collect, _) => SMALL_PATIENCE,
+            (Purpose::Pull | Purpose::Care, Direction::Read) => READ_PATIENCE,
+            (Purpose::Pull | Purpose::Care, Direction::Write) => WRITE_PATIENCE,
         };
         if is_bucket {
             self.traffic.asked(length);
@@ -141,7 +147,13 @@ impl Transport {
             }
         };
         if is_bucket {
-            self.traffic.note(direction, fault);
+            match fault {
+                // Those who may not remove anything may write all the same.
+                Some(Fault::Refuses(_)) if is_removal => self.traffic.note_failure(),
+                Some(_) if self.purpose == Purpose::Collect => self.traffic.note_failure(),
+                None if self.purpose == Purpose::Collect => {}
+                fault => self.traffic.note(direction, fault),
+            }
         } else if let Some(fault) = fault {
             self.traffic.without_credentials(&fault.to_string());
         }

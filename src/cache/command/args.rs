@@ -96,6 +96,13 @@ pub(super) struct BucketArgs {
     /// credentials come from AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, a profile, or a web identity
     #[arg(long, env = "TALMIRROR_CACHE_BUCKET", value_name = "URL")]
     bucket: Option<BucketAddress>,
+    /// How long an image stays in the bucket that no cache writes or serves any more, such as 720h; without it, as long
+    /// as a tag stands for it, or for 30 days
+    #[arg(long, env = "TALMIRROR_CACHE_BUCKET_MAX_AGE", value_name = "TIME", value_parser = config::bucket_age)]
+    bucket_max_age: Option<Duration>,
+    /// The most that the bucket holds, such as 1TiB: images that are out of use longest go first
+    #[arg(long, env = "TALMIRROR_CACHE_BUCKET_MAX_SIZE", value_name = "SIZE")]
+    bucket_max_size: Option<ByteSize>,
     /// Where the bucket's store is, such as https://rgw.example.com; without it, AWS
     #[arg(long, env = "TALMIRROR_CACHE_S3_ENDPOINT", value_name = "URL", value_parser = config::upstream_url)]
     s3_endpoint: Option<Url>,
@@ -114,6 +121,12 @@ pub(super) struct BucketArgs {
     /// How the store is told to encrypt: AES256, aws:kms or aws:kms:KEY
     #[arg(long, env = "TALMIRROR_CACHE_S3_ENCRYPTION", value_name = "HOW")]
     s3_encryption: Option<Encryption>,
+}
+
+/// How the caches on a bucket ask each other.
+#[expect(clippy::struct_field_names, reason = "flags are named for their fields")]
+#[derive(Clone, Debug, Default, Args)]
+pub(super) struct PeerArgs {
     /// Where the other caches on the bucket ask this one, so that a blob is fetched once between them
     #[arg(long, env = "TALMIRROR_CACHE_PEER_LISTEN", value_name = "ADDR", value_parser = config::address)]
     peer_listen: Option<SocketAddr>,
@@ -125,12 +138,14 @@ pub(super) struct BucketArgs {
     peer_secret: Option<PathBuf>,
 }
 
-impl BucketArgs {
+impl PeerArgs {
     /// Returns what these flags say about the other caches.
-    pub(super) fn peers(&self) -> PeerOverlay {
+    pub(super) fn overlay(&self) -> PeerOverlay {
         PeerOverlay { listen: self.peer_listen, url: self.peer_url.clone(), secret: self.peer_secret.clone() }
     }
+}
 
+impl BucketArgs {
     /// Returns what these flags say about the bucket.
     pub(super) fn overlay(&self) -> BucketOverlay {
         BucketOverlay {
@@ -141,6 +156,8 @@ impl BucketArgs {
             ca: self.s3_ca.clone(),
             instance_metadata: self.s3_instance_metadata,
             encryption: self.s3_encryption.clone(),
+            max_age: self.bucket_max_age,
+            max_size: self.bucket_max_size,
         }
     }
 }

@@ -2,7 +2,7 @@ use clap::Args;
 use indexmap::IndexMap;
 use serde_json::{Value, json};
 
-use super::args::{BucketArgs, ConfigArgs};
+use super::args::{BucketArgs, ConfigArgs, PeerArgs};
 use super::runtime::runtime;
 use crate::cache::bucket;
 use crate::cache::config::{BucketConfig, ConfigSource, Overlay};
@@ -33,6 +33,8 @@ pub(super) struct CheckArgs {
     config: ConfigArgs,
     #[command(flatten)]
     bucket: BucketArgs,
+    #[command(flatten)]
+    peers: PeerArgs,
     /// How it is printed
     #[arg(
         short,
@@ -99,7 +101,7 @@ impl Row {
 
 pub(super) fn run(ui: &mut Ui, args: &CheckArgs) -> Result<Exit, CliError> {
     let source = args.config.source();
-    let overlay = Overlay { bucket: args.bucket.overlay(), peers: args.bucket.peers(), ..source.overlay };
+    let overlay = Overlay { bucket: args.bucket.overlay(), peers: args.peers.overlay(), ..source.overlay };
     let loaded = ConfigSource { overlay, ..source }.load()?;
     for problem in &loaded.problems {
         ui.problem(problem);

@@ -1,7 +1,7 @@
 //! What ends a command: errors of the cache with their exit codes and ways out.
 
 use crate::cache::admin::AskError;
-use crate::cache::bucket::BucketError;
+use crate::cache::bucket::{BucketError, CollectionError};
 use crate::cache::config::LoadError;
 use crate::cache::replica::PeerError;
 use crate::cache::server::{CloseError, StartError};
@@ -44,6 +44,23 @@ impl From<StartError> for CliError {
             StartError::Server(error @ (ServerError::NoAddress | ServerError::Certificate { .. })) => {
                 Self::from_error(exit::INVALID, error)
             }
+        }
+    }
+}
+
+impl From<CollectionError> for CliError {
+    fn from(error: CollectionError) -> Self {
+        match error {
+            CollectionError::Configuration { .. } => Self::from_error(exit::INVALID, error),
+            CollectionError::Empty(_) => Self::from_error(exit::INVALID, error)
+                .help("name the bucket and the prefix as `serve` is given them: --bucket s3://NAME/PREFIX"),
+            CollectionError::Unconditional(_) => Self::from_error(exit::REMOTE, error)
+                .help("let a rule of the bucket expire what is old"),
+            CollectionError::UnderWay(_) => Self::from_error(exit::REMOTE, error)
+                .help("wait until it has ended; one that nobody goes on with is given up after a quarter of an hour"),
+            CollectionError::GivenUp(_) => Self::from_error(exit::REMOTE, error)
+                .help("run it again; nothing that is needed was removed"),
+            CollectionError::Failed { .. } => Self::from_error(exit::REMOTE, error),
         }
     }
 }

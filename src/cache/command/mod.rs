@@ -5,6 +5,7 @@ mod check;
 mod completion;
 mod errors;
 mod folder;
+mod gc;
 mod ls;
 mod man;
 mod mirror_config;
@@ -59,20 +60,22 @@ enum Command {
     /// Serve registries from the cache
     Serve(Box<serve::ServeArgs>),
     /// Log in to every upstream; say what fails and why
-    Check(check::CheckArgs),
+    Check(Box<check::CheckArgs>),
     /// List what is stored
     #[command(visible_alias = "list")]
     Ls(ls::LsArgs),
     /// Remove what is stored, by name or by age
     Prune(prune::PruneArgs),
+    /// Remove from a bucket what no image needs
+    Gc(Box<gc::GcArgs>),
     /// Ask registries now what stored tags stand for
-    Refresh(refresh::RefreshArgs),
+    Refresh(Box<refresh::RefreshArgs>),
     /// Check what is stored against its digests; remove what is damaged
     Verify(verify::VerifyArgs),
     /// Show how full the cache is
     Stats(stats::StatsArgs),
     /// Print configuration that points clients at the cache: Talos, containerd, podman
-    MirrorConfig(mirror_config::MirrorConfigArgs),
+    MirrorConfig(Box<mirror_config::MirrorConfigArgs>),
     /// Print a completion script for a shell
     Completion(completion::CompletionArgs),
     /// Write the manual pages
@@ -108,6 +111,7 @@ fn run(ui: &mut Ui, command: Command) -> Result<Exit, CliError> {
         Command::Check(args) => check::run(ui, &args),
         Command::Ls(args) => ls::run(ui, &args),
         Command::Prune(args) => prune::run(ui, &args),
+        Command::Gc(args) => gc::run(ui, &args),
         Command::Refresh(args) => refresh::run(ui, &args),
         Command::Verify(args) => verify::run(ui, &args),
         Command::Stats(args) => stats::run(ui, &args),

@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use clap::Args;
 use tokio::signal::unix::{SignalKind, signal};
 
-use super::args::{BucketArgs, ConfigArgs, RootArgs, ServerArgs};
+use super::args::{BucketArgs, ConfigArgs, PeerArgs, RootArgs, ServerArgs};
 use super::folder::root;
 use crate::cache::config::{Config, ConfigSource, LoadedConfig, LogFormat, Overlay, StatusPage};
 use crate::cache::observe::{LogFilter, log_json, log_text};
@@ -39,6 +39,8 @@ pub(super) struct ServeArgs {
     #[command(flatten)]
     bucket: BucketArgs,
     #[command(flatten)]
+    peers: PeerArgs,
+    #[command(flatten)]
     server: ServerArgs,
 }
 
@@ -48,7 +50,7 @@ impl ServeArgs {
         let overlay = Overlay {
             root: self.root.root.clone(),
             bucket: self.bucket.overlay(),
-            peers: self.bucket.peers(),
+            peers: self.peers.overlay(),
             ..self.server.over(source.overlay)
         };
         ConfigSource { overlay, ..source }

@@ -5,8 +5,8 @@ use super::folder::of_store;
 use super::record::object;
 use super::runtime::runtime;
 use crate::cache::admin::{
-    BucketState, EndpointState, HostState, MemberState, Question as _, ReadStats, ReplicaState, Stats,
-    UpstreamState, ask,
+    BucketState, CollectionState, EndpointState, HostState, MemberState, Question as _, ReadStats,
+    ReplicaState, Stats, UpstreamState, ask,
 };
 use crate::cache::config::ByteSize;
 use crate::ui::error::CliError;
@@ -111,8 +111,24 @@ fn bucket_table(bucket: &BucketState) -> String {
         ("WAITS TO BE WRITTEN", bucket.pending.to_string()),
         ("NOT WRITTEN", bucket.dropped.to_string()),
         ("REQUESTS", format!("{} ({} failed)", bucket.requests, bucket.failed)),
+        ("LAST COLLECTION", last_collection(&bucket.collection)),
+        ("FREED BY IT", format!("{} ({})", size(bucket.collection.freed_bytes), bucket.collection.freed())),
+        (
+            "LEFT BY IT",
+            format!("{} ({} objects)", size(bucket.collection.kept_bytes), bucket.collection.kept),
+        ),
     ];
     table(&rows.map(|(name, value)| vec![name.to_owned(), value]))
+}
+
+/// Returns when a bucket was collected last, or why it cannot be.
+fn last_collection(collection: &CollectionState) -> String {
+    let last = collection.ended_at.clone().unwrap_or_else(|| "none yet".to_owned());
+    match (&collection.trouble, collection.running) {
+        (Some(why), _) => format!("{last}; this cache cannot collect: {why}"),
+        (None, true) => format!("{last}; one is under way"),
+        (None, false) => last,
+    }
 }
 
 fn replica_table(peers: &ReplicaState) -> String {

@@ -1,8 +1,12 @@
 use std::fmt;
 use std::path::PathBuf;
 use std::str::FromStr;
+use std::time::Duration;
 
 use url::Url;
+
+use super::size::ByteSize;
+use crate::ui::duration;
 
 /// A bucket of an S3-compatible store that several caches share, and how it is reached.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -21,7 +25,14 @@ pub struct BucketConfig {
     pub instance_metadata: bool,
     /// How the store is told to encrypt what is written.
     pub encryption: Option<Encryption>,
+    /// How long an image stays in it that no cache writes or serves any more; [`None`]: as long as a tag stands for it.
+    pub max_age: Option<Duration>,
+    /// The most that blobs and manifests in it may take up: what was out of use longest goes first.
+    pub max_size: Option<ByteSize>,
 }
+
+/// The shortest age by which an image may go: what is younger stays in any case.
+const LEAST_AGE: Duration = Duration::from_hours(24);
 
 /// The name of a bucket, and the beginning of the keys in it: `s3://NAME/PREFIX`.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -57,6 +68,10 @@ pub struct BucketOverlay {
     pub instance_metadata: bool,
     /// How the store is told to encrypt.
     pub encryption: Option<Encryption>,
+    /// How long an image stays that is out of use.
+    pub max_age: Option<Duration>,
+    /// The most that it may hold.
+    pub max_size: Option<ByteSize>,
 }
 
 impl BucketConfig {
@@ -70,6 +85,8 @@ impl BucketConfig {
             ca: None,
             instance_metadata: false,
             encryption: None,
+            max_age: None,
+            max_size: None,
         }
     }
 }
@@ -149,6 +166,8 @@ impl BucketOverlay {
         bucket.ca = self.ca.clone().or(bucket.ca.take());
         bucket.instance_metadata |= self.instance_metadata;
         bucket.encryption = self.encryption.clone().or(bucket.encryption.take());
+        bucket.max_age = self.max_age.or(bucket.max_age);
+        bucket.max_size = self.max_size.or(bucket.max_size);
         Ok(())
     }
 
@@ -161,9 +180,20 @@ impl BucketOverlay {
             ("--s3-ca", self.ca.as_ref().map(|file| file.display().to_string())),
             ("--s3-instance-metadata", self.instance_metadata.then(|| "true".to_owned())),
             ("--s3-encryption", self.encryption.as_ref().map(|_| "an encryption".to_owned())),
+            ("--bucket-max-age", self.max_age.map(|age| format!("{age:?}"))),
+            ("--bucket-max-size", self.max_size.map(|size| size.to_string())),
         ];
         flags.into_iter().find_map(|(flag, value)| Some((flag, value?)))
     }
+}
+
+/// Reads how long an image stays in a bucket that is out of use.
+pub fn bucket_age(text: &str) -> Result<Duration, String> {
+    let age = duration(text)?;
+    if age < LEAST_AGE {
+        return Err(format!("`{text}` is not a valid age of images in a bucket: 24h or more"));
+    }
+    Ok(age)
 }
 
 #[cfg(test)]
@@ -198,21 +228,26 @@ mod tests {
         let read = |own: &str| {
             parse(&format!("apiVersion: talmirror/v1\nkind: Cache\nbucket: {own}\n"), "f", Path::new("/etc"))
         };
-        let file =
-            "{url: 's3://images/a', endpoint: 'https://s3.example', ca: ca.pem, encryption: 'aws:kms:k'}";
+        let file = "{url: 's3://images/a', endpoint: 'https://s3.example', ca: ca.pem, encryption: 'aws:kms:k', \
+             maxAge: 720h, maxSize: 1TiB}";
         let config = read(file).config.unwrap();
         let bucket = config.bucket.clone().unwrap();
         assert_eq!(bucket.ca.as_deref(), Some(Path::new("/etc/ca.pem")));
         assert_eq!(bucket.encryption, Some(Encryption::Kms(Some("k".to_owned()))));
         assert!(!bucket.path_style);
+        let limits = (bucket.max_age, bucket.max_size);
+        assert_eq!(limits, (Some(Duration::from_hours(720)), Some(ByteSize(1 << 40))));
         let flags = BucketOverlay {
             address: Some("s3://other".parse().unwrap()),
             path_style: true,
+            max_age: Some(Duration::from_hours(48)),
             ..BucketOverlay::default()
         };
         let over = Overlay { bucket: flags, ..Overlay::default() }.over(Some(config)).unwrap();
         let bucket = over.bucket.unwrap();
         assert_eq!((bucket.address.to_string().as_str(), bucket.path_style), ("s3://other", true));
+        let limits = (bucket.max_age, bucket.max_size);
+        assert_eq!(limits, (Some(Duration::from_hours(48)), Some(ByteSize(1 << 40))));
         assert_eq!(bucket.endpoint.unwrap().as_str(), "https://s3.example/");
         for (bad, want) in [
             ("{}", "url"),
@@ -220,6 +255,8 @@ mod tests {
             ("{url: 's3://images', endpoint: 'https://u:p@h'}", "holds no credentials"),
             ("{url: 's3://images', encryption: rot13}", "is not a valid encryption"),
             ("{url: 's3://images', secretKey: x}", "secretKey"),
+            ("{url: 's3://images', maxAge: 1h}", "24h or more"),
+            ("{url: 's3://images', maxSize: 1 Gig}", "is not a valid size"),
         ] {
             let found: Vec<String> = read(bad).problems.iter().map(ToString::to_string).collect();
             assert!(found.iter().any(|found| found.contains(want)), "{bad}: {found:?}");

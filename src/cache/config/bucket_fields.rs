@@ -1,6 +1,7 @@
-use super::bucket::BucketConfig;
+use super::bucket::{BucketConfig, bucket_age};
 use super::fields::BUCKET;
 use super::read::Reader;
+use super::size::SizeError;
 use super::value::upstream_url;
 use crate::finding::Fields;
 
@@ -18,6 +19,9 @@ impl Reader<'_, '_> {
         let ca = self.path(&fields, "ca");
         let instance_metadata = self.decoder.boolean(&fields, "instanceMetadata").unwrap_or(false);
         let encryption = self.parsed(&fields, "encryption", str::parse);
+        let max_age = self.parsed(&fields, "maxAge", bucket_age);
+        let max_size = self
+            .parsed(&fields, "maxSize", |text| text.parse().map_err(|error: SizeError| error.to_string()));
         Some(BucketConfig {
             endpoint,
             path_style,
@@ -25,6 +29,8 @@ impl Reader<'_, '_> {
             ca,
             instance_metadata,
             encryption,
+            max_age,
+            max_size,
             ..BucketConfig::new(address?)
         })
     }

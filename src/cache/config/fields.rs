@@ -39,7 +39,7 @@ pub(super) const ROOT: &[&str] = &[
     "limits",
 ];
 pub(super) const BUCKET: &[&str] =
-    &["url", "endpoint", "pathStyle", "region", "ca", "instanceMetadata", "encryption"];
+    &["url", "endpoint", "pathStyle", "region", "ca", "instanceMetadata", "encryption", "maxAge", "maxSize"];
 pub(super) const PEERS: &[&str] = &["listen", "url", "secret"];
 pub(super) const UPSTREAM: &[&str] = &[
     "url",

@@ -14,7 +14,7 @@ mod source;
 mod tag_policy;
 mod value;
 
-pub use bucket::{BucketAddress, BucketConfig, BucketOverlay, Encryption};
+pub use bucket::{BucketAddress, BucketConfig, BucketOverlay, Encryption, bucket_age};
 pub use connection::header_lines;
 pub use model::{
     Authenticate, BUILTIN, Config, Connection, Limits, Log, LogFormat, OwnLimits, StatusPage, UpstreamConfig,

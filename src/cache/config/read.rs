@@ -112,7 +112,9 @@ impl Reader<'_, '_> {
         let path = fields.at(key);
         // A number of bytes needs no quotes.
         let text = match node.resolved() {
-            Some(yaml::Resolved::Int(number)) if key == "sizeCap" || key == "reserve" => number.to_string(),
+            Some(yaml::Resolved::Int(number)) if ["sizeCap", "reserve", "maxSize"].contains(&key) => {
+                number.to_string()
+            }
             _ => self.decoder.text(node, &path)?,
         };
         match read(&text) {

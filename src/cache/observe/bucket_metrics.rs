@@ -18,6 +18,11 @@ pub(super) struct BucketMetrics {
     pending: Gauge,
     unread: Gauge,
     unwritten: Gauge,
+    freed: Counter,
+    kept: Gauge,
+    kept_bytes: Gauge,
+    collected_at: Gauge,
+    uncollected: Gauge,
 }
 
 impl BucketMetrics {
@@ -64,6 +69,34 @@ impl BucketMetrics {
             "Whether the bucket is left alone by those who write: 0 it is not, 1 it is",
             own.unwritten.clone(),
         );
+        registry.register_with_unit(
+            "bucket_freed",
+            "Bytes that this cache has removed from the bucket because no image needs them",
+            Unit::Bytes,
+            own.freed.clone(),
+        );
+        registry.register(
+            "bucket_objects",
+            "Blobs and manifests in the bucket after the last collection",
+            own.kept.clone(),
+        );
+        registry.register_with_unit(
+            "bucket_size",
+            "Bytes of blobs and manifests in the bucket after the last collection",
+            Unit::Bytes,
+            own.kept_bytes.clone(),
+        );
+        registry.register_with_unit(
+            "bucket_collected_timestamp",
+            "When the last collection of what the bucket does not need ended, by whichever cache",
+            Unit::Seconds,
+            own.collected_at.clone(),
+        );
+        registry.register(
+            "bucket_not_collected",
+            "Whether this cache cannot remove what the bucket does not need: 0 it can, 1 it cannot",
+            own.uncollected.clone(),
+        );
         own
     }
 
@@ -79,5 +112,12 @@ impl BucketMetrics {
         let is_used = report.used == BucketUse::Used;
         self.unread.set(i64::from(!is_used || report.unread.is_some()));
         self.unwritten.set(i64::from(!is_used || report.unwritten.is_some()));
+        advance(&self.freed, report.collection.freed_bytes);
+        self.uncollected.set(i64::from(report.collection.trouble.is_some()));
+        if let Some(last) = report.collection.last {
+            self.kept.set(signed(last.kept as u64));
+            self.kept_bytes.set(signed(last.kept_bytes));
+            self.collected_at.set(signed(last.ended_at));
+        }
     }
 }

@@ -92,11 +92,18 @@ fn bucket(html: &mut Html, bucket: &BucketState) {
         ("Not written", bucket.dropped.to_string()),
         ("Requests", bucket.requests.to_string()),
         ("Failed requests", bucket.failed.to_string()),
+        ("Last collection", since(&bucket.collection.ended_at)),
+        ("Freed by it", format!("{} ({})", bucket.collection.freed(), size(bucket.collection.freed_bytes))),
+        ("Left by it", format!("{} ({})", bucket.collection.kept, size(bucket.collection.kept_bytes))),
     ];
     for (name, value) in rows {
         html.raw("<div><dt>").raw(name).raw("</dt><dd>").text(value).raw("</dd></div>\n");
     }
     html.raw("</dl>\n");
+    if let Some(why) = &bucket.collection.trouble {
+        html.raw("<p>This cache cannot collect what is not needed: <span class=\"bad\">");
+        html.text(why).raw("</span></p>\n");
+    }
 }
 
 fn replicas(html: &mut Html, peers: &ReplicaState) {

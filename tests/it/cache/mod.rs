@@ -14,6 +14,7 @@ mod air_gap;
 mod browser;
 mod bucket;
 mod chaos;
+mod collection;
 mod commands;
 mod conformance;
 mod examples;

@@ -1,14 +1,21 @@
 use std::pin::pin;
 use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use futures_util::future::{Either, select};
+use futures_util::future::{Either, join_all, select};
 
-use super::mark::{Limits, Plan, Snapshot, Unit, plan, sweep};
-use super::place::{Created, Failed, Part, Place};
+use super::mark::{Limits, Plan, Snapshot, Unit, plan, rank, sweep};
+use super::outcome::{Collected, Stage};
+use super::place::{Answer, Body, Created, Failed, Listed, Part, Place};
 use super::timing::{Rule, Timing};
 use crate::cache::memory::locked;
-use crate::cache::store::Kind;
+use crate::cache::store::{Kind, Object};
+
+/// How much is condemned at once: every cache keeps it in memory as long as a collection runs.
+const MOST: usize = 50_000;
+/// How much is asked for at once.
+const AT_ONCE: usize = 16;
 
 /// What came of a collection.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -21,20 +28,14 @@ pub(super) enum Outcome {
     GivenUp(u64),
 }
 
-/// What a collection took away.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(super) struct Collected {
-    pub(super) number: u64,
-    pub(super) units: usize,
-    pub(super) bytes: u64,
-}
-
 /// How a collector shows that it runs.
 struct Heart<'a, P> {
     place: &'a P,
     timing: &'a Timing,
     number: u64,
     shown: Mutex<Duration>,
+    /// It has begun to take away what was condemned.
+    removes: AtomicBool,
 }
 
 impl<P: Place> Heart<'_, P> {
@@ -59,31 +60,52 @@ impl<P: Place> Heart<'_, P> {
         let silent = self.place.moment().saturating_sub(*locked(&self.shown));
         silent < self.timing.alive || !self.timing.keeps(Rule::Alive)
     }
+
+    /// Removes a key, if others believe that it runs; returns whether they do.
+    async fn remove(&self, run: impl Future<Output = Answer<()>> + Send) -> Answer<bool> {
+        if !self.is_alive() {
+            return Ok(false);
+        }
+        self.removes.store(true, Ordering::Relaxed);
+        run.await?;
+        Ok(true)
+    }
 }
 
 /// Reads what a bucket holds; what manifests refer to is kept from an earlier look.
 ///
 /// Tags come first: what is written before what it refers to is then seen with it, or is seen in neither.
-pub(super) async fn take<P: Place>(place: &P, before: Option<&Snapshot>) -> Result<Snapshot, Failed> {
+pub(super) async fn take<P: Place>(place: &P, before: Option<&Snapshot>) -> Answer<Snapshot> {
+    place.note(Stage::Lists);
     let mut snapshot = Snapshot { tags: place.tags().await?, ..Snapshot::default() };
     for kind in [Kind::Manifest, Kind::Blob] {
         snapshot.objects.extend(place.objects(kind).await?);
     }
     snapshot.grants = place.grants().await?;
-    let manifests = snapshot.objects.keys().filter(|object| object.kind == Kind::Manifest);
-    let manifests: Vec<_> = manifests.map(|object| object.digest).collect();
-    for digest in manifests {
-        let links = match before.and_then(|before| before.links.get(&digest)) {
-            Some(links) => Some(links.clone()),
-            None => place.links(digest).await?,
-        };
-        snapshot.links.extend(links.map(|links| (digest, links)));
+    let mut unread = Vec::new();
+    for object in snapshot.objects.keys().filter(|object| object.kind == Kind::Manifest) {
+        match before.and_then(|before| before.links.get(&object.digest)) {
+            Some(links) => drop(snapshot.links.insert(object.digest, links.clone())),
+            None => unread.push(object.digest),
+        }
+    }
+    let mut read = 0;
+    for some in unread.chunks(AT_ONCE) {
+        place.note(Stage::Reads { read, of: unread.len() });
+        for (digest, links) in some.iter().zip(join_all(some.iter().map(|one| place.links(*one))).await) {
+            match links? {
+                Some(links) => drop(snapshot.links.insert(*digest, links)),
+                // It has gone since it was listed.
+                None => drop(snapshot.objects.remove(&Object::manifest(*digest))),
+            }
+        }
+        read += some.len();
     }
     Ok(snapshot)
 }
 
 /// Runs a collection where none is under way.
-pub(super) async fn collect<P: Place>(place: &P, timing: &Timing, limits: Limits) -> Result<Outcome, Failed> {
+pub(super) async fn collect<P: Place>(place: &P, timing: &Timing, limits: Limits) -> Answer<Outcome> {
     let clock = place.clock().await?;
     let listed = place.collections().await?;
     let highest = listed.iter().map(|one| one.number).max().unwrap_or(0);
@@ -94,18 +116,45 @@ pub(super) async fn collect<P: Place>(place: &P, timing: &Timing, limits: Limits
         if clock.saturating_sub(last.unwrap_or(0)) <= timing.dead.as_secs() + 1 {
             return Ok(Outcome::UnderWay(number));
         }
-        place.create(number, Part::Done, Vec::new()).await?;
+        place.create(number, Part::Done, Body::Empty).await?;
     }
     let (number, begun) = (highest + 1, place.moment());
-    if place.create(number, Part::Claim, Vec::new()).await? == Created::Existed {
+    if place.create(number, Part::Claim, Body::Empty).await? == Created::Existed {
         return Ok(Outcome::UnderWay(number));
     }
-    let heart = Heart { place, timing, number, shown: Mutex::new(begun) };
-    let work = pin!(run(place, timing, limits, &heart, clock));
+    let heart = Heart { place, timing, number, shown: Mutex::new(begun), removes: AtomicBool::new(false) };
+    let work = pin!(async {
+        tidy(place, timing, &listed, clock).await?;
+        run(place, timing, limits, &heart, clock).await
+    });
     match select(work, pin!(heart.run())).await {
+        Either::Left((Err(error), _)) => {
+            // What was asked to be removed may go yet: then others wait until it cannot.
+            if !heart.removes.load(Ordering::Relaxed) {
+                drop(place.create(number, Part::Done, Body::Empty).await);
+            }
+            Err(error)
+        }
         Either::Left((outcome, _)) => outcome,
         Either::Right(((), _)) => Ok(Outcome::GivenUp(number)),
     }
+}
+
+/// Removes the keys of collections that ended long ago.
+async fn tidy<P: Place>(place: &P, timing: &Timing, listed: &[Listed], clock: u64) -> Answer<()> {
+    let ended = listed.iter().filter(|one| one.part == Part::Done);
+    // Those who have just listed them may still read them.
+    let long_ago = ended.filter(|one| clock.saturating_sub(one.written) > 4 * timing.dead.as_secs());
+    for number in long_ago.map(|one| one.number) {
+        let has = |part| listed.iter().any(|one| one.number == number && one.part == part);
+        // A collection without its end would be one that is under way: the end goes last.
+        for part in [Part::Claim, Part::Beat, Part::Condemned, Part::Done] {
+            if has(part) {
+                place.remove_part(number, part).await?;
+            }
+        }
+    }
+    Ok(())
 }
 
 async fn run<P: Place>(
@@ -116,17 +165,24 @@ async fn run<P: Place>(
     now: u64,
 ) -> Result<Outcome, Failed> {
     let number = heart.number;
+    let given_up = Ok(Outcome::GivenUp(number));
     let before = take(place, None).await?;
-    let first = plan(&before, now, limits, timing);
+    let mut first = plan(&before, now, limits, timing);
+    let mut collected = Collected { number, kept: first.kept, ..Collected::default() };
+    collected.kept_bytes = first.kept_bytes;
+    collected.left = first.condemned.len().saturating_sub(MOST);
+    first.condemned.truncate(MOST);
     for key in &first.superseded {
+        // It says nothing that counts: that it goes late does no harm.
         if !heart.is_alive() {
-            return Ok(Outcome::GivenUp(number));
+            return given_up;
         }
         place.remove_key(key.clone()).await?;
+        collected.superseded += 1;
     }
-    let mut collected = Collected { number, ..Collected::default() };
     if !first.condemned.is_empty() {
-        place.create(number, Part::Condemned, first.condemned.clone()).await?;
+        place.create(number, Part::Condemned, Body::Condemned(first.condemned.clone())).await?;
+        place.note(Stage::Waits(timing.window));
         place.sleep(timing.window).await;
         let (after, second): (Snapshot, Plan) = if timing.keeps(Rule::SecondLook) {
             let after = take(place, Some(&before)).await?;
@@ -135,28 +191,59 @@ async fn run<P: Place>(
         } else {
             (before.clone(), first.clone())
         };
-        for unit in sweep(&first, &before, &second, &after) {
-            if !heart.is_alive() {
-                return Ok(Outcome::GivenUp(number));
-            }
-            match &unit {
-                Unit::Tag(key) => place.remove_key(key.clone()).await?,
-                Unit::Object(object) => {
-                    if let Some(stored) = before.objects.get(object) {
-                        place.remove(*object).await?;
-                        collected.bytes += stored.bytes;
-                    }
-                    for key in before.grants.get(object).into_iter().flat_map(|grants| grants.keys()) {
-                        if !heart.is_alive() {
-                            return Ok(Outcome::GivenUp(number));
-                        }
-                        place.remove_key(key.clone()).await?;
+        let swept = sweep(&first, &before, &second, &after);
+        // What refers to something goes before that does.
+        for alike in swept.chunk_by(|a, b| rank(&before, a) == rank(&before, b)) {
+            for some in alike.chunks(AT_ONCE) {
+                let of = swept.len();
+                let removed = collected.tags + collected.manifests + collected.blobs;
+                place.note(Stage::Removes { removed, of });
+                for removed in join_all(some.iter().map(|unit| remove(heart, unit, &before))).await {
+                    if !removed? {
+                        return given_up;
                     }
                 }
+                for unit in some {
+                    collected.count(unit, &before);
+                }
             }
-            collected.units += 1;
         }
     }
-    place.create(number, Part::Done, Vec::new()).await?;
+    place.create(number, Part::Done, Body::Ended(collected)).await?;
     Ok(Outcome::Collected(collected))
+}
+
+/// Removes what was condemned as a whole; returns whether others believe that the collector runs.
+async fn remove<P: Place>(heart: &Heart<'_, P>, unit: &Unit, before: &Snapshot) -> Answer<bool> {
+    let object = match unit {
+        Unit::Tag(key) => return heart.remove(heart.place.remove_key(key.clone())).await,
+        Unit::Object(object) => object,
+    };
+    if before.objects.contains_key(object) && !heart.remove(heart.place.remove(*object)).await? {
+        return Ok(false);
+    }
+    for key in before.grants.get(object).into_iter().flat_map(|grants| grants.keys()) {
+        if !heart.remove(heart.place.remove_key(key.clone())).await? {
+            return Ok(false);
+        }
+    }
+    Ok(true)
+}
+
+impl Collected {
+    /// Adds something that was taken away.
+    pub(super) fn count(&mut self, unit: &Unit, before: &Snapshot) {
+        match unit {
+            Unit::Tag(_) => self.tags += 1,
+            Unit::Object(object) => {
+                // Grants of what is not there are no object.
+                let Some(stored) = before.objects.get(object) else { return };
+                self.bytes += stored.bytes;
+                match object.kind {
+                    Kind::Manifest => self.manifests += 1,
+                    Kind::Blob => self.blobs += 1,
+                }
+            }
+        }
+    }
 }

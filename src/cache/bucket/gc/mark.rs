@@ -7,69 +7,83 @@ use crate::image::Digest;
 
 /// What a bucket holds, as it was listed; times are by the store's clock, in seconds.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Snapshot {
-    pub(super) tags: Vec<Entry>,
-    pub(super) objects: BTreeMap<Object, Stored>,
+pub(in crate::cache::bucket) struct Snapshot {
+    pub(in crate::cache::bucket) tags: Vec<Entry>,
+    pub(in crate::cache::bucket) objects: BTreeMap<Object, Stored>,
     /// The keys of grants, and when they were written.
-    pub(super) grants: BTreeMap<Object, BTreeMap<String, u64>>,
+    pub(in crate::cache::bucket) grants: BTreeMap<Object, BTreeMap<String, u64>>,
     /// What manifests refer to.
-    pub(super) links: HashMap<Digest, Links>,
+    pub(in crate::cache::bucket) links: HashMap<Digest, Links>,
 }
 
 /// An entry of a tag. Keys of one tag are in the order of time, the newest first.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Entry {
+pub(in crate::cache::bucket) struct Entry {
     /// Which tag it is of.
-    pub(super) tag: String,
-    pub(super) key: String,
+    pub(in crate::cache::bucket) tag: String,
+    pub(in crate::cache::bucket) key: String,
     /// What the tag was; [`None`]: it was gone.
-    pub(super) what: Option<Digest>,
-    pub(super) written: u64,
+    pub(in crate::cache::bucket) what: Option<Digest>,
+    pub(in crate::cache::bucket) written: u64,
 }
 
 /// A blob or a manifest.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Stored {
-    pub(super) bytes: u64,
-    pub(super) written: u64,
+pub(in crate::cache::bucket) struct Stored {
+    pub(in crate::cache::bucket) bytes: u64,
+    pub(in crate::cache::bucket) written: u64,
 }
 
 /// What a manifest refers to.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(super) struct Links {
-    pub(super) refers: Vec<Object>,
-    pub(super) subject: Option<Digest>,
+pub(in crate::cache::bucket) struct Links {
+    pub(in crate::cache::bucket) refers: Vec<Object>,
+    pub(in crate::cache::bucket) subject: Option<Digest>,
 }
 
 /// What is to be kept at most.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) struct Limits {
+pub(in crate::cache::bucket) struct Limits {
     /// Images that were not written or renewed for so long go.
-    pub(super) age: Option<Duration>,
+    pub(in crate::cache::bucket) age: Option<Duration>,
     /// How many bytes may be kept: the oldest images go first.
-    pub(super) bytes: Option<u64>,
+    pub(in crate::cache::bucket) bytes: Option<u64>,
 }
 
 /// What is condemned as a whole.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub(super) enum Unit {
+pub(in crate::cache::bucket) enum Unit {
     /// An entry of a tag, by its key.
     Tag(String),
     /// A blob or a manifest, and its grants.
     Object(Object),
 }
 
+/// What is condemned, by what may refer to what.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(in crate::cache::bucket) enum Rank {
+    Tag,
+    /// A manifest that refers to manifests.
+    Index,
+    Manifest,
+    Blob,
+    /// Of what is not there.
+    Grants,
+}
+
 /// What is to be taken away.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(super) struct Plan {
-    /// What is condemned: tags, then manifests, then blobs.
-    pub(super) condemned: Vec<Unit>,
+pub(in crate::cache::bucket) struct Plan {
+    /// What is condemned, in the order in which it goes.
+    pub(in crate::cache::bucket) condemned: Vec<Unit>,
     /// Entries that say what a tag was before, in the order in which they go.
-    pub(super) superseded: Vec<String>,
+    pub(in crate::cache::bucket) superseded: Vec<String>,
     /// How many bytes the condemned things have.
-    pub(super) bytes: u64,
+    pub(in crate::cache::bucket) bytes: u64,
     /// How many bytes are kept.
-    pub(super) kept_bytes: u64,
+    pub(in crate::cache::bucket) kept_bytes: u64,
+    /// How many blobs and manifests are kept.
+    pub(in crate::cache::bucket) kept: usize,
 }
 
 struct Root<'a> {
@@ -103,7 +117,7 @@ impl Graph<'_> {
 }
 
 /// Decides what is garbage at a time.
-pub(super) fn plan(snapshot: &Snapshot, now: u64, limits: Limits, timing: &Timing) -> Plan {
+pub(in crate::cache::bucket) fn plan(snapshot: &Snapshot, now: u64, limits: Limits, timing: &Timing) -> Plan {
     let grace = timing.grace.as_secs();
     let is_young = |written: u64| now.saturating_sub(written) <= grace;
     let mut graph = Graph { snapshot, referrers: HashMap::new() };
@@ -180,22 +194,44 @@ pub(super) fn plan(snapshot: &Snapshot, now: u64, limits: Limits, timing: &Timin
         total += more;
         live.extend(closure);
     }
-    // Manifests come first: what refers to something is never left where that is taken away.
-    for kind in [Kind::Manifest, Kind::Blob] {
-        let dead = snapshot.objects.keys().filter(|object| object.kind == kind && !live.contains(object));
-        plan.condemned.extend(dead.map(|object| Unit::Object(*object)));
-    }
+    let dead = snapshot.objects.keys().filter(|object| !live.contains(object));
+    plan.condemned.extend(dead.map(|object| Unit::Object(*object)));
+    plan.kept = live.len();
     plan.bytes = snapshot.objects.keys().filter(|object| !live.contains(object)).map(size).sum();
     plan.kept_bytes = total;
     let orphans = snapshot.grants.iter().filter(|(object, grants)| {
         !snapshot.objects.contains_key(object) && !grants.values().any(|written| is_young(*written))
     });
     plan.condemned.extend(orphans.map(|(object, _)| Unit::Object(*object)));
+    plan.condemned.sort_by_key(|unit| rank(snapshot, unit));
     plan
 }
 
+/// Returns in which order something goes: what refers to something is never left where that is taken away.
+pub(in crate::cache::bucket) fn rank(snapshot: &Snapshot, unit: &Unit) -> Rank {
+    let object = match unit {
+        Unit::Tag(_) => return Rank::Tag,
+        Unit::Object(object) => object,
+    };
+    match object.kind {
+        _ if !snapshot.objects.contains_key(object) => Rank::Grants,
+        Kind::Blob => Rank::Blob,
+        Kind::Manifest => {
+            let links = snapshot.links.get(&object.digest);
+            let is_index =
+                links.is_some_and(|links| links.refers.iter().any(|one| one.kind == Kind::Manifest));
+            if is_index { Rank::Index } else { Rank::Manifest }
+        }
+    }
+}
+
 /// Returns what of the condemned things is still garbage, and was neither written nor granted meanwhile.
-pub(super) fn sweep(first: &Plan, before: &Snapshot, second: &Plan, after: &Snapshot) -> Vec<Unit> {
+pub(in crate::cache::bucket) fn sweep(
+    first: &Plan,
+    before: &Snapshot,
+    second: &Plan,
+    after: &Snapshot,
+) -> Vec<Unit> {
     let still: HashSet<&Unit> = second.condemned.iter().collect();
     let is_same = |unit: &&Unit| match unit {
         Unit::Tag(_) => true,

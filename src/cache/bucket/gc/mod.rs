@@ -16,11 +16,25 @@
 //! The window is longer than both times together: who did not know of a collection has written before the second look, and who
 //! writes later knows. Durations only are measured, by one clock each; ages are by the store's own dates.
 
+mod bucket_place;
 mod collector;
+mod cycle;
+mod leftovers;
 mod mark;
+mod outcome;
 mod place;
 mod timing;
 mod view;
 
 #[cfg(test)]
 mod simulation;
+
+pub(super) use bucket_place::{BucketPlace, links};
+pub(super) use cycle::{Cycle, Cycled};
+pub(super) use leftovers::Leftovers;
+pub(super) use mark::{Limits, Unit};
+pub(super) use outcome::Collected;
+pub use outcome::Stage;
+pub(super) use place::{Failed, Listed, Part, Place};
+pub(super) use timing::Timing;
+pub(super) use view::{Forget, View, look, ready};

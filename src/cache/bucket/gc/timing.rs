@@ -2,32 +2,32 @@ use std::time::Duration;
 
 /// The times of a collection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Timing {
+pub(in crate::cache::bucket) struct Timing {
     /// How long what a replica has seen of the collections may be believed.
-    pub(super) fresh: Duration,
+    pub(in crate::cache::bucket) fresh: Duration,
     /// How long a small request may take, that of a reference included.
-    pub(super) within: Duration,
+    pub(in crate::cache::bucket) within: Duration,
     /// What lies between what is condemned and the second look.
-    pub(super) window: Duration,
+    pub(in crate::cache::bucket) window: Duration,
     /// How often a collector shows that it runs.
-    pub(super) beat: Duration,
+    pub(in crate::cache::bucket) beat: Duration,
     /// How long after it has shown that a collector may still take something away.
-    pub(super) alive: Duration,
+    pub(in crate::cache::bucket) alive: Duration,
     /// After what silence a collection is given up by others.
-    pub(super) dead: Duration,
+    pub(in crate::cache::bucket) dead: Duration,
     /// For how long what was written is left alone in any case.
-    pub(super) grace: Duration,
+    pub(in crate::cache::bucket) grace: Duration,
     /// For how long an image is kept that no tag stands for.
-    pub(super) untagged: Duration,
+    pub(in crate::cache::bucket) untagged: Duration,
     /// The rule that a test leaves out.
     #[cfg(test)]
-    pub(super) without: Option<Rule>,
+    pub(in crate::cache::bucket) without: Option<Rule>,
 }
 
 /// A rule without which something is lost.
 #[cfg_attr(not(test), expect(dead_code, reason = "only tests leave one out"))]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Rule {
+pub(in crate::cache::bucket) enum Rule {
     /// What was condemned is looked at again before it is taken away.
     SecondLook,
     /// Replicas see the collections before they rely on anything.
@@ -44,7 +44,7 @@ pub(super) enum Rule {
 
 impl Timing {
     /// The times by which caches go.
-    pub(super) const USUAL: Self = Self {
+    pub(in crate::cache::bucket) const USUAL: Self = Self {
         fresh: Duration::from_secs(45),
         within: Duration::from_mins(1),
         window: Duration::from_mins(3),
@@ -57,10 +57,30 @@ impl Timing {
         without: None,
     };
 
+    /// Returns times that pass so many times as fast; ages stay as they are. Only tests have no time.
+    pub(in crate::cache::bucket) fn hastened(self, times: u32) -> Self {
+        Self {
+            fresh: self.fresh / times,
+            within: self.within / times,
+            window: self.window / times,
+            beat: self.beat / times,
+            alive: self.alive / times,
+            dead: self.dead / times,
+            ..self
+        }
+    }
+
+    /// Returns how long something takes that usually takes so long, where times are hastened.
+    pub(in crate::cache::bucket) fn pace(&self, usual: Duration) -> Duration {
+        let times = Self::USUAL.window.as_millis() / self.window.as_millis().max(1);
+        usual / u32::try_from(times).unwrap_or(1).max(1)
+    }
+
     /// Returns whether these times keep what they promise.
     ///
     /// A collector shows twice what it has shown once when each of the four requests in between takes as long as it may.
-    pub(super) fn is_sound(&self) -> bool {
+    #[cfg(test)]
+    pub(in crate::cache::bucket) fn is_sound(&self) -> bool {
         self.window > self.fresh + self.within
             && self.alive > self.beat + self.within * 4
             && self.dead > self.alive + self.within * 2
@@ -68,13 +88,13 @@ impl Timing {
     }
 
     #[cfg(test)]
-    pub(super) fn keeps(&self, rule: Rule) -> bool {
+    pub(in crate::cache::bucket) fn keeps(&self, rule: Rule) -> bool {
         self.without != Some(rule)
     }
 
     #[cfg(not(test))]
     #[expect(clippy::unused_self, reason = "only tests leave a rule out")]
-    pub(super) const fn keeps(&self, _: Rule) -> bool {
+    pub(in crate::cache::bucket) const fn keeps(&self, _: Rule) -> bool {
         true
     }
 }
@@ -86,5 +106,7 @@ mod tests {
     #[test]
     fn the_usual_times_are_sound() {
         assert!(Timing::USUAL.is_sound());
+        assert!(Timing::USUAL.hastened(30).is_sound());
+        assert_eq!(Timing::USUAL.hastened(30).pace(Duration::from_mins(1)), Duration::from_secs(2));
     }
 }

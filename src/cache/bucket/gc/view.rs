@@ -1,15 +1,15 @@
 use std::collections::{BTreeMap, HashSet};
-use std::sync::Mutex;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use super::mark::Unit;
-use super::place::{Failed, Listed, Part, Place};
+use super::place::{Body, Failed, Listed, Part, Place};
 use super::timing::{Rule, Timing};
 use crate::cache::memory::locked;
 
 /// What a replica has seen of the collections.
 #[derive(Debug, Default)]
-pub(super) struct View {
+pub(in crate::cache::bucket) struct View {
     /// When the list was asked for that it has seen last.
     seen: Option<Duration>,
     open: BTreeMap<u64, Open>,
@@ -20,7 +20,7 @@ pub(super) struct View {
 #[derive(Debug)]
 struct Open {
     /// What it condemns, as far as that is known.
-    units: Option<HashSet<Unit>>,
+    units: Option<Arc<HashSet<Unit>>>,
     /// When its newest key was written, by the store's clock, and when that was seen first, by the clock here.
     newest: u64,
     since: Duration,
@@ -28,7 +28,7 @@ struct Open {
 
 /// What a replica is to believe no more.
 #[derive(Clone, Copy, Debug)]
-pub(super) enum Forget<'a> {
+pub(in crate::cache::bucket) enum Forget<'a> {
     /// All that it knows to be in the bucket.
     All,
     /// What was condemned.
@@ -37,18 +37,23 @@ pub(super) enum Forget<'a> {
 
 /// What is to be done about a list of collections.
 #[derive(Debug, Default, PartialEq, Eq)]
-pub(super) struct Noted {
+pub(in crate::cache::bucket) struct Noted {
     /// Collections whose condemned things are to be read.
-    pub(super) read: Vec<u64>,
+    pub(in crate::cache::bucket) read: Vec<u64>,
     /// Collections that nobody goes on with.
-    pub(super) dead: Vec<u64>,
+    pub(in crate::cache::bucket) dead: Vec<u64>,
     /// The list before this one was too long ago: a whole collection may have come and gone.
-    pub(super) is_late: bool,
+    pub(in crate::cache::bucket) is_late: bool,
 }
 
 impl View {
     /// Takes note of a list that was asked for at a time.
-    pub(super) fn note(&mut self, listed: &[Listed], asked: Duration, timing: &Timing) -> Noted {
+    pub(in crate::cache::bucket) fn note(
+        &mut self,
+        listed: &[Listed],
+        asked: Duration,
+        timing: &Timing,
+    ) -> Noted {
         let mut newest: BTreeMap<u64, u64> = BTreeMap::new();
         for one in listed {
             let last = newest.entry(one.number).or_default();
@@ -80,29 +85,42 @@ impl View {
 
     /// Returns a mark of what was forgotten so far: an answer of the store from before something was forgotten says nothing
     /// any more.
-    pub(super) const fn mark(&self) -> u64 {
+    pub(in crate::cache::bucket) const fn mark(&self) -> u64 {
         self.forgotten
     }
 
-    fn condemn(&mut self, number: u64, units: HashSet<Unit>) {
+    fn condemn(&mut self, number: u64, units: Arc<HashSet<Unit>>) {
         if let Some(open) = self.open.get_mut(&number) {
             open.units = Some(units);
         }
     }
 
+    /// Returns whether what the store said of something may be believed, which was asked for at a mark: nothing was
+    /// forgotten since, what was seen of the collections is fresh, and none of them condemns it.
+    pub(in crate::cache::bucket) fn may_believe(
+        &self,
+        unit: &Unit,
+        mark: u64,
+        now: Duration,
+        timing: &Timing,
+    ) -> bool {
+        self.until(timing).is_some_and(|until| now < until) && self.mark() == mark && !self.is_condemned(unit)
+    }
+
     /// Returns until when something that relies on what is known may be done.
-    pub(super) fn until(&self, timing: &Timing) -> Option<Duration> {
+    pub(in crate::cache::bucket) fn until(&self, timing: &Timing) -> Option<Duration> {
         self.seen.map(|seen| seen + timing.fresh)
     }
 
     /// Returns whether a collection that is under way condemns something.
-    pub(super) fn is_condemned(&self, unit: &Unit) -> bool {
+    pub(in crate::cache::bucket) fn is_condemned(&self, unit: &Unit) -> bool {
         self.open.values().any(|open| open.units.as_ref().is_some_and(|units| units.contains(unit)))
     }
 }
 
-/// Looks which collections there are, and forgets what they condemn before it counts as known.
-pub(super) async fn look<P: Place>(
+/// Looks which collections there are, and forgets what they condemn before it counts as known. One at a time: a list that
+/// is older than one that was noted already would hide what that one said.
+pub(in crate::cache::bucket) async fn look<P: Place>(
     place: &P,
     view: &Mutex<View>,
     timing: &Timing,
@@ -118,17 +136,19 @@ pub(super) async fn look<P: Place>(
         forget(Forget::All);
     }
     for number in noted.read {
-        match place.condemned(number).await? {
-            Some(units) => {
-                forget(Forget::These(&units));
-                locked(view).condemn(number, units);
-            }
+        if let Some(units) = place.condemned(number).await? {
+            let units = Arc::new(units);
+            // Before it is forgotten: what is asked for in between is not to be believed again.
+            locked(view).condemn(number, Arc::clone(&units));
+            forget(Forget::These(&units));
+        } else {
             // It has ended meanwhile, and others have tidied up.
-            None => forget(Forget::All),
+            locked(view).forgotten += 1;
+            forget(Forget::All);
         }
     }
     for number in noted.dead {
-        place.create(number, Part::Done, Vec::new()).await?;
+        place.create(number, Part::Done, Body::Empty).await?;
     }
     let mut view = locked(view);
     view.seen = view.seen.max(Some(asked));
@@ -136,7 +156,7 @@ pub(super) async fn look<P: Place>(
 }
 
 /// Sees to it that what is known can be relied on; returns by when what relies on it has to be done.
-pub(super) async fn ready<P: Place>(
+pub(in crate::cache::bucket) async fn ready<P: Place>(
     place: &P,
     view: &Mutex<View>,
     timing: &Timing,

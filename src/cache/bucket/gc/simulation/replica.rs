@@ -1,8 +1,10 @@
-//! A replica: what it holds and knows, and how it goes by the rules.
+//! A replica: what it holds and knows, and how it goes by the rules, with several things under way at once.
 
 use std::collections::{BTreeSet, VecDeque};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
+
+use futures_util::future::join4;
 
 use super::super::mark::Unit;
 use super::super::place::Place;
@@ -35,7 +37,12 @@ pub(super) struct Replica {
     pub(super) upstream: Arc<Mutex<[usize; TAGS]>>,
     /// No more pulls: what is left is written.
     pub(super) drains: Arc<Mutex<bool>>,
-    pub(super) dice: Dice,
+    known: Known,
+    view: Mutex<View>,
+    /// Held by the one that looks for collections.
+    looks: tokio::sync::Mutex<()>,
+    /// What is being written, and whether it was to be written again meanwhile.
+    busy: Mutex<Vec<(Todo, bool)>>,
 }
 
 fn forget(known: &Known, timing: &Timing, what: Forget<'_>) {
@@ -48,75 +55,139 @@ fn forget(known: &Known, timing: &Timing, what: Forget<'_>) {
 }
 
 impl Replica {
-    pub(super) async fn run(mut self) {
-        let (known, view) = (Known::default(), Mutex::new(View::default()));
+    pub(super) fn new(
+        site: Site,
+        kept: Arc<Mutex<Kept>>,
+        timing: Timing,
+        upstream: Arc<Mutex<[usize; TAGS]>>,
+        drains: Arc<Mutex<bool>>,
+    ) -> Self {
+        Self {
+            site,
+            kept,
+            timing,
+            upstream,
+            drains,
+            known: Known::default(),
+            view: Mutex::default(),
+            looks: tokio::sync::Mutex::default(),
+            busy: Mutex::default(),
+        }
+    }
+
+    pub(super) async fn run(self, dice: Dice) {
+        let of = |n: u64| Dice(dice.0.wrapping_add(n << 32));
+        join4(self.pull_all(of(0)), self.write_all(of(1)), self.write_all(of(2)), self.look_all(of(3))).await;
+    }
+
+    async fn pull_all(&self, mut dice: Dice) {
         loop {
             let drains = *self.drains.lock().unwrap();
-            match self.dice.roll(12) {
-                0 | 1 if !drains => self.pull(&known, &view).await,
-                2 if !drains => self.evict(),
-                3 => {
-                    let timing = self.timing;
-                    let _ = look(&self.site, &view, &timing, |what| forget(&known, &timing, what)).await;
-                }
-                4 | 5 => {
-                    let time = [1, 5, 30][self.dice.roll(3)];
+            match dice.roll(6) {
+                0 | 1 if !drains => self.pull(dice.roll(TAGS)).await,
+                2 if !drains => self.evict(dice.roll(8)),
+                _ => {
+                    let time = if drains { 600 } else { [5, 20, 60][dice.roll(3)] };
                     self.site.sleep(Duration::from_secs(time)).await;
                 }
-                _ if self.kept.lock().unwrap().queue.is_empty() => {
-                    self.site.sleep(Duration::from_secs(3)).await;
-                }
-                _ => self.write(&known, &view).await,
             }
         }
     }
 
-    fn evict(&mut self) {
+    async fn write_all(&self, mut dice: Dice) {
+        loop {
+            let todo = {
+                let (kept, mut busy) = (self.kept.lock().unwrap(), self.busy.lock().unwrap());
+                let is_busy = |todo: &Todo| busy.iter().any(|(other, _)| other == todo);
+                let free: Vec<Todo> = kept.queue.iter().copied().filter(|todo| !is_busy(todo)).collect();
+                let todo = (!free.is_empty()).then(|| free[dice.roll(free.len())]);
+                busy.extend(todo.map(|todo| (todo, false)));
+                todo
+            };
+            let Some(todo) = todo else {
+                self.site.sleep(Duration::from_secs(20)).await;
+                continue;
+            };
+            let is_done = self.try_write(todo).await;
+            if !is_done {
+                self.site.sleep(Duration::from_secs(5)).await;
+            }
+            let (mut kept, mut busy) = (self.kept.lock().unwrap(), self.busy.lock().unwrap());
+            let at = busy.iter().position(|(other, _)| *other == todo).unwrap();
+            let (_, has_changed) = busy.swap_remove(at);
+            if is_done && !has_changed {
+                kept.queue.retain(|other| *other != todo);
+            }
+        }
+    }
+
+    async fn look_all(&self, mut dice: Dice) {
+        loop {
+            let time = [10, 25, 80][dice.roll(3)];
+            self.site.sleep(Duration::from_secs(time)).await;
+            let _one = self.looks.lock().await;
+            let forgets = |what: Forget<'_>| forget(&self.known, &self.timing, what);
+            let _ = look(&self.site, &self.view, &self.timing, forgets).await;
+        }
+    }
+
+    async fn ready(&self) -> Option<Duration> {
+        let _one = self.looks.lock().await;
+        let forgets = |what: Forget<'_>| forget(&self.known, &self.timing, what);
+        ready(&self.site, &self.view, &self.timing, forgets).await.ok()
+    }
+
+    /// Takes note of what the store said, which was asked at a mark, if that may be believed.
+    fn believe(&self, object: Object, mark: u64, is_grant: bool) -> bool {
+        let view = self.view.lock().unwrap();
+        let may = view.may_believe(&Unit::Object(object), mark, self.site.moment(), &self.timing);
+        if may {
+            self.known.lock().unwrap().insert((is_grant, object));
+        }
+        may
+    }
+
+    fn evict(&self, at: usize) {
         let mut kept = self.kept.lock().unwrap();
-        let at = self.dice.roll(8);
         if let Some(object) = kept.local.iter().nth(at).copied() {
             kept.local.remove(&object);
         }
     }
 
-    fn push(&self, known: &Known, todo: Todo) {
+    fn push(&self, todo: Todo) {
         let is_known = match todo {
-            Todo::Object(object) => known.lock().unwrap().contains(&(false, object)),
-            Todo::Grant(object) => known.lock().unwrap().contains(&(true, object)),
+            Todo::Object(object) => self.known.lock().unwrap().contains(&(false, object)),
+            Todo::Grant(object) => self.known.lock().unwrap().contains(&(true, object)),
             Todo::Tag(..) => false,
         };
         let mut kept = self.kept.lock().unwrap();
+        if !is_known && let Some(one) = self.busy.lock().unwrap().iter_mut().find(|one| one.0 == todo) {
+            one.1 = true;
+        }
         if !is_known && !kept.queue.contains(&todo) {
             kept.queue.push_back(todo);
         }
     }
 
     /// A client pulls by tag: everything comes from the bucket or upstream, and is kept.
-    async fn pull(&mut self, known: &Known, view: &Mutex<View>) {
-        let tag = self.dice.roll(TAGS);
+    async fn pull(&self, tag: usize) {
         let image = self.upstream.lock().unwrap()[tag];
         for object in closure(image) {
             let is_here = self.kept.lock().unwrap().local.contains(&object);
             if !is_here {
-                let mark = view.lock().unwrap().mark();
-                let found = self.site.ask(move |store| store.objects.contains_key(&object)).await;
-                let is_sure = {
-                    let (view, now) = (view.lock().unwrap(), self.site.moment());
-                    let is_fresh = view.until(&self.timing).is_some_and(|until| now < until);
-                    is_fresh && view.mark() == mark && !view.is_condemned(&Unit::Object(object))
-                };
-                if found && is_sure {
-                    known.lock().unwrap().insert((false, object));
+                let mark = self.view.lock().unwrap().mark();
+                if self.site.ask(move |store| store.objects.contains_key(&object)).await {
+                    self.believe(object, mark, false);
                 }
                 self.kept.lock().unwrap().local.insert(object);
             }
         }
         let all: BTreeSet<Object> = closure(image).into_iter().collect();
         for object in &all {
-            self.push(known, Todo::Object(*object));
-            self.push(known, Todo::Grant(*object));
+            self.push(Todo::Object(*object));
+            self.push(Todo::Grant(*object));
         }
-        self.push(known, Todo::Tag(tag, image));
+        self.push(Todo::Tag(tag, image));
         let actor = self.site.actor;
         self.site.with(|store| {
             store.log.push(format!("{} {actor} pulled {tag} {image}", store.now));
@@ -138,27 +209,17 @@ impl Replica {
         });
     }
 
-    async fn write(&mut self, known: &Known, view: &Mutex<View>) {
-        let todo = {
-            let kept = self.kept.lock().unwrap();
-            let at = self.dice.roll(kept.queue.len());
-            kept.queue[at]
-        };
-        if self.try_write(todo, known, view).await {
-            self.kept.lock().unwrap().queue.retain(|other| *other != todo);
-        }
-    }
-
     /// Sees to it that what an image refers to is known to be in the bucket, or to be written.
-    fn ensure(&self, image: usize, known: &Known) {
+    fn ensure(&self, image: usize) {
+        let known = &self.known;
         for object in closure(image) {
             // Both are to be known: one may have been written again without the other.
             if [false, true].iter().all(|grant| known.lock().unwrap().contains(&(*grant, object))) {
                 continue;
             }
             if self.kept.lock().unwrap().local.contains(&object) {
-                self.push(known, Todo::Object(object));
-                self.push(known, Todo::Grant(object));
+                self.push(Todo::Object(object));
+                self.push(Todo::Grant(object));
             } else if !known.lock().unwrap().contains(&(false, object)) {
                 self.cancel(object);
             }
@@ -166,10 +227,10 @@ impl Replica {
     }
 
     /// Writes something under the rules; returns whether it is done.
-    async fn try_write(&mut self, todo: Todo, known: &Known, view: &Mutex<View>) -> bool {
+    async fn try_write(&self, todo: Todo) -> bool {
         let timing = self.timing;
-        let forgets = |what: Forget<'_>| forget(known, &timing, what);
-        let Ok(until) = ready(&self.site, view, &timing, forgets).await else { return false };
+        let Some(until) = self.ready().await else { return false };
+        let view = &self.view;
         let mark = view.lock().unwrap().mark();
         let unit = match todo {
             Todo::Object(object) | Todo::Grant(object) => Unit::Object(object),
@@ -186,7 +247,7 @@ impl Replica {
             Todo::Grant(_) => None,
         };
         if let Some(image) = reference.filter(|_| timing.keeps(Rule::Ensure)) {
-            self.ensure(image, known);
+            self.ensure(image);
         }
         match todo {
             Todo::Object(object) => {
@@ -223,21 +284,22 @@ impl Replica {
             }
         }
         if is_own {
-            let forgets = |what: Forget<'_>| forget(known, &timing, what);
-            if ready(&self.site, view, &timing, forgets).await.is_err()
-                || is_deferred()
-                || view.lock().unwrap().mark() != mark
-            {
+            let (object, is_grant) = match todo {
+                Todo::Object(object) => (object, false),
+                Todo::Grant(object) => (object, true),
+                Todo::Tag(..) => return true,
+            };
+            // Without these rules, less is to be looked at.
+            let keeps = timing.keeps(Rule::Look) && timing.keeps(Rule::Defer);
+            if self.ready().await.is_none() || !self.believe(object, mark, is_grant) && keeps {
                 return false;
             }
-            match todo {
-                Todo::Object(object) => {
-                    known.lock().unwrap().insert((false, object));
-                    // Its grants may have gone while it was not there.
-                    self.push(known, Todo::Grant(object));
-                }
-                Todo::Grant(object) => drop(known.lock().unwrap().insert((true, object))),
-                Todo::Tag(..) => {}
+            if !keeps {
+                self.known.lock().unwrap().insert((is_grant, object));
+            }
+            if !is_grant {
+                // Its grants may have gone while it was not there.
+                self.push(Todo::Grant(object));
             }
             let actor = self.site.actor;
             self.site.with(|store| store.log.push(format!("{} {actor} done {todo:?}", store.now)));

@@ -7,7 +7,7 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use super::super::mark::{Entry, Links, Stored, Unit};
-use super::super::place::{Created, Failed, Listed, Part, Place};
+use super::super::place::{Body, Created, Failed, Listed, Part, Place};
 use crate::cache::store::{Kind, Object};
 use crate::image::Digest;
 
@@ -154,7 +154,8 @@ impl Place for Site {
         Ok(self.ask(|store| store.now).await)
     }
 
-    async fn create(&self, number: u64, part: Part, units: Vec<Unit>) -> Result<Created, Failed> {
+    async fn create(&self, number: u64, part: Part, body: Body) -> Result<Created, Failed> {
+        let units = if let Body::Condemned(units) = body { units } else { Vec::new() };
         let create = move |store: &mut Store| {
             if store.collections.contains_key(&(number, part)) {
                 return Created::Existed;
@@ -230,6 +231,11 @@ impl Place for Site {
             store.objects.remove(&object);
         })
         .await;
+        Ok(())
+    }
+
+    async fn remove_part(&self, number: u64, part: Part) -> Result<(), Failed> {
+        self.ask(move |store| drop(store.collections.remove(&(number, part)))).await;
         Ok(())
     }
 

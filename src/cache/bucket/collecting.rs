@@ -1,0 +1,150 @@
+#![expect(clippy::disallowed_methods, reason = "waits, and goes by the clock here for when it is time")]
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use jiff::Timestamp;
+use tokio::time::sleep;
+
+use super::gc::{Collected, Cycle, Cycled, Failed, Listed, Part, Place as _};
+use super::report::{CollectionReport, LastCollection};
+use super::shared_bucket::Inner;
+use super::traffic::Direction;
+use crate::cache::memory::locked;
+use crate::secret::os_random;
+
+/// How long after its start a cache collects first.
+const FIRST: Duration = Duration::from_mins(5);
+/// How often it looks whether it is time.
+const LOOK: Duration = Duration::from_mins(10);
+/// How long after a collection has begun it is time for the next one.
+const EVERY: Duration = Duration::from_hours(6);
+/// How long it leaves a bucket alone where collecting has failed.
+const AGAIN: Duration = Duration::from_hours(1);
+
+/// What a cache knows of what was collected.
+#[derive(Debug, Default)]
+pub(super) struct Collecting {
+    report: CollectionReport,
+    /// The number of the last collection that has ended.
+    last: u64,
+    /// When it may collect again, by the clock of the bucket's place.
+    not_before: Duration,
+}
+
+impl Collecting {
+    pub(super) fn report(&self) -> CollectionReport {
+        self.report.clone()
+    }
+
+    fn ended(&mut self, at: u64, collected: &Collected) {
+        self.last = collected.number;
+        self.report.last = Some(LastCollection {
+            ended_at: at,
+            tags: collected.tags,
+            manifests: collected.manifests,
+            blobs: collected.blobs,
+            freed_bytes: collected.bytes,
+            kept: collected.kept,
+            kept_bytes: collected.kept_bytes,
+        });
+    }
+
+    fn trouble(&mut self, why: Option<String>) {
+        if let Some(why) = &why
+            && self.report.trouble.as_ref() != Some(why)
+        {
+            tracing::warn!("what the bucket does not need cannot be collected: {why}");
+        }
+        self.report.trouble = why;
+    }
+}
+
+/// Collects what is not needed, now and then: whichever cache comes first; never ends.
+pub(super) async fn collect_all(inner: Arc<Inner>) {
+    let pace = |time| inner.timing.pace(time);
+    let mut random = [0; 1];
+    // Caches are often started together.
+    os_random(&mut random);
+    let spread = pace(FIRST) / 256 * u32::from(random[0]);
+    sleep(pace(FIRST) + spread).await;
+    loop {
+        let traffic = inner.client.traffic();
+        let is_well = [Direction::Read, Direction::Write].into_iter().all(|way| traffic.is_open(way));
+        if inner.is_used() && is_well {
+            if let Err(error) = turn(&inner).await {
+                let mut collecting = locked(&inner.collecting);
+                collecting.not_before = inner.place.moment() + pace(AGAIN);
+                collecting.trouble(Some(error.to_string()));
+            }
+            locked(&inner.collecting).report.is_running = false;
+        }
+        sleep(pace(LOOK) + spread / 2).await;
+    }
+}
+
+/// Looks what others have collected, and collects where it is time.
+async fn turn(inner: &Inner) -> Result<(), Failed> {
+    if !inner.is_conditional() {
+        let why =
+            "the store does not look at the conditions of writes, so that two caches might collect at once";
+        locked(&inner.collecting).trouble(Some(why.to_owned()));
+        return Ok(());
+    }
+    let listed = inner.place.collections().await?;
+    let ended = listed.iter().filter(|one| one.part == Part::Done).max_by_key(|one| one.number);
+    if let Some(ended) = ended.filter(|ended| ended.number != locked(&inner.collecting).last)
+        && let Some(collected) = inner.place.ended(ended.number).await?
+    {
+        locked(&inner.collecting).ended(ended.written, &collected);
+    }
+    let now = u64::try_from(Timestamp::now().as_second()).unwrap_or_default();
+    let may = inner.place.moment() >= locked(&inner.collecting).not_before;
+    if !may || !is_time(&listed, now, inner.timing.pace(EVERY)) {
+        return Ok(());
+    }
+    locked(&inner.collecting).report.is_running = true;
+    let cycle = Cycle::new(&inner.client, inner.keys.clone(), inner.timing, inner.limits);
+    match cycle.run().await? {
+        Cycled::Collected(collected, tidied) => {
+            tracing::info!(
+                tags = collected.tags,
+                manifests = collected.manifests,
+                blobs = collected.blobs,
+                bytes = collected.bytes,
+                "collected what the bucket does not need"
+            );
+            let mut collecting = locked(&inner.collecting);
+            collecting.ended(now, &collected);
+            collecting.report.freed_bytes += collected.bytes;
+            collecting.trouble(tidied.err().map(|error| error.to_string()));
+        }
+        Cycled::UnderWay => {}
+        Cycled::GivenUp => {
+            let why = "this cache took too long, and others have given its collection up".to_owned();
+            locked(&inner.collecting).trouble(Some(why));
+        }
+    }
+    Ok(())
+}
+
+/// Returns whether it is time for a collection, by the list of those that were.
+fn is_time(listed: &[Listed], now: u64, every: Duration) -> bool {
+    let claims = listed.iter().filter(|one| one.part == Part::Claim);
+    claims.map(|one| one.written).max().is_none_or(|last| now.saturating_sub(last) >= every.as_secs())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn when_it_is_time() {
+        let claim = |number, written| Listed { number, part: Part::Claim, written };
+        let listed = [claim(1, 1000), claim(2, 5000), Listed { number: 2, part: Part::Beat, written: 9000 }];
+        let every = Duration::from_mins(50);
+        assert!(is_time(&[], 0, every));
+        assert!(!is_time(&listed, 7999, every) && is_time(&listed, 8000, every));
+        assert!(!is_time(&listed, 10, every), "a clock that is behind");
+    }
+}

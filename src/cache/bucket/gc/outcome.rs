@@ -1,0 +1,47 @@
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+/// What a collection took away, as its last key says it to all.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub(in crate::cache::bucket) struct Collected {
+    pub(in crate::cache::bucket) number: u64,
+    /// Entries that said what tags were before.
+    pub(in crate::cache::bucket) superseded: usize,
+    /// Tags whose images went.
+    pub(in crate::cache::bucket) tags: usize,
+    pub(in crate::cache::bucket) manifests: usize,
+    pub(in crate::cache::bucket) blobs: usize,
+    /// How many bytes went.
+    pub(in crate::cache::bucket) bytes: u64,
+    /// How many bytes of blobs and manifests there were that stay.
+    pub(in crate::cache::bucket) kept_bytes: u64,
+    /// How many blobs and manifests stay.
+    pub(in crate::cache::bucket) kept: usize,
+    /// What is left for the next collection, as it was too much for one.
+    pub(in crate::cache::bucket) left: usize,
+}
+
+/// How far a collection has come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Stage {
+    /// It lists what there is.
+    Lists,
+    /// It reads what manifests refer to.
+    Reads {
+        /// How many were read.
+        read: usize,
+        /// How many there are to read.
+        of: usize,
+    },
+    /// It waits so long until all caches know what is condemned.
+    Waits(Duration),
+    /// It takes away.
+    Removes {
+        /// How much was taken away.
+        removed: usize,
+        /// How much there is to take away.
+        of: usize,
+    },
+}
