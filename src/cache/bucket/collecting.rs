@@ -6,8 +6,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 use tokio::time::sleep;
 
-use super::gc::{Collected, Cycle, Cycled, Failed, Listed, Part, Place as _};
-use super::report::{CollectionReport, LastCollection};
+use super::gc::{Cycle, Cycled, Failed, Listed, Part, Place as _};
 use super::shared_bucket::Inner;
 use super::traffic::Direction;
 use crate::cache::memory::locked;
@@ -21,44 +20,6 @@ const LOOK: Duration = Duration::from_mins(10);
 const EVERY: Duration = Duration::from_hours(6);
 /// How long it leaves a bucket alone where collecting has failed.
 const AGAIN: Duration = Duration::from_hours(1);
-
-/// What a cache knows of what was collected.
-#[derive(Debug, Default)]
-pub(super) struct Collecting {
-    report: CollectionReport,
-    /// The number of the last collection that has ended.
-    last: u64,
-    /// When it may collect again, by the clock of the bucket's place.
-    not_before: Duration,
-}
-
-impl Collecting {
-    pub(super) fn report(&self) -> CollectionReport {
-        self.report.clone()
-    }
-
-    fn ended(&mut self, at: u64, collected: &Collected) {
-        self.last = collected.number;
-        self.report.last = Some(LastCollection {
-            ended_at: at,
-            tags: collected.tags,
-            manifests: collected.manifests,
-            blobs: collected.blobs,
-            freed_bytes: collected.bytes,
-            kept: collected.kept,
-            kept_bytes: collected.kept_bytes,
-        });
-    }
-
-    fn trouble(&mut self, why: Option<String>) {
-        if let Some(why) = &why
-            && self.report.trouble.as_ref() != Some(why)
-        {
-            tracing::warn!("what the bucket does not need cannot be collected: {why}");
-        }
-        self.report.trouble = why;
-    }
-}
 
 /// Collects what is not needed, now and then: whichever cache comes first; never ends.
 pub(super) async fn collect_all(inner: Arc<Inner>) {
@@ -74,10 +35,10 @@ pub(super) async fn collect_all(inner: Arc<Inner>) {
         if inner.is_used() && is_well {
             if let Err(error) = turn(&inner).await {
                 let mut collecting = locked(&inner.collecting);
-                collecting.not_before = inner.place.moment() + pace(AGAIN);
+                collecting.rest_until(inner.place.moment() + pace(AGAIN));
                 collecting.trouble(Some(error.to_string()));
             }
-            locked(&inner.collecting).report.is_running = false;
+            locked(&inner.collecting).runs(false);
         }
         sleep(pace(LOOK) + spread / 2).await;
     }
@@ -86,24 +47,24 @@ pub(super) async fn collect_all(inner: Arc<Inner>) {
 /// Looks what others have collected, and collects where it is time.
 async fn turn(inner: &Inner) -> Result<(), Failed> {
     if !inner.is_conditional() {
-        let why =
-            "the store does not look at the conditions of writes, so that two caches might collect at once";
+        let why = "the store does not look at the conditions of writes, so that two caches might collect at once, or \
+                   nothing could be written to it when it was looked at";
         locked(&inner.collecting).trouble(Some(why.to_owned()));
         return Ok(());
     }
     let listed = inner.place.collections().await?;
     let ended = listed.iter().filter(|one| one.part == Part::Done).max_by_key(|one| one.number);
-    if let Some(ended) = ended.filter(|ended| ended.number != locked(&inner.collecting).last)
+    if let Some(ended) = ended.filter(|ended| ended.number != locked(&inner.collecting).last())
         && let Some(collected) = inner.place.ended(ended.number).await?
     {
         locked(&inner.collecting).ended(ended.written, &collected);
     }
     let now = u64::try_from(Timestamp::now().as_second()).unwrap_or_default();
-    let may = inner.place.moment() >= locked(&inner.collecting).not_before;
+    let may = locked(&inner.collecting).may(inner.place.moment());
     if !may || !is_time(&listed, now, inner.timing.pace(EVERY)) {
         return Ok(());
     }
-    locked(&inner.collecting).report.is_running = true;
+    locked(&inner.collecting).runs(true);
     let cycle = Cycle::new(&inner.client, inner.keys.clone(), inner.timing, inner.limits);
     match cycle.run().await? {
         Cycled::Collected(collected, tidied) => {
@@ -116,7 +77,7 @@ async fn turn(inner: &Inner) -> Result<(), Failed> {
             );
             let mut collecting = locked(&inner.collecting);
             collecting.ended(now, &collected);
-            collecting.report.freed_bytes += collected.bytes;
+            collecting.freed(collected.bytes);
             collecting.trouble(tidied.err().map(|error| error.to_string()));
         }
         Cycled::UnderWay => {}

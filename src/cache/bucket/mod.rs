@@ -6,6 +6,7 @@
 //! alone, each way by itself, and pulls go on from the folder and from upstream.
 
 mod client;
+mod collected;
 mod collecting;
 mod collection;
 mod credentials;
@@ -23,6 +24,7 @@ mod pending;
 mod probe;
 mod queue;
 mod renewal;
+mod renewals;
 mod report;
 mod shared_bucket;
 mod tiered_store;

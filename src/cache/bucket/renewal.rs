@@ -7,75 +7,17 @@ use bytes::Bytes;
 use jiff::Timestamp;
 use tokio::time::{sleep, timeout};
 
-use super::gc::{Limits, Place as _, Unit};
+use super::gc::{Place as _, Unit};
 use super::shared_bucket::{Bucket, Inner};
 use super::traffic::Direction;
-use crate::cache::memory::{BoundedMap, locked};
+use crate::cache::memory::locked;
 use crate::cache::store::Object;
 use crate::image::Digest;
 
 /// How often it is looked whether something is to be renewed.
 const LOOK: Duration = Duration::from_mins(1);
-/// How long after it was served first a manifest is looked at: what is pulled once makes no request.
-const FIRST: Duration = Duration::from_hours(1);
-/// How old what is in use may become where nothing limits ages.
-const USUAL: Duration = Duration::from_hours(24 * 7);
-/// How old it may become where size is limited: the oldest images go then.
-const BY_SIZE: Duration = Duration::from_hours(24);
-/// Of how many manifests it is remembered that they are in use.
-const MOST: usize = 1 << 16;
 /// How soon it is tried again.
 const AGAIN: Duration = Duration::from_mins(10);
-
-/// Which manifests are in use, and when they are to be looked at so that they stay young in the bucket.
-///
-/// Ages in a bucket are those of what was written. An image that is served from folders for months would seem to be of no
-/// use: so its manifests are written again now and then.
-#[derive(Debug)]
-pub(super) struct Renewals {
-    /// When to look at those that were served since, by the clock of the bucket's place.
-    due: BoundedMap<Digest, (Duration, Served)>,
-    /// How old what is in use may become.
-    every: Duration,
-}
-
-/// Whether a manifest was served since it was looked at last.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Served {
-    Yes,
-    No,
-}
-
-impl Renewals {
-    pub(super) fn new(limits: &Limits) -> Self {
-        let by_age = limits.age.map_or(USUAL, |age| age / 4);
-        let by_size = limits.bytes.map_or(USUAL, |_| BY_SIZE);
-        Self { due: BoundedMap::new(MOST), every: USUAL.min(by_age).min(by_size) }
-    }
-
-    /// Takes note that a manifest is served at a time.
-    pub(super) fn served(&mut self, digest: Digest, now: Duration) {
-        match self.due.get(&digest) {
-            Some((_, Served::Yes)) => {}
-            Some((due, Served::No)) => self.due.put(digest, (due, Served::Yes), 1),
-            None => {
-                // Not all at once.
-                let spread = FIRST / 256 * u32::from(digest.bytes().first().copied().unwrap_or_default());
-                self.due.put(digest, (now + FIRST.min(self.every) + spread, Served::Yes), 1);
-            }
-        }
-    }
-
-    /// Takes those that are to be looked at.
-    fn take(&mut self, now: Duration) -> Vec<Digest> {
-        let due = self.due.iter().filter(|(_, (due, served))| *due <= now && *served == Served::Yes);
-        let due: Vec<Digest> = due.map(|(digest, _)| *digest).collect();
-        for digest in &due {
-            self.due.put(*digest, (now + self.every, Served::No), 1);
-        }
-        due
-    }
-}
 
 impl Bucket {
     /// Takes note that a manifest is served: as long as that is so, it is to stay in the bucket.
@@ -99,7 +41,7 @@ pub(super) async fn renew_all(inner: Arc<Inner>) {
             if let Err(error) = renew(&inner, digest).await {
                 tracing::debug!(%digest, "cannot renew a manifest in the bucket yet: {error}");
                 let mut renewals = locked(&inner.renewals);
-                renewals.due.put(digest, (inner.place.moment() + AGAIN, Served::Yes), 1);
+                renewals.again(digest, inner.place.moment() + AGAIN);
             }
         }
     }
@@ -114,7 +56,7 @@ pub(super) async fn renew(inner: &Inner, digest: Digest) -> Result<(), String> {
     let Some(mark) = inner.begin(&Unit::Object(object)) else {
         return Err("a collection condemns it".to_owned());
     };
-    let every = locked(&inner.renewals).every.as_secs();
+    let every = locked(&inner.renewals).every().as_secs();
     let now = u64::try_from(Timestamp::now().as_second()).unwrap_or_default();
     let Some(written) = inner.client.date(&key).await.map_err(|error| said(&error))? else {
         locked(&inner.known).is_absent(&object);
@@ -138,37 +80,5 @@ pub(super) async fn renew(inner: &Inner, digest: Digest) -> Result<(), String> {
         Ok(())
     } else {
         Err("a collection may have removed it meanwhile".to_owned())
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn what_is_served_is_looked_at_now_and_then() {
-        let hours = |hours| Duration::from_hours(hours);
-        let limits = Limits { age: Some(hours(24 * 8)), bytes: None };
-        let (mut renewals, digest) = (Renewals::new(&limits), Digest::sha256([128; 32]));
-        renewals.served(digest, hours(10));
-        assert_eq!(renewals.take(hours(11)), []);
-        assert_eq!(renewals.take(hours(12)), [digest]);
-        assert_eq!(renewals.take(hours(12 + 48)), [], "it was not served since");
-        renewals.served(digest, hours(12 + 49));
-        renewals.served(digest, hours(12 + 50));
-        assert_eq!(renewals.take(hours(12 + 50)), [digest]);
-        renewals.served(digest, hours(12 + 51));
-        assert_eq!(renewals.take(hours(12 + 97)), []);
-        assert_eq!(renewals.take(hours(12 + 98)), [digest]);
-    }
-
-    #[test]
-    fn what_is_in_use_stays_younger_than_what_goes() {
-        let hours = |hours| Duration::from_hours(hours);
-        let every = |age, bytes| Renewals::new(&Limits { age, bytes }).every;
-        assert_eq!(every(None, None), hours(24 * 7));
-        assert_eq!(every(Some(hours(24)), None), hours(6));
-        assert_eq!(every(Some(hours(24 * 365)), None), hours(24 * 7));
-        assert_eq!(every(None, Some(1)), hours(24));
     }
 }

@@ -17,7 +17,7 @@ use tokio::sync::Notify;
 use tokio::time::timeout;
 
 use super::client::Client;
-use super::collecting::Collecting;
+use super::collected::Collecting;
 use super::gc::{BucketPlace, Limits, Timing, View};
 use super::journal::Journal;
 use super::key::{Audience, Keys, TagEntry, read_tag_entry};
@@ -25,7 +25,7 @@ use super::known::Known;
 use super::pending::Pending;
 use super::probe::{ProbeError, Probed, probe};
 use super::queue::Queue;
-use super::renewal::Renewals;
+use super::renewals::Renewals;
 use super::report::{BucketReport, BucketUse};
 use super::traffic::Direction;
 use super::transport::{Purpose, READ_PATIENCE};

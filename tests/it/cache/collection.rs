@@ -11,7 +11,7 @@ use crate::fake_bucket::{Bucket, Fault, KEY};
 use crate::fake_upstream::{Image, Upstream, noise};
 
 const BUCKET: &str = "s3://images/talmirror";
-const DAY: Duration = Duration::from_secs(24 * 3600);
+const DAY: Duration = Duration::from_hours(24);
 /// How many times as fast as usual collections are.
 const HASTE: &str = "30";
 

@@ -181,7 +181,11 @@ async fn run<P: Place>(
         collected.superseded += 1;
     }
     if !first.condemned.is_empty() {
-        place.create(number, Part::Condemned, Body::Condemned(first.condemned.clone())).await?;
+        let condemned = Body::Condemned(first.condemned.clone());
+        // What others would read there is not what is to go.
+        if place.create(number, Part::Condemned, condemned).await? == Created::Existed {
+            return given_up;
+        }
         place.note(Stage::Waits(timing.window));
         place.sleep(timing.window).await;
         let (after, second): (Snapshot, Plan) = if timing.keeps(Rule::SecondLook) {
