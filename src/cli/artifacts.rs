@@ -9,6 +9,7 @@ use super::encryption::{self, EncryptionOptions};
 use super::input::read;
 use super::inventory::LoadedInventory;
 use super::permission::is_same_but_not_run;
+use super::sealer::check_place;
 use crate::file::{self, Privacy};
 use crate::secret::Secret;
 use crate::secret::os_random;
@@ -113,6 +114,7 @@ pub(super) fn write(
     if mode == Mode::Write && !encryption.allow_plaintext {
         refuse_plaintext(artifacts)?;
     }
+    artifacts.iter().try_for_each(|artifact| check_place(dir, &artifact.path))?;
     // Every file is made before the first is written: an error leaves them all as they were.
     let mut steps = Vec::new();
     for artifact in artifacts {
@@ -188,7 +190,7 @@ fn refuse_plaintext(artifacts: &[Artifact]) -> Result<(), CliError> {
     for artifact in clear {
         if let Some(tree) = file::git_work_tree(&artifact.path) {
             let message = format!(
-                "`{}` would hold plaintext secrets in the git work tree `{}` [E119]",
+                "`{}` would hold plaintext secrets in the work tree `{}` [E119]",
                 artifact.path.display(),
                 tree.display()
             );

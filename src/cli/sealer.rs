@@ -9,6 +9,7 @@ use super::args::Global;
 use super::encryption::{self, EncryptionOptions, Rules};
 use super::input;
 use crate::backup::{Old, Recipients, Sealed, own_settings, seal};
+use crate::file;
 use crate::secret::os_random;
 use crate::sops::{
     Encrypted, Identities, NoKey, SECRET_RULE, Settings, SopsError, is_secret, looks_encrypted,
@@ -40,12 +41,7 @@ pub(super) struct Sealer<'a> {
 
 /// Refuses a path that is a link to elsewhere: what is written there would be another file than the one that is named.
 pub(super) fn check_place(dir: &Path, path: &Path) -> Result<(), CliError> {
-    let Ok(found) = std::fs::symlink_metadata(path) else { return Ok(()) };
-    let inside = || {
-        let (dir, target) = (dir.canonicalize().ok()?, path.canonicalize().ok()?);
-        Some(target.parent()? == dir)
-    };
-    if found.is_symlink() && inside() != Some(true) {
+    if file::leads_out(dir, path) {
         let message = format!("`{}` is a link that leads out of the directory", path.display());
         return Err(CliError::new(exit::INVALID, message).help("put a file in its place, or remove it"));
     }

@@ -10,6 +10,8 @@ mod watched;
 pub use append_log::{AppendLog, Appendable};
 pub use atomic::{Written, write_atomically};
 pub use lock::{Lock, LockError};
-pub use output::{Privacy, WriteError, create, git_work_tree, is_tracked_by_git, last_committed, replace};
+pub use output::{
+    Privacy, WriteError, create, git_work_tree, is_tracked_by_git, last_committed, leads_out, replace,
+};
 pub use private_dir::{make_private_dir, make_private_dir_durably, sync_dir};
 pub use watched::{Stamp, Watched};

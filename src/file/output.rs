@@ -77,22 +77,46 @@ fn real(path: &Path) -> PathBuf {
     path.to_owned()
 }
 
+/// Returns whether links lead from a path below a directory to a place that is not below it.
+pub fn leads_out(dir: &Path, path: &Path) -> bool {
+    // One that leads nowhere makes a file where it points to.
+    let is_dangling = path.symlink_metadata().is_ok_and(|found| found.is_symlink()) && !path.exists();
+    let real = |path: &Path| std::path::absolute(path).map(|path| real(&path));
+    is_dangling
+        || match (real(dir), real(path)) {
+            (Ok(dir), Ok(path)) => !path.starts_with(dir),
+            (Err(_), _) | (_, Err(_)) => true,
+        }
+}
+
+/// Returns the work tree that git's own variables name, as git in this directory understands them.
+fn named_work_tree() -> Option<PathBuf> {
+    let variable = |name| std::env::var_os(name).filter(|value| !value.is_empty());
+    if let Some(tree) = variable("GIT_WORK_TREE") {
+        return Some(real(&std::path::absolute(tree).ok()?));
+    }
+    variable("GIT_DIR")?;
+    let out = git(Path::new(".")).args(["rev-parse", "--show-toplevel"]).output().ok()?;
+    let text = String::from_utf8(out.stdout).ok().filter(|_| out.status.success())?;
+    Some(real(Path::new(text.trim_end())))
+}
+
 /// Returns the work tree of git, Mercurial or Jujutsu that a path lies in, unless git ignores the path.
 pub fn git_work_tree(path: &Path) -> Option<PathBuf> {
     let absolute = real(&std::path::absolute(path).ok()?);
     let is_tree = |dir: &&Path| [".git", ".hg", ".jj"].iter().any(|name| dir.join(name).exists());
     let tree = absolute.ancestors().skip(1).find(is_tree);
-    let tree = match (tree, std::env::var_os("GIT_WORK_TREE").or_else(|| std::env::var_os("GIT_DIR"))) {
-        (Some(tree), _) => tree.to_owned(),
-        (None, Some(_)) => {
-            git(parent(&absolute)).args(["rev-parse", "--show-toplevel"]).output().ok().and_then(|out| {
-                let text = String::from_utf8(out.stdout).ok().filter(|_| out.status.success())?;
-                Some(PathBuf::from(text.trim_end())).filter(|tree| absolute.starts_with(tree))
-            })?
-        }
-        (None, None) => return None,
+    let tree = match tree {
+        Some(tree) => tree.to_owned(),
+        None => named_work_tree().filter(|tree| absolute.starts_with(tree))?,
     };
-    let status = git(&tree).args(["check-ignore", "--quiet", "--"]).arg(&absolute).status();
+    // Variables may name their folders relative to this one.
+    let status = git(Path::new("."))
+        .arg("-C")
+        .arg(&tree)
+        .args(["check-ignore", "--quiet", "--"])
+        .arg(&absolute)
+        .status();
     // Without git there is no way to tell, and then the path counts as not ignored.
     let ignored = status.is_ok_and(|status| status.success());
     (!ignored).then_some(tree)

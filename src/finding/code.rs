@@ -108,7 +108,7 @@ codes! {
          `rollout.tryTimeout`, Talos takes the config back in the middle of it.";
     ClientIdentity = "E118", Error, "half a client identity",
         "A client certificate needs its key, and a key its certificate.";
-    PlaintextInGit = "E119", Error, "plaintext secrets in a git work tree",
+    PlaintextInGit = "E119", Error, "plaintext secrets in a work tree",
         "One `git add` would make them public. Encrypt the output (`--encrypt`), write to standard output, or name \
          `--allow-plaintext`.";
     JsonPatchDocuments = "E120", Error, "a JSON patch for a config of several documents",

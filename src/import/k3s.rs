@@ -20,7 +20,12 @@ pub(super) fn read(reading: &mut Reading, file: &SourceFile<'_>, root: &Node, sc
     unknown(reading, file, root, "", &["mirrors", "configs"]);
     let mut declared = Declared::default();
     let mut embedded = Vec::new();
-    for entry in root.get("mirrors").map(Node::entries).unwrap_or_default() {
+    let mut of = |key: &str| {
+        let node = root.get(key).filter(|node| !node.is_null());
+        node.and_then(|node| fields.mapping(node, key)).map(Node::entries).unwrap_or_default()
+    };
+    let (mirrors, configs) = (of("mirrors"), of("configs"));
+    for entry in mirrors {
         let endpoints = entry.value.get("endpoint");
         let none = entry.value.is_null()
             || entry.value.is_mapping()
@@ -40,7 +45,6 @@ pub(super) fn read(reading: &mut Reading, file: &SourceFile<'_>, root: &Node, sc
         problem.reason =
             Some("Talos has no embedded mirror; Spegel is one that runs in the cluster".to_owned());
     }
-    let configs = root.get("configs").map(Node::entries).unwrap_or_default();
     for entry in configs.iter().filter(|entry| entry.key != "*") {
         host(&mut declared, reading, file, &mut fields, entry);
     }
@@ -119,7 +123,9 @@ fn mirror(
     }
     unknown(reading, file, node, &path, &["endpoint", "rewrite"]);
     let mut prefix = None;
-    for rewrite in node.get("rewrite").map(Node::entries).unwrap_or_default() {
+    let rewrites = node.get("rewrite").filter(|node| !node.is_null());
+    let rewrites = rewrites.and_then(|node| fields.mapping(node, &format!("{path}.rewrite")));
+    for rewrite in rewrites.map(Node::entries).unwrap_or_default() {
         let target = rewrite.value.as_str().unwrap_or_default();
         if let Some(head) = head_of(&rewrite.key, target) {
             prefix = Some(head.to_owned());
@@ -197,7 +203,12 @@ fn host(
         return;
     }
     unknown(reading, file, node, &path, &["auth", "tls"]);
-    if let Some(node) = node.get("auth").filter(|node| node.is_mapping()) {
+    let mut of = |key: &str| {
+        let node = node.get(key).filter(|node| !node.is_null())?;
+        fields.mapping(node, &format!("{path}.{key}"))
+    };
+    let (auth, tls) = (of("auth"), of("tls"));
+    if let Some(node) = auth {
         let path = format!("{path}.auth");
         unknown(reading, file, node, &path, &["username", "password", "auth", "identity_token"]);
         let mut secret = |key| fields.field(node, key, &path).map(Secret::new);
@@ -208,7 +219,7 @@ fn host(
             declared.credentials.insert(entry.key.clone(), Located { value, at });
         }
     }
-    if let Some(node) = node.get("tls").filter(|node| node.is_mapping()) {
+    if let Some(node) = tls {
         let path = format!("{path}.tls");
         unknown(reading, file, node, &path, &["ca_file", "cert_file", "key_file", "insecure_skip_verify"]);
         let mut path_of = |key| fields.field(node, key, &path).map(SecretSource::File);

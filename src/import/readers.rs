@@ -3,7 +3,7 @@ use super::place::{At, Located};
 use super::source_file::{Findings, SourceFile};
 use crate::finding::Code;
 use crate::image::RegistryHost;
-use crate::machineconfig::{Found, Reader, Role as Document};
+use crate::machineconfig::{Fields, Found, Reader, Role as Document};
 use crate::registries::Endpoint;
 use crate::yaml::Node;
 
@@ -96,6 +96,34 @@ impl Reading {
         let node = &mut self.nodes[at];
         node.role = node.role.or(role);
         node
+    }
+
+    /// Returns the items of a list; what is there and is none is told.
+    pub(super) fn items<'n>(
+        &mut self,
+        file: &SourceFile<'_>,
+        node: Option<&'n Node>,
+        path: &str,
+    ) -> &'n [Node] {
+        let Some(node) = node else { return &[] };
+        let mut problems = file.problems();
+        let items = Fields::new(&mut problems).list(node, path);
+        file.keep(problems, &mut self.findings);
+        items
+    }
+
+    /// Returns a mapping; what is there and is none is told.
+    pub(super) fn mapping<'n>(
+        &mut self,
+        file: &SourceFile<'_>,
+        node: Option<&'n Node>,
+        path: &str,
+    ) -> Option<&'n Node> {
+        let node = node.filter(|node| !node.is_null())?;
+        let mut problems = file.problems();
+        let mapping = Fields::new(&mut problems).mapping(node, path);
+        file.keep(problems, &mut self.findings);
+        mapping
     }
 
     /// Keeps the endpoints of one registry for all nodes.

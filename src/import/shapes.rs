@@ -6,7 +6,7 @@ use super::source_file::SourceFile;
 use super::talos;
 use super::toml_files;
 use crate::finding::Code;
-use crate::machineconfig::{Fields, Role as Document};
+use crate::machineconfig::Role as Document;
 use crate::registries::Endpoint;
 use crate::yaml::{Node, Stream, Value, parse};
 
@@ -25,7 +25,8 @@ pub(super) fn read(reading: &mut Reading, file: &SourceFile<'_>, stream: &Stream
             SourceKind::Omni => omni(reading, file, root),
             SourceKind::K3d => k3d(reading, file, root),
             SourceKind::KindCluster => {
-                let patches = root.get("containerdConfigPatches").map(Node::items).unwrap_or_default();
+                let key = "containerdConfigPatches";
+                let patches = reading.items(file, root.get(key), key);
                 for patch in patches {
                     if let Some(inner) = file.within(patch) {
                         toml_files::containerd_config(reading, &inner);
@@ -103,7 +104,7 @@ fn k3d(reading: &mut Reading, file: &SourceFile<'_>, root: &Node) {
 
 /// Reads strategic patches: texts, or mappings in their place.
 fn strategic(reading: &mut Reading, file: &SourceFile<'_>, list: Option<&Node>, scope: &Scope) {
-    for patch in list.map(Node::items).unwrap_or_default() {
+    for patch in reading.items(file, list, "strategicPatches") {
         fragment(reading, file, patch, scope);
     }
 }
@@ -266,7 +267,7 @@ fn omni(reading: &mut Reading, file: &SourceFile<'_>, root: &Node) {
     for machine in &machines {
         reading.know(machine, role).overrides_group |= set.is_some();
     }
-    let patches = root.get("patches").map(Node::items).unwrap_or_default();
+    let patches = reading.items(file, root.get("patches"), "patches");
     let scopes = match (role, set, name.as_deref()) {
         (_, Some(_), _) if !machines.is_empty() => {
             machines.iter().map(|machine| Scope::Node((*machine).to_owned())).collect()
@@ -299,7 +300,11 @@ fn omni(reading: &mut Reading, file: &SourceFile<'_>, root: &Node) {
                     let place = file.at(&patch.span, format!("patches[{at}].file"));
                     related(reading, path, &place, scope);
                 }
-                (None, None) => {}
+                (None, None) => {
+                    let place = file.at(&patch.span, format!("patches[{at}]"));
+                    let message = "a patch has neither `inline` nor `file`, and is left out";
+                    reading.findings.lose(Code::MissingField, &place, message);
+                }
             }
         }
     }
@@ -326,10 +331,15 @@ fn embedded(reading: &mut Reading, file: &SourceFile<'_>, node: &Node, scope: &S
     } else if let Some(inner) = file.within(node) {
         match parse(inner.text) {
             Ok(stream) => {
-                stream
-                    .documents
-                    .iter()
-                    .for_each(|document| k3s::read(reading, &inner, &document.root, scope));
+                for root in stream.documents.iter().map(|document| &document.root) {
+                    if let Some(path) = root.as_str().filter(|path| !path.contains('\n')) {
+                        let message = format!("its registries are in the file `{path}`, which is not read");
+                        reading.findings.lose(Code::Dropped, &file.at(&node.span, ""), message).help =
+                            Some(format!("import that file: talmirror import {path}"));
+                    } else {
+                        k3s::read(reading, &inner, root, scope);
+                    }
+                }
             }
             Err(error) => inner.syntax(&error, &mut reading.findings),
         }
@@ -340,15 +350,8 @@ fn embedded(reading: &mut Reading, file: &SourceFile<'_>, node: &Node, scope: &S
 fn docker(reading: &mut Reading, file: &SourceFile<'_>, root: &Node) {
     reading.either_hub_name = true;
     let mirrors = root.get("registry-mirrors");
-    let mut problems = file.problems();
-    for key in ["registry-mirrors", "insecure-registries"] {
-        if let Some(node) = root.get(key) {
-            Fields::new(&mut problems).list(node, key);
-        }
-    }
-    file.keep(problems, &mut reading.findings);
     let mut endpoints = Vec::new();
-    for (at, item) in mirrors.map(Node::items).unwrap_or_default().iter().enumerate() {
+    for (at, item) in reading.items(file, mirrors, "registry-mirrors").iter().enumerate() {
         let Some(url) = item.as_str() else { continue };
         let place = file.at(&item.span, format!("registry-mirrors[{at}]"));
         endpoints.push((Endpoint::new(url.trim_end_matches('/'), false), place));
@@ -361,7 +364,7 @@ fn docker(reading: &mut Reading, file: &SourceFile<'_>, root: &Node) {
     let (over_http, over_https) = (hosts("http://"), hosts("https://"));
     let at = mirrors.map_or_else(|| At::top(file.name), |node| file.at(&node.span, "registry-mirrors"));
     reading.mirror_of(crate::image::DOCKER_HUB, endpoints, at, file);
-    for item in root.get("insecure-registries").map(Node::items).unwrap_or_default() {
+    for item in reading.items(file, root.get("insecure-registries"), "insecure-registries") {
         let place = file.at(&item.span, "insecure-registries");
         let name = item.as_str().unwrap_or_default();
         let is_named = |host: &String| host == name;

@@ -285,3 +285,26 @@ fn references_of_vals_stay_references() {
     let (found, lost, _) = inventory("p.yaml", text);
     assert!(!lost && found.contains("- vals") && found.contains("- ref+sops://s.yaml#/p"), "{found}");
 }
+
+#[test]
+fn what_is_no_list_or_mapping_is_told() {
+    let registry = "{machine: {registries: {mirrors: {docker.io: {endpoints: [https://m.lan]}}}}}";
+    for (name, text, finding) in [
+        ("talconfig.yaml", format!("nodes:\n  - hostname: a\n    patches: |-\n      {registry}\n"), "E128:3 found a string where a list belongs"),
+        ("talconfig.yaml", "nodes: [{hostname: a}]\ninlinePatch: [x]\n".to_owned(), "E128:2 found a list where a mapping belongs"),
+        ("talconfig.yaml", "nodes: [{hostname: a}]\nconfigPatches: x\n".to_owned(), "E128:2 found a string where a list of operations belongs"),
+        ("c.yaml", format!("kind: Cluster\nname: c\npatches:\n  {registry}\n"), "E128:4 found a mapping where a list belongs"),
+        ("c.yaml", "kind: Cluster\nname: c\npatches:\n  - name: x\n".to_owned(), "E129:4 a patch has neither `inline` nor `file`, and is left out"),
+        ("s.yaml", format!("apiVersion: metal.sidero.dev/v1alpha1\nkind: ServerClass\nspec:\n  strategicPatches: {registry}\n"), "E128:4 found a mapping where a list belongs"),
+        ("s.yaml", "apiVersion: metal.sidero.dev/v1alpha1\nkind: ServerClass\nspec:\n  configPatches: |\n    - op: add\n".to_owned(), "E128:4 found a string where a list of operations belongs"),
+        ("kind.yaml", "apiVersion: kind.x-k8s.io/v1alpha4\nkind: Cluster\ncontainerdConfigPatches: |-\n  [plugins]\n".to_owned(), "E128:3 found a string where a list belongs"),
+        ("k3d.yaml", "apiVersion: k3d.io/v1alpha5\nkind: Simple\nregistries: {config: /etc/r.yaml}\n".to_owned(), "W230:3 its registries are in the file `/etc/r.yaml`, which is not read"),
+        ("registries.yaml", "mirrors: [docker.io]\n".to_owned(), "E128:1 found a list where a mapping belongs"),
+        ("registries.yaml", "mirrors: {docker.io: {endpoint: [https://m.lan], rewrite: x}}\n".to_owned(), "E128:1 found a string where a mapping belongs"),
+        ("registries.yaml", "configs:\n  m.lan: {auth: dTpw}\n".to_owned(), "E128:2 found a string where a mapping belongs"),
+        ("registries.conf", "[[registry.mirror]]\nlocation = 'm.lan'\n".to_owned(), "E128:1 found a table where a list of tables, `[[registry]]`, belongs"),
+    ] {
+        let (_, lost, findings) = inventory(name, &text);
+        assert!(lost && findings.iter().any(|text| text == finding), "{text}: {findings:?}");
+    }
+}

@@ -50,17 +50,17 @@ pub(super) fn read(reading: &mut Reading, file: &SourceFile<'_>, root: &Node) {
 }
 
 fn patches(reading: &mut Reading, file: &SourceFile<'_>, node: &Node, path: &str, scope: &Scope) {
-    if let Some(inline) =
-        node.get("inlinePatch").filter(|inline| inline.at(&["machine", "registries"]).is_some())
-    {
+    let dot = if path.is_empty() { "" } else { "." };
+    let inline = reading.mapping(file, node.get("inlinePatch"), &format!("{path}{dot}inlinePatch"));
+    if let Some(inline) = inline.filter(|inline| inline.at(&["machine", "registries"]).is_some()) {
         let (declared, _) = reading.talos(file, &[inline], Purpose::Config);
         reading.push(scope.clone(), declared, file);
     }
     if let Some(list) = node.get("configPatches") {
         talos::json_patch(reading, file, list, scope);
     }
-    for (at, patch) in node.get("patches").map(Node::items).unwrap_or_default().iter().enumerate() {
-        let dot = if path.is_empty() { "" } else { "." };
+    let list = reading.items(file, node.get("patches"), &format!("{path}{dot}patches"));
+    for (at, patch) in list.iter().enumerate() {
         let at = file.at(&patch.span, format!("{path}{dot}patches[{at}]"));
         match &patch.value {
             Value::Scalar(scalar) if scalar.text.trim_start().starts_with('@') => {

@@ -84,6 +84,11 @@ pub(super) fn patch(reading: &mut Reading, file: &SourceFile<'_>, scope: &Scope)
 
 /// Reads RFC 6902 operations.
 pub(super) fn json_patch(reading: &mut Reading, file: &SourceFile<'_>, root: &Node, scope: &Scope) {
+    if !is_patch_list(root) && root.get("patch").is_none() && !root.is_null() {
+        let message = format!("found {} where a list of operations belongs", root.kind());
+        reading.findings.lose(Code::WrongType, &file.at(&root.span, ""), message);
+        return;
+    }
     let tree = jsonpatch::tree(root, file, &mut reading.findings);
     if tree.entries().is_empty() {
         return;

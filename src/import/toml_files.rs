@@ -1,7 +1,7 @@
-use toml::de::{DeTable, DeValue};
+use toml::de::{DeArray, DeTable, DeValue};
 
 use super::declared::{Declared, Listed, SecretSource, Tls, credentials};
-use super::hosts::{find, flag, in_order, list_of_texts};
+use super::hosts::{find, flag, in_order, list_of_texts, wrong_type};
 use super::place::{At, Located};
 use super::readers::{Reading, Scope};
 use super::source_file::{Findings, SourceFile};
@@ -143,7 +143,7 @@ fn host(
 pub(super) fn podman(reading: &mut Reading, file: &SourceFile<'_>) {
     let Some(table) = table(reading, file) else { return };
     let mut declared = Declared::default();
-    let registries = find(&table, "registry").and_then(|list| list.get_ref().as_array());
+    let registries = tables(file, &mut reading.findings, &table, "registry");
     for item in registries.into_iter().flat_map(|list| list.iter()) {
         let Some(registry) = item.get_ref().as_table() else { continue };
         let text = |table: &DeTable<'_>, key: &str| {
@@ -175,7 +175,7 @@ pub(super) fn podman(reading: &mut Reading, file: &SourceFile<'_>) {
             }
             endpoints.push(Located { value, at: at.clone() });
         };
-        let mirrors = find(registry, "mirror").and_then(|list| list.get_ref().as_array());
+        let mirrors = tables(file, &mut reading.findings, registry, "mirror");
         for mirror in mirrors.into_iter().flat_map(|list| list.iter()) {
             let Some(table) = mirror.get_ref().as_table() else { continue };
             let at = file.at(&mirror.span(), "registry.mirror");
@@ -213,6 +213,21 @@ pub(super) fn podman(reading: &mut Reading, file: &SourceFile<'_>) {
     }
     version_1(reading, file, &table, &mut declared);
     reading.push(Scope::All, declared, file);
+}
+
+/// Returns the tables of a list, written `[[name]]`; what is there and is none is told.
+fn tables<'t, 'i>(
+    file: &SourceFile<'_>,
+    findings: &mut Findings,
+    table: &'t DeTable<'i>,
+    name: &str,
+) -> Option<&'t DeArray<'i>> {
+    let value = find(table, name)?;
+    let list = value.get_ref().as_array();
+    if list.is_none() {
+        wrong_type(file, findings, value, name, &format!("a list of tables, `[[{name}]]`,"));
+    }
+    list
 }
 
 /// Reads what version 1 of `registries.conf` has: lists of registries, and no mirrors.

@@ -129,7 +129,7 @@ fn plaintext_stays_out_of_git() {
     let place = place(1);
     std::fs::create_dir(place.path(".git")).unwrap();
     let ran = place.run("generate --output-dir out").ends(3);
-    assert!(ran.stderr.contains("would hold plaintext secrets in the git work tree"), "{ran}");
+    assert!(ran.stderr.contains("would hold plaintext secrets in the work tree"), "{ran}");
     assert!(!place.path("out").exists());
     place.run("generate --output-dir out --allow-plaintext").ok();
     assert!(place.read("out/secrets.yaml").contains("s3cr3t-0"));
@@ -138,6 +138,55 @@ fn plaintext_stays_out_of_git() {
         ran.stderr.contains("`out/secrets.yaml` is of an earlier run and holds secrets in clear"),
         "{ran}"
     );
+}
+
+/// The variables of git make a folder a work tree that holds no `.git`, and that need not be there yet.
+#[test]
+fn work_trees_that_git_is_told_of_are_seen() {
+    let place = place(1);
+    std::fs::create_dir(place.path("plain")).unwrap();
+    let git = |args: &[&str]| {
+        let status = std::process::Command::new("git").args(args).current_dir(place.path("")).status();
+        assert!(status.unwrap().success());
+    };
+    git(&["init", "--quiet", "--bare", "dot"]);
+    git(&["init", "--quiet", "other"]);
+    for (dir, tree) in [("dot", Some(".")), ("other/.git", None)] {
+        let mut run = place.run("generate --output-dir out/deep").env("GIT_DIR", dir);
+        if let Some(tree) = tree {
+            run = run.env("GIT_WORK_TREE", tree);
+        }
+        let ran = run.ends(3);
+        assert!(ran.stderr.contains("would hold plaintext secrets in the work tree"), "{dir}: {ran}");
+        assert!(!place.path("out").exists());
+    }
+    place.run("generate --output-dir out").env("GIT_DIR", "dot").env("GIT_WORK_TREE", "plain").ends(0);
+}
+
+#[test]
+#[cfg(unix)]
+fn links_out_of_the_output_directory_are_refused() {
+    use std::os::unix::fs::symlink;
+    let place = place(1);
+    place.write("precious", "mine\n").write("out/kept", "").write("elsewhere/kept", "");
+    for (link, target) in [("mirrors.yaml", "precious"), ("secrets.yaml", "nowhere")] {
+        symlink(place.path(target), place.path(&format!("out/{link}"))).unwrap();
+        let ran = place.run("generate --output-dir out").ends(3);
+        assert!(ran.stderr.contains(&format!("`out/{link}` is a link that leads out")), "{ran}");
+        std::fs::remove_file(place.path(&format!("out/{link}"))).unwrap();
+    }
+    assert_eq!((place.read("precious").as_str(), place.path("nowhere").exists()), ("mine\n", false));
+    symlink(place.path("elsewhere"), place.path("out/n1")).unwrap();
+    let inventory = format!("{}nodes: [n1]\n", place.read("mirrors.yaml"));
+    place.write("mirrors.yaml", inventory);
+    let ran = place.run("generate --output-dir out --layout per-node").ends(3);
+    assert!(ran.stderr.contains("`out/n1/mirrors.yaml` is a link that leads out"), "{ran}");
+    assert!(!place.path("elsewhere/mirrors.yaml").exists());
+    // Within the directory, and the directory itself, they may be.
+    std::fs::remove_file(place.path("out/n1")).unwrap();
+    symlink(place.path("out"), place.path("link")).unwrap();
+    place.run("generate --output-dir link --layout single").ends(0);
+    assert!(place.path("out/mirrors.yaml").exists());
 }
 
 #[test]
