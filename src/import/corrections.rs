@@ -1,7 +1,7 @@
 use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
 
-use super::declared::{Declared, Listed, is_reference, reference};
+use super::declared::{Declared, Listed, Onto, is_reference, reference};
 use super::place::{At, Located};
 use super::source_file::Findings;
 use crate::finding::{Code, did_you_mean};
@@ -37,8 +37,8 @@ pub(super) enum Step {
 pub(super) struct PullRoute {
     pub(super) steps: Vec<Step>,
     pub(super) never: bool,
-    /// Whether it takes the place of what is there.
-    pub(super) replaces: bool,
+    /// What of a way that is there it takes the place of.
+    pub(super) replaces: Onto,
     pub(super) at: At,
     /// The source it comes from.
     pub(super) source: String,
@@ -55,8 +55,14 @@ impl Step {
 }
 
 impl PullRoute {
-    /// Adds hops behind those that are there, as a strategic merge patch does.
+    /// Adds hops behind those that are there, as a strategic merge patch does, or takes their place, as a JSON patch.
     pub(super) fn append(&mut self, other: &Self) {
+        if other.replaces.endpoints {
+            self.steps.clear();
+        }
+        if other.replaces.fallback {
+            self.never = false;
+        }
         for step in &other.steps {
             if !self.steps.iter().any(|own| own.key() == step.key()) {
                 self.steps.push(step.clone());
@@ -81,7 +87,7 @@ pub(super) fn routes(declared: &Declared, findings: &mut Findings) -> BTreeMap<S
     for (name, mirror) in first.chain(declared.mirrors.iter().filter(|(name, _)| !right(name))) {
         let Some(registry) = registry(name, &mirror.at, findings) else { continue };
         let route = PullRoute {
-            replaces: declared.replaces,
+            replaces: declared.replaces.of(name),
             source: declared.source.clone(),
             ..route(&registry, mirror, findings)
         };
@@ -155,7 +161,7 @@ fn route(registry: &str, mirror: &Located<Listed>, findings: &mut Findings) -> P
     let mut route = PullRoute {
         steps: Vec::new(),
         never: mirror.value.never,
-        replaces: false,
+        replaces: Onto::default(),
         at: mirror.at.clone(),
         source: String::new(),
     };
@@ -180,9 +186,6 @@ fn route(registry: &str, mirror: &Located<Listed>, findings: &mut Findings) -> P
         let message = format!("the upstream of {registry} is listed, and Talos tries it last by itself");
         findings.add(Code::RedundantUpstream, &last.at, message).help = Some("it is left out".to_owned());
         route.steps.pop();
-    }
-    if route.never && route.steps.is_empty() {
-        route.never = false; // found before, as NoEndpoint, or made so by what was left out
     }
     route
 }

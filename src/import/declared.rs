@@ -50,8 +50,41 @@ pub(super) struct Declared {
     pub(super) tls: BTreeMap<String, Located<Tls>>,
     /// The source it belongs to: what one source says in several places is merged.
     pub(super) source: String,
-    /// Whether its mirrors take the place of those that are there: a JSON patch; others add endpoints.
-    pub(super) replaces: bool,
+    /// What of mirrors that are there it takes the place of: that of a JSON patch; others add endpoints.
+    pub(super) replaces: Replaced,
+    /// The mirrors of earlier patches that it deletes before it sets its own.
+    pub(super) deleted: Deleted,
+}
+
+/// What a patch takes the place of, by registry.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Replaced {
+    /// Whether it sets all mirrors as a whole.
+    pub(super) all: bool,
+    pub(super) by_registry: BTreeMap<String, Onto>,
+}
+
+/// Which parts of a mirror that is there are replaced; the others are added to.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Onto {
+    pub(super) endpoints: bool,
+    pub(super) fallback: bool,
+}
+
+impl Replaced {
+    /// Returns what becomes of a registry's mirror that is there.
+    pub(super) fn of(&self, registry: &str) -> Onto {
+        let whole = Onto { endpoints: true, fallback: true };
+        let own = self.by_registry.get(registry).copied();
+        if self.all { whole } else { own.unwrap_or_default() }
+    }
+}
+
+/// The mirrors that a patch deletes.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Deleted {
+    pub(super) all: bool,
+    pub(super) names: Vec<String>,
 }
 
 impl Declared {

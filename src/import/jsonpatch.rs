@@ -1,4 +1,6 @@
+use super::declared::Replaced;
 use super::kind::is_patch_list;
+use super::place::At;
 use super::source_file::{Findings, SourceFile};
 use crate::finding::Code;
 use crate::yaml::{Entry, Node, Value};
@@ -9,7 +11,12 @@ const DEEPEST: usize = 8;
 /// Applies RFC 6902 operations to nothing, so that what they set can be read with its places.
 ///
 /// Parents that a patch takes for granted are made. The result is a tree with `machine.registries` in it.
-pub(super) fn tree(root: &Node, file: &SourceFile<'_>, findings: &mut Findings) -> Node {
+pub(super) fn tree(
+    root: &Node,
+    file: &SourceFile<'_>,
+    findings: &mut Findings,
+    removed: &mut Vec<(String, At)>,
+) -> Node {
     let mut tree = mapping();
     let mut others = Vec::new();
     for operation in operations(root) {
@@ -42,10 +49,7 @@ pub(super) fn tree(root: &Node, file: &SourceFile<'_>, findings: &mut Findings) 
                 set(&mut tree, &words, value, place, op == "add");
             }
             ("remove", _) if unset(&mut tree, &words) => {}
-            ("remove", _) => {
-                findings.add(Code::Dropped, &at, format!("`remove {path}` is left out")).reason =
-                    Some("an inventory says what is there".to_owned());
-            }
+            ("remove", _) => removed.push((words.join("."), at)),
             ("copy" | "move", _) => {
                 let from = operation.get("from").and_then(Node::as_str).unwrap_or_default();
                 let steps = steps_of(from);
@@ -91,12 +95,26 @@ fn find<'n>(node: &'n Node, path: &[&str]) -> Option<&'n Node> {
     find(node.get(first).or_else(item)?, rest)
 }
 
-/// Tells whether a patch adds to lists, so that what is in them stays.
-pub(super) fn appends(root: &Node) -> bool {
-    let path = |operation: &Node| {
-        operation.get("path").and_then(Node::as_str).is_some_and(|path| path.ends_with("/-"))
-    };
-    operations(root).iter().any(path)
+/// Returns what of mirrors that are there a patch takes the place of.
+pub(super) fn replaced(root: &Node) -> Replaced {
+    let mut out = Replaced::default();
+    for operation in operations(root) {
+        if matches!(operation.get("op").and_then(Node::as_str), None | Some("test" | "remove")) {
+            continue;
+        }
+        let steps = steps_of(operation.get("path").and_then(Node::as_str).unwrap_or_default());
+        let steps: Vec<&str> = steps.iter().map(String::as_str).collect();
+        match steps.as_slice() {
+            ["machine"] | ["machine", "registries"] | ["machine", "registries", "mirrors"] => out.all = true,
+            ["machine", "registries", "mirrors", name, field @ ..] => {
+                let onto = out.by_registry.entry((*name).to_owned()).or_default();
+                onto.endpoints |= matches!(field, [] | ["endpoints"]);
+                onto.fallback |= matches!(field, [] | ["skipFallback"]);
+            }
+            _ => {}
+        }
+    }
+    out
 }
 
 fn operations(root: &Node) -> &[Node] {

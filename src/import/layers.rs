@@ -1,12 +1,23 @@
 use std::collections::BTreeMap;
 
 use super::corrections::PullRoute;
+use super::declared::Deleted;
 use super::readers::{NodeInfo, Role, Scope};
 use super::source_file::Findings;
 use crate::finding::Code;
 
 /// The ways of all registries, as one set of nodes has them.
 pub(super) type Routes = BTreeMap<String, PullRoute>;
+
+/// What a source says for some nodes.
+#[derive(Debug)]
+pub(super) struct Layer {
+    pub(super) scope: Scope,
+    pub(super) routes: Routes,
+    /// What it deletes of what the same source has said before.
+    pub(super) deleted: Deleted,
+    pub(super) source: String,
+}
 
 /// What all nodes have, and what some have instead.
 #[derive(Debug, Default)]
@@ -20,56 +31,55 @@ impl Layers {
     /// Merges what is for a node as its tool does, for every node and role, and then takes out what many have in common.
     ///
     /// The order is that of the sources: talhelper applies the patches of a role and of a node before those for all.
-    pub(super) fn new(routes: Vec<(Scope, Routes)>, nodes: &[NodeInfo], findings: &mut Findings) -> Self {
+    pub(super) fn new(parts: &[Layer], nodes: &[NodeInfo], findings: &mut Findings) -> Self {
         let mut layers = Self::default();
-        let wholes: Vec<&Routes> = routes
-            .iter()
-            .filter(|(scope, _)| matches!(scope, Scope::Whole(_)))
-            .map(|(_, routes)| routes)
-            .collect();
+        let wholes = parts.iter().filter(|part| matches!(part.scope, Scope::Whole(_)));
+        let wholes: Vec<&Routes> = wholes.map(|part| &part.routes).collect();
         let count = |routes: &Routes| wholes.iter().filter(|other| same(routes, other)).count();
         // What most nodes have is what all have; of two that as many have, the first.
         if let Some(most) = wholes.iter().rev().max_by_key(|routes| count(routes)) {
             layers.base = (*most).clone();
         }
         let common = layers.base.clone();
-        for (scope, more) in &routes {
-            if *scope == Scope::All {
-                append(&mut layers.base, more, Some(findings));
-            }
+        for part in parts.iter().filter(|part| part.scope == Scope::All) {
+            append(&mut layers.base, part, Some(findings));
         }
         let merged = |role: Option<Role>, node: Option<&NodeInfo>| {
             let mut out = common.clone();
             let only_own = node.is_some_and(|node| node.overrides_group);
-            for (scope, more) in &routes {
-                let applies = match scope {
+            for part in parts {
+                let applies = match &part.scope {
                     Scope::All => true,
                     Scope::Role(of) => Some(*of) == role && !only_own,
                     Scope::Node(name) => node.is_some_and(|node| node.name == *name),
                     Scope::Whole(_) => false,
                 };
                 if applies {
-                    append(&mut out, more, None);
+                    append(&mut out, part, None);
                 }
             }
             out
         };
         for role in [Role::Controlplane, Role::Worker] {
-            if routes.iter().any(|(scope, _)| *scope == Scope::Role(role)) {
+            if parts.iter().any(|part| part.scope == Scope::Role(role)) {
                 layers.roles.insert(role, merged(Some(role), None));
             }
         }
         for node in nodes {
             layers.nodes.insert(node.name.clone(), merged(node.role, Some(node)));
         }
-        for (scope, more) in &routes {
-            if let Scope::Whole(name) = scope {
-                let mut own = more.clone();
-                for (_, all) in routes.iter().filter(|(scope, _)| *scope == Scope::All) {
+        for part in parts {
+            if let Scope::Whole(name) = &part.scope {
+                let mut own = part.routes.clone();
+                for all in parts.iter().filter(|part| part.scope == Scope::All) {
                     append(&mut own, all, None);
                 }
                 layers.nodes.insert(name.clone(), own);
             }
+        }
+        for route in layers.all_mut().flat_map(BTreeMap::values_mut) {
+            // Told, or made so by what was left out.
+            route.never &= !route.steps.is_empty();
         }
         layers.fold(nodes);
         layers
@@ -117,13 +127,16 @@ fn same(one: &Routes, other: &Routes) -> bool {
 }
 
 /// Adds ways behind those that are there; two sources that disagree are not patches on each other.
-fn append(routes: &mut Routes, more: &Routes, mut findings: Option<&mut Findings>) {
-    for (registry, route) in more {
+fn append(routes: &mut Routes, part: &Layer, mut findings: Option<&mut Findings>) {
+    routes.retain(|registry, route| {
+        let is_deleted = part.deleted.all || part.deleted.names.contains(registry);
+        route.source != part.source || !is_deleted
+    });
+    for (registry, route) in &part.routes {
         match routes.get_mut(registry) {
             None => {
                 routes.insert(registry.clone(), route.clone());
             }
-            Some(own) if own.source == route.source && route.replaces => *own = route.clone(),
             Some(own) if own.source == route.source => own.append(route),
             Some(own) if own.same(route) => {}
             Some(own) => {

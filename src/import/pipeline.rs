@@ -6,7 +6,7 @@ use super::declared::Declared;
 use super::hosts_settings::{Hosts, Upstream};
 use super::inventory_text::{Draft, in_order};
 use super::kind::{SourceKind, detect, of_other_text, of_stream, unfilled};
-use super::layers::Layers;
+use super::layers::{Layer, Layers};
 use super::mirrors::factor;
 use super::place::At;
 use super::readers::{Reading, Role, Scope};
@@ -338,11 +338,15 @@ fn inventory(reading: &mut Reading, options: &Options, sources: &[Source]) -> Op
         return None;
     }
     let declared = reading.declared.clone();
-    let corrected = declared
-        .iter()
-        .map(|(scope, declared)| (scope.clone(), routes(declared, &mut reading.findings)))
-        .collect();
-    let mut layers = Layers::new(corrected, &reading.nodes, &mut reading.findings);
+    let corrected = declared.iter().map(|(scope, declared)| Layer {
+        scope: scope.clone(),
+        routes: routes(declared, &mut reading.findings),
+        deleted: declared.deleted.clone(),
+        source: declared.source.clone(),
+    });
+    let corrected: Vec<Layer> = corrected.collect();
+    let mut layers = Layers::new(&corrected, &reading.nodes, &mut reading.findings);
+    without_untrue(&layers, reading);
     let settings = |declared: &Declared| !declared.credentials.is_empty() || !declared.tls.is_empty();
     let said = reading.declared.iter().any(|(_, declared)| settings(declared));
     without_detours(&mut layers, reading, !said && !reading.findings.lost);
@@ -401,6 +405,19 @@ fn inventory(reading: &mut Reading, options: &Options, sources: &[Source]) -> Op
         settings::compare(inventory, reading);
     }
     Some(text)
+}
+
+/// Takes back that a mirror has no endpoint where another patch gives it one.
+fn without_untrue(layers: &Layers, reading: &mut Reading) {
+    let has_endpoints = |registry: &str| {
+        let mut routes = layers.all().filter_map(|routes| routes.get(registry)).peekable();
+        routes.peek().is_some() && routes.all(|route| !route.steps.is_empty())
+    };
+    reading.findings.list.retain(|problem| {
+        let name = problem.path.strip_prefix("machine.registries.mirrors.");
+        let name = name.or_else(|| problem.path.strip_prefix("RegistryMirrorConfig/")).unwrap_or_default();
+        problem.code != Code::NoEndpoint || !has_endpoints(name)
+    });
 }
 
 /// Leaves out registries whose only endpoint is themselves: Talos asks them anyway, and twice where a pull fails.

@@ -1,4 +1,4 @@
-use super::declared::{Declared, Listed};
+use super::declared::{Declared, Deleted, Listed};
 use super::place::{At, Located};
 use super::source_file::{Findings, SourceFile};
 use crate::finding::Code;
@@ -189,20 +189,79 @@ impl Reading {
         if purpose == Purpose::Patch {
             self.others(file, roots);
         }
+        let mut deleted = Deleted::default();
         for (path, span) in &found.deleted {
             let names = found.mirrors.keys().chain(found.auth.keys()).chain(found.tls.keys());
             let replaced = match path.rsplit_once('.') {
                 _ if path == "machine.registries" => !found.is_empty(),
                 _ => names.into_iter().any(|name| path.ends_with(name.as_str())),
             };
-            if !replaced {
-                let at = file.at(span, path.clone());
-                let message = format!("the deletion of `{path}` is left out");
-                self.findings.add(Code::Dropped, &at, message).reason =
-                    Some("an inventory says what is there".to_owned());
+            let at = file.at(span, path.clone());
+            let told = self.findings.list.len();
+            let message = format!("the deletion of `{path}` is left out");
+            self.deletion(file, path, &at, message, &mut deleted);
+            if replaced && !self.is_of_earlier(file, path) {
+                self.findings.list.truncate(told);
             }
         }
-        (Declared::from_found(&found, file, &mut self.findings), node)
+        let declared = Declared::from_found(&found, file, &mut self.findings);
+        (Declared { deleted, ..declared }, node)
+    }
+
+    /// Returns what earlier patches of the source that is read now say.
+    fn earlier(&self, file: &SourceFile<'_>) -> impl Iterator<Item = &Declared> {
+        let source = self.source.clone().unwrap_or_else(|| file.name.to_owned());
+        let all = self.declared.iter().map(|(_, declared)| declared);
+        all.filter(move |declared| declared.source == source)
+    }
+
+    /// Tells whether a path is one of what earlier patches of the source say, or holds some of it.
+    fn is_of_earlier(&self, file: &SourceFile<'_>, path: &str) -> bool {
+        self.earlier(file).any(|declared| {
+            let mirrors = declared.mirrors.values().map(|mirror| &mirror.at.path);
+            let credentials = declared.credentials.values().map(|value| &value.at.path);
+            let settings = declared.tls.values().map(|value| &value.at.path);
+            let mut all = mirrors.chain(credentials).chain(settings);
+            all.any(|known| known.starts_with(path) || path.starts_with(known.as_str()))
+        })
+    }
+
+    /// Takes over what a patch deletes of earlier patches' mirrors, or tells that it is left out.
+    pub(super) fn deletion(
+        &mut self,
+        file: &SourceFile<'_>,
+        path: &str,
+        at: &At,
+        message: String,
+        deleted: &mut Deleted,
+    ) {
+        if !self.is_of_earlier(file, path) {
+            self.findings.add(Code::Dropped, at, message).reason =
+                Some("an inventory says what is there".to_owned());
+            return;
+        }
+        let settings = self.earlier(file).any(|known| !known.credentials.is_empty() || !known.tls.is_empty());
+        if matches!(path, "machine.registries.mirrors" | "machine.registries") {
+            deleted.all = true;
+            if path == "machine.registries.mirrors" || !settings {
+                return;
+            }
+        }
+        let rest = path.strip_prefix("machine.registries.mirrors.");
+        let rest = rest.or_else(|| path.strip_prefix("RegistryMirrorConfig/"));
+        let named = |declared: &Declared| {
+            let of = |name: &&String| {
+                rest.is_some_and(|rest| rest.strip_suffix(".endpoints").unwrap_or(rest) == **name)
+            };
+            declared.mirrors.keys().find(of).cloned()
+        };
+        let name = self.earlier(file).find_map(named);
+        if let Some(name) = name {
+            deleted.names.push(name);
+            return;
+        }
+        self.findings.lose(Code::Dropped, at, message).reason =
+            Some("an earlier patch sets what it deletes".to_owned());
     }
 
     /// Keeps the rules of a document for the verification of images; an inventory has one list of them.

@@ -308,3 +308,99 @@ fn what_is_no_list_or_mapping_is_told() {
         assert!(lost && findings.iter().any(|text| text == finding), "{text}: {findings:?}");
     }
 }
+
+/// Patches on patches, as talhelper applies them: those of the role, of the node, of all.
+fn layered(role: &str, all: &[&str]) -> (String, bool, Vec<String>) {
+    let indented = |patch: &str| format!("  - |-\n    {}\n", patch.trim_end().replace('\n', "\n    "));
+    let all: String = all.iter().map(|patch| indented(patch)).collect();
+    let role = indented(role).replace('\n', "\n  ");
+    inventory(
+        "talconfig.yaml",
+        &format!(
+            "clusterName: c\nnodes: [{{hostname: a}}]\nworker:\n  patches:\n  {}\npatches:\n{all}",
+            role.trim_end()
+        ),
+    )
+}
+
+#[test]
+fn patches_change_the_parts_that_they_name() {
+    let first = "machine:\n  registries:\n    mirrors:\n      docker.io: {endpoints: [https://a.lan], skipFallback: true}\n";
+    let only = |found: &str, hosts: &[&str], never: bool| {
+        for host in ["https://a.lan", "https://b.lan"] {
+            assert_eq!(found.contains(host), hosts.contains(&host), "{found}");
+        }
+        assert_eq!(found.contains("fallback: never"), never, "{found}");
+    };
+    let (a, b) = ("https://a.lan", "https://b.lan");
+    for (patch, hosts, never) in [
+        (
+            "- {op: replace, path: /machine/registries/mirrors/docker.io/endpoints, value: ['https://b.lan']}\n",
+            &[b][..],
+            true,
+        ),
+        (
+            "- {op: add, path: /machine/registries/mirrors/docker.io, value: {endpoints: ['https://b.lan']}}\n",
+            &[b],
+            false,
+        ),
+        (
+            "- {op: add, path: /machine/registries/mirrors/docker.io/endpoints/-, value: 'https://b.lan'}\n",
+            &[a, b],
+            true,
+        ),
+        (
+            "- {op: replace, path: /machine/registries/mirrors/docker.io/skipFallback, value: false}\n",
+            &[a],
+            false,
+        ),
+        ("machine: {registries: {mirrors: {docker.io: {endpoints: ['https://b.lan']}}}}\n", &[a, b], true),
+    ] {
+        let (found, lost, findings) = layered(first, &[patch]);
+        assert!(!lost, "{findings:?}");
+        only(&found, hosts, never);
+    }
+    let plain = "machine: {registries: {mirrors: {docker.io: {endpoints: ['https://a.lan']}}}}\n";
+    for patch in [
+        "machine: {registries: {mirrors: {docker.io: {skipFallback: true}}}}\n",
+        "- {op: add, path: /machine/registries/mirrors/docker.io/skipFallback, value: true}\n",
+    ] {
+        let (found, lost, findings) = layered(plain, &[patch]);
+        assert!(!lost && !findings.iter().any(|text| text.starts_with("E106")), "{findings:?}");
+        only(&found, &[a], true);
+    }
+}
+
+#[test]
+fn what_a_patch_deletes_of_earlier_ones_is_gone() {
+    let first = "machine:\n  registries:\n    mirrors:\n      docker.io: {endpoints: [https://a.lan]}\n      quay.io: {endpoints: [https://q.lan]}\n";
+    let set = "machine: {registries: {mirrors: {docker.io: {endpoints: ['https://b.lan']}}}}\n";
+    for (delete, quay) in [
+        ("machine: {registries: {mirrors: {docker.io: {$patch: delete}}}}\n", true),
+        ("machine: {registries: {mirrors: {docker.io: {endpoints: {$patch: delete}}}}}\n", true),
+        ("- {op: remove, path: /machine/registries/mirrors/docker.io}\n", true),
+        ("machine: {registries: {mirrors: {$patch: delete}}}\n", false),
+        ("machine: {registries: {$patch: delete}}\n", false),
+    ] {
+        let (found, lost, findings) = layered(first, &[delete, set]);
+        assert!(
+            !lost && !found.contains("https://a.lan") && found.contains("https://b.lan"),
+            "{found}{findings:?}"
+        );
+        assert_eq!(found.contains("https://q.lan"), quay, "{delete}: {found}");
+        assert!(!findings.iter().any(|text| text.starts_with("W230")), "{findings:?}");
+    }
+    // What is no mirror stays, and that is told.
+    let first = "machine: {registries: {mirrors: {docker.io: {endpoints: ['https://a.lan']}}, config: {a.lan: {auth: {username: u, password: p}}}}}\n";
+    for delete in [
+        "machine: {registries: {config: {a.lan: {$patch: delete}}}}\n",
+        "machine: {registries: {config: {a.lan: {auth: {$patch: delete}}}}}\n",
+    ] {
+        let (_, lost, findings) = layered(first, &[delete]);
+        assert!(lost && findings.iter().any(|text| text.contains("the deletion of")), "{findings:?}");
+    }
+    // Nothing of its own is deleted: it is for what the nodes have.
+    let (_, lost, findings) =
+        layered(set, &["machine: {registries: {mirrors: {gcr.io: {$patch: delete}}}}\n"]);
+    assert!(!lost && findings[0].starts_with("W230"), "{findings:?}");
+}

@@ -1,3 +1,4 @@
+use super::declared::{Declared, Deleted};
 use super::jsonpatch;
 use super::kind::{SourceKind, is_patch_list};
 use super::readers::{NodeInfo, Purpose, Reading, Scope};
@@ -89,8 +90,14 @@ pub(super) fn json_patch(reading: &mut Reading, file: &SourceFile<'_>, root: &No
         reading.findings.lose(Code::WrongType, &file.at(&root.span, ""), message);
         return;
     }
-    let tree = jsonpatch::tree(root, file, &mut reading.findings);
+    let (mut removed, mut deleted) = (Vec::new(), Deleted::default());
+    let tree = jsonpatch::tree(root, file, &mut reading.findings, &mut removed);
+    for (path, at) in removed {
+        let message = format!("`remove {}` is left out", at.path);
+        reading.deletion(file, &path, &at, message, &mut deleted);
+    }
     if tree.entries().is_empty() {
+        reading.push(scope.clone(), Declared { deleted, ..Declared::default() }, file);
         return;
     }
     let at = file.at(&root.span, "");
@@ -102,7 +109,8 @@ pub(super) fn json_patch(reading: &mut Reading, file: &SourceFile<'_>, root: &No
     problem.reason = Some("every config generated since Talos 1.12 has several documents".to_owned());
     problem.help = Some("`talmirror generate` writes a form that applies to both".to_owned());
     let (mut declared, _) = reading.talos(file, &[&tree], Purpose::Config);
-    declared.replaces = !jsonpatch::appends(root);
+    declared.replaces = jsonpatch::replaced(root);
+    declared.deleted = deleted;
     reading.push(scope.clone(), declared, file);
 }
 
@@ -168,13 +176,7 @@ fn resources(reading: &mut Reading, file: &SourceFile<'_>, roots: &[&Node]) {
 }
 
 /// Adds all that a node has; where it is the only one, its name does not matter.
-fn whole(
-    reading: &mut Reading,
-    node: NodeInfo,
-    declared: super::declared::Declared,
-    alone: bool,
-    file: &SourceFile<'_>,
-) {
+fn whole(reading: &mut Reading, node: NodeInfo, declared: Declared, alone: bool, file: &SourceFile<'_>) {
     if alone {
         reading.push(Scope::All, declared, file);
     } else {
