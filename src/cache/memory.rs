@@ -74,6 +74,13 @@ impl<K: Hash + Eq + Clone, V: Clone> BoundedMap<K, V> {
         self.old.remove(key).map(|(value, _)| value)
     }
 
+    /// Forgets what is not to be kept.
+    pub(in crate::cache) fn retain(&mut self, mut keep: impl FnMut(&K, &V) -> bool) {
+        self.young.retain(|key, (value, _)| keep(key, value));
+        self.old.retain(|key, (value, _)| keep(key, value));
+        self.weight = self.young.values().map(|(_, weight)| weight).sum();
+    }
+
     /// Forgets everything.
     pub(in crate::cache) fn clear(&mut self) {
         self.young.clear();

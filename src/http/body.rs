@@ -1,12 +1,9 @@
 use std::fs::File;
-use std::future::Future;
 use std::io;
-use std::net::SocketAddr;
 use std::sync::Arc;
 
 use bytes::Bytes;
 use futures_util::future::BoxFuture;
-use http::{Request, Response, StatusCode};
 
 /// A run of bytes of a body, as a transport sends it: from a file where it can, so that they need not pass through memory.
 #[derive(Clone, Debug)]
@@ -86,29 +83,4 @@ impl std::fmt::Debug for Body {
             Self::Pieces { len, .. } => f.debug_struct("Pieces").field("len", len).finish_non_exhaustive(),
         }
     }
-}
-
-/// Why a server answers without asking its handler for the object.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Rejected {
-    /// The request cannot be read, or breaks a rule that holds for all requests.
-    Malformed {
-        /// The status that the answer gets.
-        status: StatusCode,
-        /// What is wrong, for the client's developer.
-        problem: &'static str,
-    },
-    /// There are too many connections.
-    TooMany,
-}
-
-/// What answers requests, whatever transport they came by.
-///
-/// `Content-Length` is among the headers of every answer; transports add `Date` and `Connection` only.
-pub trait Handler: Send + Sync + 'static {
-    /// Answers a request without a body; `peer` is the client, as far as trusted proxies say who that is.
-    fn handle(&self, request: Request<()>, peer: SocketAddr) -> impl Future<Output = Response<Body>> + Send;
-
-    /// Makes the answer to what is rejected before [`Handler::handle`] is called.
-    fn reject(&self, rejected: Rejected) -> Response<Body>;
 }

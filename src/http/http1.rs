@@ -21,17 +21,19 @@ use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
-use http::{Method, Request, Response};
+use http::{Extensions, Method, Request, Response, StatusCode};
 use tokio::time::Instant;
 
-use super::body::{Body, Handler, Piece, Pieces, Rejected};
+use super::body::{Body, Piece, Pieces};
 use super::config::MAX_HEAD;
 use super::connections::Slot;
 use super::context::Shared;
 use super::date::with_date;
+use super::handler::{Handler, Rejected};
 use super::http2;
 use super::observer::{End, Exchange, RequestLine};
 use super::page_cache::{is_resident, warm};
+use super::prepared::{PlainRequest, PreparedResponse};
 use super::request_head::{KeepAlive, Malformed, PREFACE, ParsedHead, parse_request_head};
 use super::response_head::{ConnectionHeader, split_response, write_response_head};
 use super::stream::{ClientStream, MinimumRate, SendError};
@@ -46,12 +48,30 @@ thread_local! {
 
 /// What a connection says next.
 enum Next {
+    Ready(Ready),
     Request(Request<()>, KeepAlive),
     Malformed(Malformed),
     /// It speaks HTTP/2, and these are the first bytes of it.
     Http2(Bytes),
     /// Nothing: it ends.
     End,
+}
+
+/// A request whose answer is ready.
+struct Ready {
+    answer: Arc<PreparedResponse>,
+    /// What is kept of it for those who observe.
+    kept: Option<(RequestLine, Instant)>,
+}
+
+/// What has come over a connection.
+enum Received {
+    /// A request whose answer is ready, and what came after it.
+    Ready(Ready, Bytes),
+    /// All that waits to be read.
+    Bytes(Bytes),
+    /// Nothing: the client has ended, takes too long, or has to make room.
+    Nothing,
 }
 
 /// What becomes of a connection after an answer.
@@ -85,13 +105,14 @@ pub(super) async fn serve<H: Handler>(
         Connection { stream, peer, slot, shared, rate, pending: Bytes::new(), served: false };
     loop {
         let flow = match connection.next().await {
+            Next::Ready(ready) if connection.slot.work() => connection.answer_ready(ready).await,
             Next::Request(request, keep) if connection.slot.work() => connection.answer(request, keep).await,
             Next::Malformed(malformed) if connection.slot.work() => connection.reject(malformed).await,
             Next::Http2(bytes) => {
                 let Connection { stream, peer, slot, shared, .. } = connection;
                 return http2::serve(stream, bytes, peer, slot, shared).await;
             }
-            Next::Request(..) | Next::Malformed(_) | Next::End => return,
+            Next::Ready(_) | Next::Request(..) | Next::Malformed(_) | Next::End => return,
         };
         match flow {
             Flow::Go => connection.served = true,
@@ -107,6 +128,13 @@ impl<H: Handler> Connection<H> {
         let mut deadline = None;
         loop {
             if !self.pending.is_empty() {
+                // What has come since was looked up when it came.
+                if deadline.is_none()
+                    && let Some((ready, len)) = self.shared.ready(&self.slot, self.peer, &self.pending)
+                {
+                    self.pending = self.pending.split_off(len);
+                    return Next::Ready(ready);
+                }
                 if !self.served && is_preface(&self.pending) {
                     if self.pending.len() >= PREFACE.len() {
                         return Next::Http2(std::mem::take(&mut self.pending));
@@ -133,42 +161,48 @@ impl<H: Handler> Connection<H> {
             });
             self.rate.sleep.as_mut().reset(*deadline);
             match std::future::poll_fn(|cx| self.poll_more(cx)).await {
-                Some(bytes) => {
+                Received::Ready(ready, rest) => {
+                    self.pending = rest;
+                    return Next::Ready(ready);
+                }
+                Received::Bytes(bytes) => {
                     if !started && self.served {
                         *deadline = Instant::now() + limits.head_timeout;
                     }
                     self.pending = bytes;
                 }
-                None => return Next::End,
+                Received::Nothing => return Next::End,
             }
         }
     }
 
     /// Waits for more bytes of a head, in vain if the client ends, takes too long, or has to make room.
-    fn poll_more(&mut self, cx: &mut Context<'_>) -> Poll<Option<Bytes>> {
-        let pending = &self.pending;
+    fn poll_more(&mut self, cx: &mut Context<'_>) -> Poll<Received> {
+        let Self { stream, peer, slot, shared, pending, .. } = self;
         let most = MAX_HEAD - pending.len().min(MAX_HEAD - 1);
-        let received = self.stream.poll_receive(cx, most, |bytes| {
+        let received = stream.poll_receive(cx, most, |bytes| {
             if bytes.is_empty() {
-                None
-            } else if pending.is_empty() {
-                Some(Bytes::copy_from_slice(bytes))
+                Received::Nothing
+            } else if !pending.is_empty() {
+                Received::Bytes([pending, bytes].concat().into())
+            } else if let Some((ready, len)) = shared.ready(slot, *peer, bytes) {
+                Received::Ready(ready, Bytes::copy_from_slice(bytes.get(len..).unwrap_or_default()))
             } else {
-                Some([pending, bytes].concat().into())
+                Received::Bytes(Bytes::copy_from_slice(bytes))
             }
         });
         if let Poll::Ready(received) = received {
-            return Poll::Ready(received.unwrap_or_default());
+            return Poll::Ready(received.unwrap_or(Received::Nothing));
         }
-        if self.slot.poll_displaced(cx).is_ready() {
-            return Poll::Ready(None);
+        if slot.poll_displaced(cx).is_ready() {
+            return Poll::Ready(Received::Nothing);
         }
         // One that has not been answered yet has a request on its way; it may still come.
-        if self.slot.draining() && self.served && pending.is_empty() {
-            return Poll::Ready(None);
+        if slot.draining() && self.served && pending.is_empty() {
+            return Poll::Ready(Received::Nothing);
         }
         ready!(self.rate.sleep.as_mut().poll(cx));
-        Poll::Ready(None)
+        Poll::Ready(Received::Nothing)
     }
 
     async fn reject(&mut self, malformed: Malformed) -> Flow {
@@ -200,8 +234,34 @@ impl<H: Handler> Connection<H> {
             KeepAlive::Alive | KeepAlive::AliveIfSaid | KeepAlive::Close => ConnectionHeader::Close,
         };
         let (sent, result) = self.send(response, head, says).await;
+        let flow = self.observe(kept.as_ref(), (status, &extensions), sent, result);
+        if says == ConnectionHeader::Close && matches!(flow, Flow::Go) { Flow::Close } else { flow }
+    }
+
+    async fn answer_ready(&mut self, ready: Ready) -> Flow {
+        let Ready { answer, kept } = ready;
+        let result = async {
+            let fill = |out: &mut Vec<u8>| {
+                with_date(|date| answer.write(out, date));
+                Ok(())
+            };
+            self.send_filled(false, fill).await?;
+            self.stream.flush(&mut self.rate).await
+        };
+        let result = result.await;
+        let sent = if result.is_ok() { answer.body.len() as u64 } else { 0 };
+        self.observe(kept.as_ref(), (answer.status, &answer.extensions), sent, result)
+    }
+
+    /// Tells of an answer that has ended; returns what becomes of the connection.
+    fn observe(
+        &self,
+        kept: Option<&(RequestLine, Instant)>,
+        (status, extensions): (StatusCode, &Extensions),
+        sent: u64,
+        result: Result<(), SendError>,
+    ) -> Flow {
         let (end, flow, error) = match result {
-            Ok(()) if says == ConnectionHeader::Close => (End::Complete, Flow::Close, None),
             Ok(()) => (End::Complete, Flow::Go, None),
             Err(SendError::Client(error)) if error.kind() == io::ErrorKind::TimedOut => {
                 (End::Stalled, Flow::Reset, None)
@@ -209,9 +269,9 @@ impl<H: Handler> Connection<H> {
             Err(SendError::Client(_)) => (End::Gone, Flow::Reset, None),
             Err(SendError::Body(error)) => (End::Broken, Flow::Reset, Some(error.to_string())),
         };
-        let request = kept.as_ref().map(|(line, since)| (line, since.elapsed()));
+        let request = kept.map(|(line, since)| (line, since.elapsed()));
         let error = error.as_deref();
-        let exchange = Exchange { request, status, extensions: &extensions, end, sent, error };
+        let exchange = Exchange { request, status, extensions, end, sent, error };
         self.shared.observer.answered(&exchange);
         flow
     }
@@ -313,16 +373,45 @@ impl<H: Handler> Connection<H> {
         says: ConnectionHeader,
         more: bool,
     ) -> Result<(), SendError> {
-        let rest = HEAD.with_borrow_mut(|out| {
-            out.clear();
+        let fill = |out: &mut Vec<u8>| {
             with_date(|date| write_response_head(out, response, Some(date), says));
-            if let Some(piece) = piece {
-                append(out, piece).map_err(SendError::Body)?;
-            }
-            let written = self.stream.try_write(out, more)?;
-            Ok::<_, SendError>(out.get(written..).unwrap_or_default().to_vec())
-        })?;
-        self.stream.write(&rest, more, &mut self.rate).await
+            piece.map_or(Ok(()), |piece| append(out, piece).map_err(SendError::Body))
+        };
+        self.send_filled(more, fill).await
+    }
+
+    /// Sends what is put into the thread's buffer.
+    async fn send_filled(
+        &mut self,
+        more: bool,
+        fill: impl FnOnce(&mut Vec<u8>) -> Result<(), SendError>,
+    ) -> Result<(), SendError> {
+        // Taken away meanwhile: should the client not take it at once, others have their turn.
+        let mut out = HEAD.take();
+        out.clear();
+        fill(&mut out)?;
+        let written = self.stream.try_write(&out, more)?;
+        self.stream.write(out.get(written..).unwrap_or_default(), more, &mut self.rate).await?;
+        HEAD.set(out);
+        Ok(())
+    }
+}
+
+impl<H: Handler> Shared<H> {
+    /// Looks a request up among the answers that are ready; returns how many bytes it took, too.
+    fn ready(&self, slot: &Slot, peer: SocketAddr, bytes: &[u8]) -> Option<(Ready, usize)> {
+        if slot.draining() {
+            return None;
+        }
+        let (request, len) = PlainRequest::parse(bytes)?;
+        let answer = self.handler.prepared(&request)?;
+        let kept = if self.observer.wants_request() {
+            let method = if request.is_head { Method::HEAD } else { Method::GET };
+            Some((RequestLine { peer, method, uri: request.target.parse().ok()? }, Instant::now()))
+        } else {
+            None
+        };
+        Some((Ready { answer, kept }, len))
     }
 }
 

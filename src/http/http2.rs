@@ -23,12 +23,12 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::{Instant, Interval, MissedTickBehavior};
 
-use super::body::{Handler, Rejected};
 use super::chunks::Chunks;
 use super::config::MAX_HEAD;
 use super::connections::Slot;
 use super::context::Shared;
 use super::date::with_date;
+use super::handler::{Handler, Rejected};
 use super::observer::{End, Exchange, RequestLine};
 use super::response_head::split_response;
 use super::stream::ClientStream;

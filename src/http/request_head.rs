@@ -127,7 +127,7 @@ fn request(
 }
 
 /// Whether every line ends in CR LF, and neither stands anywhere else.
-fn whole_lines(head: &[u8]) -> bool {
+pub(super) fn whole_lines(head: &[u8]) -> bool {
     let halves = head.iter().zip(head.iter().skip(1)).filter(|(a, b)| (**a == b'\r') != (**b == b'\n'));
     // Counted to the end, as that is done many bytes at a time.
     halves.count() == 0 && head.first() != Some(&b'\n')
@@ -148,7 +148,7 @@ fn check(headers: &HeaderMap, version: Version) -> Result<(), Malformed> {
     }
     let mut hosts = headers.get_all(HOST).iter();
     match (hosts.next(), hosts.next()) {
-        (Some(host), None) if host.as_bytes().iter().all(|byte| is_host_byte(*byte)) => Ok(()),
+        (Some(host), None) if is_host(host.as_bytes()) => Ok(()),
         (Some(_), None) => Err(Malformed::bad("malformed host")),
         (Some(_), Some(_)) => Err(Malformed::bad("several hosts")),
         (None, _) if version == Version::HTTP_10 => Ok(()),
@@ -156,9 +156,9 @@ fn check(headers: &HeaderMap, version: Version) -> Result<(), Malformed> {
     }
 }
 
-/// What RFC 3986 allows in a host and its port, and nothing that parts lists.
-fn is_host_byte(byte: u8) -> bool {
-    byte.is_ascii_alphanumeric() || b"-._~%!$&'()*+;=:[]".contains(&byte)
+/// Whether there is only what RFC 3986 allows in a host and its port, and nothing that parts lists.
+pub(super) fn is_host(host: &[u8]) -> bool {
+    host.iter().all(|byte| byte.is_ascii_alphanumeric() || b"-._~%!$&'()*+;=:[]".contains(byte))
 }
 
 fn keep(headers: &HeaderMap, version: Version) -> KeepAlive {

@@ -16,12 +16,13 @@ use tokio::task::JoinSet;
 use tokio::time::Instant;
 use tokio_rustls::TlsAcceptor;
 
-use super::body::{Body, Handler, Piece, Rejected};
+use super::body::{Body, Piece};
 use super::certificate::Certificate;
 use super::config::{Limits, ServerConfig};
 use super::connections::{Connections, Slot};
 use super::context::Shared;
 use super::error::ServerError;
+use super::handler::{Handler, Rejected};
 use super::http1;
 use super::http2;
 use super::observer::Observer;

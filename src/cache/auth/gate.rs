@@ -7,7 +7,7 @@ use http::{Request, Response};
 use super::verifier::{Verifier, unauthorized};
 use crate::cache::observe::{Health, Kind, Outcome, Served};
 use crate::cache::refusal::{refusal, rejection};
-use crate::http::{Body, Handler, Rejected};
+use crate::http::{Body, Handler, PlainRequest, PreparedResponse, Rejected};
 use crate::oci::{Refusal, parse_route};
 
 /// What a client may do that has not proved who it is.
@@ -60,6 +60,14 @@ impl<H: Handler> Handler for AuthGate<H> {
         let mut response = self.handler.handle(request, peer).await;
         response.extensions_mut().insert(identity);
         response
+    }
+
+    fn prepared(&self, request: &PlainRequest<'_>) -> Option<Arc<PreparedResponse>> {
+        // Such a request names no user.
+        match self.verifier {
+            Some((_, Anonymous::Deny)) => None,
+            Some((_, Anonymous::Allow)) | None => self.handler.prepared(request),
+        }
     }
 
     fn reject(&self, rejected: Rejected) -> Response<Body> {

@@ -9,6 +9,7 @@ use super::authorize::{Authorized, Authorizer};
 use super::blob::Blobs;
 use super::list::Lists;
 use super::manifest::{Fetched, Manifests};
+use super::ready::ReadyAnswers;
 use super::request::RepositoryRequest;
 use super::response::{PreparedManifest, RequestedBy, ResponseContext};
 use super::snapshot::Snapshot;
@@ -19,7 +20,7 @@ use crate::cache::observe::{Kind, Metrics, Outcome, Seldom};
 use crate::cache::refusal::rejection;
 use crate::cache::replica::{Member, Replicas};
 use crate::cache::store::{Object, Origin, Store, TagRecord};
-use crate::http::{Body, Handler, Rejected};
+use crate::http::{Body, Handler, PlainRequest, PreparedResponse, Rejected};
 use crate::image::{Digest, TagOrDigest};
 use crate::oci::{self, Method, Refusal, RepositoryLocation, Route};
 
@@ -35,6 +36,7 @@ struct Inner {
     snapshot: RwLock<Arc<Snapshot>>,
     grants: Arc<Grants>,
     manifests: Arc<Manifests>,
+    ready: Arc<ReadyAnswers>,
     tags: Arc<Tags>,
     authorizer: Arc<Authorizer>,
     blobs: Blobs,
@@ -62,7 +64,14 @@ impl Service {
         let manifests = Arc::new(Manifests::new(Arc::clone(&store), Arc::clone(&grants)));
         let authorizer =
             Arc::new(Authorizer::new(Arc::clone(&store), Arc::clone(&grants), Arc::clone(&manifests)));
-        let tags = Tags::new(Arc::clone(&store), Arc::clone(&manifests), Arc::clone(&authorizer), metrics);
+        let ready = Arc::new(ReadyAnswers::new(Arc::clone(&store)));
+        let tags = Tags::new(
+            Arc::clone(&store),
+            Arc::clone(&manifests),
+            Arc::clone(&ready),
+            Arc::clone(&authorizer),
+            metrics,
+        );
         let blobs = Blobs::new(
             Arc::clone(&store),
             downloads,
@@ -75,6 +84,7 @@ impl Service {
             snapshot: RwLock::new(Arc::new(snapshot)),
             grants,
             manifests,
+            ready,
             tags: Arc::new(tags),
             authorizer,
             blobs,
@@ -93,6 +103,7 @@ impl Service {
         *self.0.snapshot.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(snapshot);
         self.0.tags.forget_registries();
         self.0.authorizer.forget();
+        self.0.ready.forget();
     }
 
     /// Asks upstream now what a stored tag stands for.
@@ -105,6 +116,7 @@ impl Service {
         self.0.manifests.forget();
         self.0.tags.forget();
         self.0.grants.forget();
+        self.0.ready.forget();
     }
 }
 
@@ -139,6 +151,10 @@ impl Handler for Service {
         context.is_private = snapshot.is_private(place.registry);
         let answer = self.0.answer(&snapshot, &request, &context, place, is_user, object).await;
         answer.unwrap_or_else(|refusal| context.refused(&refusal))
+    }
+
+    fn prepared(&self, request: &PlainRequest<'_>) -> Option<Arc<PreparedResponse>> {
+        self.0.ready.get(request)
     }
 
     fn reject(&self, rejected: Rejected) -> Response<Body> {
@@ -180,7 +196,10 @@ impl Inner {
         snapshot.may_read(&place, is_user)?;
         let origin = Origin { registry: place.registry.clone(), repository: place.repository };
         let (member, headers) = (request.extensions().get::<Member>().copied(), request.headers());
-        let request = RepositoryRequest { snapshot, origin, context, headers, is_user, member };
+        let is_for_all = !is_user && member.is_none() && matches!(object, oci::Object::Manifest(_));
+        let ready_key = if is_for_all { self.ready.key(request) } else { None };
+        let ready_key = ready_key.as_ref();
+        let request = RepositoryRequest { snapshot, origin, context, headers, is_user, member, ready_key };
         match object {
             oci::Object::Manifest(TagOrDigest::Tag(tag)) => self.tags.tag(&request, &tag).await,
             oci::Object::Manifest(TagOrDigest::Digest(digest)) => self.manifest(&request, &digest).await,
@@ -219,7 +238,9 @@ impl Inner {
             match self.authorizer.authorize_object(request, &object).await? {
                 Authorized::Stored => {
                     request.takes(&self.manifests, &prepared).await;
-                    return Ok(request.manifest(&prepared, RequestedBy::Digest, Outcome::Hit, None));
+                    let response = request.manifest(&prepared, RequestedBy::Digest, Outcome::Hit, None);
+                    self.ready.keep(request.ready_key, &response, object, None);
+                    return Ok(response);
                 }
                 Authorized::OnceFetched => {}
             }

@@ -35,13 +35,23 @@ pub(super) fn freshness(
     // A check in the future is of a clock that was set back; nothing can be said about its age.
     let age = Duration::try_from(now.duration_since(checked)).ok();
     match age {
-        Some(age) if age < ttl.saturating_sub(ttl / 5) => Freshness::Fresh,
+        Some(age) if age < unasked(ttl) => Freshness::Fresh,
         Some(age) if age < ttl && askable => Freshness::FreshAskMeanwhile,
         Some(age) if age < ttl => Freshness::Fresh,
         _ if askable => Freshness::Ask,
         Some(_) | None if servable_stale(checked, now, stale) => Freshness::Stale,
         Some(_) | None => Freshness::TooOld,
     }
+}
+
+/// Returns until when a tag that was last checked at `checked` is fresh.
+pub(super) fn fresh_until(checked: Timestamp, ttl: Duration) -> Option<Timestamp> {
+    checked.checked_add(unasked(ttl)).ok()
+}
+
+/// Returns for how long upstream is left alone.
+fn unasked(ttl: Duration) -> Duration {
+    ttl.saturating_sub(ttl / 5)
 }
 
 /// Tells whether what was last checked at `checked` may be served for want of anything better.

@@ -12,6 +12,7 @@ mod errors;
 mod freshness;
 mod list;
 mod manifest;
+mod ready;
 mod request;
 mod response;
 mod single_flight;

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use http::Response;
 use http::header::{ACCEPT, CACHE_CONTROL, HeaderMap, HeaderName, IF_NONE_MATCH, IF_RANGE, RANGE};
 
+use super::ready::ReadyKey;
 use super::response::{PreparedManifest, RequestedBy, ResponseContext, Staleness};
 use super::snapshot::Snapshot;
 use crate::cache::observe::Outcome;
@@ -24,6 +25,8 @@ pub(super) struct RepositoryRequest<'a> {
     pub(super) is_user: bool,
     /// What another cache on the bucket asks for, where one asks.
     pub(super) member: Option<Member>,
+    /// Under which words its answer may be kept ready.
+    pub(super) ready_key: Option<&'a ReadyKey>,
 }
 
 impl RepositoryRequest<'_> {

@@ -9,8 +9,9 @@ use tokio::time::{Instant, timeout};
 
 use super::authorize::Authorizer;
 use super::errors::{overloaded, staleness, within_wait_budget};
-use super::freshness::{BUDGET, Freshness, freshness, servable_stale};
+use super::freshness::{BUDGET, Freshness, fresh_until, freshness, servable_stale};
 use super::manifest::{Fetched, Keep, Manifests, unknown};
+use super::ready::{Believed, ReadyAnswers};
 use super::request::RepositoryRequest;
 use super::response::{PreparedManifest, RequestedBy, Staleness};
 use super::single_flight::SingleFlight;
@@ -37,6 +38,22 @@ enum Revalidated {
     Gone,
     /// Upstream does not say.
     Failed(&'static str, Refusal),
+}
+
+/// What a tag stands for.
+struct Resolved {
+    prepared: Arc<PreparedManifest>,
+    outcome: Outcome,
+    /// What the answer says of it, if it is older than it should be.
+    stale: Option<Staleness>,
+    /// For how long the same holds for others, where nothing need be done meanwhile.
+    believed: Option<Believed>,
+}
+
+impl Resolved {
+    fn now(prepared: Arc<PreparedManifest>, outcome: Outcome) -> Self {
+        Self { prepared, outcome, stale: None, believed: None }
+    }
 }
 
 /// What a registry said of a tag that it was asked for on purpose.
@@ -67,6 +84,7 @@ const SLOW_FOR: Duration = Duration::from_secs(10);
 pub(super) struct Tags {
     store: Arc<dyn Store>,
     manifests: Arc<Manifests>,
+    ready: Arc<ReadyAnswers>,
     authorizer: Arc<Authorizer>,
     metrics: Arc<Metrics>,
     cached: Mutex<BoundedMap<TagKey, Arc<TagRecord>>>,
@@ -82,12 +100,14 @@ impl Tags {
     pub(super) fn new(
         store: Arc<dyn Store>,
         manifests: Arc<Manifests>,
+        ready: Arc<ReadyAnswers>,
         authorizer: Arc<Authorizer>,
         metrics: Arc<Metrics>,
     ) -> Self {
         Self {
             store,
             manifests,
+            ready,
             authorizer,
             metrics,
             cached: Mutex::new(BoundedMap::new(TAGS)),
@@ -115,17 +135,18 @@ impl Tags {
         request: &RepositoryRequest<'_>,
         tag: &Tag,
     ) -> Result<Response<Body>, Refusal> {
-        let (prepared, outcome, stale) = if let Some(found) = self.resolve_tag(request, tag).await? {
+        let resolved = if let Some(found) = self.resolve_tag(request, tag).await? {
             found
         } else {
             self.reject_known_absent(&request.origin, tag)?;
             match self.fetch(request, tag).await? {
-                (outcome, Fetched::Stored(prepared)) => (prepared, outcome, None),
+                (outcome, Fetched::Stored(prepared)) => Resolved::now(prepared, outcome),
                 (outcome, fetched @ Fetched::Transient(_)) => {
                     return Ok(request.fetched(&fetched, RequestedBy::Tag, outcome));
                 }
             }
         };
+        let Resolved { prepared, outcome, stale, believed } = resolved;
         request.takes(&self.manifests, &prepared).await;
         let accept = request.accept();
         if !accept.allows(&prepared.media_type) {
@@ -134,7 +155,11 @@ impl Tags {
                 .pass_on(request, &TagOrDigest::Tag(tag.clone()), &request.accept_header())
                 .await;
         }
-        Ok(request.manifest(&prepared, RequestedBy::Tag, outcome, stale.as_ref()))
+        let response = request.manifest(&prepared, RequestedBy::Tag, outcome, stale.as_ref());
+        if believed.is_some() && !self.manifests.is_unsaved(&prepared.digest) {
+            self.ready.keep(request.ready_key, &response, Object::manifest(prepared.digest), believed);
+        }
+        Ok(response)
     }
 
     /// Returns what a tag stands for as far as it is known, after asking upstream where that is due.
@@ -142,26 +167,28 @@ impl Tags {
         self: &Arc<Self>,
         request: &RepositoryRequest<'_>,
         tag: &Tag,
-    ) -> Result<Option<(Arc<PreparedManifest>, Outcome, Option<Staleness>)>, Refusal> {
+    ) -> Result<Option<Resolved>, Refusal> {
         let Some(record) = self.cached_tag(&request.origin, tag).await else { return Ok(None) };
         let Some(prepared) = self.manifests.stored(&record.digest).await else { return Ok(None) };
         let (snapshot, registry) = (request.snapshot, &request.origin.registry);
         let pause = snapshot.upstream(registry)?.pause_of(&request.origin.repository, tag);
-        let age = freshness(
-            record.checked_at,
-            Timestamp::now(),
-            snapshot.config.tag_ttl(registry, tag.as_str()),
-            snapshot.config.tags.stale,
-            pause.is_none(),
-        );
+        let ttl = snapshot.config.tag_ttl(registry, tag.as_str());
+        let age =
+            freshness(record.checked_at, Timestamp::now(), ttl, snapshot.config.tags.stale, pause.is_none());
         let may_ask_now = matches!(age, Freshness::Fresh | Freshness::FreshAskMeanwhile) && pause.is_none();
         let age = if may_ask_now && request.wants_fresh() { Freshness::Ask } else { age };
-        let stale = |why| Some((Arc::clone(&prepared), Outcome::Stale, Some(staleness(why, &record))));
+        let stale = |why| {
+            let stale = Some(staleness(why, &record));
+            Some(Resolved { stale, ..Resolved::now(Arc::clone(&prepared), Outcome::Stale) })
+        };
         match age {
-            Freshness::Fresh => Ok(Some((prepared, Outcome::Hit, None))),
+            Freshness::Fresh => {
+                let believed = fresh_until(record.checked_at, ttl).map(|until| Believed { record, until });
+                Ok(Some(Resolved { believed, ..Resolved::now(prepared, Outcome::Hit) }))
+            }
             Freshness::FreshAskMeanwhile => {
                 drop(self.check(request, &record));
-                Ok(Some((prepared, Outcome::Hit, None)))
+                Ok(Some(Resolved::now(prepared, Outcome::Hit)))
             }
             Freshness::Stale => {
                 self.metrics.revalidated(registry.as_str(), Revalidation::Stale);
@@ -184,9 +211,9 @@ impl Tags {
                     within_wait_budget(registry, run).await?
                 };
                 match checked.ok_or_else(overloaded)? {
-                    Revalidated::Unchanged => Ok(Some((prepared, Outcome::Revalidated, None))),
+                    Revalidated::Unchanged => Ok(Some(Resolved::now(prepared, Outcome::Revalidated))),
                     Revalidated::Moved(Fetched::Stored(prepared)) => {
-                        Ok(Some((prepared, Outcome::Miss, None)))
+                        Ok(Some(Resolved::now(prepared, Outcome::Miss)))
                     }
                     // What upstream has now cannot be kept: it is fetched again for each client that wants it.
                     Revalidated::Moved(Fetched::Transient(_)) => Ok(None),
@@ -233,7 +260,15 @@ impl Tags {
         let record = Arc::new(record);
         let key = (record.origin.clone(), record.tag.clone());
         locked(&self.absent).remove(&key);
-        locked(&self.cached).put(key, Arc::clone(&record), 1);
+        let has_moved = {
+            let mut cached = locked(&self.cached);
+            let known = cached.get(&key);
+            cached.put(key, Arc::clone(&record), 1);
+            known.is_none_or(|known| known.digest != record.digest)
+        };
+        if has_moved {
+            self.ready.forget_tag(&record.origin, &record.tag);
+        }
         if self.manifests.hold_tag(&record) {
             return;
         }
@@ -246,6 +281,7 @@ impl Tags {
     async fn note_absent(&self, origin: &Origin, tag: &Tag) {
         let key = (origin.clone(), tag.clone());
         locked(&self.cached).remove(&key);
+        self.ready.forget_tag(origin, tag);
         locked(&self.absent).put(key, Instant::now(), 1);
         self.manifests.drop_tag(origin, tag);
         if let Err(error) = self.store.remove_tag(origin, tag).await {

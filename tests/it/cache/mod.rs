@@ -20,6 +20,7 @@ mod conformance;
 mod examples;
 mod gate;
 mod operations;
+mod ready;
 mod replicas;
 mod server;
 mod status_page;

@@ -1,0 +1,142 @@
+#![expect(clippy::disallowed_methods, reason = "says whether a tag may still be answered without a look")]
+
+use std::cell::RefCell;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
+
+use http::{Request, Response};
+use jiff::Timestamp;
+
+use crate::cache::memory::{BoundedMap, locked};
+use crate::cache::observe::{Outcome, Served};
+use crate::cache::store::{Object, Origin, Store, TagRecord};
+use crate::http::{Body, PlainRequest, PreparedResponse};
+use crate::image::Tag;
+
+/// How much memory answers may take, in bytes.
+const MEMORY: usize = 16 << 20;
+
+thread_local! {
+    /// The key that is looked up.
+    static KEY: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
+}
+
+/// Answers that anyone gets who asks in the same words: manifests that are stored and may go out, with their heads.
+///
+/// They hold as long as nothing has changed that they follow from. What a client may have, and what a tag is, may
+/// change by a new configuration, by an administrator, and by what upstream says; then all of them are forgotten.
+pub(super) struct ReadyAnswers {
+    store: Arc<dyn Store>,
+    kept: Mutex<BoundedMap<Vec<u8>, Arc<Kept>>>,
+    /// Counts what has changed. It grows under the lock of `kept`, from which what follows from that is gone then.
+    changes: AtomicU64,
+}
+
+/// The words of a request that others may ask in, and what had changed until it came.
+#[derive(Debug)]
+pub(super) struct ReadyKey {
+    key: Vec<u8>,
+    changes: u64,
+}
+
+/// What a tag is, and until when that is believed without a look.
+#[derive(Clone, Debug)]
+pub(super) struct Believed {
+    /// What was seen when it was checked.
+    pub(super) record: Arc<TagRecord>,
+    /// When it is to be checked again.
+    pub(super) until: Timestamp,
+}
+
+impl Believed {
+    /// A check in the future is of a clock that was set back.
+    fn holds(&self, now: Timestamp) -> bool {
+        self.record.checked_at <= now && now < self.until
+    }
+}
+
+struct Kept {
+    response: Arc<PreparedResponse>,
+    object: Object,
+    /// Of the tag, where it was asked for by one.
+    believed: Option<Believed>,
+}
+
+impl ReadyAnswers {
+    pub(super) fn new(store: Arc<dyn Store>) -> Self {
+        Self { store, kept: Mutex::new(BoundedMap::new(MEMORY)), changes: AtomicU64::new(0) }
+    }
+
+    /// Returns the answer to a request, if it is ready.
+    pub(super) fn get(&self, request: &PlainRequest<'_>) -> Option<Arc<PreparedResponse>> {
+        let kept = KEY.with_borrow_mut(|key| {
+            write_key(key, request);
+            locked(&self.kept).get(key.as_slice())
+        })?;
+        if kept.believed.as_ref().is_some_and(|believed| !believed.holds(Timestamp::now())) {
+            return None;
+        }
+        self.store.touch(&kept.object);
+        Some(Arc::clone(&kept.response))
+    }
+
+    /// Returns under which words the answer to a request may be kept, if others may have it, too.
+    pub(super) fn key(&self, request: &Request<()>) -> Option<ReadyKey> {
+        let headers = request.headers().iter().map(|(name, value)| (name.as_str(), value.as_bytes()));
+        let target = request.uri().path_and_query()?.as_str();
+        let plain = PlainRequest::of(request.method().as_str(), target, headers)?;
+        let mut key = Vec::new();
+        write_key(&mut key, &plain);
+        Some(ReadyKey { key, changes: self.changes.load(Ordering::Acquire) })
+    }
+
+    /// Keeps the answer to a request ready, if it is a manifest that came from the store.
+    pub(super) fn keep(
+        &self,
+        key: Option<&ReadyKey>,
+        response: &Response<Body>,
+        object: Object,
+        believed: Option<Believed>,
+    ) {
+        let Some(ReadyKey { key, changes }) = key else { return };
+        let is_hit =
+            response.extensions().get::<Served>().is_some_and(|served| served.outcome == Outcome::Hit);
+        if !is_hit {
+            return;
+        }
+        let Some(response) = PreparedResponse::of(response) else { return };
+        let weight = response.weight() + key.len();
+        let kept = Arc::new(Kept { response: Arc::new(response), object, believed });
+        let mut all = locked(&self.kept);
+        if self.changes.load(Ordering::Acquire) == *changes {
+            all.put(key.clone(), kept, weight);
+        }
+    }
+
+    /// Forgets all of them, those of requests that are being answered too: something has changed.
+    pub(super) fn forget(&self) {
+        let mut all = locked(&self.kept);
+        self.changes.fetch_add(1, Ordering::AcqRel);
+        all.clear();
+    }
+
+    /// Forgets what was answered to those who asked for a tag: it has moved.
+    pub(super) fn forget_tag(&self, origin: &Origin, tag: &Tag) {
+        let mut all = locked(&self.kept);
+        self.changes.fetch_add(1, Ordering::AcqRel);
+        all.retain(|_, kept| {
+            let record = kept.believed.as_ref().map(|believed| &believed.record);
+            record.is_none_or(|record| record.tag != *tag || record.origin != *origin)
+        });
+    }
+}
+
+/// Writes what tells a plain request from all others.
+fn write_key(key: &mut Vec<u8>, request: &PlainRequest<'_>) {
+    key.clear();
+    key.push(u8::from(request.is_head));
+    key.extend_from_slice(request.target.as_bytes());
+    // No target has such a byte in it.
+    key.push(0);
+    key.extend_from_slice(request.accept);
+}
