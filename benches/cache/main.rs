@@ -15,21 +15,26 @@
 )]
 
 mod client;
+mod images;
 mod peers;
 mod upstream;
 
+use std::collections::HashMap;
 use std::process::{Command, Stdio};
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::thread;
 use std::time::Duration;
 
 use client::{Got, get, get_many};
-use peers::Peer;
+use peers::{Pair, Peer};
 use upstream::Upstream;
 
 const MIB: usize = 1024 * 1024;
 const WARM: usize = 256 * MIB;
 const COLD: usize = 64 * MIB;
+/// How many images are pulled in a round.
+const IMAGES: usize = 1500;
 /// The narrow link: bytes a second.
 const LINK: u64 = 100 * 1024 * 1024;
 
@@ -112,9 +117,9 @@ fn pin_self(processors: &str) {
 }
 
 /// Returns requests a second, and microseconds of the server's processor time for each.
-fn wrk(peer: &Peer, path: &str) -> Option<[f64; 2]> {
+fn wrk(peer: &Peer, scheme: &str, path: &str) -> Option<[f64; 2]> {
     let accept = "Accept: application/vnd.oci.image.manifest.v1+json";
-    let url = format!("http://{}{path}", peer.address);
+    let url = format!("{scheme}://{}{path}", peer.address);
     let before = peer.cpu();
     let run = Command::new("wrk").args(["-t2", "-c64", "-d4s", "-H", accept, &url]).output().unwrap();
     let text = String::from_utf8_lossy(&run.stdout);
@@ -142,9 +147,9 @@ fn main() {
     let warm = upstream.blob(WARM);
     let mut peers = vec![
         Peer::ours(dir.path(), &upstream),
-        Peer::nginx(dir.path(), Some(&upstream)),
+        Peer::nginx(dir.path(), Some(&upstream), None),
         Peer::docker_registry(dir.path(), &upstream),
-        Peer::nginx(dir.path(), None),
+        Peer::nginx(dir.path(), None, None),
     ];
     peers.extend(named().iter().map(|peer| Peer::named(peer, dir.path(), &upstream)));
     let files = Peer::files(dir.path());
@@ -169,11 +174,17 @@ fn main() {
             let [rate, cpu] = rounds(count, &peers, |peer| {
                 let path = peer.manifest(reference);
                 whole(&[get(peer.address, &path)], 1024, &peer.name);
-                wrk(peer, &path)
+                wrk(peer, "http", &path)
             });
             table.line(&format!("manifests {case}, a second"), &rate);
             table.line(&format!("manifests {case}: server CPU-us each"), &cpu);
         }
+    }
+    if wanted("images") {
+        images_cases(count, &table, &peers, &upstream);
+    }
+    if wanted("tls") {
+        tls_case(count, dir.path(), &upstream);
     }
     if wanted("memory") {
         memory_case(count, &table, &peers, &many);
@@ -288,6 +299,47 @@ fn cold_cases(count: usize, table: &Table, peers: &[Peer], upstream: &Upstream) 
             }
         }
     }
+}
+
+/// Manifests behind a certificate, beside files of the static nginx behind the same.
+fn tls_case(count: usize, dir: &std::path::Path, upstream: &Upstream) {
+    let pair = Pair::make(dir);
+    let peers = [Peer::ours_tls(dir, upstream, &pair), Peer::nginx(dir, None, Some(&pair))];
+    let files = Peer::files(&dir.join("tls")).join("manifests");
+    std::fs::write(files.join(upstream.manifest_digest()), upstream.manifest()).unwrap();
+    let table = Table::new(peers.iter().map(|peer| format!("{}, TLS", peer.name)).collect());
+    let [rate, cpu] =
+        rounds(count, &peers, |peer| wrk(peer, "https", &peer.manifest(upstream.manifest_digest())));
+    table.line("manifests by digest, a second", &rate);
+    table.line("manifests by digest: server CPU-us each", &cpu);
+}
+
+/// Pulls small images through, and again when they are there; the server has one processor, clients and upstream the other.
+fn images_cases(count: usize, table: &Table, peers: &[Peer], upstream: &Arc<Upstream>) {
+    let mut sets = HashMap::<String, usize>::new();
+    pin_self("1");
+    let [through, warm, cpu] = rounds(count, peers, |peer| {
+        if peer.name == "nginx static" {
+            return None;
+        }
+        let round = sets.entry(peer.name.clone()).or_default();
+        *round += 1;
+        let images = images::make(upstream, IMAGES, &format!("{}-{round}", peer.name.replace(' ', "-")));
+        peer.pin("0");
+        let through = images::pull(peer.address, &peer.base, &images);
+        // What is stored after the answer is stored by now.
+        thread::sleep(Duration::from_secs(1));
+        let before = peer.cpu();
+        let warm: Duration = (0..3).map(|_| images::pull(peer.address, &peer.base, &images)).sum();
+        let cpu = (peer.cpu() - before) * 1e6 / (3 * IMAGES) as f64;
+        peer.pin("0,1");
+        let rate = |images: usize, took: Duration| images as f64 / took.as_secs_f64();
+        Some([rate(IMAGES, through), rate(3 * IMAGES, warm), cpu])
+    });
+    pin_self("0,1");
+    table.line("images through, one processor: a second", &through);
+    table.line("images warm, one processor: a second", &warm);
+    table.line("images warm: server CPU-us each", &cpu);
 }
 
 /// Fills the cache with 100,000 blobs and starts it again.

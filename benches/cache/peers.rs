@@ -10,6 +10,23 @@ use std::time::{Duration, Instant};
 use super::client::get;
 use super::upstream::{MANIFEST, Upstream};
 
+/// The files of a certificate.
+pub struct Pair {
+    certificate: PathBuf,
+    key: PathBuf,
+}
+
+impl Pair {
+    /// Makes a certificate that nobody trusts.
+    pub fn make(dir: &Path) -> Self {
+        let own = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
+        let pair = Self { certificate: dir.join("tls.crt"), key: dir.join("tls.key") };
+        fs::write(&pair.certificate, own.cert.pem()).unwrap();
+        fs::write(&pair.key, own.signing_key.serialize_pem()).unwrap();
+        pair
+    }
+}
+
 /// A server that runs.
 pub struct Peer {
     pub name: String,
@@ -41,11 +58,17 @@ impl Peer {
 
     /// The build that is measured: `TALMIRROR_CACHE`, else the one of this package.
     pub fn ours(dir: &Path, upstream: &Upstream) -> Self {
-        let program = std::env::var_os("TALMIRROR_CACHE").map_or_else(
-            || PathBuf::from(option_env!("CARGO_BIN_EXE_talmirror-cache").unwrap_or("talmirror-cache")),
-            PathBuf::from,
-        );
-        Self::talmirror("talmirror-cache", &program, dir, upstream)
+        Self::talmirror("talmirror-cache", &Self::program(), dir, upstream, None)
+    }
+
+    /// The same build behind a certificate.
+    pub fn ours_tls(dir: &Path, upstream: &Upstream, pair: &Pair) -> Self {
+        Self::talmirror("talmirror-cache", &Self::program(), &dir.join("tls"), upstream, Some(pair))
+    }
+
+    fn program() -> PathBuf {
+        let own = || PathBuf::from(option_env!("CARGO_BIN_EXE_talmirror-cache").unwrap_or("talmirror-cache"));
+        std::env::var_os("TALMIRROR_CACHE").map_or_else(own, PathBuf::from)
     }
 
     /// A server of the command line, `NAME=COMMAND`. A shell runs the command, with `PORT` to listen on (of 127.0.0.1), `UPSTREAM`
@@ -59,7 +82,7 @@ impl Peer {
         let program = Path::new(command);
         let ours = program.file_name().and_then(|name| name.to_str()).unwrap_or_default();
         if ours.starts_with("talmirror-cache") && !ours.contains(' ') {
-            return Self::talmirror(name, program, dir, upstream);
+            return Self::talmirror(name, program, dir, upstream, None);
         }
         let (port, folder) = (free_port(), dir.join(format!("peer-{name}")));
         fs::create_dir_all(&folder).unwrap();
@@ -73,8 +96,9 @@ impl Peer {
         peer
     }
 
-    fn talmirror(name: &str, program: &Path, dir: &Path, upstream: &Upstream) -> Self {
+    fn talmirror(name: &str, program: &Path, dir: &Path, upstream: &Upstream, pair: Option<&Pair>) -> Self {
         let port = free_port();
+        fs::create_dir_all(dir).unwrap();
         let config = dir.join(format!("{name}.yaml"));
         // As its peers here: requests are not logged.
         fs::write(&config, "apiVersion: talmirror/v1\nkind: Cache\nlog: {filter: warn}\n").unwrap();
@@ -83,14 +107,17 @@ impl Peer {
         command.args(["--upstream", &format!("bench.test=http://{}", upstream.address), "--tag-ttl", "1h"]);
         command.args(["--anonymous", "bench.test", "--reserve", "0"]);
         command.arg("--root").arg(dir.join(name)).arg("--config").arg(config);
+        if let Some(pair) = pair {
+            command.arg("--tls-cert").arg(&pair.certificate).arg("--tls-key").arg(&pair.key);
+        }
         Self::start(name, "/v2/bench.test/a", port, &mut command)
     }
 
     /// Either kind of nginx: over the files of a folder, or as a cache whose followers wait.
-    pub fn nginx(dir: &Path, upstream: Option<&Upstream>) -> Self {
+    pub fn nginx(dir: &Path, upstream: Option<&Upstream>, pair: Option<&Pair>) -> Self {
         let port = free_port();
         let name = if upstream.is_some() { "nginx proxy_cache" } else { "nginx static" };
-        let dir = dir.join(name.replace(' ', "-"));
+        let dir = dir.join(if pair.is_some() { "tls" } else { "." }).join(name.replace(' ', "-"));
         fs::create_dir_all(dir.join("files/v2/a/manifests")).unwrap();
         fs::create_dir_all(dir.join("files/v2/a/blobs")).unwrap();
         let location = upstream.map_or_else(
@@ -103,13 +130,18 @@ impl Peer {
                 )
             },
         );
+        let tls = pair.map_or_else(String::new, |pair| {
+            let (certificate, key) = (pair.certificate.display(), pair.key.display());
+            format!("ssl_certificate {certificate}; ssl_certificate_key {key};")
+        });
+        let ssl = if pair.is_some() { " ssl" } else { "" };
         let text = format!(
             "user root; daemon off; master_process on; worker_processes 2; pid {0}/pid; error_log {0}/error.log;\n\
              events {{ worker_connections 4096; }}\n\
              http {{ access_log off; sendfile on; tcp_nopush on; keepalive_requests 100000000; open_file_cache max=1000;\n\
              client_body_temp_path {0}/t1; proxy_temp_path {0}/t2; fastcgi_temp_path {0}/t3; uwsgi_temp_path {0}/t4; scgi_temp_path {0}/t5;\n\
              proxy_cache_path {0}/cache levels=1:2 keys_zone=z:10m max_size=40g use_temp_path=off; proxy_max_temp_file_size 0;\n\
-             server {{ listen 127.0.0.1:{port} backlog=4096; location / {{ {location} }} }} }}\n",
+             server {{ listen 127.0.0.1:{port}{ssl} backlog=4096; {tls} location / {{ {location} }} }} }}\n",
             dir.display()
         );
         let config = dir.join("nginx.conf");
@@ -133,7 +165,7 @@ impl Peer {
         Self::start("docker-registry", "/v2/a", port, &mut command)
     }
 
-    /// Folder of the files that the static nginx serves.
+    /// Folder of the files that the static nginx of a folder serves.
     pub fn files(dir: &Path) -> PathBuf {
         dir.join("nginx-static/files/v2/a")
     }

@@ -20,6 +20,8 @@ pub struct Upstream {
     /// By digest: what tells it apart, and its length.
     blobs: Mutex<HashMap<String, (u64, usize)>>,
     manifest: (String, Vec<u8>),
+    /// The manifests of made-up images, by tag and by digest.
+    images: Mutex<HashMap<String, Arc<(String, Vec<u8>)>>>,
     /// Bytes a second that the link takes, 0 if any number, and when it is free again.
     rate: AtomicU64,
     free: Mutex<Instant>,
@@ -56,6 +58,7 @@ impl Upstream {
             base: base.collect(),
             blobs: Mutex::default(),
             manifest: (hex(Sha256::digest(&manifest)), manifest),
+            images: Mutex::default(),
             rate: AtomicU64::new(0),
             free: Mutex::new(Instant::now()),
         });
@@ -80,6 +83,23 @@ impl Upstream {
         let digest = hex(hash.finalize());
         blobs.insert(digest.clone(), (mark, len));
         digest
+    }
+
+    /// Makes up the manifest of an image, whose first blob is its config.
+    pub fn image(&self, tag: &str, blobs: &[(String, usize)]) {
+        let part = |(digest, len): &(String, usize), kind: &str| {
+            format!(r#"{{"mediaType":"application/vnd.oci.image.{kind}","digest":"{digest}","size":{len}}}"#)
+        };
+        let layers: Vec<_> = blobs[1..].iter().map(|blob| part(blob, "layer.v1.tar+gzip")).collect();
+        let manifest = format!(
+            r#"{{"schemaVersion":2,"mediaType":"application/vnd.oci.image.manifest.v1+json","config":{},"layers":[{}]}}"#,
+            part(&blobs[0], "config.v1+json"),
+            layers.join(",")
+        );
+        let manifest = Arc::new((hex(Sha256::digest(&manifest)), manifest.into_bytes()));
+        let mut images = self.images.lock().unwrap();
+        images.insert(manifest.0.clone(), Arc::clone(&manifest));
+        images.insert(tag.to_owned(), manifest);
     }
 
     pub fn manifest_digest(&self) -> &str {
@@ -158,7 +178,8 @@ impl Upstream {
                     }
                 }
                 None if path.contains("/manifests/") => {
-                    let (digest, manifest) = &self.manifest;
+                    let image = self.images.lock().unwrap().get(name).cloned();
+                    let (digest, manifest) = image.as_deref().unwrap_or(&self.manifest);
                     let head = format!(
                         "HTTP/1.1 200 OK\r\nContent-Type: application/vnd.oci.image.manifest.v1+json\r\nContent-Length: {}\r\n\
                          Docker-Content-Digest: {digest}\r\n\r\n",

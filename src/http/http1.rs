@@ -32,7 +32,7 @@ use super::date::with_date;
 use super::handler::{Handler, Rejected};
 use super::http2;
 use super::observer::{End, Exchange, RequestLine};
-use super::page_cache::{is_resident, warm};
+use super::page_cache::{read_resident, warm};
 use super::prepared::{PlainRequest, PreparedResponse};
 use super::request_head::{KeepAlive, Malformed, PREFACE, ParsedHead, parse_request_head};
 use super::response_head::{ConnectionHeader, split_response, write_response_head};
@@ -241,11 +241,7 @@ impl<H: Handler> Connection<H> {
     async fn answer_ready(&mut self, ready: Ready) -> Flow {
         let Ready { answer, kept } = ready;
         let result = async {
-            let fill = |out: &mut Vec<u8>| {
-                with_date(|date| answer.write(out, date));
-                Ok(())
-            };
-            self.send_filled(false, fill).await?;
+            self.send_filled(false, |out| with_date(|date| answer.write(out, date))).await?;
             self.stream.flush(&mut self.rate).await
         };
         let result = result.await;
@@ -299,13 +295,15 @@ impl<H: Handler> Connection<H> {
         match body {
             Body::Empty => self.send_head(response, None, says, false).await?,
             Body::Piece(piece) if piece.len() <= SMALL => {
-                if let Piece::File { file, offset, len } = &piece
-                    && !is_resident(file, *offset, *len)
-                {
-                    warm(file, *offset, *len).await.map_err(SendError::Body)?;
-                }
-                self.send_head(response, Some(&piece), says, false).await?;
-                *sent = piece.len();
+                let len = piece.len();
+                self.send_head(
+                    response,
+                    Some(&in_memory(piece).await.map_err(SendError::Body)?),
+                    says,
+                    false,
+                )
+                .await?;
+                *sent = len;
             }
             Body::Piece(piece) => {
                 self.send_head(response, None, says, true).await?;
@@ -369,27 +367,23 @@ impl<H: Handler> Connection<H> {
     async fn send_head(
         &mut self,
         response: &Response<()>,
-        piece: Option<&Piece>,
+        body: Option<&Bytes>,
         says: ConnectionHeader,
         more: bool,
     ) -> Result<(), SendError> {
         let fill = |out: &mut Vec<u8>| {
             with_date(|date| write_response_head(out, response, Some(date), says));
-            piece.map_or(Ok(()), |piece| append(out, piece).map_err(SendError::Body))
+            out.extend_from_slice(body.map_or(&[], |body| body));
         };
         self.send_filled(more, fill).await
     }
 
     /// Sends what is put into the thread's buffer.
-    async fn send_filled(
-        &mut self,
-        more: bool,
-        fill: impl FnOnce(&mut Vec<u8>) -> Result<(), SendError>,
-    ) -> Result<(), SendError> {
+    async fn send_filled(&mut self, more: bool, fill: impl FnOnce(&mut Vec<u8>)) -> Result<(), SendError> {
         // Taken away meanwhile: should the client not take it at once, others have their turn.
         let mut out = HEAD.take();
         out.clear();
-        fill(&mut out)?;
+        fill(&mut out);
         let written = self.stream.try_write(&out, more)?;
         self.stream.write(out.get(written..).unwrap_or_default(), more, &mut self.rate).await?;
         HEAD.set(out);
@@ -415,17 +409,18 @@ impl<H: Handler> Shared<H> {
     }
 }
 
-/// Appends a small body.
-fn append(out: &mut Vec<u8>, piece: &Piece) -> io::Result<()> {
-    match piece {
-        Piece::Bytes(bytes) => out.extend_from_slice(bytes),
-        Piece::File { file, offset, len } => {
-            let begin = out.len();
-            out.resize(begin + usize::try_from(*len).unwrap_or(0), 0);
-            file.read_exact_at(out.get_mut(begin..).unwrap_or_default(), *offset)?;
-        }
+/// Reads a small body.
+async fn in_memory(piece: Piece) -> io::Result<Bytes> {
+    let (file, offset, len) = match piece {
+        Piece::Bytes(bytes) => return Ok(bytes),
+        Piece::File { file, offset, len } => (file, offset, len),
+    };
+    let mut bytes = vec![0; usize::try_from(len).map_err(io::Error::other)?];
+    if read_resident(&file, offset, &mut bytes)?.is_none_or(|read| read < bytes.len()) {
+        warm(&file, offset, len).await?;
+        file.read_exact_at(&mut bytes, offset)?;
     }
-    Ok(())
+    Ok(bytes.into())
 }
 
 fn is_preface(bytes: &[u8]) -> bool {

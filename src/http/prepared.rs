@@ -5,6 +5,7 @@ use http::{Extensions, Response, StatusCode};
 
 use super::body::{Body, Piece};
 use super::config::MAX_HEAD;
+use super::page_cache::read_resident;
 use super::request_head::{is_host, whole_lines};
 use super::response_head::{ConnectionHeader, write_response_head};
 
@@ -89,11 +90,19 @@ pub struct PreparedResponse {
 }
 
 impl PreparedResponse {
-    /// Puts the bytes of an answer together, if it is small and in memory.
+    /// Puts the bytes of an answer together, if it is small and in memory, or can be read without a wait.
     pub fn of(response: &Response<Body>) -> Option<Self> {
         let body = match response.body() {
             Body::Empty => Bytes::new(),
             Body::Piece(Piece::Bytes(bytes)) if bytes.len() as u64 <= MOST => bytes.clone(),
+            Body::Piece(Piece::File { file, offset, len }) if *len <= MOST => {
+                let mut bytes = vec![0; usize::try_from(*len).ok()?];
+                let read = read_resident(file, *offset, &mut bytes).ok()??;
+                if read < bytes.len() {
+                    return None;
+                }
+                bytes.into()
+            }
             Body::Piece(_) | Body::Pieces { .. } => return None,
         };
         let mut bare = Response::new(());

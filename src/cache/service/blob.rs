@@ -7,6 +7,7 @@ use super::authorize::{Authorized, Authorizer};
 use super::errors::{refusal, within, within_wait_budget};
 use super::freshness::BUDGET;
 use super::manifest::Manifests;
+use super::ready::ReadyAnswers;
 use super::request::RepositoryRequest;
 use crate::cache::download::{CameFrom, Download, Downloads, FetchError, Joined, Opened, Provenance, Source};
 use crate::cache::observe::Outcome;
@@ -68,6 +69,7 @@ pub(super) struct Blobs {
     downloads: Downloads,
     grants: Arc<Grants>,
     manifests: Arc<Manifests>,
+    ready: Arc<ReadyAnswers>,
     authorizer: Arc<Authorizer>,
     /// The other caches on the bucket, if they are asked.
     replicas: Option<Replicas>,
@@ -79,10 +81,11 @@ impl Blobs {
         downloads: Downloads,
         grants: Arc<Grants>,
         manifests: Arc<Manifests>,
+        ready: Arc<ReadyAnswers>,
         authorizer: Arc<Authorizer>,
         replicas: Option<Replicas>,
     ) -> Self {
-        Self { store, downloads, grants, manifests, authorizer, replicas }
+        Self { store, downloads, grants, manifests, ready, authorizer, replicas }
     }
 
     /// Answers with a blob, or with a part of it.
@@ -104,7 +107,11 @@ impl Blobs {
         let object = Object::blob(*digest);
         if let Some(blob) = stored {
             match self.authorizer.authorize_object(request, &object).await? {
-                Authorized::Stored => return Ok(stored_blob(request, digest, &blob)),
+                Authorized::Stored => {
+                    let response = stored_blob(request, digest, &blob);
+                    self.ready.keep(request.ready_key, &response, object, None);
+                    return Ok(response);
+                }
                 Authorized::OnceFetched => {}
             }
         }

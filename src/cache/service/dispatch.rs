@@ -77,6 +77,7 @@ impl Service {
             downloads,
             Arc::clone(&grants),
             Arc::clone(&manifests),
+            Arc::clone(&ready),
             Arc::clone(&authorizer),
             replicas,
         );
@@ -196,7 +197,8 @@ impl Inner {
         snapshot.may_read(&place, is_user)?;
         let origin = Origin { registry: place.registry.clone(), repository: place.repository };
         let (member, headers) = (request.extensions().get::<Member>().copied(), request.headers());
-        let is_for_all = !is_user && member.is_none() && matches!(object, oci::Object::Manifest(_));
+        let is_stored = matches!(object, oci::Object::Manifest(_) | oci::Object::Blob(_));
+        let is_for_all = !is_user && member.is_none() && is_stored;
         let ready_key = if is_for_all { self.ready.key(request) } else { None };
         let ready_key = ready_key.as_ref();
         let request = RepositoryRequest { snapshot, origin, context, headers, is_user, member, ready_key };

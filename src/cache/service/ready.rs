@@ -14,14 +14,14 @@ use crate::http::{Body, PlainRequest, PreparedResponse};
 use crate::image::Tag;
 
 /// How much memory answers may take, in bytes.
-const MEMORY: usize = 16 << 20;
+const MEMORY: usize = 64 << 20;
 
 thread_local! {
     /// The key that is looked up.
     static KEY: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
 }
 
-/// Answers that anyone gets who asks in the same words: manifests that are stored and may go out, with their heads.
+/// Answers that anyone gets who asks in the same words: manifests and small blobs that are stored and may go out.
 ///
 /// They hold as long as nothing has changed that they follow from. What a client may have, and what a tag is, may
 /// change by a new configuration, by an administrator, and by what upstream says; then all of them are forgotten.
@@ -90,7 +90,7 @@ impl ReadyAnswers {
         Some(ReadyKey { key, changes: self.changes.load(Ordering::Acquire) })
     }
 
-    /// Keeps the answer to a request ready, if it is a manifest that came from the store.
+    /// Keeps the answer to a request ready, if it is small and came from the store.
     pub(super) fn keep(
         &self,
         key: Option<&ReadyKey>,
