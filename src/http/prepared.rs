@@ -129,3 +129,89 @@ impl PreparedResponse {
         out.extend_from_slice(&self.body);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use http::HeaderValue;
+    use http::header::{CONTENT_TYPE, DATE};
+    use proptest::prelude::*;
+
+    use super::super::request_head::{KeepAlive, ParsedHead, parse_request_head};
+    use super::*;
+
+    const PLAIN: &str = "GET /v2/a/manifests/1?ns=b HTTP/1.1\r\nHost: h:5\r\nUser-Agent: u\r\nAccept: c\r\n\r\n";
+
+    #[test]
+    fn plain_requests() {
+        let request = PlainRequest { is_head: false, target: "/v2/a/manifests/1?ns=b", accept: b"c" };
+        assert_eq!(PlainRequest::parse(PLAIN.as_bytes()), Some((request, PLAIN.len())));
+        let two = format!("{PLAIN}GET /");
+        assert_eq!(PlainRequest::parse(two.as_bytes()), Some((request, PLAIN.len())));
+        let head = PLAIN.replace("GET", "HEAD");
+        assert!(PlainRequest::parse(head.as_bytes()).unwrap().0.is_head);
+    }
+
+    #[test]
+    fn requests_that_say_more() {
+        for (part, other) in [
+            ("GET", "DELETE"),
+            ("GET", "get"),
+            ("/v2", "http://h/v2"),
+            ("HTTP/1.1", "HTTP/1.0"),
+            ("\r\nHost", "\nHost"),
+            ("Host: h:5\r\n", ""),
+            ("Host: h:5\r\n", "Host: h/5\r\n"),
+            ("Host: h:5\r\n", "Host: h\r\nHost: h\r\n"),
+            ("Accept: c\r\n", "Accept: c\r\nAccept: d\r\n"),
+            ("Accept: c\r\n", "Accept: c\r\nConnection: close\r\n"),
+            ("Accept: c\r\n", "Range: bytes=0-\r\n"),
+            ("Accept: c\r\n", "Authorization: Basic eA==\r\n"),
+            ("Accept: c\r\n", "If-None-Match: \"c\"\r\n"),
+            ("Accept: c\r\n", "Cache-Control: no-cache\r\n"),
+            ("Accept: c\r\n", "X-Forwarded-For: 10.0.0.1\r\n"),
+            ("Accept: c\r\n", "Content-Length: 0\r\n"),
+            ("Accept: c\r\n\r\n", "Accept: c\r\n"),
+        ] {
+            assert_eq!(PlainRequest::parse(PLAIN.replacen(part, other, 1).as_bytes()), None, "{other:?}");
+        }
+    }
+
+    #[test]
+    fn bytes_are_those_that_are_written_otherwise() {
+        let mut response = Response::new(Body::Piece(Piece::Bytes("abc".into())));
+        response.headers_mut().insert("content-length", HeaderValue::from(3));
+        response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("text/plain"));
+        let prepared = PreparedResponse::of(&response).unwrap();
+        let mut out = Vec::new();
+        prepared.write(&mut out, b"now");
+        let head = "HTTP/1.1 200 OK\r\nContent-Length: 3\r\nContent-Type: text/plain\r\nDate: now\r\n\r\nabc";
+        assert_eq!(String::from_utf8(out).unwrap(), head);
+        assert!(!response.headers().contains_key(DATE));
+        let large = Body::Piece(Piece::Bytes(vec![0; 16 * 1024 + 1].into()));
+        assert!(PreparedResponse::of(&Response::new(large)).is_none());
+    }
+
+    proptest! {
+        /// What is looked up is what would be read, and nothing is that would be refused.
+        #[test]
+        fn plain_requests_are_requests(
+            method in "GET|HEAD|POST",
+            target in "/[a-z#?%/:]{0,12}",
+            lines in proptest::collection::vec(
+                "(Host: [a-z/,]{0,3}|Accept: [a-z*/]{0,3}|Connection: (keep-alive|close)|User-Agent: x|Range: y|Expect: z|Content-Length: 0)(\r\n|\n)",
+                0..4,
+            ),
+        ) {
+            let text = format!("{method} {target} HTTP/1.1\r\n{}\r\n", lines.concat());
+            if let Some((plain, len)) = PlainRequest::parse(text.as_bytes()) {
+                let read = parse_request_head(&Bytes::copy_from_slice(text.as_bytes()));
+                let ParsedHead::Head(request, read, keep) = read else { panic!("{text:?} is {read:?}") };
+                prop_assert_eq!((read, keep), (len, KeepAlive::Alive));
+                prop_assert_eq!(request.method() == http::Method::HEAD, plain.is_head);
+                if !plain.target.contains('#') {
+                    prop_assert_eq!(request.uri().path_and_query().unwrap().as_str(), plain.target);
+                }
+            }
+        }
+    }
+}
