@@ -139,7 +139,8 @@ mod tests {
     use super::super::request_head::{KeepAlive, ParsedHead, parse_request_head};
     use super::*;
 
-    const PLAIN: &str = "GET /v2/a/manifests/1?ns=b HTTP/1.1\r\nHost: h:5\r\nUser-Agent: u\r\nAccept: c\r\n\r\n";
+    const PLAIN: &str =
+        "GET /v2/a/manifests/1?ns=b HTTP/1.1\r\nHost: h:5\r\nUser-Agent: u\r\nAccept: c\r\n\r\n";
 
     #[test]
     fn plain_requests() {

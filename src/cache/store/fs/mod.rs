@@ -1,6 +1,7 @@
 //! A store in one folder of one process.
 
 mod config;
+mod entries;
 mod eviction;
 mod index;
 mod journal;

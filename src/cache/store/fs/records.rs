@@ -1,6 +1,7 @@
 use std::collections::{BTreeSet, HashMap};
 
-use super::index::{Index, Key, blocks};
+use super::entries::Key;
+use super::index::{Index, blocks};
 use crate::cache::store::local::Object;
 use crate::cache::store::record::{RecordKey, RecordKind, ReferrersRecord, TagRecord};
 

@@ -4,8 +4,8 @@ use std::io;
 use tempfile::TempPath;
 
 use super::config::Pins;
+use super::entries::Pin;
 use super::eviction::order;
-use super::index::Pin;
 use super::state::{State, now};
 use crate::cache::memory::locked;
 use crate::cache::store::local::Object;

@@ -4,7 +4,8 @@ use std::collections::{HashMap, HashSet};
 use std::io;
 use std::path::Path;
 
-use super::index::{Pin, blocks};
+use super::entries::Pin;
+use super::index::blocks;
 use super::layout::Folder;
 use super::records::{RecordName, key, subject};
 use super::state::State;

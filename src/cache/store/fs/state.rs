@@ -8,8 +8,9 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::SystemTime;
 
 use super::config::{Durability, FsConfig, Pins};
+use super::entries::Entry;
 use super::eviction::Levels;
-use super::index::{Entry, Index, blocks};
+use super::index::{Index, blocks};
 use super::journal::Journal;
 use super::journal_entry::{JournalEntry, Trust};
 use super::layout::{self, Folder, Found};
