@@ -40,7 +40,7 @@ pub(super) enum Pin {
     Yes,
 }
 
-/// Entries by their keys, of which there may be a million: 48 bytes each, and little that is not used.
+/// Entries by their keys, of which there may be a million: 45 bytes each, and little that is not used.
 ///
 /// A hash table would have up to twice the room that it needs, and both tables while it grows. Digests are as good as
 /// random, so their first bits spread them evenly over short lists, each of them in order.
@@ -53,42 +53,77 @@ pub(super) struct Entries {
     len: usize,
 }
 
-/// A key of SHA-256 and its entry.
+/// A key of SHA-256 and its entry, as bytes, so that none lies between them.
 #[derive(Clone, Copy, Debug)]
 struct Slot {
     hash: [u8; 32],
-    size_low: u32,
-    size_high: u16,
-    hits: u16,
-    used_at: u32,
-    kind: Kind,
-    trust: Trust,
-    pin: Pin,
-    noted: bool,
+    size: [u8; 6],
+    used_at: [u8; 4],
+    hits: [u8; 2],
+    /// The kind in the lowest bit, then trust and pin in two bits each, and whether it is noted.
+    flags: u8,
 }
 
 const LISTS: usize = 1 << 12;
+const MANIFEST: u8 = 1;
+const NOTED: u8 = 1 << 5;
 
 impl Slot {
     fn new(kind: Kind, hash: [u8; 32], entry: Entry) -> Self {
         let Entry { size, used_at, hits, trust, pin, noted } = entry;
         // No file has 2^48 bytes.
-        let size_high = u16::try_from(size >> 32).unwrap_or(u16::MAX);
-        let size_low = u32::try_from(size & u64::from(u32::MAX)).unwrap_or(u32::MAX);
-        Self { hash, size_low, size_high, hits, used_at, kind, trust, pin, noted }
+        let [a, b, c, d, e, f, ..] = size.min((1 << 48) - 1).to_le_bytes();
+        let trust = match trust {
+            Trust::Durable => 0,
+            Trust::Written => 1,
+            Trust::Doubtful => 2,
+        };
+        let pin = match pin {
+            Pin::Unknown => 0,
+            Pin::No => 1,
+            Pin::Yes => 2,
+        };
+        let flags = key_bit(kind) | trust << 1 | pin << 3 | if noted { NOTED } else { 0 };
+        let size = [a, b, c, d, e, f];
+        Self { hash, size, used_at: used_at.to_le_bytes(), hits: hits.to_le_bytes(), flags }
     }
 
     fn entry(&self) -> Entry {
-        let Self { size_low, size_high, used_at, hits, trust, pin, noted, .. } = *self;
-        let size = u64::from(size_high) << 32 | u64::from(size_low);
-        Entry { size, used_at, hits, trust, pin, noted }
+        let [a, b, c, d, e, f] = self.size;
+        Entry {
+            size: u64::from_le_bytes([a, b, c, d, e, f, 0, 0]),
+            used_at: u32::from_le_bytes(self.used_at),
+            hits: u16::from_le_bytes(self.hits),
+            trust: match self.flags >> 1 & 3 {
+                0 => Trust::Durable,
+                1 => Trust::Written,
+                _ => Trust::Doubtful,
+            },
+            pin: match self.flags >> 3 & 3 {
+                0 => Pin::Unknown,
+                1 => Pin::No,
+                _ => Pin::Yes,
+            },
+            noted: self.flags & NOTED != 0,
+        }
+    }
+
+    fn kind(&self) -> Kind {
+        if self.flags & MANIFEST == 0 { Kind::Blob } else { Kind::Manifest }
     }
 
     fn key(&self) -> Key {
-        match self.kind {
+        match self.kind() {
             Kind::Blob => Key::Blob(self.hash),
             Kind::Manifest => Key::Manifest(self.hash),
         }
+    }
+}
+
+fn key_bit(kind: Kind) -> u8 {
+    match kind {
+        Kind::Blob => 0,
+        Kind::Manifest => MANIFEST,
     }
 }
 
@@ -137,7 +172,7 @@ impl Entries {
         for slot in self.lists.iter_mut().flatten() {
             let mut entry = slot.entry();
             change(&mut entry);
-            *slot = Slot::new(slot.kind, slot.hash, entry);
+            *slot = Slot::new(slot.kind(), slot.hash, entry);
         }
         self.long.values_mut().for_each(change);
     }
@@ -161,7 +196,7 @@ impl Entries {
                     Err(at) => {
                         if list.len() == list.capacity() {
                             // Twice as much each time would leave a quarter of it unused.
-                            list.reserve_exact(list.len() / 16 + 2);
+                            list.reserve_exact(list.len() / 32 + 2);
                         }
                         list.insert(at, slot);
                         true
@@ -208,7 +243,8 @@ impl Entries {
         };
         let list = list_of(&hash);
         let slots = self.lists.get(list).map_or(&[][..], Vec::as_slice);
-        let at = slots.binary_search_by(|slot| (&slot.hash, slot.kind).cmp(&(&hash, kind)));
+        let at =
+            slots.binary_search_by(|slot| (&slot.hash, slot.flags & MANIFEST).cmp(&(&hash, key_bit(kind))));
         Place::Slot { list, at, kind, hash }
     }
 }
@@ -252,7 +288,7 @@ mod tests {
 
     #[test]
     fn an_entry_is_small() {
-        assert_eq!(size_of::<Slot>(), 48);
+        assert_eq!(size_of::<Slot>(), 45);
     }
 
     fn key(n: u8) -> Key {
