@@ -306,8 +306,9 @@ mod tests {
         fn it_is_a_map(steps in proptest::collection::vec((0u8..4, 0u8..24, 0u64..1 << 40), 0..120)) {
             let (mut entries, mut map) = (Entries::default(), HashMap::new());
             for (what, n, size) in steps {
-                let entry =
-                    Entry { size, used_at: 1, hits: 2, trust: Trust::Written, pin: Pin::No, noted: n % 2 == 0 };
+                let trust = [Trust::Durable, Trust::Written, Trust::Doubtful][usize::from(n) % 3];
+                let pin = [Pin::Yes, Pin::No, Pin::Unknown][usize::try_from(size).unwrap() % 3];
+                let entry = Entry { size, used_at: u32::from(n) << 20, hits: 700, trust, pin, noted: n % 2 == 0 };
                 match what {
                     0 | 1 => {
                         entries.insert(key(n), entry);
