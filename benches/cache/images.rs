@@ -53,7 +53,9 @@ pub fn pull(address: SocketAddr, base: &str, images: &Arc<Vec<Image>>) -> Durati
             })
         })
         .collect();
-    nodes.into_iter().for_each(|node| node.join().unwrap());
+    for node in nodes {
+        node.join().unwrap();
+    }
     start.elapsed()
 }
 

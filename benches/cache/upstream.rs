@@ -19,13 +19,16 @@ pub struct Upstream {
     base: Vec<u8>,
     /// By digest: what tells it apart, and its length.
     blobs: Mutex<HashMap<String, (u64, usize)>>,
-    manifest: (String, Vec<u8>),
+    manifest: Manifest,
     /// The manifests of made-up images, by tag and by digest.
-    images: Mutex<HashMap<String, Arc<(String, Vec<u8>)>>>,
+    images: Mutex<HashMap<String, Arc<Manifest>>>,
     /// Bytes a second that the link takes, 0 if any number, and when it is free again.
     rate: AtomicU64,
     free: Mutex<Instant>,
 }
+
+/// A manifest, after its digest.
+type Manifest = (String, Vec<u8>);
 
 /// Length of the manifest.
 pub const MANIFEST: usize = 1024;

@@ -27,17 +27,15 @@ fn over_one_connection(cache: &Cache, requests: &[String]) -> Vec<String> {
             let length = head.lines().find_map(|line| line.strip_prefix("Content-Length: "));
             if is_head { 0 } else { length.map_or(0, |length| length.parse().unwrap()) }
         });
-        match head.zip(length).map(|(head, length)| head + length).filter(|end| *end <= came.len()) {
-            Some(end) => {
-                let rest = came.split_off(end);
-                answers.push(String::from_utf8(std::mem::replace(&mut came, rest)).unwrap());
-            }
-            None => {
-                let mut piece = [0; 4096];
-                let count = stream.read(&mut piece).unwrap();
-                assert!(count > 0, "the connection ends after {answers:?}");
-                came.extend_from_slice(&piece[..count]);
-            }
+        let end = head.zip(length).map(|(head, length)| head + length);
+        if let Some(end) = end.filter(|end| *end <= came.len()) {
+            let rest = came.split_off(end);
+            answers.push(String::from_utf8(std::mem::replace(&mut came, rest)).unwrap());
+        } else {
+            let mut piece = [0; 4096];
+            let count = stream.read(&mut piece).unwrap();
+            assert!(count > 0, "the connection ends after {answers:?}");
+            came.extend_from_slice(&piece[..count]);
         }
     }
     assert!(came.is_empty());

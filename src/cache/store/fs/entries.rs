@@ -72,7 +72,7 @@ impl Slot {
     fn new(kind: Kind, hash: [u8; 32], entry: Entry) -> Self {
         let Entry { size, used_at, hits, trust, pin, noted } = entry;
         // No file has 2^48 bytes.
-        let [a, b, c, d, e, f, ..] = size.min((1 << 48) - 1).to_le_bytes();
+        let size = size.min((1 << 48) - 1).to_le_bytes().first_chunk().copied().unwrap_or_default();
         let trust = match trust {
             Trust::Durable => 0,
             Trust::Written => 1,
@@ -84,14 +84,14 @@ impl Slot {
             Pin::Yes => 2,
         };
         let flags = key_bit(kind) | trust << 1 | pin << 3 | if noted { NOTED } else { 0 };
-        let size = [a, b, c, d, e, f];
         Self { hash, size, used_at: used_at.to_le_bytes(), hits: hits.to_le_bytes(), flags }
     }
 
     fn entry(&self) -> Entry {
-        let [a, b, c, d, e, f] = self.size;
+        let mut size = [0; 8];
+        size.iter_mut().zip(self.size).for_each(|(to, byte)| *to = byte);
         Entry {
-            size: u64::from_le_bytes([a, b, c, d, e, f, 0, 0]),
+            size: u64::from_le_bytes(size),
             used_at: u32::from_le_bytes(self.used_at),
             hits: u16::from_le_bytes(self.hits),
             trust: match self.flags >> 1 & 3 {
@@ -328,7 +328,9 @@ mod tests {
                 prop_assert_eq!(entries.contains(&key(n)), map.contains_key(&key(n)));
             }
             entries.change_all(|entry| entry.hits += 1);
-            map.values_mut().for_each(|entry| entry.hits += 1);
+            for entry in map.values_mut() {
+                entry.hits += 1;
+            }
             prop_assert_eq!(entries.len(), map.len());
             prop_assert_eq!(entries.iter().collect::<HashMap<_, _>>(), map);
         }
