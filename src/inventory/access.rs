@@ -36,6 +36,17 @@ pub(super) fn auth_flaw(text: &Secret<String>) -> Option<&'static str> {
         .then_some("`auth` is base64 of a text that ends in a line break, which becomes part of the password")
 }
 
+/// Tells whether a text is, as a whole, what an engine of templates fills in.
+fn is_placeholder(text: &str) -> bool {
+    let marks = [("{{", "}}"), ("<%", "%>"), ("<path:", ">"), ("#{", "}#")];
+    let is_name = |mark: &str| {
+        let name = text.strip_prefix(mark).and_then(|rest| rest.strip_suffix(mark)).unwrap_or_default();
+        !name.is_empty() && name.chars().all(|c| c.is_ascii_uppercase() || c.is_ascii_digit() || c == '_')
+    };
+    marks.iter().any(|(open, close)| text.starts_with(open) && text.ends_with(close))
+        || ["%%", "@@"].into_iter().any(is_name)
+}
+
 /// What opens a host: credentials, secrets and where they come from, TLS.
 impl Decoder<'_, '_> {
     pub(super) fn credentials(&mut self, fields: &Fields<'_>, key: &str) -> Set<Credentials> {
@@ -133,6 +144,12 @@ impl Decoder<'_, '_> {
         let help = match name.filter(is_name) {
             Some(name) => format!("write {from}: {{env: {name}}}"),
             None if text.starts_with("op://") => format!("write {from}: {{command: [op, read, 'op://…']}}"),
+            None if text.starts_with("ref+") && text.contains("://") => {
+                format!("write {from}: {{command: [vals, get, 'ref+…']}}")
+            }
+            None if is_placeholder(text) => {
+                format!("render the file first, or write {from} with the place of the secret")
+            }
             None => return,
         };
         let message =
@@ -184,5 +201,42 @@ impl Decoder<'_, '_> {
                 Some("keep one".to_owned());
         }
         self.string(fields, file).map(|path| Text::File(path.into()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::inventory::parse;
+
+    fn found(credentials: &str) -> Vec<String> {
+        let text = format!(
+            "mirror: https://h.example\nkind: harbor\nregistries: [ghcr.io]\ncredentials: {credentials}\n"
+        );
+        let problems = parse(&text, "mirrors.yaml", &|_| None).problems;
+        problems.into_iter().map(|p| format!("{} {}", p.code.as_str(), p.help.unwrap_or_default())).collect()
+    }
+
+    #[test]
+    fn what_another_tool_would_fill_in_is_told() {
+        for value in ["{{ .Values.x }}", "<%= x %>", "<path:secret/x#y>", "#{ x }#", "%%PASS%%", "@@PASS@@"] {
+            let problems = found(&format!("{{username: u, password: '{value}'}}"));
+            let wanted = "W226 render the file first, or write passwordFrom with the place of the secret";
+            assert_eq!(problems, [wanted], "{value}");
+        }
+        let problems = found("{username: u, password: 'ref+sops://f.yaml#/p'}");
+        assert_eq!(problems, ["W226 write passwordFrom: {command: [vals, get, 'ref+…']}"]);
+        for value in ["a{{b}}", "%%a%%", "<x>", "100%%"] {
+            assert_eq!(found(&format!("{{username: u, password: '{value}'}}")), [""; 0], "{value}");
+        }
+    }
+
+    #[test]
+    fn half_of_an_auth_is_none() {
+        // `u:`, `:p`, `:`, and a variable, which is told as that alone.
+        for value in ["dTo=", "OnA=", "Og=="] {
+            assert!(found(&format!("{{auth: '{value}'}}"))[0].starts_with("E109"), "{value}");
+        }
+        assert_eq!(found("{auth: '${AUTH}'}"), ["W226 write authFrom: {env: AUTH}"]);
+        assert_eq!(found("{auth: 'dTpw'}"), [""; 0]);
     }
 }
