@@ -87,6 +87,13 @@ pub struct NoKey {
     pub groups: Option<(usize, usize)>,
 }
 
+impl NoKey {
+    /// Returns whether a key is there that the file is for: then what is wrapped for it is damaged.
+    pub fn is_damaged(&self) -> bool {
+        self.groups.is_none() && self.identities.iter().any(|key| self.recipients.contains(key))
+    }
+}
+
 impl fmt::Display for NoKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let list = |words: &[String]| {
@@ -94,6 +101,9 @@ impl fmt::Display for NoKey {
             if shown.is_empty() { "nothing".to_owned() } else { shown.join(", ") }
         };
         write!(f, "it is for {}; found {}", list(&self.recipients), list(&self.identities))?;
+        if self.is_damaged() {
+            write!(f, "; what the file holds for that key does not open: it was changed")?;
+        }
         if let Some((needed, opened)) = self.groups {
             write!(f, "; {opened} of the {needed} groups needed could be opened")?;
         }
@@ -229,6 +239,7 @@ impl SopsError {
             Self::NoKey(no_key) if no_key.recipients.iter().all(|name| !name.starts_with("age1") && !name.starts_with("ssh-")) => {
                 "only sops serves these recipients: use `sops decrypt`, or add an age recipient with `sops updatekeys`".to_owned()
             }
+            Self::NoKey(no_key) if no_key.is_damaged() => "restore the `sops:` of the file from your history".to_owned(),
             Self::NoKey(_) => "set SOPS_AGE_KEY_FILE or SOPS_AGE_KEY to a key of one of these recipients".to_owned(),
             Self::NoMac | Self::MacMismatch | Self::Moved(_) => {
                 "compare with the last version in your history; if every change is yours, `talmirror seal FILE` seals it again"

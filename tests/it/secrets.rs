@@ -246,6 +246,24 @@ fn a_file_that_was_tampered_with() {
     assert!(place.read("mirrors.yaml").contains("evil"), "a refused file is left as it was");
 }
 
+/// One cause is one finding, and a key that the file is for is not called a wrong one.
+#[test]
+fn a_sealed_file_that_was_damaged_is_told_as_that() {
+    let place = place(1);
+    place.run("encrypt --in-place mirrors.yaml").ok();
+    let sealed = place.read("mirrors.yaml");
+    place.write("mirrors.yaml", sealed.replacen("https://h.example # ours", "[https://h.example", 1));
+    let ran = place.run("validate").env(KEY.0, KEY.1).ends(1);
+    assert!(ran.stderr.contains("error[E100]") && !ran.stderr.contains("E116"), "{ran}");
+    let at = sealed.find("-----BEGIN AGE").unwrap() + 160;
+    let other = if sealed.as_bytes()[at] == b'A' { "B" } else { "A" };
+    place.write("mirrors.yaml", format!("{}{other}{}", &sealed[..at], &sealed[at + 1..]));
+    let ran = place.run("validate").env(KEY.0, KEY.1).ends(1);
+    assert!(ran.stderr.contains("E116") && ran.stderr.contains("does not open: it was changed"), "{ran}");
+    let ran = place.run("generate").env(KEY.0, KEY.1).ends(4);
+    assert!(ran.stderr.contains("restore the `sops:` of the file from your history"), "{ran}");
+}
+
 #[test]
 fn rules_that_would_leak_are_refused() {
     let place = place(1);

@@ -83,10 +83,12 @@ pub(crate) fn run(ui: &mut Ui, global: &Global, args: ValidateArgs) -> Result<Ex
             (changed.text.expose().clone(), changed.fault.map(IntegrityFault::into_error))
         }
         // A check needs no key: structure and names are in clear.
-        Err(SopsError::NoKey(_)) => {
+        Err(SopsError::NoKey(no_key)) if !no_key.is_damaged() => {
             ui.note(&format!("{file}: no key opens it, so its MAC was not checked"));
             (raw, None)
         }
+        // The inventory's own finding says where.
+        Err(SopsError::Yaml(_)) => (raw, None),
         Err(error) => (raw, Some(error)),
     };
     refuse_others(&text, file)?;

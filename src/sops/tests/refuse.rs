@@ -90,6 +90,15 @@ fn a_missing_key_is_explained() {
             "none of the keys at hand opens the file: it is for {ALICE}; found {recipient}; looked in keys-second.txt, SOPS_AGE_KEY"
         )
     );
+    // A key that the file is for, and what is wrapped for it was changed.
+    let text = vector("v3.13.3/v1alpha1.moe.yaml");
+    let body = text.find("-> X25519").or_else(|| text.find("BEGIN AGE ENCRYPTED FILE-----\n")).unwrap();
+    let at = body + 120;
+    let other = if text.as_bytes()[at] == b'A' { "B" } else { "A" };
+    let damaged = format!("{}{other}{}", &text[..at], &text[at + 1..]);
+    let error = Encrypted::parse(&damaged).unwrap().open(&alice()).unwrap_err();
+    assert!(error.to_string().contains("what the file holds for that key does not open"), "{error}");
+    assert_eq!(error.help().as_deref(), Some("restore the `sops:` of the file from your history"));
     let none = file.open(&Identities::default()).unwrap_err().to_string();
     assert!(none.ends_with("found nothing; looked in nothing"), "{none}");
 }
