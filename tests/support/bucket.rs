@@ -179,6 +179,10 @@ impl Bucket {
         self.state().objects.insert(key.to_owned(), Stored::new(bytes.to_vec()));
     }
 
+    pub fn remove(&self, key: &str) {
+        self.state().objects.remove(key);
+    }
+
     /// What has a key, or `None`.
     pub fn get(&self, key: &str) -> Option<Vec<u8>> {
         self.state().objects.get(key).map(|stored| stored.bytes.to_vec())

@@ -9,6 +9,7 @@ mod request;
 mod socket;
 mod stats;
 mod text;
+mod upload;
 mod verify;
 
 pub(in crate::cache) use bucket::{BucketState, CollectionState};
@@ -17,8 +18,9 @@ pub(in crate::cache) use prune::{Prune, PruneTarget};
 pub(in crate::cache) use refresh::{Refresh, RefreshRecord};
 pub(in crate::cache) use replicas::{MemberState, ReplicaState};
 pub(in crate::cache) use request::{OpenCache, Question};
-pub(in crate::cache) use socket::{AdminSocket, AskError, ask};
+pub(in crate::cache) use socket::{AdminSocket, AskError, ask, is_running};
 #[cfg(test)]
 pub(in crate::cache) use stats::RepositoryState;
 pub(in crate::cache) use stats::{EndpointState, HostState, ReadStats, Stats, UpstreamState};
+pub(in crate::cache) use upload::{Upload, UploadError, Uploaded, upload_folder};
 pub(in crate::cache) use verify::Verify;

@@ -11,6 +11,7 @@ use super::prune::{self, Prune, Pruned};
 use super::refresh::{self, Refresh, RefreshedTags};
 use super::replicas::ReplicaState;
 use super::stats::{self, ReadStats, Stats};
+use super::upload::{self, Upload, Uploaded};
 use super::verify::{self, Verified, Verify};
 use crate::cache::bucket::Bucket;
 use crate::cache::replica::Replicas;
@@ -72,6 +73,8 @@ pub(in crate::cache) enum Request {
     Verify(Verify),
     /// Asks registries what stored tags stand for.
     Refresh(Refresh),
+    /// Writes to the bucket what is stored.
+    Upload(Upload),
 }
 
 impl Request {
@@ -84,6 +87,7 @@ impl Request {
             Self::Stats(_) => ReadStats::PATIENCE,
             Self::Verify(_) => Verify::PATIENCE,
             Self::Refresh(_) => Refresh::PATIENCE,
+            Self::Upload(_) => Upload::PATIENCE,
         }
     }
 
@@ -96,6 +100,7 @@ impl Request {
             Self::Stats(question) => serde_json::to_value(question.answer(cache).await?)?,
             Self::Verify(question) => serde_json::to_value(question.answer(cache).await?)?,
             Self::Refresh(question) => serde_json::to_value(question.answer(cache).await?)?,
+            Self::Upload(question) => serde_json::to_value(question.answer(cache).await?)?,
         })
     }
 }
@@ -183,6 +188,23 @@ impl Question for Refresh {
 impl From<Refresh> for Request {
     fn from(question: Refresh) -> Self {
         Self::Refresh(question)
+    }
+}
+
+impl Question for Upload {
+    type Answer = Uploaded;
+    const KIND: &'static str = "CacheUploaded";
+    // The answer comes when all of it is to be written: much of it is then.
+    const PATIENCE: Duration = Duration::from_hours(24);
+
+    async fn answer(&self, cache: &OpenCache<'_>) -> io::Result<Self::Answer> {
+        upload::upload(cache.bucket, *self).await
+    }
+}
+
+impl From<Upload> for Request {
+    fn from(question: Upload) -> Self {
+        Self::Upload(question)
     }
 }
 

@@ -109,6 +109,11 @@ pub(in crate::cache) async fn ask<Q: Question>(folder: &Path, question: Q) -> Re
     answer
 }
 
+/// Returns whether a server has a folder open.
+pub(in crate::cache) async fn is_running(folder: &Path) -> bool {
+    UnixStream::connect(folder.join(SOCKET)).await.is_ok()
+}
+
 async fn ask_server<Q: Question>(mut stream: UnixStream, question: Q) -> io::Result<Q::Answer> {
     let request: Request = question.into();
     stream.write_all(format!("{}\n", serde_json::to_string(&request)?).as_bytes()).await?;

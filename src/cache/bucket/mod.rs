@@ -30,6 +30,7 @@ mod shared_bucket;
 mod tiered_store;
 mod traffic;
 mod transport;
+mod uploading;
 mod uploads;
 mod writer;
 

@@ -1,6 +1,6 @@
 //! What ends a command: errors of the cache with their exit codes and ways out.
 
-use crate::cache::admin::AskError;
+use crate::cache::admin::{AskError, UploadError};
 use crate::cache::bucket::{BucketError, CollectionError};
 use crate::cache::config::LoadError;
 use crate::cache::replica::PeerError;
@@ -61,6 +61,19 @@ impl From<CollectionError> for CliError {
             CollectionError::GivenUp(_) => Self::from_error(exit::REMOTE, error)
                 .help("run it again; nothing that is needed was removed"),
             CollectionError::Failed { .. } => Self::from_error(exit::REMOTE, error),
+        }
+    }
+}
+
+impl From<UploadError> for CliError {
+    fn from(error: UploadError) -> Self {
+        let again = "run it again when it is well: what is there is not sent again";
+        match error {
+            UploadError::Bucket(error) => StartError::Bucket(error).into(),
+            UploadError::Io { .. } => Self::from_error(exit::REMOTE, error),
+            UploadError::Ill { .. } | UploadError::Dropped { .. } => {
+                Self::from_error(exit::REMOTE, error).help(again)
+            }
         }
     }
 }

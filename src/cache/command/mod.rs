@@ -15,6 +15,7 @@ mod refresh;
 mod runtime;
 mod serve;
 mod stats;
+mod upload;
 mod verify;
 
 use std::ffi::OsString;
@@ -72,6 +73,8 @@ enum Command {
     Refresh(Box<refresh::RefreshArgs>),
     /// Check what is stored against its digests; remove what is damaged
     Verify(verify::VerifyArgs),
+    /// Write to a bucket what is stored
+    Upload(Box<upload::UploadArgs>),
     /// Show how full the cache is
     Stats(stats::StatsArgs),
     /// Print configuration that points clients at the cache: Talos, containerd, podman
@@ -114,6 +117,7 @@ fn run(ui: &mut Ui, command: Command) -> Result<Exit, CliError> {
         Command::Gc(args) => gc::run(ui, &args),
         Command::Refresh(args) => refresh::run(ui, &args),
         Command::Verify(args) => verify::run(ui, &args),
+        Command::Upload(args) => upload::run(ui, &args),
         Command::Stats(args) => stats::run(ui, &args),
         Command::MirrorConfig(args) => mirror_config::run(ui, &args),
         Command::Completion(args) => completion::run(ui, &args, Cli::command()),

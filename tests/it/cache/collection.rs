@@ -301,3 +301,59 @@ fn two_do_not_collect_at_once() {
     let said = String::from_utf8_lossy(&output.stderr).into_owned();
     assert!(output.status.code() == Some(5) && said.contains("conditions of writes"), "{said}");
 }
+
+/// A folder that was filled before there was a bucket is written there.
+#[test]
+fn a_folder_is_uploaded() {
+    let (site, folder) = (Site::new(), tempfile::tempdir().unwrap());
+    let layers = [noise(200_000, 1), noise(9 << 20, 2)];
+    let image = site.upstream.image("library/x", "1.0.0", &layers);
+    let alone = || Start::new().upstream("docker.io", &site.upstream.url()).root(folder.path().join("cache"));
+    let cache = alone().run();
+    pull(&cache, "library/x", "1.0.0", &image);
+    eventually("it is stored", || {
+        let stats: Value = serde_json::from_str(&cache.command(&["stats", "-o", "json"])).unwrap();
+        stats["blobs"] == 2
+    });
+    let upload = |args: &[&str]| {
+        let root = folder.path().join("cache");
+        let upstream = format!("docker.io={}", site.upstream.url());
+        Command::new(env!("CARGO_BIN_EXE_talmirror-cache"))
+            .args(["upload", "-o", "json", "--root", root.to_str().unwrap(), "--upstream", &upstream])
+            .args(["--bucket", BUCKET, "--s3-endpoint", &site.bucket.url(), "--s3-path-style"])
+            .args(args)
+            .env_clear()
+            .env("AWS_ACCESS_KEY_ID", KEY)
+            .env("AWS_SECRET_ACCESS_KEY", "s3cr3t-of-the-bucket")
+            .output()
+            .unwrap()
+    };
+    let uploaded = |args: &[&str]| -> Value {
+        let output = upload(args);
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        serde_json::from_slice(&output.stdout).unwrap()
+    };
+    // A server that has no bucket writes nothing.
+    let said = String::from_utf8(upload(&[]).stderr).unwrap();
+    assert!(said.contains("has no bucket"), "{said}");
+    assert_eq!(cache.stop(), 0);
+    let all = |said: &Value| ["manifests", "blobs", "tags"].map(|what| said[what].as_u64().unwrap());
+    assert_eq!(all(&uploaded(&["--dry-run"])), [1, 2, 1]);
+    assert_eq!(site.parts(&image), [false; 3]);
+    // What cannot be written now is sent later, and what is there is not sent again.
+    site.bucket.put(&format!("talmirror/blobs/{}", image.layers[0].replace(':', "/")), &layers[0]);
+    assert_eq!(all(&uploaded(&[])), [1, 1, 1]);
+    assert_eq!(site.parts(&image), [true; 3]);
+    assert_eq!(all(&uploaded(&["--dry-run"])), [0, 0, 1]);
+    site.upstream.always("/", crate::fake_upstream::Act::Close);
+    let other = site.start().run();
+    pull(&other, "library/x", "1.0.0", &image);
+    // A server that has a bucket does it by itself.
+    for key in site.bucket.keys("/blobs/") {
+        site.bucket.remove(&key);
+    }
+    let server = site.start().root(folder.path().join("cache")).run();
+    assert_eq!(all(&uploaded(&[])), [0, 2, 1]);
+    eventually("all of it is there again", || site.parts(&image) == [true; 3]);
+    drop(server);
+}

@@ -238,7 +238,7 @@ fn simulate(seed: u64, timing: Timing) -> Result<(), String> {
     let cycles = |own: &Simulation| {
         let world = own.world.lock().unwrap();
         let all = &world.store.collections;
-        let is_whole = |number: u64| all.contains_key(&(number, Part::Done));
+        let is_whole = |number: u64| world.store.whole.contains(&number);
         all.iter()
             .filter(|((number, part), one)| *part == Part::Claim && one.0 > old && is_whole(*number))
             .count()

@@ -59,6 +59,8 @@ pub(super) struct Store {
     pub(super) grants: BTreeMap<Object, u64>,
     pub(super) tags: BTreeMap<String, (usize, usize, u64)>,
     pub(super) collections: BTreeMap<(u64, Part), (u64, Vec<Unit>)>,
+    /// Collections that came to their end, and were not given up.
+    pub(super) whole: BTreeSet<u64>,
     pub(super) now: u64,
     pub(super) written: u64,
     pub(super) promises: Vec<Promise>,
@@ -155,6 +157,7 @@ impl Place for Site {
     }
 
     async fn create(&self, number: u64, part: Part, body: Body) -> Result<Created, Failed> {
+        let is_end = matches!(body, Body::Ended(_));
         let units = if let Body::Condemned(units) = body { units } else { Vec::new() };
         let create = move |store: &mut Store| {
             if store.collections.contains_key(&(number, part)) {
@@ -162,6 +165,9 @@ impl Place for Site {
             }
             store.log.push(format!("{} collection {number} {part:?} {units:?}", store.now));
             store.collections.insert((number, part), (store.now, units));
+            if is_end {
+                store.whole.insert(number);
+            }
             Created::Yes
         };
         Ok(self.ask(create).await)
