@@ -9,6 +9,8 @@ pub struct BucketReport {
     pub used: BucketUse,
     /// Why it is not read, where it is not.
     pub unread: Option<Paused>,
+    /// For how many seconds it has been far slower than upstream, and read where that gives nothing only.
+    pub slow_for_seconds: Option<u64>,
     /// Why it is not written, where it is not.
     pub unwritten: Option<Paused>,
     /// Whether the store refuses a write that would replace something; [`None`] is not known yet.
@@ -103,7 +105,9 @@ impl BucketReport {
             (BucketUse::Used, None, Some(unwritten)) => {
                 Some(format!("it is not written to for now: {}", unwritten.why))
             }
-            (BucketUse::Used, None, None) => None,
+            (BucketUse::Used, None, None) => self
+                .slow_for_seconds
+                .map(|_| "it is far slower than upstream: blobs come from there for now".to_owned()),
         }
     }
 }

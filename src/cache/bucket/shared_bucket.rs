@@ -249,6 +249,7 @@ impl Bucket {
             used,
             unread: traffic.closed(Direction::Read).map(Into::into),
             unwritten: traffic.closed(Direction::Write).map(Into::into),
+            slow_for_seconds: traffic.slow_for().map(|slow| slow.as_secs()),
             is_conditional: probed.and_then(|probed| probed.is_conditional),
             answers_in_ms: probed.and_then(|probed| u64::try_from(probed.took.as_millis()).ok()),
             given: self.0.given.load(Ordering::Relaxed),
@@ -527,6 +528,10 @@ impl Tier for Bucket {
         let key = self.0.keys.object(&object);
         self.0.note_bad(&object, &key);
         Box::pin(async move { self.0.remove_bad(&key).await })
+    }
+
+    fn note_slow(&self, slow: bool) {
+        self.0.client.traffic().note_slow(slow);
     }
 }
 

@@ -16,7 +16,7 @@ use crate::cache::store::{
 };
 use crate::image::{Digest, Tag};
 
-/// How many manifests are remembered that tags of the bucket lead to, and that are not here yet.
+/// How many manifests are remembered that tags of the bucket lead to, and that no client has taken yet.
 const ARRIVING: usize = 4096;
 
 /// A local store with a bucket behind it: what it lacks is looked for there, and what it is given goes there too.
@@ -25,7 +25,7 @@ const ARRIVING: usize = 4096;
 pub struct TieredStore {
     local: Arc<dyn Store>,
     bucket: Bucket,
-    /// Tags of the bucket whose manifests are not in the local store yet.
+    /// Tags of the bucket that are not in the local store, by their manifests, which no client has taken since.
     arriving: Mutex<BoundedMap<Digest, Vec<TagRecord>>>,
 }
 
@@ -81,20 +81,16 @@ impl Store for TieredStore {
         true
     }
 
-    fn tier_manifest<'a>(&'a self, digest: &'a Digest) -> BoxFuture<'a, io::Result<Option<Document>>> {
+    fn tier_manifest<'a>(&'a self, digest: &'a Digest) -> BoxFuture<'a, Option<Document>> {
+        Box::pin(self.bucket.manifest(digest))
+    }
+
+    fn taken<'a>(&'a self, digest: &'a Digest) -> BoxFuture<'a, ()> {
         Box::pin(async move {
-            let Some(document) = self.bucket.manifest(digest).await else { return Ok(None) };
             let arriving = locked(&self.arriving).remove(digest).unwrap_or_default();
-            // Where there is no room for it, it is served all the same.
-            match self.local.put_manifest(digest, &document).await {
-                Ok(()) => {
-                    for record in arriving {
-                        self.keep(&record).await;
-                    }
-                }
-                Err(error) => tracing::warn!(%digest, %error, "cannot keep a manifest of the bucket"),
+            for record in arriving {
+                self.keep(&record).await;
             }
-            Ok(Some(document))
         })
     }
 
@@ -188,15 +184,12 @@ impl Store for TieredStore {
                 return Ok(Some(record));
             }
             let Some(record) = self.bucket.tag(origin, tag).await else { return Ok(None) };
-            let digest = record.digest;
-            if self.local.manifest(&digest).await?.is_some() {
-                self.keep(&record).await;
-            } else {
-                let mut arriving = locked(&self.arriving);
-                let mut records = arriving.get(&digest).unwrap_or_default();
-                records.push(record.clone());
-                arriving.put(digest, records, 1);
-            }
+            let mut arriving = locked(&self.arriving);
+            let mut records = arriving.get(&record.digest).unwrap_or_default();
+            records.retain(|other| other.origin != record.origin || other.tag != record.tag);
+            records.push(record.clone());
+            arriving.put(record.digest, records, 1);
+            drop(arriving);
             Ok(Some(record))
         })
     }

@@ -9,6 +9,11 @@ use super::gate::{Closed, Gate};
 use crate::cache::memory::locked;
 use crate::secret::os_random;
 
+/// How long the header of an answer takes that is late: an upstream gives it sooner.
+const LATE: Duration = Duration::from_secs(2);
+/// How many late ones in a row say that it is the bucket, and not one request.
+const LATE_ANSWERS: u64 = 3;
+
 /// Which way something goes: a bucket that takes no writes may still be read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Direction {
@@ -23,6 +28,10 @@ pub(super) enum Direction {
 pub(super) struct Traffic {
     reads: Mutex<Gate>,
     writes: Mutex<Gate>,
+    /// Since when it has been far slower than upstream.
+    slow_since: Mutex<Option<Instant>>,
+    /// How many answers in a row came late.
+    late: AtomicU64,
     requests: AtomicU64,
     failed: AtomicU64,
     received: AtomicU64,
@@ -68,6 +77,35 @@ impl Traffic {
     /// Returns why it is left alone that way, if it is.
     pub(super) fn closed(&self, direction: Direction) -> Option<Closed> {
         locked(self.gate(direction)).closed(Instant::now())
+    }
+
+    /// Takes note that it is far slower than upstream, or no longer.
+    pub(super) fn note_slow(&self, slow: bool) {
+        if slow {
+            tracing::warn!("the bucket is far slower than upstream: blobs come from there for now");
+        } else {
+            tracing::info!("the bucket is no longer far slower than upstream");
+        }
+        *locked(&self.slow_since) = slow.then(Instant::now);
+    }
+
+    /// Returns for how long it has been far slower than upstream, if it is.
+    pub(super) fn slow_for(&self) -> Option<Duration> {
+        locked(&self.slow_since).map(|since| since.elapsed())
+    }
+
+    /// Takes note of how long the header of an answer took that was well; returns what is wrong where several in a row came
+    /// late, or where one did while the bucket is left alone.
+    pub(super) fn timed(&self, direction: Direction, took: Duration) -> Option<Fault> {
+        if direction == Direction::Write {
+            return None;
+        }
+        if took < LATE {
+            self.late.store(0, Ordering::Relaxed);
+            return None;
+        }
+        let before = self.late.fetch_add(1, Ordering::Relaxed);
+        (before + 1 >= LATE_ANSWERS || !self.is_open(direction)).then_some(Fault::Slow)
     }
 
     /// Takes note of a request that goes out.

@@ -15,7 +15,7 @@ use object_store::client::{
 };
 use rustls::pki_types::CertificateDer;
 use rustls::{ClientConfig, RootCertStore};
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 
 use super::fault::{Fault, code};
 use super::traffic::{Direction, Traffic};
@@ -133,6 +133,7 @@ impl Transport {
         if is_bucket {
             self.traffic.asked(length);
         }
+        let begun = Instant::now();
         let (fault, answered) = match timeout(patience, self.client.execute(request)).await {
             Err(_) => (Some(Fault::Slow), Err(HttpError::new(HttpErrorKind::Timeout, TooSlow))),
             Ok(Err(error)) => {
@@ -143,7 +144,8 @@ impl Transport {
             Ok(Ok(answer)) => {
                 let (parts, body) = http::Response::from(answer).into_parts();
                 let body = body.map_err(|error| HttpError::new(kind(&error), error.without_url()));
-                (None, Ok(HttpResponse::from_parts(parts, HttpResponseBody::new(body))))
+                let late = if is_bucket { self.traffic.timed(direction, begun.elapsed()) } else { None };
+                (late, Ok(HttpResponse::from_parts(parts, HttpResponseBody::new(body))))
             }
         };
         if is_bucket {

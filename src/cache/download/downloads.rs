@@ -16,6 +16,7 @@ use super::reader::Reader;
 use super::source::{FetchError, Source};
 use super::state::{Attached, Shared, State};
 use super::task::{DownloadTask, Finished, Outcome, Why};
+use super::tier_pace::TierPace;
 use super::tiered::TieredSource;
 use super::window::Wants;
 use crate::cache::memory::locked;
@@ -42,6 +43,8 @@ struct Inner {
     counts: Counts,
     /// How many bytes of objects are in memory that cannot be kept.
     memory: Arc<AtomicUsize>,
+    /// How fast the tier and upstreams were lately.
+    pace: Arc<Mutex<TierPace>>,
 }
 
 /// What a download is of, and which calls share it: those with the same scope.
@@ -119,6 +122,7 @@ impl Downloads {
             running: Mutex::default(),
             counts: Counts::default(),
             memory: Arc::default(),
+            pace: Arc::default(),
         }))
     }
 
@@ -161,7 +165,10 @@ impl Downloads {
         running.insert(key.clone(), Arc::clone(&shared));
         let download = Download::new(Arc::clone(&shared), Joined::Started);
         let source = match &self.0.tier {
-            Some(tier) => Arc::new(TieredSource::new(Arc::clone(tier), *digest, source, provenance)),
+            Some(tier) => {
+                let (tier, pace) = (Arc::clone(tier), Arc::clone(&self.0.pace));
+                Arc::new(TieredSource::new(tier, *digest, source, pace, provenance))
+            }
             None => source,
         };
         let task = DownloadTask {

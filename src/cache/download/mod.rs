@@ -18,6 +18,7 @@ mod state;
 mod task;
 #[cfg(test)]
 mod tests;
+mod tier_pace;
 #[cfg(test)]
 mod tier_tests;
 mod tiered;

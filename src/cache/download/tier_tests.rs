@@ -4,12 +4,13 @@ use std::collections::HashMap;
 use std::io;
 use std::os::unix::fs::FileExt as _;
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::StreamExt as _;
 use futures_util::stream;
 
-use super::tests::{GOOD, Script, Tight, content, digest, until_idle, whole};
+use super::tests::{Answer, GOOD, Script, Tight, content, digest, until_idle, whole};
 use super::*;
 use crate::cache::store::{Blob, Store as _, Tier, TierBody};
 use crate::image::Digest;
@@ -21,7 +22,11 @@ struct Bucket {
     blobs: Mutex<HashMap<Digest, Bytes>>,
     /// Breaks off after so many bytes.
     gives: Option<usize>,
+    /// How long it takes for each 16 KiB.
+    pace: Mutex<Duration>,
     fails: bool,
+    /// What it was told of how slow it is.
+    told: Mutex<Vec<bool>>,
     asked: Mutex<Vec<u64>>,
     mismatches: Mutex<usize>,
 }
@@ -46,10 +51,19 @@ impl Tier for Bucket {
             let Some(bytes) = self.blobs.lock().unwrap().get(digest).cloned() else { return Ok(None) };
             let total = bytes.len() as u64;
             let rest = bytes.slice(usize::try_from(from).unwrap()..);
-            let body = match self.gives {
-                Some(gives) => stream::iter([Ok(rest.slice(..gives)), Err(io::Error::other("cut"))]).boxed(),
-                None => stream::iter([Ok(rest)]).boxed(),
-            };
+            if let Some(gives) = self.gives {
+                let body = [Ok(rest.slice(..gives)), Err(io::Error::other("cut"))];
+                return Ok(Some(TierBody { total, body: stream::iter(body).boxed() }));
+            }
+            let (pace, mut rest, mut pieces) = (*self.pace.lock().unwrap(), rest, Vec::new());
+            while !rest.is_empty() {
+                pieces.push(Ok(rest.split_to(rest.len().min(16 << 10))));
+            }
+            let body = stream::iter(pieces).then(move |piece| async move {
+                tokio::time::sleep(pace).await;
+                piece
+            });
+            let body = body.boxed();
             Ok(Some(TierBody { total, body }))
         })
     }
@@ -68,6 +82,10 @@ impl Tier for Bucket {
             *self.mismatches.lock().unwrap() += 1;
             self.blobs.lock().unwrap().remove(digest);
         })
+    }
+
+    fn note_slow(&self, slow: bool) {
+        self.told.lock().unwrap().push(slow);
     }
 }
 
@@ -100,7 +118,7 @@ async fn what_is_committed_goes_to_the_tier() {
     let download = downloads.get(&digest(&content), None, None, source.clone()).unwrap();
     assert_eq!(whole(&download).await, content);
     while bucket.blobs.lock().unwrap().get(&digest(&content)) != Some(&content) {
-        tokio::time::sleep(std::time::Duration::from_millis(1)).await;
+        tokio::time::sleep(Duration::from_millis(1)).await;
     }
     assert_eq!(source.asked(), [0]);
 }
@@ -133,4 +151,68 @@ async fn a_tier_is_not_trusted() {
     assert!(store.store.open(&digest(&content)).await.unwrap().is_some());
     assert_eq!(*bucket.mismatches.lock().unwrap(), 1);
     assert!(source.mismatches.lock().unwrap().is_empty(), "upstream is not accused");
+}
+
+/// Downloads something new, which the tier has, too; returns how often the tier was asked for it, and from where upstream was.
+async fn download(
+    downloads: &Downloads,
+    bucket: &Bucket,
+    content: &Bytes,
+    last: Answer,
+) -> (usize, Vec<u64>) {
+    bucket.blobs.lock().unwrap().insert(digest(content), content.clone());
+    let before = bucket.asked();
+    let source = Script::new(content, [], last);
+    let download = downloads.get(&digest(content), None, None, source.clone()).unwrap();
+    assert_eq!(whole(&download).await, *content);
+    until_idle(downloads).await;
+    (bucket.asked() - before, source.asked())
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_tier_that_is_far_slower_than_upstream_holds_no_pull() {
+    let bucket = Arc::new(Bucket::default());
+    let (_store, downloads) = downloads(&bucket).await;
+    // 32 KiB a second, where upstream gives sixteen times that.
+    *bucket.pace.lock().unwrap() = Duration::from_millis(500);
+    let upstream = Answer { pace: Duration::from_millis(30), ..GOOD };
+    let begun = tokio::time::Instant::now();
+    let (tier, asked) = download(&downloads, &bucket, &content(1_000_000), upstream.clone()).await;
+    assert_eq!((tier, asked.len()), (1, 1));
+    assert!(asked[0] > 0, "what the tier gave is not fetched again: {asked:?}");
+    assert!(begun.elapsed() < Duration::from_secs(7), "{:?}", begun.elapsed());
+    assert_eq!(*bucket.told.lock().unwrap(), [true]);
+    // For a while upstream is asked first.
+    assert_eq!(download(&downloads, &bucket, &content(1_000_001), upstream.clone()).await, (0, vec![0]));
+    // When the tier is well again, that is found out.
+    *bucket.pace.lock().unwrap() = Duration::ZERO;
+    tokio::time::sleep(Duration::from_secs(9)).await;
+    assert_eq!(download(&downloads, &bucket, &content(1_000_002), upstream.clone()).await, (1, vec![]));
+    assert_eq!(download(&downloads, &bucket, &content(1_000_003), upstream).await, (1, vec![]));
+    assert_eq!(*bucket.told.lock().unwrap(), [true, false]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_slow_tier_is_better_than_an_upstream_that_gives_nothing() {
+    let bucket = Arc::new(Bucket::default());
+    let (_store, downloads) = downloads(&bucket).await;
+    *bucket.pace.lock().unwrap() = Duration::from_millis(500);
+    let down = Answer { fails: Some(FetchError::unavailable("no connection")), ..GOOD };
+    let (tier, _) = download(&downloads, &bucket, &content(500_000), down).await;
+    assert_eq!(tier, 2, "it is asked for the rest");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_tier_that_is_hardly_slower_than_upstream_comes_first() {
+    let bucket = Arc::new(Bucket::default());
+    let (_store, downloads) = downloads(&bucket).await;
+    *bucket.pace.lock().unwrap() = Duration::from_millis(100);
+    // Upstream gives half of that; until it was measured, the tier may be left once.
+    let upstream = Answer { pace: Duration::from_millis(200), ..GOOD };
+    download(&downloads, &bucket, &content(1_500_000), upstream.clone()).await;
+    tokio::time::sleep(Duration::from_secs(9)).await;
+    for more in 1..4 {
+        let (tier, asked) = download(&downloads, &bucket, &content(1_500_000 + more), upstream.clone()).await;
+        assert_eq!((tier, asked), (1, vec![]));
+    }
 }

@@ -1,10 +1,17 @@
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+#![expect(clippy::disallowed_methods, reason = "measures how fast a tier and upstream are")]
 
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
+
+use bytes::Bytes;
 use futures_util::StreamExt as _;
+use futures_util::stream::{self, BoxStream};
+use tokio::time::Instant;
 
 use super::provenance::{CameFrom, Provenance};
 use super::source::{FetchError, Opened, Source};
+use super::tier_pace::{Came, TierPace};
+use crate::cache::memory::locked;
 use crate::cache::store::{Origin, Tier};
 use crate::image::Digest;
 use futures_util::future::BoxFuture;
@@ -12,15 +19,28 @@ use futures_util::future::BoxFuture;
 /// The number of the tier among a source's endpoints.
 const TIER: usize = usize::MAX;
 
-/// A blob's bytes from a tier as long as that gives them, else from upstream.
+/// A blob's bytes from a tier as long as that gives them, and not far more slowly than upstream, else from upstream; where
+/// upstream gives nothing, a slow tier is better than none.
 pub(super) struct TieredSource {
     tier: Arc<dyn Tier>,
     digest: Digest,
     upstream: Arc<dyn Source>,
     /// The tier was asked: it is not asked again for this download.
     is_passed_over: AtomicBool,
+    /// It was passed over because it is slow.
+    was_slow: Arc<AtomicBool>,
+    pace: Arc<Mutex<TierPace>>,
     /// Where it notes that the tier gives some of it.
     provenance: Provenance,
+}
+
+/// How slowly a tier may give bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Slowness {
+    /// What is far slower than upstream is left for that.
+    Measured,
+    /// As slowly as it likes.
+    Borne,
 }
 
 impl TieredSource {
@@ -28,17 +48,26 @@ impl TieredSource {
         tier: Arc<dyn Tier>,
         digest: Digest,
         upstream: Arc<dyn Source>,
+        pace: Arc<Mutex<TierPace>>,
         provenance: Provenance,
     ) -> Self {
-        Self { tier, digest, upstream, is_passed_over: AtomicBool::new(false), provenance }
+        let (is_passed_over, was_slow) = (AtomicBool::new(false), Arc::default());
+        Self { tier, digest, upstream, is_passed_over, was_slow, pace, provenance }
     }
 
     async fn open_tier(&self, from: u64) -> Option<Opened> {
-        if self.is_passed_over.load(Ordering::Relaxed) {
+        // Until its body has come to an end, it is not sure that the tier will do: a resumed transfer asks upstream.
+        if self.is_passed_over.swap(true, Ordering::Relaxed) {
             return None;
         }
-        // Until its body has come to an end, it is not sure that the tier will do: a resumed transfer asks upstream.
-        self.is_passed_over.store(true, Ordering::Relaxed);
+        if !locked(&self.pace).is_first(Instant::now().into_std()) {
+            self.was_slow.store(true, Ordering::Relaxed);
+            return None;
+        }
+        self.ask_tier(from, Slowness::Measured).await
+    }
+
+    async fn ask_tier(&self, from: u64, slowness: Slowness) -> Option<Opened> {
         // It may have come there through another repository.
         if !self.upstream.may_use_stored().await {
             return None;
@@ -48,7 +77,11 @@ impl TieredSource {
                 self.provenance.set(CameFrom::Tier);
                 let body =
                     found.body.map(|piece| piece.map_err(|error| FetchError::Broken(error.to_string())));
-                Some(Opened { total: Some(found.total), starts_at: from, endpoint: TIER, body: body.boxed() })
+                let body = match slowness {
+                    Slowness::Measured => self.measured(body.boxed(), found.total.saturating_sub(from)),
+                    Slowness::Borne => body.boxed(),
+                };
+                Some(Opened { total: Some(found.total), starts_at: from, endpoint: TIER, body })
             }
             Ok(None) => None,
             Err(error) => {
@@ -57,6 +90,80 @@ impl TieredSource {
             }
         }
     }
+
+    /// Returns the tier's bytes, which break off where they come far more slowly than upstream's; so many are left.
+    fn measured(
+        &self,
+        body: BoxStream<'static, Result<Bytes, FetchError>>,
+        left: u64,
+    ) -> BoxStream<'static, Result<Bytes, FetchError>> {
+        let (tier, pace) = (Arc::clone(&self.tier), Arc::clone(&self.pace));
+        let was_slow = Arc::clone(&self.was_slow);
+        let measured =
+            stream::try_unfold((body, Came::default(), left), move |(mut body, mut came, mut left)| {
+                let (tier, pace, was_slow) = (Arc::clone(&tier), Arc::clone(&pace), Arc::clone(&was_slow));
+                async move {
+                    let begun = Instant::now();
+                    let next = body.next().await.transpose()?;
+                    let bytes = next.as_ref().map_or(0, Bytes::len);
+                    came.add(bytes, begun.elapsed());
+                    left = left.saturating_sub(bytes as u64);
+                    if left == 0 || came.is_whole() {
+                        let (before, is_slow) = {
+                            let mut pace = locked(&pace);
+                            (pace.is_slow(), pace.tier_gave(came, Instant::now().into_std()))
+                        };
+                        if before != is_slow {
+                            tier.note_slow(is_slow);
+                        }
+                        if is_slow && left > 0 {
+                            was_slow.store(true, Ordering::Relaxed);
+                            return Err(FetchError::Broken(
+                                "the tier is far slower than upstream".to_owned(),
+                            ));
+                        }
+                        came = Came::default();
+                    }
+                    Ok(next.map(|bytes| (bytes, (body, came, left))))
+                }
+            });
+        measured.boxed()
+    }
+
+    /// Returns what upstream has opened, and measures how fast it gives that; a tier that was passed over as it is slow,
+    /// where upstream gives nothing.
+    async fn or_tier(
+        &self,
+        from: u64,
+        opened: impl Future<Output = Result<Opened, FetchError>>,
+    ) -> Result<Opened, FetchError> {
+        let opened = match opened.await {
+            Ok(opened) => opened,
+            Err(error) if self.was_slow.swap(false, Ordering::Relaxed) => {
+                return self.ask_tier(from, Slowness::Borne).await.ok_or(error);
+            }
+            Err(error) => return Err(error),
+        };
+        let pace = Arc::clone(&self.pace);
+        let left = opened.total.map(|total| total.saturating_sub(opened.starts_at));
+        let begun = (opened.body, Came::default(), left);
+        let body = stream::unfold(begun, move |(mut body, mut came, mut left)| {
+            let pace = Arc::clone(&pace);
+            async move {
+                let begun = Instant::now();
+                let next = body.next().await;
+                let bytes = next.as_ref().map_or(0, |next| next.as_ref().map_or(0, Bytes::len));
+                came.add(bytes, begun.elapsed());
+                left = left.map(|left| left.saturating_sub(bytes as u64));
+                if next.is_none() || left == Some(0) || came.is_whole() {
+                    locked(&pace).upstream_gave(came);
+                    came = Came::default();
+                }
+                next.map(|next| (next, (body, came, left)))
+            }
+        });
+        Ok(Opened { body: body.boxed(), ..opened })
+    }
 }
 
 impl Source for TieredSource {
@@ -64,7 +171,7 @@ impl Source for TieredSource {
         Box::pin(async move {
             match self.open_tier(from).await {
                 Some(opened) => Ok(opened),
-                None => self.upstream.open(from).await,
+                None => self.or_tier(from, self.upstream.open(from)).await,
             }
         })
     }
@@ -73,7 +180,7 @@ impl Source for TieredSource {
         Box::pin(async move {
             match self.open_tier(from).await {
                 Some(opened) => Ok(opened),
-                None => self.upstream.open_part(from, end).await,
+                None => self.or_tier(from, self.upstream.open_part(from, end)).await,
             }
         })
     }

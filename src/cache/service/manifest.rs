@@ -93,6 +93,14 @@ impl Manifests {
         self.has_unsaved.load(Ordering::Relaxed) && locked(&self.unsaved).get(digest).is_some()
     }
 
+    /// Has a manifest in memory only, until a client takes it.
+    fn hold_back(&self, digest: &Digest) {
+        let mut unsaved = locked(&self.unsaved);
+        let held = unsaved.get(digest).unwrap_or_default();
+        unsaved.put(*digest, held, 1);
+        self.has_unsaved.store(true, Ordering::Relaxed);
+    }
+
     /// Notes what goes to the store together with a manifest, if that is in memory only.
     fn hold(&self, digest: &Digest, add: impl FnOnce(&mut Unsaved)) -> bool {
         if !self.has_unsaved.load(Ordering::Relaxed) {
@@ -142,6 +150,14 @@ impl Manifests {
             self.grants.note(origin, &object);
         } else {
             self.grants.grant(origin, &object).await;
+        }
+    }
+
+    /// Stores a manifest that a client takes, with what is known of it, as far as that is not stored.
+    async fn take(self: &Arc<Self>, prepared: &Arc<PreparedManifest>) {
+        self.save(prepared).await;
+        if self.store.has_tier() {
+            self.store.taken(&prepared.digest).await;
         }
     }
 
@@ -223,12 +239,10 @@ impl Manifests {
         let (_, run) = self.arriving.run(digest, || {
             let manifests = Arc::clone(self);
             async move {
-                let read = manifests.store.tier_manifest(&digest).await.unwrap_or_else(|error| {
-                    tracing::warn!(%digest, %error, "cannot keep a manifest of the tier");
-                    None
-                });
+                let read = manifests.store.tier_manifest(&digest).await;
                 let prepared = manifests.remember(digest, read?);
                 prepared.note_tier();
+                manifests.hold_back(&digest);
                 Some(prepared)
             }
         });
@@ -292,12 +306,7 @@ impl Manifests {
                 self.save_now(&prepared, Unsaved { origins, tags: Vec::new() }).await;
             }
             Keep::OnceTaken => {
-                {
-                    let mut unsaved = locked(&self.unsaved);
-                    let held = unsaved.get(&digest).unwrap_or_default();
-                    unsaved.put(digest, held, 1);
-                    self.has_unsaved.store(true, Ordering::Relaxed);
-                }
+                self.hold_back(&digest);
                 self.grant(origin, &digest).await;
             }
         }
@@ -328,7 +337,7 @@ impl RepositoryRequest<'_> {
     /// Stores what the client takes; a HEAD takes nothing.
     pub(super) async fn takes(&self, manifests: &Arc<Manifests>, prepared: &Arc<PreparedManifest>) {
         match self.context.method {
-            Method::Get => manifests.save(prepared).await,
+            Method::Get => manifests.take(prepared).await,
             Method::Head => {}
         }
     }

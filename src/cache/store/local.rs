@@ -146,9 +146,14 @@ pub trait Store: Send + Sync + 'static {
         false
     }
 
-    /// Reads a manifest that is not here from the tier behind it, and keeps it.
-    fn tier_manifest<'a>(&'a self, _: &'a Digest) -> BoxFuture<'a, io::Result<Option<Document>>> {
-        Box::pin(async { Ok(None) })
+    /// Reads a manifest that is not here from the tier behind it; nothing of it is kept.
+    fn tier_manifest<'a>(&'a self, _: &'a Digest) -> BoxFuture<'a, Option<Document>> {
+        Box::pin(async { None })
+    }
+
+    /// Keeps what the tier behind it said of a manifest that a client takes: of what is only asked about, nothing is kept.
+    fn taken<'a>(&'a self, _: &'a Digest) -> BoxFuture<'a, ()> {
+        Box::pin(async {})
     }
 
     /// Keeps a manifest; the caller has checked the digest.

@@ -21,6 +21,9 @@ pub trait Tier: Send + Sync + 'static {
 
     /// Takes note that what it gave has another digest.
     fn mismatch<'a>(&'a self, digest: &'a Digest) -> BoxFuture<'a, ()>;
+
+    /// Takes note that it is far slower than upstream, and asked after that only, or no longer.
+    fn note_slow(&self, _slow: bool) {}
 }
 
 /// A blob as a tier gives it.

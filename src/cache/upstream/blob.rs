@@ -182,7 +182,9 @@ impl BlobSource {
             if permit.is_none() {
                 permit = Some(self.endpoints.body_permit(size).await.map_err(|failed| vec![failed])?);
             }
-            let (begun, kept) = unless_late(permit.take(), self.open_at(endpoint, part)).await;
+            // A request, or its answer, may be lost on the way: then this digest would be held until the header is given up.
+            let asked = self.endpoints.hedging().send(|| self.open_at(endpoint, part), Result::is_ok);
+            let (begun, kept) = unless_late(permit.take(), asked).await;
             permit = kept.flatten();
             match begun {
                 Ok(Begun { starts_at, total, etag, body }) => {

@@ -22,7 +22,8 @@ use crate::cache::memory::locked;
 use crate::cache::observe::{self, Metrics, UpstreamResult};
 use crate::image::{RegistryHost, Repository, Tag};
 use crate::oci::{
-    Answer, ClientError, Quota, RegistryClient, RegistryRequest, RequestError, RequestErrorKind, Wait,
+    Answer, ClientError, Hedging, Quota, RegistryClient, RegistryRequest, RequestError, RequestErrorKind,
+    Wait,
 };
 
 /// How many requests of an upstream may be under way that are not for blobs.
@@ -330,6 +331,14 @@ impl Endpoints {
     /// Returns how often a blob is asked for again that fails before its first byte.
     pub(super) fn retries(&self) -> u32 {
         self.limits.retries
+    }
+
+    /// Returns when a blob is asked for once more whose header is late: after a third of what that may take, where it is
+    /// asked for again at all. By default no client waits any more by then, and an upstream that is only slow has most of
+    /// its time for the first request.
+    pub(super) fn hedging(&self) -> Hedging {
+        let first = self.limits.header.map_or(Duration::MAX, |header| header / 3);
+        Hedging { first, longest: first, most: usize::from(self.limits.retries > 0) }
     }
 
     pub(super) fn received(&self, bytes: usize) {

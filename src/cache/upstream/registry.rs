@@ -91,6 +91,8 @@ impl Upstream {
             Ok(client.with_headers(trust.headers(&config.connection)))
         });
         let clients = clients.collect::<Result<Vec<_>, UpstreamError>>()?;
+        let header = limits.header.unwrap_or(http.header_limit());
+        let limits = UpstreamLimits { header: Some(header), ..limits };
         Ok(Self {
             endpoints: Arc::new(Endpoints::new(registry, clients, metrics, limits)),
             quarantine: Arc::default(),

@@ -481,3 +481,73 @@ fn without_a_bucket_nothing_says_so() {
     assert!(!said.to_lowercase().contains("bucket"), "{said}");
     assert!(!cache.root.join("bucket-pending").exists());
 }
+
+/// How many files there are in a cache's folder.
+fn files(folder: &std::path::Path) -> usize {
+    let entries = std::fs::read_dir(folder).into_iter().flatten().flatten();
+    entries.map(|entry| if entry.path().is_dir() { files(&entry.path()) } else { 1 }).sum()
+}
+
+/// A client that only asks what a tag of the bucket is makes no file; one that takes it does.
+#[test]
+fn asking_about_the_buckets_tags_makes_no_file() {
+    let (upstream, bucket) = (Upstream::start(), Bucket::start());
+    let layers = [noise(100_000, 1)];
+    let first = sharing(&upstream, &bucket).run();
+    let images: Vec<_> =
+        (0..4).map(|n| upstream.image("a/b", &format!("1.0.{n}"), &[noise(1000, n)])).collect();
+    for n in 0..4 {
+        assert_eq!(first.get(&format!("/v2/docker.io/a/b/manifests/1.0.{n}")).status, 200);
+    }
+    let image = upstream.image("a/b", "2.0.0", &layers);
+    pull(&first, "docker.io", "a/b", "2.0.0", &image, &layers);
+    written(&first, &bucket, &image);
+    eventually("all tags are there", || bucket.keys("/tags/").len() == 5);
+    idle(&first);
+
+    let second = sharing(&upstream, &bucket).run();
+    idle(&second);
+    upstream.forget();
+    let before = files(&second.root);
+    for (n, image) in images.iter().enumerate() {
+        let head = second.head(&format!("/v2/docker.io/a/b/manifests/1.0.{n}"));
+        assert_eq!((head.status, head.header("docker-content-digest")), (200, image.digest.as_str()));
+        let head = second.head(&format!("/v2/docker.io/a/b/manifests/{}", image.digest));
+        assert_eq!(head.status, 200, "{}", head.text());
+    }
+    assert_eq!(files(&second.root), before, "HEAD makes no file");
+    for n in 0..4 {
+        assert_eq!(second.get(&format!("/v2/docker.io/a/b/manifests/1.0.{n}")).status, 200);
+    }
+    assert!(upstream.seen().is_empty(), "{:?}", upstream.seen());
+    // What was taken is here, and needs neither.
+    let second = second.restart();
+    bucket.is_ill(Fault::Close);
+    drop(upstream);
+    for (n, image) in images.iter().enumerate() {
+        let manifest = second.get(&format!("/v2/docker.io/a/b/manifests/1.0.{n}"));
+        assert_eq!((manifest.status, &manifest.body), (200, &image.manifest), "{}", second.log());
+    }
+}
+
+/// A bucket whose answers all come late is left alone: no pull waits for each of them.
+#[test]
+fn a_bucket_whose_answers_come_late_is_left_alone() {
+    let (upstream, bucket) = (Upstream::start(), Bucket::start());
+    let cache = sharing(&upstream, &bucket).run();
+    bucket.is_ill(Fault::Delay(std::time::Duration::from_millis(2200)));
+    for n in 0..4 {
+        let layers = [noise(1000, n)];
+        let image = upstream.image("a/b", &format!("1.0.{n}"), &layers);
+        pull(&cache, "docker.io", "a/b", &format!("1.0.{n}"), &image, &layers);
+    }
+    let trouble = state(&cache)["trouble"].as_str().unwrap_or_default().to_owned();
+    assert!(trouble.contains("does not answer in time"), "{trouble}");
+    let layers = [noise(1000, 9)];
+    let image = upstream.image("a/b", "2.0.0", &layers);
+    let begun = std::time::Instant::now();
+    pull(&cache, "docker.io", "a/b", "2.0.0", &image, &layers);
+    assert!(begun.elapsed().as_millis() < 2000, "{:?}", begun.elapsed());
+    bucket.heal();
+    written(&cache, &bucket, &image);
+}

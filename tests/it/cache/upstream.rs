@@ -1209,6 +1209,29 @@ async fn bodies_without_a_length_and_bodies_that_stall() {
     assert!(!whole || bytes.is_empty(), "{total:?}");
 }
 
+/// A request that is accepted and never answered is made once more before its header is given up: its digest is not held
+/// until then.
+#[tokio::test]
+async fn a_blob_whose_answer_is_lost_is_asked_for_once_more() {
+    let fake = Fake::start();
+    let blob = fake.blob(noise(100_000, 7));
+    fake.times(1, "/blobs/", Act::Hang);
+    let short = Timeouts { header: Duration::from_secs(6), ..timeouts() };
+    let upstream = upstream_with(&[&fake.url()], short, 8, |_| {});
+    let begun = Instant::now();
+    let source = upstream.blob(&repository("a"), &digest(&blob), None);
+    let (_, _, bytes, whole) = read(source.as_ref(), 0).await.unwrap();
+    assert!(whole && bytes == noise(100_000, 7));
+    assert!(begun.elapsed() < Duration::from_secs(5), "{:?}", begun.elapsed());
+    assert_eq!(fake.count("GET", "/blobs/"), 2);
+    // One that is only slow answers the first, and is asked a second time at most.
+    fake.forget();
+    fake.always("/blobs/", Act::Delay(Duration::from_secs(5)));
+    let source = upstream.blob(&repository("a"), &digest(&blob), None);
+    assert!(read(source.as_ref(), 0).await.unwrap().3);
+    assert_eq!(fake.count("GET", "/blobs/"), 2);
+}
+
 #[tokio::test]
 async fn an_endpoint_that_sent_other_bytes_is_not_asked_for_them_again() {
     let (first, second) = (Fake::start(), Fake::start());
