@@ -43,11 +43,14 @@ pub(super) enum Pin {
 /// Entries by their keys, of which there may be a million: 45 bytes each, and little that is not used.
 ///
 /// A hash table would have up to twice the room that it needs, and both tables while it grows. Digests are as good as
-/// random, so their first bits spread them evenly over short lists, each of them in order.
-#[derive(Debug, Default)]
+/// random, so their first bits spread them evenly over short lists, each of them in order; when the lists are long,
+/// each becomes two.
+#[derive(Debug)]
 pub(super) struct Entries {
-    /// By the first twelve bits of the hash; none before there is an entry.
+    /// By the first bits of the hash.
     lists: Vec<Vec<Slot>>,
+    /// How many bits.
+    bits: u32,
     /// The few whose hash is longer.
     long: HashMap<Box<(Kind, [u8; 64])>, Entry>,
     len: usize,
@@ -64,7 +67,10 @@ struct Slot {
     flags: u8,
 }
 
-const LISTS: usize = 1 << 12;
+/// How many entries the lists have at most, one with another.
+const LONG: usize = 64;
+/// By how many bits of the hash entries are spread at most.
+const MOST_BITS: u32 = 20;
 const MANIFEST: u8 = 1;
 const NOTED: u8 = 1 << 5;
 
@@ -127,10 +133,10 @@ fn key_bit(kind: Kind) -> u8 {
     }
 }
 
-/// Returns which list a hash is in.
-fn list_of(hash: &[u8; 32]) -> usize {
-    let [first, second, ..] = *hash;
-    usize::from(first) << 4 | usize::from(second >> 4)
+impl Default for Entries {
+    fn default() -> Self {
+        Self { lists: vec![Vec::new()], bits: 0, long: HashMap::new(), len: 0 }
+    }
 }
 
 impl Entries {
@@ -179,8 +185,8 @@ impl Entries {
 
     /// Adds an entry, or puts it in the place of another.
     pub(super) fn insert(&mut self, key: Key, entry: Entry) {
-        if self.lists.is_empty() {
-            self.lists.resize_with(LISTS, Vec::new);
+        if self.len >= LONG << self.bits && self.bits < MOST_BITS {
+            self.split();
         }
         let is_new = match self.place(&key) {
             Place::Slot { list, at, kind, hash } => {
@@ -196,7 +202,7 @@ impl Entries {
                     Err(at) => {
                         if list.len() == list.capacity() {
                             // Twice as much each time would leave a quarter of it unused.
-                            list.reserve_exact(list.len() / 32 + 2);
+                            list.reserve_exact(list.len() / 16 + 2);
                         }
                         list.insert(at, slot);
                         true
@@ -235,13 +241,33 @@ impl Entries {
         self.len
     }
 
+    /// Makes two lists of each, by the next bit of the hash.
+    fn split(&mut self) {
+        self.bits += 1;
+        let lists = std::mem::take(&mut self.lists);
+        self.lists.reserve_exact(lists.len() * 2);
+        for mut list in lists {
+            let half = list.partition_point(|slot| self.list_of(&slot.hash).is_multiple_of(2));
+            let second = list.get(half..).unwrap_or_default().to_vec();
+            list.truncate(half);
+            list.shrink_to_fit();
+            self.lists.extend([list, second]);
+        }
+    }
+
+    /// Returns which list a hash is in.
+    fn list_of(&self, hash: &[u8; 32]) -> usize {
+        let first = u32::from_be_bytes(hash.first_chunk().copied().unwrap_or_default());
+        first.checked_shr(u32::BITS - self.bits).unwrap_or(0) as usize
+    }
+
     fn place<'a>(&self, key: &'a Key) -> Place<'a> {
         let (kind, hash) = match key {
             Key::Blob(hash) => (Kind::Blob, *hash),
             Key::Manifest(hash) => (Kind::Manifest, *hash),
             Key::Long(long) => return Place::Long(long),
         };
-        let list = list_of(&hash);
+        let list = self.list_of(&hash);
         let slots = self.lists.get(list).map_or(&[][..], Vec::as_slice);
         let at =
             slots.binary_search_by(|slot| (&slot.hash, slot.flags & MANIFEST).cmp(&(&hash, key_bit(kind))));
@@ -299,6 +325,37 @@ mod tests {
             2 => Key::Blob([n / 2; 32]),
             _ => Key::Blob(std::array::from_fn(|at| if at == 31 { n } else { 7 })),
         }
+    }
+
+    #[test]
+    fn lists_are_split_in_order() {
+        let mut entries = Entries::default();
+        let hash = |n: u32| {
+            let mut hash = [0; 32];
+            hash[..4].copy_from_slice(&n.wrapping_mul(0x9e37_79b9).to_be_bytes());
+            hash
+        };
+        let entry = |n: u32| Entry {
+            size: u64::from(n),
+            used_at: n,
+            hits: 0,
+            trust: Trust::Durable,
+            pin: Pin::No,
+            noted: false,
+        };
+        for n in 0..10_000 {
+            entries.insert(Key::Blob(hash(n)), entry(n));
+        }
+        assert_eq!((entries.len(), entries.bits), (10_000, 8));
+        for n in 0..10_000 {
+            assert_eq!(entries.get(&Key::Blob(hash(n))), Some(entry(n)));
+            assert_eq!(entries.get(&Key::Manifest(hash(n))), None);
+        }
+        assert!(entries.iter().map(|(key, _)| key).is_sorted());
+        for n in 0..10_000 {
+            assert_eq!(entries.remove(&Key::Blob(hash(n))), Some(entry(n)));
+        }
+        assert_eq!(entries.iter().count(), 0);
     }
 
     proptest! {
