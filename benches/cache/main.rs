@@ -274,12 +274,13 @@ fn cold_cases(count: usize, table: &Table, peers: &[Peer], upstream: &Upstream) 
                     })
                     .collect(),
             );
-            let [wall, gets, spread] = rounds(count, peers, |peer| {
+            let gib = COLD as f64 / (1024.0 * MIB as f64);
+            let [wall, gets, spread, cpu] = rounds(count, peers, |peer| {
                 if peer.name == "nginx static" {
                     return None;
                 }
                 let path = peer.blob(&upstream.blob(COLD));
-                let before = upstream.gets.load(Ordering::SeqCst);
+                let (before, used) = (upstream.gets.load(Ordering::SeqCst), peer.cpu());
                 let (all, took) = get_many(peer.address, &path, clients);
                 whole(&all, COLD, &peer.name);
                 // A second download that runs behind counts too.
@@ -287,13 +288,17 @@ fn cold_cases(count: usize, table: &Table, peers: &[Peer], upstream: &Upstream) 
                 let gets = upstream.gets.load(Ordering::SeqCst) - before;
                 let first = all.iter().map(|got| got.first).min().unwrap_or_default();
                 let last = all.iter().map(|got| got.first).max().unwrap_or_default();
-                Some([took.as_secs_f64(), gets as f64, last.saturating_sub(first).as_secs_f64() * 1000.0])
+                let apart = last.saturating_sub(first).as_secs_f64() * 1000.0;
+                Some([took.as_secs_f64(), gets as f64, apart, (peer.cpu() - used) / gib])
             });
             upstream.set_rate(0);
             let case = format!("cold x {clients}{link}");
             let (direct, one) = (direct.unwrap_or_default(), one.unwrap_or_default());
             table.line(&format!("{case}: s (direct {direct:.2}, one {one:.2})"), &wall);
             table.line(&format!("{case}: upstream GETs"), &gets);
+            if clients == 1 && rate == 0 {
+                table.line(&format!("{case}: server CPU-s/GiB"), &cpu);
+            }
             if clients > 1 {
                 table.line(&format!("{case}: first bytes apart, ms"), &spread);
             }
