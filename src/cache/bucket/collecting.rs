@@ -21,8 +21,11 @@ const EVERY: Duration = Duration::from_hours(6);
 /// How long it leaves a bucket alone where collecting has failed.
 const AGAIN: Duration = Duration::from_hours(1);
 
-/// Collects what is not needed, now and then: whichever cache comes first; never ends.
+/// Collects what is not needed, now and then, where that is asked for: whichever cache comes first; never ends.
 pub(super) async fn collect_all(inner: Arc<Inner>) {
+    if inner.limits.age.is_none() && inner.limits.bytes.is_none() {
+        return;
+    }
     let pace = |time| inner.timing.pace(time);
     let mut random = [0; 1];
     // Caches are often started together.

@@ -56,11 +56,6 @@ impl Keys {
         Self { prefix }
     }
 
-    /// Returns the beginning of all keys.
-    pub(super) fn all(&self) -> &str {
-        &self.prefix
-    }
-
     pub(super) fn layout(&self) -> String {
         format!("{}layout", self.prefix)
     }
@@ -115,6 +110,17 @@ impl Keys {
         format!("{}probes/", self.prefix)
     }
 
+    /// Returns whether a key is that of a lease, of a cache's sign of life, or of a probe.
+    pub(super) fn is_leftover(&self, key: &str) -> bool {
+        let is_lease = key
+            .strip_prefix(&self.leases())
+            .and_then(|rest| rest.split_once('/'))
+            .is_some_and(|digest| read_digest(digest).is_some());
+        let is_probe = key.strip_prefix(&self.probes()).is_some_and(is_hex);
+        let is_member = self.read_member(key).is_some_and(|(_, mark)| is_hex(&mark));
+        is_lease || is_probe || is_member
+    }
+
     /// Returns a key for finding out what a store does.
     pub(super) fn probe(&self, name: &str) -> String {
         format!("{}{name}", self.probes())
@@ -154,8 +160,9 @@ impl Keys {
 
     /// Reads of which tag an entry is: of whose, and its name's hash.
     pub(super) fn read_tag(&self, audience: Audience, key: &str) -> Option<String> {
-        let (tag, _) = key.strip_prefix(&self.tags(audience))?.split_once('/')?;
-        Some(format!("{}{tag}", self.tags(audience)))
+        let (tag, entry) = key.strip_prefix(&self.tags(audience))?.split_once('/')?;
+        let is_own = tag.len() == 64 && is_hex(tag) && !entry.contains('/');
+        is_own.then(|| format!("{}{tag}", self.tags(audience)))
     }
 
     pub(super) fn object(&self, object: &Object) -> String {
@@ -184,6 +191,10 @@ impl Keys {
     pub(super) fn tag(&self, origin: &Origin, tag: &Tag, audience: Audience) -> String {
         format!("{}{}/", self.tags(audience), RecordKey::tag(origin, tag).hex())
     }
+}
+
+fn is_hex(text: &str) -> bool {
+    !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_hexdigit())
 }
 
 /// Returns the end of the key of a tag's entry.

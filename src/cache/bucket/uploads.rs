@@ -22,7 +22,7 @@ const MOST: usize = 4 << 20;
 /// An upload in parts that was begun and not ended, of which the store keeps the parts.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Upload {
-    key: String,
+    pub(super) key: String,
     id: String,
     /// When it was begun, by the store's clock, in seconds since 1970.
     pub(super) begun: u64,

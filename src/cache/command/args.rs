@@ -96,8 +96,8 @@ pub(super) struct BucketArgs {
     /// credentials come from AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, a profile, or a web identity
     #[arg(long, env = "TALMIRROR_CACHE_BUCKET", value_name = "URL")]
     bucket: Option<BucketAddress>,
-    /// How long an image stays in the bucket that no cache writes or serves any more, such as 720h; without it, as long
-    /// as a tag stands for it, or for 30 days
+    /// How long an image stays in the bucket that no cache writes or serves any more, such as 720h; caches remove what no
+    /// image needs only where this or a size is set
     #[arg(long, env = "TALMIRROR_CACHE_BUCKET_MAX_AGE", value_name = "TIME", value_parser = config::bucket_age)]
     bucket_max_age: Option<Duration>,
     /// The most that the bucket holds, such as 1TiB: images that are out of use longest go first

@@ -17,8 +17,8 @@ use crate::ui::{OutputFormat, Ui, count, duration_text, table};
 /// Arguments of `gc`.
 #[derive(Debug, Args)]
 #[command(
-    after_help = "Caches collect by themselves, one of them every six hours. This is for in between, and for a look: from any machine that has the \
-bucket's credentials, beside caches that run. Images stay that a tag stands for, or that were written or served in the last 30 days; \
+    after_help = "Caches that have --bucket-max-age or --bucket-max-size collect by themselves, one of them every six hours. This is for all others, \
+for in between, and for a look: from any machine that has the bucket's credentials, beside caches that run. Images stay that a tag stands for, or that were written or served in the last 30 days; \
 what is younger than a day stays in any case. It waits three minutes until all caches know what is to go.
 
 Examples:

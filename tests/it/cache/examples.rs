@@ -110,8 +110,28 @@ fn every_example_runs_as_it_is_printed() {
         // Only a server asks registries.
         let server =
             (name == "refresh").then(|| start(shell(&place, &upstream, "exec talmirror-cache serve")));
+        let of_bucket = |line: &str| {
+            let mut command = shell(&place, &upstream, line);
+            command
+                .env("TALMIRROR_CACHE_S3_ENDPOINT", bucket.url())
+                .env("TALMIRROR_CACHE_S3_PATH_STYLE", "true");
+            if !line.contains("--bucket") {
+                command.env("TALMIRROR_CACHE_BUCKET", "s3://images/talmirror");
+            }
+            command
+        };
+        let uses_bucket = ["gc", "upload"].contains(&name.as_str());
+        if name == "gc" {
+            // There has to be something in the buckets.
+            for to in ["s3://images", "s3://images/talmirror"] {
+                let line = format!("talmirror-cache upload --root var/lib/talmirror-cache --bucket {to}");
+                let output = of_bucket(&line).output().unwrap();
+                assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+            }
+        }
         for example in examples.lines().take_while(|line| !line.is_empty()).map(str::trim) {
-            let command = shell(&place, &upstream, &here(example, &bucket));
+            let line = here(example, &bucket);
+            let command = if uses_bucket { of_bucket(&line) } else { shell(&place, &upstream, &line) };
             let (code, said) = if example.starts_with("talmirror-cache serve") {
                 // The shell is the program then, which a signal reaches.
                 let (server, said) =

@@ -32,13 +32,6 @@ const CLOCK: ClockId = ClockId::Boottime;
 #[cfg(not(target_os = "linux"))]
 const CLOCK: ClockId = ClockId::Monotonic;
 
-/// Whether something may be changed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Access {
-    Full,
-    ReadOnly,
-}
-
 type Watch = Arc<dyn Fn(Stage) + Send + Sync>;
 
 /// A bucket, as a collection sees it.
@@ -48,7 +41,6 @@ pub(in crate::cache::bucket) struct BucketPlace {
     timing: Timing,
     /// The last time that was read of the clock, in nanoseconds.
     last: AtomicU64,
-    access: Access,
     watch: Option<Watch>,
 }
 
@@ -71,17 +63,12 @@ impl Part {
 
 impl BucketPlace {
     pub(in crate::cache::bucket) fn new(client: Client, keys: Keys, timing: Timing) -> Self {
-        Self { client, keys, timing, last: AtomicU64::new(0), access: Access::Full, watch: None }
+        Self { client, keys, timing, last: AtomicU64::new(0), watch: None }
     }
 
     /// Has something told how far a collection has come.
     pub(super) fn watched(self, watch: Watch) -> Self {
         Self { watch: Some(watch), ..self }
-    }
-
-    /// Changes nothing.
-    pub(super) fn read_only(self) -> Self {
-        Self { access: Access::ReadOnly, ..self }
     }
 
     pub(super) const fn keys(&self) -> &Keys {
@@ -127,6 +114,13 @@ impl BucketPlace {
                 None => return Ok(()),
             }
         }
+    }
+
+    /// Returns whether a list has a key.
+    async fn is_listed(&self, key: &str) -> Answer<bool> {
+        let mut is_listed = false;
+        self.list(key, |one| is_listed |= one.key == key).await?;
+        Ok(is_listed)
     }
 
     /// Writes a key, reads when the store says that was, and removes it.
@@ -260,21 +254,23 @@ impl Place for BucketPlace {
                 // One that is too large to be read is none of ours.
                 let is_there = self.read(|| self.client.has(Purpose::Care, &key)).await?;
                 let error = || Failed(format!("`{key}` in it is too large for a manifest: remove it"));
-                return if is_there { Err(error()) } else { Ok(None) };
+                return match is_there {
+                    true => Err(error()),
+                    // A store that lists what it does not give has lost it for a while: its blobs are not to go for that.
+                    false if self.is_listed(&key).await? => {
+                        Err(Failed(format!("`{key}` in it is listed and cannot be read: try again later")))
+                    }
+                    false => Ok(None),
+                };
             };
             if let Some(document) = Document::read(Vec::from(bytes), &digest) {
                 return Ok(Some(links(&document)));
             }
         }
-        // Those who read it remove it as well. Without what it says, nothing can be said of blobs.
-        let done = match self.access {
-            Access::ReadOnly => "a collection removes it",
-            Access::Full => {
-                self.within(self.client.remove(&key)).await?;
-                "it was removed, and the next collection goes on"
-            }
-        };
-        Err(Failed(format!("`{key}` in it was damaged, so that nobody knows what it refers to: {done}")))
+        // Without what it says, nothing can be said of blobs; a cache that has it writes it again.
+        Err(Failed(format!(
+            "`{key}` in it is damaged, so that nobody knows what it refers to: remove it, and pull what it is of again"
+        )))
     }
 
     async fn remove(&self, object: Object) -> Answer<()> {

@@ -67,7 +67,7 @@ impl Cycle {
 
     /// Says what would be taken away, and changes nothing.
     pub(in crate::cache::bucket) async fn look(self) -> Answer<Removal> {
-        let place = self.place.read_only();
+        let place = self.place;
         let now = u64::try_from(Timestamp::now().as_second()).unwrap_or_default();
         let before = take(&place, None).await?;
         let plan = plan(&before, now, self.limits, &self.timing);

@@ -1,5 +1,6 @@
 use super::bucket_place::BucketPlace;
 use super::place::{Answer, Failed};
+use crate::cache::store::Kind;
 
 /// How old something has to be that those who run write again and again, or remove within seconds.
 const OLD: u64 = 3600;
@@ -23,7 +24,8 @@ pub(super) async fn tidy(place: &BucketPlace, now: u64, remove: bool) -> Answer<
     for prefix in [keys.leases(), keys.members(), keys.probes()] {
         place
             .list(&prefix, |one| {
-                if now.saturating_sub(one.written) > OLD {
+                // What has another name is somebody else's, who keeps things under a prefix of the same bucket.
+                if now.saturating_sub(one.written) > OLD && keys.is_leftover(&one.key) {
                     old.push(one.key);
                 }
             })
@@ -35,8 +37,10 @@ pub(super) async fn tidy(place: &BucketPlace, now: u64, remove: bool) -> Answer<
         }
         found.keys += 1;
     }
-    for upload in client.uploads(keys.all()).await.map_err(Failed::from)? {
-        if now.saturating_sub(upload.begun) <= OLD_UPLOAD {
+    // Nothing but blobs is uploaded in parts, and not every store minds the prefix that is asked for.
+    for upload in client.uploads(&keys.objects(Kind::Blob)).await.map_err(Failed::from)? {
+        let is_own = keys.read_object(Kind::Blob, &upload.key).is_some();
+        if !is_own || now.saturating_sub(upload.begun) <= OLD_UPLOAD {
             continue;
         }
         if remove {
