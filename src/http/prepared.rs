@@ -115,6 +115,11 @@ impl PreparedResponse {
         Some(Self { head, body, status: response.status(), extensions: response.extensions().clone() })
     }
 
+    /// Returns the body.
+    pub fn body(&self) -> &[u8] {
+        &self.body
+    }
+
     /// Returns about how much memory it takes.
     pub fn weight(&self) -> usize {
         self.head.len() + self.body.len() + 256

@@ -123,6 +123,8 @@ impl Service {
 
 impl Handler for Service {
     async fn handle(&self, request: Request<()>, _peer: SocketAddr) -> Response<Body> {
+        // Before the snapshot: should another one take its place meanwhile, the answer is not kept.
+        let changes = self.0.ready.changes();
         let snapshot = self.snapshot();
         let method = if request.method() == http::Method::HEAD { Method::Head } else { Method::Get };
         let mut context = ResponseContext::new(method, None);
@@ -150,7 +152,7 @@ impl Handler for Service {
         context.set_namespace(place.oci_namespace());
         context.registry = Some(place.registry.clone());
         context.is_private = snapshot.is_private(place.registry);
-        let answer = self.0.answer(&snapshot, &request, &context, place, is_user, object).await;
+        let answer = self.0.answer(&snapshot, &request, &context, place, object, changes).await;
         answer.unwrap_or_else(|refusal| context.refused(&refusal))
     }
 
@@ -191,15 +193,16 @@ impl Inner {
         request: &Request<()>,
         context: &ResponseContext,
         place: RepositoryLocation<'_>,
-        is_user: bool,
         object: oci::Object,
+        changes: u64,
     ) -> Result<Response<Body>, Refusal> {
+        let is_user = request.extensions().get::<Identity>().is_some();
         snapshot.may_read(&place, is_user)?;
         let origin = Origin { registry: place.registry.clone(), repository: place.repository };
         let (member, headers) = (request.extensions().get::<Member>().copied(), request.headers());
         let is_stored = matches!(object, oci::Object::Manifest(_) | oci::Object::Blob(_));
         let is_for_all = !is_user && member.is_none() && is_stored;
-        let ready_key = if is_for_all { self.ready.key(request) } else { None };
+        let ready_key = if is_for_all { ReadyAnswers::key(request, changes) } else { None };
         let ready_key = ready_key.as_ref();
         let request = RepositoryRequest { snapshot, origin, context, headers, is_user, member, ready_key };
         match object {

@@ -9,9 +9,10 @@ use jiff::Timestamp;
 
 use crate::cache::memory::{BoundedMap, locked};
 use crate::cache::observe::{Outcome, Served};
-use crate::cache::store::{Object, Origin, Store, TagRecord};
+use crate::cache::store::{Kind, Object, Origin, Store, TagRecord};
 use crate::http::{Body, PlainRequest, PreparedResponse};
 use crate::image::Tag;
+use crate::oci::digest_of;
 
 /// How much memory answers may take, in bytes.
 const MEMORY: usize = 64 << 20;
@@ -80,14 +81,19 @@ impl ReadyAnswers {
         Some(Arc::clone(&kept.response))
     }
 
+    /// Counts what has changed so far: to be asked for before anything else is looked at for an answer.
+    pub(super) fn changes(&self) -> u64 {
+        self.changes.load(Ordering::Acquire)
+    }
+
     /// Returns under which words the answer to a request may be kept, if others may have it, too.
-    pub(super) fn key(&self, request: &Request<()>) -> Option<ReadyKey> {
+    pub(super) fn key(request: &Request<()>, changes: u64) -> Option<ReadyKey> {
         let headers = request.headers().iter().map(|(name, value)| (name.as_str(), value.as_bytes()));
         let target = request.uri().path_and_query()?.as_str();
         let plain = PlainRequest::of(request.method().as_str(), target, headers)?;
         let mut key = Vec::new();
         write_key(&mut key, &plain);
-        Some(ReadyKey { key, changes: self.changes.load(Ordering::Acquire) })
+        Some(ReadyKey { key, changes })
     }
 
     /// Keeps the answer to a request ready, if it is small and came from the store.
@@ -105,6 +111,13 @@ impl ReadyAnswers {
             return;
         }
         let Some(response) = PreparedResponse::of(response) else { return };
+        // A file may have been damaged on the disk, and is found out to be one day; what is in memory is not looked at again.
+        let is_sound = object.kind == Kind::Manifest
+            || response.body().is_empty()
+            || digest_of(object.digest.algorithm(), response.body()) == object.digest;
+        if !is_sound {
+            return;
+        }
         let weight = response.weight() + key.len();
         let kept = Arc::new(Kept { response: Arc::new(response), object, believed });
         let mut all = locked(&self.kept);
