@@ -12,6 +12,7 @@
     missing_docs
 )]
 
+use std::collections::HashMap;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
@@ -24,7 +25,14 @@ use talmirror::yaml::{Indent, emit_stream};
 
 const RECIPIENT: &str = "age1g5ysx9zvguw9lnrda3uqewfpufyhae22nge2udx75mfjckejhcvsmsz0fl";
 
-fn inventory_text(registries: usize, nodes: usize) -> String {
+/// Whether nodes get what others get, as most of a large cluster do.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Nodes {
+    Alike,
+    Different,
+}
+
+fn inventory_text(registries: usize, nodes: usize, kind: Nodes) -> String {
     let registries: String = (0..registries)
         .map(|n| {
             format!("    r{n}.example: {{upstream: {{credentials: {{username: u, password: p{n}}}}}}}\n")
@@ -33,10 +41,11 @@ fn inventory_text(registries: usize, nodes: usize) -> String {
     let nodes: String = (0..nodes)
         .map(|n| {
             format!(
-                "    n{n}: {{address: 10.{}.{}.{}, registries: {{r0.example: {{via: [rack, harbor]}}}}}}\n",
+                "    n{n}: {{address: 10.{}.{}.{}, registries: {{{}.example: {{via: [rack, harbor]}}}}}}\n",
                 n >> 16,
                 (n >> 8) & 255,
-                n & 255
+                n & 255,
+                if kind == Nodes::Alike { "r0".to_owned() } else { format!("own{n}") },
             )
         })
         .collect();
@@ -52,16 +61,21 @@ fn generate(text: &str) -> usize {
     let inventory = parsed.inventory.expect("a valid inventory");
     let versions = Versions { talos: Some("v1.13".parse().unwrap()), talosctl: None };
     let mut sources = Sources::new(".");
-    let mut bytes = 0;
+    // As `generate --output-dir` does: what was made for a node is copied for those with the same settings.
+    let mut made: HashMap<_, Vec<String>> = HashMap::new();
+    let mut files = Vec::new();
     for name in inventory.nodes.keys() {
-        let registries =
-            inventory.registries(Target::Node(name), versions.talos.as_ref().unwrap(), &mut sources).unwrap();
-        let (open, secret) = plain(Format::Strategic, &split(registries), &versions);
-        for documents in open.files.iter().chain(&secret.files) {
-            bytes += emit_stream(documents, Indent::default()).len();
-        }
+        let target = Target::Node(name);
+        let texts = made.entry(inventory.settings_of(target)).or_insert_with(|| {
+            let talos = versions.talos.as_ref().unwrap();
+            let registries = inventory.registries(target, talos, &mut sources).unwrap();
+            let (open, secret) = plain(Format::Strategic, &split(registries), &versions);
+            let documents = open.files.iter().chain(&secret.files);
+            documents.map(|documents| emit_stream(documents, Indent::default())).collect()
+        });
+        files.extend(texts.iter().cloned());
     }
-    bytes
+    files.iter().map(String::len).sum()
 }
 
 fn median(mut times: Vec<Duration>) -> Duration {
@@ -77,25 +91,31 @@ fn timed(mut run: impl FnMut()) -> Duration {
 
 fn main() {
     println!("patches of 50 registries, median of 7");
-    println!("{:>7}  {:>9}  {:>9}  {:>12}  {:>14}", "nodes", "ms", "growth", "bytes", "of it reading");
-    let mut before = None;
-    for nodes in [250, 500, 1000, 2000] {
-        let text = inventory_text(50, nodes);
-        let mut bytes = 0;
-        let time = median((0..7).map(|_| timed(|| bytes = generate(&text))).collect());
-        let growth = before.map_or_else(
-            || "-".to_owned(),
-            |before: Duration| format!("x{:.2}", time.as_secs_f64() / before.as_secs_f64()),
-        );
-        let reading = median(
-            (0..7).map(|_| timed(|| drop(inventory::parse(&text, "mirrors.yaml", &|_| None)))).collect(),
-        );
-        let (total, reading) = (time.as_secs_f64() * 1000.0, reading.as_secs_f64() * 1000.0);
-        println!("{nodes:>7}  {total:>9.1}  {growth:>9}  {bytes:>12}  {reading:>14.1}");
-        before = Some(time);
+    for (kind, what) in [(Nodes::Alike, "nodes alike"), (Nodes::Different, "each different")] {
+        println!("{what:>14}  {:>9}  {:>9}  {:>12}  {:>14}", "ms", "growth", "bytes", "of it reading");
+        let mut before = None;
+        for nodes in [250, 500, 1000, 2000] {
+            before = Some(many(nodes, kind, before));
+        }
     }
     rewrite();
     whole_process();
+}
+
+/// Prints what the patches of so many nodes take, and how that has grown.
+fn many(nodes: usize, kind: Nodes, before: Option<Duration>) -> Duration {
+    let text = inventory_text(50, nodes, kind);
+    let mut bytes = 0;
+    let time = median((0..7).map(|_| timed(|| bytes = generate(&text))).collect());
+    let growth = before.map_or_else(
+        || "-".to_owned(),
+        |before: Duration| format!("x{:.2}", time.as_secs_f64() / before.as_secs_f64()),
+    );
+    let reading =
+        median((0..7).map(|_| timed(|| drop(inventory::parse(&text, "mirrors.yaml", &|_| None)))).collect());
+    let (total, reading) = (time.as_secs_f64() * 1000.0, reading.as_secs_f64() * 1000.0);
+    println!("{nodes:>14}  {total:>9.1}  {growth:>9}  {bytes:>12}  {reading:>14.1}");
+    time
 }
 
 /// One secret of a large machine config changed: decrypted, encrypted again, read back.
@@ -142,7 +162,7 @@ fn rewrite() {
 
 fn whole_process() {
     let dir = tempfile::tempdir().unwrap();
-    let text = inventory_text(50, 0);
+    let text = inventory_text(50, 0, Nodes::Alike);
     std::fs::write(dir.path().join("mirrors.yaml"), &text).unwrap();
     let talmirror = env!("CARGO_BIN_EXE_talmirror");
     let run = |program: &str, args: &[&str]| {

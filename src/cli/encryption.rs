@@ -189,7 +189,7 @@ pub(super) fn seal(plaintext: &str, settings: &Settings, name: &str) -> Result<S
 /// Encrypts a text for recipients, by the rule that talmirror's own files have.
 pub(super) fn encrypt_for(recipients: &[String], plaintext: &str) -> Result<String, CliError> {
     let settings = Settings::new(Holds::Registries.default_rule()?, parse_recipients(recipients)?);
-    let settings = Settings { is_secret: Some(is_secret), structure: binding_of(plaintext), ..settings };
+    let settings = Settings { is_secret: Some(is_secret), structure: nature_of(plaintext).1, ..settings };
     seal(plaintext, &settings, "the inventory")
 }
 
@@ -250,21 +250,20 @@ impl Holds {
             Self::Anything => Ok(Rule::default()),
         }
     }
-
-    /// Finds out what a plaintext holds.
-    pub(super) fn of(plaintext: &str) -> Self {
-        let ours = crate::yaml::parse(plaintext).is_ok_and(|stream| holds_registries_only(&stream));
-        if ours { Self::Registries } else { Self::Anything }
-    }
 }
 
-/// Returns whether a plaintext is an inventory, whose secrets are bound to what stands around them.
-pub(super) fn binding_of(plaintext: &str) -> Bound {
-    let inventory = |stream: crate::yaml::Stream| {
-        let [document] = stream.documents.as_slice() else { return false };
-        is_inventory(&document.root)
-    };
-    if crate::yaml::parse(plaintext).is_ok_and(inventory) { Bound::Yes } else { Bound::No }
+/// Returns what a plaintext holds, and whether its secrets are bound to what stands around them: those of an inventory.
+pub(super) fn nature_of(plaintext: &str) -> (Holds, Bound) {
+    let Ok(stream) = crate::yaml::parse(plaintext) else { return (Holds::Anything, Bound::No) };
+    let holds = if holds_registries_only(&stream) { Holds::Registries } else { Holds::Anything };
+    (
+        holds,
+        if matches!(stream.documents.as_slice(), [one] if is_inventory(&one.root)) {
+            Bound::Yes
+        } else {
+            Bound::No
+        },
+    )
 }
 
 /// What `.sops.yaml` and the environment say about files.

@@ -119,6 +119,12 @@ impl<'a> Problems<'a> {
         problem.help.clone_from(&error.help);
     }
 
+    /// Returns how many were added.
+    #[expect(clippy::len_without_is_empty, reason = "it is compared with what it was before")]
+    pub fn len(&self) -> usize {
+        self.found.len()
+    }
+
     /// Returns whether one of the findings is an error.
     pub fn any_error(&self) -> bool {
         self.found.iter().any(|problem| problem.code.severity() == Severity::Error)

@@ -23,19 +23,18 @@ pub(super) fn check(inventory: &Inventory, problems: &mut Problems<'_>) {
         check_layer(&label, layer, problems);
     }
     check_nodes(inventory, problems);
-    let groups = inventory.groups.iter().filter(|(_, group)| group.layer != Layer::default());
-    let nodes = inventory.nodes.iter().filter(|(_, node)| node.layer != Layer::default());
-    let targets = std::iter::once(Target::Base)
-        .chain(groups.map(|(name, _)| Target::Group(name)))
-        .chain(nodes.map(|(name, _)| Target::Node(name)));
-    for target in targets {
-        let routes = inventory.routes(target);
-        for (name, route) in &routes {
-            check_route(inventory, name, route, problems);
-            check_signatures(inventory, name, route, problems);
+    // Of targets that are alike and in order one look is enough; each that is not is told, at its own place.
+    let mut in_order = HashSet::new();
+    for target in inventory.own_targets() {
+        let settings = inventory.settings_of(target);
+        if in_order.contains(&settings) {
+            continue;
         }
-        check_projects(inventory, &routes, problems);
-        check_hosts(inventory, &routes, problems);
+        let before = problems.len();
+        check_target(inventory, target, problems);
+        if problems.len() == before {
+            in_order.insert(settings);
+        }
     }
     if layers(inventory).all(|(_, layer)| layer.registries.is_empty()) {
         problems.add(Code::NoRegistry, &(0..0), "registries", "no registry is named").reason =
@@ -59,6 +58,16 @@ pub(super) fn check(inventory: &Inventory, problems: &mut Problems<'_>) {
             needed.saturating_add(60)
         ));
     }
+}
+
+fn check_target(inventory: &Inventory, target: Target<'_>, problems: &mut Problems<'_>) {
+    let routes = inventory.routes(target);
+    for (name, route) in &routes {
+        check_route(inventory, name, route, problems);
+        check_signatures(inventory, name, route, problems);
+    }
+    check_projects(inventory, &routes, problems);
+    check_hosts(inventory, &routes, problems);
 }
 
 /// Finds what a version of Talos would refuse or do otherwise than the inventory says.

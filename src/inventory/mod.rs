@@ -1,6 +1,7 @@
 //! The user's file: schema, parse, problems with codes and places, and what each node gets from it.
 
 mod access;
+mod alike;
 mod check;
 mod check_signatures;
 mod fields;
@@ -16,6 +17,7 @@ mod unrendered;
 mod use_of;
 mod verification;
 
+pub use alike::TargetSettings;
 pub use check::check_version;
 pub(crate) use check::url_flaw;
 pub use harbor::{ADAPTERS, HarborProject, HarborSettings, Quota, Retention};

@@ -192,7 +192,7 @@ impl Inventory {
     }
 
     /// Returns the layers of a target, each with its part of the inventory.
-    fn layers<'a>(&'a self, target: Target<'_>) -> Vec<(Part<'a>, &'a Layer)> {
+    pub(super) fn layers<'a>(&'a self, target: Target<'_>) -> Vec<(Part<'a>, &'a Layer)> {
         let mut layers = vec![(Part::Base, &self.base)];
         let mut group = |name: &str| {
             if let Some((name, group)) = self.groups.get_key_value(name) {

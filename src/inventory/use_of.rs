@@ -2,8 +2,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use indexmap::IndexMap;
 
-use super::model::{Fallback, Inventory, Layer, MirrorKind, Via};
-use super::resolve::{Route, Target};
+use super::model::{Fallback, Inventory, MirrorKind, Via};
+use super::resolve::Route;
 use crate::finding::{Code, Problems};
 use crate::registries::{Endpoint, foreign_upstream};
 use crate::secret::without_userinfo;
@@ -11,11 +11,7 @@ use crate::secret::without_userinfo;
 /// Finds what shows only when the routes of all targets are known: mirrors that are used for more than they can serve,
 /// credentials that no pull uses.
 pub(super) fn check_use(inventory: &Inventory, problems: &mut Problems<'_>) {
-    let groups = inventory.groups.iter().filter(|(_, group)| group.layer != Layer::default());
-    let nodes = inventory.nodes.iter().filter(|(_, node)| node.layer != Layer::default());
-    let targets = std::iter::once(Target::Base)
-        .chain(groups.map(|(name, _)| Target::Group(name)))
-        .chain(nodes.map(|(name, _)| Target::Node(name)));
+    let targets = inventory.unlike_targets().into_iter();
     let routes: Vec<IndexMap<&str, Route<'_>>> = targets.map(|target| inventory.routes(target)).collect();
     let mut through: BTreeMap<&str, BTreeSet<&str>> = BTreeMap::new();
     let mut asked: BTreeSet<&str> = BTreeSet::new();

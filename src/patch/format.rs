@@ -1,7 +1,8 @@
 use std::fmt;
 use std::str::FromStr;
 
-use crate::registries::{Registries, TalosVersion};
+use super::split::Parts;
+use crate::registries::TalosVersion;
 
 /// The form of a patch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -61,7 +62,7 @@ impl FromStr for Choice {
 }
 
 /// The versions that decide how a patch can look.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Versions {
     /// Talos on the nodes; `None`: not known.
     pub talos: Option<TalosVersion>,
@@ -136,12 +137,11 @@ pub fn choose(choice: Choice, versions: &Versions) -> Result<Format, FormatError
 }
 
 /// Returns what is known to go wrong with these registries on this version, whatever the format.
-pub(super) fn version_cautions(registries: &Registries, versions: &Versions) -> Vec<Caution> {
+pub(super) fn version_cautions(parts: &Parts, versions: &Versions) -> Vec<Caution> {
     let mut cautions = Vec::new();
     let Some(talos) = &versions.talos else { return cautions };
-    if talos.breaks_tls_paths()
-        && registries.tls.values().any(|tls| tls.ca.is_some() || tls.client_identity.is_some())
-    {
+    let mut tls = parts.open.tls.values().chain(parts.secret.tls.values());
+    if talos.breaks_tls_paths() && tls.any(|tls| tls.ca.is_some() || tls.client_identity.is_some()) {
         cautions.push(Caution {
             weight: Weight::Warning,
             message: format!(
@@ -150,7 +150,7 @@ pub(super) fn version_cautions(registries: &Registries, versions: &Versions) -> 
             help: "upgrade to 1.14.0-rc.1 or later first (siderolabs/talos#14021)".to_owned(),
         });
     }
-    if !talos.puller_falls_back() && registries.mirrors.contains_key("*") {
+    if !talos.puller_falls_back() && parts.open.mirrors.contains_key("*") {
         cautions.push(Caution {
             weight: Weight::Warning,
             message: format!("on Talos {talos}, Talos' own pulls have no fallback behind `*`"),

@@ -27,14 +27,12 @@ impl std::fmt::Debug for Patch {
 /// The open part goes first: it clears what was there, and the secret part adds to it. Of a patch with several files
 /// the first alone is right for a config that has none of its documents.
 pub fn plain(format: Format, parts: &Parts, versions: &Versions) -> (Patch, Patch) {
-    let mut whole = parts.open.clone();
-    whole.tls.extend(parts.secret.tls.clone());
     let (mut open, secret) = match format {
         Format::JsonPatch => json_patch(parts),
         Format::Strategic => strategic(parts, versions),
         Format::Documents => document_patch(parts, versions),
     };
-    open.cautions.extend(version_cautions(&whole, versions));
+    open.cautions.extend(version_cautions(parts, versions));
     (open, secret)
 }
 

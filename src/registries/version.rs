@@ -3,7 +3,7 @@ use std::fmt;
 use std::str::FromStr;
 
 /// A Talos version; `v1.13` means the latest patch of 1.13.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct TalosVersion {
     major: u16,
     minor: u16,

@@ -6,7 +6,7 @@ use super::block::Addition;
 use super::cipher::{Cipher, DataKey};
 use super::draft::{Draft, Reader};
 use super::error::{Refusal, SopsError};
-use super::guard::guard;
+use super::guard::guard_parsed;
 use super::known_secrets::IsSecret;
 use super::mac::MacScope;
 use super::metadata::{Group, Metadata, Wrapped, format_time};
@@ -77,12 +77,15 @@ impl Settings {
             structure: Bound::No,
         }
     }
-    /// Returns the values of a text that sops writes in another form when it decrypts or edits the file.
-    ///
-    /// Fails as [`encrypt`] does where the text cannot be kept at all.
-    pub fn rewritten(&self, plaintext: &str) -> Result<Vec<Rewritten>, SopsError> {
-        rewritten(plaintext, &self.rule, self.indent, &self.version)
-    }
+}
+
+/// A text that was encrypted.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Sealed {
+    /// The text.
+    pub text: String,
+    /// The values that sops writes in another form when it decrypts or edits the file.
+    pub rewritten: Vec<Rewritten>,
 }
 
 /// Encrypts a text: values are replaced in place, a `sops:` is added to every document, all else stays as it is.
@@ -97,6 +100,16 @@ pub fn encrypt(
     now: Timestamp,
     random: &mut Random<'_>,
 ) -> Result<String, SopsError> {
+    Ok(encrypt_and_tell(plaintext, settings, now, random)?.text)
+}
+
+/// Encrypts a text as [`encrypt`] does, and tells which values will not come back as they are written.
+pub fn encrypt_and_tell(
+    plaintext: &str,
+    settings: &Settings,
+    now: Timestamp,
+    random: &mut Random<'_>,
+) -> Result<Sealed, SopsError> {
     let reader = Reader::of(&settings.version);
     let mut plain = Plain::parse(Secret::from(plaintext))?;
     if settings.structure == Bound::Yes
@@ -138,11 +151,11 @@ pub fn encrypt(
     };
     let block = metadata.write(settings.indent);
     let text = draft.write(sealed, |_| Addition::new(block.clone()));
-    read_back(&text, &key, &draft)?;
+    let file = read_back(&text, &key, &draft)?;
     if let (Some(is_secret), InClear::Refused) = (settings.is_secret, settings.in_clear) {
-        guard(&text, is_secret)?;
+        guard_parsed(&text, file.stream(), is_secret)?;
     }
-    Ok(text)
+    Ok(Sealed { text, rewritten: rewritten(&draft) })
 }
 
 /// Makes a data key.

@@ -4,14 +4,18 @@ use super::known_secrets::IsSecret;
 use super::rule::Rule;
 use super::value::Content;
 use super::walk::walk;
-use crate::yaml::{Indent, LineIndex, parse};
+use crate::yaml::{Indent, LineIndex, Stream, parse};
 
 /// Checks that an encrypted text leaves no secret in clear text: the last line of defence against a rule with a gap.
 ///
 /// Fails with every value that is neither sealed nor empty and for which `is_secret` holds.
 pub fn guard(text: &str, is_secret: IsSecret) -> Result<(), SopsError> {
-    let stream = parse(text)?;
-    let walk = walk(text, &stream, &Rule::default(), Indent::default());
+    guard_parsed(text, &parse(text)?, is_secret)
+}
+
+/// Checks a text as [`guard`] does that was parsed before.
+pub(super) fn guard_parsed(text: &str, stream: &Stream, is_secret: IsSecret) -> Result<(), SopsError> {
+    let walk = walk(text, stream, &Rule::default(), Indent::default());
     let index = LineIndex::new(text);
     let clear = walk.leaves.iter().filter(|leaf| {
         let clear = match Content::of(leaf.node) {

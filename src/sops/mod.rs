@@ -60,7 +60,7 @@ mod walk;
 mod x_wing;
 
 pub use config::{Config, ConfigError, CreationRule, Warning};
-pub use encrypt::{Bound, InClear, Settings, VERSION, encrypt};
+pub use encrypt::{Bound, InClear, Sealed, Settings, VERSION, encrypt, encrypt_and_tell};
 pub use encrypted::{Encrypted, is_encrypted, looks_encrypted, metadata_of, sealed_values};
 pub use error::{ClearSecret, NoKey, Refusal, SopsError, ValueError};
 pub use guard::guard;

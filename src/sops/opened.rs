@@ -296,7 +296,9 @@ impl<'a> Opened<'a> {
     /// Fails as [`Opened::reencrypt`] does where the text cannot be kept at all.
     pub fn rewritten(&self, plaintext: &str) -> Result<Vec<Rewritten>, SopsError> {
         let metadata = self.file.metadata();
-        rewritten(plaintext, &metadata.rule, self.file.indent(), &metadata.version)
+        let plain = Plain::parse(Secret::from(plaintext))?;
+        let reader = Reader::of(&metadata.version);
+        Ok(rewritten(&Draft::new(&plain, &metadata.rule, self.file.indent(), reader)?))
     }
 
     /// Returns the text sealed again as it is now, with a MAC that fits and the value that says what stands where.
@@ -447,13 +449,13 @@ pub(super) fn seal_mac(
     cipher.seal(mac, time, &nonce).map_err(|_| SopsError::ReadBack)
 }
 
-/// Opens what was written and compares it with what was given, before anyone relies on it.
-pub(super) fn read_back(text: &str, key: &DataKey, draft: &Draft<'_>) -> Result<(), SopsError> {
+/// Opens what was written and compares it with what was given, before anyone relies on it; returns it as it was read.
+pub(super) fn read_back(text: &str, key: &DataKey, draft: &Draft<'_>) -> Result<Encrypted, SopsError> {
     let same = || {
         let file = Encrypted::parse(text).ok()?;
         let plain = Plain::parse(file.open_with(key.clone()).ok()?.plaintext()).ok()?;
         let back = Draft::new(&plain, file.rule(), file.indent(), Reader::Current).ok()?;
-        back.same(draft).then_some(())
+        back.same(draft).then_some(file)
     };
     same().ok_or(SopsError::ReadBack)
 }

@@ -4,7 +4,7 @@ use std::ffi::OsString;
 use std::process::ExitCode;
 
 use clap::builder::Resettable;
-use clap::error::{ContextKind, ContextValue};
+use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{Command, Parser};
 
 use super::error::CliError;
@@ -21,18 +21,25 @@ pub(crate) fn parse<T: Parser>(
     arguments: impl IntoIterator<Item = OsString>,
     exits: &dyn Fn(&[&str]) -> Vec<Exit>,
 ) -> Result<T, ExitCode> {
-    let mut command = help::arrange(without_empty_variables(T::command()), exits);
     let arguments: Vec<OsString> = arguments.into_iter().collect();
-    let found = match below(&command, &arguments) {
-        Some((bare, arguments)) => {
-            command = bare;
-            command.try_get_matches_from_mut(arguments)
-        }
-        None => command.try_get_matches_from_mut(arguments),
+    let read = |command: Command| -> Result<T, clap::Error> {
+        let (mut command, arguments) = match below(&command, &arguments) {
+            Some(below) => below,
+            None => (command, arguments.clone()),
+        };
+        let found = command.try_get_matches_from_mut(arguments)?;
+        T::from_arg_matches(&found).map_err(|error| error.format(&mut command))
     };
-    found
-        .and_then(|found| T::from_arg_matches(&found).map_err(|error| error.format(&mut command)))
-        .map_err(usage)
+    let command = || without_empty_variables(T::command());
+    // Help is prepared for those who ask for it: that of all commands takes longer than what many of them do.
+    let shows_help = |error: &clap::Error| {
+        matches!(error.kind(), ErrorKind::DisplayHelp | ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand)
+    };
+    match read(command()) {
+        Err(error) if shows_help(&error) => read(help::arrange(command(), exits)),
+        read => read,
+    }
+    .map_err(usage)
 }
 
 /// Returns the arguments of a command below one that has arguments of its own, and what reads them: variables of the
@@ -71,11 +78,17 @@ fn below(command: &Command, arguments: &[OsString]) -> Option<(Command, Vec<OsSt
 
 /// Takes a variable of the environment that is set to nothing, as CI does, for one that is not set.
 fn without_empty_variables(command: Command) -> Command {
+    let empty: Vec<OsString> =
+        std::env::vars_os().filter(|(_, value)| value.is_empty()).map(|(name, _)| name).collect();
+    if empty.is_empty() { command } else { without_variables(command, &empty) }
+}
+
+fn without_variables(command: Command, empty: &[OsString]) -> Command {
     let command = command.mut_args(|arg| {
-        let empty = arg.get_env().and_then(std::env::var_os).is_some_and(|value| value.is_empty());
+        let empty = arg.get_env().is_some_and(|name| empty.iter().any(|empty| empty == name));
         if empty { arg.env(Resettable::Reset) } else { arg }
     });
-    command.mut_subcommands(without_empty_variables)
+    command.mut_subcommands(|below| without_variables(below, empty))
 }
 
 /// Says what is wrong with a command line, or the help that it asks for; returns the exit code.

@@ -5,11 +5,11 @@ use std::path::{Path, PathBuf};
 use clap::Args;
 
 use crate::cli::args::Global;
-use crate::cli::encryption::{self, EncryptionOptions, Holds};
+use crate::cli::encryption::{self, EncryptionOptions};
 use crate::cli::input::{display_name, environment, read};
 use crate::file::{self, Privacy};
 use crate::secret::os_random;
-use crate::sops::{InClear, Rule, SopsError, encrypt};
+use crate::sops::{InClear, Rule, SopsError, encrypt_and_tell};
 use crate::ui::exit::{self, Exit};
 use crate::ui::{CliError, Ui};
 
@@ -91,7 +91,7 @@ pub(crate) fn run(ui: &mut Ui, global: &Global, args: EncryptArgs) -> Result<Exi
     };
     let rule = rule.transpose().map_err(|error| as_sops(SopsError::Rule(error)))?;
     let text = read(&args.file)?;
-    let holds = Holds::of(&text);
+    let (holds, structure) = encryption::nature_of(&text);
     let options = EncryptionOptions {
         age: args.age,
         rule,
@@ -104,14 +104,15 @@ pub(crate) fn run(ui: &mut Ui, global: &Global, args: EncryptArgs) -> Result<Exi
     if args.allow_plaintext {
         settings.in_clear = InClear::Allowed;
     }
-    settings.structure = encryption::binding_of(&text);
-    let sealed = encrypt(&text, &settings, jiff::Timestamp::now(), &mut os_random).map_err(as_sops)?;
-    encryption::warn_of_rewritten(ui, &settings.rewritten(&text).map_err(as_sops)?, name);
+    settings.structure = structure;
+    let sealed =
+        encrypt_and_tell(&text, &settings, jiff::Timestamp::now(), &mut os_random).map_err(as_sops)?;
+    encryption::warn_of_rewritten(ui, &sealed.rewritten, name);
     if args.in_place {
-        file::replace(Path::new(&args.file), sealed.as_bytes(), Privacy::Private)?;
+        file::replace(Path::new(&args.file), sealed.text.as_bytes(), Privacy::Private)?;
         ui.note(&format!("encrypted {name}"));
     } else {
-        ui.result(&sealed)?;
+        ui.result(&sealed.text)?;
     }
     Ok(exit::OK)
 }

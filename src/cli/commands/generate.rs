@@ -1,5 +1,7 @@
 #![expect(clippy::disallowed_methods, reason = "asks whether output is a terminal")]
 
+use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 use std::io::IsTerminal;
 use std::path::{Path, PathBuf};
 
@@ -303,18 +305,32 @@ fn to_directory(
     let sealed = if args.encryption.wanted(loaded) { Seal::Encrypted } else { Seal::Clear };
     let indent = encryption::indent()?;
     let (mut artifacts, mut cautions) = (Vec::new(), Vec::new());
+    // Most nodes of a large cluster get what others get: that is made once.
+    let mut made_before: HashMap<_, Vec<File>> = HashMap::new();
     for (name, target) in targets {
-        let made = make(args, loaded, target, None)?;
-        let (open, secret) = patch::plain(made.format, &patch::split(made.registries), &made.versions);
-        for caution in &open.cautions {
-            // In files of their own both steps are there: what the caution asks for has been done.
-            if open.files.len().max(secret.files.len()) < 2 && !cautions.contains(caution) {
-                cautions.push(caution.clone());
+        let key = (loaded.talos_version(&args.versions, target), inventory.settings_of(target));
+        let files = match made_before.entry(key) {
+            Entry::Occupied(files) => files.into_mut(),
+            Entry::Vacant(place) => {
+                let made = make(args, loaded, target, None)?;
+                let (open, secret) =
+                    patch::plain(made.format, &patch::split(made.registries), &made.versions);
+                for caution in &open.cautions {
+                    // In files of their own both steps are there: what the caution asks for has been done.
+                    if open.files.len().max(secret.files.len()) < 2 && !cautions.contains(caution) {
+                        cautions.push(caution.clone());
+                    }
+                }
+                let mut both = files("mirrors", &open, args.output, Seal::Open, indent);
+                both.extend(files("secrets", &secret, args.output, sealed, indent));
+                place.insert(both)
             }
-        }
+        };
         let at = dir.join(&name);
-        artifacts.extend(files(&at, "mirrors", &open, args.output, Seal::Open, indent));
-        artifacts.extend(files(&at, "secrets", &secret, args.output, sealed, indent));
+        artifacts.extend(files.iter().map(|file| {
+            let File { name, seal, text } = file.clone();
+            Artifact { path: at.join(name), seal, text }
+        }));
     }
     ui.cautions(&cautions);
     let mode = match (args.check, args.dry_run) {
@@ -326,7 +342,15 @@ fn to_directory(
     write(ui, global, dir, &artifacts, &args.encryption, (mode, extent))
 }
 
-fn files(dir: &Path, stem: &str, patch: &Patch, style: Style, seal: Seal, indent: Indent) -> Vec<Artifact> {
+/// A file of a patch, whichever directory it goes to.
+#[derive(Clone)]
+struct File {
+    name: String,
+    seal: Seal,
+    text: Secret<String>,
+}
+
+fn files(stem: &str, patch: &Patch, style: Style, seal: Seal, indent: Indent) -> Vec<File> {
     let several = patch.files.len() > 1;
     let (style, wrap) = if seal == Seal::Encrypted { (Style::Yaml, Wrap::Map) } else { (style, Wrap::List) };
     let ending = match (seal, style) {
@@ -334,12 +358,12 @@ fn files(dir: &Path, stem: &str, patch: &Patch, style: Style, seal: Seal, indent
         (Seal::Open | Seal::Clear, Style::Yaml) => "yaml",
         (Seal::Open | Seal::Clear, Style::Json) => "json",
     };
-    let artifact = |(at, documents): (usize, &Vec<Value>)| {
+    let file = |(at, documents): (usize, &Vec<Value>)| {
         let step = ["-1-create", "-2-set"].get(at).filter(|_| several).copied().unwrap_or_default();
         let text = text_of(documents, style, wrap, indent);
-        Artifact { path: dir.join(format!("{stem}{step}.{ending}")), seal, text: Secret::new(text) }
+        File { name: format!("{stem}{step}.{ending}"), seal, text: Secret::new(text) }
     };
-    patch.files.iter().enumerate().map(artifact).collect()
+    patch.files.iter().enumerate().map(file).collect()
 }
 
 fn layout(args: &GenerateArgs, loaded: &LoadedInventory) -> Result<Layout, CliError> {

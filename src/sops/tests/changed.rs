@@ -130,7 +130,7 @@ fn numbers_that_sops_changes_are_refused_as_secrets_and_named_elsewhere() {
         let quoted = format!("a:\n  password: \"{text}\"\n");
         assert!(encrypt(&quoted, &settings(), now(), &mut counter()).is_ok());
         let clear = format!("a: {text}\nb: 12\nc: 1.5\nd: true\ne: text\n");
-        let named = settings().rewritten(&clear).unwrap();
+        let named = encrypt_and_tell(&clear, &settings(), now(), &mut counter()).unwrap().rewritten;
         assert_eq!(named.iter().map(|value| value.position.line).collect::<Vec<_>>(), [1], "{text}");
     }
     let text = sealed(PLAIN);
