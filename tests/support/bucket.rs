@@ -41,6 +41,8 @@ pub enum Fault {
     Cut(usize),
     /// One bit of the body is another one.
     WrongBytes,
+    /// A list says that it goes on, and not where.
+    Endless,
     /// The answer takes so long to begin.
     Delay(Duration),
 }
@@ -80,6 +82,8 @@ struct State {
     ignores_conditions: bool,
     /// Keys with these parts are left out of lists.
     hidden: Vec<String>,
+    /// Lists end after so many keys, and say that this is all; whether they look at where one is to begin.
+    cut: Option<(usize, bool)>,
 }
 
 /// A store that listens until it is dropped.
@@ -170,6 +174,12 @@ impl Bucket {
         self.state().ignores_conditions = true;
     }
 
+    /// Has each list end after so many keys, as if there were no more; `goes_on` is whether one may be asked for that begins
+    /// after a key.
+    pub fn cut_lists(&self, keys: usize, goes_on: bool) {
+        self.state().cut = Some((keys, goes_on));
+    }
+
     /// Leaves keys with a part out of lists.
     pub fn hide(&self, part: &str) {
         self.state().hidden.push(part.to_owned());
@@ -198,6 +208,13 @@ impl Bucket {
         let mut state = self.state();
         state.objects.values_mut().for_each(|stored| stored.written -= by);
         state.uploads.values_mut().for_each(|upload| upload.begun -= by);
+    }
+
+    /// Makes one key older.
+    pub fn age_of(&self, key: &str, by: Duration) {
+        if let Some(stored) = self.state().objects.get_mut(key) {
+            stored.written -= by;
+        }
     }
 
     /// Begins an upload, and goes on with nothing.
@@ -246,7 +263,7 @@ async fn serve(stream: TcpStream, state: Arc<Mutex<State>>, healed: watch::Sende
             state.rules.iter().filter(is_about).map(|rule| rule.fault.clone()).collect()
         };
         let mut answer = None;
-        let (mut cut, mut is_wrong) = (None, false);
+        let (mut cut, mut is_wrong, mut is_endless) = (None, false, false);
         for fault in faults {
             match fault {
                 Fault::Error(status, code) => answer = Some(Answer::error(status, code)),
@@ -254,10 +271,15 @@ async fn serve(stream: TcpStream, state: Arc<Mutex<State>>, healed: watch::Sende
                 Fault::Close => return,
                 Fault::Cut(at) => cut = Some(at),
                 Fault::WrongBytes => is_wrong = true,
+                Fault::Endless => is_endless = true,
                 Fault::Delay(delay) => tokio::time::sleep(delay).await,
             }
         }
         let mut answer = answer.unwrap_or_else(|| route(&mut state.lock().unwrap(), &asked, body));
+        if is_endless && asked.key.is_empty() {
+            let text = String::from_utf8_lossy(&answer.body).into_owned();
+            answer.body = text.replace("<IsTruncated>false<", "<IsTruncated>true<").into_bytes();
+        }
         let middle = answer.body.len() / 2;
         if let (true, Some(byte)) = (is_wrong, answer.body.get_mut(middle)) {
             *byte ^= 1;
@@ -392,7 +414,10 @@ fn object(stored: &Stored, asked: &Asked) -> Answer {
 fn list(state: &State, asked: &Asked) -> Answer {
     let query = |name: &str| asked.query.get(name).map_or("", String::as_str);
     let most = query("max-keys").parse().unwrap_or(1000);
-    let after = if query("continuation-token").is_empty() {
+    let most = state.cut.map_or(most, |(cut, _)| cut.min(most));
+    let after = if state.cut.is_some_and(|(_, goes_on)| !goes_on) {
+        ""
+    } else if query("continuation-token").is_empty() {
         query("start-after")
     } else {
         query("continuation-token")
@@ -403,7 +428,7 @@ fn list(state: &State, asked: &Asked) -> Answer {
         .filter(|(key, _)| key.starts_with(query("prefix")) && (after.is_empty() || key.as_str() > after))
         .filter(|(key, _)| !state.hidden.iter().any(|part| key.contains(part)));
     let page: Vec<_> = keys.by_ref().take(most).collect();
-    let has_more = keys.next().is_some();
+    let has_more = keys.next().is_some() && state.cut.is_none();
     let mut xml = format!("<ListBucketResult><Name>{NAME}</Name><IsTruncated>{has_more}</IsTruncated>");
     if let (true, Some((last, _))) = (has_more, page.last()) {
         xml.push_str(&format!("<NextContinuationToken>{last}</NextContinuationToken>"));

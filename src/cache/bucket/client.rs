@@ -85,6 +85,17 @@ pub(super) struct Page {
     pub(super) next: Option<String>,
 }
 
+/// Where a page of a list begins.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum ListFrom {
+    /// At the first key.
+    Start,
+    /// Where the page before has ended, as the store says.
+    Token(String),
+    /// After a key.
+    After(String),
+}
+
 /// A key, as it is listed.
 pub(super) struct Stored {
     pub(super) key: String,
@@ -220,9 +231,14 @@ impl Client {
         }
     }
 
-    /// Lists keys that begin with something, a page of them; `token` says where the page before has ended.
-    pub(super) async fn page(&self, prefix: &str, token: Option<String>) -> Result<Page, ClientError> {
-        let options = PaginatedListOptions { page_token: token, ..PaginatedListOptions::default() };
+    /// Lists keys that begin with something, a page of them.
+    pub(super) async fn page(&self, prefix: &str, from: &ListFrom) -> Result<Page, ClientError> {
+        let mut options = PaginatedListOptions::default();
+        match from {
+            ListFrom::Start => {}
+            ListFrom::Token(token) => options.page_token = Some(token.clone()),
+            ListFrom::After(key) => options.offset = Some(key.clone()),
+        }
         let found = self.read(self.care.list_paginated(Some(prefix), options)).await?;
         let found = found.ok_or_else(|| ClientError("there is no such bucket".to_owned()))?;
         let keys = found.result.objects.into_iter().map(|object| Stored {

@@ -20,6 +20,8 @@ impl Collecting {
 
     /// Takes note of a collection that has ended.
     pub(super) fn ended(&mut self, at: u64, collected: &Collected) {
+        // Whoever could do it, it can be done.
+        self.report.trouble = None;
         self.last = collected.number;
         self.report.last = Some(LastCollection {
             ended_at: at,

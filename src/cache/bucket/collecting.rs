@@ -6,7 +6,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 use tokio::time::sleep;
 
-use super::gc::{Cycle, Cycled, Failed, Listed, Part, Place as _};
+use super::gc::{Cycle, Cycled, Failed, Limits, Listed, Part, Place as _};
 use super::shared_bucket::Inner;
 use super::traffic::Direction;
 use crate::cache::memory::locked;
@@ -28,6 +28,12 @@ pub(super) async fn collect_all(inner: Arc<Inner>) {
     }
     let pace = |time| inner.timing.pace(time);
     let mut random = [0; 1];
+    // From when on what is in use is written again counts, not when it is looked for the first time.
+    if inner.is_used()
+        && let Err(error) = since(&inner).await
+    {
+        tracing::debug!("cannot note since when is collected: {error}");
+    }
     // Caches are often started together.
     os_random(&mut random);
     let spread = pace(FIRST) / 256 * u32::from(random[0]);
@@ -49,6 +55,7 @@ pub(super) async fn collect_all(inner: Arc<Inner>) {
 
 /// Looks what others have collected, and collects where it is time.
 async fn turn(inner: &Inner) -> Result<(), Failed> {
+    inner.ask_conditional().await;
     if !inner.is_conditional() {
         let why = "the store does not look at the conditions of writes, so that two caches might collect at once, or \
                    nothing could be written to it when it was looked at";
@@ -67,8 +74,10 @@ async fn turn(inner: &Inner) -> Result<(), Failed> {
     if !may || !is_time(&listed, now, inner.timing.pace(EVERY)) {
         return Ok(());
     }
+    let (since, every) = since(inner).await?;
+    let limits = Limits { since, every, ..inner.limits };
     locked(&inner.collecting).runs(true);
-    let cycle = Cycle::new(&inner.client, inner.keys.clone(), inner.timing, inner.limits);
+    let cycle = Cycle::new(&inner.client, inner.keys.clone(), inner.timing, limits);
     match cycle.run().await? {
         Cycled::Collected(collected, tidied) => {
             tracing::info!(
@@ -90,6 +99,12 @@ async fn turn(inner: &Inner) -> Result<(), Failed> {
         }
     }
     Ok(())
+}
+
+/// Returns since when caches write what is in use again, and how often they do; says that it is so where nobody has.
+async fn since(inner: &Inner) -> Result<(u64, Duration), Failed> {
+    let every = locked(&inner.renewals).every();
+    Ok((inner.place.since(every).await?, every))
 }
 
 /// Returns whether it is time for a collection, by the list of those that were.

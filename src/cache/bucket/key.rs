@@ -3,8 +3,11 @@ use jiff::Timestamp;
 use crate::cache::store::{Kind, Object, Origin, RecordKey};
 use crate::image::{Algorithm, Digest, Tag};
 
-/// The names of what is in a bucket. Everything but `layout` and leases is written once and never
-/// changed.
+/// The names of what is in a bucket.
+///
+/// What is read by other caches is written once: a key has the same bytes as long as it is there. Written again are leases
+/// and the beat of a collection, which only say that somebody runs, and manifests that are in use, with the bytes that they
+/// have, so that their date is young. What no image needs is removed.
 ///
 /// ```text
 /// layout                                           which layout this is
@@ -14,6 +17,8 @@ use crate::image::{Algorithm, Digest, Tag};
 /// members/<URL, hexadecimal>/<mark>                a cache that others may ask is there
 /// leases/<algorithm>/<hex>                         which cache fetches that blob now
 /// collections/<number>/<part>                      what of it all is not needed any more: see `gc`
+/// collections/since-<seconds>                      since then what is in use is written again every so many seconds
+/// probes/<number>                                  for finding out what the store does
 /// tags/<hash>/<time, downwards>-<what it is>       what a tag was at that time: the first name is the newest
 /// grants-private/…, tags-private/…                 the same, by caches for whose users alone the registry is
 /// ```
@@ -103,6 +108,21 @@ impl Keys {
     pub(super) fn read_collection<'a>(&self, key: &'a str) -> Option<(u64, &'a str)> {
         let (number, part) = key.strip_prefix(&self.collections())?.split_once('/')?;
         Some((number.parse().ok()?, part))
+    }
+
+    /// Returns the beginning of the keys that say since when what is in use is written again now and then.
+    pub(super) fn all_since(&self) -> String {
+        format!("{}since-", self.collections())
+    }
+
+    /// Returns the key that says since when it is written again every so many seconds.
+    pub(super) fn since(&self, seconds: u64) -> String {
+        format!("{}{seconds:010}", self.all_since())
+    }
+
+    /// Reads such a key: how many seconds lie in between.
+    pub(super) fn read_since(&self, key: &str) -> Option<u64> {
+        key.strip_prefix(&self.all_since())?.parse().ok()
     }
 
     /// Returns the beginning of the keys of probes.
@@ -265,6 +285,9 @@ mod tests {
             assert_eq!(keys.read_object(Kind::Manifest, bad), None, "{bad}");
         }
         assert_eq!(keys.read_collection(&keys.collection(7, "claim")), Some((7, "claim")));
+        assert_eq!(keys.read_since(&keys.since(86_400)), Some(86_400));
+        // A version that does not know it takes it for no collection.
+        assert_eq!(keys.read_collection(&keys.since(86_400)), None);
         for bad in ["a/b/collections/x/claim", "a/b/collections/7", "collections/7/claim"] {
             assert_eq!(keys.read_collection(bad), None, "{bad}");
         }

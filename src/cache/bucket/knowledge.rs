@@ -6,6 +6,7 @@ use std::time::Duration;
 use super::gc::{Failed, Forget, Place as _, Unit, links, look, ready};
 use super::known::Known;
 use super::pending::Pending;
+use super::probe::is_conditional;
 use super::shared_bucket::{Inner, Phase};
 use crate::cache::memory::locked;
 use crate::cache::store::{Document, Kind, Object};
@@ -88,6 +89,19 @@ impl Inner {
         matches!(&*locked(&self.phase), Phase::Used(probed) if probed.is_conditional == Some(true))
     }
 
+    /// Finds out whether it does, where that could not be found out before.
+    pub(super) async fn ask_conditional(&self) {
+        let is_unknown =
+            matches!(&*locked(&self.phase), Phase::Used(probed) if probed.is_conditional.is_none());
+        if !is_unknown {
+            return;
+        }
+        let found = is_conditional(&self.client, &self.keys).await;
+        if let Phase::Used(probed) = &mut *locked(&self.phase) {
+            probed.is_conditional = found;
+        }
+    }
+
     /// Begins to write something; [`None`] where a collection condemns it, so that it is to be written later.
     pub(super) fn begin(&self, unit: &Unit) -> Option<u64> {
         let view = locked(&self.view);
@@ -146,17 +160,25 @@ impl Inner {
                 Kind::Blob => self.is_known(&object) || self.local.open(&object.digest).await?.is_some(),
             };
             if is_here {
-                self.push(Pending::Object(object));
+                self.push_needed(Pending::Object(object))?;
                 self.ensure_grants(object).await?;
             }
         }
         Ok(())
     }
 
+    /// Has something written on which a reference relies, which is not to be written without it.
+    fn push_needed(&self, pending: Pending) -> io::Result<()> {
+        if self.push(pending) {
+            return Ok(());
+        }
+        Err(io::Error::other("there is no room for what it refers to, as too much is to be written"))
+    }
+
     /// Sees to it that all that is known here about who has something is known to be there, or is to be written.
     pub(super) async fn ensure_grants(&self, object: Object) -> io::Result<()> {
         for origin in self.local.origins(&object).await? {
-            self.push(Pending::Grant(object, origin));
+            self.push_needed(Pending::Grant(object, origin))?;
         }
         Ok(())
     }

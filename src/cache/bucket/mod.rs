@@ -34,6 +34,13 @@ mod uploading;
 mod uploads;
 mod writer;
 
+#[cfg(test)]
+#[path = "../../../tests/support/bucket.rs"]
+#[expect(unreachable_pub, reason = "other tests use it, too")]
+mod fake_bucket;
+#[cfg(test)]
+mod testing;
+
 pub use collection::{Collection, CollectionError, Progress, collect, plan_collection};
 pub(in crate::cache) use leases::{LeaseAnswer, StoredLease};
 pub(in crate::cache) use members::Said;

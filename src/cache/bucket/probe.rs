@@ -65,6 +65,11 @@ pub(super) async fn probe(client: &Client, keys: &Keys) -> Result<Probed, ProbeE
             return Err(ProbeError::Ill("what was written to it is not there".to_owned()));
         }
     }
+    Ok(Probed { is_conditional: is_conditional(client, keys).await, took })
+}
+
+/// Finds out whether a store refuses a write that would replace something; [`None`] where nothing can be written now.
+pub(super) async fn is_conditional(client: &Client, keys: &Keys) -> Option<bool> {
     let mut random = [0; 8];
     os_random(&mut random);
     let key = keys.probe(&format!("{:016x}", u64::from_le_bytes(random)));
@@ -82,5 +87,5 @@ pub(super) async fn probe(client: &Client, keys: &Keys) -> Result<Probed, ProbeE
         Err(_) => None,
     };
     drop(client.remove(&key).await);
-    Ok(Probed { is_conditional, took })
+    is_conditional
 }

@@ -27,9 +27,20 @@ struct Item {
 /// The most that may wait: what comes beyond is not written, and counted.
 pub(super) const MOST: usize = 100_000;
 
+/// What became of something that is to be written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Pushed {
+    /// It waits.
+    New,
+    /// Something of that name waited already.
+    Known,
+    /// Too much waits: it is not written.
+    Dropped,
+}
+
 impl Queue {
-    /// Adds something; returns whether it is new.
-    pub(super) fn push(&mut self, pending: Pending) -> bool {
+    /// Adds something.
+    pub(super) fn push(&mut self, pending: Pending) -> Pushed {
         let name = pending.name();
         if let Some(item) = self.items.get_mut(&name) {
             // Also where it is the same: what is being written may be gone when it is said to be there.
@@ -38,16 +49,16 @@ impl Queue {
                 self.unsaid.push_str(&format!("+ {}\n", pending.write()));
                 item.pending = pending;
             }
-            return false;
+            return Pushed::Known;
         }
         if self.items.len() >= MOST {
             self.dropped += 1;
-            return false;
+            return Pushed::Dropped;
         }
         self.unsaid.push_str(&format!("+ {}\n", pending.write()));
         self.order.push_back(name.clone());
         self.items.insert(name, Item { pending, is_taken: false, has_changed: false, tries: 0 });
-        true
+        Pushed::New
     }
 
     /// Takes the next to be written.
@@ -168,19 +179,20 @@ mod tests {
     #[test]
     fn in_order_once_and_the_latest() {
         let (all, mut queue) = (each(), Queue::default());
-        assert!(queue.push(all[0].clone()) && !queue.push(all[0].clone()) && queue.push(all[2].clone()));
-        assert!(!queue.push(all[3].clone()), "it takes the place of what the tag was");
+        let pushed = [0, 0, 2].map(|n| queue.push(all[n].clone()));
+        assert_eq!(pushed, [Pushed::New, Pushed::Known, Pushed::New]);
+        assert_eq!(queue.push(all[3].clone()), Pushed::Known, "it takes the place of what the tag was");
         assert_eq!(queue.len(), 2);
         assert_eq!(
             (queue.take(), queue.take(), queue.take()),
             (Some(all[0].clone()), Some(all[3].clone()), None)
         );
         // While it is written, it changes again.
-        assert!(!queue.push(all[2].clone()));
+        assert_eq!(queue.push(all[2].clone()), Pushed::Known);
         queue.done(&all[3].name());
         assert_eq!(queue.take(), Some(all[2].clone()));
         // What is pushed again while it is written is written again, though it is the same.
-        assert!(!queue.push(all[0].clone()));
+        assert_eq!(queue.push(all[0].clone()), Pushed::Known);
         queue.done(&all[0].name());
         assert_eq!(queue.take(), Some(all[0].clone()));
         assert_eq!(queue.again(&all[0].name()), 1);
@@ -204,7 +216,7 @@ mod tests {
         }
         assert!(!queue.bring_back(|_| false));
         assert_eq!((queue.len(), queue.aside()), (3, 2));
-        assert!(!queue.push(all[0].clone()), "it waits already");
+        assert_eq!(queue.push(all[0].clone()), Pushed::Known, "it waits already");
         assert!(queue.bring_back(|pending| *pending == all[1]));
         assert_eq!(
             (queue.take(), queue.take(), queue.take()),
@@ -245,7 +257,8 @@ mod tests {
             Pending::Object(crate::cache::store::Object::blob(crate::image::Digest::sha256(bytes)))
         };
         for n in 0..u32::try_from(MOST).unwrap() + 3 {
-            queue.push(at(n));
+            let pushed = queue.push(at(n));
+            assert_eq!(pushed == Pushed::Dropped, n as usize >= MOST);
         }
         assert_eq!((queue.len(), queue.dropped()), (MOST, 3));
     }

@@ -18,19 +18,21 @@ use tokio::time::timeout;
 
 use super::client::Client;
 use super::collected::Collecting;
+use super::credentials::Variables;
 use super::gc::{BucketPlace, Limits, Timing, View};
 use super::journal::Journal;
 use super::key::{Audience, Keys, TagEntry, read_tag_entry};
 use super::known::Known;
 use super::pending::Pending;
 use super::probe::{ProbeError, Probed, probe};
-use super::queue::Queue;
+use super::queue::{Pushed, Queue};
 use super::renewals::Renewals;
 use super::report::{BucketReport, BucketUse};
 use super::traffic::Direction;
 use super::transport::{Purpose, READ_PATIENCE};
 use crate::cache::config::{BucketConfig, Config};
 use crate::cache::memory::{BoundedMap, locked};
+use crate::cache::observe::Seldom;
 use crate::cache::store::{Blob, Document, Object, Origin, Store, TagRecord, Tier, TierBody};
 use crate::image::{Digest, RegistryHost, Tag};
 
@@ -46,6 +48,8 @@ const ORIGINS: usize = 1000;
 const BAD_FOR: Duration = Duration::from_hours(1);
 /// How long a bucket is waited for at the start.
 const LOOK_PATIENCE: Duration = READ_PATIENCE.saturating_mul(2);
+/// How often it is said that too much waits.
+const DROPPED_AGAIN: Duration = Duration::from_mins(1);
 /// A tag that stands where it stood is written again only after so long.
 const SAME_TAG_AGAIN: Duration = Duration::from_mins(10);
 
@@ -87,6 +91,8 @@ pub(super) struct Inner {
     public: Mutex<BTreeSet<RegistryHost>>,
     /// What was last to be written about a tag.
     tags: Mutex<BoundedMap<String, (Digest, Timestamp)>>,
+    /// That something is not written, as too much waits.
+    dropped: Seldom,
     given: AtomicU64,
     pub(super) written: AtomicU64,
 }
@@ -143,7 +149,7 @@ pub(super) fn timing() -> Timing {
 
 /// Returns what is to be kept in a bucket at most.
 pub(super) fn limits(config: &BucketConfig) -> Limits {
-    Limits { age: config.max_age, bytes: config.max_size.map(|size| size.0) }
+    Limits { age: config.max_age, bytes: config.max_size.map(|size| size.0), ..Limits::default() }
 }
 
 /// Looks whether a bucket can be used, without changing anything in it.
@@ -169,8 +175,20 @@ impl Bucket {
         folder: &Path,
         local: Arc<dyn Store>,
     ) -> Result<Self, BucketError> {
+        Self::open_with(bucket, config, folder, local, &variable, timing()).await
+    }
+
+    /// Begins to use it by these variables and times.
+    pub(super) async fn open_with(
+        bucket: &BucketConfig,
+        config: &Config,
+        folder: &Path,
+        local: Arc<dyn Store>,
+        variables: Variables<'_>,
+        timing: Timing,
+    ) -> Result<Self, BucketError> {
         let url = bucket.address.to_string();
-        let client = Client::new(bucket, &variable)
+        let client = Client::new(bucket, variables)
             .map_err(|why| BucketError::Configuration { url: url.clone(), why })?;
         let own = folder.to_owned();
         let opened = tokio::task::spawn_blocking(move || Journal::open(&own)).await;
@@ -183,7 +201,6 @@ impl Bucket {
         }
         queue.take_unsaid();
         let keys = Keys::new(bucket.address.prefix());
-        let timing = timing();
         let limits = limits(bucket);
         let bucket = Self(Arc::new(Inner {
             url: url.clone(),
@@ -197,7 +214,8 @@ impl Bucket {
             known: Mutex::default(),
             view: Mutex::default(),
             looks: tokio::sync::Mutex::default(),
-            place: BucketPlace::new(client.clone(), keys.clone(), timing),
+            // What is condemned may be long: that it takes its time says nothing to those who pull.
+            place: BucketPlace::new(client.for_collection(), keys.clone(), timing),
             timing,
             used_at: AtomicU64::default(),
             renewals: Mutex::new(Renewals::new(&limits)),
@@ -207,6 +225,7 @@ impl Bucket {
             bad: Mutex::new(BoundedMap::new(ABSENT)),
             public: Mutex::new(public(config)),
             tags: Mutex::new(BoundedMap::new(TAGS)),
+            dropped: Seldom::new(DROPPED_AGAIN),
             given: AtomicU64::default(),
             written: AtomicU64::default(),
         }));
@@ -349,19 +368,19 @@ impl Bucket {
 }
 
 impl Inner {
-    /// Has something written, soon.
-    pub(super) fn push(&self, pending: Pending) {
+    /// Has something written, soon; returns whether there is room for it, or no need.
+    pub(super) fn push(&self, pending: Pending) -> bool {
         let name = pending.name();
         match &pending {
             Pending::Object(object) => {
                 if self.is_known(object) {
-                    return;
+                    return true;
                 }
             }
             Pending::Grant(object, origin) => {
                 let audience = self.audience(&origin.registry);
                 if self.is_granted(object, &self.keys.grant(object, origin, audience)) {
-                    return;
+                    return true;
                 }
             }
             Pending::Tag(record) => {
@@ -371,17 +390,30 @@ impl Inner {
                     digest == record.digest && passed < SAME_TAG_AGAIN
                 });
                 if is_same {
-                    return;
+                    return true;
                 }
-                locked(&self.tags).put(name, (record.digest, record.checked_at), 1);
+                locked(&self.tags).put(name.clone(), (record.digest, record.checked_at), 1);
             }
             Pending::Gone(..) => {
                 locked(&self.tags).remove(&name);
             }
         }
-        if locked(&self.queue).push(pending) {
-            self.added.notify_one();
+        let pushed = locked(&self.queue).push(pending);
+        match pushed {
+            Pushed::New => self.added.notify_one(),
+            Pushed::Known => {}
+            Pushed::Dropped => {
+                locked(&self.tags).remove(&name);
+                if self.dropped.is_due() {
+                    tracing::warn!(
+                        "too much is to be written to the bucket {}: what comes now is not written there, until less waits",
+                        self.url
+                    );
+                }
+                return false;
+            }
         }
+        true
     }
 }
 

@@ -61,6 +61,11 @@ struct LeftAlone;
 #[error("it does not answer in time")]
 struct TooSlow;
 
+/// A list ends where there is more, and does not say where to go on.
+#[derive(Debug, thiserror::Error)]
+#[error("the store says that a list goes on and not where: what is not in it may be there all the same")]
+struct Endless;
+
 /// A request has no valid URL.
 #[derive(Debug, thiserror::Error)]
 #[error("it is not a valid URL")]
@@ -110,6 +115,7 @@ impl Transport {
             Method::GET | Method::HEAD => Direction::Read,
             _ => Direction::Write,
         };
+        let is_list = request.uri().query().is_some_and(|query| query.contains("list-type=2"));
         let is_removal = *request.method() == Method::DELETE;
         let is_bucket = request.uri().authority().is_some_and(|host| host.as_str() == self.host);
         if is_bucket && self.purpose == Purpose::Pull && !self.traffic.is_open(direction) {
@@ -143,9 +149,14 @@ impl Transport {
             Ok(Ok(answer)) if is_wrong(answer.status()) => explained(answer).await,
             Ok(Ok(answer)) => {
                 let (parts, body) = http::Response::from(answer).into_parts();
-                let body = body.map_err(|error| HttpError::new(kind(&error), error.without_url()));
                 let late = if is_bucket { self.traffic.timed(direction, begun.elapsed()) } else { None };
-                (late, Ok(HttpResponse::from_parts(parts, HttpResponseBody::new(body))))
+                let body = body.map_err(|error| HttpError::new(kind(&error), error.without_url()));
+                let body = if is_list && self.purpose == Purpose::Collect {
+                    body.collect().await.and_then(|body| whole_list(body.to_bytes()))
+                } else {
+                    Ok(HttpResponseBody::new(body))
+                };
+                (late, body.map(|body| HttpResponse::from_parts(parts, body)))
             }
         };
         if is_bucket {
@@ -174,6 +185,25 @@ impl HttpConnector for Transport {
     fn connect(&self, _: &ClientOptions) -> object_store::Result<HttpClient> {
         Ok(HttpClient::new(self.clone()))
     }
+}
+
+/// Gives a page of a list; fails where the library would take it for the last one, and it is not.
+fn whole_list(page: Bytes) -> Result<HttpResponseBody, HttpError> {
+    if is_endless(&page) {
+        return Err(HttpError::new(HttpErrorKind::Decode, Endless));
+    }
+    Ok(HttpResponseBody::from(page))
+}
+
+/// Returns whether a page of a list says that there is another one, and not which.
+fn is_endless(page: &[u8]) -> bool {
+    let text = String::from_utf8_lossy(page);
+    // No key has one of these in it: `<` is written otherwise there.
+    let field = |name: &str| {
+        let (_, rest) = text.split_once(&format!("<{name}>"))?;
+        Some(rest.split_once("</")?.0.trim())
+    };
+    field("IsTruncated") == Some("true") && field("NextContinuationToken").is_none_or(str::is_empty)
 }
 
 fn is_wrong(status: StatusCode) -> bool {
@@ -213,4 +243,30 @@ pub(in crate::cache) fn innermost(error: &(dyn Error + 'static)) -> String {
         last = next;
     }
     last.to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_page_that_is_not_the_last_says_which_is_next() {
+        let page = |fields: &str| format!("<?xml?><ListBucketResult>{fields}</ListBucketResult>");
+        let next = "<NextContinuationToken>x</NextContinuationToken>";
+        for whole in [
+            "",
+            "<IsTruncated>false</IsTruncated>",
+            &format!("<IsTruncated>true</IsTruncated>{next}"),
+            &format!("{next}<IsTruncated> true </IsTruncated>"),
+            "<Contents><Key>&lt;IsTruncated&gt;true</Key></Contents>",
+        ] {
+            assert!(!is_endless(page(whole).as_bytes()), "{whole}");
+        }
+        for endless in [
+            "<IsTruncated>true</IsTruncated><NextMarker>x</NextMarker>",
+            "<IsTruncated>true</IsTruncated><NextContinuationToken></NextContinuationToken>",
+        ] {
+            assert!(is_endless(page(endless).as_bytes()), "{endless}");
+        }
+    }
 }

@@ -173,6 +173,7 @@ fn caches_collect_by_themselves() {
     site.pull(&caches[0], "library/x", &before);
     let after = site.upstream.image("library/x", "1.0.0", &[noise(200_000, 3)]);
     site.pull(&caches[0], "library/x", &after);
+    eventually("it is said since when is collected", || !site.bucket.keys("/since-").is_empty());
     site.bucket.age(DAY * 40);
     eventually("what is old goes", || site.parts(&before) == [false; 2]);
     assert_eq!(site.parts(&after), [true; 2]);
@@ -200,6 +201,37 @@ fn caches_collect_by_themselves() {
             .iter()
             .all(|what| metrics.contains(&format!("talmirror_cache_bucket_{what}")))
     });
+}
+
+/// What is served from folders is written again as often as limits need it: before there was one, it was not.
+#[test]
+fn what_was_there_before_a_limit_stays_until_caches_could_renew_it() {
+    let site = Site::new();
+    let cache = site.start().run();
+    let before = site.upstream.image("library/x", "1.0.0", &[noise(200_000, 2)]);
+    site.pull(&cache, "library/x", &before);
+    let after = site.upstream.image("library/x", "1.0.0", &[noise(200_000, 3)]);
+    site.pull(&cache, "library/x", &after);
+    site.bucket.age(DAY * 40);
+    assert_eq!(cache.stop(), 0);
+    let cache = site.start().args(&["--bucket-max-age", "24h", "--bucket-max-size", "1KiB"]).run();
+    eventually("a collection has ended", || state(&cache)["collection"]["endedAt"].is_string());
+    assert_eq!((site.parts(&before), site.parts(&after)), (vec![true; 2], vec![true; 2]));
+}
+
+/// A list that is not whole would make of what is in use what nobody needs.
+#[test]
+fn a_store_that_does_not_say_where_a_list_goes_on_ends_a_collection() {
+    let site = Site::new();
+    let cache = site.start().run();
+    let image = site.upstream.image("library/x", "1.0.0", &[noise(200_000, 2)]);
+    site.pull(&cache, "library/x", &image);
+    site.bucket.age(DAY * 40);
+    site.bucket.ill(&["GET"], "", Fault::Endless);
+    let output = site.gc(&[]);
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(output.status.code() == Some(5) && said.contains("a list goes on"), "{said}");
+    assert_eq!(site.parts(&image), [true; 2]);
 }
 
 #[test]

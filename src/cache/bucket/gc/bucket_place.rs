@@ -13,7 +13,7 @@ use super::mark::{Entry, Links, Stored, Unit};
 use super::outcome::{Collected, Stage};
 use super::place::{Answer, Body, Created, Failed, Listed, Part, Place};
 use super::timing::Timing;
-use crate::cache::bucket::client::{self, Client, ClientError};
+use crate::cache::bucket::client::{self, Client, ClientError, ListFrom};
 use crate::cache::bucket::key::{Audience, Keys, TagEntry, read_tag_entry};
 use crate::cache::bucket::transport::Purpose;
 use crate::cache::store::{Document, Kind, Object};
@@ -105,15 +105,67 @@ impl BucketPlace {
 
     /// Gives all keys that begin with something, with their dates, to `each`.
     pub(super) async fn list(&self, prefix: &str, mut each: impl FnMut(client::Stored) + Send) -> Answer<()> {
-        let mut token = None;
+        let mut from = ListFrom::Start;
         loop {
-            let page = self.read(|| self.client.page(prefix, token.clone())).await?;
+            let page = self.read(|| self.client.page(prefix, &from)).await?;
             page.keys.into_iter().for_each(&mut each);
             match page.next {
-                Some(next) => token = Some(next),
+                Some(next) => from = ListFrom::Token(next),
                 None => return Ok(()),
             }
         }
+    }
+
+    /// Does that for lists by whose ends it is known what is not there.
+    ///
+    /// Some stores, and what stands in front of them, end a list where there is more, and do not say so: where one ends, it
+    /// is asked for what comes after.
+    async fn list_whole(&self, prefix: &str, mut each: impl FnMut(client::Stored) + Send) -> Answer<()> {
+        let (mut from, mut last) = (ListFrom::Start, String::new());
+        loop {
+            let page = self.read(|| self.client.page(prefix, &from)).await?;
+            let is_after = matches!(from, ListFrom::After(_));
+            let mut has_more = false;
+            for one in page.keys {
+                // One that does not know what is after something begins again.
+                if is_after && one.key <= last {
+                    continue;
+                }
+                has_more = true;
+                if one.key > last {
+                    last.clone_from(&one.key);
+                }
+                each(one);
+            }
+            from = match page.next {
+                Some(next) if !is_after => ListFrom::Token(next),
+                Some(_) | None if last.is_empty() || is_after && !has_more => return Ok(()),
+                Some(_) | None => ListFrom::After(last.clone()),
+            };
+        }
+    }
+
+    /// Returns since when caches write what is in use again once in a time, or more often: the date of a key that says so,
+    /// which is written where there is none.
+    pub(in crate::cache::bucket) async fn since(&self, every: Duration) -> Answer<u64> {
+        if let Some(since) = self.said_since(every).await? {
+            return Ok(since);
+        }
+        let key = self.keys.since(every.as_secs());
+        self.within(self.client.create(&key, Bytes::new())).await?;
+        let since = self.said_since(every).await?;
+        since.ok_or_else(|| Failed(format!("`{key}` was written, and is not listed")))
+    }
+
+    async fn said_since(&self, every: Duration) -> Answer<Option<u64>> {
+        let mut since = None::<u64>;
+        self.list(&self.keys.all_since(), |one| {
+            if self.keys.read_since(&one.key).is_some_and(|other| other <= every.as_secs()) {
+                since = Some(since.unwrap_or(u64::MAX).min(one.written));
+            }
+        })
+        .await?;
+        Ok(since)
     }
 
     /// Returns whether a list has a key.
@@ -208,7 +260,7 @@ impl Place for BucketPlace {
     async fn tags(&self) -> Answer<Vec<Entry>> {
         let mut all = Vec::new();
         for audience in Audience::ALL {
-            self.list(&self.keys.tags(audience), |one| {
+            self.list_whole(&self.keys.tags(audience), |one| {
                 let Some((_, what)) = read_tag_entry(&one.key) else { return };
                 let Some(tag) = self.keys.read_tag(audience, &one.key) else { return };
                 let what = match what {
@@ -224,7 +276,7 @@ impl Place for BucketPlace {
 
     async fn objects(&self, kind: Kind) -> Answer<Vec<(Object, Stored)>> {
         let mut all = Vec::new();
-        self.list(&self.keys.objects(kind), |one| {
+        self.list_whole(&self.keys.objects(kind), |one| {
             let object = self.keys.read_object(kind, &one.key);
             all.extend(object.map(|object| (object, Stored { bytes: one.bytes, written: one.written })));
         })
@@ -235,7 +287,7 @@ impl Place for BucketPlace {
     async fn grants(&self) -> Answer<BTreeMap<Object, BTreeMap<String, u64>>> {
         let mut all = BTreeMap::<_, BTreeMap<_, _>>::new();
         for audience in Audience::ALL {
-            self.list(&self.keys.all_grants(audience), |one| {
+            self.list_whole(&self.keys.all_grants(audience), |one| {
                 if let Some(object) = self.keys.read_grant(audience, &one.key) {
                     all.entry(object).or_default().insert(one.key, one.written);
                 }

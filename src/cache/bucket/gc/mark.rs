@@ -48,6 +48,10 @@ pub(in crate::cache::bucket) struct Limits {
     pub(in crate::cache::bucket) age: Option<Duration>,
     /// How many bytes may be kept: the oldest images go first.
     pub(in crate::cache::bucket) bytes: Option<u64>,
+    /// Since when caches write what is in use again, by the store's clock: what was out of use before, nobody knows.
+    pub(in crate::cache::bucket) since: u64,
+    /// How often they do: before so long has passed, the oldest may be what is in use.
+    pub(in crate::cache::bucket) every: Duration,
 }
 
 /// What is condemned as a whole.
@@ -178,14 +182,15 @@ pub(in crate::cache::bucket) fn plan(snapshot: &Snapshot, now: u64, limits: Limi
     roots.sort_by_key(|root| std::cmp::Reverse((root.time, root.manifest)));
     let size = |object: &Object| snapshot.objects.get(object).map_or(0, |stored| stored.bytes);
     let mut total: u64 = live.iter().map(size).sum();
+    let most = limits.bytes.filter(|_| now.saturating_sub(limits.since) >= limits.every.as_secs());
     let mut is_full = false;
     for root in &roots {
-        let age = now.saturating_sub(root.time);
+        let age = now.saturating_sub(root.time.max(limits.since));
         let is_aged = limits.age.is_some_and(|limit| age > limit.as_secs().max(grace));
         let is_forgotten = root.entry.is_none() && age > timing.untagged.as_secs().max(grace);
         let closure = graph.closure(root.manifest);
         let more: u64 = closure.difference(&live).map(size).sum();
-        is_full |= limits.bytes.is_some_and(|limit| total.saturating_add(more) > limit) && more > 0;
+        is_full |= most.is_some_and(|limit| total.saturating_add(more) > limit) && more > 0;
         if is_aged || is_forgotten || is_full {
             let entry = root.entry.filter(|entry| !is_young(entry.written));
             plan.condemned.extend(entry.map(|entry| Unit::Tag(entry.key.clone())));

@@ -53,7 +53,7 @@ impl Holding {
     }
 }
 
-const ANY: Limits = Limits { age: None, bytes: None };
+const ANY: Limits = Limits { age: None, bytes: None, since: 0, every: Duration::ZERO };
 
 #[test]
 fn what_tags_lead_to_stays_and_the_rest_goes_after_a_grace() {
@@ -114,17 +114,17 @@ fn by_age_and_by_size_the_oldest_images_go() {
         .tag("c", 40, Some(manifest(3)));
     assert_eq!(holding.condemned(ANY), []);
     let first = [Unit::Tag("a/030".to_owned()), Unit::Object(manifest(1)), Unit::Object(blob(11))];
-    let age = |days: u64| Limits { age: Some(Duration::from_secs(days * 86_400)), bytes: None };
+    let age = |days: u64| Limits { age: Some(Duration::from_secs(days * 86_400)), ..ANY };
     assert_eq!(holding.condemned(age(25)), first);
     // A manifest that was renewed makes its image younger than what its tag says.
     assert_eq!(holding.condemned(age(15)).len(), 6);
-    let bytes = |bytes| Limits { age: None, bytes: Some(bytes) };
+    let bytes = |bytes| Limits { bytes: Some(bytes), ..ANY };
     assert_eq!(holding.condemned(bytes(50)), first);
     assert_eq!(holding.plan(bytes(49)).kept_bytes, 30);
     assert_eq!(holding.condemned(bytes(70)), []);
     // What is young stays, whatever the limits say.
     let young = Holding::default().manifest(manifest(1), 0, &[]).tag("a", 0, Some(manifest(1)));
-    assert_eq!(young.condemned(Limits { age: Some(Duration::ZERO), bytes: Some(0) }), []);
+    assert_eq!(young.condemned(Limits { age: Some(Duration::ZERO), bytes: Some(0), ..ANY }), []);
 }
 
 #[test]
@@ -145,4 +145,24 @@ fn grants_of_what_is_not_there_go_and_nothing_that_changed_meanwhile() {
     after.objects.insert(blob(3), Stored { bytes: 10, written: NOW - 8 * 86_400 });
     let second = plan(&after, NOW, ANY, &Timing::USUAL);
     assert_eq!(sweep(&first, &before.0, &second, &after), []);
+}
+
+#[test]
+fn what_was_out_of_use_before_anybody_noted_it_stays() {
+    let holding = Holding::default()
+        .manifest(manifest(1), 40, &[blob(2)])
+        .object(blob(2), 40)
+        .manifest(manifest(3), 40, &[])
+        .tag("a", 40, Some(manifest(3)));
+    let since = |days: u64| Limits { since: NOW - days * 86_400, every: Duration::from_hours(24 * 7), ..ANY };
+    // Without a limit there is the month after which an image without a tag goes.
+    assert_eq!(holding.condemned(since(29)), []);
+    assert_eq!(holding.condemned(since(31)).len(), 2);
+    let age = |days| Limits { age: Some(Duration::from_hours(24 * 20)), ..since(days) };
+    assert_eq!(holding.condemned(age(19)), []);
+    assert_eq!(holding.condemned(age(21)).len(), 4);
+    // By size, the oldest may be what is in use, until all that is in use was written again.
+    let bytes = |days| Limits { bytes: Some(0), ..since(days) };
+    assert_eq!(holding.condemned(bytes(6)), []);
+    assert_eq!(holding.condemned(bytes(7)).len(), 4);
 }

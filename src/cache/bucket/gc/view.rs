@@ -135,6 +135,10 @@ pub(in crate::cache::bucket) async fn look<P: Place>(
     if noted.is_late {
         forget(Forget::All);
     }
+    // Before any is read: what one condemns that has ended counts no more, also where it cannot be read.
+    for number in noted.dead {
+        place.create(number, Part::Done, Body::Empty).await?;
+    }
     for number in noted.read {
         if let Some(units) = place.condemned(number).await? {
             let units = Arc::new(units);
@@ -146,9 +150,6 @@ pub(in crate::cache::bucket) async fn look<P: Place>(
             locked(view).forgotten += 1;
             forget(Forget::All);
         }
-    }
-    for number in noted.dead {
-        place.create(number, Part::Done, Body::Empty).await?;
     }
     let mut view = locked(view);
     view.seen = view.seen.max(Some(asked));
