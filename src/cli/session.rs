@@ -36,6 +36,46 @@ pub(super) struct LiveNode {
     pub(super) known: bool,
 }
 
+impl LiveNode {
+    /// Returns whether a text names it: its name, or its address, with its port or without.
+    pub(super) fn is_called(&self, text: &str) -> bool {
+        self.name == text || text.parse().is_ok_and(|target| is_one_place(&target, &self.target))
+    }
+}
+
+/// Returns whether two ways to name a node are of one address, as far as the texts tell.
+fn is_one_place(one: &Target, other: &Target) -> bool {
+    let parts = |target: &Target| match target {
+        Target::Through(host) => (host.clone(), None),
+        Target::At(endpoint) => (endpoint.host().to_owned(), Some(endpoint.port())),
+    };
+    let ((one, one_port), (other, other_port)) = (parts(one), parts(other));
+    let address = |host: &str| host.parse::<std::net::IpAddr>().ok();
+    let is_same = match (address(&one), address(&other)) {
+        (Some(one), Some(other)) => one == other,
+        (None, None) => one.eq_ignore_ascii_case(&other),
+        (Some(_), None) | (None, Some(_)) => false,
+    };
+    // Without a port it is Talos' own.
+    let port = |port: Option<u16>, host: &str| port.unwrap_or_else(|| Endpoint::of_node(host).port());
+    is_same && port(one_port, &one) == port(other_port, &other)
+}
+
+/// Returns what the inventory calls a node that a text names by its address; else the text.
+pub(super) fn name_in(loaded: &LoadedInventory, text: &str) -> String {
+    let nodes = &loaded.inventory.nodes;
+    if nodes.contains_key(text) {
+        return text.to_owned();
+    }
+    let is_it = |(name, node): &(&String, &crate::inventory::Node)| {
+        let address = node.address.as_deref().unwrap_or(name);
+        address
+            .parse()
+            .is_ok_and(|target| LiveNode { name: (*name).clone(), target, known: true }.is_called(text))
+    };
+    nodes.iter().find(is_it).map_or_else(|| text.to_owned(), |(name, _)| name.clone())
+}
+
 /// Which nodes are meant.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Selection<'a> {
@@ -404,10 +444,11 @@ pub(super) enum Recognised {
 
 /// Finds the inventory's node that a live node is, by what the node says itself, and calls it by that name.
 pub(super) fn recognise(loaded: &mut LoadedInventory, node: &mut LiveNode, seen: &Observation) -> Recognised {
+    let inventory = &mut loaded.inventory;
     if node.known {
+        inventory.report(&node.name, &seen.identity.addresses);
         return Recognised::Listed;
     }
-    let inventory = &mut loaded.inventory;
     let identity = &seen.identity;
     let mut addresses = identity.addresses.clone();
     if let Target::Through(host) = &node.target {
@@ -418,6 +459,7 @@ pub(super) fn recognise(loaded: &mut LoadedInventory, node: &mut LiveNode, seen:
     }
     if let Some(name) = inventory.node_of(identity.nodename.as_deref(), &addresses) {
         (node.name, node.known) = (name.to_owned(), true);
+        inventory.report(&node.name, &seen.identity.addresses);
         return Recognised::Listed;
     }
     let role = match seen.role.as_deref() {

@@ -309,6 +309,8 @@ pub struct Group {
 pub struct Node {
     /// Its address or name.
     pub address: Option<String>,
+    /// The addresses that it reports itself, where it was asked; no file has them.
+    pub reported: Vec<std::net::IpAddr>,
     /// Its role.
     pub role: Option<Role>,
     /// Its Talos version.

@@ -156,12 +156,14 @@ impl ResolveError {
 impl Inventory {
     /// Returns the names of the groups a node is in, in the inventory's order.
     pub fn groups_of(&self, name: &str, node: &Node) -> Vec<&str> {
-        let address = node.address.as_deref().and_then(|address| address.parse::<std::net::IpAddr>().ok());
+        let own = node.address.as_deref().and_then(address_in);
+        // The one that is written says which is meant, where the node has several.
+        let addresses: Vec<_> = own.map_or_else(|| node.reported.clone(), |address| vec![address]);
+        let has = |network: &ipnet::IpNet| addresses.iter().any(|address| network.contains(address));
         let member = |group: &super::model::Group| {
             group.nodes.iter().any(|member| member == name)
                 || group.role.is_some() && group.role == node.role
-                || address
-                    .is_some_and(|address| group.addresses.iter().any(|network| network.contains(&address)))
+                || group.addresses.iter().any(has)
         };
         self.groups.iter().filter(|(_, group)| member(group)).map(|(name, _)| name.as_str()).collect()
     }
@@ -173,10 +175,17 @@ impl Inventory {
             let address = node.address.as_deref();
             address.is_some_and(|address| {
                 Some(address) == nodename
-                    || address.parse().is_ok_and(|address: std::net::IpAddr| addresses.contains(&address))
+                    || address_in(address).is_some_and(|address| addresses.contains(&address))
             })
         };
         named.or_else(|| self.nodes.iter().find(|(_, node)| has(node))).map(|(name, _)| name.as_str())
+    }
+
+    /// Takes note of the addresses that a listed node reports: groups match by them where it is listed by a name.
+    pub fn report(&mut self, name: &str, addresses: &[std::net::IpAddr]) {
+        if let Some(node) = self.nodes.get_mut(name) {
+            addresses.clone_into(&mut node.reported);
+        }
     }
 
     /// Takes in a node that is not listed, and that groups know by its address or role; returns whether one does.
@@ -436,6 +445,12 @@ impl<'a> Merged<'a> {
 }
 
 /// Lays a setting of a later layer over that of the earlier ones.
+/// Returns the address in `ADDRESS`, `ADDRESS:PORT`, `[ADDRESS]` or `[ADDRESS]:PORT`; [`None`] for a name.
+fn address_in(text: &str) -> Option<std::net::IpAddr> {
+    let bare = text.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')).unwrap_or(text);
+    bare.parse().ok().or_else(|| Some(text.parse::<std::net::SocketAddr>().ok()?.ip()))
+}
+
 fn lay<'a, T>(under: &mut Option<&'a T>, over: &'a Set<T>) {
     match over {
         Set::Keep => {}

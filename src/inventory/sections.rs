@@ -410,6 +410,7 @@ impl Decoder<'_, '_> {
             decoder.check_name(&entry.key, &entry.key_span, path);
             let fields = decoder.fields(&entry.value, path, NODE);
             NodeEntry {
+                reported: Vec::new(),
                 address: decoder.string(&fields, "address"),
                 role: decoder.role(&fields),
                 version: decoder.talos_version(&fields),

@@ -60,20 +60,26 @@ pub fn read_containerd_auth(text: &str) -> Result<BTreeMap<String, Auth>, String
 pub fn containerd_auth_differences(
     before: &BTreeMap<String, Auth>,
     wanted: &BTreeMap<String, Auth>,
+    customized: &BTreeMap<String, Auth>,
     found: &BTreeMap<String, Auth>,
 ) -> Vec<String> {
+    let is_customized = |host: &String, auth: &Auth| {
+        customized.get(host).is_some_and(|own| without_empty(own) == without_empty(auth))
+    };
     let mut out = Vec::new();
     for (host, auth) in wanted {
         match found.get(host) {
             None => out.push(format!("credentials for {host} are missing")),
+            Some(other) if is_customized(host, other) => {}
             Some(other) if without_empty(auth) != without_empty(other) => {
                 out.push(format!("credentials for {host} are others"));
             }
             Some(_) => {}
         }
     }
-    let more = found.keys().filter(|host| !wanted.contains_key(*host) && before.contains_key(*host));
-    out.extend(more.map(|host| format!("credentials for {host} should not be there")));
+    let gone = |host: &String| !wanted.contains_key(host) && before.contains_key(host);
+    let more = found.iter().filter(|(host, auth)| gone(host) && !is_customized(host, auth));
+    out.extend(more.map(|(host, _)| format!("credentials for {host} should not be there")));
     out
 }
 
@@ -112,25 +118,31 @@ mod tests {
         let found = read_containerd_auth(FILE).unwrap();
         assert_eq!(found, wanted);
         let none = BTreeMap::new();
-        assert!(containerd_auth_differences(&none, &wanted, &found).is_empty());
+        assert!(containerd_auth_differences(&none, &wanted, &none, &found).is_empty());
         assert!(containerd_auth(&registries, &version("v1.9.5")).contains_key("docker.io"));
         registries.auth.insert("registry-1.docker.io".to_owned(), pair("s3cr3t-2"));
         let wanted = containerd_auth(&registries, &version("v1.9.6"));
         assert_eq!(wanted.len(), 1);
         assert_eq!(
-            containerd_auth_differences(&none, &wanted, &found),
+            containerd_auth_differences(&none, &wanted, &none, &found),
             ["credentials for registry-1.docker.io are others"]
         );
         let other = BTreeMap::from([("h".to_owned(), pair("s3cr3t-3"))]);
         assert_eq!(
-            containerd_auth_differences(&wanted, &other, &found),
+            containerd_auth_differences(&wanted, &other, &none, &found),
             ["credentials for h are missing", "credentials for registry-1.docker.io should not be there"]
         );
         assert_eq!(
-            containerd_auth_differences(&other, &other, &found),
+            containerd_auth_differences(&other, &other, &none, &found),
             ["credentials for h are missing"],
             "what the config never had is not its own"
         );
+        // What a part of containerd's own config has wins over registries, and stays when they lose it.
+        assert_eq!(
+            containerd_auth_differences(&wanted, &other, &found, &found),
+            ["credentials for h are missing"]
+        );
+        assert!(containerd_auth_differences(&none, &wanted, &found, &found).is_empty());
         assert_eq!(
             read_containerd_auth("a = 1\nb = s3cr3t-x").unwrap_err(),
             "it is not valid TOML at line 2"

@@ -38,7 +38,8 @@ pub use journal::{
     newest, read_history, remember,
 };
 pub use node::{
-    ControlPlaneNode, NodeJob, RolloutContext, RolloutHandle, RolloutTimeouts, Wanted, quorum_obstacle,
+    ControlPlaneNode, NodeJob, RolloutContext, RolloutHandle, RolloutTimeouts, Wanted, control_plane_flaws,
+    quorum_obstacle,
 };
 pub use outcome::{Outcome, OutcomeKind};
 pub use plan::{NodePlan, OwedReboot, PlanOptions, RebootPolicy, Refusal};

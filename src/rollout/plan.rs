@@ -6,7 +6,7 @@ use super::state_machine::{Probe, Reboot, Route, Strict};
 use super::variants::{ConfigDigest, ConfigError, Proof, Variants, registries_of};
 use crate::inventory::Role;
 use crate::machineconfig::{Change, diff};
-use crate::registries::{Kind, Registries, TalosVersion};
+use crate::registries::{Auth, Kind, Registries, TalosVersion, containerd_auth};
 use crate::talos::{Observation, Pending};
 
 /// What a rollout is to do, beside the registries.
@@ -53,6 +53,8 @@ impl OwedReboot {
 pub struct NodePlan {
     /// Which machine it is, as it says itself.
     pub machine: Option<String>,
+    /// What it is called in Kubernetes.
+    pub nodename: Option<String>,
     /// Its version, as it says it.
     pub tag: String,
     /// Its version, as rules know it.
@@ -225,10 +227,17 @@ impl NodePlan {
             RebootPolicy::IfNeeded if needed => Reboot::After,
             RebootPolicy::IfNeeded | RebootPolicy::Never => Reboot::Never,
         };
-        let doubts = unproven(&options.images, wanted, seen.image_cache.as_deref());
+        let mut doubts = unproven(&options.images, wanted, seen.image_cache.as_deref());
+        let overruled = overruled(seen, wanted, &version);
+        if !overruled.is_empty() {
+            doubts.push(overruled_note(&overruled));
+        }
         let mut notes =
             if changes.is_empty() { Vec::new() } else { notes(seen, &version, auth, reboot, options) };
         notes.extend(owes_reboot.as_ref().map(|owed| owed_note(owed, reboot)));
+        if !options.require_hit && !changes.is_empty() && !overruled.is_empty() {
+            notes.push(overruled_note(&overruled));
+        }
         if options.require_hit && !changes.is_empty() {
             notes.extend(doubts.iter().map(|doubt| format!("not proven: {doubt}")));
         }
@@ -241,6 +250,7 @@ impl NodePlan {
         }
         Ok(Self {
             machine: seen.identity.machine.clone(),
+            nodename: seen.identity.nodename.clone(),
             tag: seen.version.tag.clone(),
             role: match seen.role.as_deref() {
                 Some("worker") => Role::Worker,
@@ -301,6 +311,22 @@ impl NodePlan {
 /// Returns whether mirrors have to prove themselves: where one of the images goes through one.
 fn proof(wanted: &Registries, options: &PlanOptions) -> Proof {
     if options.require_hit && proves(&options.images, wanted) { Proof::Strict } else { Proof::None }
+}
+
+/// Returns the hosts whose credentials do not reach pods' pulls, because the node's own parts of containerd's config have others
+/// for them.
+fn overruled(seen: &Observation, wanted: &Registries, version: &TalosVersion) -> Vec<String> {
+    let wanted = containerd_auth(wanted, version);
+    let other = |(host, own): &(&String, &Auth)| wanted.get(*host).is_some_and(|auth| auth != *own);
+    seen.customized.iter().filter(other).map(|(host, _)| host.clone()).collect()
+}
+
+fn overruled_note(hosts: &[String]) -> String {
+    format!(
+        "pods' pulls use other credentials for {} than the inventory's: the node's 20-customization.part or \
+         CRICustomizationConfig has them, and counts more",
+        hosts.join(", ")
+    )
 }
 
 fn owed_note(owed: &OwedReboot, reboot: Reboot) -> String {

@@ -7,7 +7,7 @@ use super::outcome::OutcomeKind;
 use super::state_machine::Persisted;
 use super::variants::{ConfigDigest, VariantDigests};
 use crate::registries::TalosVersion;
-use crate::talos::ConfigResource;
+use crate::talos::{ConfigResource, Identity};
 
 /// What earlier rollouts tell of the config that a node runs with.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -63,6 +63,7 @@ impl PreviousRollout {
         journals: &[(String, History)],
         name: &str,
         address: &str,
+        identity: &Identity,
         configs: (&ConfigResource, Option<&ConfigResource>),
         version: &TalosVersion,
     ) -> Self {
@@ -71,8 +72,9 @@ impl PreviousRollout {
         // Whether a reboot that a journal tells of may still be owed.
         let (mut newest, mut may_owe) = (true, true);
         let mut found = Self::Nothing;
-        let found_in =
-            |(place, all)| of_node(all, name, address).map(|(history, known)| (place, history, known));
+        let found_in = |(place, all)| {
+            of_node(all, name, address, identity).map(|(history, known)| (place, history, known))
+        };
         let mut all: Vec<(&String, &NodeHistory, &VariantDigests)> =
             journals.iter().map(|(place, all)| (place, all)).filter_map(found_in).collect();
         all.sort_by_key(|(_, history, _)| Reverse(history.sent_at));
@@ -126,9 +128,22 @@ impl PreviousRollout {
 }
 
 /// Returns what a journal tells of a node to which something was sent.
-fn of_node<'a>(all: &'a History, name: &str, address: &str) -> Option<(&'a NodeHistory, &'a VariantDigests)> {
-    let called = all.nodes.iter().find(|node| node.name == name || node.address == address);
-    let history = all.by_node.get(called.map_or(name, |node| &node.name))?;
+///
+/// Which machine it is counts more than its name and address: those may be another's by now.
+fn of_node<'a>(
+    all: &'a History,
+    name: &str,
+    address: &str,
+    identity: &Identity,
+) -> Option<(&'a NodeHistory, &'a VariantDigests)> {
+    let called = || {
+        let called = all.nodes.iter().find(|node| node.name == name || node.address == address);
+        called.map_or(name, |node| &node.name)
+    };
+    let history = all.by_node.get(all.name_of(identity).unwrap_or_else(called))?;
+    if history.is_of(identity) == Some(false) {
+        return None;
+    }
     history.sent?;
     Some((history, history.known.as_ref()?))
 }
@@ -202,6 +217,7 @@ mod tests {
             wanted: digest(wanted),
             reboots,
             machine: None,
+            nodename: None,
         });
         for told in records {
             let node = node.clone();
@@ -222,7 +238,7 @@ mod tests {
         let commit = |place: &str| PreviousRollout::Unfinished(Unfinished::Commit, place.to_owned());
         let ask = |journals: &[(String, History)], active: &str, times: u64, version| {
             let active = ConfigResource::set(active, times);
-            PreviousRollout::of(journals, "n1", "10.0.0.1", (&active, None), version)
+            PreviousRollout::of(journals, "n1", "10.0.0.1", &Identity::default(), (&active, None), version)
         };
         for version in [&hides, &shows] {
             // Killed in the strict trial, in the trial, during the commit.
@@ -236,7 +252,14 @@ mod tests {
             // By another name, at the same address.
             let active = ConfigResource::set("wanted", 2);
             assert_eq!(
-                PreviousRollout::of(&killed, "10.0.0.1", "10.0.0.1", (&active, None), version),
+                PreviousRollout::of(
+                    &killed,
+                    "10.0.0.1",
+                    "10.0.0.1",
+                    &Identity::default(),
+                    (&active, None),
+                    version
+                ),
                 trial("b")
             );
             // A later rollout has ended well.
@@ -256,7 +279,14 @@ mod tests {
         let shows = TalosVersion::minor(1, 10);
         let (active, disk) = (ConfigResource::set("wanted", 2), ConfigResource::set("wanted", 1));
         let ask = |journals: &[(String, History)]| {
-            PreviousRollout::of(journals, "n1", "10.0.0.1", (&active, Some(&disk)), &shows)
+            PreviousRollout::of(
+                journals,
+                "n1",
+                "10.0.0.1",
+                &Identity::default(),
+                (&active, Some(&disk)),
+                &shows,
+            )
         };
         let at = |place, at, records: &[Told]| journal_at(place, at, false, records);
         let killed = at("a", "2026-01-02T03:04:05Z", &[COMMITTED]);
@@ -267,7 +297,14 @@ mod tests {
         assert_eq!(ask(std::slice::from_ref(&unknown)), unseen);
         let booted = ConfigResource::set("wanted", 1);
         let after_boot = |journal: &(String, History)| {
-            PreviousRollout::of(std::slice::from_ref(journal), "n1", "10.0.0.1", (&booted, None), &shows)
+            PreviousRollout::of(
+                std::slice::from_ref(journal),
+                "n1",
+                "10.0.0.1",
+                &Identity::default(),
+                (&booted, None),
+                &shows,
+            )
         };
         assert_eq!((after_boot(&unknown), after_boot(&killed)), (unseen.clone(), unseen));
         let reverted = at("a", "2026-01-02T03:04:05Z", &[COMMITTED, Done(Reverted)]);
@@ -283,7 +320,7 @@ mod tests {
         let shows = TalosVersion::minor(1, 10);
         let active = ConfigResource::set("wanted", 2);
         let ask = |journals: &[(String, History)]| {
-            PreviousRollout::of(journals, "n1", "10.0.0.1", (&active, None), &shows)
+            PreviousRollout::of(journals, "n1", "10.0.0.1", &Identity::default(), (&active, None), &shows)
         };
         let updated = journal_at("a", "2026-01-02T03:04:05Z", false, &[COMMITTED, Done(Updated)]);
         let killed = journal_at("b", "2026-01-02T03:04:05.5Z", false, &[Send(ApplyStep::Try)]);
@@ -300,7 +337,14 @@ mod tests {
         let ask = |journals: &[(String, History)], disk: Option<&str>, version: TalosVersion| {
             let (active, disk) =
                 (ConfigResource::set("wanted", 1), disk.map(|disk| ConfigResource::set(disk, 1)));
-            PreviousRollout::of(journals, "n1", "10.0.0.1", (&active, disk.as_ref()), &version)
+            PreviousRollout::of(
+                journals,
+                "n1",
+                "10.0.0.1",
+                &Identity::default(),
+                (&active, disk.as_ref()),
+                &version,
+            )
         };
         let wants = PreviousRollout::WantsReboot("a".to_owned());
         let left = wanted(&[COMMITTED, Done(WantsReboot)]);

@@ -2,8 +2,8 @@ use std::collections::BTreeMap;
 
 use crate::machineconfig::diff;
 use crate::registries::{
-    HostsToml, IMAGE_CACHE_ENDPOINT, Registries, TalosVersion, containerd_auth, containerd_auth_differences,
-    hosts_registries, read_containerd_auth,
+    Auth, HostsToml, IMAGE_CACHE_ENDPOINT, Registries, TalosVersion, containerd_auth,
+    containerd_auth_differences, hosts_registries, read_containerd_auth,
 };
 use crate::secret::Secret;
 
@@ -18,6 +18,8 @@ pub struct Rendered {
     pub hosts: BTreeMap<String, Option<Secret<String>>>,
     /// Containerd's own file; [`None`] where it is not there.
     pub cri: Option<Secret<String>>,
+    /// The credentials that other parts of containerd's config give it, which count more than those of registries.
+    pub customized: BTreeMap<String, Auth>,
 }
 
 /// Returns the registries whose `hosts.toml` has to be looked at: those that have one now, and those that had one.
@@ -74,7 +76,7 @@ pub fn rendering_flaws(
             Err(error) => flaws.push(format!("cri.toml: {error}")),
             Ok(found) => {
                 let before = containerd_auth(before, version);
-                let differences = containerd_auth_differences(&before, &wanted, &found);
+                let differences = containerd_auth_differences(&before, &wanted, &rendered.customized, &found);
                 flaws.extend(differences.into_iter().map(|flaw| format!("cri.toml: {flaw}")));
             }
         },
@@ -99,7 +101,7 @@ fn without_cache(found: &Registries, config: &Registries) -> Registries {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::registries::{Auth, Endpoint, Mirror};
+    use crate::registries::{Endpoint, Mirror};
 
     fn config() -> Registries {
         let mut out = Registries::default();
@@ -125,7 +127,13 @@ mod tests {
             }
         }
         let cri = "[plugins.'io.containerd.cri.v1.images'.registry.configs.'h'.auth]\nusername = 'u'\npassword = 's3cr3t-p'\n";
-        Rendered { registries: Some(registries), image_cache, hosts: hosts.collect(), cri: Some(cri.into()) }
+        Rendered {
+            registries: Some(registries),
+            image_cache,
+            hosts: hosts.collect(),
+            cri: Some(cri.into()),
+            customized: BTreeMap::new(),
+        }
     }
 
     #[test]
@@ -147,6 +155,7 @@ mod tests {
             hosts: BTreeMap::from([("docker.io".to_owned(), None)]),
             cri: Some("".into()),
             image_cache: false,
+            customized: BTreeMap::new(),
         };
         let flaws = rendering_flaws(&old, &config(), &version, &none).join("\n");
         for flaw in [

@@ -100,6 +100,11 @@ pub async fn resume_node(
     }
     let state = match left {
         Leftover::Nothing => {
+            if found.keeps_foreign(history, known) {
+                let text = "another operator or tool has applied another config in the middle of it: what that says beside \
+                            registries stays";
+                context.tell(name, EventKind::Notes { text: text.to_owned() });
+            }
             runner.restore_images(&Outcome::Unchanged).await;
             return None;
         }

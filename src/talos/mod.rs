@@ -9,6 +9,7 @@ mod certificate;
 mod client;
 mod config;
 mod config_path;
+mod customization;
 mod dial;
 mod endpoint;
 mod error;
@@ -35,6 +36,7 @@ pub use certificate::{Certificate, CertificateError, Issuer, authority_keys, che
 pub use client::{Applied, Client, DryRun, Mode, NodeClient, Patience, ProxyFor, Service, Version};
 pub use config::{Basic, Config, ConfigError, Context};
 pub use config_path::{Found, NotFound, find};
+pub use customization::{CUSTOMIZATION, customized_credentials};
 pub use endpoint::{Endpoint, EndpointError, Target};
 pub use error::{Delivery, SetupError, TalosError};
 pub use etcd::{Etcd, EtcdMember};

@@ -1,6 +1,8 @@
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
 use super::client::{NodeClient, Version};
+use super::customization::{CUSTOMIZATION, customized_credentials};
 use super::error::TalosError;
 use super::foreign_hosts::foreign_hosts;
 use super::identity::Identity;
@@ -8,7 +10,9 @@ use super::resource::{self, ConfigResource, MachineStatus, Pending, Resource};
 use super::virtual_addresses::virtual_addresses;
 use crate::finding::Problems;
 use crate::machineconfig::{Change, MachineConfig, diff};
-use crate::registries::{CRI_TOML, Registries, TalosVersion, containerd_auth, read_containerd_auth};
+use crate::registries::{
+    Auth, CRI_TOML, Registries, TalosVersion, containerd_auth, hosts_path, read_containerd_auth,
+};
 use crate::secret::Secret;
 use crate::yaml::Node;
 
@@ -44,8 +48,10 @@ pub struct Observation {
     pub owes_reboot: Option<bool>,
     /// Hosts in containerd's directory that Talos did not put there, such as Spegel's.
     pub foreign_hosts: Vec<String>,
-    /// Hosts for which containerd has credentials that no registries of the machine config gave it.
+    /// Hosts for which containerd has credentials that no registries of the machine config gave it, or not they alone.
     pub foreign_credentials: Vec<String>,
+    /// The credentials that other parts of containerd's config give it by host: they count more than those of registries.
+    pub customized: BTreeMap<String, Auth>,
 }
 
 impl Observation {
@@ -84,12 +90,12 @@ pub async fn observe(node: &NodeClient) -> Result<Observation, TalosError> {
     };
     let persistent = optional(node.persistent_config().await)?.flatten();
     let image_cache = optional(node.resource(resource::IMAGE_CACHE).await)?.flatten();
-    let (foreign_hosts, foreign_credentials) = match &active {
+    let (foreign_hosts, (foreign_credentials, customized)) = match &active {
         Ok(active) => {
             let tag = version.tag.parse::<TalosVersion>().ok();
             (foreign(node, active).await?, credentials(node, active, tag).await?)
         }
-        Err(_) => (Vec::new(), Vec::new()),
+        Err(_) => Default::default(),
     };
     let owes_reboot = match (&active, version.tag.parse::<TalosVersion>()) {
         (Ok(active), Ok(version)) => owes_reboot(node, active, &version).await?,
@@ -123,6 +129,7 @@ pub async fn observe(node: &NodeClient) -> Result<Observation, TalosError> {
         image_cache: image_cache.as_ref().and_then(cache_status),
         foreign_hosts,
         foreign_credentials,
+        customized,
     })
 }
 
@@ -178,35 +185,69 @@ async fn has_older_credentials(node: &NodeClient) -> Result<Option<bool>, TalosE
     Ok(file.zip(service).map(|(file, service)| file.updated > service.created))
 }
 
-/// Looks where Spegel writes: the directory of all registries, and Docker Hub's.
+/// Registries that Spegel writes a file for unless it is told others (its chart's `spegel.mirroredRegistries` of old), beside
+/// the one for all.
+const SPEGEL: [&str; 10] = [
+    "cgr.dev",
+    "docker.io",
+    "gcr.io",
+    "ghcr.io",
+    "k8s.gcr.io",
+    "lscr.io",
+    "mcr.microsoft.com",
+    "public.ecr.aws",
+    "quay.io",
+    "registry.k8s.io",
+];
+
+/// Looks where Spegel writes: the file for all registries, those for the best known, and those that Talos has written for
+/// the mirrors of the config. All are asked for at once.
 async fn foreign(node: &NodeClient, active: &ConfigResource) -> Result<Vec<String>, TalosError> {
     let text = active.text.expose();
     let Ok(config) = MachineConfig::parse(text) else { return Ok(Vec::new()) };
     let registries = config.registries(&mut Problems::new("", text));
+    let mut names: BTreeSet<&str> = SPEGEL.into_iter().chain(["*"]).collect();
+    names.extend(registries.mirrors.keys().map(String::as_str));
+    let read = names.into_iter().map(|name| async move {
+        let bytes = optional(node.read(&hosts_path(name)).await)?.flatten();
+        Ok::<_, TalosError>(bytes.map(|bytes| (name, bytes)))
+    });
     let mut found = Vec::new();
-    for (folder, registry) in [("_default", "*"), ("docker.io", "docker.io")] {
-        let path = format!("/etc/cri/conf.d/hosts/{folder}/hosts.toml");
-        let Some(bytes) = optional(node.read(&path).await)?.flatten() else { continue };
+    for (name, bytes) in futures_util::future::try_join_all(read).await?.into_iter().flatten() {
         let hosts = String::from_utf8_lossy(bytes.expose());
-        found.extend(foreign_hosts(&hosts, registry, registries.mirrors.get(registry)));
+        for host in foreign_hosts(&hosts, name, registries.mirrors.get(name)) {
+            if !found.contains(&host) {
+                found.push(host);
+            }
+        }
     }
     Ok(found)
 }
 
-/// Looks for credentials that come from elsewhere, such as from `/etc/cri/conf.d/20-customization.part`.
+/// Looks for credentials that come from elsewhere, such as from a part of containerd's config of the node's own: which hosts
+/// have some, and what such parts say.
 ///
 /// While a config is on trial or was just taken back, what Talos wrote may be of the config before.
 async fn credentials(
     node: &NodeClient,
     active: &ConfigResource,
     version: Option<TalosVersion>,
-) -> Result<Vec<String>, TalosError> {
+) -> Result<(Vec<String>, BTreeMap<String, Auth>), TalosError> {
     let text = active.text.expose();
-    let (Ok(config), Some(version)) = (MachineConfig::parse(text), version) else { return Ok(Vec::new()) };
-    let own = containerd_auth(&config.registries(&mut Problems::new("", text)), &version);
-    let Some(bytes) = optional(node.read(CRI_TOML).await)?.flatten() else { return Ok(Vec::new()) };
-    let Ok(found) = read_containerd_auth(&String::from_utf8_lossy(bytes.expose())) else {
-        return Ok(Vec::new());
+    let mut customized = customized_credentials(text, None);
+    let (Ok(config), Some(version)) = (MachineConfig::parse(text), version) else {
+        return Ok((customized.keys().cloned().collect(), customized));
     };
-    Ok(found.into_keys().filter(|host| !own.contains_key(host)).collect())
+    let own = containerd_auth(&config.registries(&mut Problems::new("", text)), &version);
+    let bytes = optional(node.read(CRI_TOML).await)?.flatten();
+    let found = bytes.and_then(|bytes| read_containerd_auth(&String::from_utf8_lossy(bytes.expose())).ok());
+    let found = found.unwrap_or_default();
+    if !found.is_empty() {
+        let part = optional(node.read(CUSTOMIZATION).await)?.flatten();
+        let part = part.map(|part| String::from_utf8_lossy(part.expose()).into_owned());
+        customized = customized_credentials(text, part.as_deref());
+    }
+    let mut foreign: BTreeSet<String> = customized.keys().cloned().collect();
+    foreign.extend(found.into_keys().filter(|host| !own.contains_key(host)));
+    Ok((foreign.into_iter().collect(), customized))
 }

@@ -92,6 +92,14 @@ impl Queue {
         state.waiting.is_empty() && !state.is_writing
     }
 
+    /// Waits until all is written, or nothing was for a while: the process is about to end.
+    pub(super) fn settle(&self) {
+        let end = std::time::Instant::now() + STUCK;
+        while !self.is_empty() && std::time::Instant::now() < end {
+            std::thread::sleep(STUCK / 100);
+        }
+    }
+
     /// Returns when all is written, or, where `is_hurried`, once nothing was written for a while.
     pub(super) async fn drained(&self, is_hurried: impl Fn() -> bool) {
         loop {

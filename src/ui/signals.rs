@@ -1,6 +1,7 @@
 //! What asks a command to end: Ctrl-C, a service manager, a terminal that has gone.
 //!
-//! One thread hears the signals. While a command listens, each goes to it; else it ends the process.
+//! One thread hears the signals. While a command listens, each goes to it; else it ends the process, with last words where
+//! a command has left some.
 
 #![expect(clippy::disallowed_methods, reason = "hears signals, and ends the process")]
 
@@ -10,7 +11,7 @@ use std::sync::{Mutex, OnceLock, PoisonError, mpsc as std_mpsc};
 
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 
-use super::exit;
+use super::exit::{self, Exit};
 
 /// Who listens, because it has something in hand that it has to bring to an end first.
 static LISTENER: Mutex<Option<UnboundedSender<EndRequest>>> = Mutex::new(None);
@@ -18,6 +19,20 @@ static LISTENER: Mutex<Option<UnboundedSender<EndRequest>>> = Mutex::new(None);
 static ASKED: AtomicBool = AtomicBool::new(false);
 /// Whether the thread that hears the signals could be started.
 static HEARS: OnceLock<Result<(), io::ErrorKind>> = OnceLock::new();
+
+/// What is said where a signal ends the process at once, and who says it.
+static LAST_WORDS: Mutex<Words> = Mutex::new(Words { said: false, words: None });
+/// Whether the terminal has gone.
+static HUNG_UP: AtomicBool = AtomicBool::new(false);
+
+/// What says why the process ends.
+pub(super) type LastWords = Box<dyn FnOnce(Exit) + Send>;
+
+struct Words {
+    /// Whether a signal has taken the last word.
+    said: bool,
+    words: Option<LastWords>,
+}
 
 /// What wants a command to end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -57,6 +72,30 @@ impl Drop for Signals {
     }
 }
 
+/// Has a signal that nothing listens to end the process with these words, until [`drop_last_words`].
+pub(super) fn set_last_words(words: LastWords) -> io::Result<()> {
+    LAST_WORDS.lock().unwrap_or_else(PoisonError::into_inner).words = Some(words);
+    (*HEARS.get_or_init(|| start().map_err(|error| error.kind()))).map_err(io::Error::from)
+}
+
+/// Takes the last words back: the command says itself how it ends. Where a signal says them by now, this does not return.
+pub(super) fn drop_last_words() {
+    let mut words = LAST_WORDS.lock().unwrap_or_else(PoisonError::into_inner);
+    words.words = None;
+    if words.said {
+        drop(words);
+        // The process ends.
+        loop {
+            std::thread::park();
+        }
+    }
+}
+
+/// Returns whether the terminal has gone.
+pub(super) fn was_hung_up() -> bool {
+    HUNG_UP.load(Ordering::SeqCst)
+}
+
 /// Returns whether a signal has asked the process to end.
 pub(super) fn was_asked() -> bool {
     ASKED.load(Ordering::SeqCst)
@@ -87,6 +126,7 @@ fn start() -> io::Result<()> {
 /// Tells the command that listens, or ends the process.
 fn pass_on(request: EndRequest) {
     ASKED.store(true, Ordering::SeqCst);
+    HUNG_UP.fetch_or(request == EndRequest::HungUp, Ordering::SeqCst);
     let listener = LISTENER.lock().unwrap_or_else(PoisonError::into_inner).clone();
     if listener.is_some_and(|listener| listener.send(request).is_ok()) {
         return;
@@ -95,6 +135,13 @@ fn pass_on(request: EndRequest) {
         EndRequest::Once => exit::INTERRUPTED,
         EndRequest::HungUp => exit::CLOSED_TERMINAL,
     };
+    let mut last = LAST_WORDS.lock().unwrap_or_else(PoisonError::into_inner);
+    let words = last.words.take();
+    last.said = words.is_some();
+    drop(last);
+    if let Some(words) = words {
+        words(exit);
+    }
     std::process::exit(exit.code.into());
 }
 

@@ -215,6 +215,34 @@ impl Ui {
         Ok(())
     }
 
+    /// Has a signal that comes while nothing is in hand end the command as any other ending does: `story` is told, and
+    /// `result` is the last that is written. [`Self::speak_last`] ends that.
+    pub(crate) fn last_words(
+        &self,
+        story: &str,
+        result: impl FnOnce(Exit) -> Option<serde_json::Value> + Send + 'static,
+    ) -> Result<(), CliError> {
+        let Some(queue) = self.queue.clone() else { return Ok(()) };
+        let heading = self.story.heading("error", AnsiColor::Red);
+        let story = format!("{heading}: {}", shown(story));
+        let words = move |exit: Exit| {
+            // The line may hold a question, or what the terminal has made of Ctrl-C.
+            let begin = if io::stderr().is_terminal() { "\n" } else { "" };
+            queue.story(format!("{begin}{story}: {}\n", exit.meaning).as_bytes());
+            if let Some(value) = result(exit) {
+                // Where it cannot be written, nothing reads it.
+                let _ = queue.result(format!("{value}\n").as_bytes());
+            }
+            queue.settle();
+        };
+        Ok(signals::set_last_words(Box::new(words))?)
+    }
+
+    /// Returns once it is the command that says how it ends, and not a signal.
+    pub(crate) fn speak_last() {
+        signals::drop_last_words();
+    }
+
     /// Waits until all is written, as before a question; `untouched` says what did not happen where it cannot be.
     pub(crate) fn settle(&mut self, untouched: &str) -> Result<(), CliError> {
         self.flush()?;
@@ -252,6 +280,8 @@ impl Ui {
         };
         // What a node has is worth more than that the reader is gone.
         let exit = self.drain().filter(|_| exit != exit::UNKNOWN).unwrap_or(exit);
+        // A terminal that has gone takes nothing any more.
+        let exit = if exit == exit::WRITE && signals::was_hung_up() { exit::CLOSED_TERMINAL } else { exit };
         ExitCode::from(exit.code)
     }
 

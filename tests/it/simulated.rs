@@ -181,7 +181,15 @@ async fn what_is_rendered_is_what_we_would_render() {
         let expected = HostsToml::of(&wanted, "docker.io", &version, false).unwrap();
         assert!(expected.differences(&hosts).is_empty(), "{version}");
         let auth = read_containerd_auth(&read(CRI_TOML).await).unwrap();
-        assert!(containerd_auth_differences(&auth, &containerd_auth(&wanted, &version), &auth).is_empty());
+        assert!(
+            containerd_auth_differences(
+                &auth,
+                &containerd_auth(&wanted, &version),
+                &std::collections::BTreeMap::default(),
+                &auth
+            )
+            .is_empty()
+        );
         // Only 1.14 restarts containerd for credentials.
         let restarts = cluster.events().iter().any(|event| matches!(event.what, What::Service { .. }));
         assert_eq!(restarts, version.reloads_auth(), "{version}");

@@ -186,10 +186,22 @@ impl State {
         let cached = self.image_cache.as_deref() == Some("ready");
         let mut files = render(&self.registries, &self.version, cached);
         if let (Some(cri), Some(more)) = (files.get_mut(CRI_TOML), self.files.get(CUSTOMIZATION)) {
-            cri.push_str(more);
+            *cri = without_sections_of(cri, more) + more;
         }
         files
     }
+}
+
+/// Returns a part of containerd's config without the sections that a later part has: that one counts.
+fn without_sections_of(text: &str, later: &str) -> String {
+    let mut is_kept = true;
+    let kept = text.split_inclusive('\n').filter(|line| {
+        if line.starts_with('[') {
+            is_kept = !later.lines().any(|other| other == line.trim_end());
+        }
+        is_kept
+    });
+    kept.collect()
 }
 
 impl Node {

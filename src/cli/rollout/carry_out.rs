@@ -56,6 +56,8 @@ pub(super) fn carry_out<T>(
             CliError::from_error(exit::WRITE, error)
                 .context("cannot listen for the signals that end a command; no node was touched")
         })?;
+        // From here on, what is in hand is brought to an end first.
+        Ui::speak_last();
         let mut asked = false;
         // What is drawn has a clock.
         let mut second = tokio::time::interval(Duration::from_secs(1));

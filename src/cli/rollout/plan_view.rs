@@ -53,12 +53,16 @@ pub(super) fn show(
         return Ok(());
     }
     let changed = plan.changed();
+    let stops = if terms.max_failures >= changed {
+        "failures do not stop it".to_owned()
+    } else {
+        format!("stops after {}", count(terms.max_failures + 1, "failure"))
+    };
     ui.result(&format!(
-        "{} of {} to change; a trial lasts {} s; stops after {}\n",
+        "{} of {} to change; a trial lasts {} s; {stops}\n",
         count(changed, "node"),
         plan.nodes.len(),
         terms.trial.as_secs_f32(),
-        count(terms.max_failures + 1, "failure"),
     ))?;
     let mut rows = vec![["WAVE", "STAGE", "NODE", "ROLE", "VERSION", "CHANGES"].map(str::to_owned).to_vec()];
     for (at, wave) in plan.waves.iter().enumerate() {

@@ -22,7 +22,7 @@ use crate::machineconfig::Drift;
 use crate::registries::Registries;
 use crate::rollout::{
     History, KnownBy, NodePlan, Ordering, Outcome, Placed, PlanOptions, PreviousRollout, RebootPolicy,
-    Refusal, Summary, quorum_obstacle, registries_of, waves,
+    Refusal, Summary, control_plane_flaws, quorum_obstacle, registries_of, waves,
 };
 use crate::talos::{Identity, Observation, TalosError, Target as TalosTarget, observe};
 use crate::ui::exit::{self, Exit};
@@ -104,6 +104,7 @@ pub(super) fn make_plan(
         }
     }
     refuse_reboots(ui, args, loaded, session, &mut nodes, &mut refusals);
+    tell_etcd(ui, args, loaded, session, &nodes);
     if !lost.is_empty() {
         tell_lost(ui, global, args, earlier, &lost);
     }
@@ -247,6 +248,29 @@ fn refuse_reboots(
     refusals.extend(refused.into_iter().map(|name| (name, Refusal::Quorum(why.clone()))));
 }
 
+/// Tells what speaks against changing control plane nodes now: better than when all others are done.
+fn tell_etcd(
+    ui: &mut Ui,
+    args: &RolloutArgs,
+    loaded: &LoadedInventory,
+    session: &Session,
+    nodes: &[PlannedNode],
+) {
+    let changes =
+        |planned: &PlannedNode| planned.plan.role == Role::ControlPlane && !planned.plan.leaves_alone();
+    if !nodes.iter().any(changes) {
+        return;
+    }
+    let planes = control_plane(args, loaded, session, nodes);
+    let flaws = session.wait(async { control_plane_flaws(&planes).await }).unwrap_or_default();
+    if !flaws.is_empty() {
+        ui.warn(
+            &format!("control plane nodes are not changed as long as this holds: {}", flaws.join("; ")),
+            Some("the other nodes come first; `--role worker` leaves the control plane out"),
+        );
+    }
+}
+
 /// Says which nodes cannot be worked on, and what can be done with the others.
 fn refuse(
     ui: &mut Ui,
@@ -286,7 +310,8 @@ fn previous_of(journals: &[(String, History)], node: &LiveNode, seen: &Observati
         return PreviousRollout::Nothing;
     };
     let configs = (active, seen.persistent.as_ref());
-    PreviousRollout::of(journals, &node.name, &node.target.to_string(), configs, &version)
+    let address = node.target.to_string();
+    PreviousRollout::of(journals, &node.name, &address, &seen.identity, configs, &version)
 }
 
 fn plan_options(args: &RolloutArgs, loaded: &LoadedInventory) -> PlanOptions {

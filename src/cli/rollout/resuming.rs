@@ -37,15 +37,17 @@ pub(super) fn settle_all(
     history: &History,
 ) -> Result<Result<Summary, Exit>, CliError> {
     await_arrivals(ui, session, told_of_all(history), pace(args, loaded).landing());
-    let unsettled = |node: &LiveNode| {
-        let name = in_journal(history, node).map_or(&node.name, |told| &told.name).clone();
+    let unsettled = |(node, name): (&LiveNode, String)| {
         let node_history = history.by_node.get(&name).filter(|history| !history.is_settled())?;
         let aim = if is_lost(history, node) { Aim::Old } else { Aim::Nearest };
         let node = session.node(node);
         let shown = session.wait(inspect_leftover(&node, node_history, aim))?;
         Some((name, node, node_history, (aim, shown)))
     };
-    let nodes: Vec<_> = session.nodes.iter().filter_map(unsettled).collect();
+    let nodes: Vec<_> = names_in_journal(session, history).into_iter().filter_map(unsettled).collect();
+    let is_foreign = |shown: &Result<Leftover, String>| matches!(shown, Ok(Leftover::Foreign));
+    let foreign = nodes.iter().filter(|(.., (_, shown))| is_foreign(shown));
+    let foreign: Vec<String> = foreign.map(|(name, ..)| name.clone()).collect();
     let mut left = Vec::new();
     for (name, _, _, (_, shown)) in &nodes {
         let action = match shown {
@@ -106,13 +108,33 @@ pub(super) fn settle_all(
     if unknown.is_empty() {
         return Ok(Ok(summary));
     }
-    let mut next = format!("look at {}, then: {}", unknown.join(", "), resume(global, args, None));
+    // A rollout that is resumed does not take those that another hand may have on trial.
+    let is_foreign = unknown.iter().all(|name| foreign.iter().any(|other| other == name));
+    let then = if is_foreign { begin(global, args, Some(&unknown)) } else { resume(global, args, None) };
+    let mut next = format!("look at {}, then: {then}", unknown.join(", "));
     let others: Vec<&str> = history.nodes.iter().map(|node| node.name.as_str()).collect();
     let others: Vec<&str> = others.into_iter().filter(|name| !unknown.contains(name)).collect();
     if !others.is_empty() {
         next += &format!("; or resume the others: {}", resume(global, args, Some(&others)));
     }
     end(ui, args.output, &summary, exit_of(&summary, stopped), &sentence(&summary), Some(&next)).map(Err)
+}
+
+/// Returns the chosen nodes, each with what the journal calls it: by the machine that it is, which counts more than a name or an
+/// address that may be another's by now.
+fn names_in_journal<'s>(session: &'s Session, history: &History) -> Vec<(&'s LiveNode, String)> {
+    let by_text = |node: &LiveNode| in_journal(history, node).map_or(&node.name, |told| &told.name).clone();
+    if history.by_node.values().all(NodeHistory::is_settled) {
+        return session.nodes.iter().map(|node| (node, by_text(node))).collect();
+    }
+    let machines = session.each(|node| async move { node.identity().await.ok() });
+    let own: Vec<Option<&str>> =
+        machines.iter().map(|(_, identity)| history.name_of(identity.as_ref()?)).collect();
+    let named = session.nodes.iter().zip(&own).filter_map(|(node, name)| match name {
+        Some(name) => Some((node, (*name).to_owned())),
+        None => Some((node, by_text(node))).filter(|(_, name)| !own.contains(&Some(name.as_str()))),
+    });
+    named.collect()
 }
 
 /// What the inventory has changed since a rollout began that is resumed.

@@ -9,14 +9,15 @@ use super::arrivals::{await_arrivals, told_of_all};
 use super::carry_out::{Ended, Telling, carry_out};
 use super::journals::{Authority, decrypt, earlier, history, lock, remember};
 use super::rollback_plan::RollbackPlan;
-use super::summary_view::{end, end_json, ended, exit_of, sentence};
+use super::summary_view::{end, end_json, ended, exit_of, sentence, while_nothing_is_in_hand};
 use crate::cli::args::{Global, NodeSelection, TalosArgs, TargetArgs};
 use crate::cli::inventory::LoadedInventory;
-use crate::cli::session::{LiveNode, Selection, Session, inventory_if_any};
+use crate::cli::session::{LiveNode, Selection, Session, inventory_if_any, name_in};
 use crate::rollout::{
     Address, History, Journal, Outcome, Record, RolloutContext, RolloutTimeouts, Summary, finish_rollback,
     roll_back_node,
 };
+use crate::talos::{Identity, Target};
 use crate::ui::exit::{self, Exit};
 use crate::ui::{CliError, Ui, confirm, count, positive_duration};
 
@@ -68,6 +69,7 @@ pub(crate) struct RollbackArgs {
 pub(crate) fn run(ui: &mut Ui, global: &Global, args: RollbackArgs) -> Result<Exit, CliError> {
     let output = args.output;
     ui.detach()?;
+    while_nothing_is_in_hand(ui, output, "no node was touched")?;
     let result = roll_back(ui, global, args);
     ended(ui, output, result)
 }
@@ -103,6 +105,7 @@ fn roll_back(ui: &mut Ui, global: &Global, args: RollbackArgs) -> Result<Exit, C
     let names: Vec<&str> = chosen.iter().map(|node| node.name.as_str()).rev().collect();
     let again = go_on(if is_whole { &[] } else { &names });
     if args.dry_run {
+        Ui::speak_last();
         match args.output {
             Format::Text => ui.note(&format!("next: {again}")),
             Format::Json => ui.json_line(&end_json(exit::FOUND, "nothing was done", Some(&again)))?,
@@ -164,9 +167,21 @@ fn choose(
     // A rollout may have rebooted a node and sent it nothing.
     let mut chosen: Vec<Address> =
         history.nodes.iter().filter(|node| history.has_original_of(&node.name)).cloned().collect();
+    find_again(loaded, session, history, &mut chosen)?;
     let named = &args.which.nodes;
+    // What the journal calls it counts; a name that it does not have is the inventory's.
+    let in_journal: Vec<String> =
+        chosen.iter().flat_map(|node| [node.name.clone(), node.address.clone()]).collect();
+    let is_named = |node: &Address, text: &String| {
+        if in_journal.contains(text) {
+            return node.name == *text || node.address == *text;
+        }
+        let target = loaded.and_then(|loaded| target_in(loaded, &name_in(loaded, text)));
+        let nodename = history.by_node.get(&node.name).and_then(|history| history.nodename.as_ref());
+        target.is_some_and(|target| target.to_string() == node.address) || nodename == Some(text)
+    };
     for name in named {
-        if !chosen.iter().any(|node| node.name == *name || node.address == *name) {
+        if !chosen.iter().any(|node| is_named(node, name)) {
             return Err(CliError::usage(format!(
                 "the rollout of `{}` did not change the config of `{name}`",
                 folder.display()
@@ -174,7 +189,7 @@ fn choose(
         }
     }
     if !named.is_empty() {
-        chosen.retain(|node| named.iter().any(|name| node.name == *name || node.address == *name));
+        chosen.retain(|node| named.iter().any(|name| is_named(node, name)));
     }
     if let Some(group) = &args.which.group {
         let Some(loaded) = loaded else {
@@ -208,6 +223,38 @@ fn choose(
     session.narrow(loaded, &args.which.narrowing)?;
     chosen.retain(|told| session.nodes.iter().any(|node| node.target.to_string() == told.address));
     Ok(chosen)
+}
+
+/// Finds nodes again that the inventory has at another address than the journal: where the machine answers that the journal is
+/// about, or else where it was.
+fn find_again(
+    loaded: Option<&LoadedInventory>,
+    session: &mut Session,
+    history: &History,
+    chosen: &mut [Address],
+) -> Result<(), CliError> {
+    let Some(loaded) = loaded else { return Ok(()) };
+    let moved = chosen.iter_mut().filter_map(|told| {
+        let now = target_in(loaded, &told.name)?.to_string();
+        (now != told.address).then_some((told, now))
+    });
+    for (told, now) in moved {
+        let Some(history) = history.by_node.get(&told.name) else { continue };
+        session.select(Some(loaded), Selection::Nodes(std::slice::from_ref(&now)))?;
+        let answers = session.each(|node| async move { node.identity().await.ok() });
+        let is_it =
+            |identity: &Option<Identity>| identity.as_ref().and_then(|it| history.is_of(it)) == Some(true);
+        if answers.iter().any(|(_, identity)| is_it(identity)) {
+            told.address = now;
+        }
+    }
+    Ok(())
+}
+
+/// Returns how the inventory reaches a node.
+fn target_in(loaded: &LoadedInventory, name: &str) -> Option<Target> {
+    let node = loaded.inventory.nodes.get(name)?;
+    node.address.as_deref().unwrap_or(name).parse().ok()
 }
 
 fn have(nodes: usize) -> String {

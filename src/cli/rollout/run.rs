@@ -14,11 +14,11 @@ use super::past;
 use super::plan_view::{Plan, RolloutTerms, show};
 use super::planning::{Begun, make_plan};
 use super::resuming::{Since, address, in_journal, settle_all};
-use super::summary_view::{end, end_json, ended, exit_of, sentence};
+use super::summary_view::{end, end_json, ended, exit_of, sentence, while_nothing_is_in_hand};
 use super::verify_gate::{OnFailure, verify_mirrors};
 use crate::cli::args::{Global, TargetArgs};
 use crate::cli::inventory::{LoadedInventory, load};
-use crate::cli::session::{LiveNode, Selection, Session};
+use crate::cli::session::{LiveNode, Selection, Session, name_in};
 use crate::file::Lock;
 use crate::finding::did_you_mean;
 use crate::inventory::{Role, Target};
@@ -36,6 +36,7 @@ pub(crate) fn run(ui: &mut Ui, global: &Global, mut args: RolloutArgs) -> Result
     }
     let output = args.output;
     ui.detach()?;
+    while_nothing_is_in_hand(ui, output, "no node was touched")?;
     let result = roll_out(ui, global, args);
     ended(ui, output, result)
 }
@@ -44,6 +45,11 @@ fn roll_out(ui: &mut Ui, global: &Global, mut args: RolloutArgs) -> Result<Exit,
     let mut loaded = load(ui, global)?;
     if args.dry_run {
         loaded.only_look(global);
+    }
+    for names in [&mut args.canary, &mut args.allow_unhealthy] {
+        for name in names {
+            *name = name_in(&loaded, name);
+        }
     }
     let RolloutTimeouts { trial, settle, .. } = pace(&args, &loaded);
     if trial <= settle {
@@ -66,6 +72,7 @@ fn roll_out(ui: &mut Ui, global: &Global, mut args: RolloutArgs) -> Result<Exit,
             Ok(settled) => settled,
             Err(exit) => return Ok(exit),
         };
+        while_nothing_is_in_hand(ui, args.output, untouched(&settled))?;
     }
     let begun = Begun { folder: &folder, earlier: &earlier, settled: &settled };
     let plan = match make_plan(ui, global, &args, &mut loaded, &session, &begun)? {
@@ -112,6 +119,7 @@ fn roll_out(ui: &mut Ui, global: &Global, mut args: RolloutArgs) -> Result<Exit,
         verify_mirrors(ui, &mut loaded, &plan, args.talos.timeout, on_failure)?;
     }
     if args.dry_run {
+        Ui::speak_last();
         let next = begin(global, &args, None);
         match args.output {
             Format::Text => ui.note(&format!("next: {next}")),
@@ -237,7 +245,7 @@ fn choose(
     args.which.narrowing.keep_names(&mut session.nodes, |node| &node.name)?;
     for name in &args.without {
         let before = session.nodes.len();
-        session.nodes.retain(|node| node.name != *name && node.target.to_string() != *name);
+        session.nodes.retain(|node| !node.is_called(name));
         if session.nodes.len() == before {
             return Err(CliError::usage(format!(
                 "--without {name}: no chosen node has this name or address"

@@ -92,8 +92,21 @@ pub(super) fn end_json(exit: Exit, summary: &str, next: Option<&str>) -> serde_j
     })
 }
 
+/// Has a signal end the command as any other ending does, as long as nothing is in hand; `untouched` says what did not happen.
+pub(super) fn while_nothing_is_in_hand(
+    ui: &Ui,
+    output: Format,
+    untouched: &'static str,
+) -> Result<(), CliError> {
+    ui.last_words(untouched, move |exit| match output {
+        Format::Json => Some(end_json(exit, &format!("{untouched}: {}", exit.meaning), None)),
+        Format::Text => None,
+    })
+}
+
 /// Has every ending tell its exit code to scripts: an error, too.
 pub(super) fn ended(ui: &mut Ui, output: Format, result: Result<Exit, CliError>) -> Result<Exit, CliError> {
+    Ui::speak_last();
     if let (Format::Json, Err(error)) = (output, &result)
         && error.exit != exit::CLOSED_PIPE
     {
@@ -116,6 +129,7 @@ pub(super) fn end(
     what: &str,
     next: Option<&str>,
 ) -> Result<Exit, CliError> {
+    Ui::speak_last();
     let last = || format!("{what}{}", next.map(|next| format!(". Next: {next}")).unwrap_or_default());
     let told = match output {
         Format::Json => ui.json_line(&summary_json(summary, exit, next)),

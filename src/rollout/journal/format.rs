@@ -62,6 +62,9 @@ pub enum Record {
         /// Which machine it is, as it says itself; journals of old do not tell.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         machine: Option<String>,
+        /// What it is called in Kubernetes, which tells it where the machine does not; journals of old do not tell.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        nodename: Option<String>,
     },
     /// A config is about to be sent.
     Send {

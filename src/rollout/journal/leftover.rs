@@ -63,6 +63,8 @@ pub fn leftover(history: &NodeHistory, active: Variant, disk: Persisted) -> Left
     };
     match (active, disk) {
         (Variant::Foreign, _) | (_, Persisted::Is(Variant::Foreign)) if settled => Leftover::Nothing,
+        // The node keeps it: it is the node's own by now.
+        (Variant::Foreign, Persisted::Is(Variant::Foreign)) => Leftover::Nothing,
         (Variant::Foreign, _) | (_, Persisted::Is(Variant::Foreign)) => Leftover::Foreign,
         (Variant::Original, Persisted::Is(Variant::Original) | Persisted::Unset | Persisted::Hidden) => {
             Leftover::Nothing

@@ -8,7 +8,7 @@ use crate::rollout::outcome::OutcomeKind;
 use crate::rollout::state_machine::Variant;
 use crate::rollout::step::ApplyStep;
 use crate::rollout::variants::{ConfigDigest, VariantDigests};
-use crate::talos::Instance;
+use crate::talos::{Identity, Instance};
 
 /// What a journal says of a rollout.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -61,6 +61,8 @@ pub struct NodeHistory {
     pub reboots: bool,
     /// Which machine it was, as it said itself.
     pub machine: Option<String>,
+    /// What it was called in Kubernetes.
+    pub nodename: Option<String>,
     /// Whether it was asked to reboot since.
     pub rebooted: bool,
     /// The images that were removed and may not have been pulled again, each with its namespace.
@@ -107,6 +109,12 @@ pub struct Witness {
 }
 
 impl NodeHistory {
+    /// Returns whether it is about a machine, as far as both say which one it is.
+    pub fn is_of(&self, identity: &Identity) -> Option<bool> {
+        let same = |one: &Option<String>, other: &Option<String>| Some(one.as_ref()? == other.as_ref()?);
+        same(&self.machine, &identity.machine).or(same(&self.nodename, &identity.nodename))
+    }
+
     fn is_proven_by(&self, node: &Witness) -> bool {
         let is_same = self.machine.is_some() && self.machine == node.machine;
         let known = |config| self.whose(config) != Variant::Foreign;
@@ -184,6 +192,12 @@ impl History {
         self.by_node.get(node).is_some_and(|history| history.known.is_some())
     }
 
+    /// Returns the name under which a machine was worked on, the last one where it has had several.
+    pub fn name_of(&self, identity: &Identity) -> Option<&str> {
+        let own = self.by_node.iter().filter(|(_, history)| history.is_of(identity) == Some(true));
+        own.max_by_key(|(_, history)| history.sent_at).map(|(name, _)| name.as_str())
+    }
+
     /// Returns the word for what became of a node.
     pub fn outcome_of(&self, node: &str) -> &'static str {
         match self.by_node.get(node) {
@@ -201,7 +215,10 @@ impl History {
         nodes.iter().any(|node| {
             let told = self.nodes.iter().find(|told| told.address == node.address || told.name == node.name);
             let history = told.and_then(|told| self.by_node.get(&told.name));
-            history.is_some_and(|history| history.is_proven_by(node))
+            let has_machine =
+                |history: &NodeHistory| node.machine.is_some() && history.machine == node.machine;
+            self.by_node.values().any(has_machine)
+                || history.is_some_and(|history| history.is_proven_by(node))
         })
     }
 
@@ -229,7 +246,7 @@ impl History {
                 self.clusters.extend(cluster);
                 self.has_arrived();
             }
-            Record::Node { node, file, before, strict, wanted, reboots, machine } => {
+            Record::Node { node, file, before, strict, wanted, reboots, machine, nodename } => {
                 let history = self.by_node.entry(node).or_default();
                 let is_ours = history.first.as_ref().is_some_and(|(_, first)| *first == before)
                     || history.ours.contains(&before);
@@ -244,7 +261,7 @@ impl History {
                 (history.sent, history.outcome, history.reason) = (None, None, None);
                 (history.all_sent, history.until) = (SentConfigs::default(), None);
                 (history.reboots, history.rebooted) = (reboots, false);
-                history.machine = machine;
+                (history.machine, history.nodename) = (machine, nodename);
             }
             Record::Send { node, what, arrives } => {
                 let history = self.by_node.entry(node).or_default();

@@ -32,6 +32,7 @@ fn node(file: &str, before: &str) -> Record {
         wanted: ConfigDigest::from_text("w"),
         reboots: false,
         machine: None,
+        nodename: None,
     }
 }
 
@@ -132,6 +133,7 @@ fn the_configs_of_every_attempt_are_ours() {
         wanted: ConfigDigest::from_text("x"),
         reboots: false,
         machine: None,
+        nodename: None,
     };
     let told = told(&[node("a", "1"), send(ApplyStep::Commit), done(OutcomeKind::Updated), again]);
     let whose = |config| told.whose(&ConfigDigest::from_text(config));
@@ -173,7 +175,16 @@ fn what_is_left_is_decided_by_the_node_first() {
     let reboots = |more: &[Record]| {
         let Record::Node { node, file, before, strict, wanted, .. } = node("a", "1") else { unreachable!() };
         let begun = [
-            Record::Node { node, file, before, strict, wanted, reboots: true, machine: Some("m".to_owned()) },
+            Record::Node {
+                node,
+                file,
+                before,
+                strict,
+                wanted,
+                reboots: true,
+                machine: Some("m".to_owned()),
+                nodename: None,
+            },
             send(ApplyStep::Commit),
         ];
         told(&begun.iter().chain(more).cloned().collect::<Vec<_>>())
@@ -226,6 +237,7 @@ fn records() -> impl Strategy<Value = Vec<Record>> {
                 wanted: ConfigDigest::from_text(&free),
                 reboots: true,
                 machine: Some("m".to_owned()),
+                nodename: None,
             },
             1 => Record::Send { node, what: ApplyStep::Try, arrives: Some(free) },
             2 => {
@@ -344,7 +356,10 @@ fn a_journal_of_an_earlier_talmirror_is_taken_up_at_each_record() {
                 assert_eq!(left(Strict, Unset), Leftover::Revert, "{}", context());
                 assert_eq!(left(Original, Unset), Leftover::Nothing, "{}", context());
                 let foreign = if is_open { Leftover::Foreign } else { Leftover::Nothing };
-                assert_eq!(left(Foreign, Is(Foreign)), foreign, "{}", context());
+                assert_eq!(left(Foreign, Unset), foreign, "{}", context());
+                assert_eq!(left(Desired, Is(Foreign)), foreign, "{}", context());
+                // On disk it is the node's own.
+                assert_eq!(left(Foreign, Is(Foreign)), Leftover::Nothing, "{}", context());
                 let on_trial = match (node.sent, is_open) {
                     (Some(ApplyStep::Commit), true) => Leftover::Commit,
                     (Some(ApplyStep::Commit), false) => Leftover::Nothing,

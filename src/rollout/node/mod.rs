@@ -9,5 +9,5 @@ mod sending;
 
 pub use context::{ControlPlaneNode, NodeJob, RolloutContext, RolloutHandle, RolloutTimeouts, Wanted};
 pub(super) use observe::health_flaws;
-pub use observe::quorum_obstacle;
+pub use observe::{control_plane_flaws, quorum_obstacle};
 pub(super) use runner::{BARE, NodeRunner, work};

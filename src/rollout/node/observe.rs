@@ -8,7 +8,9 @@ use crate::rollout::rendered::{Rendered, hosts_to_read, rendering_flaws};
 use crate::rollout::state_machine::{Persisted, StepResult, Variant};
 use crate::rollout::variants::{VariantDigests, registries_of};
 use crate::secret::Secret;
-use crate::talos::{ConfigResource, MACHINE_STATUS, NodeClient, TalosError};
+use crate::talos::{
+    CUSTOMIZATION, ConfigResource, MACHINE_STATUS, NodeClient, TalosError, customized_credentials,
+};
 
 /// The file that is another after each boot (Linux `Documentation/admin-guide/sysctl/kernel.rst`).
 const BOOT_ID: &str = "/proc/sys/kernel/random/boot_id";
@@ -44,6 +46,11 @@ pub(in crate::rollout) async fn health_flaws(node: &NodeClient) -> Vec<String> {
         Ok::<_, TalosError>(node_flaws(status.as_ref(), &node.services().await?))
     };
     health.await.unwrap_or_else(|error| vec![one_line(&error)])
+}
+
+/// Returns what speaks against changing control plane nodes that stay up meanwhile.
+pub async fn control_plane_flaws(control_plane: &[ControlPlaneNode]) -> Vec<String> {
+    quorum_flaws(control_plane, Absence::Stays).await
 }
 
 /// Returns what speaks against touching a control plane node.
@@ -92,6 +99,14 @@ pub(super) async fn render_flaws(
         rendered.hosts.insert(registry, file);
     }
     rendered.cri = text(node, CRI_TOML).await?;
+    let flaws = rendering_flaws(&before, &config, version, &rendered);
+    if flaws.is_empty() {
+        return Ok(flaws);
+    }
+    // What the node's own parts of containerd's config say is not a flaw of the rendering.
+    let part = text(node, CUSTOMIZATION).await?;
+    rendered.customized =
+        customized_credentials(now.expose(), part.as_ref().map(|part| part.expose().as_str()));
     Ok(rendering_flaws(&before, &config, version, &rendered))
 }
 

@@ -331,6 +331,7 @@ impl NodeRunner {
                 wanted: self.known.desired.clone(),
                 reboots: plan.route.reboot == Reboot::After,
                 machine: plan.machine.clone(),
+                nodename: plan.nodename.clone(),
             })
         });
         self.configs = Some(configs);

@@ -129,6 +129,121 @@ fn credentials_of_others_stay_and_are_told() {
     assert!(site.is_new("w-1") && site.is_new("cp-1"));
 }
 
+/// A node's own part of containerd's config may have credentials for the mirror itself: they count more, before and after.
+#[test]
+fn credentials_of_others_for_the_mirror_are_told_and_count() {
+    let site = Site::new(1, 1, &["v1.13.9"]);
+    let mirror = site.cluster.mirror.address.to_string();
+    let customize = |password: &str| {
+        let part = format!(
+            "[plugins.'io.containerd.cri.v1.images'.registry.configs.'{mirror}'.auth]\n\
+             username = 'robot$talos'\npassword = '{password}'\n"
+        );
+        let node = site.cluster.node("w-1");
+        let mut state = node.state();
+        state.files.insert(CUSTOMIZATION.to_owned(), part);
+        state.render_now();
+    };
+    customize("s3cr3t-others");
+    let told = format!("pods' pulls use other credentials for {mirror} than the inventory's");
+    let plan = site.place.run("rollout --dry-run -n w-1").ends(1);
+    assert!(plan.stdout.contains(&told) && !plan.to_string().contains("s3cr3t-"), "{plan}");
+    let ran = site.rollout("-n w-1");
+    assert_eq!(ran.code, 0, "{ran}");
+    assert!(super::last(&ran).starts_with(&format!("w-1 updated, not proven. w-1: {told}")), "{ran}");
+    // The same there and in the inventory, which then loses them: they stay, and nothing is wrong with that.
+    customize("s3cr3t-mirror");
+    let text = site.place.read("mirrors.yaml");
+    let own = "credentials: {username: robot$talos, password: s3cr3t-mirror}";
+    assert!(text.contains(own));
+    site.place.write("mirrors.yaml", text.replace(own, "credentials: null"));
+    let ran = site.rollout("-n w-1");
+    assert_eq!(ran.code, 0, "{ran}");
+    let stay = format!(
+        "containerd has credentials for {mirror} that are not from the config's registries: they stay"
+    );
+    assert!(ran.stdout.contains(&stay), "{ran}");
+}
+
+/// What Spegel has written for a registry of its own list goes when the config changes: that is said before.
+#[test]
+fn hosts_that_others_wrote_for_any_registry_are_told() {
+    let site = Site::new(1, 1, &["v1.13.9"]);
+    {
+        let node = site.cluster.node("w-1");
+        let mut state = node.state();
+        let spegel = "[host.'http://127.0.0.1:30021']\n";
+        for registry in ["ghcr.io", "quay.io"] {
+            state.files.insert(format!("/etc/cri/conf.d/hosts/{registry}/hosts.toml"), spegel.to_owned());
+        }
+        state.render_now();
+    }
+    for (command, code) in [("nodes", 0), ("diff -n w-1", 1), ("rollout --dry-run", 1)] {
+        let ran = site.place.run(command).ends(code).to_string();
+        assert_eq!(ran.matches("Talos did not write http://127.0.0.1:30021").count(), 1, "{command}: {ran}");
+    }
+}
+
+/// The addresses of two nodes are swapped in the inventory while one of them is on trial: the machine is what counts.
+#[test]
+fn a_node_whose_address_is_anothers_now_is_found_by_what_it_is() {
+    let site = Site::new(1, 2, &["v1.13.9"]);
+    site.cluster.fault("w-1", Fault::new(Step::Pull, Kind::Hang));
+    let mut child = run(&site, "rollout --yes --verify never --try-timeout 5m --settle 30s --timeout 30s");
+    until("the pull", || {
+        site.cluster.events_of("w-1").iter().any(|event| format!("{event:?}").contains("Pull"))
+    });
+    child.kill().unwrap();
+    let _ = end(child);
+    site.cluster.clear_faults();
+    let address = |name: &str| site.cluster.node(name).address.clone();
+    let (one, other) = (address("w-1"), address("w-2"));
+    let text = site.place.read("mirrors.yaml");
+    let swapped = text.replace(&format!("w-1: {{address: {one}}}"), &format!("w-1: {{address: {other}}}"));
+    let swapped = swapped.replace(&format!("w-2: {{address: {other}}}"), &format!("w-2: {{address: {one}}}"));
+    assert_ne!(text, swapped);
+    site.place.write("mirrors.yaml", swapped);
+    let plain = site.rollout("");
+    assert_eq!(plain.code, 8, "{plain}");
+    assert!(plain.stderr.contains("w-2: an earlier rollout has not ended on it"), "{plain}");
+    let ran = site.rollout("--resume");
+    assert_eq!(ran.code, 0, "{ran}");
+    site.check_applies();
+    assert!(site.is_new("w-1") && site.is_new("w-2") && site.is_new("cp-1"), "{ran}");
+    let back = site.place.run("rollback --yes --settle 2500ms --timeout 2500ms").ran();
+    assert_eq!(back.code, 0, "{back}");
+    assert!(site.cluster.names().iter().all(|name| site.is_old(name)), "{back}");
+}
+
+/// A rollback finds a node where the inventory has it by now, and by the name that it has there.
+#[test]
+fn a_rollback_finds_a_node_that_has_moved_or_has_another_name() {
+    let site = Site::new(1, 2, &["v1.13.9"]);
+    assert_eq!(site.rollout("").code, 0);
+    let text = site.place.read("mirrors.yaml");
+    // It is at another address, and no longer where it was.
+    let gone = site.cluster.node("w-1").address.clone();
+    site.cluster.node("w-1").state().names.push("w-1.nodes.example".to_owned());
+    let journal = super::interrupts::journal(&site.place).unwrap();
+    let told = std::fs::read_to_string(&journal).unwrap();
+    std::fs::write(&journal, told.replace(&format!("\"{gone}\""), "\"10.5.77.77\"")).unwrap();
+    let moved = text.replace(&format!("{{address: {gone}}}"), "{address: w-1.nodes.example}");
+    let moved = moved.replace("w-2: {", "worker-2: {");
+    assert_ne!(text, moved);
+    site.place.write("mirrors.yaml", moved);
+    for (name, own) in [("w-1", "w-1"), ("worker-2", "w-2")] {
+        assert_eq!(site.place.run(&format!("rollback --dry-run -n {own}")).ran().code, 1);
+        let line = format!("rollback --yes -n {name} --settle 2500ms --timeout 2500ms");
+        let back = site.place.run(&line).ran();
+        assert_eq!(
+            (back.code, outcome(&back)),
+            (0, format!("{own} back to the old config").as_str()),
+            "{back}"
+        );
+        assert!(site.is_old(own) && site.is_new("cp-1"), "{back}");
+    }
+}
+
 #[test]
 fn a_replaced_node_is_not_given_another_machines_config() {
     let site = Site::new(1, 1, &["v1.13.9"]);
@@ -147,6 +262,30 @@ fn a_journal_in_a_work_tree_is_never_added() {
     let site = Site::new(1, 0, &["v1.13.9"]);
     assert_eq!(site.rollout("--journal j").code, 0);
     assert_eq!(site.place.read("j/.gitignore"), "*\n");
+}
+
+/// Groups take nodes by address however the inventory writes it, and by what a node reports where it writes a name.
+#[test]
+fn groups_take_listed_nodes_by_address_however_it_is_written() {
+    let site = Site::new(1, 2, &["v1.13.9"]);
+    let text = site.place.read("mirrors.yaml");
+    let (one, other) = (site.cluster.node("w-1").address.clone(), site.cluster.node("w-2").address.clone());
+    // As `ADDRESS:PORT` it is dialled itself, and the simulated node listens elsewhere: what counts is told without it.
+    let written = text
+        .replace(&format!("{{address: {one}}}"), &format!("{{address: '{one}:50000'}}"))
+        .replace(&format!("{{address: {other}}}"), "{address: w-2}");
+    let group = format!(
+        "groups:\n    edge: {{addresses: [{one}/32, {other}/32], registries: {{docker.io: null}}}}\n"
+    );
+    site.place.write("mirrors.yaml", written + &group);
+    let offline = site.place.run("explain docker.io/library/alpine:3.22 --nodes w-1").ends(0);
+    assert!(!offline.stdout.contains("/v2/docker.io"), "{offline}");
+    let ran = site.rollout("-n w-2");
+    assert_eq!(ran.code, 0, "{ran}");
+    assert!(
+        !site.has("w-2").0.contains("/v2/docker.io") && site.has("w-2").0.contains("/v2/ghcr.io"),
+        "{ran}"
+    );
 }
 
 #[test]

@@ -274,6 +274,37 @@ fn a_lost_terminal_leaves_no_node_in_between() {
     assert!(site.is_old("w-1") && site.applies("cp-1").is_empty(), "{text}");
 }
 
+/// What is written to a terminal that has gone fails: the exit code is that of the closed terminal all the same.
+#[cfg(target_os = "linux")]
+#[test]
+fn a_terminal_that_is_closed_ends_with_its_own_code() {
+    if !crate::terminal::is_lent() {
+        return;
+    }
+    let site = slow();
+    site.cluster.fault("w-1", Fault::new(Step::Pull, Kind::Hang));
+    let program = env!("CARGO_BIN_EXE_talmirror");
+    // The kernel tells the shell, which passes it on as shells do.
+    let line = format!(
+        "trap 'kill -HUP $p' HUP; {program} rollout --yes --verify never --try-timeout 2m --settle 30s --timeout 30s & p=$!; \
+         wait $p; wait $p; echo $? > code.new; mv code.new code"
+    );
+    let mut command = std::process::Command::new("script");
+    command.args(["--quiet", "--command", &line, "/dev/null"]).current_dir(site.place.path(""));
+    command.env_clear().env("HOME", site.place.path("")).env("TERM", "xterm").env("SHELL", "/bin/sh");
+    command.env("PATH", std::env::var_os("PATH").unwrap());
+    let mut script =
+        command.stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+    until("the pull", || {
+        site.cluster.events_of("w-1").iter().any(|event| format!("{event:?}").contains("Pull"))
+    });
+    script.kill().unwrap();
+    script.wait().unwrap();
+    until("the end", || site.place.path("code").exists());
+    assert_eq!(site.place.read("code").trim(), "129");
+    assert!(site.is_old("w-1") && site.applies("cp-1").is_empty());
+}
+
 #[test]
 fn nothing_is_sent_before_the_question_of_a_resumed_rollout() {
     let site = slow();

@@ -137,3 +137,44 @@ fn every_ending_of_a_json_rollout_has_an_end() {
     let asks = site.place.run("rollback -o json").ran();
     assert_eq!((asks.code, last(&asks)["exitCode"].as_i64()), (2, Some(2)), "{asks}");
 }
+
+/// A signal that comes while nodes are asked, before anything is in hand: the exit code stands in the last event as ever.
+#[cfg(unix)]
+#[test]
+fn a_signal_while_planning_has_an_end() {
+    let commands =
+        ["rollout --yes --verify never", "rollout --dry-run", "rollout --resume --yes", "rollback --yes"];
+    let cases: Vec<(&str, &str, &str)> = commands
+        .into_iter()
+        .flat_map(|command| {
+            [("-INT", "-o json"), ("-TERM", "-o json"), ("-HUP", "-o json"), ("-INT", "")]
+                .map(|(name, format)| (command, name, format))
+        })
+        .collect();
+    super::faults::at_once(&cases, |(command, name, format)| -> Result<(), String> {
+        let site = Site::new(1, 1, &["v1.13.9"]);
+        let has_begun = command.contains("--resume") || command.contains("rollback");
+        if has_begun && site.rollout("-n w-1").code != 0 {
+            return Err("the rollout before".to_owned());
+        }
+        site.cluster.fault("w-1", Fault::new(Step::Any, Kind::Hang));
+        let (sent, calls) = (site.applies("w-1").len(), site.cluster.events_of("w-1").len());
+        let child = run(&site, &format!("{command} {format} --timeout 1m"));
+        until("a call", || site.cluster.events_of("w-1").len() > calls);
+        let began = std::time::Instant::now();
+        signal(&child, name);
+        let (output, text) = end(child);
+        let code = if *name == "-HUP" { 129 } else { 130 };
+        let stdout = String::from_utf8(output.stdout).unwrap();
+        let last =
+            stdout.lines().last().and_then(|line| serde_json::from_str::<serde_json::Value>(line).ok());
+        let told = last.map(|end| (end["event"].clone(), end["exitCode"].as_i64()));
+        let is_told = format.is_empty() || told == Some(("end".into(), Some(code)));
+        let is_well = output.status.code() == i32::try_from(code).ok()
+            && is_told
+            && text.contains("no node was touched: ")
+            && began.elapsed() < std::time::Duration::from_secs(5)
+            && site.applies("w-1").len() == sent;
+        if is_well { Ok(()) } else { Err(format!("{command} {name} {format}: {:?}\n{text}", output.status)) }
+    });
+}

@@ -11,6 +11,10 @@ fn a_part_of_the_nodes_may_be_meant() {
     let sizes: Vec<usize> = waves.iter().map(|wave| wave["nodes"].as_array().unwrap().len()).collect();
     // Two of five at once, after the first, and two of them may fail.
     assert_eq!((sizes, plan["maxFailures"].as_u64()), (vec![1, 2, 1, 1], Some(2)));
+    for (share, stops) in [("0%", "; stops after 1 failure\n"), ("100%", "; failures do not stop it\n")] {
+        let plan = site.place.run(&format!("rollout --dry-run --max-failures {share}")).ends(1);
+        assert!(plan.stdout.contains(stops), "{plan}");
+    }
     for wrong in ["--max-parallel 0", "--max-parallel 0%", "--max-parallel 101%", "--max-failures x"] {
         let ran = site.place.run(&format!("rollout --dry-run {wrong}")).ends(2);
         assert!(ran.stderr.contains("it takes "), "{ran}");
@@ -64,10 +68,34 @@ fn a_control_plane_node_that_is_known_to_be_down_may_be() {
     let ran = site.rollout("-n cp-1");
     assert_eq!((ran.code, site.applies("cp-1").len()), (8, 0), "{ran}");
     assert!(last(&ran).contains("(--allow-unhealthy cp-3 goes on without it"), "{ran}");
+    // It is said with the plan, before the nodes that come first are changed, and names the way to go on.
+    let plan = site.place.run("rollout --dry-run -n cp-1").ends(1);
+    assert!(
+        plan.stderr.contains(
+            "control plane nodes are not changed as long as this holds: etcd on cp-3 does not answer"
+        ) && plan.stderr.contains("(--allow-unhealthy cp-3 goes on without it"),
+        "{plan}"
+    );
     let ran = site.rollout("-n cp-1 --allow-unhealthy cp-3");
+    assert!(!ran.stderr.contains("as long as this holds"), "{ran}");
     assert_eq!((ran.code, outcome(&ran)), (0, "cp-1 updated"), "{ran}");
     // Never below the quorum, whatever is allowed.
     let ran = site.rollout("-n cp-2 --reboot if-needed --allow-unhealthy cp-3");
     assert_eq!((ran.code, site.applies("cp-2").len()), (8, 0), "{ran}");
     assert!(ran.stderr.contains("etcd would lose its quorum: 2 of 3 members are known to be well"), "{ran}");
+}
+
+/// A node is meant however it is written, as everywhere else.
+#[test]
+fn nodes_of_flags_may_be_named_by_their_addresses() {
+    let site = Site::new(1, 2, &["v1.13.9"]);
+    let address = |name: &str| site.cluster.node(name).address.clone();
+    let (w1, w2, cp) = (address("w-1"), address("w-2"), address("cp-1"));
+    let line = format!("--canary {w2} --allow-unhealthy {cp}:50000 --without {w1}:50000 --dry-run -o json");
+    let plan = site.place.run(&format!("rollout {line}")).ends(1);
+    let plan: serde_json::Value = serde_json::from_str(plan.stdout.lines().next().unwrap()).unwrap();
+    let nodes: Vec<_> = plan["waves"].as_array().unwrap().iter().map(|wave| wave["nodes"].clone()).collect();
+    assert_eq!(nodes, [serde_json::json!(["w-2"]), serde_json::json!(["cp-1"])]);
+    let wrong = site.place.run(&format!("rollout --dry-run --without {w1}:50001")).ends(2);
+    assert!(wrong.stderr.contains("no chosen node has this name or address"), "{wrong}");
 }

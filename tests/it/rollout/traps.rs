@@ -340,7 +340,10 @@ fn another_hand_is_left_alone() {
     for (step, kind) in [(Step::Pull, Kind::Slow(Duration::from_millis(400))), (Step::Render, Kind::Stale)] {
         let site = Site::new(1, 0, &["v1.13.9"]);
         site.cluster.fault("cp-1", Fault::new(step, kind.clone()));
-        let other = site.new["cp-1"].clone() + "# another operator's\n";
+        // It has what the inventory gives, or what was there before, and more.
+        let is_new = kind != Kind::Stale;
+        let registries = if is_new { &site.new } else { &site.old };
+        let other = registries["cp-1"].clone() + "# another operator's\n";
         let ran = std::thread::scope(|scope| {
             let ran = scope.spawn(|| site.rollout(""));
             site.cluster.wait("the trial", |cluster| cluster.node("cp-1").state().trial.is_some());
@@ -350,6 +353,17 @@ fn another_hand_is_left_alone() {
         assert_eq!(ran.code, 7, "{kind:?}: {ran}");
         assert!(ran.stderr.contains("it keeps what another operator or tool has applied"), "{kind:?}: {ran}");
         assert_eq!(site.has("cp-1"), (other.clone(), other), "{kind:?}: {ran}");
+        // It is the node's own config by now: what is named next works, and keeps what the other one has changed.
+        assert!(super::last(&ran).contains("then: talmirror rollout --resume"), "{ran}");
+        site.cluster.clear_faults();
+        let resumed = site.rollout("--resume");
+        let done = if is_new { "nothing to do: the node is as the inventory has it" } else { "cp-1 updated" };
+        assert_eq!((resumed.code, super::outcome(&resumed)), (0, done), "{kind:?}: {resumed}");
+        assert!(
+            resumed.stderr.contains("note: another operator or tool has applied another config"),
+            "{resumed}"
+        );
+        assert!(site.has("cp-1").1.contains("# another operator's\n"), "{resumed}");
     }
 }
 
