@@ -51,7 +51,7 @@ const LOOK_PATIENCE: Duration = READ_PATIENCE.saturating_mul(2);
 /// How often it is said that too much waits.
 const DROPPED_AGAIN: Duration = Duration::from_mins(1);
 /// A tag that stands where it stood is written again only after so long.
-const SAME_TAG_AGAIN: Duration = Duration::from_mins(10);
+const SAME_TAG_AGAIN: Duration = Duration::from_hours(6);
 
 /// A bucket of an S3-compatible store behind the local store, which several caches share; a copy is the same one.
 ///
@@ -293,7 +293,7 @@ impl Bucket {
         }
         let mark = self.0.mark();
         let Some(bytes) = self.0.get(&key).await? else {
-            locked(&self.0.known).is_absent(&object);
+            self.0.note_absent(&object, key);
             return None;
         };
         let Some(document) = Document::read(bytes, digest) else {
@@ -347,6 +347,10 @@ impl Bucket {
     /// Returns the repositories of which it was noted that they have an object.
     pub(super) async fn origins(&self, object: &Object) -> Vec<Origin> {
         if !self.0.may_read() {
+            return Vec::new();
+        }
+        // Nobody has what is not there: that costs less to ask than who has it.
+        if !self.0.is_there(object).await {
             return Vec::new();
         }
         // A client waits for it: both are read at once.
@@ -468,7 +472,7 @@ impl Inner {
         if self.is_granted(object, &key) {
             return true;
         }
-        if locked(&self.absent).get(&key).is_some_and(|since| since.elapsed() < ABSENT_FOR) {
+        if self.is_absent(&key) {
             return false;
         }
         let mark = self.mark();
@@ -486,6 +490,36 @@ impl Inner {
                 false
             }
         }
+    }
+
+    /// Returns whether an object is there; not where the bucket does not say.
+    async fn is_there(&self, object: &Object) -> bool {
+        let key = self.keys.object(object);
+        if self.is_known(object) || self.is_absent(&key) {
+            return self.is_known(object);
+        }
+        match self.client.has(Purpose::Pull, &key).await {
+            Ok(true) => true,
+            Ok(false) => {
+                self.note_absent(object, key);
+                false
+            }
+            Err(error) => {
+                tracing::debug!("cannot read what is there: {error}");
+                false
+            }
+        }
+    }
+
+    /// Returns whether a key was looked for just now and was not there.
+    fn is_absent(&self, key: &str) -> bool {
+        locked(&self.absent).get(key).is_some_and(|since| since.elapsed() < ABSENT_FOR)
+    }
+
+    /// Takes note that an object is not there.
+    fn note_absent(&self, object: &Object, key: String) {
+        locked(&self.known).is_absent(object);
+        locked(&self.absent).put(key, Instant::now(), 1);
     }
 
     /// Takes note that an object comes from the bucket.
@@ -543,9 +577,10 @@ impl Tier for Bucket {
             let mark = self.0.mark();
             let Some(opened) = self.0.client.open(&key, from).await? else {
                 // A rule of the bucket may have removed it: it is to be written again.
-                locked(&self.0.known).is_absent(&object);
+                self.0.note_absent(&object, key);
                 return Ok(None);
             };
+            locked(&self.0.absent).remove(&key);
             self.0.give(object, mark);
             Ok(Some(TierBody { total: opened.total, body: opened.body }))
         })

@@ -23,9 +23,14 @@ use crate::cache::bucket::{Bucket, LeaseAnswer, Said};
 use crate::cache::memory::locked;
 use crate::image::Digest;
 
-/// How often a member says that it runs, and looks who else does.
-const BEAT: Duration = Duration::from_secs(10);
-/// How soon it tries that again where the bucket did not take it.
+/// How often a member says in the bucket that it runs, and looks there who else does: each time costs requests.
+const BEAT: Duration = Duration::from_mins(1);
+/// For how long after its start it does so as often as it greets: caches that are started together find each other soon, and one that
+/// is denied is told of.
+const EARLY: Duration = Duration::from_mins(2);
+/// How often it greets those that it knows, which costs the bucket nothing.
+const GREETING: Duration = Duration::from_secs(10);
+/// How soon it tries that again where the bucket does not answer.
 const AGAIN: Duration = Duration::from_secs(1);
 /// How long the bucket may take to be told.
 const PATIENCE: Duration = Duration::from_secs(2);
@@ -121,19 +126,24 @@ impl Replicas {
 
     /// Says that this member runs, and looks who else does; never ends.
     pub async fn run(self) {
+        let start = Instant::now();
         loop {
             let said = self.announce().await;
-            self.look().await;
-            let wait = match said {
-                Said::Yes => BEAT,
-                Said::No => AGAIN,
+            let wait = match (self.look().await, said) {
+                (true, Said::Yes) if start.elapsed() < EARLY => GREETING,
+                (true, Said::Yes) => BEAT,
+                (false, _) | (_, Said::No) => AGAIN,
             };
             let next = Instant::now() + wait;
             while let Some(left) = next.checked_duration_since(Instant::now()).filter(|left| !left.is_zero())
             {
                 tokio::select! {
-                    () = sleep(left) => {}
-                    () = self.0.arrived.notified() => self.look().await,
+                    () = sleep(left.min(GREETING)) => {
+                        if left > GREETING {
+                            self.greet().await;
+                        }
+                    }
+                    () = self.0.arrived.notified() => drop(self.look().await),
                 }
             }
         }
@@ -158,9 +168,11 @@ impl Replicas {
         said
     }
 
-    /// Reads which members there are, and asks whether they can be reached.
-    async fn look(&self) {
-        if let Some(listed) = self.0.bucket.members().await {
+    /// Reads which members there are, and asks whether they can be reached; returns whether the bucket has said it.
+    async fn look(&self) -> bool {
+        let listed = self.0.bucket.members().await;
+        let has_said = listed.is_some();
+        if let Some(listed) = listed {
             let own_marks = self.0.announced.lock().await.marks.clone();
             let old = {
                 let mut roster = locked(&self.0.roster);
@@ -172,6 +184,12 @@ impl Replicas {
             });
             stream::iter(withdrawn).buffer_unordered(WITHDRAWN).collect::<()>().await;
         }
+        self.greet().await;
+        has_said
+    }
+
+    /// Asks the members that are known whether they can be reached.
+    async fn greet(&self) {
         let others = locked(&self.0.roster).others(&self.0.own);
         locked(&self.0.reach).retain(|url, _| others.contains(url));
         let greeted = others.into_iter().map(|member| async move {
