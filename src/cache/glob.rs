@@ -3,7 +3,7 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
-use crate::image::{Reference, glob_matches};
+use crate::image::{Digest, Reference, glob_matches};
 
 /// A pattern of names: `*` stands for any text, slashes included, `?` for one character, the rest for itself.
 ///
@@ -18,8 +18,18 @@ pub struct Glob(String);
 pub struct GlobError(pub String);
 
 impl Glob {
-    /// Reads a pattern of images: the name of one as people say it, such as `nginx:1`, stands for its whole name.
+    /// Reads a pattern of images: the name of one as people say it, such as `nginx:1`, stands for its whole name. With a
+    /// digest, the tag beside it says nothing more.
     pub fn of_images(text: &str) -> Result<Self, GlobError> {
+        if let Some((name, digest)) = text.split_once('@') {
+            let is_digest = digest.parse::<Digest>().is_ok();
+            let name = Self::of_images(name).ok().filter(|_| is_digest && !name.contains(['*', '?']));
+            let name = name.ok_or_else(|| GlobError(text.to_owned()))?;
+            let border = name.0.rfind('/').map_or(0, |slash| slash + 1);
+            let (before, last) = name.0.split_at(border);
+            let repository = last.split_once(':').map_or(last, |(repository, _)| repository);
+            return Self::read(&format!("{before}{repository}@{digest}"), "@");
+        }
         let pattern: Self = text.parse()?;
         let Some(named) = text.parse::<Reference>().ok().filter(|_| !text.contains(['*', '?'])) else {
             return Ok(pattern);
@@ -27,6 +37,12 @@ impl Glob {
         let last = text.rsplit('/').next().unwrap_or_default();
         let tag = last.split_once(':').map_or(String::new(), |(_, tag)| format!(":{tag}"));
         format!("{}/{}{tag}", named.registry(), named.repository()).parse()
+    }
+
+    fn read(text: &str, more: &str) -> Result<Self, GlobError> {
+        let allowed = |c: char| c.is_ascii_alphanumeric() || "*?/._-:".contains(c) || more.contains(c);
+        let good = !text.is_empty() && text.len() <= 512 && text.chars().all(allowed);
+        if good { Ok(Self(text.to_owned())) } else { Err(GlobError(text.to_owned())) }
     }
 
     /// Returns whether a whole name fits.
@@ -44,9 +60,7 @@ impl FromStr for Glob {
     type Err = GlobError;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        let allowed = |c: char| c.is_ascii_alphanumeric() || "*?/._-:".contains(c);
-        let good = !text.is_empty() && text.len() <= 512 && text.chars().all(allowed);
-        if good { Ok(Self(text.to_owned())) } else { Err(GlobError(text.to_owned())) }
+        Self::read(text, "")
     }
 }
 
@@ -54,7 +68,7 @@ impl TryFrom<String> for Glob {
     type Error = GlobError;
 
     fn try_from(text: String) -> Result<Self, Self::Error> {
-        text.parse()
+        Self::read(&text, "@")
     }
 }
 
@@ -92,7 +106,19 @@ mod tests {
         ] {
             assert_eq!(Glob::of_images(text).unwrap().as_str(), whole, "{text}");
         }
-        assert!(Glob::of_images("a b").is_err());
+        let digest = format!("sha256:{}", "0".repeat(64));
+        for (text, whole) in [
+            ("nginx", "docker.io/library/nginx"),
+            ("nginx:1", "docker.io/library/nginx"),
+            ("reg.example:5000/a/b:1", "reg.example:5000/a/b"),
+        ] {
+            let named = Glob::of_images(&format!("{text}@{digest}")).unwrap();
+            assert_eq!(named.as_str(), format!("{whole}@{digest}"));
+        }
+        for bad in ["a b", "a@b", "@sha256:0", "a@", "*/a@sha256:0", "a@b@c"] {
+            assert!(Glob::of_images(bad).is_err(), "{bad}");
+        }
+        assert!(format!("a@{digest}").parse::<Glob>().is_err(), "a pattern of repositories has no digest");
     }
 
     #[test]

@@ -14,7 +14,7 @@ pub use client::{
     LookUp, MAX_REDIRECTS, Pass, PausedHost, Proxies, Realm, RealmRefused, Redirect, RedirectRefused,
     RegistryClient, RegistryRequest, RequestError, RequestErrorKind, ServerCheck, SystemNames, Timeouts,
     Token, TokenError, TokenKey, TokenRequest, TokenServers, Wait, basic, check_realm, follow, is_public,
-    scopes,
+    scopes, send_again,
 };
 pub use protocol::{
     ACCEPT_MANIFESTS, Accept, Bearer, Challenge, Code, Content, ContentRange, ContentRangeError, Descriptor,

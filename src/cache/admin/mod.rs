@@ -2,6 +2,7 @@
 
 mod bucket;
 mod list;
+mod parts;
 mod prune;
 mod refresh;
 mod replicas;

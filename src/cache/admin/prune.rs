@@ -1,6 +1,6 @@
 #![expect(clippy::disallowed_methods, reason = "says how old a thing is")]
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashSet;
 use std::io;
 use std::time::Duration;
 
@@ -8,9 +8,9 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use super::list::timestamp;
+use super::parts::{fits_digest, fits_repository, fits_tag, parts, reachable};
 use crate::cache::Glob;
 use crate::cache::store::{Kind, Listed, Object, Origin, Store, TagRecord};
-use crate::oci::Manifest;
 
 /// Asks to remove what is stored.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -52,11 +52,7 @@ impl PruneTarget {
     /// Returns whether a tag goes.
     fn takes_tag(&self, record: &TagRecord) -> bool {
         match self {
-            Self::Named(globs) => {
-                let repository = format!("{}/{}", record.origin.registry, record.origin.repository);
-                let image = format!("{repository}:{}", record.tag);
-                globs.iter().any(|glob| glob.matches(&image) || glob.matches(&repository))
-            }
+            Self::Named(globs) => fits_tag(globs, record),
             // It leads to what is not there any more, and is fetched again when a client asks for it.
             Self::UnusedFor(_) => false,
             Self::All => true,
@@ -67,10 +63,7 @@ impl PruneTarget {
     fn takes(&self, listed: &Listed, origins: &[Origin], now: Timestamp) -> bool {
         match self {
             Self::Named(globs) => {
-                let fits = |origin: &Origin| {
-                    let name = format!("{}/{}", origin.registry, origin.repository);
-                    globs.iter().any(|glob| glob.matches(&name))
-                };
+                let fits = |origin: &Origin| fits_repository(globs, origin);
                 !origins.is_empty() && origins.iter().all(fits)
             }
             Self::UnusedFor(time) => {
@@ -89,7 +82,7 @@ pub(super) async fn prune(store: &dyn Store, wanted: &Prune) -> io::Result<Prune
         store.tags().await?.into_iter().partition(|record| target.takes_tag(record));
     let all = store.list().await?;
     let own = match target {
-        PruneTarget::Named(_) => only_needed_by(store, &all, &gone, &stay).await?,
+        PruneTarget::Named(globs) => only_needed_by(store, globs, &all, &gone, &stay).await?,
         PruneTarget::UnusedFor(_) | PruneTarget::All => HashSet::new(),
     };
     let mut tags = Vec::new();
@@ -112,27 +105,31 @@ pub(super) async fn prune(store: &dyn Store, wanted: &Prune) -> io::Result<Prune
     Ok(Pruned { dry_run, tags, objects, bytes })
 }
 
-/// Returns the blobs and manifests that tags lead to, and that nothing else needs: no other tag, no manifest that was
+/// Returns the blobs and manifests that tags or names of digests lead to, and that nothing else needs: no other tag, no manifest that was
 /// pulled by its digest, and no other repository.
 async fn only_needed_by(
     store: &dyn Store,
+    globs: &[Glob],
     all: &[Listed],
     gone: &[TagRecord],
     stay: &[TagRecord],
 ) -> io::Result<HashSet<Object>> {
-    let mut parts: HashMap<Object, Vec<Object>> = HashMap::new();
+    let parts = parts(store, all).await?;
+    let tagged = |records: &[TagRecord]| -> Vec<Object> {
+        records.iter().map(|record| Object::manifest(record.digest)).collect()
+    };
+    let mut named = tagged(gone);
+    let mut repositories: HashSet<Origin> = gone.iter().map(|record| record.origin.clone()).collect();
     for listed in all.iter().filter(|listed| listed.object.kind == Kind::Manifest) {
-        let Some(document) = store.manifest(&listed.object.digest).await? else { continue };
-        let Ok(manifest) = Manifest::parse(&document.bytes, Some(&document.media_type)) else { continue };
-        let children = manifest.children().iter().map(|child| Object::manifest(child.digest));
-        let blobs = manifest.blobs().map(|blob| Object::blob(blob.digest));
-        parts.insert(listed.object, children.chain(blobs).collect());
+        for origin in store.origins(&listed.object).await? {
+            if fits_digest(globs, &origin, &listed.object) {
+                named.push(listed.object);
+                repositories.insert(origin);
+            }
+        }
     }
-    let tagged =
-        |records: &[TagRecord]| records.iter().map(|record| Object::manifest(record.digest)).collect();
-    let mut own = reachable(tagged(gone), &parts);
-    let repositories: HashSet<&Origin> = gone.iter().map(|record| &record.origin).collect();
-    let mut roots: Vec<Object> = tagged(stay);
+    let mut own = reachable(named, &parts);
+    let mut roots = tagged(stay);
     for listed in all {
         let object = listed.object;
         let is_shared = store.origins(&object).await?.iter().any(|origin| !repositories.contains(origin));
@@ -144,17 +141,6 @@ async fn only_needed_by(
         own.remove(&object);
     }
     Ok(own)
-}
-
-/// Returns some objects and all that they are made of.
-fn reachable(from: Vec<Object>, parts: &HashMap<Object, Vec<Object>>) -> HashSet<Object> {
-    let (mut seen, mut queue) = (HashSet::new(), from);
-    while let Some(object) = queue.pop() {
-        if seen.insert(object) {
-            queue.extend(parts.get(&object).into_iter().flatten());
-        }
-    }
-    seen
 }
 
 #[cfg(test)]

@@ -2,6 +2,7 @@ use std::io;
 
 use serde::{Deserialize, Serialize};
 
+use super::parts::fits_tag;
 use super::text;
 use crate::cache::Glob;
 use crate::cache::service::{Refreshed, Service};
@@ -53,11 +54,10 @@ pub(super) async fn refresh(
     })?;
     let mut items = Vec::new();
     for record in store.tags().await? {
-        let repository = format!("{}/{}", record.origin.registry, record.origin.repository);
-        let image = format!("{repository}:{}", record.tag);
-        if !wanted.patterns.iter().any(|glob| glob.matches(&image) || glob.matches(&repository)) {
+        if !fits_tag(&wanted.patterns, &record) {
             continue;
         }
+        let image = format!("{}/{}:{}", record.origin.registry, record.origin.repository, record.tag);
         let digest = record.digest;
         let (result, moved_to, error) = match service.refresh(record).await {
             Refreshed::Unchanged => ("unchanged", None, None),

@@ -1,17 +1,19 @@
+use std::collections::HashSet;
 use std::io;
 
 use serde::{Deserialize, Serialize};
 
+use super::parts::{fits_digest, fits_repository, fits_tag, parts, reachable};
 use super::text;
 use crate::cache::Glob;
-use crate::cache::store::{Store, Verdict};
+use crate::cache::store::{Listed, Object, Store, Verdict};
 use crate::image::Digest;
 
 /// Asks to check what is stored against its digests.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(in crate::cache) struct Verify {
-    /// Only what came from repositories whose name fits.
+    /// Only images and repositories whose name fits.
     pub(in crate::cache) pattern: Option<Glob>,
 }
 
@@ -43,16 +45,20 @@ pub(in crate::cache) struct DamagedRecord {
 /// Checks what is wanted, and returns what that was.
 pub(super) async fn verify(store: &dyn Store, wanted: &Verify) -> io::Result<Verified> {
     let (mut checked, mut bytes, mut damaged) = (0, 0, Vec::new());
-    for listed in store.list().await? {
+    let all = store.list().await?;
+    let pattern = wanted.pattern.as_slice();
+    let of_images = if pattern.is_empty() { HashSet::new() } else { of_images(store, pattern, &all).await? };
+    for listed in all {
         let origins = store.origins(&listed.object).await?;
-        let names = origins.iter().map(|origin| format!("{}/{}", origin.registry, origin.repository));
-        let mut repositories: Vec<String> = names.collect();
-        repositories.sort_unstable();
-        if let Some(pattern) = &wanted.pattern
-            && !repositories.iter().any(|name| pattern.matches(name))
+        if !pattern.is_empty()
+            && !of_images.contains(&listed.object)
+            && !origins.iter().any(|origin| fits_repository(pattern, origin))
         {
             continue;
         }
+        let names = origins.iter().map(|origin| format!("{}/{}", origin.registry, origin.repository));
+        let mut repositories: Vec<String> = names.collect();
+        repositories.sort_unstable();
         match store.verify(&listed.object).await? {
             Verdict::Absent => continue,
             Verdict::Sound => {}
@@ -66,4 +72,17 @@ pub(super) async fn verify(store: &dyn Store, wanted: &Verify) -> io::Result<Ver
         bytes += listed.size;
     }
     Ok(Verified { checked, bytes, damaged })
+}
+
+/// Returns what images are made of that are meant, by a tag or a digest.
+async fn of_images(store: &dyn Store, pattern: &[Glob], all: &[Listed]) -> io::Result<HashSet<Object>> {
+    let tags = store.tags().await?.into_iter().filter(|record| fits_tag(pattern, record));
+    let mut images: Vec<Object> = tags.map(|record| Object::manifest(record.digest)).collect();
+    for listed in all {
+        let origins = store.origins(&listed.object).await?;
+        if origins.iter().any(|origin| fits_digest(pattern, origin, &listed.object)) {
+            images.push(listed.object);
+        }
+    }
+    Ok(reachable(images, &parts(store, all).await?))
 }

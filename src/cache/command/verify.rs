@@ -19,10 +19,11 @@ to do it. Ends with 1 when something was damaged.
 
 Examples:
   talmirror-cache verify
+  talmirror-cache verify ghcr.io/siderolabs/installer:v1.9.0
   talmirror-cache verify 'ghcr.io/siderolabs/*' -o json"
 )]
 pub(super) struct VerifyArgs {
-    /// Only what came from repositories whose name fits, such as ghcr.io/siderolabs/*
+    /// Only images and repositories whose name fits, such as nginx:1 or ghcr.io/siderolabs/*
     #[arg(value_name = "PATTERN", value_parser = Glob::of_images)]
     pattern: Option<Glob>,
     #[command(flatten)]
@@ -42,6 +43,12 @@ pub(super) struct VerifyArgs {
 pub(super) fn run(ui: &mut Ui, args: &VerifyArgs) -> Result<Exit, CliError> {
     let folder = of_store(&args.store)?;
     let verified = runtime()?.block_on(ask(&folder, Verify { pattern: args.pattern.clone() }))?;
+    if let Some(pattern) = args.pattern.as_ref().filter(|_| verified.checked == 0) {
+        ui.warn(
+            &format!("no image is stored that fits `{pattern}`"),
+            Some("`talmirror-cache ls` prints the names; * stands for any text"),
+        );
+    }
     let list = || {
         let lines = verified.damaged.iter().map(|damaged| {
             format!("{} {} {}\n", damaged.kind, damaged.digest, damaged.repositories.join(" "))

@@ -17,7 +17,7 @@ use crate::cache::download::{FetchError, Opened, Source};
 use crate::cache::memory::{BoundedMap, locked};
 use crate::image::{Digest, Repository};
 use crate::oci::{
-    Answer, Coding, ContentRange, Method, Range, RegistryRequest, RequestError, RequestErrorKind,
+    Answer, Coding, ContentRange, Method, Range, RegistryRequest, RequestError, RequestErrorKind, send_again,
 };
 use futures_util::future::BoxFuture;
 
@@ -117,6 +117,10 @@ impl Part {
 struct EarlierAnswers {
     /// The endpoint that answered last.
     last: Option<usize>,
+    /// From which byte on it was asked then.
+    from: u64,
+    /// What it gave then has ended, in whatever way.
+    has_ended: bool,
     total: Option<u64>,
     /// Strong entity tags by endpoint: each has its own.
     etags: HashMap<usize, String>,
@@ -173,7 +177,7 @@ impl BlobSource {
         self.endpoints.settle(Some((&self.repository, &what))).await;
         let mut permit = Some(self.endpoints.body_permit(size).await.map_err(|failed| vec![failed])?);
         let mut failed = Vec::new();
-        for endpoint in self.order() {
+        for endpoint in self.order(part.from) {
             let is_doubtful = locked(&self.known).is_doubtful;
             if is_doubtful || locked(&self.quarantine).holds(&self.digest, endpoint, Instant::now()) {
                 failed.push(EndpointError::Quarantined);
@@ -183,12 +187,13 @@ impl BlobSource {
                 permit = Some(self.endpoints.body_permit(size).await.map_err(|failed| vec![failed])?);
             }
             // A request, or its answer, may be lost on the way: then this digest would be held until the header is given up.
-            let asked = self.endpoints.hedging().send(|| self.open_at(endpoint, part), Result::is_ok);
+            let again = self.endpoints.asks_again(endpoint);
+            let asked = send_again(again, || self.open_noting(endpoint, part), Result::is_ok);
             let (begun, kept) = unless_late(permit.take(), asked).await;
             permit = kept.flatten();
             match begun {
                 Ok(Begun { starts_at, total, etag, body }) => {
-                    self.learn(endpoint, etag, total);
+                    self.learn(endpoint, part.from, etag, total);
                     let permit = match permit.take() {
                         Some(permit) => permit,
                         None => self.endpoints.body_permit(size).await.map_err(|failed| vec![failed])?,
@@ -210,11 +215,23 @@ impl BlobSource {
         format!("blobs/{}", self.digest)
     }
 
-    /// Returns the endpoints in the order in which they are asked: the one that answered last goes on.
-    fn order(&self) -> Vec<usize> {
-        let last = locked(&self.known).last;
+    /// Returns the endpoints in the order in which they are asked for what begins with a byte: the one that answered last
+    /// goes on, unless it was asked for the same then and gave nothing of it.
+    fn order(&self, from: u64) -> Vec<usize> {
+        let (last, gave_nothing) = {
+            let known = locked(&self.known);
+            (known.last, known.has_ended && known.from == from)
+        };
         let others = (0..self.endpoints.len()).filter(|endpoint| Some(*endpoint) != last);
-        last.into_iter().chain(others).collect()
+        if gave_nothing { others.chain(last).collect() } else { last.into_iter().chain(others).collect() }
+    }
+
+    /// Asks one endpoint, and notes how soon it answers.
+    async fn open_noting(&self, endpoint: usize, part: Part) -> Result<Begun, EndpointError> {
+        let asked = Instant::now();
+        let begun = self.open_at(endpoint, part).await?;
+        self.endpoints.answered(endpoint, asked);
+        Ok(begun)
     }
 
     /// Asks one endpoint.
@@ -316,23 +333,33 @@ impl BlobSource {
 
     /// Returns the body of an answer as it comes, and counts it.
     fn body(&self, answer: Answer) -> BoxStream<'static, Result<Bytes, FetchError>> {
-        let endpoints = Arc::clone(&self.endpoints);
-        let body = answer.into_stream().map(move |piece| match piece {
-            Ok(bytes) => {
-                endpoints.received(bytes.len());
-                Ok(bytes)
-            }
-            Err(error) => {
-                tracing::debug!(registry = %endpoints.registry, %error, "a transfer broke off");
-                Err(FetchError::Broken(error.cause.reason().to_owned()))
-            }
+        let (endpoints, known) = (Arc::clone(&self.endpoints), Arc::clone(&self.known));
+        let pieces = answer.into_stream().map(Some).chain(stream::iter([None]));
+        let body = pieces.filter_map(move |piece| {
+            let piece = match piece {
+                Some(Ok(bytes)) => {
+                    endpoints.received(bytes.len());
+                    Some(Ok(bytes))
+                }
+                Some(Err(error)) => {
+                    locked(&known).has_ended = true;
+                    tracing::debug!(registry = %endpoints.registry, %error, "a transfer broke off");
+                    Some(Err(FetchError::Broken(error.cause.reason().to_owned())))
+                }
+                None => {
+                    locked(&known).has_ended = true;
+                    None
+                }
+            };
+            std::future::ready(piece)
         });
         body.boxed()
     }
 
-    fn learn(&self, endpoint: usize, etag: Option<String>, total: Option<u64>) {
+    fn learn(&self, endpoint: usize, from: u64, etag: Option<String>, total: Option<u64>) {
         let mut known = locked(&self.known);
         known.last = Some(endpoint);
+        (known.from, known.has_ended) = (from, false);
         known.total = known.total.or(total);
         match etag {
             Some(etag) => known.etags.insert(endpoint, etag),
@@ -342,7 +369,7 @@ impl BlobSource {
 }
 
 /// Returns whether an endpoint answered with an error of its own, or broke off: the next time it may not.
-fn is_failing(error: &EndpointError) -> bool {
+pub(super) fn is_failing(error: &EndpointError) -> bool {
     matches!(error, EndpointError::Asked(error) if error.cause.kind() == RequestErrorKind::Failing)
 }
 

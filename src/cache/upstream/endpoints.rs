@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
+use futures_util::stream::{self, Stream, StreamExt as _};
 use http::header::{HeaderMap, HeaderName};
 use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
 use url::Url;
@@ -15,6 +16,7 @@ use super::circuits::PausedRepository;
 use super::error::{EndpointError, together};
 use super::gzip::{decoded, is_gzip};
 use super::health::{Health, Verdict};
+use super::lost_answers::LostAnswers;
 use super::pull_quota::PullQuota;
 use crate::cache::config::UpstreamLimits;
 use crate::cache::download::FetchError;
@@ -22,8 +24,7 @@ use crate::cache::memory::locked;
 use crate::cache::observe::{self, Metrics, UpstreamResult};
 use crate::image::{RegistryHost, Repository, Tag};
 use crate::oci::{
-    Answer, ClientError, Hedging, Quota, RegistryClient, RegistryRequest, RequestError, RequestErrorKind,
-    Wait,
+    Answer, ClientError, Quota, RegistryClient, RegistryRequest, RequestError, RequestErrorKind, Wait,
 };
 
 /// How many requests of an upstream may be under way that are not for blobs.
@@ -32,6 +33,8 @@ const REQUESTS: usize = 64;
 const SMALL_BODIES: usize = 32;
 /// Up to which size a blob is small, in bytes.
 const SMALL: u64 = 1 << 20;
+/// By how much a pause is longer than what was asked for, at most.
+const ADDED: Duration = Duration::from_secs(1);
 /// How long a header takes that is late.
 const LATE: Duration = Duration::from_secs(2);
 
@@ -56,6 +59,7 @@ pub(super) struct Endpoint {
     pub(super) client: Arc<RegistryClient>,
     pub(super) health: Mutex<Health>,
     quota: Mutex<PullQuota>,
+    lost: LostAnswers,
 }
 
 /// How an endpoint is.
@@ -139,8 +143,12 @@ impl Endpoints {
         metrics: Arc<Metrics>,
         limits: UpstreamLimits,
     ) -> Self {
-        let endpoint =
-            |client| Endpoint { client: Arc::new(client), health: Mutex::default(), quota: Mutex::default() };
+        let endpoint = |client| Endpoint {
+            client: Arc::new(client),
+            health: Mutex::default(),
+            quota: Mutex::default(),
+            lost: LostAnswers::default(),
+        };
         Self {
             registry,
             all: clients.into_iter().map(endpoint).collect(),
@@ -272,7 +280,11 @@ impl Endpoints {
         let signal = match &error.cause {
             // Hosts to which it leads have pauses of their own.
             _ if !is_own => Signal::None,
-            RequestError::TooMany(pause) => Signal::TooMany(pause.map(|pause| pause.min(self.limits.pause))),
+            RequestError::TooMany(pause) => {
+                // What is added so that replicas do not come back together makes it no longer than the longest.
+                let longest = self.limits.pause.saturating_sub(ADDED);
+                Signal::TooMany(pause.map(|pause| pause.min(longest)))
+            }
             RequestError::Status { status: 500.., .. }
             | RequestError::Broken(_)
             | RequestError::TimedOut { waited: Wait::Header | Wait::Body, .. } => Signal::Failing,
@@ -333,12 +345,21 @@ impl Endpoints {
         self.limits.retries
     }
 
-    /// Returns when a blob is asked for once more whose header is late: after a third of what that may take, where it is
-    /// asked for again at all. By default no client waits any more by then, and an upstream that is only slow has most of
-    /// its time for the first request.
-    pub(super) fn hedging(&self) -> Hedging {
-        let first = self.limits.header.map_or(Duration::MAX, |header| header / 3);
-        Hedging { first, longest: first, most: usize::from(self.limits.retries > 0) }
+    /// Tells when a blob is asked for once more whose header is late; never, where nothing is asked for again.
+    pub(super) fn asks_again(
+        &self,
+        endpoint: usize,
+    ) -> impl Stream<Item = Option<OwnedSemaphorePermit>> + Send {
+        let asked = Instant::now();
+        let lost = self.all.get(endpoint).filter(|_| self.limits.retries > 0).map(|asked| &asked.lost);
+        stream::iter(lost).then(move |lost| lost.due(asked.into(), self.limits.header))
+    }
+
+    /// Takes note that the header of a blob came that was asked for at `asked`.
+    pub(super) fn answered(&self, endpoint: usize, asked: Instant) {
+        if let Some(endpoint) = self.all.get(endpoint) {
+            endpoint.lost.answered(asked.into());
+        }
     }
 
     pub(super) fn received(&self, bytes: usize) {

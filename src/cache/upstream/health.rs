@@ -9,8 +9,12 @@ use crate::image::{Repository, Tag};
 const PROBES: Backoff = Backoff { first: Duration::from_millis(500), longest: Duration::from_secs(4) };
 /// How many repositories that fail at the same time make the host suspect.
 const SEVERAL: usize = 3;
-/// How many that limit requests at the same time make it the host that does.
+/// How many that limit requests one after another, while none answers well, make it the host that seems to.
 const SEVERAL_LIMITED: usize = 2;
+/// The pauses of a host that seems to limit requests, between two probes of other repositories of it.
+const LIMIT_PROBES: Backoff = Backoff { first: Duration::from_secs(2), longest: Duration::from_secs(32) };
+/// How long a probe of such a repository is waited for.
+const LIMIT_PROBE: Duration = Duration::from_secs(4);
 /// For how long a repository that failed counts.
 const RECENT: Duration = Duration::from_mins(1);
 
@@ -26,10 +30,22 @@ pub(super) struct Health {
     circuits: Circuits,
     /// Repositories that failed lately, and when; no repository has answered well since.
     failing: Vec<(Repository, Instant)>,
-    /// Repositories that limit requests, and until when.
+    /// Repositories that limit requests, and until when; no other one has answered well since.
     limited: Vec<(Repository, Instant)>,
-    /// Since when the host limits requests, and until when.
-    host_limited: Option<(Instant, Instant)>,
+    /// That the host seems to limit requests.
+    host_limited: Option<HostLimit>,
+}
+
+/// How long a host seems to limit requests.
+#[derive(Clone, Copy, Debug)]
+struct HostLimit {
+    since: Instant,
+    until: Instant,
+    /// When another repository of it is asked, whether it does so, too.
+    next_probe: Instant,
+    probes: u32,
+    /// Since when that is being asked.
+    probing: Option<Instant>,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -79,13 +95,29 @@ impl Default for Health {
 impl Health {
     /// Returns whether a request for something of a repository may go out.
     pub(super) fn admit(&mut self, asked: Option<(&Repository, &str)>, now: Instant) -> Permission {
-        if let Some((why, left)) = self.paused(now) {
-            return Permission::Wait(why, left);
+        let paused = self.paused(now).map(|(why, left)| Permission::Wait(why, left));
+        match (asked, paused) {
+            (Some((repository, what)), paused) if !self.is_ill() => {
+                match self.circuits.admit(repository, what, now) {
+                    Permission::Go => {}
+                    own => return own,
+                }
+                self.probe_of_limit(repository, what, now).or(paused).unwrap_or(Permission::Go)
+            }
+            (_, paused) => paused.unwrap_or(Permission::Go),
         }
-        match asked {
-            Some((repository, what)) => self.circuits.admit(repository, what, now),
-            None => Permission::Go,
-        }
+    }
+
+    /// Returns the probe that tells whether a host limits requests, or only repositories of it, if that is due.
+    fn probe_of_limit(&mut self, repository: &Repository, what: &str, now: Instant) -> Option<Permission> {
+        let limit =
+            self.host_limited.as_mut().filter(|limit| limit.next_probe <= now && now < limit.until)?;
+        limit.probes = limit.probes.saturating_add(1);
+        limit.next_probe = now + LIMIT_PROBES.after(limit.probes);
+        limit.probing = Some(now);
+        let scope = Scope::repository(repository);
+        let probe = RepositoryProbe { scope, what: what.into(), is_patient: false };
+        Some(Permission::Probe(PauseReason::TooMany, probe))
     }
 
     /// Takes note of what became of a request for something of a repository; returns whether the host has to be probed.
@@ -115,6 +147,9 @@ impl Health {
         jitter: f64,
     ) -> Probe {
         let (repository, what) = (&probe.scope.repository, &*probe.what);
+        if let Some(limit) = &mut self.host_limited {
+            limit.probing = None;
+        }
         let signal = match verdict {
             // What is seldom asked for may take its time, and others of the repository may not.
             None => Signal::Failing,
@@ -129,6 +164,7 @@ impl Health {
             Signal::Good | Signal::None => {
                 self.circuits.found_well(probe, now);
                 self.failing.clear();
+                self.no_limit();
                 Probe::None
             }
             Signal::Failing | Signal::Down | Signal::TooMany(_) => {
@@ -139,7 +175,16 @@ impl Health {
 
     /// Returns whether a moment's patience may tell that something of a repository, or its host, is well.
     pub(super) fn is_probing(&mut self, asked: (&Repository, &str), now: Instant) -> bool {
-        self.is_first_probe() || self.circuits.is_probing(asked, now)
+        let is_limit_probed = self.host_limited.and_then(|limit| limit.probing);
+        self.is_first_probe()
+            || is_limit_probed.is_some_and(|since| now < since + LIMIT_PROBE)
+            || self.circuits.is_probing(asked, now)
+    }
+
+    /// Takes note that the host takes requests.
+    fn no_limit(&mut self) {
+        self.limited.clear();
+        self.host_limited = None;
     }
 
     /// Takes note that no probe of something waits any more as long as a client's request would.
@@ -159,8 +204,7 @@ impl Health {
         match signal {
             Signal::Good => {
                 self.failing.clear();
-                self.limited.retain(|(other, _)| other != repository);
-                self.host_limited = None;
+                self.no_limit();
                 Probe::None
             }
             Signal::None => Probe::None,
@@ -177,10 +221,12 @@ impl Health {
                 self.limited.retain(|(other, until)| other != repository && now < *until);
                 self.limited.push((repository.clone(), until));
                 if self.limited.len() >= SEVERAL_LIMITED {
-                    let since =
-                        self.host_limited.filter(|(_, until)| now < *until).map_or(now, |(since, _)| since);
-                    let until = self.limited.iter().map(|(_, until)| *until).min();
-                    self.host_limited = until.map(|until| (since, until));
+                    let until = self.limited.iter().map(|(_, until)| *until).min().unwrap_or(now);
+                    let known = self.host_limited.filter(|limit| now < limit.until);
+                    self.host_limited = Some(match known {
+                        Some(known) => HostLimit { until, ..known },
+                        None => HostLimit { since: now, until, next_probe: now, probes: 0, probing: None },
+                    });
                 }
                 Probe::None
             }
@@ -221,7 +267,7 @@ impl Health {
         match self.host {
             Host::Ill { why, next, .. } => Some((why, next.saturating_duration_since(now).max(least))),
             Host::Well => {
-                let left = self.host_limited?.1.checked_duration_since(now)?;
+                let left = self.host_limited?.until.checked_duration_since(now)?;
                 (!left.is_zero()).then_some((PauseReason::TooMany, left))
             }
         }
@@ -231,7 +277,7 @@ impl Health {
     pub(super) fn paused_since(&self) -> Option<Instant> {
         match self.host {
             Host::Ill { since, .. } => Some(since),
-            Host::Well => self.host_limited.map(|(since, _)| since),
+            Host::Well => self.host_limited.map(|limit| limit.since),
         }
     }
 
@@ -257,7 +303,9 @@ impl Health {
         tag: &Tag,
         now: Instant,
     ) -> Option<(PauseReason, Duration)> {
-        self.paused(now).or_else(|| self.circuits.pause_of(repository, tag, now))
+        // What a probe is due for is asked, so that it is sent.
+        let is_due = !self.is_ill() && self.host_limited.is_some_and(|limit| limit.next_probe <= now);
+        self.paused(now).filter(|_| !is_due).or_else(|| self.circuits.pause_of(repository, tag, now))
     }
 
     /// Ends all pauses: the operator says that it is well.
@@ -376,8 +424,42 @@ mod tests {
         assert!(matches!(admit(&mut health, "a", now), Permission::Wait(PauseReason::TooMany, _)));
         assert_eq!(admit(&mut health, "b", now), Permission::Go);
         note(&mut health, "b", limit, now);
-        assert!(matches!(admit(&mut health, "c", now), Permission::Wait(PauseReason::TooMany, _)));
-        assert_eq!(admit(&mut health, "c", now + Duration::from_secs(70)), Permission::Go);
+        // Whether it is the host that limits requests, another repository tells, and those who want it wait for that.
+        let Permission::Probe(PauseReason::TooMany, probe) = admit(&mut health, "c", now) else { panic!() };
+        assert_eq!((&probe.scope, &*probe.what), (&Scope::repository(&repository("c")), "manifests/1"));
+        assert!(health.is_probing((&repository("d"), "manifests/1"), now));
+        assert!(matches!(admit(&mut health, "d", now), Permission::Wait(PauseReason::TooMany, _)));
+        health.note_probe(&probe, Some(Verdict::Repository(limit)), now, 0.5);
+        assert!(!health.is_probing((&repository("d"), "manifests/1"), now));
+        assert!(matches!(admit(&mut health, "d", now), Permission::Wait(PauseReason::TooMany, _)));
+        let probes = (0..60).filter(|seconds| {
+            let (name, at) = (format!("e{seconds}"), now + Duration::from_secs(*seconds));
+            let Permission::Probe(_, probe) = admit(&mut health, &name, at) else { return false };
+            health.note_probe(&probe, Some(Verdict::Repository(limit)), at, 0.5);
+            true
+        });
+        assert_eq!(probes.count(), 4, "a host that limits all is seldom asked");
+        assert_eq!(admit(&mut health, "d", now + Duration::from_secs(170)), Permission::Go);
+    }
+
+    #[test]
+    fn a_host_of_which_two_repositories_limit_requests_gives_the_others() {
+        let (mut health, now) = (Health::default(), Instant::now());
+        let limit = Signal::TooMany(Some(Duration::from_mins(1)));
+        note(&mut health, "a", limit, now);
+        note(&mut health, "b", limit, now);
+        let (c, one) = (repository("c"), "1".parse().unwrap());
+        assert_eq!(health.paused_for(&c, &one, now), None, "the first who wants it has it probed");
+        let Permission::Probe(_, probe) = admit(&mut health, "c", now) else { panic!() };
+        assert!(health.paused_for(&c, &one, now).is_some());
+        health.note_probe(&probe, Some(Verdict::Repository(Signal::Good)), now, 0.5);
+        assert_eq!(admit(&mut health, "c", now), Permission::Go);
+        assert_eq!(admit(&mut health, "d", now), Permission::Go);
+        assert!(matches!(admit(&mut health, "a", now), Permission::Wait(PauseReason::TooMany, _)));
+        // One that answers in between shows that the host is not limited.
+        note(&mut health, "c", Signal::Good, now);
+        note(&mut health, "e", limit, now);
+        assert_eq!(admit(&mut health, "d", now), Permission::Go);
         note(&mut health, "b", limit, now);
         health.end_pauses();
         assert_eq!(admit(&mut health, "b", now), Permission::Go);

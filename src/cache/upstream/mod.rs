@@ -12,6 +12,7 @@ mod error;
 mod gzip;
 mod health;
 mod list;
+mod lost_answers;
 mod probes;
 mod pull_quota;
 mod registry;

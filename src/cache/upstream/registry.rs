@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use http::header::{CONTENT_RANGE, CONTENT_TYPE, HeaderName};
 use url::Url;
 
-use super::blob::{BlobSource, Quarantine};
+use super::blob::{BlobSource, Quarantine, is_failing};
 use super::circuit_breaker::PauseReason;
 use super::endpoints::{CountsAgainstQuota, EndpointHealth, Endpoints, InvalidReply, Reply, Transfers};
 use super::error::EndpointError;
@@ -21,11 +21,13 @@ use crate::image::{Digest, RegistryHost, Repository, Tag, TagOrDigest};
 use crate::oci::{
     ACCEPT_MANIFESTS, AddressPolicy, Answer, ClientError, Coding, ContentRange, CredentialFile,
     CredentialSource, Endpoint, Hedging, Http, LoggedIn, MAX_MANIFEST_SIZE, Method, PausedHost, Range,
-    RegistryClient, RegistryRequest, RequestError, RequestErrorKind, TokenServers,
+    RegistryClient, RegistryRequest, RequestError, RequestErrorKind, TokenServers, Wait,
 };
 
 /// The digest that a registry says that its answer has.
 const CONTENT_DIGEST: HeaderName = HeaderName::from_static("docker-content-digest");
+/// How long a login may take that is only to be checked: what takes longer is of no use to a client.
+const LONGEST_LOGIN: Duration = Duration::from_secs(25);
 /// How long the header of an answer may take where there is another endpoint to ask.
 const BEFORE_OTHERS: Duration = Duration::from_secs(10);
 /// When it is asked again how something is: it costs a registry little.
@@ -257,8 +259,8 @@ impl Upstream {
 
     /// Returns how many bytes a blob has; [`None`] where the registry has it and does not say.
     ///
-    /// Some registries do not answer to HEAD, or with 404 for what they would fetch for GET (Harbor's proxy projects):
-    /// those are asked for the first byte.
+    /// Some registries do not answer to HEAD, or with an error, or with 404 for what they would fetch for GET (Harbor's
+    /// proxy projects): those are asked for the first byte.
     pub async fn blob_size(
         &self,
         repository: &Repository,
@@ -277,7 +279,7 @@ impl Upstream {
                         return Ok(Some(size));
                     }
                 }
-                Err(error) if head_refused(&error) || is_absent(&error) => {}
+                Err(error) if head_refused(&error) || is_absent(&error) || is_failing(&error) => {}
                 Err(error) => {
                     failed.push(error);
                     continue;
@@ -298,12 +300,17 @@ impl Upstream {
         Arc::new(BlobSource::new(endpoints, quarantine, repository.clone(), *digest, size))
     }
 
-    /// Logs in to every endpoint.
+    /// Logs in to every endpoint; somebody waits for it.
     pub async fn check(&self) -> Vec<Checked> {
-        let checks = self.endpoints.clients().map(async |client| Checked {
-            endpoint: client.endpoint().to_string(),
-            has_credentials: client.has_credentials(),
-            outcome: client.login().await,
+        let checks = self.endpoints.clients().map(async |client| {
+            let endpoint = client.endpoint().to_string();
+            let late = || ClientError {
+                url: endpoint.clone(),
+                cause: RequestError::TimedOut { waited: Wait::Header, after: LONGEST_LOGIN },
+            };
+            let outcome = tokio::time::timeout(LONGEST_LOGIN, Box::pin(client.login())).await;
+            let outcome = outcome.unwrap_or_else(|_| Err(late()));
+            Checked { has_credentials: client.has_credentials(), outcome, endpoint }
         });
         futures_util::future::join_all(checks).await
     }

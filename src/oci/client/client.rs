@@ -174,13 +174,16 @@ impl RegistryClient {
         };
         let answer = self.hop(&request, url.clone(), own.as_ref().map(|shown| &shown.header)).await?;
         match answer.status() {
-            200 if is_web_page(&answer) => {
-                let problem = "it answers with a web page: this is not the URL of a registry's API";
-                return Err(answer.failed(RequestError::Answer(problem.to_owned())));
+            200 => {
+                let is_own = own.is_some() && !answer.left_origin;
+                let login = led_to(&answer, if is_own { Login::Credentials } else { Login::Open });
+                let url = answer.url().clone();
+                if is_web_page(answer).await {
+                    let problem = "it answers with a web page: this is not the URL of a registry's API";
+                    return Err(RequestError::Answer(problem.to_owned()).at(&url));
+                }
+                return Ok(login);
             }
-            200 if answer.left_origin => return Ok(led_to(&answer, Login::Open)),
-            200 if own.is_some() => return Ok(led_to(&answer, Login::Credentials)),
-            200 => return Ok(led_to(&answer, Login::Open)),
             401 if answer.left_origin => return self.login_elsewhere(&request, answer).await,
             401 => {}
             _ => return Err(answer.into_error(asked_as(own.as_ref())).await),
@@ -320,9 +323,18 @@ fn harbors_basic(answer: &Answer, credential: Option<&Credential>) -> Option<Pre
 
 /// Returns whether an answer is for people, as that of a portal or of a landing page.
 ///
-/// Registries of static files answer with whatever type their web server gives, and say that they are registries.
-fn is_web_page(answer: &Answer) -> bool {
+/// Registries of static files answer with whatever type their web server gives, and say that they are registries; what
+/// others answer with is JSON, or nothing.
+async fn is_web_page(answer: Answer) -> bool {
+    if answer.header(API_VERSION).is_some() {
+        return false;
+    }
     let media_type = answer.header(http::header::CONTENT_TYPE).unwrap_or_default();
-    media_type.trim_start().to_ascii_lowercase().starts_with("text/html")
-        && answer.header(API_VERSION).is_none()
+    let media_type = media_type.trim_start().to_ascii_lowercase();
+    if media_type.starts_with("text/html") || media_type.starts_with("application/xhtml") {
+        return true;
+    }
+    let first = answer.first_piece().await;
+    let text = String::from_utf8_lossy(&first);
+    text.trim_start_matches(|c: char| c.is_whitespace() || c == '\u{feff}').starts_with('<')
 }

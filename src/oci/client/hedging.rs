@@ -3,8 +3,8 @@
 use std::pin::pin;
 use std::time::Duration;
 
-use futures_util::StreamExt as _;
-use futures_util::stream::FuturesUnordered;
+use futures_util::stream::{self, FuturesUnordered};
+use futures_util::{Stream, StreamExt as _};
 
 /// When a request that costs little is sent again while it is not answered: that an answer was lost on the way, no
 /// connection shows.
@@ -28,22 +28,40 @@ impl Hedging {
     where
         F: Future<Output = T>,
     {
-        let mut first = Box::pin(request());
-        let (mut others, mut wait, mut left) = (FuturesUnordered::new(), self.first, self.most);
-        let mut late = pin!(tokio::time::sleep(wait));
-        loop {
-            tokio::select! {
-                biased;
-                done = &mut first => return done,
-                Some(done) = others.next() => if answers(&done) {
-                    return done;
-                },
-                () = &mut late, if left > 0 => {
-                    left -= 1;
-                    others.push(request());
-                    wait = wait.saturating_mul(2).min(self.longest);
-                    late.set(tokio::time::sleep(wait));
-                }
+        let again = stream::unfold((self.first, self.most), async |(wait, left)| {
+            if left == 0 {
+                return None;
+            }
+            tokio::time::sleep(wait).await;
+            Some(((), (wait.saturating_mul(2).min(self.longest), left - 1)))
+        });
+        send_again(again, request, answers).await
+    }
+}
+
+/// Sends a request, and sends it again whenever `again` says so; returns what ends first: the first request, in whatever
+/// way, or one of the others with what `answers`. What `again` gives lasts as long as the request that it is for.
+pub async fn send_again<T, F, G>(
+    again: impl Stream<Item = G>,
+    request: impl Fn() -> F,
+    answers: impl Fn(&T) -> bool,
+) -> T
+where
+    F: Future<Output = T>,
+{
+    let mut first = Box::pin(request());
+    let mut others = FuturesUnordered::new();
+    let mut again = pin!(again.fuse());
+    loop {
+        tokio::select! {
+            biased;
+            done = &mut first => return done,
+            Some((done, _)) = others.next() => if answers(&done) {
+                return done;
+            },
+            Some(guard) = again.next() => {
+                let other = request();
+                others.push(async move { (other.await, guard) });
             }
         }
     }

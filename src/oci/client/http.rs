@@ -174,6 +174,8 @@ pub struct Http {
     elsewhere: Option<Arc<Self>>,
 }
 
+/// How long what is read of an answer may take that could be done without.
+const SOON: Duration = Duration::from_secs(2);
 /// The longest pause that a host can ask for, if nothing else is said.
 const LONGEST_PAUSE: Duration = Duration::from_mins(5);
 
@@ -360,6 +362,15 @@ impl Http {
             tell(&method, &url, sent.as_ref().map(|response| response.status().as_u16()));
         }
         match sent {
+            // That is what proxies say, and no registry.
+            Ok(response)
+                if response.status() == 407
+                    && let Some(proxy) = self.proxies.of(&url) =>
+            {
+                let problem =
+                    format!("the proxy `{proxy}` wants a user and a password, or takes others (407)");
+                Err(RequestError::Connect(problem).at(&url))
+            }
             Ok(response) => Ok(Answer { response, url, left_origin: false, idle: self.timeouts.idle }),
             Err(error) => Err(error.at(&url)),
         }
@@ -539,9 +550,15 @@ impl Answer {
         let _ = self.remote_errors().await;
     }
 
+    /// Reads how the body begins, if that comes soon.
+    pub(super) async fn first_piece(mut self) -> Bytes {
+        let first = tokio::time::timeout(SOON, self.response.chunk()).await;
+        first.ok().and_then(Result::ok).flatten().unwrap_or_default()
+    }
+
     /// Reads what an answer says about its failure; as far as it says anything, and not for long.
     pub(super) async fn remote_errors(self) -> Vec<RemoteError> {
-        let read = tokio::time::timeout(Duration::from_secs(2), self.bytes(64 * 1024)).await;
+        let read = tokio::time::timeout(SOON, self.bytes(64 * 1024)).await;
         read.ok().and_then(Result::ok).map(|body| RemoteError::parse_all(&body)).unwrap_or_default()
     }
 }

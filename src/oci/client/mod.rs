@@ -30,7 +30,7 @@ pub use credential_file::{CredentialFile, CredentialSource};
 pub use credentials::{Credential, Credentials, CredentialsError};
 pub use endpoint::{Endpoint, EndpointError};
 pub use error::{AskedAs, ClientError, CredentialFileError, RequestError, RequestErrorKind, Wait};
-pub use hedging::Hedging;
+pub use hedging::{Hedging, send_again};
 pub use other_hosts::{HostPause, PausedHost};
 pub use realm::{Realm, RealmRefused, TokenServers, check_realm};
 pub use redirect::{MAX_REDIRECTS, Pass, Redirect, RedirectRefused, follow};

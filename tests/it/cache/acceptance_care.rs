@@ -47,12 +47,24 @@ fn damage_is_found_by_verify_and_after_a_crash() {
     let layers = [noise(50_000, 1), noise(60_000, 2)];
     let image = upstream.image("app", "1", &layers);
     let cache = Cache::of("registry.example", &upstream.url());
+    assert_eq!(cache.get(&manifest("app", "1")).status, 200);
     for (digest, layer) in image.layers.iter().zip(&layers) {
         assert_eq!(cache.get(&blob("app", digest)).body, *layer);
     }
     damage(&cache, &image.layers[0]);
-    let (code, said) = run(&cache, &["verify", "other.example/*"]);
-    assert_eq!((code, said.contains("removed 0 damaged")), (Some(0), true), "{said}");
+    for other in ["other.example/*", "registry.example/app:2", "registry.example/ap"] {
+        let (code, said) = run(&cache, &["verify", other]);
+        assert_eq!((code, said.contains("removed 0 damaged")), (Some(0), true), "{said}");
+        assert!(said.contains(&format!("no image is stored that fits `{other}`")), "{said}");
+    }
+    // By every name that an image has.
+    let by_digest = format!("registry.example/app@{}", image.digest);
+    for name in ["registry.example/app:1", "registry.example/app", &by_digest] {
+        let (code, said) = run(&cache, &["verify", name]);
+        assert_eq!((code, said.contains("removed 1 damaged")), (Some(1), true), "{name}: {said}");
+        assert_eq!(cache.get(&blob("app", &image.layers[0])).body, layers[0], "it is fetched again");
+        damage(&cache, &image.layers[0]);
+    }
     let (code, said) = run(&cache, &["verify"]);
     assert_eq!(code, Some(1), "{said}");
     assert!(said.contains(&format!("blob {} registry.example/app", image.layers[0])), "{said}");
@@ -89,6 +101,19 @@ fn pruning_an_image_frees_what_only_it_needs() {
     assert_eq!(cache.get(&blob("app", &first.layers[1])).outcome(), (200, "MISS"));
     let (_, said) = run(&cache, &["prune", "registry.example/ap:9"]);
     assert!(said.contains("no image is stored that fits `registry.example/ap:9`"), "{said}");
+    // What was pulled by its digest goes by it, and with it the tag that stands for the same.
+    let third = upstream.image("app", "3", &[noise(1000, 4)]);
+    for (image, digest) in [(&third, &third.digest), (&second, &second.digest)] {
+        assert_eq!(cache.get(&manifest("app", digest)).status, 200);
+        assert_eq!(cache.get(&blob("app", &image.layers[0])).status, 200);
+    }
+    let nothing = format!("registry.example/app@sha256:{}", "0".repeat(64));
+    let (_, said) = run(&cache, &["prune", &nothing]);
+    assert!(said.contains(&format!("no image is stored that fits `{nothing}`")), "{said}");
+    let (_, said) = run(&cache, &["prune", &format!("registry.example/app:9@{}", third.digest)]);
+    assert!(said.contains("removed 0 tags, 2 blobs and manifests"), "{said}");
+    let (_, said) = run(&cache, &["prune", &format!("registry.example/app@{}", second.digest)]);
+    assert!(said.starts_with("registry.example/app:2\n") && said.contains("removed 1 tag"), "{said}");
 }
 
 #[test]

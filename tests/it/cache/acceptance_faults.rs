@@ -204,9 +204,40 @@ fn a_limit_of_one_repository_is_not_the_registrys() {
         for _ in 0..2 {
             let answer = cache.get(&manifest("busy"));
             let told: u64 = answer.header("retry-after").parse().unwrap();
-            assert!(told <= 301, "{asked}: {told}");
+            assert!(told <= 300, "{asked}: {told}");
         }
     }
+}
+
+/// Two projects of a registry limit requests, and the rest of it does not; where all of it does, few requests find that
+/// out.
+#[test]
+fn two_limits_are_not_the_registrys() {
+    let upstream = Upstream::start();
+    for name in ["good", "well", "other"] {
+        upstream.image(name, "1", &[]);
+    }
+    for busy in ["/v2/busy/", "/v2/bees/"] {
+        upstream.always(busy, Act::too_many(Some("60")));
+    }
+    let cache = registry(&upstream);
+    for _ in 0..2 {
+        for busy in ["busy", "bees"] {
+            assert_eq!(cache.get(&manifest(busy)).status, 503);
+        }
+        for name in ["good", "well", "other"] {
+            assert_eq!(cache.get(&manifest(name)).status, 200, "{name}");
+        }
+    }
+    assert_eq!(upstream.count("GET", "/v2/busy/"), 1, "it is left alone");
+    upstream.heal();
+    upstream.forget();
+    upstream.always("/v2/", Act::too_many(Some("60")));
+    let cache = registry(&upstream);
+    for i in 0..20 {
+        assert_eq!(cache.get(&manifest(&format!("r{i}"))).status, 503);
+    }
+    assert!(upstream.seen().len() <= 4, "{:?}", upstream.seen());
 }
 
 #[test]

@@ -63,6 +63,25 @@ fn check_is_not_fooled_by_a_web_page() {
     let output = run(&place, &["check", "--upstream", &format!("a.example={}", page.url())]);
     assert_eq!(output.status.code(), Some(5));
     assert!(String::from_utf8_lossy(&output.stdout).contains("a web page"));
+    // Whatever it says that it is.
+    for (media_type, body) in [
+        ("text/plain", "\n<!doctype html>"),
+        ("", "<html>"),
+        ("application/xhtml+xml", "<?xml version='1.0'?>"),
+    ] {
+        let headers = vec![("Content-Type".to_owned(), media_type.to_owned())];
+        let portal = Upstream::start();
+        portal.always("/v2/", Act::Answer { status: 200, headers, body: body.to_owned() });
+        let output = run(&place, &["check", "--upstream", &format!("a.example={}", portal.url())]);
+        let said = String::from_utf8_lossy(&output.stdout).into_owned();
+        assert!(output.status.code() == Some(5) && said.contains("a web page"), "{media_type}: {said}");
+    }
+    for body in ["", "{}", "true", "[]"] {
+        let bare = Upstream::start();
+        let headers = vec![("Content-Type".to_owned(), "text/plain".to_owned())];
+        bare.always("/v2/", Act::Answer { status: 200, headers, body: body.to_owned() });
+        ok(&place, &["check", "--upstream", &format!("a.example={}", bare.url())]);
+    }
     // A registry of static files says that it is one.
     page.always("/v2/", Act::With("Docker-Distribution-API-Version", "registry/2.0".to_owned()));
     ok(&place, &["check", "--upstream", &format!("a.example={}", page.url())]);

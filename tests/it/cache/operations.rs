@@ -103,6 +103,15 @@ fn a_proxy_that_is_dead_is_named() {
     assert_eq!(cache.get("/v2/docker.io/library/x/manifests/1").status, 503);
     eventually("the log names it", || cache.log().contains("the proxy `127.0.0.1:1` gives no connection"));
     assert!(!cache.log().contains("s3cr3t"), "{}", cache.log());
+    // One that does not take our password says so in a way that no registry has.
+    let proxy = Upstream::start();
+    proxy.always("/v2/", Act::error(407, "WHO"));
+    let proxied = proxy.url().replace("http://", "http://ada:s3cr3t-ada@");
+    let cache = Start::new().upstream("docker.io", "http://docker.example").env("HTTP_PROXY", &proxied).run();
+    assert_eq!(cache.get("/v2/docker.io/library/x/manifests/1").status, 503);
+    let named = format!("the proxy `{}` wants a user and a password", proxy.address);
+    eventually("the log names it", || cache.log().contains(&named));
+    assert!(!cache.log().contains("s3cr3t"), "{}", cache.log());
 }
 
 /// A registry with a certificate of its own authority, behind no proxy, with a header of its own.

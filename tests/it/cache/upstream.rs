@@ -1232,6 +1232,38 @@ async fn a_blob_whose_answer_is_lost_is_asked_for_once_more() {
     assert_eq!(fake.count("GET", "/blobs/"), 2);
 }
 
+/// Where other blobs of the same registry come promptly, one that does not is asked for again within seconds.
+#[tokio::test]
+async fn a_blob_whose_answer_alone_is_lost_is_soon_asked_for_once_more() {
+    let fake = Fake::start();
+    let (lost, other) = (fake.blob(noise(100_000, 7)), fake.blob("other"));
+    fake.times(1, &lost, Act::Hang);
+    let header = Duration::from_secs(100);
+    let upstream = upstream_with(&[&fake.url()], Timeouts { header, ..timeouts() }, 8, |_| {});
+    assert_eq!(pull(&upstream, &other).await.unwrap(), b"other");
+    let begun = Instant::now();
+    assert_eq!(pull(&upstream, &lost).await.unwrap(), noise(100_000, 7));
+    assert!(begun.elapsed() < Duration::from_secs(8), "{:?}", begun.elapsed());
+    assert_eq!(fake.count("GET", &lost), 2);
+}
+
+/// An endpoint that breaks off at the same byte each time keeps no other from going on there.
+#[tokio::test]
+async fn another_endpoint_goes_on_where_one_is_stuck() {
+    let (first, second) = (Fake::start(), Fake::start());
+    let blob = first.blob(noise(100_000, 7));
+    second.blob(noise(100_000, 7));
+    first.always("/blobs/", Act::Cut(30_000));
+    let upstream = upstream(&[&first.url(), &second.url()]);
+    let source = upstream.blob(&repository("a"), &digest(&blob), None);
+    first.always("/blobs/", Act::IgnoreRange);
+    for (from, endpoint) in [(0, 0), (30_000, 0), (30_000, 1), (60_000, 1)] {
+        let mut opened = source.open(from).await.unwrap();
+        assert_eq!(opened.endpoint, endpoint);
+        while let Some(Ok(_)) = opened.body.next().await {}
+    }
+}
+
 #[tokio::test]
 async fn an_endpoint_that_sent_other_bytes_is_not_asked_for_them_again() {
     let (first, second) = (Fake::start(), Fake::start());
@@ -1273,7 +1305,7 @@ async fn a_signed_url_that_has_expired_is_asked_for_again() {
 async fn sizes_of_blobs_that_head_does_not_tell() {
     let fake = Fake::start();
     let blob = fake.blob(noise(5000, 8));
-    for act in [Act::error(404, "BLOB_UNKNOWN"), Act::error(405, "X"), Act::Chunked] {
+    for act in [Act::error(404, "BLOB_UNKNOWN"), Act::error(405, "X"), Act::error(500, "X"), Act::Chunked] {
         for ignored in [false, true] {
             fake.heal();
             fake.forget();
