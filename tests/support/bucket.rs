@@ -180,6 +180,13 @@ impl Bucket {
         self.state().cut = Some((keys, goes_on));
     }
 
+    /// Lists all again.
+    pub fn show(&self) {
+        let mut state = self.state();
+        state.cut = None;
+        state.hidden.clear();
+    }
+
     /// Leaves keys with a part out of lists.
     pub fn hide(&self, part: &str) {
         self.state().hidden.push(part.to_owned());

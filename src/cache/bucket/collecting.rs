@@ -78,8 +78,9 @@ async fn turn(inner: &Inner) -> Result<(), Failed> {
     let limits = Limits { since, every, ..inner.limits };
     locked(&inner.collecting).runs(true);
     let cycle = Cycle::new(&inner.client, inner.keys.clone(), inner.timing, limits);
-    match cycle.run().await? {
-        Cycled::Collected(collected, tidied) => {
+    let cycle = cycle.knowing(Arc::clone(&inner.links), inner.written_last());
+    match cycle.run(std::future::pending()).await? {
+        Cycled::Collected(collected, _, trouble) => {
             tracing::info!(
                 tags = collected.tags,
                 manifests = collected.manifests,
@@ -90,9 +91,12 @@ async fn turn(inner: &Inner) -> Result<(), Failed> {
             let mut collecting = locked(&inner.collecting);
             collecting.ended(now, &collected);
             collecting.freed(collected.bytes);
-            collecting.trouble(tidied.err().map(|error| error.to_string()));
+            collecting.trouble(trouble.map(|error| match collected.failed {
+                0 => error.to_string(),
+                failed => format!("{failed} keys could not be removed: {error}"),
+            }));
         }
-        Cycled::UnderWay => {}
+        Cycled::UnderWay | Cycled::Stopped => {}
         Cycled::GivenUp => {
             let why = "this cache took too long, and others have given its collection up".to_owned();
             locked(&inner.collecting).trouble(Some(why));

@@ -29,6 +29,8 @@ pub struct Collection {
     pub kept_bytes: u64,
     /// How much is left for the next collection.
     pub left: usize,
+    /// How much could not be removed, each with what it refers to.
+    pub failed: usize,
     /// How many keys went that caches left behind which ended without a word.
     pub leftovers: usize,
     /// How many uploads were begun and not ended, and are given up.
@@ -61,6 +63,9 @@ pub enum CollectionError {
     /// Somebody else collects.
     #[error("a collection of the bucket `{0}` is under way")]
     UnderWay(String),
+    /// It was told to stop.
+    #[error("the collection of the bucket `{0}` was stopped; what was removed until then is not needed")]
+    Stopped(String),
     /// It was silent for too long.
     #[error("the collection of the bucket `{0}` took too long, and others have given it up")]
     GivenUp(String),
@@ -85,6 +90,7 @@ impl Collection {
             kept: collected.kept,
             kept_bytes: collected.kept_bytes,
             left: collected.left,
+            failed: collected.failed,
             leftovers: leftovers.keys,
             uploads: leftovers.uploads,
             ..Self::default()
@@ -104,9 +110,10 @@ async fn open(config: &BucketConfig) -> Result<(Client, Keys), CollectionError> 
     }
 }
 
-/// Takes away what a bucket does not need: one cycle, beside the caches that use it.
+/// Takes away what a bucket does not need, beside the caches that use it; ends early when `stop` does.
 pub async fn collect(
     config: &BucketConfig,
+    stop: impl Future<Output = ()> + Send,
     progress: impl Fn(Progress) + Send + Sync + 'static,
 ) -> Result<Collection, CollectionError> {
     let (client, keys) = open(config).await?;
@@ -119,12 +126,12 @@ pub async fn collect(
         return Err(CollectionError::Unconditional(url()));
     }
     let cycle = Cycle::new(&client, keys, timing(), limits(config)).watched(Arc::new(progress));
-    match cycle.run().await.map_err(|error: Failed| failed(error.to_string()))? {
+    match cycle.run(stop).await.map_err(|error: Failed| failed(error.to_string()))? {
         Cycled::UnderWay => Err(CollectionError::UnderWay(url())),
         Cycled::GivenUp => Err(CollectionError::GivenUp(url())),
-        Cycled::Collected(collected, tidied) => {
-            let trouble = tidied.as_ref().err().map(ToString::to_string);
-            let leftovers = tidied.unwrap_or_default();
+        Cycled::Stopped => Err(CollectionError::Stopped(url())),
+        Cycled::Collected(collected, leftovers, trouble) => {
+            let trouble = trouble.map(|error| error.to_string());
             Ok(Collection { trouble, ..Collection::new(&collected, leftovers) })
         }
     }
@@ -142,3 +149,7 @@ pub async fn plan_collection(
     let removal = removal.map_err(|error| CollectionError::Failed { url, why: error.to_string() })?;
     Ok(Collection { objects: removal.objects, ..Collection::new(&removal.collected, removal.leftovers) })
 }
+
+#[cfg(test)]
+#[path = "collection_tests.rs"]
+mod tests;

@@ -3,7 +3,7 @@
     reason = "reads the environment, and remembers what is not there for a while"
 )]
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, VecDeque};
 use std::fmt;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -19,7 +19,7 @@ use tokio::time::timeout;
 use super::client::Client;
 use super::collected::Collecting;
 use super::credentials::Variables;
-use super::gc::{BucketPlace, Limits, Timing, View};
+use super::gc::{BucketPlace, Limits, LinkMap, Timing, View};
 use super::journal::Journal;
 use super::key::{Audience, Keys, TagEntry, read_tag_entry};
 use super::known::Known;
@@ -48,6 +48,8 @@ const ORIGINS: usize = 1000;
 const BAD_FOR: Duration = Duration::from_hours(1);
 /// How long a bucket is waited for at the start.
 const LOOK_PATIENCE: Duration = READ_PATIENCE.saturating_mul(2);
+/// How many keys are remembered that were written last.
+const LAST: usize = 64;
 /// How often it is said that too much waits.
 const DROPPED_AGAIN: Duration = Duration::from_mins(1);
 /// A tag that stands where it stood is written again only after so long.
@@ -83,6 +85,10 @@ pub(super) struct Inner {
     pub(super) renewals: Mutex<Renewals>,
     pub(super) collecting: Mutex<Collecting>,
     pub(super) limits: Limits,
+    /// What manifests refer to, as collections have read it.
+    pub(super) links: Arc<Mutex<LinkMap>>,
+    /// The keys that were written last.
+    last: Mutex<VecDeque<String>>,
     /// Keys that are not there, and when that was found.
     absent: Mutex<BoundedMap<String, Instant>>,
     /// Objects that were damaged, and when that was found.
@@ -221,6 +227,8 @@ impl Bucket {
             renewals: Mutex::new(Renewals::new(&limits)),
             collecting: Mutex::default(),
             limits,
+            links: Arc::default(),
+            last: Mutex::default(),
             absent: Mutex::new(BoundedMap::new(ABSENT)),
             bad: Mutex::new(BoundedMap::new(ABSENT)),
             public: Mutex::new(public(config)),
@@ -478,7 +486,7 @@ impl Inner {
         let mark = self.mark();
         match self.client.has(Purpose::Pull, &key).await {
             Ok(true) => {
-                self.believe(*object, mark, |known| known.note_grant(*object, key));
+                self.believe(*object, mark, |known| known.note_grant(*object, &key));
                 true
             }
             Ok(false) => {
@@ -553,6 +561,20 @@ impl Inner {
     /// Takes note that an object was written anew.
     pub(super) fn note_written(&self, key: &str) {
         locked(&self.bad).remove(key);
+    }
+
+    /// Takes note of a key that was written: a list of the store has to have it.
+    pub(super) fn note_last(&self, key: String) {
+        let mut last = locked(&self.last);
+        last.push_back(key);
+        if last.len() > LAST {
+            last.pop_front();
+        }
+    }
+
+    /// Returns the keys that were written last.
+    pub(super) fn written_last(&self) -> Vec<String> {
+        locked(&self.last).iter().cloned().collect()
     }
 
     /// Removes what is damaged, so that it can be written again.

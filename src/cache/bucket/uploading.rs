@@ -91,14 +91,11 @@ async fn there(inner: &Inner) -> io::Result<There> {
     let failed = |error: super::gc::Failed| io::Error::other(format!("the bucket {}: {error}", inner.url));
     let mut objects = HashSet::new();
     for kind in [Kind::Blob, Kind::Manifest] {
-        objects
-            .extend(inner.place.objects(kind).await.map_err(failed)?.into_iter().map(|(object, _)| object));
+        inner.place.objects(kind, |object, _| objects.extend([object])).await.map_err(failed)?;
     }
-    let grants = inner.place.grants().await.map_err(failed)?;
-    Ok(There {
-        objects,
-        grants: grants.into_values().flat_map(std::collections::BTreeMap::into_keys).collect(),
-    })
+    let mut grants = HashSet::new();
+    inner.place.grants(|_, key, _| grants.extend([key])).await.map_err(failed)?;
+    Ok(There { objects, grants })
 }
 
 /// Lists what is here, and what tags are.

@@ -210,7 +210,7 @@ async fn write(inner: &Inner, pending: &Pending) -> std::io::Result<Written> {
                 return Ok(Written::Done);
             }
             within(inner, inner.client.put(&key, Bytes::new())).await?;
-            inner.settle(*object, mark, |known| known.note_grant(*object, key)).await
+            inner.settle(*object, mark, |known| known.note_grant(*object, &key)).await
         }
         Pending::Tag(_) | Pending::Gone(..) => {
             let bytes = match pending {
@@ -225,6 +225,7 @@ async fn write(inner: &Inner, pending: &Pending) -> std::io::Result<Written> {
             // One that came too late may say what is not so any more.
             let is_in_time = inner.place.moment() <= until;
             remove_old_entries(inner, &key).await;
+            inner.note_last(key);
             Ok(is_in_time)
         }
     };
@@ -253,7 +254,10 @@ async fn write_object(inner: &Inner, object: &Object) -> std::io::Result<bool> {
         }
     };
     match put {
-        Put::Created => inner.note_written(&key),
+        Put::Created => {
+            inner.note_written(&key);
+            inner.note_last(key);
+        }
         Put::Existed => {}
     }
     Ok(true)

@@ -60,7 +60,12 @@ impl From<CollectionError> for CliError {
                 .help("wait until it has ended; one that nobody goes on with is given up after a quarter of an hour"),
             CollectionError::GivenUp(_) => Self::from_error(exit::REMOTE, error)
                 .help("run it again; nothing that is needed was removed"),
-            CollectionError::Failed { .. } => Self::from_error(exit::REMOTE, error),
+            CollectionError::Stopped(_) => Self::from_error(exit::INTERRUPTED, error)
+                .help("run it again: nothing has to be waited for"),
+            CollectionError::Failed { .. } => Self::from_error(exit::REMOTE, error).help(
+                "nothing that is needed was removed: mend what it says, and run it again; `talmirror-cache check` says \
+                 whether the bucket can be used",
+            ),
         }
     }
 }

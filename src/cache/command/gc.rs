@@ -12,7 +12,7 @@ use crate::cache::bucket::{Collection, CollectionError, Progress, collect, plan_
 use crate::cache::config::{BucketConfig, ByteSize, ConfigSource, Overlay};
 use crate::ui::error::CliError;
 use crate::ui::exit::{self, Exit};
-use crate::ui::{OutputFormat, Ui, count, duration_text, table};
+use crate::ui::{OutputFormat, Signals, Ui, count, duration_text, table};
 
 /// Arguments of `gc`.
 #[derive(Debug, Args)]
@@ -62,6 +62,8 @@ struct Printed<'a> {
     kept_bytes: u64,
     /// What was too much for one collection.
     left: usize,
+    /// What could not be removed.
+    failed: usize,
     leftovers: usize,
     uploads: usize,
     trouble: Option<&'a str>,
@@ -88,7 +90,8 @@ pub(super) fn run(ui: &mut Ui, args: &GcArgs) -> Result<Exit, CliError> {
     let Some(bucket) = loaded.config.bucket else {
         return Err(CliError::usage("nothing says which bucket").help("name it: --bucket s3://NAME/PREFIX"));
     };
-    let collection = runtime()?.block_on(run_watched(ui, &bucket, args.dry_run))?;
+    let stop = if args.dry_run { None } else { Some(interrupted()?) };
+    let collection = runtime()?.block_on(run_watched(ui, &bucket, stop))?;
     ui.output(args.output, &object("CacheCollected", &printed(&collection, &bucket, args.dry_run)), || {
         as_table(&collection)
     })?;
@@ -96,23 +99,42 @@ pub(super) fn run(ui: &mut Ui, args: &GcArgs) -> Result<Exit, CliError> {
         note(ui, &collection, args.dry_run);
     }
     if let Some(trouble) = &collection.trouble {
-        ui.warn(&format!("what caches left behind could not be removed: {trouble}"), None);
+        let what = match collection.failed {
+            0 => "what caches left behind".to_owned(),
+            failed => count(failed, "key"),
+        };
+        ui.warn(
+            &format!("{what} could not be removed, and is left for the next collection: {trouble}"),
+            None,
+        );
     }
     Ok(exit::OK)
 }
 
-/// Collects, or looks what would be, and says how far it has come.
+/// Waits for Ctrl-C and the like: one that is let go of holds up no other; a second one ends the process.
+fn interrupted() -> Result<impl Future<Output = ()> + Send, CliError> {
+    let mut signals = Signals::new()
+        .map_err(|error| CliError::from_error(exit::REMOTE, error).context("cannot listen for Ctrl-C"))?;
+    Ok(async move {
+        let _ = signals.next().await;
+    })
+}
+
+/// Collects until it is told to stop, or looks what would be, and says how far it has come.
 async fn run_watched(
     ui: &mut Ui,
     bucket: &BucketConfig,
-    dry_run: bool,
+    stop: Option<impl Future<Output = ()> + Send>,
 ) -> Result<Collection, CollectionError> {
     let (told, mut seen) = watch::channel(None);
     let progress = move |progress: Progress| {
         told.send_replace(Some(progress));
     };
     let run = async {
-        if dry_run { plan_collection(bucket, progress).await } else { collect(bucket, progress).await }
+        match stop {
+            None => plan_collection(bucket, progress).await,
+            Some(stop) => collect(bucket, stop, progress).await,
+        }
     };
     tokio::pin!(run);
     let collected = loop {
@@ -164,6 +186,7 @@ fn printed<'a>(collection: &'a Collection, bucket: &BucketConfig, dry_run: bool)
         kept: collection.kept,
         kept_bytes: collection.kept_bytes,
         left: collection.left,
+        failed: collection.failed,
         leftovers: collection.leftovers,
         uploads: collection.uploads,
         trouble: collection.trouble.as_deref(),

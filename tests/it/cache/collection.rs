@@ -38,15 +38,19 @@ impl Site {
 
     /// Collects by hand, on a machine that has nothing but the credentials.
     fn gc(&self, args: &[&str]) -> Output {
-        Command::new(env!("CARGO_BIN_EXE_talmirror-cache"))
+        self.gc_command(args).output().unwrap()
+    }
+
+    fn gc_command(&self, args: &[&str]) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_talmirror-cache"));
+        command
             .args(["gc", "--bucket", BUCKET, "--s3-endpoint", &self.bucket.url(), "--s3-path-style"])
             .args(args)
             .env_clear()
             .env("AWS_ACCESS_KEY_ID", KEY)
             .env("AWS_SECRET_ACCESS_KEY", "s3cr3t-of-the-bucket")
-            .env("TALMIRROR_CACHE_BUCKET_HASTE", HASTE)
-            .output()
-            .unwrap()
+            .env("TALMIRROR_CACHE_BUCKET_HASTE", HASTE);
+        command
     }
 
     fn collect(&self, args: &[&str]) -> Value {
@@ -276,6 +280,11 @@ fn what_caches_left_behind_goes() {
     for key in foreign {
         site.bucket.put(&format!("talmirror/{key}"), b"");
     }
+    // Of other caches, under a prefix that begins alike, and under none.
+    let (beside, above) = (format!("talmirror2/blobs/sha256/{hex}"), format!("blobs/sha256/{hex}"));
+    for key in [&beside, &above] {
+        site.bucket.put(key, b"");
+    }
     site.bucket.begin_upload("talmirror/uploads/of-others");
     site.bucket.begin_upload(&format!("talmirror/blobs/sha256/{hex}"));
     site.bucket.begin_upload("another/upload");
@@ -291,6 +300,7 @@ fn what_caches_left_behind_goes() {
         assert!(site.bucket.get(&format!("talmirror/{key}")).is_some(), "{key}");
     }
     assert_eq!((site.bucket.keys("/members/").len(), site.bucket.uploads()), (1, 3));
+    assert!(site.bucket.get(&beside).is_some() && site.bucket.get(&above).is_some());
 }
 
 #[test]
@@ -342,6 +352,23 @@ fn two_do_not_collect_at_once() {
     let output = site.gc(&[]);
     let said = String::from_utf8_lossy(&output.stderr).into_owned();
     assert!(output.status.code() == Some(5) && said.contains("conditions of writes"), "{said}");
+}
+
+/// One that is stopped holds up no other.
+#[test]
+fn a_collection_that_is_interrupted_lets_go() {
+    let site = Site::new();
+    let cache = site.start().run();
+    site.pull(&cache, "library/x", &site.upstream.image("library/x", "1.0.0", &[noise(1000, 1)]));
+    site.bucket.put(&format!("talmirror/blobs/sha256/{}", "07".repeat(32)), b"x");
+    site.bucket.age(DAY * 2);
+    let child = site.gc_command(&[]).stderr(std::process::Stdio::piped()).spawn().unwrap();
+    eventually("it is said what is to go", || !site.bucket.keys("/condemned").is_empty());
+    Command::new("kill").args(["-INT", &child.id().to_string()]).status().unwrap();
+    let output = child.wait_with_output().unwrap();
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(output.status.code() == Some(130) && said.contains("was stopped"), "{said}");
+    assert_eq!(site.collect(&[])["blobs"], 1);
 }
 
 /// A folder that was filled before there was a bucket is written there.

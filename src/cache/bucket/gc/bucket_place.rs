@@ -1,20 +1,22 @@
 #![expect(clippy::disallowed_methods, reason = "asks the store, waits, and measures time")]
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
+use jiff::Timestamp;
 use rustix::time::{ClockId, clock_gettime};
 use tokio::time::{sleep, timeout};
 
-use super::mark::{Entry, Links, Stored, Unit};
+use super::mark::{Condemned, Unit};
 use super::outcome::{Collected, Stage};
 use super::place::{Answer, Body, Created, Failed, Listed, Part, Place};
+use super::snapshot::{Entry, Links, Stored};
 use super::timing::Timing;
 use crate::cache::bucket::client::{self, Client, ClientError, ListFrom};
-use crate::cache::bucket::key::{Audience, Keys, TagEntry, read_tag_entry};
+use crate::cache::bucket::key::{Audience, Keys, TagEntry, read_tag_entry, tag_entry};
 use crate::cache::bucket::transport::Purpose;
 use crate::cache::store::{Document, Kind, Object};
 use crate::image::Digest;
@@ -42,6 +44,10 @@ pub(in crate::cache::bucket) struct BucketPlace {
     /// The last time that was read of the clock, in nanoseconds.
     last: AtomicU64,
     watch: Option<Watch>,
+    /// Keys that were written not long ago: a list that lacks one is not whole.
+    written: Vec<String>,
+    /// Nothing is written.
+    only_reads: bool,
 }
 
 impl From<ClientError> for Failed {
@@ -63,7 +69,25 @@ impl Part {
 
 impl BucketPlace {
     pub(in crate::cache::bucket) fn new(client: Client, keys: Keys, timing: Timing) -> Self {
-        Self { client, keys, timing, last: AtomicU64::new(0), watch: None }
+        Self {
+            client,
+            keys,
+            timing,
+            last: AtomicU64::new(0),
+            watch: None,
+            written: Vec::new(),
+            only_reads: false,
+        }
+    }
+
+    /// Has lists looked through for keys that were written not long ago.
+    pub(super) fn knowing(self, written: Vec<String>) -> Self {
+        Self { written, ..self }
+    }
+
+    /// Has nothing written.
+    pub(super) fn reading(self) -> Self {
+        Self { only_reads: true, ..self }
     }
 
     /// Has something told how far a collection has come.
@@ -119,8 +143,16 @@ impl BucketPlace {
     /// Does that for lists by whose ends it is known what is not there.
     ///
     /// Some stores, and what stands in front of them, end a list where there is more, and do not say so: where one ends, it
-    /// is asked for what comes after.
-    async fn list_whole(&self, prefix: &str, mut each: impl FnMut(client::Stored) + Send) -> Answer<()> {
+    /// is asked for what comes after. What is known to be there has to be in it, as `known` and what was written not long ago
+    /// is.
+    async fn list_whole(
+        &self,
+        prefix: &str,
+        known: Option<&str>,
+        mut each: impl FnMut(client::Stored) + Send,
+    ) -> Answer<()> {
+        let written = self.written.iter().map(String::as_str).filter(|key| key.starts_with(prefix));
+        let mut unseen: HashSet<&str> = written.chain(known).collect();
         let (mut from, mut last) = (ListFrom::Start, String::new());
         loop {
             let page = self.read(|| self.client.page(prefix, &from)).await?;
@@ -135,14 +167,60 @@ impl BucketPlace {
                 if one.key > last {
                     last.clone_from(&one.key);
                 }
+                unseen.remove(one.key.as_str());
                 each(one);
             }
             from = match page.next {
                 Some(next) if !is_after => ListFrom::Token(next),
-                Some(_) | None if last.is_empty() || is_after && !has_more => return Ok(()),
+                Some(_) | None if last.is_empty() || is_after && !has_more => break,
                 Some(_) | None => ListFrom::After(last.clone()),
             };
         }
+        for key in unseen {
+            // It may have been removed since, as what a tag was before is.
+            if self.read(|| self.client.has(Purpose::Care, key)).await? {
+                return Err(Failed(format!(
+                    "`{key}` is there, and the store does not list it: by lists that are not whole nobody can say what is \
+                     not needed"
+                )));
+            }
+        }
+        Ok(())
+    }
+
+    /// Returns the repositories of which it was noted that they have what is condemned.
+    pub(super) async fn repositories(
+        &self,
+        condemned: &[Condemned],
+    ) -> Answer<HashMap<Object, BTreeSet<String>>> {
+        let mut all: HashMap<Object, BTreeSet<String>> = HashMap::new();
+        for one in condemned {
+            if let Unit::Object(object) = one.unit {
+                all.insert(object, BTreeSet::new());
+            }
+        }
+        self.grants(|object, key, _| {
+            let Some(found) = all.get_mut(&object) else { return };
+            let mut each = Audience::ALL.into_iter();
+            let origin = each.find_map(|audience| self.keys.origin(&object, audience, &key));
+            found.extend(origin.map(|origin| format!("{}/{}", origin.registry, origin.repository)));
+        })
+        .await?;
+        Ok(all)
+    }
+
+    /// Writes an entry of a tag that nobody has, at the end of a list of tags: one that is cut lacks it.
+    async fn witness(&self, audience: Audience) -> Answer<Option<String>> {
+        if self.only_reads {
+            return Ok(None);
+        }
+        let mut random = [0; 8];
+        os_random(&mut random);
+        let name = format!("{:f>48}{:016x}", "", u64::from_le_bytes(random));
+        let entry = tag_entry(Timestamp::now(), TagEntry::Gone);
+        let key = format!("{}{name}/{entry}", self.keys.tags(audience));
+        self.within(self.client.overwrite(&key, Bytes::new())).await?;
+        Ok(Some(key))
     }
 
     /// Returns since when caches write what is in use again once in a time, or more often: the date of a key that says so,
@@ -257,44 +335,65 @@ impl Place for BucketPlace {
         Ok(Some(units))
     }
 
-    async fn tags(&self) -> Answer<Vec<Entry>> {
-        let mut all = Vec::new();
+    async fn tags(&self, mut each: impl FnMut(Entry) + Send) -> Answer<()> {
         for audience in Audience::ALL {
-            self.list_whole(&self.keys.tags(audience), |one| {
+            let witness = self.witness(audience).await?;
+            let prefix = self.keys.tags(audience);
+            let listed = self.list_whole(&prefix, witness.as_deref(), |one| {
                 let Some((_, what)) = read_tag_entry(&one.key) else { return };
                 let Some(tag) = self.keys.read_tag(audience, &one.key) else { return };
                 let what = match what {
                     TagEntry::Is(digest) => Some(digest),
                     TagEntry::Gone => None,
                 };
-                all.push(Entry { tag, key: one.key, what, written: one.written });
-            })
-            .await?;
-        }
-        Ok(all)
-    }
-
-    async fn objects(&self, kind: Kind) -> Answer<Vec<(Object, Stored)>> {
-        let mut all = Vec::new();
-        self.list_whole(&self.keys.objects(kind), |one| {
-            let object = self.keys.read_object(kind, &one.key);
-            all.extend(object.map(|object| (object, Stored { bytes: one.bytes, written: one.written })));
-        })
-        .await?;
-        Ok(all)
-    }
-
-    async fn grants(&self) -> Answer<BTreeMap<Object, BTreeMap<String, u64>>> {
-        let mut all = BTreeMap::<_, BTreeMap<_, _>>::new();
-        for audience in Audience::ALL {
-            self.list_whole(&self.keys.all_grants(audience), |one| {
-                if let Some(object) = self.keys.read_grant(audience, &one.key) {
-                    all.entry(object).or_default().insert(one.key, one.written);
+                if witness.as_ref() != Some(&one.key) {
+                    each(Entry { key: one.key.into(), tag: tag.len(), what, written: one.written });
                 }
-            })
-            .await?;
+            });
+            let listed = listed.await;
+            if let Some(key) = &witness {
+                // One that is left says that a tag is gone which never was: a collection removes it.
+                drop(self.within(self.client.remove(key)).await);
+            }
+            listed?;
         }
-        Ok(all)
+        Ok(())
+    }
+
+    async fn objects(&self, kind: Kind, mut each: impl FnMut(Object, Stored) + Send) -> Answer<()> {
+        let prefix = self.keys.objects(kind);
+        let listed = self.list_whole(&prefix, None, |one| {
+            if let Some(object) = self.keys.read_object(kind, &one.key) {
+                each(object, Stored { bytes: one.bytes, written: one.written });
+            }
+        });
+        listed.await
+    }
+
+    async fn grants(&self, mut each: impl FnMut(Object, String, u64) + Send) -> Answer<()> {
+        for audience in Audience::ALL {
+            let prefix = self.keys.all_grants(audience);
+            let listed = self.list_whole(&prefix, None, |one| {
+                if let Some(object) = self.keys.read_grant(audience, &one.key) {
+                    each(object, one.key, one.written);
+                }
+            });
+            listed.await?;
+        }
+        Ok(())
+    }
+
+    async fn is_there(&self, object: Object) -> Answer<bool> {
+        let key = self.keys.object(&object);
+        self.read(|| self.client.has(Purpose::Care, &key)).await
+    }
+
+    async fn think<T: Send + 'static>(&self, run: impl FnOnce() -> T + Send + 'static) -> T {
+        match tokio::task::spawn_blocking(run).await {
+            Ok(thought) => thought,
+            // Whoever waits goes down with it, as if it had been done here.
+            Err(error) => std::panic::resume_unwind(error.into_panic()),
+        }
     }
 
     async fn links(&self, digest: Digest) -> Answer<Option<Links>> {

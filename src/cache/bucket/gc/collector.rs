@@ -1,3 +1,5 @@
+use std::collections::{HashMap, HashSet};
+use std::mem::take as take_out;
 use std::pin::pin;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -5,27 +7,36 @@ use std::time::Duration;
 
 use futures_util::future::{Either, join_all, select};
 
-use super::mark::{Limits, Plan, Snapshot, Unit, plan, rank, sweep};
+use super::mark::{Condemned, Graph, Limits, Plan, Rank, Unit, judge};
 use super::outcome::{Collected, Stage};
 use super::place::{Answer, Body, Created, Failed, Listed, Part, Place};
+use super::snapshot::{Grants, LinkMap, Row, ShortLinks, Snapshot, remember};
 use super::timing::{Rule, Timing};
 use crate::cache::memory::locked;
 use crate::cache::store::{Kind, Object};
 
-/// How much is condemned at once: every cache keeps it in memory as long as a collection runs.
-const MOST: usize = 50_000;
 /// How much is asked for at once.
 const AT_ONCE: usize = 16;
+/// How often it is tried to remove something.
+const TRIES: u32 = 3;
+/// How long it is waited before that is tried again.
+const PAUSE: Duration = Duration::from_secs(1);
+/// How much may be left that could not be removed: after that, nothing can be.
+const MOST_FAILED: usize = 50;
+/// Of how many manifests that should be there it is asked whether they are.
+const ASKED: usize = 1000;
 
 /// What came of a collection.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Outcome {
-    /// It took something away, or found nothing to take away.
-    Collected(Collected),
+    /// It took something away, or found nothing to take away; why something of that is still there.
+    Collected(Collected, Option<Failed>),
     /// Another one is under way.
     UnderWay(u64),
     /// It was given up by others, as it was silent for too long.
     GivenUp(u64),
+    /// It was told to stop.
+    Stopped,
 }
 
 /// How a collector shows that it runs.
@@ -36,6 +47,18 @@ struct Heart<'a, P> {
     shown: Mutex<Duration>,
     /// It has begun to take away what was condemned.
     removes: AtomicBool,
+    /// It is to stop.
+    stops: AtomicBool,
+    /// Something may be removed yet that was asked to be.
+    is_unsure: AtomicBool,
+}
+
+/// What became of something that is to be removed.
+enum Removed {
+    Yes,
+    /// Nothing may be removed any more.
+    No,
+    Failed(Failed),
 }
 
 impl<P: Place> Heart<'_, P> {
@@ -55,57 +78,150 @@ impl<P: Place> Heart<'_, P> {
         }
     }
 
-    /// Returns whether others believe that it runs.
+    /// Returns whether it is to go on, and others believe that it does.
     fn is_alive(&self) -> bool {
         let silent = self.place.moment().saturating_sub(*locked(&self.shown));
-        silent < self.timing.alive || !self.timing.keeps(Rule::Alive)
+        let is_alive = silent < self.timing.alive || !self.timing.keeps(Rule::Alive);
+        is_alive && !self.stops.load(Ordering::Relaxed)
     }
 
-    /// Removes a key, if others believe that it runs; returns whether they do.
-    async fn remove(&self, run: impl Future<Output = Answer<()>> + Send) -> Answer<bool> {
-        if !self.is_alive() {
-            return Ok(false);
+    /// Removes something, if others believe that it runs.
+    async fn remove<F>(&self, run: impl Fn() -> F + Send) -> Removed
+    where
+        F: Future<Output = Answer<()>> + Send,
+    {
+        let mut tries = 0;
+        loop {
+            if !self.is_alive() {
+                return Removed::No;
+            }
+            self.removes.store(true, Ordering::Relaxed);
+            tries += 1;
+            match run().await {
+                Ok(()) => return Removed::Yes,
+                Err(error) => {
+                    self.is_unsure.store(true, Ordering::Relaxed);
+                    if tries >= TRIES {
+                        return Removed::Failed(error);
+                    }
+                }
+            }
+            self.place.sleep(PAUSE).await;
         }
-        self.removes.store(true, Ordering::Relaxed);
-        run.await?;
-        Ok(true)
+    }
+
+    /// Removes what was condemned as a whole.
+    async fn remove_unit(&self, unit: &Condemned, grants: &HashMap<Object, Vec<String>>) -> Removed {
+        let object = match &unit.unit {
+            Unit::Tag(key) => return self.remove(|| self.place.remove_key(key.clone())).await,
+            Unit::Object(object) => *object,
+        };
+        if unit.stored.is_some() {
+            match self.remove(|| self.place.remove(object)).await {
+                Removed::Yes => {}
+                other @ (Removed::No | Removed::Failed(_)) => return other,
+            }
+        }
+        for key in grants.get(&object).into_iter().flatten() {
+            match self.remove(|| self.place.remove_key(key.clone())).await {
+                Removed::Yes => {}
+                other @ (Removed::No | Removed::Failed(_)) => return other,
+            }
+        }
+        Removed::Yes
+    }
+
+    /// Waits until nothing can be removed any more that was asked to be and failed.
+    async fn settle(&self) {
+        if self.is_unsure.load(Ordering::Relaxed) {
+            self.place.sleep(self.timing.alive).await;
+        }
     }
 }
 
-/// Reads what a bucket holds; what manifests refer to is kept from an earlier look.
+/// What a bucket holds, with what its manifests refer to, and the keys of some grants.
+#[derive(Debug)]
+pub(super) struct Look {
+    pub(super) snapshot: Snapshot,
+    /// Of what was wanted.
+    pub(super) grants: HashMap<Object, Vec<String>>,
+}
+
+/// Reads what a bucket holds; what manifests refer to is read where it is not known.
 ///
 /// Tags come first: what is written before what it refers to is then seen with it, or is seen in neither.
-pub(super) async fn take<P: Place>(place: &P, before: Option<&Snapshot>) -> Answer<Snapshot> {
+pub(super) async fn take<P: Place>(
+    place: &P,
+    links: &mut LinkMap,
+    wanted: &HashSet<Object>,
+    old: u64,
+) -> Answer<Look> {
     place.note(Stage::Lists);
-    let mut snapshot = Snapshot { tags: place.tags().await?, ..Snapshot::default() };
-    for kind in [Kind::Manifest, Kind::Blob] {
-        snapshot.objects.extend(place.objects(kind).await?);
+    let (mut tags, mut rows) = (Vec::new(), Vec::new());
+    place.tags(|entry| tags.push(entry)).await?;
+    for kind in [Kind::Blob, Kind::Manifest].into_iter().rev() {
+        let each = |object, stored| rows.push(Row { object, stored, grants: Grants::default() });
+        place.objects(kind, each).await?;
     }
-    snapshot.grants = place.grants().await?;
-    let mut unread = Vec::new();
-    for object in snapshot.objects.keys().filter(|object| object.kind == Kind::Manifest) {
-        match before.and_then(|before| before.links.get(&object.digest)) {
-            Some(links) => drop(snapshot.links.insert(object.digest, links.clone())),
-            None => unread.push(object.digest),
-        }
-    }
-    let mut read = 0;
+    let mut snapshot = Snapshot::new(tags, rows);
+    let mut grants = HashMap::<_, Vec<_>>::new();
+    place
+        .grants(|object, key, written| {
+            snapshot.grant(object, &key, written);
+            if wanted.contains(&object) {
+                grants.entry(object).or_default().push(key);
+            }
+        })
+        .await?;
+    check(place, &snapshot, old).await?;
+    let manifests = snapshot.rows().iter().filter(|row| row.object.kind == Kind::Manifest);
+    let unread = manifests.map(|row| row.object.digest).filter(|digest| !links.contains_key(digest));
+    let unread: Vec<_> = unread.collect();
+    let (mut read, mut gone) = (0, HashSet::new());
     for some in unread.chunks(AT_ONCE) {
         place.note(Stage::Reads { read, of: unread.len() });
-        for (digest, links) in some.iter().zip(join_all(some.iter().map(|one| place.links(*one))).await) {
-            match links? {
-                Some(links) => drop(snapshot.links.insert(*digest, links)),
-                // It has gone since it was listed.
-                None => drop(snapshot.objects.remove(&Object::manifest(*digest))),
+        for (digest, found) in some.iter().zip(join_all(some.iter().map(|one| place.links(*one))).await) {
+            match found? {
+                Some(found) => drop(links.insert(*digest, ShortLinks::from(&found))),
+                None => drop(gone.insert(*digest)),
             }
         }
         read += some.len();
     }
-    Ok(snapshot)
+    snapshot.lose(&gone);
+    Ok(Look { snapshot, grants })
 }
 
-/// Runs a collection where none is under way.
-pub(super) async fn collect<P: Place>(place: &P, timing: &Timing, limits: Limits) -> Answer<Outcome> {
+/// Asks for manifests that tags and grants name which are not young, and that were not listed: where one is there, what was
+/// listed is not all.
+async fn check<P: Place>(place: &P, snapshot: &Snapshot, old: u64) -> Answer<()> {
+    let missing = snapshot.missing(old);
+    let asked: Vec<Object> = missing.iter().step_by(missing.len() / ASKED + 1).copied().collect();
+    for some in asked.chunks(AT_ONCE) {
+        for (object, is_there) in some.iter().zip(join_all(some.iter().map(|one| place.is_there(*one))).await)
+        {
+            if is_there? {
+                return Err(not_whole(&format!("the manifest {}", object.digest)));
+            }
+        }
+    }
+    Ok(())
+}
+
+fn not_whole(what: &str) -> Failed {
+    Failed(format!(
+        "the store leaves {what} out of a list, which is there: by lists that are not whole nobody can say what is not needed"
+    ))
+}
+
+/// Runs a collection where none is under way; `links` is what is known of what manifests refer to. It ends when `stop` does.
+pub(super) async fn collect<P: Place>(
+    place: &P,
+    timing: &Timing,
+    limits: Limits,
+    links: &mut LinkMap,
+    stop: impl Future<Output = ()> + Send,
+) -> Answer<Outcome> {
     let clock = place.clock().await?;
     let listed = place.collections().await?;
     let highest = listed.iter().map(|one| one.number).max().unwrap_or(0);
@@ -122,18 +238,45 @@ pub(super) async fn collect<P: Place>(place: &P, timing: &Timing, limits: Limits
     if place.create(number, Part::Claim, Body::Empty).await? == Created::Existed {
         return Ok(Outcome::UnderWay(number));
     }
-    let heart = Heart { place, timing, number, shown: Mutex::new(begun), removes: AtomicBool::new(false) };
+    let heart = Heart {
+        place,
+        timing,
+        number,
+        shown: Mutex::new(begun),
+        removes: AtomicBool::new(false),
+        stops: AtomicBool::new(false),
+        is_unsure: AtomicBool::new(false),
+    };
     let work = pin!(async {
         tidy(place, timing, &listed, clock).await?;
-        run(place, timing, limits, &heart, clock).await
+        run(place, timing, limits, &heart, clock, links).await
     });
-    match select(work, pin!(heart.run())).await {
+    let beats = pin!(heart.run());
+    let ended = match select(select(work, beats), pin!(stop)).await {
+        Either::Left((ended, _)) => ended,
+        Either::Right(((), others)) => {
+            heart.stops.store(true, Ordering::Relaxed);
+            if !heart.removes.load(Ordering::Relaxed) {
+                drop(place.create(number, Part::Done, Body::Empty).await);
+                return Ok(Outcome::Stopped);
+            }
+            // What was asked to be removed is waited for.
+            others.await
+        }
+    };
+    match ended {
         Either::Left((Err(error), _)) => {
             // What was asked to be removed may go yet: then others wait until it cannot.
             if !heart.removes.load(Ordering::Relaxed) {
                 drop(place.create(number, Part::Done, Body::Empty).await);
             }
             Err(error)
+        }
+        Either::Left((Ok(Outcome::GivenUp(_)), _)) if heart.stops.load(Ordering::Relaxed) => {
+            if !heart.is_unsure.load(Ordering::Relaxed) {
+                drop(place.create(number, Part::Done, Body::Empty).await);
+            }
+            Ok(Outcome::Stopped)
         }
         Either::Left((outcome, _)) => outcome,
         Either::Right(((), _)) => Ok(Outcome::GivenUp(number)),
@@ -163,85 +306,145 @@ async fn run<P: Place>(
     limits: Limits,
     heart: &Heart<'_, P>,
     now: u64,
-) -> Result<Outcome, Failed> {
-    let number = heart.number;
+    links: &mut LinkMap,
+) -> Answer<Outcome> {
+    let (number, times) = (heart.number, *timing);
     let given_up = Ok(Outcome::GivenUp(number));
-    let before = take(place, None).await?;
-    let mut first = plan(&before, now, limits, timing);
-    let mut collected = Collected { number, kept: first.kept, ..Collected::default() };
-    collected.kept_bytes = first.kept_bytes;
-    collected.left = first.condemned.len().saturating_sub(MOST);
-    first.condemned.truncate(MOST);
+    let mut trouble = None;
+    let old = now.saturating_sub(timing.grace.as_secs());
+    let before = take(place, links, &HashSet::new(), old).await?.snapshot;
+    let known = take_out(links);
+    // Of a large bucket that takes seconds.
+    let thought = place.think(move || {
+        let judged = judge(&before, &known, now, limits, &times);
+        let plan = judged.plan(&before, &known, times.most);
+        (plan, before.seen(), judged.kept, judged.kept_bytes, known)
+    });
+    let (first, seen, kept, kept_bytes, known) = thought.await;
+    *links = known;
+    let mut collected = Collected { number, kept, kept_bytes, left: first.left, ..Collected::default() };
     for key in &first.superseded {
         // It says nothing that counts: that it goes late does no harm.
-        if !heart.is_alive() {
+        match heart.remove(|| place.remove_key(key.clone())).await {
+            Removed::Yes => collected.superseded += 1,
+            Removed::No => return given_up,
+            Removed::Failed(error) => collected.fail(&mut trouble, error)?,
+        }
+    }
+    heart.removes.store(false, Ordering::Relaxed);
+    heart.is_unsure.store(false, Ordering::Relaxed);
+    if !first.condemned.is_empty() {
+        let units: Vec<Unit> = first.condemned.iter().map(|one| one.unit.clone()).collect();
+        let count = units.len();
+        // What others would read there is not what is to go.
+        if place.create(number, Part::Condemned, Body::Condemned(units)).await? == Created::Existed {
             return given_up;
         }
-        place.remove_key(key.clone()).await?;
-        collected.superseded += 1;
-    }
-    if !first.condemned.is_empty() {
-        let condemned = Body::Condemned(first.condemned.clone());
-        // What others would read there is not what is to go.
-        if place.create(number, Part::Condemned, condemned).await? == Created::Existed {
-            return given_up;
+        let read = place.condemned(number).await?;
+        if read.is_none_or(|read| read.len() != count) {
+            return Err(Failed(
+                "what it condemns cannot be read again, so that nobody else could".to_owned(),
+            ));
         }
         place.note(Stage::Waits(timing.window));
         place.sleep(timing.window).await;
-        let (after, second): (Snapshot, Plan) = if timing.keeps(Rule::SecondLook) {
-            let after = take(place, Some(&before)).await?;
-            let second = plan(&after, now, limits, timing);
-            (after, second)
+        let swept = if timing.keeps(Rule::SecondLook) {
+            let wanted = first.condemned.iter().filter_map(Condemned::object).collect();
+            let after = take(place, links, &wanted, old).await?;
+            if let Some(what) = after.snapshot.lacks(&seen) {
+                return Err(not_whole(&format!("a {what} that was in it minutes ago")));
+            }
+            let known = take_out(links);
+            let thought = place.think(move || {
+                let judged = judge(&after.snapshot, &known, now, limits, &times);
+                (judged.sweep(first, &after.snapshot), after, known)
+            });
+            let (swept, after, known) = thought.await;
+            *links = known;
+            (swept, after)
         } else {
-            (before.clone(), first.clone())
+            let wanted = first.condemned.iter().filter_map(Condemned::object).collect();
+            (first.condemned, take(place, links, &wanted, old).await?)
         };
-        let swept = sweep(&first, &before, &second, &after);
-        // What refers to something goes before that does.
-        for alike in swept.chunk_by(|a, b| rank(&before, a) == rank(&before, b)) {
-            for some in alike.chunks(AT_ONCE) {
-                let of = swept.len();
-                let removed = collected.tags + collected.manifests + collected.blobs;
-                place.note(Stage::Removes { removed, of });
-                for removed in join_all(some.iter().map(|unit| remove(heart, unit, &before))).await {
-                    if !removed? {
-                        return given_up;
+        if !sweep(heart, swept, links, &mut collected, &mut trouble).await? {
+            return given_up;
+        }
+    }
+    heart.settle().await;
+    place.create(number, Part::Done, Body::Ended(collected)).await?;
+    Ok(Outcome::Collected(collected, trouble))
+}
+
+/// Takes away what was condemned; returns whether others believe that the collector runs.
+async fn sweep<P: Place>(
+    heart: &Heart<'_, P>,
+    (swept, look): (Vec<Condemned>, Look),
+    links: &mut LinkMap,
+    collected: &mut Collected,
+    trouble: &mut Option<Failed>,
+) -> Answer<bool> {
+    let of = swept.len();
+    let mut spared = HashSet::<Object>::new();
+    // What refers to something goes before that does.
+    for alike in swept.chunk_by(|a, b| a.rank == b.rank) {
+        for some in alike.chunks(AT_ONCE) {
+            let removed = collected.tags + collected.manifests + collected.blobs;
+            heart.place.note(Stage::Removes { removed, of });
+            let is_spared = |one: &&Condemned| one.object().is_some_and(|object| spared.contains(&object));
+            let some: Vec<&Condemned> = some.iter().filter(|one| !is_spared(one)).collect();
+            let all = join_all(some.iter().map(|one| heart.remove_unit(one, &look.grants))).await;
+            for (one, removed) in some.into_iter().zip(all) {
+                match removed {
+                    Removed::Yes => collected.count(one),
+                    Removed::No => return Ok(false),
+                    Removed::Failed(error) => {
+                        // What it refers to stays with it.
+                        spared.extend(below(&look.snapshot, links, one));
+                        collected.fail(trouble, error)?;
                     }
-                }
-                for unit in some {
-                    collected.count(unit, &before);
                 }
             }
         }
     }
-    place.create(number, Part::Done, Body::Ended(collected)).await?;
-    Ok(Outcome::Collected(collected))
-}
-
-/// Removes what was condemned as a whole; returns whether others believe that the collector runs.
-async fn remove<P: Place>(heart: &Heart<'_, P>, unit: &Unit, before: &Snapshot) -> Answer<bool> {
-    let object = match unit {
-        Unit::Tag(key) => return heart.remove(heart.place.remove_key(key.clone())).await,
-        Unit::Object(object) => object,
-    };
-    if before.objects.contains_key(object) && !heart.remove(heart.place.remove(*object)).await? {
-        return Ok(false);
-    }
-    for key in before.grants.get(object).into_iter().flat_map(|grants| grants.keys()) {
-        if !heart.remove(heart.place.remove_key(key.clone())).await? {
-            return Ok(false);
-        }
-    }
+    remember(links, &look.snapshot);
     Ok(true)
 }
 
+/// Returns what something refers to, all the way down.
+fn below(snapshot: &Snapshot, links: &LinkMap, one: &Condemned) -> Vec<Object> {
+    if matches!(one.rank, Rank::Blob | Rank::Grants) {
+        return Vec::new();
+    }
+    let object = one.what.map(Object::manifest).or_else(|| one.object());
+    let Some(row) = object.and_then(|object| snapshot.find(&object)) else { return Vec::new() };
+    let rows = Graph::new(snapshot, links).closure(row);
+    rows.into_iter().filter_map(|at| snapshot.rows().get(at)).map(|row| row.object).collect()
+}
+
+impl Condemned {
+    fn object(&self) -> Option<Object> {
+        match &self.unit {
+            Unit::Tag(_) => None,
+            Unit::Object(object) => Some(*object),
+        }
+    }
+}
+
 impl Collected {
+    /// Counts what is taken away by a plan, or would be.
+    pub(super) fn of(plan: &Plan) -> Self {
+        let mut own = Self { superseded: plan.superseded.len(), left: plan.left, ..Self::default() };
+        plan.condemned.iter().for_each(|one| own.count(one));
+        own
+    }
+
     /// Adds something that was taken away.
-    pub(super) fn count(&mut self, unit: &Unit, before: &Snapshot) {
-        match unit {
-            Unit::Tag(_) => self.tags += 1,
-            Unit::Object(object) => {
-                // Grants of what is not there are no object.
-                let Some(stored) = before.objects.get(object) else { return };
+    fn count(&mut self, one: &Condemned) {
+        match (&one.unit, one.stored) {
+            (Unit::Tag(_), _) => self.tags += 1,
+            // Grants of what is not there are no object.
+            (Unit::Object(_), None) => {}
+            (Unit::Object(object), Some(stored)) => {
                 self.bytes += stored.bytes;
                 match object.kind {
                     Kind::Manifest => self.manifests += 1,
@@ -249,5 +452,15 @@ impl Collected {
                 }
             }
         }
+    }
+
+    /// Adds something that could not be removed; fails where that is so of too much.
+    fn fail(&mut self, trouble: &mut Option<Failed>, error: Failed) -> Answer<()> {
+        self.failed += 1;
+        if self.failed > MOST_FAILED {
+            return Err(error);
+        }
+        trouble.get_or_insert(error);
+        Ok(())
     }
 }

@@ -1,19 +1,23 @@
 #![expect(clippy::disallowed_methods, reason = "goes by the clock here where nothing may be written")]
 
-use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::collections::HashSet;
+use std::pin::pin;
+use std::sync::{Arc, Mutex};
 
+use futures_util::FutureExt as _;
 use jiff::Timestamp;
 
 use super::bucket_place::BucketPlace;
 use super::collector::{Outcome, collect, take};
 use super::leftovers::{Leftovers, tidy};
-use super::mark::{Limits, Snapshot, Unit, plan};
+use super::mark::{Limits, Unit, judge};
 use super::outcome::{Collected, Stage};
 use super::place::{Answer, Failed, Place as _};
+use super::snapshot::LinkMap;
 use super::timing::Timing;
 use crate::cache::bucket::client::Client;
-use crate::cache::bucket::key::{Audience, Keys};
+use crate::cache::bucket::key::Keys;
+use crate::cache::memory::locked;
 use crate::cache::store::Object;
 
 /// A cycle of a collection, with what belongs to it.
@@ -21,17 +25,21 @@ pub(in crate::cache::bucket) struct Cycle {
     place: BucketPlace,
     timing: Timing,
     limits: Limits,
+    links: Arc<Mutex<LinkMap>>,
 }
 
 /// What came of a cycle.
 #[derive(Clone, Debug)]
 pub(in crate::cache::bucket) enum Cycled {
-    /// It took something away, or found nothing to take away; what could not be tidied up beside it, and why.
-    Collected(Collected, Result<Leftovers, Failed>),
+    /// It took something away, or found nothing to take away; what was tidied up beside it, and why something is still
+    /// there.
+    Collected(Collected, Leftovers, Option<Failed>),
     /// Another one is under way.
     UnderWay,
     /// It was given up by others, as it was silent for too long.
     GivenUp,
+    /// It was told to stop.
+    Stopped,
 }
 
 /// What a collection would take away.
@@ -45,7 +53,8 @@ pub(in crate::cache::bucket) struct Removal {
 
 impl Cycle {
     pub(in crate::cache::bucket) fn new(client: &Client, keys: Keys, timing: Timing, limits: Limits) -> Self {
-        Self { place: BucketPlace::new(client.for_collection(), keys, timing), timing, limits }
+        let place = BucketPlace::new(client.for_collection(), keys, timing);
+        Self { place, timing, limits, links: Arc::default() }
     }
 
     /// Has something told how far it has come.
@@ -53,53 +62,73 @@ impl Cycle {
         Self { place: self.place.watched(watch), ..self }
     }
 
-    /// Takes away what is not needed.
-    pub(in crate::cache::bucket) async fn run(&self) -> Answer<Cycled> {
-        match collect(&self.place, &self.timing, self.limits).await? {
-            Outcome::Collected(collected) => {
-                let tidied = async { tidy(&self.place, self.place.clock().await?, true).await };
-                Ok(Cycled::Collected(collected, tidied.await))
+    /// Goes by what is known already: of what manifests refer to, and of keys that were written not long ago.
+    pub(in crate::cache::bucket) fn knowing(self, links: Arc<Mutex<LinkMap>>, written: Vec<String>) -> Self {
+        Self { place: self.place.knowing(written), links, ..self }
+    }
+
+    /// Takes away what is not needed, again at once where it is too much for one collection; ends when `stop` does.
+    pub(in crate::cache::bucket) async fn run(
+        &self,
+        stop: impl Future<Output = ()> + Send,
+    ) -> Answer<Cycled> {
+        let stop = pin!(stop);
+        let stop = stop.shared();
+        let (mut all, mut trouble) = (None::<Collected>, None);
+        loop {
+            let mut links = std::mem::take(&mut *locked(&self.links));
+            let ended = collect(&self.place, &self.timing, self.limits, &mut links, stop.clone()).await;
+            *locked(&self.links) = links;
+            let (one, why) = match ended? {
+                Outcome::Collected(one, why) => (one, why),
+                Outcome::Stopped => return Ok(Cycled::Stopped),
+                Outcome::UnderWay(_) if all.is_none() => return Ok(Cycled::UnderWay),
+                Outcome::GivenUp(_) if all.is_none() => return Ok(Cycled::GivenUp),
+                // Another one goes on with what is left.
+                Outcome::UnderWay(_) | Outcome::GivenUp(_) => break,
+            };
+            let has_removed = one.tags + one.manifests + one.blobs > 0;
+            let is_all = one.left == 0 || !has_removed || one.failed > 0;
+            all = Some(all.unwrap_or_default().and(one));
+            trouble = trouble.or(why);
+            if is_all {
+                break;
             }
-            Outcome::UnderWay(_) => Ok(Cycled::UnderWay),
-            Outcome::GivenUp(_) => Ok(Cycled::GivenUp),
         }
+        let tidied = async { tidy(&self.place, self.place.clock().await?, true).await };
+        let (leftovers, why) = match tidied.await {
+            Ok(leftovers) => (leftovers, None),
+            Err(error) => (Leftovers::default(), Some(error)),
+        };
+        Ok(Cycled::Collected(all.unwrap_or_default(), leftovers, trouble.or(why)))
     }
 
     /// Says what would be taken away, and changes nothing.
     pub(in crate::cache::bucket) async fn look(self) -> Answer<Removal> {
-        let place = self.place;
+        let place = self.place.reading();
         let now = u64::try_from(Timestamp::now().as_second()).unwrap_or_default();
-        let before = take(&place, None).await?;
-        let plan = plan(&before, now, self.limits, &self.timing);
-        let mut collected = Collected {
-            superseded: plan.superseded.len(),
-            kept: plan.kept,
-            kept_bytes: plan.kept_bytes,
-            ..Collected::default()
-        };
+        let old = now.saturating_sub(self.timing.grace.as_secs());
+        let mut links = LinkMap::new();
+        let before = take(&place, &mut links, &HashSet::new(), old).await?.snapshot;
+        let (limits, timing) = (self.limits, self.timing);
+        let thought = place.think(move || {
+            let judged = judge(&before, &links, now, limits, &timing);
+            let mut plan = judged.plan(&before, &links, usize::MAX);
+            let collected =
+                Collected { kept: judged.kept, kept_bytes: judged.kept_bytes, ..Collected::of(&plan) };
+            plan.condemned.retain(|one| one.stored.is_some());
+            (plan.condemned, collected)
+        });
+        let (condemned, collected) = thought.await;
         let mut objects = Vec::new();
-        for unit in &plan.condemned {
-            collected.count(unit, &before);
-            if let Unit::Object(object) = unit
-                && let Some(stored) = before.objects.get(object)
-            {
-                objects.push((*object, stored.bytes, repositories(place.keys(), &before, object)));
+        let repositories = place.repositories(&condemned).await?;
+        for one in condemned {
+            if let (Unit::Object(object), Some(stored)) = (one.unit, one.stored) {
+                let repositories = repositories.get(&object).cloned().unwrap_or_default();
+                objects.push((object, stored.bytes, repositories.into_iter().collect()));
             }
         }
         let leftovers = tidy(&place, now, false).await?;
         Ok(Removal { collected, leftovers, objects })
     }
-}
-
-/// Returns the repositories of which it was noted that they have something.
-fn repositories(keys: &Keys, snapshot: &Snapshot, object: &Object) -> Vec<String> {
-    let grants: Option<&BTreeMap<String, u64>> = snapshot.grants.get(object);
-    let origin = |key: &String| {
-        let found = Audience::ALL.into_iter().find_map(|audience| keys.origin(object, audience, key));
-        found.map(|origin| format!("{}/{}", origin.registry, origin.repository))
-    };
-    let mut all: Vec<String> = grants.into_iter().flat_map(BTreeMap::keys).filter_map(origin).collect();
-    all.sort();
-    all.dedup();
-    all
 }

@@ -1,3 +1,6 @@
+use std::collections::BTreeMap;
+
+use super::super::snapshot::{Links, ShortLinks};
 use super::*;
 
 const NOW: u64 = 100 * 86_400;
@@ -11,46 +14,82 @@ fn manifest(n: u8) -> Object {
 }
 
 /// A bucket in which what is added was written some days ago, and has ten bytes.
-#[derive(Default)]
-struct Holding(Snapshot);
+#[derive(Clone, Default)]
+struct Holding {
+    tags: Vec<Entry>,
+    objects: BTreeMap<Object, Stored>,
+    grants: Vec<(Object, u64)>,
+    links: LinkMap,
+}
+
+const fn days_ago(days: u64) -> u64 {
+    NOW - days * 86_400
+}
 
 impl Holding {
     fn object(mut self, object: Object, days: u64) -> Self {
-        self.0.objects.insert(object, Stored { bytes: 10, written: NOW - days * 86_400 });
+        self.objects.insert(object, Stored { bytes: 10, written: days_ago(days) });
         self
     }
 
-    fn manifest(mut self, own: Object, days: u64, refers: &[Object]) -> Self {
-        let links = Links { refers: refers.to_vec(), subject: None };
-        self.0.links.insert(own.digest, links);
-        self.object(own, days)
+    fn links(mut self, own: Object, links: &Links) -> Self {
+        self.links.insert(own.digest, ShortLinks::from(links));
+        self
     }
 
-    fn signature(mut self, own: Object, days: u64, of: Object) -> Self {
-        self.0.links.insert(own.digest, Links { refers: Vec::new(), subject: Some(of.digest) });
-        self.object(own, days)
+    fn manifest(self, own: Object, days: u64, refers: &[Object]) -> Self {
+        self.links(own, &Links { refers: refers.to_vec(), subject: None }).object(own, days)
+    }
+
+    fn signature(self, own: Object, days: u64, of: Object) -> Self {
+        self.links(own, &Links { refers: Vec::new(), subject: Some(of.digest) }).object(own, days)
     }
 
     fn tag(mut self, tag: &str, days: u64, what: Option<Object>) -> Self {
-        let key = format!("{tag}/{days:03}");
+        let key = format!("{tag}/{days:03}").into();
         let what = what.map(|object| object.digest);
-        self.0.tags.push(Entry { tag: tag.to_owned(), key, what, written: NOW - days * 86_400 });
+        self.tags.push(Entry { tag: tag.len(), key, what, written: days_ago(days) });
         self
     }
 
     fn grant(mut self, object: Object, days: u64) -> Self {
-        let grants = self.0.grants.entry(object).or_default();
-        grants.insert("docker.io/x".to_owned(), NOW - days * 86_400);
+        self.grants.push((object, days_ago(days)));
         self
     }
 
+    fn snapshot(&self) -> Snapshot {
+        let row = |(object, stored): (&Object, &Stored)| Row {
+            object: *object,
+            stored: *stored,
+            grants: Grants::default(),
+        };
+        let mut snapshot = Snapshot::new(self.tags.clone(), self.objects.iter().map(row).collect());
+        for (object, written) in &self.grants {
+            snapshot.grant(*object, "docker.io/x", *written);
+        }
+        snapshot
+    }
+
+    fn judged(&self, limits: Limits) -> Judged {
+        judge(&self.snapshot(), &self.links, NOW, limits, &Timing::USUAL)
+    }
+
     fn plan(&self, limits: Limits) -> Plan {
-        plan(&self.0, NOW, limits, &Timing::USUAL)
+        self.judged(limits).plan(&self.snapshot(), &self.links, usize::MAX)
     }
 
     fn condemned(&self, limits: Limits) -> Vec<Unit> {
-        self.plan(limits).condemned
+        units(self.plan(limits).condemned)
     }
+
+    /// What goes of what was condemned in another look.
+    fn swept(&self, first: Plan) -> Vec<Unit> {
+        units(self.judged(ANY).sweep(first, &self.snapshot()))
+    }
+}
+
+fn units(condemned: Vec<Condemned>) -> Vec<Unit> {
+    condemned.into_iter().map(|one| one.unit).collect()
 }
 
 const ANY: Limits = Limits { age: None, bytes: None, since: 0, every: Duration::ZERO };
@@ -70,9 +109,11 @@ fn what_tags_lead_to_stays_and_the_rest_goes_after_a_grace() {
         .manifest(manifest(8), 90, &[blob(9)])
         .object(blob(9), 90);
     let dead = [manifest(8), blob(5), blob(9)].map(Unit::Object);
-    let plan = holding.plan(ANY);
-    assert_eq!(plan.condemned, dead, "manifests first");
-    assert_eq!((plan.bytes, plan.kept_bytes), (30, 60));
+    assert_eq!(holding.condemned(ANY), dead, "manifests first");
+    let judged = holding.judged(ANY);
+    assert_eq!((judged.kept, judged.kept_bytes), (6, 60));
+    let plan = judged.plan(&holding.snapshot(), &holding.links, 2);
+    assert_eq!((units(plan.condemned), plan.left), (dead[..2].to_vec(), 1));
 }
 
 #[test]
@@ -96,7 +137,7 @@ fn entries_that_say_what_a_tag_was_go_the_oldest_first() {
     let plan = holding.plan(ANY);
     // That a tag is gone is said until no older entry says what it was.
     assert_eq!(plan.superseded, ["a/050", "a/040", "gone/005", "long-gone/005"]);
-    assert_eq!(plan.condemned, [Unit::Object(manifest(1))]);
+    assert_eq!(units(plan.condemned), [Unit::Object(manifest(1))]);
 }
 
 #[test]
@@ -120,7 +161,7 @@ fn by_age_and_by_size_the_oldest_images_go() {
     assert_eq!(holding.condemned(age(15)).len(), 6);
     let bytes = |bytes| Limits { bytes: Some(bytes), ..ANY };
     assert_eq!(holding.condemned(bytes(50)), first);
-    assert_eq!(holding.plan(bytes(49)).kept_bytes, 30);
+    assert_eq!(holding.judged(bytes(49)).kept_bytes, 30);
     assert_eq!(holding.condemned(bytes(70)), []);
     // What is young stays, whatever the limits say.
     let young = Holding::default().manifest(manifest(1), 0, &[]).tag("a", 0, Some(manifest(1)));
@@ -137,14 +178,43 @@ fn grants_of_what_is_not_there_go_and_nothing_that_changed_meanwhile() {
         .object(blob(4), 9)
         .object(blob(5), 9);
     let first = before.plan(ANY);
-    assert_eq!(first.condemned, [blob(3), blob(4), blob(5), blob(1)].map(Unit::Object));
-    let mut after = Holding(before.0.clone()).grant(blob(4), 0).object(blob(5), 0).object(blob(1), 0).0;
-    let second = plan(&after, NOW, ANY, &Timing::USUAL);
-    assert_eq!(sweep(&first, &before.0, &second, &after), [Unit::Object(blob(3))]);
+    let condemned = [blob(3), blob(4), blob(5), blob(1)].map(Unit::Object);
+    assert_eq!(units(first.condemned.clone()), condemned);
+    let after = before.clone().grant(blob(4), 0).object(blob(5), 0).object(blob(1), 0);
+    assert_eq!(after.swept(first.clone()), [Unit::Object(blob(3))]);
     // Also where the store dates something by when its upload began.
-    after.objects.insert(blob(3), Stored { bytes: 10, written: NOW - 8 * 86_400 });
-    let second = plan(&after, NOW, ANY, &Timing::USUAL);
-    assert_eq!(sweep(&first, &before.0, &second, &after), []);
+    assert_eq!(after.object(blob(3), 8).swept(first.clone()), []);
+    // What was granted anew, at a date that is as old.
+    assert_eq!(
+        before.grant(blob(3), 9).swept(first),
+        condemned.into_iter().filter(|one| *one != Unit::Object(blob(3))).collect::<Vec<_>>()
+    );
+}
+
+#[test]
+fn what_a_list_leaves_out_is_seen() {
+    let holding = Holding::default()
+        .manifest(manifest(1), 40, &[])
+        .manifest(manifest(2), 40, &[])
+        .tag("a", 40, Some(manifest(1)))
+        .tag("gone", 5, None);
+    let seen = holding.snapshot().seen();
+    assert_eq!(holding.snapshot().lacks(&seen), None);
+    let more = holding.clone().tag("a", 1, Some(manifest(2))).object(manifest(3), 0);
+    assert_eq!(more.snapshot().lacks(&seen), None);
+    let mut less = holding.clone();
+    less.tags.retain(|entry| entry.tag() != "gone");
+    assert_eq!(less.snapshot().lacks(&seen), None, "that is taken away where nothing older is left");
+    less.tags.clear();
+    assert_eq!(less.snapshot().lacks(&seen), Some("tag"));
+    let mut less = holding.clone();
+    less.objects.remove(&manifest(2));
+    assert_eq!(less.snapshot().lacks(&seen), Some("manifest"));
+    // What tags and grants name is to be asked for.
+    let named =
+        holding.tag("b", 9, Some(manifest(4))).grant(manifest(5), 9).grant(manifest(6), 0).grant(blob(7), 9);
+    let old = days_ago(1);
+    assert_eq!(named.snapshot().missing(old), [manifest(4), manifest(5)]);
 }
 
 #[test]

@@ -13,6 +13,11 @@
 //!   collections were seen, or counts as not written.
 //! - After it has written a blob or a manifest it sees to its grants: those of what is not there go.
 //!
+//! What is judged is only as good as the lists. A store, or what stands in front of it, may end one where there is more: what
+//! comes after an end is asked for, a list has to have what was written for that, what this cache has written not long ago,
+//! and what was in the first look; and manifests that tags and grants name are asked for where they are not listed. A list
+//! that is not whole ends a collection. What cannot be removed is tried three times, and then left with all that it refers to.
+//!
 //! The window is longer than both times together: who did not know of a collection has written before the second look, and who
 //! writes later knows. Durations only are measured, by one clock each; ages are by the store's own dates.
 
@@ -23,9 +28,12 @@ mod leftovers;
 mod mark;
 mod outcome;
 mod place;
+mod snapshot;
 mod timing;
 mod view;
 
+#[cfg(test)]
+mod large_tests;
 #[cfg(test)]
 mod simulation;
 
@@ -36,5 +44,6 @@ pub(super) use mark::{Limits, Unit};
 pub(super) use outcome::Collected;
 pub use outcome::Stage;
 pub(super) use place::{Failed, Listed, Part, Place};
+pub(super) use snapshot::LinkMap;
 pub(super) use timing::Timing;
 pub(super) use view::{Forget, View, look, ready};

@@ -21,6 +21,23 @@ pub(in crate::cache::bucket) struct Collected {
     pub(in crate::cache::bucket) kept: usize,
     /// What is left for the next collection, as it was too much for one.
     pub(in crate::cache::bucket) left: usize,
+    /// What could not be removed.
+    pub(in crate::cache::bucket) failed: usize,
+}
+
+impl Collected {
+    /// Adds what a collection took away that came after this one.
+    pub(in crate::cache::bucket) const fn and(self, next: Self) -> Self {
+        Self {
+            superseded: self.superseded + next.superseded,
+            tags: self.tags + next.tags,
+            manifests: self.manifests + next.manifests,
+            blobs: self.blobs + next.blobs,
+            bytes: self.bytes + next.bytes,
+            failed: self.failed + next.failed,
+            ..next
+        }
+    }
 }
 
 /// How far a collection has come.

@@ -1,8 +1,9 @@
-use std::collections::{BTreeMap, HashSet};
+use std::collections::HashSet;
 use std::time::Duration;
 
-use super::mark::{Entry, Links, Stored, Unit};
+use super::mark::Unit;
 use super::outcome::{Collected, Stage};
+use super::snapshot::{Entry, Links, Stored};
 use crate::cache::store::{Kind, Object};
 use crate::image::Digest;
 
@@ -69,11 +70,18 @@ pub(in crate::cache::bucket) trait Place: Sync {
     /// Reads what a collection condemns.
     fn condemned(&self, number: u64) -> impl Future<Output = Answer<Option<HashSet<Unit>>>> + Send;
     /// Lists the entries of all tags.
-    fn tags(&self) -> impl Future<Output = Answer<Vec<Entry>>> + Send;
+    fn tags(&self, each: impl FnMut(Entry) + Send) -> impl Future<Output = Answer<()>> + Send;
     /// Lists blobs or manifests.
-    fn objects(&self, kind: Kind) -> impl Future<Output = Answer<Vec<(Object, Stored)>>> + Send;
-    /// Lists grants.
-    fn grants(&self) -> impl Future<Output = Answer<BTreeMap<Object, BTreeMap<String, u64>>>> + Send;
+    fn objects(
+        &self,
+        kind: Kind,
+        each: impl FnMut(Object, Stored) + Send,
+    ) -> impl Future<Output = Answer<()>> + Send;
+    /// Lists grants: of what they are, their keys, and when they were written.
+    fn grants(&self, each: impl FnMut(Object, String, u64) + Send)
+    -> impl Future<Output = Answer<()>> + Send;
+    /// Asks whether something is there, which was not listed.
+    fn is_there(&self, object: Object) -> impl Future<Output = Answer<bool>> + Send;
     /// Reads what a manifest refers to.
     fn links(&self, manifest: Digest) -> impl Future<Output = Answer<Option<Links>>> + Send;
     /// Removes a blob or a manifest.
@@ -82,6 +90,11 @@ pub(in crate::cache::bucket) trait Place: Sync {
     fn remove_key(&self, key: String) -> impl Future<Output = Answer<()>> + Send;
     /// Removes a part of a collection.
     fn remove_part(&self, number: u64, part: Part) -> impl Future<Output = Answer<()>> + Send;
+    /// Does what takes long without a request.
+    fn think<T: Send + 'static>(
+        &self,
+        run: impl FnOnce() -> T + Send + 'static,
+    ) -> impl Future<Output = T> + Send;
     /// Takes note of how far a collection has come.
     fn note(&self, _: Stage) {}
 }

@@ -19,6 +19,8 @@ pub(in crate::cache::bucket) struct Timing {
     pub(in crate::cache::bucket) grace: Duration,
     /// For how long an image is kept that no tag stands for.
     pub(in crate::cache::bucket) untagged: Duration,
+    /// How much is condemned at once: every cache keeps it in memory as long as a collection runs.
+    pub(in crate::cache::bucket) most: usize,
     /// The rule that a test leaves out.
     #[cfg(test)]
     pub(in crate::cache::bucket) without: Option<Rule>,
@@ -53,6 +55,7 @@ impl Timing {
         dead: Duration::from_mins(15),
         grace: Duration::from_hours(24),
         untagged: Duration::from_hours(24 * 30),
+        most: 50_000,
         #[cfg(test)]
         without: None,
     };

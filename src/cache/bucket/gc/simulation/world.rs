@@ -6,13 +6,14 @@ use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use super::super::mark::{Entry, Links, Stored, Unit};
+use super::super::mark::Unit;
 use super::super::place::{Body, Created, Failed, Listed, Part, Place};
+use super::super::snapshot::{Entry, Links, Stored};
 use crate::cache::store::{Kind, Object};
 use crate::image::Digest;
 
 /// Random numbers that a seed decides.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub(super) struct Dice(pub(super) u64);
 
 impl Dice {
@@ -59,12 +60,29 @@ pub(super) struct Store {
     pub(super) grants: BTreeMap<Object, u64>,
     pub(super) tags: BTreeMap<String, (usize, usize, u64)>,
     pub(super) collections: BTreeMap<(u64, Part), (u64, Vec<Unit>)>,
+    /// When collections were begun.
+    pub(super) begun: BTreeMap<u64, u64>,
     /// Collections that came to their end, and were not given up.
     pub(super) whole: BTreeSet<u64>,
     pub(super) now: u64,
     pub(super) written: u64,
     pub(super) promises: Vec<Promise>,
     pub(super) log: Vec<String>,
+    /// By which some removals fail.
+    pub(super) flaky: Dice,
+    /// None fails any more.
+    pub(super) is_reliable: bool,
+}
+
+impl Store {
+    /// Removes something, or fails; what has failed may have been done all the same.
+    fn remove(&mut self, remove: impl FnOnce(&mut Self)) -> Result<(), Failed> {
+        let outcome = if self.is_reliable { 2 } else { self.flaky.roll(8) };
+        if outcome != 0 {
+            remove(self);
+        }
+        if outcome <= 1 { Err(Failed("it was not to be".to_owned())) } else { Ok(()) }
+    }
 }
 
 pub(super) type Apply = Box<dyn FnOnce(&mut Store) + Send>;
@@ -168,6 +186,9 @@ impl Place for Site {
             if is_end {
                 store.whole.insert(number);
             }
+            if part == Part::Claim {
+                store.begun.insert(number, store.now);
+            }
             Created::Yes
         };
         Ok(self.ask(create).await)
@@ -191,35 +212,46 @@ impl Place for Site {
         Ok(self.ask(read).await)
     }
 
-    async fn tags(&self) -> Result<Vec<Entry>, Failed> {
+    async fn tags(&self, each: impl FnMut(Entry) + Send) -> Result<(), Failed> {
         let list = |store: &mut Store| {
             let all = store.tags.iter();
-            all.map(|(key, (tag, image, written))| Entry {
-                tag: tag.to_string(),
-                key: key.clone(),
+            let all = all.map(|(key, (_, image, written))| Entry {
+                tag: key.find('/').unwrap(),
+                key: key.clone().into(),
                 what: Some(manifest(*image)),
                 written: *written,
-            })
-            .collect()
+            });
+            all.collect::<Vec<_>>()
         };
-        Ok(self.ask(list).await)
+        self.ask(list).await.into_iter().for_each(each);
+        Ok(())
     }
 
-    async fn objects(&self, kind: Kind) -> Result<Vec<(Object, Stored)>, Failed> {
+    async fn objects(&self, kind: Kind, mut each: impl FnMut(Object, Stored) + Send) -> Result<(), Failed> {
         let list = move |store: &mut Store| {
             let all = store.objects.iter().filter(|(object, _)| object.kind == kind);
-            all.map(|(object, written)| (*object, Stored { bytes: 1, written: *written })).collect()
+            all.map(|(object, written)| (*object, *written)).collect::<Vec<_>>()
         };
-        Ok(self.ask(list).await)
+        for (object, written) in self.ask(list).await {
+            each(object, Stored { bytes: 1, written });
+        }
+        Ok(())
     }
 
-    async fn grants(&self) -> Result<BTreeMap<Object, BTreeMap<String, u64>>, Failed> {
-        let list = |store: &mut Store| {
-            let all = store.grants.iter();
-            all.map(|(object, written)| (*object, BTreeMap::from([(object.digest.to_string(), *written)])))
-                .collect()
-        };
-        Ok(self.ask(list).await)
+    async fn grants(&self, mut each: impl FnMut(Object, String, u64) + Send) -> Result<(), Failed> {
+        let all = self.ask(|store| store.grants.clone()).await;
+        for (object, written) in all {
+            each(object, object.digest.to_string(), written);
+        }
+        Ok(())
+    }
+
+    async fn is_there(&self, object: Object) -> Result<bool, Failed> {
+        Ok(self.ask(move |store| store.objects.contains_key(&object)).await)
+    }
+
+    async fn think<T: Send + 'static>(&self, run: impl FnOnce() -> T + Send + 'static) -> T {
+        run()
     }
 
     async fn links(&self, digest: Digest) -> Result<Option<Links>, Failed> {
@@ -232,12 +264,11 @@ impl Place for Site {
     }
 
     async fn remove(&self, object: Object) -> Result<(), Failed> {
-        self.ask(move |store| {
+        let remove = move |store: &mut Store| {
             store.log.push(format!("{} removed {object:?}", store.now));
             store.objects.remove(&object);
-        })
-        .await;
-        Ok(())
+        };
+        self.ask(move |store| store.remove(remove)).await
     }
 
     async fn remove_part(&self, number: u64, part: Part) -> Result<(), Failed> {
@@ -246,12 +277,11 @@ impl Place for Site {
     }
 
     async fn remove_key(&self, key: String) -> Result<(), Failed> {
-        self.ask(move |store| {
+        let remove = move |store: &mut Store| {
             store.log.push(format!("{} removed {key}", store.now));
             store.tags.remove(&key);
             store.grants.retain(|object, _| object.digest.to_string() != key);
-        })
-        .await;
-        Ok(())
+        };
+        self.ask(move |store| store.remove(remove)).await
     }
 }
