@@ -391,8 +391,12 @@ impl Place for BucketPlace {
     async fn think<T: Send + 'static>(&self, run: impl FnOnce() -> T + Send + 'static) -> T {
         match tokio::task::spawn_blocking(run).await {
             Ok(thought) => thought,
-            // Whoever waits goes down with it, as if it had been done here.
-            Err(error) => std::panic::resume_unwind(error.into_panic()),
+            Err(error) => match error.try_into_panic() {
+                // Whoever waits goes down with it, as if it had been done here.
+                Ok(panic) => std::panic::resume_unwind(panic),
+                // The runtime ends, and whoever waits with it.
+                Err(_) => std::future::pending().await,
+            },
         }
     }
 

@@ -141,8 +141,8 @@ fn peak() -> u64 {
 }
 
 #[tokio::test]
-#[ignore = "takes half a minute, and its process has to do nothing else"]
-async fn a_million_things_take_less_than_200_mib() {
+#[ignore = "takes minutes, and its process has to do nothing else"]
+async fn a_million_things_take_less_than_300_mib() {
     let (place, mut links, begun, before) = (Large::default(), LinkMap::new(), Instant::now(), peak());
     for times in 1..=2 {
         let timing = Timing::USUAL;
@@ -156,5 +156,6 @@ async fn a_million_things_take_less_than_200_mib() {
     assert_eq!(place.read.load(Ordering::Relaxed), usize::try_from(IMAGES).unwrap());
     let (peak, took) = (peak() - before, begun.elapsed());
     eprintln!("{peak} MiB, two collections in {took:?}");
-    assert!(peak < 200, "{peak} MiB");
+    // It was 262 when it was measured, what stands for the bucket included.
+    assert!(peak < 300, "{peak} MiB");
 }

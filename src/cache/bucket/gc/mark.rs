@@ -71,7 +71,7 @@ pub(in crate::cache::bucket) struct Judged {
     tags: Vec<usize>,
     /// Which say what a tag was before.
     superseded: Vec<usize>,
-    /// What is not there, and has grants that are not young.
+    /// What is not there, and has grants that are not young; in their order.
     orphans: Vec<Object>,
     /// How many bytes are kept.
     pub(in crate::cache::bucket) kept_bytes: u64,
@@ -308,7 +308,7 @@ impl Judged {
                 let row = after.find(object);
                 let is_dead = match row {
                     Some(row) => self.live.get(row) == Some(&false),
-                    None => self.orphans.contains(object),
+                    None => self.orphans.binary_search(object).is_ok(),
                 };
                 let stored = after.get(object).map(|row| row.stored);
                 is_dead && stored == one.stored && after.grants(object) == one.grants

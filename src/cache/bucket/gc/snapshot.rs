@@ -10,7 +10,7 @@ const MOST_LINKS: usize = 4 << 20;
 /// What a manifest weighs in that beside the digests that it names.
 const MANIFEST: usize = 12;
 
-/// What a bucket holds, as it was listed; times are by the store's clock, in seconds. A million things take 110 MiB.
+/// What a bucket holds, as it was listed; times are by the store's clock, in seconds. A million rows take 110 MiB.
 #[derive(Debug, Default)]
 pub(in crate::cache::bucket) struct Snapshot {
     /// In the order of their keys.
