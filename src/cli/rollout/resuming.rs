@@ -19,8 +19,8 @@ use crate::cli::args::Global;
 use crate::cli::inventory::LoadedInventory;
 use crate::cli::session::{LiveNode, Session};
 use crate::rollout::{
-    Address, Aim, History, Journal, Leftover, NodeHistory, Outcome, Record, RolloutContext, Summary,
-    inspect_leftover, resume_node,
+    Address, Aim, History, IfAbandoned, Journal, Leftover, NodeHistory, Outcome, Record, RolloutContext,
+    Summary, inspect_leftover, resume_node,
 };
 use crate::ui::exit::Exit;
 use crate::ui::{CliError, Ui, count};
@@ -45,9 +45,6 @@ pub(super) fn settle_all(
         Some((name, node, node_history, (aim, shown)))
     };
     let nodes: Vec<_> = names_in_journal(session, history).into_iter().filter_map(unsettled).collect();
-    let is_foreign = |shown: &Result<Leftover, String>| matches!(shown, Ok(Leftover::Foreign));
-    let foreign = nodes.iter().filter(|(.., (_, shown))| is_foreign(shown));
-    let foreign: Vec<String> = foreign.map(|(name, ..)| name.clone()).collect();
     let mut left = Vec::new();
     for (name, _, _, (_, shown)) in &nodes {
         let action = match shown {
@@ -108,8 +105,12 @@ pub(super) fn settle_all(
     if unknown.is_empty() {
         return Ok(Ok(summary));
     }
-    // A rollout that is resumed does not take those that another hand may have on trial.
-    let is_foreign = unknown.iter().all(|name| foreign.iter().any(|other| other == name));
+    // Where a node hides whether another hand's config is on trial, a rollout that is resumed never takes it.
+    let is_hidden = |outcome: &Outcome| {
+        matches!(outcome, Outcome::Unknown { if_abandoned: IfAbandoned::MaybeForeignTrial(_), .. })
+    };
+    let hidden = summary.named(is_hidden);
+    let is_foreign = unknown.iter().all(|name| hidden.contains(name));
     let then = if is_foreign { begin(global, args, Some(&unknown)) } else { resume(global, args, None) };
     let mut next = format!("look at {}, then: {then}", unknown.join(", "));
     let others: Vec<&str> = history.nodes.iter().map(|node| node.name.as_str()).collect();

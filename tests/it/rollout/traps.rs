@@ -367,6 +367,27 @@ fn another_hand_is_left_alone() {
     }
 }
 
+/// Before Talos 1.10 a node hides whether what another operator has applied is on trial: what is named next works there, too.
+#[test]
+fn another_hand_on_a_talos_that_hides_its_disk_is_no_dead_end() {
+    let site = Site::new(1, 0, &["v1.9.5"]);
+    site.cluster.fault("cp-1", Fault::new(Step::Pull, Kind::Slow(Duration::from_millis(400))));
+    let other = site.old["cp-1"].clone() + "# another operator's\n";
+    let ran = std::thread::scope(|scope| {
+        let ran = scope.spawn(|| site.rollout(""));
+        site.cluster.wait("the trial", |cluster| cluster.node("cp-1").state().trial.is_some());
+        site.set("cp-1", &other);
+        ran.join().unwrap()
+    });
+    assert_eq!(ran.code, 7, "{ran}");
+    site.cluster.clear_faults();
+    let resumed = site.rollout("--resume");
+    assert_eq!((resumed.code, site.has("cp-1").1), (7, other), "{resumed}");
+    assert!(super::last(&resumed).contains("look at cp-1, then: talmirror rollout -n cp-1"), "{resumed}");
+    let plain = site.rollout("-n cp-1");
+    assert_eq!((plain.code, super::outcome(&plain)), (0, "cp-1 updated"), "{plain}");
+}
+
 #[test]
 fn credentials_before_1_14_want_a_reboot() {
     let site = Site::new(1, 1, &["v1.13.9"]);
