@@ -735,7 +735,7 @@ async fn manifests_of_which_a_part_came_are_not_taken() {
     let fake = Fake::start();
     let image = fake.image("a", "1", &[noise(1, 1)]);
     let (upstream, a) = (upstream(&[&fake.url()]), repository("a"));
-    let body = String::from_utf8(image.manifest.to_vec()).unwrap();
+    let body = String::from_utf8(image.manifest.clone()).unwrap();
     let media_type = "application/vnd.oci.image.manifest.v1+json";
     for length in [0, 1, body.len() / 2, body.len() - 1] {
         fake.heal();
