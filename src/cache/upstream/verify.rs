@@ -1,4 +1,5 @@
 use bytes::Bytes;
+use serde::de::IgnoredAny;
 
 use crate::image::{Algorithm, Digest};
 use crate::oci::{DigestMismatch, Manifest, ManifestError, ManifestKind, OCTET_STREAM, digest_of, passable};
@@ -56,9 +57,12 @@ pub(super) fn verify(
     }
     let media_type = match (&parsed, header) {
         (Ok(manifest), _) => manifest.kind.media_type(),
-        // A kind that is not known here is a manifest anyway if its type says so; a web page has another type.
+        // A kind that is not known here is a manifest anyway if its type says so; a web page has another type. What no
+        // digest vouches for may have been cut off, or is nothing at all.
         (Err(_), Some(header))
-            if wanted.is_some() || announced.is_some() || header.starts_with("application/vnd.") =>
+            if wanted.is_some()
+                || announced.is_some()
+                || header.starts_with("application/vnd.") && is_object(&bytes) =>
         {
             header
         }
@@ -66,6 +70,12 @@ pub(super) fn verify(
         (Err(error), _) => return Err(InvalidManifest::Content(error.to_string())),
     };
     Ok(FetchedManifest { media_type: media_type.to_owned(), digest: Some(found), bytes })
+}
+
+/// Returns whether bytes are a JSON object from beginning to end.
+fn is_object(bytes: &[u8]) -> bool {
+    let text = bytes.strip_prefix("\u{feff}".as_bytes()).unwrap_or(bytes).trim_ascii();
+    text.starts_with(b"{") && serde_json::from_slice::<IgnoredAny>(text).is_ok()
 }
 
 #[cfg(test)]
@@ -115,6 +125,41 @@ mod tests {
                 None,
                 None,
                 Err("what came is not a manifest: the manifest has the schema version None, not 2".into()),
+            ),
+            (
+                "\u{feff}{} ",
+                Some(oci),
+                None,
+                None,
+                Ok((oci, Some(digest_of(Algorithm::Sha256, "\u{feff}{} ".as_bytes())))),
+            ),
+            (
+                "",
+                Some(oci),
+                None,
+                None,
+                Err("what came is not a manifest: the manifest cannot be read".into()),
+            ),
+            (
+                "[]",
+                Some(oci),
+                None,
+                None,
+                Err("what came is not a manifest: the manifest cannot be read".into()),
+            ),
+            (
+                &IMAGE[..90],
+                Some(oci),
+                None,
+                None,
+                Err("what came is not a manifest: the manifest cannot be read".into()),
+            ),
+            (
+                "\x1f\u{8}",
+                Some(oci),
+                None,
+                None,
+                Err("what came is not a manifest: the manifest cannot be read".into()),
             ),
             (
                 "<html>",

@@ -69,7 +69,7 @@ pub enum CredentialsError {
 
 #[derive(Deserialize)]
 struct File {
-    auths: BTreeMap<String, Entry>,
+    auths: BTreeMap<String, Option<Entry>>,
 }
 
 #[derive(Deserialize)]
@@ -95,9 +95,7 @@ impl Credentials {
         let mut all = BTreeMap::new();
         for (key, entry) in file.auths {
             // `docker login` leaves such an entry where a credential helper holds the secret.
-            if entry.is_empty() {
-                continue;
-            }
+            let Some(entry) = entry.filter(|entry| !entry.is_empty()) else { continue };
             let credential = credential(&key, entry)?;
             // `registry/path` is for that path as Kubernetes reads it; an entry for the host itself goes first.
             let (host, exact) = host_of(&key);
@@ -220,7 +218,8 @@ mod tests {
 
     #[test]
     fn an_empty_entry_is_an_absent_one() {
-        let all = Credentials::parse(br#"{"auths":{"h":{},"i":{"auth":""},"j":{"auth":"dTpw"}}}"#).unwrap();
+        let all = Credentials::parse(br#"{"auths":{"h":{},"i":{"auth":""},"j":{"auth":"dTpw"},"k":null}}"#)
+            .unwrap();
         assert_eq!(all.hosts().collect::<Vec<_>>(), ["j"]);
     }
 

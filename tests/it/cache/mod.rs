@@ -5,6 +5,7 @@ mod acceptance_clients;
 mod acceptance_cold;
 mod acceptance_faults;
 mod acceptance_large;
+mod acceptance_manifests;
 mod acceptance_names;
 mod acceptance_serving;
 mod acceptance_store;

@@ -729,6 +729,26 @@ async fn manifests_that_are_others_than_they_should_be() {
     }
 }
 
+/// A manifest that was cut off where nothing says how long it is, or that is empty: its registry announces no digest.
+#[tokio::test]
+async fn manifests_of_which_a_part_came_are_not_taken() {
+    let fake = Fake::start();
+    let image = fake.image("a", "1", &[noise(1, 1)]);
+    let (upstream, a) = (upstream(&[&fake.url()]), repository("a"));
+    let body = String::from_utf8(image.manifest.clone()).unwrap();
+    let media_type = "application/vnd.oci.image.manifest.v1+json";
+    for length in [0, 1, body.len() / 2, body.len() - 1] {
+        fake.heal();
+        let headers = vec![("Content-Type".to_owned(), media_type.to_owned())];
+        fake.always("/manifests/", Act::Answer { status: 200, headers, body: body[..length].to_owned() });
+        let error = upstream.manifest(&a, &by_tag("1"), None).await.unwrap_err();
+        assert_eq!(error, FetchError::unavailable("its answer is malformed"), "{length}");
+    }
+    fake.heal();
+    fake.always("/manifests/", Act::Without("Docker-Content-Digest"));
+    assert_eq!(upstream.manifest(&a, &by_tag("1"), None).await.unwrap().bytes, image.manifest);
+}
+
 #[tokio::test]
 async fn schema_1_is_passed_on_and_not_kept() {
     let fake = Fake::start();
