@@ -128,7 +128,7 @@ impl<H: Handler> Connection<H> {
         let mut deadline = None;
         loop {
             if !self.pending.is_empty() {
-                // What has come since was looked up when it came.
+                // A head that came in parts is read as any other.
                 if deadline.is_none()
                     && let Some((ready, len)) = self.shared.ready(&self.slot, self.peer, &self.pending)
                 {

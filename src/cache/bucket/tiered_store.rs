@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::io;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 
 use futures_util::future::BoxFuture;
@@ -12,7 +13,7 @@ use super::shared_bucket::Bucket;
 use crate::cache::memory::{BoundedMap, locked};
 use crate::cache::store::{
     Blob, Document, Kind, Listed, Object, Origin, PartialKey, RecordKey, RecordKind, Spool, Store, TagRecord,
-    Usage, Verdict,
+    Touched, Usage, Verdict,
 };
 use crate::image::{Digest, Tag};
 
@@ -27,12 +28,15 @@ pub struct TieredStore {
     bucket: Bucket,
     /// Tags of the bucket that are not in the local store, by their manifests, which no client has taken since.
     arriving: Mutex<BoundedMap<Digest, Vec<TagRecord>>>,
+    /// Whether there are any; changed under the lock of `arriving`.
+    has_arriving: AtomicBool,
 }
 
 impl TieredStore {
     /// Puts a bucket behind a local store.
     pub fn new(local: Arc<dyn Store>, bucket: Bucket) -> Self {
-        Self { local, bucket, arriving: Mutex::new(BoundedMap::new(ARRIVING)) }
+        let arriving = Mutex::new(BoundedMap::new(ARRIVING));
+        Self { local, bucket, arriving, has_arriving: AtomicBool::new(false) }
     }
 
     /// Keeps a tag of the bucket whose manifest is here; where there is no room for it, it is served all the same.
@@ -87,8 +91,16 @@ impl Store for TieredStore {
 
     fn taken<'a>(&'a self, digest: &'a Digest) -> BoxFuture<'a, ()> {
         Box::pin(async move {
-            let arriving = locked(&self.arriving).remove(digest).unwrap_or_default();
-            for record in arriving {
+            if !self.has_arriving.load(Ordering::Relaxed) {
+                return;
+            }
+            let arrived = {
+                let mut arriving = locked(&self.arriving);
+                let arrived = arriving.remove(digest).unwrap_or_default();
+                self.has_arriving.store(!arriving.is_empty(), Ordering::Relaxed);
+                arrived
+            };
+            for record in arrived {
                 self.keep(&record).await;
             }
         })
@@ -106,11 +118,15 @@ impl Store for TieredStore {
         })
     }
 
-    fn touch(&self, object: &Object) {
-        if object.kind == Kind::Manifest {
-            self.bucket.serves(object.digest);
+    fn touch(&self, object: &Object) -> Touched {
+        let touched = self.local.touch(object);
+        if object.kind != Kind::Manifest {
+            return touched;
         }
-        self.local.touch(object);
+        self.bucket.serves(object.digest);
+        let is_wanted =
+            self.has_arriving.load(Ordering::Relaxed) && locked(&self.arriving).get(&object.digest).is_some();
+        if is_wanted { Touched::Wanted } else { touched }
     }
 
     fn remove<'a>(&'a self, object: &'a Object) -> BoxFuture<'a, io::Result<bool>> {
@@ -189,6 +205,7 @@ impl Store for TieredStore {
             records.retain(|other| other.origin != record.origin || other.tag != record.tag);
             records.push(record.clone());
             arriving.put(record.digest, records, 1);
+            self.has_arriving.store(true, Ordering::Relaxed);
             drop(arriving);
             Ok(Some(record))
         })

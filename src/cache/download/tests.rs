@@ -195,8 +195,8 @@ impl Store for Tight {
     ) -> BoxFuture<'a, io::Result<()>> {
         self.store.put_manifest(digest, document)
     }
-    fn touch(&self, object: &Object) {
-        self.store.touch(object);
+    fn touch(&self, object: &Object) -> Touched {
+        self.store.touch(object)
     }
     fn remove<'a>(&'a self, object: &'a Object) -> BoxFuture<'a, io::Result<bool>> {
         self.store.remove(object)

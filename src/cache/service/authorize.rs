@@ -31,6 +31,8 @@ const SAY: Duration = Duration::from_mins(1);
 pub(super) enum Authorized {
     /// As it is stored.
     Stored,
+    /// As it is stored, as long as upstream does not say whether it is there.
+    StoredMeanwhile,
     /// Once this repository has given it: as if it were not stored.
     OnceFetched,
 }
@@ -100,7 +102,7 @@ impl Authorizer {
             Err(Refusal::UpstreamDown { .. } | Refusal::UpstreamBusy { .. })
                 if self.is_listed(request.snapshot, &request.origin, object).await =>
             {
-                Ok(Authorized::Stored)
+                Ok(Authorized::StoredMeanwhile)
             }
             Err(refusal) => Err(refusal),
         }

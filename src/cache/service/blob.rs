@@ -112,6 +112,7 @@ impl Blobs {
                     self.ready.keep(request.ready_key, &response, object, None);
                     return Ok(response);
                 }
+                Authorized::StoredMeanwhile => return Ok(stored_blob(request, digest, &blob)),
                 Authorized::OnceFetched => {}
             }
         }

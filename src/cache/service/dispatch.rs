@@ -157,7 +157,7 @@ impl Handler for Service {
     }
 
     fn prepared(&self, request: &PlainRequest<'_>) -> Option<Arc<PreparedResponse>> {
-        self.0.ready.get(request)
+        self.0.ready.get(request, |digest| self.0.manifests.is_unsaved(digest))
     }
 
     fn reject(&self, rejected: Rejected) -> Response<Body> {
@@ -240,14 +240,14 @@ impl Inner {
     ) -> Result<Response<Body>, Refusal> {
         let object = Object::manifest(*digest);
         if let Some(prepared) = self.stored_manifest(request, digest).await {
-            match self.authorizer.authorize_object(request, &object).await? {
-                Authorized::Stored => {
-                    request.takes(&self.manifests, &prepared).await;
-                    let response = request.manifest(&prepared, RequestedBy::Digest, Outcome::Hit, None);
+            let authorized = self.authorizer.authorize_object(request, &object).await?;
+            if authorized != Authorized::OnceFetched {
+                request.takes(&self.manifests, &prepared).await;
+                let response = request.manifest(&prepared, RequestedBy::Digest, Outcome::Hit, None);
+                if authorized == Authorized::Stored && !self.manifests.is_unsaved(digest) {
                     self.ready.keep(request.ready_key, &response, object, None);
-                    return Ok(response);
                 }
-                Authorized::OnceFetched => {}
+                return Ok(response);
             }
         }
         self.authorizer.reject_known_missing(request, &object)?;

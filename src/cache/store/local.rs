@@ -100,6 +100,17 @@ pub struct Usage {
     pub full: bool,
 }
 
+/// What a store says to a use of something that is in memory.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Touched {
+    /// It is stored, and the use was counted.
+    Counted,
+    /// It is not stored any more: it was evicted, removed, or found damaged.
+    Gone,
+    /// It is stored, and something is to be kept once a client takes it: see [`Store::taken`].
+    Wanted,
+}
+
 /// A local store: a place on this machine that keeps what was fetched.
 ///
 /// It gives out open files, which is what makes a hit cheap; a store elsewhere, such as a bucket, is a
@@ -163,8 +174,8 @@ pub trait Store: Send + Sync + 'static {
         document: &'a Document,
     ) -> BoxFuture<'a, io::Result<()>>;
 
-    /// Counts a use of something that was served from memory.
-    fn touch(&self, object: &Object);
+    /// Counts a use of something that is to be served from memory; returns whether it may be.
+    fn touch(&self, object: &Object) -> Touched;
 
     /// Removes something; returns whether it was there. A client that reads it reads on.
     fn remove<'a>(&'a self, object: &'a Object) -> BoxFuture<'a, io::Result<bool>>;

@@ -29,7 +29,7 @@ mod tier;
 
 pub use blob::{Blob, SharedFile};
 pub use fs::{Durability, FsConfig, FsStore, Naming, Pins};
-pub use local::{Kind, Listed, Object, Store, Usage, Verdict};
+pub use local::{Kind, Listed, Object, Store, Touched, Usage, Verdict};
 pub use partial::PartialKey;
 pub use record::{Document, Origin, RecordKey, RecordKind, ReferrersRecord, TagRecord};
 pub use spool::{Room, Spool};

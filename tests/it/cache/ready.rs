@@ -5,7 +5,8 @@ use std::net::TcpStream;
 use std::time::Duration;
 
 use crate::cache_process::{Cache, Start, eventually};
-use crate::fake_upstream::{OCI_MANIFEST, Upstream};
+use crate::fake_bucket::{Bucket, Fault, KEY};
+use crate::fake_upstream::{Act, OCI_MANIFEST, Upstream, noise};
 
 const MANIFEST: &str = "/v2/docker.io/library/x/manifests/";
 
@@ -152,4 +153,117 @@ fn nothing_is_answered_that_has_changed() {
     cache.signal("HUP");
     eventually("it is denied", || ask("1").starts_with("HTTP/1.1 403 "));
     assert!(ask(&new.digest).starts_with("HTTP/1.1 403 "));
+}
+
+/// What an outage lets out ends with it: a repository whose manifest lists what another has.
+#[test]
+fn what_goes_out_while_upstream_is_down_is_asked_for_again_afterwards() {
+    let upstream = Upstream::start();
+    let layer = b"of library/x".to_vec();
+    let image = upstream.image("library/x", "1", std::slice::from_ref(&layer));
+    upstream.image("library/y", "1", &[layer]);
+    let missing = format!("/v2/library/y/blobs/{}", image.layers[0]);
+    upstream.always(&missing, Act::error(404, "BLOB_UNKNOWN"));
+    let cache = hub(&upstream, "1h");
+    let (x, y) = ("/v2/docker.io/library/x", "/v2/docker.io/library/y");
+    assert_eq!(cache.get(&format!("{x}/manifests/1")).status, 200);
+    assert_eq!(cache.get(&format!("{x}/blobs/{}", image.layers[0])).status, 200);
+    assert_eq!(cache.get(&format!("{y}/manifests/1")).status, 200);
+    let blob = format!("{y}/blobs/{}", image.layers[0]);
+    upstream.heal();
+    upstream.always("/", Act::error(503, "UNAVAILABLE"));
+    eventually("it goes out meanwhile", || cache.get(&blob).status == 200);
+    upstream.heal();
+    upstream.always(&missing, Act::error(404, "BLOB_UNKNOWN"));
+    eventually("upstream is asked again", || cache.get(&blob).status == 404);
+}
+
+/// What the cap has pushed out is fetched, and stored, again.
+#[test]
+fn what_was_evicted_is_not_answered_from_memory() {
+    let upstream = Upstream::start();
+    let layers: Vec<Vec<u8>> = (0..12).map(|seed| noise(1 << 20, seed)).collect();
+    let image = upstream.image("library/x", "1", &layers);
+    let cache = Start::new()
+        .upstream("docker.io", &upstream.url())
+        .args(&["--size-cap", "8MiB", "--tag-ttl", "1h"])
+        .run();
+    assert_eq!(cache.get(&format!("{MANIFEST}1")).status, 200);
+    let path = |digest: &str| format!("/v2/docker.io/library/x/blobs/{digest}");
+    let first = path(&image.layers[0]);
+    eventually("it is stored", || cache.get(&first).header("x-cache") == "HIT");
+    for _ in 0..3 {
+        assert_eq!(cache.head(&first).header("x-cache"), "HIT");
+    }
+    let hex = image.layers[0].strip_prefix("sha256:").unwrap();
+    let file = cache.root.join("blobs/sha256").join(&hex[..2]).join(hex);
+    assert!(file.exists(), "{}", file.display());
+    eventually("it was evicted", || {
+        for layer in &image.layers[1..] {
+            assert_eq!(cache.get(&path(layer)).status, 200);
+        }
+        !file.exists()
+    });
+    assert_eq!(cache.head(&first).header("x-cache"), "MISS");
+    assert_eq!(cache.get(&first).header("x-cache"), "MISS");
+}
+
+/// containerd asks what a tag is, and then for the manifest by its digest, which others may have asked for before.
+fn pull(cache: &Cache, tag: &str, digest: &str) -> (u16, u16) {
+    (cache.head(&format!("{MANIFEST}{tag}")).status, cache.get(&format!("{MANIFEST}{digest}")).status)
+}
+
+#[test]
+fn a_tag_is_kept_though_its_manifest_is_ready() {
+    let upstream = Upstream::start();
+    let image = upstream.image("library/x", "1.2.3", &[b"layer".to_vec()]);
+    upstream.tag("library/x", "1.2", &image.digest);
+    let cache = hub(&upstream, "1h");
+    for tag in ["1.2.3", "1.2.3", "1.2.3", "1.2"] {
+        assert_eq!(pull(&cache, tag, &image.digest), (200, 200));
+    }
+    upstream.always("/", Act::error(503, "UNAVAILABLE"));
+    let cache = cache.restart();
+    for tag in ["1.2.3", "1.2"] {
+        assert_eq!(pull(&cache, tag, &image.digest), (200, 200), "{tag}");
+    }
+}
+
+#[test]
+fn a_tag_of_the_bucket_is_kept_though_its_manifest_is_ready() {
+    let (upstream, bucket) = (Upstream::start(), Bucket::start());
+    let image = upstream.image("library/x", "1.2.3", &[b"layer".to_vec()]);
+    upstream.tag("library/x", "1.2", &image.digest);
+    let start = || {
+        Start::new()
+            .upstream("docker.io", &upstream.url())
+            .args(&[
+                "--bucket",
+                "s3://images",
+                "--s3-endpoint",
+                &bucket.url(),
+                "--s3-path-style",
+                "--tag-ttl",
+                "1h",
+            ])
+            .env("AWS_ACCESS_KEY_ID", KEY)
+            .env("AWS_SECRET_ACCESS_KEY", "s3cr3t-of-the-bucket")
+            .env("AWS_REGION", "eu-central-1")
+    };
+    let pull = |cache: &Cache, tag: &str| pull(cache, tag, &image.digest);
+    let other = start().run();
+    for tag in ["1.2.3", "1.2"] {
+        assert_eq!(pull(&other, tag), (200, 200));
+    }
+    eventually("both tags are in the bucket", || bucket.keys("tags/").len() == 2);
+    let cache = start().run();
+    for tag in ["1.2.3", "1.2.3", "1.2.3", "1.2", "1.2"] {
+        assert_eq!(pull(&cache, tag), (200, 200));
+    }
+    bucket.is_ill(Fault::Close);
+    upstream.always("/", Act::error(503, "UNAVAILABLE"));
+    let cache = cache.restart();
+    for tag in ["1.2.3", "1.2"] {
+        assert_eq!(pull(&cache, tag), (200, 200), "{tag}");
+    }
 }

@@ -67,7 +67,7 @@ struct Slot {
     flags: u8,
 }
 
-/// How many entries the lists have at most, one with another.
+/// How many entries a list has on average before each list becomes two.
 const LONG: usize = 64;
 /// By how many bits of the hash entries are spread at most.
 const MOST_BITS: u32 = 20;

@@ -19,7 +19,7 @@ use super::records::Records;
 use super::replay::{Ending, Replayed};
 use crate::cache::memory::{BoundedMap, locked};
 use crate::cache::store::blob::Blob;
-use crate::cache::store::local::{Kind, Listed, Object, Usage, Verdict};
+use crate::cache::store::local::{Kind, Listed, Object, Touched, Usage, Verdict};
 use crate::cache::store::record::{Document, Origin, RecordKey, RecordKind};
 use crate::cache::store::spool::{Room, Spool};
 use crate::image::Digest;
@@ -339,8 +339,11 @@ impl State {
         written
     }
 
-    pub(super) fn touch(&self, object: &Object) {
-        self.ledger().index.touch(object, now());
+    pub(super) fn touch(&self, object: &Object) -> Touched {
+        match self.ledger().index.touch(object, now()) {
+            Some(_) => Touched::Counted,
+            None => Touched::Gone,
+        }
     }
 
     /// Removes something, wherever it is still mentioned.

@@ -11,7 +11,7 @@ use super::layout::Folder;
 use super::state::{Lookup, State};
 use crate::cache::memory::locked;
 use crate::cache::store::blob::Blob;
-use crate::cache::store::local::{Listed, Object, Store, Usage, Verdict};
+use crate::cache::store::local::{Listed, Object, Store, Touched, Usage, Verdict};
 use crate::cache::store::partial::PartialKey;
 use crate::cache::store::record::{Document, Origin, RecordKey, RecordKind};
 use crate::cache::store::spool::Spool;
@@ -142,8 +142,8 @@ impl Store for FsStore {
         Box::pin(self.run(move |state| state.put_manifest(&digest, &document)))
     }
 
-    fn touch(&self, object: &Object) {
-        self.state.touch(object);
+    fn touch(&self, object: &Object) -> Touched {
+        self.state.touch(object)
     }
 
     fn remove<'a>(&'a self, object: &'a Object) -> BoxFuture<'a, io::Result<bool>> {
