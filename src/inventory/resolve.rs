@@ -156,7 +156,7 @@ impl ResolveError {
 impl Inventory {
     /// Returns the names of the groups a node is in, in the inventory's order.
     pub fn groups_of(&self, name: &str, node: &Node) -> Vec<&str> {
-        let own = node.address.as_deref().and_then(address_in);
+        let own = address_in(node.address.as_deref().unwrap_or(name));
         // The one that is written says which is meant, where the node has several.
         let addresses: Vec<_> = own.map_or_else(|| node.reported.clone(), |address| vec![address]);
         let has = |network: &ipnet::IpNet| addresses.iter().any(|address| network.contains(address));
@@ -444,13 +444,13 @@ impl<'a> Merged<'a> {
     }
 }
 
-/// Lays a setting of a later layer over that of the earlier ones.
 /// Returns the address in `ADDRESS`, `ADDRESS:PORT`, `[ADDRESS]` or `[ADDRESS]:PORT`; [`None`] for a name.
 fn address_in(text: &str) -> Option<std::net::IpAddr> {
     let bare = text.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')).unwrap_or(text);
     bare.parse().ok().or_else(|| Some(text.parse::<std::net::SocketAddr>().ok()?.ip()))
 }
 
+/// Lays a setting of a later layer over that of the earlier ones.
 fn lay<'a, T>(under: &mut Option<&'a T>, over: &'a Set<T>) {
     match over {
         Set::Keep => {}

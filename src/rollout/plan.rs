@@ -317,7 +317,10 @@ fn proof(wanted: &Registries, options: &PlanOptions) -> Proof {
 /// for them.
 fn overruled(seen: &Observation, wanted: &Registries, version: &TalosVersion) -> Vec<String> {
     let wanted = containerd_auth(wanted, version);
-    let other = |(host, own): &(&String, &Auth)| wanted.get(*host).is_some_and(|auth| auth != *own);
+    // Some write user and password, and some base64 of both.
+    let pair = |auth: &Auth| auth.clone().with_plain_pair();
+    let other =
+        |(host, own): &(&String, &Auth)| wanted.get(*host).is_some_and(|auth| pair(auth) != pair(own));
     seen.customized.iter().filter(other).map(|(host, _)| host.clone()).collect()
 }
 

@@ -2,7 +2,7 @@ use std::net::IpAddr;
 
 use super::client::NodeClient;
 use super::error::TalosError;
-use super::resource::{ADDRESSES, IDENTITY, Kind, NODENAME, Resource};
+use super::resource::{ADDRESSES, IDENTITY, Kind, NODENAME, OWN_ADDRESSES, Resource};
 
 /// Which machine a node is, as it says itself: what it is reached by may lead to another tomorrow.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -28,7 +28,12 @@ impl NodeClient {
     pub async fn identity(&self) -> Result<Identity, TalosError> {
         let nodename = self.told(NODENAME).await?.and_then(|found| found.text("nodename"));
         let machine = self.told(IDENTITY).await?.and_then(|found| found.text("nodeId"));
-        let addresses = self.told(ADDRESSES).await?.map(|found| found.addresses()).unwrap_or_default();
+        // A group by address means where a node stands, and not the network of its pods.
+        let addresses = match self.told(OWN_ADDRESSES).await? {
+            Some(found) => Some(found),
+            None => self.told(ADDRESSES).await?,
+        };
+        let addresses = addresses.map(|found| found.addresses()).unwrap_or_default();
         Ok(Identity { nodename, machine, addresses })
     }
 

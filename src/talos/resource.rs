@@ -39,9 +39,12 @@ pub(super) const NODENAME: Kind =
 /// What tells a machine from others, as long as it keeps its disk.
 pub(super) const IDENTITY: Kind =
     Kind { namespace: "cluster", kind: "Identities.cluster.talos.dev", id: "local" };
-/// The addresses that a node has now.
+/// The addresses that a node has now, those of pods and of Kubernetes' own networks too.
 pub(super) const ADDRESSES: Kind =
     Kind { namespace: "network", kind: "NodeAddresses.net.talos.dev", id: "current" };
+/// The addresses that a node has now, without those of pods and services: there once Kubernetes is configured
+/// (Talos 1.8 `resources/network/node_address.go`, `FilteredNodeAddressID`, and `resources/k8s`, `NodeAddressFilterNoK8s`).
+pub(super) const OWN_ADDRESSES: Kind = Kind { id: "current-no-k8s", ..ADDRESSES };
 /// The file with the credentials of containerd's pulls, as Talos has written it.
 pub(super) const CRI_FILE: Kind =
     Kind { namespace: "files", kind: "EtcFileStatuses.files.talos.dev", id: "cri/conf.d/cri.toml" };

@@ -8,6 +8,7 @@
 use std::io;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, OnceLock, PoisonError, mpsc as std_mpsc};
+use std::time::{Duration, Instant};
 
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 
@@ -21,16 +22,23 @@ static ASKED: AtomicBool = AtomicBool::new(false);
 static HEARS: OnceLock<Result<(), io::ErrorKind>> = OnceLock::new();
 
 /// What is said where a signal ends the process at once, and who says it.
-static LAST_WORDS: Mutex<Words> = Mutex::new(Words { said: false, words: None });
+static LAST_WORDS: Mutex<Last> = Mutex::new(Last { said: false, is_ending: false, words: None });
+/// How long a command that says itself how it ends may take for that after a signal.
+const PATIENCE: Duration = Duration::from_secs(1);
+/// How the terminal was found.
+#[cfg(unix)]
+static TERMINAL: OnceLock<rustix::termios::Termios> = OnceLock::new();
 /// Whether the terminal has gone.
 static HUNG_UP: AtomicBool = AtomicBool::new(false);
 
 /// What says why the process ends.
 pub(super) type LastWords = Box<dyn FnOnce(Exit) + Send>;
 
-struct Words {
+struct Last {
     /// Whether a signal has taken the last word.
     said: bool,
+    /// The command says itself how it ends, or is about to listen.
+    is_ending: bool,
     words: Option<LastWords>,
 }
 
@@ -74,14 +82,16 @@ impl Drop for Signals {
 
 /// Has a signal that nothing listens to end the process with these words, until [`drop_last_words`].
 pub(super) fn set_last_words(words: LastWords) -> io::Result<()> {
-    LAST_WORDS.lock().unwrap_or_else(PoisonError::into_inner).words = Some(words);
+    let mut last = LAST_WORDS.lock().unwrap_or_else(PoisonError::into_inner);
+    (last.words, last.is_ending) = (Some(words), false);
+    drop(last);
     (*HEARS.get_or_init(|| start().map_err(|error| error.kind()))).map_err(io::Error::from)
 }
 
 /// Takes the last words back: the command says itself how it ends. Where a signal says them by now, this does not return.
 pub(super) fn drop_last_words() {
     let mut words = LAST_WORDS.lock().unwrap_or_else(PoisonError::into_inner);
-    words.words = None;
+    (words.words, words.is_ending) = (None, true);
     if words.said {
         drop(words);
         // The process ends.
@@ -103,6 +113,10 @@ pub(super) fn was_asked() -> bool {
 
 /// Starts the thread that hears the signals, and returns once it does.
 fn start() -> io::Result<()> {
+    #[cfg(unix)]
+    if let Ok(found) = rustix::termios::tcgetattr(std::io::stdin()) {
+        let _ = TERMINAL.set(found);
+    }
     let (sender, started) = std_mpsc::channel();
     std::thread::Builder::new().name("signals".to_owned()).spawn(move || {
         let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
@@ -127,8 +141,7 @@ fn start() -> io::Result<()> {
 fn pass_on(request: EndRequest) {
     ASKED.store(true, Ordering::SeqCst);
     HUNG_UP.fetch_or(request == EndRequest::HungUp, Ordering::SeqCst);
-    let listener = LISTENER.lock().unwrap_or_else(PoisonError::into_inner).clone();
-    if listener.is_some_and(|listener| listener.send(request).is_ok()) {
+    if is_told(request) {
         return;
     }
     let exit = match request {
@@ -138,12 +151,46 @@ fn pass_on(request: EndRequest) {
     let mut last = LAST_WORDS.lock().unwrap_or_else(PoisonError::into_inner);
     let words = last.words.take();
     last.said = words.is_some();
+    let is_ending = last.is_ending;
     drop(last);
-    if let Some(words) = words {
-        words(exit);
+    match words {
+        Some(words) => words(exit),
+        // What Ctrl-C breaks off may be what the command ends with; or it has something in hand by now.
+        None if is_ending => {
+            let end = Instant::now() + PATIENCE;
+            while Instant::now() < end {
+                std::thread::sleep(PATIENCE / 100);
+                if is_told(request) {
+                    return;
+                }
+            }
+        }
+        None => {}
     }
+    restore_terminal();
     std::process::exit(exit.code.into());
 }
+
+/// Tells the command that listens, if one does.
+fn is_told(request: EndRequest) -> bool {
+    let listener = LISTENER.lock().unwrap_or_else(PoisonError::into_inner).clone();
+    listener.is_some_and(|listener| listener.send(request).is_ok())
+}
+
+/// Gives the terminal back as it was found: a question for a password may have turned its echo off.
+#[cfg(unix)]
+fn restore_terminal() {
+    use rustix::termios::{OptionalActions, tcgetpgrp, tcsetattr};
+    let Some(found) = TERMINAL.get() else { return };
+    let input = std::io::stdin();
+    // A process in the background would be stopped for it.
+    if tcgetpgrp(&input).is_ok_and(|group| group == rustix::process::getpgrp()) {
+        let _ = tcsetattr(&input, OptionalActions::Now, found);
+    }
+}
+
+#[cfg(not(unix))]
+fn restore_terminal() {}
 
 /// The signals, as the system gives them.
 struct Heard {

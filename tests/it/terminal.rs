@@ -35,8 +35,19 @@ fn converse_with(
     code: i32,
 ) -> String {
     let binary = env!("CARGO_BIN_EXE_talmirror");
+    converse_in_shell(place, variables, &format!("{binary} {command}"), answers, code)
+}
+
+/// The same, with a line for a shell.
+fn converse_in_shell(
+    place: &Place,
+    variables: &[(&str, &str)],
+    line: &str,
+    answers: &[(&str, &str)],
+    code: i32,
+) -> String {
     let mut child = Command::new("script")
-        .args(["--quiet", "--return", "--command", &format!("{binary} {command}"), "/dev/null"])
+        .args(["--quiet", "--return", "--command", line, "/dev/null"])
         .current_dir(place.path(""))
         .env_clear()
         .env("HOME", place.path(""))
@@ -237,6 +248,24 @@ fn a_rollout_asks_and_shows_a_line_a_node() {
         "{said}"
     );
     assert!(site.is_new("cp-1"));
+}
+
+/// The shell does not give a terminal back as it was where a command has ended by itself.
+#[test]
+fn ctrl_c_at_the_question_gives_the_terminal_back() {
+    if !is_lent() {
+        return;
+    }
+    let site = crate::rollout::Site::new(1, 0, &["v1.13.9"]);
+    let binary = env!("CARGO_BIN_EXE_talmirror");
+    let line = format!("trap : INT; {binary} rollout; code=$?; stty -a; exit $code");
+    let said = converse_in_shell(&site.place, &[], &line, &[("Change 1 node?", "\u{3}")], 130);
+    let (before, settings) = said.split_once("speed ").unwrap_or_else(|| panic!("{said}"));
+    assert!(before.contains("no node was touched"), "{said}");
+    for word in ["echo", "icanon", "isig"] {
+        assert!(settings.split([' ', ';', '\r', '\n']).any(|other| other == word), "{word}: {said}");
+    }
+    assert!(!site.is_new("cp-1"));
 }
 
 /// Colours reach the terminal; what a file says to it does not.

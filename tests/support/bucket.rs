@@ -84,6 +84,8 @@ struct State {
     hidden: Vec<String>,
     /// Lists end after so many keys, and say that this is all; whether they look at where one is to begin.
     cut: Option<(usize, bool)>,
+    /// Lists begin again, wherever they are to go on.
+    repeats: bool,
 }
 
 /// A store that listens until it is dropped.
@@ -178,6 +180,11 @@ impl Bucket {
     /// after a key.
     pub fn cut_lists(&self, keys: usize, goes_on: bool) {
         self.state().cut = Some((keys, goes_on));
+    }
+
+    /// Has each list begin again where it is to go on.
+    pub fn repeat_pages(&self, repeats: bool) {
+        self.state().repeats = repeats;
     }
 
     /// Lists all again.
@@ -424,7 +431,7 @@ fn list(state: &State, asked: &Asked) -> Answer {
     let most = state.cut.map_or(most, |(cut, _)| cut.min(most));
     let after = if state.cut.is_some_and(|(_, goes_on)| !goes_on) {
         ""
-    } else if query("continuation-token").is_empty() {
+    } else if state.repeats || query("continuation-token").is_empty() {
         query("start-after")
     } else {
         query("continuation-token")

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use super::parts::{fits_digest, fits_repository, fits_tag, parts, reachable};
 use super::text;
 use crate::cache::Glob;
-use crate::cache::store::{Listed, Object, Store, Verdict};
+use crate::cache::store::{Kind, Listed, Object, Store, Verdict};
 use crate::image::Digest;
 
 /// Asks to check what is stored against its digests.
@@ -78,7 +78,7 @@ pub(super) async fn verify(store: &dyn Store, wanted: &Verify) -> io::Result<Ver
 async fn of_images(store: &dyn Store, pattern: &[Glob], all: &[Listed]) -> io::Result<HashSet<Object>> {
     let tags = store.tags().await?.into_iter().filter(|record| fits_tag(pattern, record));
     let mut images: Vec<Object> = tags.map(|record| Object::manifest(record.digest)).collect();
-    for listed in all {
+    for listed in all.iter().filter(|listed| listed.object.kind == Kind::Manifest) {
         let origins = store.origins(&listed.object).await?;
         if origins.iter().any(|origin| fits_digest(pattern, origin, &listed.object)) {
             images.push(listed.object);

@@ -23,10 +23,14 @@ const AGAIN: Duration = Duration::from_hours(1);
 
 /// Collects what is not needed, now and then, where that is asked for: whichever cache comes first; never ends.
 pub(super) async fn collect_all(inner: Arc<Inner>) {
+    let pace = |time| inner.timing.pace(time);
     if inner.limits.age.is_none() && inner.limits.bytes.is_none() {
+        while let Err(error) = forget_limits(&inner).await {
+            tracing::debug!("cannot note that nothing is limited: {error}");
+            sleep(pace(LOOK)).await;
+        }
         return;
     }
-    let pace = |time| inner.timing.pace(time);
     let mut random = [0; 1];
     // From when on what is in use is written again counts, not when it is looked for the first time.
     if inner.is_used()
@@ -109,6 +113,16 @@ async fn turn(inner: &Inner) -> Result<(), Failed> {
 async fn since(inner: &Inner) -> Result<(u64, Duration), Failed> {
     let every = locked(&inner.renewals).every();
     Ok((inner.place.since(every).await?, every))
+}
+
+/// Notes that what is in use is written again less often than caches with a limit do: a limit that is set later counts from
+/// then.
+async fn forget_limits(inner: &Inner) -> Result<(), Failed> {
+    if !inner.is_used() {
+        return Err(Failed("the bucket is not looked at yet".to_owned()));
+    }
+    let every = locked(&inner.renewals).every();
+    inner.place.forget_since(every).await
 }
 
 /// Returns whether it is time for a collection, by the list of those that were.

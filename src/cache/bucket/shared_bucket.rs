@@ -53,7 +53,7 @@ const LAST: usize = 64;
 /// How often it is said that too much waits.
 const DROPPED_AGAIN: Duration = Duration::from_mins(1);
 /// A tag that stands where it stood is written again only after so long.
-const SAME_TAG_AGAIN: Duration = Duration::from_hours(6);
+const SAME_TAG_AGAIN: Duration = Duration::from_hours(1);
 
 /// A bucket of an S3-compatible store behind the local store, which several caches share; a copy is the same one.
 ///
@@ -506,8 +506,12 @@ impl Inner {
         if self.is_known(object) || self.is_absent(&key) {
             return self.is_known(object);
         }
+        let mark = self.mark();
         match self.client.has(Purpose::Pull, &key).await {
-            Ok(true) => true,
+            Ok(true) => {
+                self.believe(*object, mark, |known| known.note(*object));
+                true
+            }
             Ok(false) => {
                 self.note_absent(object, key);
                 false

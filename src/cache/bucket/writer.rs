@@ -199,10 +199,9 @@ async fn write(inner: &Inner, pending: &Pending) -> std::io::Result<Written> {
             if !write_object(inner, object).await? {
                 return Ok(Written::Done);
             }
-            let noted = inner.settle(*object, mark, |known| known.note(*object)).await;
             // They may have gone while it was not there.
             inner.ensure_grants(*object).await?;
-            noted
+            inner.settle(*object, mark, |known| known.note(*object)).await
         }
         Pending::Grant(object, origin) => {
             let key = inner.keys.grant(object, origin, inner.audience(&origin.registry));

@@ -132,7 +132,9 @@ impl Replicas {
             let wait = match (self.look().await, said) {
                 (true, Said::Yes) if start.elapsed() < EARLY => GREETING,
                 (true, Said::Yes) => BEAT,
-                (false, _) | (_, Said::No) => AGAIN,
+                // One that takes no lists now is not to be asked more often for it.
+                (false, Said::Yes) => GREETING,
+                (_, Said::No) => AGAIN,
             };
             let next = Instant::now() + wait;
             while let Some(left) = next.checked_duration_since(Instant::now()).filter(|left| !left.is_zero())

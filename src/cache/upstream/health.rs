@@ -34,6 +34,8 @@ pub(super) struct Health {
     limited: Vec<(Repository, Instant)>,
     /// That the host seems to limit requests.
     host_limited: Option<HostLimit>,
+    /// How often it was probed when the last such limit ended, and when that was.
+    was_limited: Option<(u32, Instant)>,
 }
 
 /// How long a host seems to limit requests.
@@ -88,6 +90,7 @@ impl Default for Health {
             failing: Vec::new(),
             limited: Vec::new(),
             host_limited: None,
+            was_limited: None,
         }
     }
 }
@@ -164,7 +167,7 @@ impl Health {
             Signal::Good | Signal::None => {
                 self.circuits.found_well(probe, now);
                 self.failing.clear();
-                self.no_limit();
+                self.no_limit(now);
                 Probe::None
             }
             Signal::Failing | Signal::Down | Signal::TooMany(_) => {
@@ -182,9 +185,11 @@ impl Health {
     }
 
     /// Takes note that the host takes requests.
-    fn no_limit(&mut self) {
+    fn no_limit(&mut self, now: Instant) {
         self.limited.clear();
-        self.host_limited = None;
+        if let Some(limit) = self.host_limited.take() {
+            self.was_limited = Some((limit.probes, now));
+        }
     }
 
     /// Takes note that no probe of something waits any more as long as a client's request would.
@@ -204,7 +209,7 @@ impl Health {
         match signal {
             Signal::Good => {
                 self.failing.clear();
-                self.no_limit();
+                self.no_limit(now);
                 Probe::None
             }
             Signal::None => Probe::None,
@@ -223,10 +228,14 @@ impl Health {
                 if self.limited.len() >= SEVERAL_LIMITED {
                     let until = self.limited.iter().map(|(_, until)| *until).min().unwrap_or(now);
                     let known = self.host_limited.filter(|limit| now < limit.until);
-                    self.host_limited = Some(match known {
-                        Some(known) => HostLimit { until, ..known },
-                        None => HostLimit { since: now, until, next_probe: now, probes: 0, probing: None },
+                    let limit = known.unwrap_or_else(|| {
+                        // Some limit what others ask for, and take what a probe asks: those are not probed more often for it.
+                        let before = self.was_limited.filter(|(_, at)| now < *at + RECENT);
+                        let probes = before.map_or(0, |(probes, _)| probes);
+                        let wait = if probes == 0 { Duration::ZERO } else { LIMIT_PROBES.after(probes) };
+                        HostLimit { since: now, until, next_probe: now + wait, probes, probing: None }
                     });
+                    self.host_limited = Some(HostLimit { until, ..limit });
                 }
                 Probe::None
             }

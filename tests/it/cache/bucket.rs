@@ -5,7 +5,7 @@ use std::process::Command;
 use serde_json::Value;
 
 use crate::cache_process::{Cache, Start, eventually};
-use crate::fake_bucket::{Bucket, Fault, KEY};
+use crate::fake_bucket::{Asked, Bucket, Fault, KEY};
 use crate::fake_upstream::{Act, Auth, Image, Upstream, noise};
 use crate::run::Place;
 
@@ -116,7 +116,9 @@ fn what_one_cache_fetched_the_next_reads_from_the_bucket() {
     let second = second.restart();
     bucket.forget();
     assert_eq!(pull(&second, "docker.io", "library/x", "1.2.3", &image, &layers), ["HIT"; 3]);
-    let asked = bucket.asked();
+    // A cache that has just started looks which limits others have.
+    let is_start = |asked: &Asked| asked.query.values().any(|prefix| prefix.contains("/collections/"));
+    let asked: Vec<Asked> = bucket.asked().into_iter().filter(|asked| !is_start(asked)).collect();
     assert!(asked.is_empty(), "{asked:?}");
     assert!(upstream.seen().is_empty(), "{:?}", upstream.seen());
 

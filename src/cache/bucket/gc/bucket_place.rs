@@ -67,6 +67,17 @@ impl Part {
     }
 }
 
+/// Returns where a list goes on that gives a token; one that gives the same again would never end.
+fn goes_on(from: &ListFrom, next: String, prefix: &str) -> Answer<ListFrom> {
+    let next = ListFrom::Token(next);
+    if *from == next {
+        return Err(Failed(format!(
+            "the store lists `{prefix}` without an end: it gives the same page again"
+        )));
+    }
+    Ok(next)
+}
+
 impl BucketPlace {
     pub(in crate::cache::bucket) fn new(client: Client, keys: Keys, timing: Timing) -> Self {
         Self {
@@ -134,7 +145,7 @@ impl BucketPlace {
             let page = self.read(|| self.client.page(prefix, &from)).await?;
             page.keys.into_iter().for_each(&mut each);
             match page.next {
-                Some(next) => from = ListFrom::Token(next),
+                Some(next) => from = goes_on(&from, next, prefix)?,
                 None => return Ok(()),
             }
         }
@@ -157,7 +168,7 @@ impl BucketPlace {
         loop {
             let page = self.read(|| self.client.page(prefix, &from)).await?;
             let is_after = matches!(from, ListFrom::After(_));
-            let mut has_more = false;
+            let (mut has_more, is_empty) = (false, page.keys.is_empty());
             for one in page.keys {
                 // One that does not know what is after something begins again.
                 if is_after && one.key <= last {
@@ -171,7 +182,8 @@ impl BucketPlace {
                 each(one);
             }
             from = match page.next {
-                Some(next) if !is_after => ListFrom::Token(next),
+                // A page may be empty though there is more.
+                Some(next) if !is_after || is_empty => goes_on(&from, next, prefix)?,
                 Some(_) | None if last.is_empty() || is_after && !has_more => break,
                 Some(_) | None => ListFrom::After(last.clone()),
             };
@@ -226,6 +238,7 @@ impl BucketPlace {
     /// Returns since when caches write what is in use again once in a time, or more often: the date of a key that says so,
     /// which is written where there is none.
     pub(in crate::cache::bucket) async fn since(&self, every: Duration) -> Answer<u64> {
+        self.forget_since(every).await?;
         if let Some(since) = self.said_since(every).await? {
             return Ok(since);
         }
@@ -233,6 +246,21 @@ impl BucketPlace {
         self.within(self.client.create(&key, Bytes::new())).await?;
         let since = self.said_since(every).await?;
         since.ok_or_else(|| Failed(format!("`{key}` was written, and is not listed")))
+    }
+
+    /// Removes what says that caches write what is in use again more often than once in a time: they do not any more.
+    pub(in crate::cache::bucket) async fn forget_since(&self, every: Duration) -> Answer<()> {
+        let mut untrue = Vec::new();
+        self.list(&self.keys.all_since(), |one| {
+            if self.keys.read_since(&one.key).is_some_and(|other| other < every.as_secs()) {
+                untrue.push(one.key);
+            }
+        })
+        .await?;
+        for key in untrue {
+            self.within(self.client.remove(&key)).await?;
+        }
+        Ok(())
     }
 
     async fn said_since(&self, every: Duration) -> Answer<Option<u64>> {

@@ -318,6 +318,8 @@ async fn run<P: Place>(
     let thought = place.think(move || {
         let judged = judge(&before, &known, now, limits, &times);
         let plan = judged.plan(&before, &known, times.most);
+        let mut known = known;
+        remember(&mut known, &before);
         (plan, before.seen(), judged.kept, judged.kept_bytes, known)
     });
     let (first, seen, kept, kept_bytes, known) = thought.await;
