@@ -72,7 +72,7 @@ pub fn get(node: &Node, kind: &str, id: &str, admin: bool) -> Result<cosi::Resou
             &json!({"nodename": node.name, "hostnameVersion": "1", "skipNodeRegistration": false}),
         )),
         ("Identities", "local") => Some(yaml(id, &json!({"nodeId": state.machine}))),
-        ("NodeAddresses", "current") => {
+        ("NodeAddresses", "current" | "current-no-k8s") => {
             let all = std::iter::once(&node.address).chain(&state.addresses);
             let bits = |address: &String| if address.contains(':') { 64 } else { 24 };
             let all: Vec<String> = all.map(|address| format!("{address}/{}", bits(address))).collect();
