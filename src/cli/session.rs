@@ -38,13 +38,19 @@ pub(super) struct LiveNode {
 
 impl LiveNode {
     /// Returns whether a text names it: its name, or its address, with its port or without.
-    pub(super) fn is_called(&self, text: &str) -> bool {
+    fn is_called(&self, text: &str) -> bool {
         self.name == text || text.parse().is_ok_and(|target| is_one_place(&target, &self.target))
     }
 }
 
+/// Returns the nodes that a text names: those of that name; where none has it, those of that address.
+pub(super) fn called<'n>(nodes: &'n [LiveNode], text: &str) -> Vec<&'n LiveNode> {
+    let named: Vec<&LiveNode> = nodes.iter().filter(|node| node.name == text).collect();
+    if named.is_empty() { nodes.iter().filter(|node| node.is_called(text)).collect() } else { named }
+}
+
 /// Returns whether two ways to name a node are of one address, as far as the texts tell.
-fn is_one_place(one: &Target, other: &Target) -> bool {
+pub(super) fn is_one_place(one: &Target, other: &Target) -> bool {
     let parts = |target: &Target| match target {
         Target::Through(host) => (host.clone(), None),
         Target::At(endpoint) => (endpoint.host().to_owned(), Some(endpoint.port())),
@@ -393,8 +399,11 @@ fn select(
         let target = parse(text)?;
         let by_address = all().map(|name| known(name)).filter_map(Result::transpose);
         let by_address = by_address.collect::<Result<Vec<_>, _>>()?;
-        let found = by_address.into_iter().find(|node| node.target == target);
-        Ok(found.unwrap_or_else(|| LiveNode { name: text.clone(), target, known: false }))
+        let exact = by_address.iter().find(|node| node.target == target);
+        let found = exact.or_else(|| by_address.iter().find(|node| is_one_place(&node.target, &target)));
+        // It is reached as it was written: with a port, it is dialled itself.
+        let name = found.map_or(text, |node| &node.name).clone();
+        Ok(LiveNode { name, target, known: found.is_some() })
     };
     let mut nodes: Vec<LiveNode> = match selection {
         Selection::Nodes(names) => names.iter().map(find).collect::<Result<_, _>>()?,

@@ -34,8 +34,8 @@ pub use health::{Absence, etcd_flaws, node_flaws};
 pub use if_abandoned::{Beneath, ForeignConfig, IfAbandoned, SentConfigs, TrialTimer};
 pub use journal::{
     Address, Aim, ELSEWHERE, Entry, History, HistoryState, Journal, JournalError, KnownBy, Leftover,
-    NAME as JOURNAL, NodeHistory, Record, StoreError, Witness, elsewhere, file_name, latest, leftover, lock,
-    newest, read_history, remember,
+    NAME as JOURNAL, NameTaken, NodeHistory, Record, Resumed, StoreError, Witness, elsewhere, file_name,
+    latest, leftover, lock, newest, read_history, remember,
 };
 pub use node::{
     ControlPlaneNode, NodeJob, RolloutContext, RolloutHandle, RolloutTimeouts, Wanted, control_plane_flaws,

@@ -63,8 +63,12 @@ pub struct Ordering<'a> {
 
 /// Puts nodes into waves; a node that is rebooted has one of its own.
 pub fn waves(nodes: &[Placed], ordering: &Ordering<'_>) -> Vec<Wave> {
-    let named: Vec<&Placed> =
-        ordering.canary.iter().filter_map(|name| nodes.iter().find(|node| node.name == *name)).collect();
+    let mut named: Vec<&Placed> = Vec::new();
+    for name in ordering.canary {
+        // One may have been named twice, by its name and by its address.
+        let new = nodes.iter().find(|node| node.name == *name).filter(|node| !named.contains(node));
+        named.extend(new);
+    }
     let canaries = if named.is_empty() && nodes.len() > 1 {
         let first = nodes.iter().find(|node| node.role == Role::Worker).or(nodes.first());
         first.into_iter().collect()
@@ -154,7 +158,7 @@ mod tests {
             ["canary w1", "workers w2+w3", "workers w4", "controlplane c1", "controlplane c2"]
         );
         assert_eq!(
-            names(&[], &["w3", "c2", "gone"], 0),
+            names(&[], &["w3", "c2", "w3", "gone"], 0),
             ["canary w3", "canary c2", "workers w1", "workers w2", "workers w4", "controlplane c1"]
         );
         assert_eq!(

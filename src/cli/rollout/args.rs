@@ -148,6 +148,17 @@ impl RolloutArgs {
     pub(super) fn authority(&self) -> Authority {
         if self.other_ca { Authority::Any } else { Authority::Own }
     }
+
+    /// Has flags about single nodes call them by the names that they go by; `name` returns [`None`] where that is no other.
+    pub(super) fn call_nodes(&mut self, name: impl Fn(&str) -> Option<String>) {
+        for names in [&mut self.canary, &mut self.allow_unhealthy] {
+            for known in names {
+                if let Some(name) = name(known) {
+                    *known = name;
+                }
+            }
+        }
+    }
 }
 
 /// Reads how many nodes are meant, one at the least.

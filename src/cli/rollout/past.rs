@@ -134,7 +134,7 @@ fn status(ui: &mut Ui, global: &Global, args: &StatusArgs) -> Result<Exit, CliEr
         all.extend(own);
     }
     ui.output(args.output.format, &value, || {
-        let rows = history.nodes.iter().map(|node| {
+        let rows = history.all_nodes().into_iter().map(|node| {
             let told = history.by_node.get(&node.name);
             let sent = told.and_then(|told| Some((told.sent?, told.sent_at?)));
             let sent =
@@ -150,7 +150,7 @@ fn status(ui: &mut Ui, global: &Global, args: &StatusArgs) -> Result<Exit, CliEr
         Table::new(&["NODE", "ADDRESS", "OUTCOME", "SENT LAST"], rows)
     })?;
     ui.flush()?;
-    for node in &history.nodes {
+    for node in history.all_nodes() {
         let reason = history.by_node.get(&node.name).and_then(|told| told.reason.as_ref());
         if let Some(reason) = reason {
             ui.note(&format!("{}: {reason}", node.name));
@@ -203,7 +203,7 @@ fn trial_until(told: &NodeHistory) -> Option<Timestamp> {
 }
 
 fn to_json(folder: &Path, history: &History) -> Value {
-    let nodes = history.nodes.iter().map(|node| {
+    let nodes = history.all_nodes().into_iter().map(|node| {
         let told = history.by_node.get(&node.name);
         json!({
             "name": node.name,

@@ -12,6 +12,8 @@ use crate::ui::{CliError, Table, Ui, count};
 /// A node, and what is to be done to it.
 pub(super) struct PlannedNode {
     pub(super) node: LiveNode,
+    /// What the journal calls it: another name, where it had that when the rollout began.
+    pub(super) kept_as: String,
     /// How the inventory knows it.
     pub(super) known: KnownBy,
     pub(super) plan: NodePlan,

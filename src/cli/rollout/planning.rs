@@ -28,11 +28,12 @@ use crate::talos::{Identity, Observation, TalosError, Target as TalosTarget, obs
 use crate::ui::exit::{self, Exit};
 use crate::ui::{CliError, Ui};
 
-/// Asks every node and says what it gets; an exit code where one cannot be worked on.
+/// Asks every node and says what it gets; an exit code where one cannot be worked on. Flags that name a node call it by the
+/// name that the inventory has for it from then on.
 pub(super) fn make_plan(
     ui: &mut Ui,
     global: &Global,
-    args: &RolloutArgs,
+    args: &mut RolloutArgs,
     loaded: &mut LoadedInventory,
     session: &Session,
     begun: &Begun<'_>,
@@ -58,7 +59,7 @@ pub(super) fn make_plan(
             continue;
         }
         let was_lost = args.resume && is_lost(earlier, &node);
-        let recognised = recognise(loaded, &mut node, &seen);
+        let recognised = name_node(args, loaded, &mut node, &seen);
         let is_left_out = match recognised {
             Recognised::Listed => false,
             // That a group has its address as well does not bring back a node that was taken off the list.
@@ -98,7 +99,7 @@ pub(super) fn make_plan(
                     Recognised::Grouped => KnownBy::Group,
                     Recognised::No => KnownBy::Nothing,
                 };
-                nodes.push(PlannedNode { node, known, plan, drift });
+                nodes.push(PlannedNode { kept_as: node.name.clone(), node, known, plan, drift });
             }
             Err(refusal) => refusals.push((node.name, refusal)),
         }
@@ -137,6 +138,19 @@ pub(super) fn make_plan(
         args.max_parallel.map_or(inventory.max_parallel, |share| share.of(placed.len()).max(1));
     let waves = waves(&placed, &Ordering { stages: &inventory.order, canary, max_parallel });
     Ok(Ok(Plan { nodes, waves }))
+}
+
+/// Calls a node by the name that the inventory has for it, in the flags that name it, too.
+fn name_node(
+    args: &mut RolloutArgs,
+    loaded: &mut LoadedInventory,
+    node: &mut LiveNode,
+    seen: &Observation,
+) -> Recognised {
+    let given = node.name.clone();
+    let recognised = recognise(loaded, node, seen);
+    args.call_nodes(|name| (name == given).then(|| node.name.clone()));
+    recognised
 }
 
 /// What was there before a plan is made.

@@ -19,10 +19,11 @@ use crate::cli::args::Global;
 use crate::cli::inventory::LoadedInventory;
 use crate::cli::session::{LiveNode, Session};
 use crate::rollout::{
-    Address, Aim, History, IfAbandoned, Journal, Leftover, NodeHistory, Outcome, Record, RolloutContext,
-    Summary, inspect_leftover, resume_node,
+    Address, Aim, History, IfAbandoned, Journal, Leftover, NodeHistory, Outcome, Record, Resumed,
+    RolloutContext, Summary, inspect_leftover, resume_node,
 };
-use crate::ui::exit::Exit;
+use crate::talos::Identity;
+use crate::ui::exit::{self, Exit};
 use crate::ui::{CliError, Ui, count};
 
 /// Brings nodes that an earlier run has left in between to one config or the other, and returns what became of them; an exit
@@ -138,6 +139,34 @@ fn names_in_journal<'s>(session: &'s Session, history: &History) -> Vec<(&'s Liv
     named.collect()
 }
 
+/// Has the plan's nodes keep the names that the journal has for their machines; returns whether all nodes of the journal are
+/// among them.
+pub(super) fn keep_names(earlier: &History, plan: &mut Plan, untouched: &str) -> Result<bool, CliError> {
+    let resumed = |planned: &PlannedNode| Resumed {
+        name: planned.node.name.clone(),
+        address: planned.node.target.to_string(),
+        identity: Identity {
+            machine: planned.plan.machine.clone(),
+            nodename: planned.plan.nodename.clone(),
+            addresses: Vec::new(),
+        },
+    };
+    let nodes: Vec<Resumed> = plan.nodes.iter().map(resumed).collect();
+    let names = earlier.names_for(&nodes).map_err(|error| {
+        CliError::new(exit::STOPPED, format!("{error}; {untouched}"))
+            .help("leave it out with --without, and have a rollout of its own for it")
+    })?;
+    for (planned, name) in plan.nodes.iter_mut().zip(names) {
+        planned.kept_as = name;
+    }
+    // A machine that has taken the place of another one may have a name of its own.
+    let is_it = |told: &Address, planned: &PlannedNode| {
+        let node = &planned.node;
+        planned.kept_as == told.name || (node.name == told.name && node.target.to_string() == told.address)
+    };
+    Ok(earlier.nodes.iter().all(|told| plan.nodes.iter().any(|planned| is_it(told, planned))))
+}
+
 /// What the inventory has changed since a rollout began that is resumed.
 #[derive(Debug, Default)]
 pub(super) struct Since {
@@ -224,7 +253,7 @@ fn words(names: &[String]) -> Vec<&str> {
 /// Returns whether a node is to have another config than it was to have when the rollout began, as far as the journal and
 /// the node's own config tell.
 fn is_changed(earlier: &History, planned: &PlannedNode) -> bool {
-    let Some(told) = in_journal(earlier, &planned.node) else { return false };
+    let Some(told) = earlier.nodes.iter().find(|told| told.name == planned.kept_as) else { return false };
     let plan = &planned.plan;
     let known = earlier.by_node.get(&told.name).and_then(|history| history.known.as_ref());
     let then = known.map(|known| (&known.original, &known.desired));

@@ -12,7 +12,7 @@ use super::rollback_plan::RollbackPlan;
 use super::summary_view::{end, end_json, ended, exit_of, sentence, while_nothing_is_in_hand};
 use crate::cli::args::{Global, NodeSelection, TalosArgs, TargetArgs};
 use crate::cli::inventory::LoadedInventory;
-use crate::cli::session::{LiveNode, Selection, Session, inventory_if_any, name_in};
+use crate::cli::session::{LiveNode, Selection, Session, inventory_if_any, is_one_place, name_in};
 use crate::rollout::{
     Address, History, Journal, Outcome, Record, RolloutContext, RolloutTimeouts, Summary, finish_rollback,
     roll_back_node,
@@ -100,8 +100,7 @@ fn roll_back(ui: &mut Ui, global: &Global, args: RollbackArgs) -> Result<Exit, C
         more.extend(settle_flag(args.settle));
         again("rollback", global, &args.talos, args.journal.as_ref(), &more)
     };
-    let touched = history.nodes.iter().filter(|node| history.has_original_of(&node.name));
-    let is_whole = chosen.len() == touched.count();
+    let is_whole = chosen.len() == touched(loaded.as_ref(), &history).len();
     let names: Vec<&str> = chosen.iter().map(|node| node.name.as_str()).rev().collect();
     let again = go_on(if is_whole { &[] } else { &names });
     if args.dry_run {
@@ -164,30 +163,39 @@ fn choose(
     folder: &Path,
     history: &History,
 ) -> Result<Vec<Address>, CliError> {
-    // A rollout may have rebooted a node and sent it nothing.
-    let mut chosen: Vec<Address> =
-        history.nodes.iter().filter(|node| history.has_original_of(&node.name)).cloned().collect();
-    find_again(loaded, session, history, &mut chosen)?;
+    let all = touched(loaded, history);
     let named = &args.which.nodes;
+    let target_of = |text: &str| loaded.and_then(|loaded| target_in(loaded, &name_in(loaded, text)));
     // What the journal calls it counts; a name that it does not have is the inventory's.
-    let in_journal: Vec<String> =
-        chosen.iter().flat_map(|node| [node.name.clone(), node.address.clone()]).collect();
     let is_named = |node: &Address, text: &String| {
-        if in_journal.contains(text) {
-            return node.name == *text || node.address == *text;
+        if all.iter().any(|told| told.name == *text) {
+            return node.name == *text;
         }
-        let target = loaded.and_then(|loaded| target_in(loaded, &name_in(loaded, text)));
+        let mut told = all.iter().filter(|told| is_at(&told.address, text)).peekable();
+        if told.peek().is_some() {
+            return told.any(|told| told.name == node.name);
+        }
         let nodename = history.by_node.get(&node.name).and_then(|history| history.nodename.as_ref());
-        target.is_some_and(|target| target.to_string() == node.address) || nodename == Some(text)
+        target_of(text).is_some_and(|target| is_at(&node.address, &target.to_string()))
+            || nodename == Some(text)
     };
-    for name in named {
-        if !chosen.iter().any(|node| is_named(node, name)) {
-            return Err(CliError::usage(format!(
-                "the rollout of `{}` did not change the config of `{name}`",
-                folder.display()
-            )));
-        }
-    }
+    // Where the inventory has it by now: whether it is the same machine is asked next.
+    let may_be = |node: &Address, text: &String| {
+        let target = target_of(text).filter(|target| target_of(&node.name).as_ref() == Some(target));
+        is_named(node, text) || target.is_some()
+    };
+    let check = |nodes: &[Address], is_it: &dyn Fn(&Address, &String) -> bool| {
+        let missing = named.iter().find(|name| !nodes.iter().any(|node| is_it(node, name)));
+        missing.map_or(Ok(()), |name| {
+            let folder = folder.display();
+            Err(CliError::usage(format!("the rollout of `{folder}` did not change the config of `{name}`")))
+        })
+    };
+    check(&all, &may_be)?;
+    let is_meant = |node: &&Address| named.is_empty() || named.iter().any(|name| may_be(node, name));
+    let mut chosen: Vec<Address> = all.iter().filter(is_meant).cloned().collect();
+    find_again(loaded, session, history, &mut chosen)?;
+    check(&chosen, &is_named)?;
     if !named.is_empty() {
         chosen.retain(|node| named.iter().any(|name| is_named(node, name)));
     }
@@ -225,6 +233,27 @@ fn choose(
     Ok(chosen)
 }
 
+/// Returns the nodes whose configs a rollout has changed, or was about to: it may have rebooted others, and sent them nothing.
+fn touched(loaded: Option<&LoadedInventory>, history: &History) -> Vec<Address> {
+    let mut all = history.all_nodes();
+    all.retain(|node| history.has_original_of(&node.name));
+    for node in &mut all {
+        let is_new = history.nodes.iter().all(|told| told.name != node.name);
+        // The journal does not tell where it is.
+        if is_new && let Some(target) = loaded.and_then(|loaded| target_in(loaded, &node.name)) {
+            node.address = target.to_string();
+        }
+    }
+    all.retain(|node| node.address.parse::<Target>().is_ok());
+    all
+}
+
+/// Returns whether two texts are one address.
+fn is_at(address: &str, text: &str) -> bool {
+    let parse = |text: &str| text.parse::<Target>().ok();
+    parse(address).zip(parse(text)).is_some_and(|(one, other)| is_one_place(&one, &other))
+}
+
 /// Finds nodes again that the inventory has at another address than the journal: where the machine answers that the journal is
 /// about, or else where it was.
 fn find_again(
@@ -234,18 +263,23 @@ fn find_again(
     chosen: &mut [Address],
 ) -> Result<(), CliError> {
     let Some(loaded) = loaded else { return Ok(()) };
-    let moved = chosen.iter_mut().filter_map(|told| {
+    let now = |told: &Address| {
         let now = target_in(loaded, &told.name)?.to_string();
-        (now != told.address).then_some((told, now))
-    });
-    for (told, now) in moved {
+        (now != told.address).then_some(now)
+    };
+    let places: Vec<String> = chosen.iter().filter_map(now).collect();
+    if places.is_empty() {
+        return Ok(());
+    }
+    session.select(Some(loaded), Selection::Nodes(&places))?;
+    let answers = session.each(|node| async move { node.identity().await.ok() });
+    for told in chosen.iter_mut().filter(|told| now(told).is_some()) {
         let Some(history) = history.by_node.get(&told.name) else { continue };
-        session.select(Some(loaded), Selection::Nodes(std::slice::from_ref(&now)))?;
-        let answers = session.each(|node| async move { node.identity().await.ok() });
         let is_it =
             |identity: &Option<Identity>| identity.as_ref().and_then(|it| history.is_of(it)) == Some(true);
-        if answers.iter().any(|(_, identity)| is_it(identity)) {
-            told.address = now;
+        // Where two have changed their addresses, it may be at the other's.
+        if let Some((node, _)) = answers.iter().find(|(_, identity)| is_it(identity)) {
+            told.address = node.target.to_string();
         }
     }
     Ok(())

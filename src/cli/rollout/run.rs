@@ -11,14 +11,14 @@ use super::carry_out::{Ended, Telling, carry_out};
 use super::journals::{check_clear, cluster_folder, earlier, history, lock, remember, settings};
 use super::next_command::{begin, owing, reboot_them, reboots, resume, without_reboot};
 use super::past;
-use super::plan_view::{Plan, RolloutTerms, show};
+use super::plan_view::{Plan, PlannedNode, RolloutTerms, show};
 use super::planning::{Begun, make_plan};
-use super::resuming::{Since, address, in_journal, settle_all};
+use super::resuming::{Since, address, in_journal, keep_names, settle_all};
 use super::summary_view::{end, end_json, ended, exit_of, sentence, while_nothing_is_in_hand};
 use super::verify_gate::{OnFailure, verify_mirrors};
 use crate::cli::args::{Global, TargetArgs};
 use crate::cli::inventory::{LoadedInventory, load};
-use crate::cli::session::{LiveNode, Selection, Session, name_in};
+use crate::cli::session::{LiveNode, Selection, Session, called, is_one_place, name_in};
 use crate::file::Lock;
 use crate::finding::did_you_mean;
 use crate::inventory::{Role, Target};
@@ -46,11 +46,7 @@ fn roll_out(ui: &mut Ui, global: &Global, mut args: RolloutArgs) -> Result<Exit,
     if args.dry_run {
         loaded.only_look(global);
     }
-    for names in [&mut args.canary, &mut args.allow_unhealthy] {
-        for name in names {
-            *name = name_in(&loaded, name);
-        }
-    }
+    args.call_nodes(|name| Some(name_in(&loaded, name)));
     let RolloutTimeouts { trial, settle, .. } = pace(&args, &loaded);
     if trial <= settle {
         return Err(CliError::usage(format!(
@@ -63,7 +59,8 @@ fn roll_out(ui: &mut Ui, global: &Global, mut args: RolloutArgs) -> Result<Exit,
     let mut session = Session::connect(ui, global, &args.talos, Some(&loaded))?;
     let folder = folder(&mut session, &loaded, &args)?;
     let Chosen { mut locks, earlier } = choose(ui, &args, &loaded, &mut session, &folder)?;
-    check_canary(&args, &loaded, &session)?;
+    args.call_nodes(|name| called(&session.nodes, name).first().map(|node| node.name.clone()));
+    check_canary(&args, &loaded, &session.nodes)?;
     check_unhealthy(&args, &loaded, &session)?;
     let mut settled = Summary::default();
     if args.resume {
@@ -75,11 +72,12 @@ fn roll_out(ui: &mut Ui, global: &Global, mut args: RolloutArgs) -> Result<Exit,
         while_nothing_is_in_hand(ui, args.output, untouched(&settled))?;
     }
     let begun = Begun { folder: &folder, earlier: &earlier, settled: &settled };
-    let plan = match make_plan(ui, global, &args, &mut loaded, &session, &begun)? {
+    let mut plan = match make_plan(ui, global, &mut args, &mut loaded, &session, &begun)? {
         Ok(plan) => plan,
         Err(exit) => return Ok(exit),
     };
-    let is_whole = !args.resume || plan.nodes.len() == earlier.nodes.len();
+    check_canary(&args, &loaded, &who_they_are(&session, &plan))?;
+    let is_whole = !args.resume || keep_names(&earlier, &mut plan, untouched(&settled))?;
     let terms = RolloutTerms {
         context: &session.context_name,
         max_failures: max_failures(&args, &loaded, &plan),
@@ -146,13 +144,24 @@ fn roll_out(ui: &mut Ui, global: &Global, mut args: RolloutArgs) -> Result<Exit,
     exit
 }
 
-/// Refuses a canary that is not a node: without it the rollout would begin elsewhere.
-fn check_canary(args: &RolloutArgs, loaded: &LoadedInventory, session: &Session) -> Result<(), CliError> {
-    let chosen = || session.nodes.iter().map(|node| node.name.as_str());
+/// Returns the chosen nodes, each by the name that it has now that it was asked.
+fn who_they_are(session: &Session, plan: &Plan) -> Vec<LiveNode> {
+    let asked = plan.nodes.iter().map(|planned| &planned.node);
+    let all = session.nodes.iter().filter(|node| node.known).chain(asked).cloned();
+    // One that the inventory does not know is none of its nodes, for sure.
+    all.map(|node| LiveNode { known: true, ..node }).collect()
+}
+
+/// Refuses a canary that is not one of the nodes: without it the rollout would begin elsewhere.
+///
+/// That one of the inventory is missing may be all right: of a rollout that goes on, it may be among those that are done, and
+/// as long as a node was not asked who it is, it may be that one.
+fn check_canary(args: &RolloutArgs, loaded: &LoadedInventory, nodes: &[LiveNode]) -> Result<(), CliError> {
+    let may_be_missing = args.resume || nodes.iter().any(|node| !node.known);
+    let chosen = || nodes.iter().map(|node| node.name.as_str());
     for name in &args.canary {
-        // Of a rollout that goes on, the canary may be among those that are done.
         let known = loaded.inventory.nodes.contains_key(name);
-        if chosen().any(|node| node == name) || (known && args.resume) {
+        if chosen().any(|node| node == name) || (known && may_be_missing) {
             continue;
         }
         if known {
@@ -226,7 +235,9 @@ fn choose(
         let chosen = session.nodes.clone();
         session.select(Some(loaded), Selection::Nodes(&names))?;
         if narrow {
-            session.nodes.retain(|node| chosen.iter().any(|other| other.target == node.target));
+            let is_chosen =
+                |node: &LiveNode| chosen.iter().any(|other| is_one_place(&other.target, &node.target));
+            session.nodes.retain(is_chosen);
         }
         for node in session.nodes.iter_mut().filter(|node| !node.known) {
             if let Some(told) = in_journal(&earlier, node) {
@@ -243,10 +254,11 @@ fn choose(
         session.select(Some(loaded), selection)?;
     }
     args.which.narrowing.keep_names(&mut session.nodes, |node| &node.name)?;
+    let chosen = session.nodes.clone();
     for name in &args.without {
-        let before = session.nodes.len();
-        session.nodes.retain(|node| !node.is_called(name));
-        if session.nodes.len() == before {
+        let named = called(&chosen, name);
+        session.nodes.retain(|node| !named.contains(&node));
+        if named.is_empty() {
             return Err(CliError::usage(format!(
                 "--without {name}: no chosen node has this name or address"
             )));
@@ -352,7 +364,8 @@ fn carry(
         .into_iter()
         .map(|planned| {
             let node = session.node(&planned.node);
-            (planned.node.name.clone(), NodeJob { name: planned.node.name, node, plan: planned.plan })
+            let PlannedNode { node: LiveNode { name, .. }, kept_as, plan, .. } = planned;
+            (name.clone(), NodeJob { name, kept_as, node, plan })
         })
         .collect();
     let (context, handle) = RolloutContext::new(journal, pace(args, loaded), images(loaded), control_plane);

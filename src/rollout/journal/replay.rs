@@ -121,6 +121,12 @@ impl NodeHistory {
         is_same || node.configs.iter().any(known)
     }
 
+    /// Returns whether it has its old config, as far as the journal tells: a rollback has nothing to do there.
+    pub(super) fn has_old(&self) -> bool {
+        let back = matches!(self.outcome, Some(OutcomeKind::Reverted | OutcomeKind::Unchanged));
+        back || self.known.is_none()
+    }
+
     /// Returns whether a reboot was to follow the commit, and nothing tells that it has.
     pub(super) fn wants_reboot(&self) -> bool {
         let open = match self.outcome {
@@ -174,11 +180,7 @@ impl History {
 
     /// Returns how it stands.
     pub fn state(&self) -> HistoryState {
-        let has_old = |node: &NodeHistory| {
-            let back = matches!(node.outcome, Some(OutcomeKind::Reverted | OutcomeKind::Unchanged));
-            back || node.known.is_none()
-        };
-        if self.rolled_back && self.by_node.values().all(has_old) {
+        if self.rolled_back && self.by_node.values().all(NodeHistory::has_old) {
             HistoryState::RolledBack
         } else if self.complete {
             HistoryState::Complete

@@ -130,6 +130,8 @@ impl RolloutContext {
 pub struct NodeJob {
     /// Its name.
     pub name: String,
+    /// What the journal calls it: another name, where it had that when the rollout began.
+    pub kept_as: String,
     /// Its API.
     pub node: NodeClient,
     /// What is to be done.

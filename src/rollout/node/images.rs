@@ -46,7 +46,7 @@ impl NodeRunner {
             return Ok(());
         }
         // What is not written down is not removed: a resumed rollout would not know of it.
-        let record = Record::Remove { node: self.name.clone(), image: image.to_owned(), instance };
+        let record = Record::Remove { node: self.kept_as.clone(), image: image.to_owned(), instance };
         self.context.journal.add(record).map_err(|error| one_line(&error))?;
         self.removed.push((image.to_owned(), instance));
         self.node.remove_image(image, instance).await.map(drop).map_err(|error| one_line(&error))

@@ -29,7 +29,7 @@ impl NodeRunner {
             Ok(mark) => self.boot = mark,
             Err(error) => return StepResult::Failed(one_line(&error)),
         }
-        if let Err(error) = self.context.journal.add(Record::Reboot { node: self.name.clone() }) {
+        if let Err(error) = self.context.journal.add(Record::Reboot { node: self.kept_as.clone() }) {
             return StepResult::Failed(one_line(&error));
         }
         match self.node.reboot().await {

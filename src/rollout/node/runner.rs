@@ -38,6 +38,8 @@ const REBOOTED: &str = "the node has rebooted in the middle of it";
 pub(in crate::rollout) struct NodeRunner {
     pub(super) context: Arc<RolloutContext>,
     pub(super) name: String,
+    /// What the journal calls it.
+    pub(super) kept_as: String,
     pub(super) node: NodeClient,
     pub(super) version: TalosVersion,
     pub(super) known: VariantDigests,
@@ -83,6 +85,7 @@ pub(in crate::rollout) async fn work(context: Arc<RolloutContext>, job: NodeJob)
         VariantDigests { original: plan.before.clone(), strict: None, desired: plan.before.clone() },
     );
     runner.role = plan.role;
+    runner.kept_as.clone_from(&job.kept_as);
     (runner.requires_hit, runner.unproven) = (plan.requires_hit, plan.unproven.clone());
     if let Err(reason) = runner.gate(plan.role, plan.route).await {
         return runner.done(Outcome::Untouched { reason }, started);
@@ -101,6 +104,7 @@ impl NodeRunner {
         Self {
             context,
             name: name.to_owned(),
+            kept_as: name.to_owned(),
             node: node.clone(),
             version: version.clone(),
             known,
@@ -322,9 +326,9 @@ impl NodeRunner {
         if !matches!(seen, StepResult::Runs(Variant::Original, _)) {
             return seen;
         }
-        let saved = self.context.journal.save(&self.name, &active).and_then(|file| {
+        let saved = self.context.journal.save(&self.kept_as, &active).and_then(|file| {
             self.context.journal.add(Record::Node {
-                node: self.name.clone(),
+                node: self.kept_as.clone(),
                 file,
                 before: self.known.original.clone(),
                 strict: self.known.strict.clone(),
@@ -483,7 +487,7 @@ impl NodeRunner {
     /// Tells what became of the node, here and in the journal.
     pub(in crate::rollout) fn done(&self, outcome: Outcome, started: Instant) -> Outcome {
         let written = self.context.journal.add(Record::Done {
-            node: self.name.clone(),
+            node: self.kept_as.clone(),
             outcome: outcome.kind(),
             reason: outcome.reason().map(str::to_owned),
         });

@@ -100,7 +100,8 @@ impl NodeRunner {
         };
         let calls = self.node.patience().saturating_mul(u32::from(BUSY) + 1);
         let arrives = self.arrives(calls);
-        let written = self.context.journal.add(Record::Send { node: self.name.clone(), what: send, arrives });
+        let written =
+            self.context.journal.add(Record::Send { node: self.kept_as.clone(), what: send, arrives });
         if let Err(error) = written
             && send != ApplyStep::Revert
         {
@@ -130,7 +131,7 @@ impl NodeRunner {
         }
         // What was sent is no less sent when this cannot be written: the node is asked at the next run anyway.
         let _ = self.context.journal.add(Record::Sent {
-            node: self.name.clone(),
+            node: self.kept_as.clone(),
             what: send,
             result: result_of(&seen),
             until: self.until.filter(|_| send.is_trial()).map(|until| until.to_string()),
@@ -172,7 +173,7 @@ impl NodeRunner {
     /// Takes back the announcement of a config.
     fn not_sent(&self, send: ApplyStep, why: String) -> StepResult {
         let seen = StepResult::NotSent(why);
-        let (node, result) = (self.name.clone(), result_of(&seen));
+        let (node, result) = (self.kept_as.clone(), result_of(&seen));
         // Where this cannot be written, the node is asked at the next run.
         let _ =
             self.context.journal.add(Record::Sent { node, what: send, result, until: None, arrives: None });

@@ -8,6 +8,7 @@ mod interrupts;
 mod keyless;
 mod later;
 mod lost_commit;
+mod names;
 mod network;
 mod operators;
 mod output;
