@@ -14,7 +14,7 @@ pub struct Glob(String);
 
 /// A text that is not a pattern.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("`{0}` is not a valid pattern: it may have the characters of names, `*` and `?`")]
+#[error("`{0}` is not a valid pattern: it may have the characters of names, `*` and `?`, or be NAME@DIGEST")]
 pub struct GlobError(pub String);
 
 impl Glob {

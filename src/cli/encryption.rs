@@ -289,10 +289,12 @@ impl Rules {
         if let Some(settings) = self.settings_if_any(options, file)? {
             return Ok(settings);
         }
+        let text = file.display().to_string();
+        let name = input::display_name(&text);
         Err(match self.config.as_ref().map(|config| config.creation_rule(&absolute(file))) {
             Some(Err(error)) => error.into(),
             Some(Ok(_)) | None => {
-                CliError::usage(format!("nothing says for whom `{}` is encrypted", file.display())).help(
+                CliError::usage(format!("nothing says for whom `{name}` is encrypted")).help(
                     format!("name a recipient with --age, or write a `.sops.yaml`, for example:\ncreation_rules:\n    - encrypted_regex: {REGISTRY_RULE}\n      age: age1…"),
                 )
             }

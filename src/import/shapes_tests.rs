@@ -84,7 +84,7 @@ fn a_patch_marker_that_talos_does_not_know_hides_nothing() {
     let text = "machine:\n  registries:\n    mirrors:\n      $patch: replace\n      docker.io: {endpoints: [https://a.lan]}\n";
     let (found, lost, findings) = inventory("p.yaml", text);
     assert!(lost && found.contains("https://a.lan"), "{found}");
-    assert_eq!(findings, ["E101:4 `$patch` is no field, unless it says `delete`"]);
+    assert_eq!(findings, ["E101:4 `$patch` is not a field, unless it says `delete`"]);
     let text = "machine:\n  registries:\n    mirrors:\n      docker.io: {endpoints: {$patch: delete}}\n      quay.io: {endpoints: [https://a.lan]}\n    config:\n      a.lan: {tls: {insecureSkipVerify: true, clientIdentity: {$patch: delete}}}\n";
     let (found, lost, findings) = inventory("p.yaml", text);
     assert!(!lost && found.contains("insecureSkipVerify: true"), "{found} {findings:?}");
@@ -145,7 +145,7 @@ fn toml_of_another_type_is_told() {
         (
             "config.toml",
             "[plugins.'io.containerd.grpc.v1.cri'.registry.mirrors.'docker.io']\n  endpoints = ['https://m.lan']\n",
-            "W230:2 `endpoints` is no setting of containerd, and is left out",
+            "W230:2 `endpoints` is not a setting of containerd, and is left out",
         ),
         (
             "registries.conf",

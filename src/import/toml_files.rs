@@ -90,7 +90,7 @@ pub(super) fn containerd_config(reading: &mut Reading, file: &SourceFile<'_>) {
 /// Tells the keys that containerd does not know, or that mean nothing here.
 fn unknown(file: &SourceFile<'_>, findings: &mut Findings, table: &DeTable<'_>, path: &str, known: &[&str]) {
     for (key, _) in in_order(table).into_iter().filter(|(key, _)| !known.contains(&key.get_ref().as_ref())) {
-        let message = format!("`{}` is no setting of containerd, and is left out", key.get_ref());
+        let message = format!("`{}` is not a setting of containerd, and is left out", key.get_ref());
         findings.lose(Code::Dropped, &file.at(&key.span(), path), message).help =
             did_you_mean(key.get_ref(), known.iter().copied()).map(|near| format!("did you mean `{near}`?"));
     }

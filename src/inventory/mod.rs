@@ -4,6 +4,7 @@ mod access;
 mod alike;
 mod check;
 mod check_signatures;
+mod check_url;
 mod fields;
 mod harbor;
 mod model;
@@ -19,7 +20,7 @@ mod verification;
 
 pub use alike::TargetSettings;
 pub use check::check_version;
-pub(crate) use check::url_flaw;
+pub(crate) use check_url::url_flaw;
 pub use harbor::{ADAPTERS, HarborProject, HarborSettings, Quota, Retention};
 pub use model::{
     Credentials, Fallback, Group, Inventory, Layer, Mirror, MirrorKind, Node, Output, Placed, Registry, Role,

@@ -246,7 +246,7 @@ impl<'p, 'a> Reader<'p, 'a> {
         let Some(marker) = node.get("$patch") else { return false };
         if marker.as_str() != Some("delete") {
             self.fields.lossy = true;
-            let message = "`$patch` is no field, unless it says `delete`";
+            let message = "`$patch` is not a field, unless it says `delete`";
             let problem = self.fields.problems.add(Code::UnknownField, &marker.span, path, message);
             problem.reason = Some("Talos refuses a config with an unknown field".to_owned());
             return false;

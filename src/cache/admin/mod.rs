@@ -1,6 +1,7 @@
 //! Questions and orders about a store: by a running server over its socket, else by the command itself.
 
 mod bucket;
+mod folder;
 mod list;
 mod parts;
 mod prune;
@@ -14,12 +15,13 @@ mod upload;
 mod verify;
 
 pub(in crate::cache) use bucket::{BucketState, CollectionState};
+pub(in crate::cache) use folder::AskError;
 pub(in crate::cache) use list::{ImageRecord, ListImages, ListObjects, ObjectRecord};
 pub(in crate::cache) use prune::{Prune, PruneTarget};
 pub(in crate::cache) use refresh::{Refresh, RefreshRecord};
 pub(in crate::cache) use replicas::{MemberState, ReplicaState};
 pub(in crate::cache) use request::{OpenCache, Question};
-pub(in crate::cache) use socket::{AdminSocket, AskError, ask, is_running};
+pub(in crate::cache) use socket::{AdminSocket, ask, is_running};
 #[cfg(test)]
 pub(in crate::cache) use stats::RepositoryState;
 pub(in crate::cache) use stats::{EndpointState, HostState, ReadStats, Stats, UpstreamState};

@@ -1,7 +1,7 @@
 #![expect(clippy::disallowed_methods, reason = "serves and calls the admin socket")]
 
 use std::io::{self, ErrorKind};
-use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -11,11 +11,12 @@ use serde_json::Value;
 use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader};
 use tokio::net::{UnixListener, UnixStream};
 
+use super::folder::{AskError, open_folder};
 use super::request::{OpenCache, Question, Request};
 use crate::cache::bucket::Bucket;
 use crate::cache::replica::Replicas;
 use crate::cache::service::Service;
-use crate::cache::store::{FsConfig, FsStore, Store};
+use crate::cache::store::Store;
 
 /// The socket of a running server, in the folder that is its own: who may write there may ask.
 const SOCKET: &str = "control";
@@ -27,44 +28,6 @@ const MAX_REQUEST: u64 = 64 << 10;
 const REST: Duration = Duration::from_secs(1);
 /// How long a client may take to send its request.
 const TIMEOUT: Duration = Duration::from_secs(10);
-
-/// Why a question about a store has no answer.
-#[derive(Debug, thiserror::Error)]
-pub(in crate::cache) enum AskError {
-    /// The folder holds no cache.
-    #[error("there is no cache in `{}`", folder.display())]
-    NoCache {
-        /// The folder.
-        folder: PathBuf,
-    },
-    /// The folder cannot be read by this user.
-    #[error("cannot read `{}`", folder.display())]
-    Denied {
-        /// The folder.
-        folder: PathBuf,
-        /// What the file system says.
-        source: io::Error,
-    },
-    /// The folder cannot be read, or the server that has it open answers with an error.
-    #[error("cannot read `{}`", folder.display())]
-    Io {
-        /// The folder.
-        folder: PathBuf,
-        /// What the file system or the server says.
-        source: io::Error,
-    },
-}
-
-impl AskError {
-    /// Returns what to do about it.
-    pub(in crate::cache) fn help(&self) -> Option<&'static str> {
-        match self {
-            Self::NoCache { .. } => Some("name its folder: --root DIR"),
-            Self::Denied { .. } => Some("run it as the user that the server runs as"),
-            Self::Io { .. } => None,
-        }
-    }
-}
 
 /// What a server sends back.
 #[derive(Debug, Serialize, Deserialize)]
@@ -88,19 +51,7 @@ pub(in crate::cache) async fn ask<Q: Question>(folder: &Path, question: Q) -> Re
         // No server, or one that ended without a word.
         Err(_) => {}
     }
-    if !folder.join("index").try_exists().map_err(denied)? {
-        return Err(AskError::NoCache { folder: own() });
-    }
-    // What another user writes there, the server could not write any more.
-    let owner = std::fs::metadata(folder).map_err(failed)?.uid();
-    if owner != rustix::process::geteuid().as_raw() {
-        return Err(denied(io::Error::new(
-            ErrorKind::PermissionDenied,
-            format!("no server has it open, and it belongs to the user with the number {owner}"),
-        )));
-    }
-    let config = FsConfig { tended: false, ..FsConfig::new(own()) };
-    let store = FsStore::open(config).await.map_err(failed)?;
+    let store = open_folder(folder).await?;
     let answer = question
         .answer(&OpenCache { store: &store, service: None, bucket: None, replicas: None })
         .await

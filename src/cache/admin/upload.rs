@@ -8,9 +8,10 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 use tokio::time::sleep;
 
+use super::folder::{AskError, open_folder};
 use crate::cache::bucket::{Bucket, BucketError};
 use crate::cache::config::{BucketConfig, Config};
-use crate::cache::store::{FsConfig, FsStore, Store};
+use crate::cache::store::Store;
 
 /// How often it is looked whether all is written.
 const LOOK: Duration = Duration::from_millis(250);
@@ -46,6 +47,9 @@ pub(in crate::cache) struct Uploaded {
 /// Why a folder could not be written to a bucket.
 #[derive(Debug, thiserror::Error)]
 pub(in crate::cache) enum UploadError {
+    /// The folder cannot be used.
+    #[error(transparent)]
+    Folder(#[from] AskError),
     /// The bucket cannot be used.
     #[error(transparent)]
     Bucket(#[from] BucketError),
@@ -106,8 +110,7 @@ pub(in crate::cache) async fn upload_folder(
     mut progress: impl FnMut(usize),
 ) -> Result<Uploaded, UploadError> {
     let failed = |source| UploadError::Io { folder: folder.to_owned(), source };
-    let settings = FsConfig { tended: false, ..FsConfig::new(folder.to_owned()) };
-    let store = Arc::new(FsStore::open(settings).await.map_err(failed)?);
+    let store = Arc::new(open_folder(folder).await?);
     let local = Arc::clone(&store) as Arc<dyn Store>;
     let bucket = Bucket::open(bucket, config, folder, local).await?;
     let url = bucket.report().url;

@@ -3,7 +3,7 @@ use std::sync::Arc;
 use super::client::Client;
 use super::gc::{Collected, Cycle, Cycled, Failed, Leftovers};
 use super::key::Keys;
-use super::probe;
+use super::probe::{self, ProbeError};
 use super::shared_bucket::{limits, timing, variable};
 use crate::cache::config::BucketConfig;
 use crate::cache::store::Object;
@@ -50,6 +50,14 @@ pub enum CollectionError {
         /// The bucket.
         url: String,
         /// What is wrong, and what to do.
+        why: String,
+    },
+    /// It does not answer, or refuses to.
+    #[error("cannot look into the bucket `{url}`: {why}")]
+    Unreachable {
+        /// The bucket.
+        url: String,
+        /// What it says.
         why: String,
     },
     /// There is nothing of a cache.
@@ -106,7 +114,12 @@ async fn open(config: &BucketConfig) -> Result<(Client, Keys), CollectionError> 
     match probe::look(&client, &keys).await {
         Ok((true, _)) => Ok((client, keys)),
         Ok((false, _)) => Err(CollectionError::Empty(url())),
-        Err(error) => Err(CollectionError::Configuration { url: url(), why: error.to_string() }),
+        Err(error @ ProbeError::Ill(_)) => {
+            Err(CollectionError::Unreachable { url: url(), why: error.to_string() })
+        }
+        Err(error @ (ProbeError::Newer(_) | ProbeError::Foreign)) => {
+            Err(CollectionError::Configuration { url: url(), why: error.to_string() })
+        }
     }
 }
 

@@ -21,6 +21,7 @@ mod layout;
 mod leases;
 mod members;
 mod pending;
+mod presence;
 mod probe;
 mod queue;
 mod renewal;

@@ -40,12 +40,8 @@ use crate::image::{Digest, RegistryHost, Tag};
 const TAGS: usize = 65_536;
 /// Of how many keys it is remembered that they are not there.
 const ABSENT: usize = 4096;
-/// For how long that is believed: another replica may write them.
-const ABSENT_FOR: Duration = Duration::from_secs(3);
 /// Of how many repositories it is read that they have an object.
 const ORIGINS: usize = 1000;
-/// For how long an object that was damaged is not read again: it may be one that cannot be removed.
-const BAD_FOR: Duration = Duration::from_hours(1);
 /// How long a bucket is waited for at the start.
 const LOOK_PATIENCE: Duration = READ_PATIENCE.saturating_mul(2);
 /// How many keys are remembered that were written last.
@@ -90,9 +86,9 @@ pub(super) struct Inner {
     /// The keys that were written last.
     last: Mutex<VecDeque<String>>,
     /// Keys that are not there, and when that was found.
-    absent: Mutex<BoundedMap<String, Instant>>,
+    pub(super) absent: Mutex<BoundedMap<String, Instant>>,
     /// Objects that were damaged, and when that was found.
-    bad: Mutex<BoundedMap<String, Instant>>,
+    pub(super) bad: Mutex<BoundedMap<String, Instant>>,
     /// The registries whose content is for everyone, as this cache is configured now.
     public: Mutex<BTreeSet<RegistryHost>>,
     /// What was last to be written about a tag.
@@ -475,65 +471,6 @@ impl Inner {
         }
     }
 
-    /// Returns whether it was noted by this key that a repository has an object.
-    async fn has_grant(&self, object: &Object, key: String) -> bool {
-        if self.is_granted(object, &key) {
-            return true;
-        }
-        if self.is_absent(&key) {
-            return false;
-        }
-        let mark = self.mark();
-        match self.client.has(Purpose::Pull, &key).await {
-            Ok(true) => {
-                self.believe(*object, mark, |known| known.note_grant(*object, &key));
-                true
-            }
-            Ok(false) => {
-                locked(&self.absent).put(key, Instant::now(), 1);
-                false
-            }
-            Err(error) => {
-                tracing::debug!("cannot read which repository has what: {error}");
-                false
-            }
-        }
-    }
-
-    /// Returns whether an object is there; not where the bucket does not say.
-    async fn is_there(&self, object: &Object) -> bool {
-        let key = self.keys.object(object);
-        if self.is_known(object) || self.is_absent(&key) {
-            return self.is_known(object);
-        }
-        let mark = self.mark();
-        match self.client.has(Purpose::Pull, &key).await {
-            Ok(true) => {
-                self.believe(*object, mark, |known| known.note(*object));
-                true
-            }
-            Ok(false) => {
-                self.note_absent(object, key);
-                false
-            }
-            Err(error) => {
-                tracing::debug!("cannot read what is there: {error}");
-                false
-            }
-        }
-    }
-
-    /// Returns whether a key was looked for just now and was not there.
-    fn is_absent(&self, key: &str) -> bool {
-        locked(&self.absent).get(key).is_some_and(|since| since.elapsed() < ABSENT_FOR)
-    }
-
-    /// Takes note that an object is not there.
-    fn note_absent(&self, object: &Object, key: String) {
-        locked(&self.known).is_absent(object);
-        locked(&self.absent).put(key, Instant::now(), 1);
-    }
-
     /// Takes note that an object comes from the bucket.
     fn give(&self, object: Object, mark: u64) {
         self.believe(object, mark, |known| known.note(object));
@@ -550,23 +487,6 @@ impl Inner {
         Some(found.map(Vec::from))
     }
 
-    /// Returns whether an object was found damaged, and is not known to be written again.
-    fn is_bad(&self, key: &str) -> bool {
-        locked(&self.bad).get(key).is_some_and(|since| since.elapsed() < BAD_FOR)
-    }
-
-    /// Takes note that an object has other bytes than its name says: it is not read again for a while.
-    fn note_bad(&self, object: &Object, key: &str) {
-        tracing::warn!("`{key}` in the bucket {} is damaged and is removed", self.url);
-        locked(&self.known).is_absent(object);
-        locked(&self.bad).put(key.to_owned(), Instant::now(), 1);
-    }
-
-    /// Takes note that an object was written anew.
-    pub(super) fn note_written(&self, key: &str) {
-        locked(&self.bad).remove(key);
-    }
-
     /// Takes note of a key that was written: a list of the store has to have it.
     pub(super) fn note_last(&self, key: String) {
         let mut last = locked(&self.last);
@@ -579,13 +499,6 @@ impl Inner {
     /// Returns the keys that were written last.
     pub(super) fn written_last(&self) -> Vec<String> {
         locked(&self.last).iter().cloned().collect()
-    }
-
-    /// Removes what is damaged, so that it can be written again.
-    async fn remove_bad(&self, key: &str) {
-        if let Err(error) = self.client.remove(key).await {
-            tracing::warn!("cannot remove `{key}` from the bucket {}: {error}", self.url);
-        }
     }
 }
 

@@ -52,6 +52,9 @@ impl From<CollectionError> for CliError {
     fn from(error: CollectionError) -> Self {
         match error {
             CollectionError::Configuration { .. } => Self::from_error(exit::INVALID, error),
+            CollectionError::Unreachable { .. } => Self::from_error(exit::REMOTE, error).help(
+                "check the endpoint, firewalls and proxies; `talmirror-cache check` says whether the bucket can be used",
+            ),
             CollectionError::Empty(_) => Self::from_error(exit::INVALID, error)
                 .help("name the bucket and the prefix as `serve` is given them: --bucket s3://NAME/PREFIX"),
             CollectionError::Unconditional(_) => Self::from_error(exit::REMOTE, error)
@@ -63,7 +66,7 @@ impl From<CollectionError> for CliError {
             CollectionError::Stopped(_) => Self::from_error(exit::INTERRUPTED, error)
                 .help("run it again: nothing has to be waited for"),
             CollectionError::Failed { .. } => Self::from_error(exit::REMOTE, error).help(
-                "nothing that is needed was removed: mend what it says, and run it again; `talmirror-cache check` says \
+                "nothing that is needed was removed: fix what it says, and run it again; `talmirror-cache check` says \
                  whether the bucket can be used",
             ),
         }
@@ -74,6 +77,7 @@ impl From<UploadError> for CliError {
     fn from(error: UploadError) -> Self {
         let again = "run it again when it is well: what is there is not sent again";
         match error {
+            UploadError::Folder(error) => error.into(),
             UploadError::Bucket(error) => StartError::Bucket(error).into(),
             UploadError::Io { .. } => Self::from_error(exit::REMOTE, error),
             UploadError::Ill { .. } | UploadError::Dropped { .. } => {

@@ -121,7 +121,9 @@ impl FromStr for BucketAddress {
         // Older buckets of AWS have capital letters and underscores.
         let is_name = |c: char| c.is_ascii_alphanumeric() || ".-_".contains(c);
         if !(3..=255).contains(&name.len()) || !name.chars().all(is_name) {
-            return Err(format!("`{name}` is not a valid name of a bucket"));
+            return Err(format!(
+                "`{name}` is not a valid name of a bucket: 3 to 255 letters, digits, dots, hyphens and underscores"
+            ));
         }
         let prefix = prefix.trim_end_matches('/');
         let is_part = |part: &str| {

@@ -333,6 +333,16 @@ fn two_do_not_collect_at_once() {
         nothing.status.code() == Some(3) && said.contains("there is nothing of talmirror-cache"),
         "{said}"
     );
+    site.bucket.is_ill(Fault::Error(403, "AccessDenied"));
+    let refused = site.gc(&[]);
+    let said = String::from_utf8_lossy(&refused.stderr);
+    assert!(
+        refused.status.code() == Some(5)
+            && said.contains("cannot look into the bucket")
+            && said.contains("help: "),
+        "{said}"
+    );
+    site.bucket.heal();
     let cache = site.start().run();
     site.pull(&cache, "library/x", &site.upstream.image("library/x", "1.0.0", &[noise(1000, 1)]));
     site.bucket.put("talmirror/collections/00000000000000000007/claim", b"");

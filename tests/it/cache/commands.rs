@@ -170,12 +170,18 @@ fn what_is_wrong_is_said_with_its_place() {
         (&["serve", "--credentials", "ghrc.io=f"], "did you mean `ghcr.io`?"),
         (&["serve", "--size-cap", "big"], "not a valid size"),
         (&["prune"], "required"),
+        (&["prune", "docker.io/library/x@sha256:00"], "or be NAME@DIGEST"),
+        (&["gc", "--bucket", "s3://x"], "3 to 255 letters"),
         (&["prune", "--all"], "there is no terminal to ask on; nothing was removed"),
     ] {
         let text = fails(&place, args, 2);
         assert!(text.contains(want), "{args:?}: {text}");
     }
-    assert!(fails(&place, &["ls", "--root", "none"], 3).contains("there is no cache in `none`"));
+    // A name that was mistyped makes no folder.
+    for args in [&["ls", "--root", "none"][..], &["upload", "--root", "none", "--bucket", "s3://images"]] {
+        assert!(fails(&place, args, 3).contains("there is no cache in `none`"), "{args:?}");
+        assert!(!place.path("none").exists());
+    }
     assert!(fails(&place, &["serve", "--config", "none.yaml"], 3).contains("cannot read `none.yaml`"));
     let text = fails(&place, &["serve", "--listen", "192.0.2.1:5000"], 5);
     assert!(text.contains("cannot listen on 192.0.2.1:5000"), "{text}");
