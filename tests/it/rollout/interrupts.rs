@@ -289,8 +289,10 @@ fn a_terminal_that_is_closed_ends_with_its_own_code() {
         "trap 'kill -HUP $p' HUP; {program} rollout --yes --verify never --try-timeout 2m --settle 30s --timeout 30s & p=$!; \
          wait $p; wait $p; echo $? > code.new; mv code.new code"
     );
-    let mut command = std::process::Command::new("script");
-    command.args(["--quiet", "--command", &line, "/dev/null"]).current_dir(site.place.path(""));
+    // Who started the tests may have ignored the signal, as nohup does, and that is handed down.
+    let mut command = std::process::Command::new("env");
+    command.args(["--default-signal=HUP", "script", "--quiet", "--command", &line, "/dev/null"]);
+    command.current_dir(site.place.path(""));
     command.env_clear().env("HOME", site.place.path("")).env("TERM", "xterm").env("SHELL", "/bin/sh");
     command.env("PATH", std::env::var_os("PATH").unwrap());
     let mut script =
