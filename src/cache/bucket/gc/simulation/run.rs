@@ -294,15 +294,15 @@ fn what_is_too_much_for_one_collection_goes_in_several() {
 #[test]
 fn each_rule_is_needed() {
     let without = |rule| Timing { without: Some(rule), ..TIMING };
-    // With the seeds that find a loss without them.
+    // With the seeds that find a loss without them; others are tried where a change of the simulation made them useless.
     for (seed, timing) in [
-        (9, without(Rule::SecondLook)),
-        (852, without(Rule::Look)),
-        (10, without(Rule::Forget)),
-        (65, without(Rule::Defer)),
-        (10, without(Rule::Ensure)),
-        (1128, without(Rule::Alive)),
-        (292, Timing { window: secs(0), ..TIMING }),
+        (12, without(Rule::SecondLook)),
+        (10, without(Rule::Look)),
+        (49, without(Rule::Forget)),
+        (24, without(Rule::Defer)),
+        (72, without(Rule::Ensure)),
+        (2607, without(Rule::Alive)),
+        (89, Timing { window: secs(0), ..TIMING }),
     ] {
         let found = std::iter::once(seed)
             .chain(0..6000)
