@@ -50,11 +50,15 @@ fn just_and_ci_have_the_same_steps() {
 fn what_the_inner_loop_runs_exists() {
     let config = read(".config/nextest.toml");
     let fast = all(r"(?m)^[ |]*test\(/\^(.*)/\)$", &config);
-    assert_eq!(fast.len(), config.matches("test(").count(), "each name stands on a line of its own");
-    for name in &fast {
-        let module = name.strip_suffix("::").expect("a module of tests/it, with `::` at its end");
-        let file = format!("tests/it/{}.rs", module.replace("::", "/"));
-        assert!(repository(&file).exists(), "{name} is run, and there is no {file}");
+    let slow = all(r"(?m)^ *- test\(/\^(.*)/\)$", &config);
+    let named = fast.len() + slow.len();
+    assert_eq!(named, config.matches("test(").count(), "each name stands on a line of its own");
+    for (folder, names) in [("tests/it", fast), ("src", slow)] {
+        for name in names {
+            let module = name.strip_suffix("::").expect("a module, with `::` at its end");
+            let file = format!("{folder}/{}.rs", module.replace("::", "/"));
+            assert!(repository(&file).exists(), "{name} is named, and there is no {file}");
+        }
     }
 }
 
