@@ -230,6 +230,11 @@ codes! {
         "A rule of `imageVerification` wants signatures, and Talos 1.13 and later looks them up through the mirrors. One that does \
          not pass them on makes every such pull fail: Harbor passes referrers on from 2.16, distribution does not up to 3.1.2. \
          `talmirror verify IMAGE` sees what a mirror passes on.";
+    NeverRedirected = "W242", Warning, "an upstream for which no client is sent to the bucket, though it is configured",
+        "An address in the bucket is good for whoever has it until it expires, also for those whom the cache gives nothing. So \
+         clients are sent there only for content that is anyone's: not where the upstream is asked with credentials, headers or a \
+         certificate (`anonymous` lets those have it who reach the cache, not those who reach the bucket), nor where all clients \
+         have to say who they are.";
     ReplacesAll = "W231", Warning, "a patch that replaces all registries",
         "`add` and `replace` of /machine/registries put this value in place of what is there: other mirrors, credentials \
          and TLS settings are gone.";

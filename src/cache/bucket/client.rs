@@ -16,6 +16,7 @@ use object_store::aws::{AmazonS3, AmazonS3Builder, AmazonS3ConfigKey};
 use object_store::list::{PaginatedListOptions, PaginatedListStore as _};
 use object_store::multipart::MultipartStore as _;
 use object_store::path::Path;
+use object_store::signer::Signer as _;
 use object_store::{
     GetOptions, GetRange, ObjectStore as _, ObjectStoreExt as _, PutMode, PutOptions, PutPayload,
     RetryConfig, UpdateVersion,
@@ -31,6 +32,7 @@ use super::traffic::{Direction, Traffic};
 use super::transport::{Purpose, READ_PATIENCE, SMALL_PATIENCE, Transport, client, innermost};
 use crate::cache::config::{BucketConfig, Encryption};
 use crate::cache::store::Blob;
+use crate::secret::Secret;
 
 /// Larger blobs are written in parts of this size, or of more where there would be too many.
 const PART: u64 = 8 << 20;
@@ -53,12 +55,18 @@ pub(super) struct Client {
     pull: AmazonS3,
     pub(super) care: AmazonS3,
     collect: AmazonS3,
+    /// Signs addresses for clients.
+    sign: AmazonS3,
     /// How long the header of an answer may take to something that is read.
     patience: Duration,
     /// For what the library has no words for.
     pub(super) transport: Transport,
     pub(super) region: String,
     pub(super) url: Url,
+    /// Where it is for clients that are sent there.
+    pub(super) redirect_url: Url,
+    /// What asks as such a client does.
+    http: reqwest::Client,
     traffic: Arc<Traffic>,
     /// The store has no conditional writes: what is written may be written twice.
     is_unconditional: Arc<AtomicBool>,
@@ -140,7 +148,11 @@ impl Client {
     /// Fails with what to do where something is missing or wrong; the store is not asked.
     pub(super) fn new(config: &BucketConfig, variables: Variables<'_>) -> Result<Self, String> {
         let region = credentials::region(config, variables);
-        let endpoint = endpoint(config, &region, variables)?;
+        let endpoint = endpoint(config, config.endpoint.as_ref(), &region, variables)?;
+        let redirect_url = match &config.redirect_endpoint {
+            Some(url) => self::endpoint(config, Some(url), &region, variables)?,
+            None => endpoint.clone(),
+        };
         let mut roots = Vec::new();
         if let Some(file) = &config.ca {
             let pem =
@@ -156,7 +168,7 @@ impl Client {
         let transport = |purpose| {
             Transport::new(http.clone(), Arc::clone(&traffic), purpose, endpoint.authority().to_owned())
         };
-        let build = |purpose| {
+        let build = |purpose, endpoint: &Url| {
             let mut builder = AmazonS3Builder::new()
                 .with_bucket_name(config.address.name())
                 .with_region(&region)
@@ -183,13 +195,16 @@ impl Client {
             builder.build().map_err(|error| innermost(&error))
         };
         Ok(Self {
-            pull: build(Purpose::Pull)?,
-            care: build(Purpose::Care)?,
-            collect: build(Purpose::Collect)?,
+            pull: build(Purpose::Pull, &endpoint)?,
+            care: build(Purpose::Care, &endpoint)?,
+            collect: build(Purpose::Collect, &endpoint)?,
+            sign: build(Purpose::Pull, &redirect_url)?,
             patience: READ_PATIENCE,
             transport: transport(Purpose::Collect),
             region,
             url: endpoint,
+            redirect_url,
+            http,
             traffic,
             is_unconditional: Arc::default(),
         })
@@ -281,6 +296,22 @@ impl Client {
     pub(super) async fn has(&self, purpose: Purpose, key: &str) -> Result<bool, ClientError> {
         let path = Path::from(key);
         Ok(self.read(self.store(purpose).head(&path)).await?.is_some())
+    }
+
+    /// Returns an address that gives a key to whoever has it, for some time.
+    pub(super) async fn signed(&self, key: &str, holds: Duration) -> Result<Secret<String>, ClientError> {
+        let path = Path::from(key);
+        let signed = timeout(self.patience, self.sign.signed_url(http::Method::GET, &path, holds)).await;
+        // Only the credentials may have to be asked for.
+        let signed = signed.map_err(|_| ClientError("the credentials for it take too long".to_owned()))?;
+        Ok(Secret::new(String::from(signed?)))
+    }
+
+    /// Asks for what is at an address, as whoever has it does; returns the status of the answer.
+    pub(super) async fn ask_as_client(&self, url: &Secret<String>) -> Result<u16, reqwest::Error> {
+        let request = self.http.get(url.expose()).timeout(self.patience);
+        let answer = request.send().await.map_err(reqwest::Error::without_url)?;
+        Ok(answer.status().as_u16())
     }
 
     /// Returns the first keys that begin with something, in their order.
@@ -494,13 +525,18 @@ async fn part(blob: &Blob, at: u64, length: u64) -> Result<Bytes, ClientError> {
 
 /// Returns the URL of the bucket: its name stands in the host, or in the path where that is wanted or cannot be
 /// otherwise.
-fn endpoint(config: &BucketConfig, region: &str, variables: Variables<'_>) -> Result<Url, String> {
+fn endpoint(
+    config: &BucketConfig,
+    named: Option<&Url>,
+    region: &str,
+    variables: Variables<'_>,
+) -> Result<Url, String> {
     let name = config.address.name();
     let variable = || {
         let set = ["AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL"];
         set.into_iter().find_map(|name| Some((name, variables(name)?)))
     };
-    let mut url = match (&config.endpoint, variable()) {
+    let mut url = match (named, variable()) {
         (Some(url), _) => url.clone(),
         (None, Some((variable, url))) => {
             url.parse().map_err(|error| format!("{variable} is not a valid URL: {error}"))?
@@ -532,7 +568,7 @@ mod tests {
             let mut config = BucketConfig::new(bucket.parse().unwrap());
             config.endpoint = url.map(|url| url.parse().unwrap());
             config.path_style = path_style;
-            endpoint(&config, "eu-west-1", &|_| None).unwrap().to_string()
+            endpoint(&config, config.endpoint.as_ref(), "eu-west-1", &|_| None).unwrap().to_string()
         };
         assert_eq!(at("s3://images/a", None, false), "https://images.s3.eu-west-1.amazonaws.com/");
         assert_eq!(at("s3://my.images", None, false), "https://s3.eu-west-1.amazonaws.com/my.images");
@@ -542,6 +578,6 @@ mod tests {
         assert_eq!(at("s3://images", Some("http://rgw:8080"), false), "http://rgw:8080/images");
         let by_variable = |name: &str| (name == "AWS_ENDPOINT_URL").then(|| "http://[::1]:1".to_owned());
         let config = BucketConfig::new("s3://images".parse().unwrap());
-        assert_eq!(endpoint(&config, "x", &by_variable).unwrap().as_str(), "http://[::1]:1/images");
+        assert_eq!(endpoint(&config, None, "x", &by_variable).unwrap().as_str(), "http://[::1]:1/images");
     }
 }

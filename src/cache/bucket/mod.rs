@@ -24,6 +24,7 @@ mod pending;
 mod presence;
 mod probe;
 mod queue;
+mod redirect;
 mod renewal;
 mod renewals;
 mod report;
@@ -46,6 +47,7 @@ pub use collection::{Collection, CollectionError, Progress, collect, plan_collec
 pub(in crate::cache) use leases::{LeaseAnswer, StoredLease};
 pub(in crate::cache) use members::Said;
 pub use members::list_members;
+pub use redirect::{RedirectCheck, check_redirect};
 pub use report::{BucketReport, BucketUse, CollectionReport, LastCollection, Paused};
 pub use shared_bucket::{Bucket, BucketError, check};
 pub use tiered_store::TieredStore;

@@ -70,6 +70,7 @@ impl Inner {
     /// Takes note that an object is not there.
     pub(super) fn note_absent(&self, object: &Object, key: String) {
         locked(&self.known).is_absent(object);
+        locked(&self.there).remove(&key);
         locked(&self.absent).put(key, Instant::now(), 1);
     }
 
@@ -82,6 +83,7 @@ impl Inner {
     pub(super) fn note_bad(&self, object: &Object, key: &str) {
         tracing::warn!("`{key}` in the bucket {} is damaged and is removed", self.url);
         locked(&self.known).is_absent(object);
+        locked(&self.there).remove(key);
         locked(&self.bad).put(key.to_owned(), Instant::now(), 1);
     }
 

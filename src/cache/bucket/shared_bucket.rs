@@ -89,6 +89,10 @@ pub(super) struct Inner {
     pub(super) absent: Mutex<BoundedMap<String, Instant>>,
     /// Objects that were damaged, and when that was found.
     pub(super) bad: Mutex<BoundedMap<String, Instant>>,
+    /// Blobs that are there, and when that was asked.
+    pub(super) there: Mutex<BoundedMap<String, Instant>>,
+    /// For how long an address holds that clients are told.
+    pub(super) redirect_expiry: Duration,
     /// The registries whose content is for everyone, as this cache is configured now.
     public: Mutex<BTreeSet<RegistryHost>>,
     /// What was last to be written about a tag.
@@ -204,6 +208,7 @@ impl Bucket {
         queue.take_unsaid();
         let keys = Keys::new(bucket.address.prefix());
         let limits = limits(bucket);
+        let redirect_expiry = bucket.redirect_expiry();
         let bucket = Self(Arc::new(Inner {
             url: url.clone(),
             client: client.clone(),
@@ -227,6 +232,8 @@ impl Bucket {
             last: Mutex::default(),
             absent: Mutex::new(BoundedMap::new(ABSENT)),
             bad: Mutex::new(BoundedMap::new(ABSENT)),
+            there: Mutex::new(BoundedMap::new(ABSENT)),
+            redirect_expiry,
             public: Mutex::new(public(config)),
             tags: Mutex::new(BoundedMap::new(TAGS)),
             dropped: Seldom::new(DROPPED_AGAIN),
@@ -454,7 +461,7 @@ impl Inner {
         matches!(&*locked(&self.phase), Phase::Used(_))
     }
 
-    fn may_read(&self) -> bool {
+    pub(super) fn may_read(&self) -> bool {
         self.is_used() && self.client.traffic().is_open(Direction::Read)
     }
 

@@ -16,6 +16,7 @@ use crate::cache::store::{
     Touched, Usage, Verdict,
 };
 use crate::image::{Digest, Tag};
+use crate::secret::Secret;
 
 /// How many manifests are remembered that tags of the bucket lead to, and that no client has taken yet.
 const ARRIVING: usize = 4096;
@@ -87,6 +88,10 @@ impl Store for TieredStore {
 
     fn tier_manifest<'a>(&'a self, digest: &'a Digest) -> BoxFuture<'a, Option<Document>> {
         Box::pin(self.bucket.manifest(digest))
+    }
+
+    fn tier_location<'a>(&'a self, digest: &'a Digest) -> BoxFuture<'a, Option<Secret<String>>> {
+        Box::pin(self.bucket.location(digest))
     }
 
     fn taken<'a>(&'a self, digest: &'a Digest) -> BoxFuture<'a, ()> {

@@ -123,6 +123,33 @@ pub(super) struct BucketArgs {
     s3_encryption: Option<Encryption>,
 }
 
+/// Which clients are sent to the bucket.
+#[derive(Clone, Debug, Default, Args)]
+pub(super) struct RedirectArgs {
+    /// A registry for whose blobs clients are sent to the bucket where they are there and not in the folder; only clients of a
+    /// network: NAME=NETWORK. Never for what takes credentials to get it
+    #[arg(long, env = "TALMIRROR_CACHE_REDIRECT", value_name = "NAME[=NETWORK]", value_delimiter = ',', value_parser = config::redirected)]
+    redirect: Vec<(RegistryHost, Option<IpNet>)>,
+    /// Where the bucket's store is for such clients, if not where it is for the cache
+    #[arg(long, env = "TALMIRROR_CACHE_REDIRECT_ENDPOINT", value_name = "URL", value_parser = config::upstream_url)]
+    redirect_endpoint: Option<Url>,
+    /// For how long the address holds that they are told, 1m to 1h; 10m if nothing says otherwise
+    #[arg(long, env = "TALMIRROR_CACHE_REDIRECT_EXPIRY", value_name = "TIME", value_parser = config::redirect_expiry)]
+    redirect_expiry: Option<Duration>,
+}
+
+impl RedirectArgs {
+    /// Adds what these flags say.
+    pub(super) fn over(&self, overlay: Overlay) -> Overlay {
+        let bucket = BucketOverlay {
+            redirect_endpoint: self.redirect_endpoint.clone(),
+            redirect_expiry: self.redirect_expiry,
+            ..overlay.bucket
+        };
+        Overlay { redirects: self.redirect.clone(), bucket, ..overlay }
+    }
+}
+
 /// How the caches on a bucket ask each other.
 #[expect(clippy::struct_field_names, reason = "flags are named for their fields")]
 #[derive(Clone, Debug, Default, Args)]
@@ -158,6 +185,7 @@ impl BucketArgs {
             encryption: self.s3_encryption.clone(),
             max_age: self.bucket_max_age,
             max_size: self.bucket_max_size,
+            ..BucketOverlay::default()
         }
     }
 }

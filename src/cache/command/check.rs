@@ -2,7 +2,8 @@ use clap::Args;
 use indexmap::IndexMap;
 use serde_json::{Value, json};
 
-use super::args::{BucketArgs, ConfigArgs, PeerArgs};
+use super::args::{BucketArgs, ConfigArgs, PeerArgs, RedirectArgs};
+use super::redirect::{Redirected, doubts};
 use super::runtime::runtime;
 use crate::cache::bucket;
 use crate::cache::config::{BucketConfig, ConfigSource, Overlay};
@@ -33,6 +34,8 @@ pub(super) struct CheckArgs {
     config: ConfigArgs,
     #[command(flatten)]
     bucket: BucketArgs,
+    #[command(flatten)]
+    redirect: RedirectArgs,
     #[command(flatten)]
     peers: PeerArgs,
     /// How it is printed
@@ -102,13 +105,23 @@ impl Row {
 pub(super) fn run(ui: &mut Ui, args: &CheckArgs) -> Result<Exit, CliError> {
     let source = args.config.source();
     let overlay = Overlay { bucket: args.bucket.overlay(), peers: args.peers.overlay(), ..source.overlay };
-    let loaded = ConfigSource { overlay, ..source }.load()?;
+    let loaded = ConfigSource { overlay: args.redirect.over(overlay), ..source }.load()?;
     for problem in &loaded.problems {
         ui.problem(problem);
+    }
+    for (doubt, help) in doubts(&loaded.config, &loaded.problems) {
+        ui.warn(&doubt, Some(&help));
     }
     let runtime = runtime()?;
     let bucket = loaded.config.bucket.clone();
     let bucket = bucket.map(|bucket| (runtime.block_on(bucket::check(&bucket)), bucket));
+    let redirected = match &bucket {
+        Some((Ok(()), bucket)) if loaded.config.redirected().next().is_some() => {
+            let checked = runtime.block_on(bucket::check_redirect(bucket));
+            Some(Redirected::new(checked, &loaded.config))
+        }
+        Some(_) | None => None,
+    };
     let members = match (&loaded.config.peers, &bucket) {
         (Some(peers), Some((_, bucket))) => {
             let secrets = PeerSecrets::read(&peers.secret);
@@ -132,7 +145,8 @@ pub(super) fn run(ui: &mut Ui, args: &CheckArgs) -> Result<Exit, CliError> {
         Ok(members) => members.iter().any(|member| member.failure.is_some()),
         Err(_) => true,
     });
-    let failed = is_ill || is_apart || rows.iter().any(|row| row.failure().is_some());
+    let is_astray = redirected.as_ref().is_some_and(|redirected| redirected.failure().is_some());
+    let failed = is_ill || is_apart || is_astray || rows.iter().any(|row| row.failure().is_some());
     let mut result = json!({
         "apiVersion": "talmirror/v1",
         "kind": "CacheCheck",
@@ -142,10 +156,18 @@ pub(super) fn run(ui: &mut Ui, args: &CheckArgs) -> Result<Exit, CliError> {
     if let (Some((checked, config)), Some(result)) = (&bucket, result.as_object_mut()) {
         result.insert("bucket".to_owned(), bucket_json(checked, config));
     }
+    if let (Some(redirected), Some(result)) = (&redirected, result.as_object_mut()) {
+        result.insert("redirect".to_owned(), redirected.json());
+    }
     if let (Some(members), Some(result)) = (&members, result.as_object_mut()) {
         result.insert("peers".to_owned(), members_json(members));
     }
-    ui.output(args.output, &result, || as_table(&rows, bucket.as_ref(), members.as_ref()))?;
+    ui.output(args.output, &result, || {
+        as_table(&rows, bucket.as_ref(), redirected.as_ref(), members.as_ref())
+    })?;
+    if let Some((doubt, help)) = redirected.as_ref().and_then(Redirected::doubt) {
+        ui.warn(&doubt, Some(help));
+    }
     if args.output == OutputFormat::Table {
         let mut advice: IndexMap<String, Vec<&str>> = IndexMap::new();
         for row in &rows {
@@ -196,6 +218,7 @@ fn bucket_json(checked: &Result<(), String>, config: &BucketConfig) -> Value {
 fn as_table(
     rows: &[Row],
     bucket: Option<&(Result<(), String>, BucketConfig)>,
+    redirected: Option<&Redirected>,
     members: Option<&Result<Vec<MemberCheck>, String>>,
 ) -> String {
     let header = ["REGISTRY", "ENDPOINT", "LOGIN", "RESULT"].map(str::to_owned).to_vec();
@@ -209,6 +232,7 @@ fn as_table(
         let result = checked.as_ref().err().cloned().unwrap_or_else(|| "ok".to_owned());
         lines.push(vec![config.address.to_string(), endpoint.to_owned(), "credentials".to_owned(), result]);
     }
+    lines.extend(redirected.map(Redirected::line));
     let secret = "secret".to_owned();
     match members {
         None => {}

@@ -11,6 +11,7 @@ mod man;
 mod mirror_config;
 mod prune;
 mod record;
+mod redirect;
 mod refresh;
 mod runtime;
 mod serve;

@@ -5,8 +5,9 @@ use std::net::SocketAddr;
 use clap::Args;
 use tokio::signal::unix::{SignalKind, signal};
 
-use super::args::{BucketArgs, ConfigArgs, PeerArgs, RootArgs, ServerArgs};
+use super::args::{BucketArgs, ConfigArgs, PeerArgs, RedirectArgs, RootArgs, ServerArgs};
 use super::folder::root;
+use super::redirect;
 use crate::cache::config::{Config, ConfigSource, LoadedConfig, LogFormat, Overlay, StatusPage};
 use crate::cache::observe::{LogFilter, log_json, log_text};
 use crate::cache::server::CacheServer;
@@ -39,6 +40,8 @@ pub(super) struct ServeArgs {
     #[command(flatten)]
     bucket: BucketArgs,
     #[command(flatten)]
+    redirect: RedirectArgs,
+    #[command(flatten)]
     peers: PeerArgs,
     #[command(flatten)]
     server: ServerArgs,
@@ -53,7 +56,7 @@ impl ServeArgs {
             peers: self.peers.overlay(),
             ..self.server.over(source.overlay)
         };
-        ConfigSource { overlay, ..source }
+        ConfigSource { overlay: self.redirect.over(overlay), ..source }
     }
 }
 
@@ -159,6 +162,7 @@ fn doubts(config: &Config, said: &[Problem]) -> Vec<(String, String)> {
             out.push((doubt, "pulls from there fail until they can; no restart is needed".to_owned()));
         }
     }
+    out.extend(redirect::doubts(config, said));
     let open = config.listen.iter().any(|address| !address.ip().is_loopback());
     if config.htpasswd.is_some()
         && config.tls.is_none()

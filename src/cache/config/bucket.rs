@@ -29,7 +29,14 @@ pub struct BucketConfig {
     pub max_age: Option<Duration>,
     /// The most that blobs and manifests in it may take up: what was out of use longest goes first.
     pub max_size: Option<ByteSize>,
+    /// Where its store is for clients that are sent there; [`None`] is where it is for the cache.
+    pub redirect_endpoint: Option<Url>,
+    /// For how long what such clients are told holds; [`None`] is ten minutes.
+    pub redirect_expiry: Option<Duration>,
 }
+
+/// For how long what clients are told holds that are sent to the bucket, where nothing else is said.
+const REDIRECT_EXPIRY: Duration = Duration::from_mins(10);
 
 /// The shortest age by which an image may go: what is younger stays in any case.
 const LEAST_AGE: Duration = Duration::from_hours(24);
@@ -72,6 +79,10 @@ pub struct BucketOverlay {
     pub max_age: Option<Duration>,
     /// The most that it may hold.
     pub max_size: Option<ByteSize>,
+    /// Where its store is for clients that are sent there.
+    pub redirect_endpoint: Option<Url>,
+    /// For how long what such clients are told holds.
+    pub redirect_expiry: Option<Duration>,
 }
 
 impl BucketConfig {
@@ -87,7 +98,19 @@ impl BucketConfig {
             encryption: None,
             max_age: None,
             max_size: None,
+            redirect_endpoint: None,
+            redirect_expiry: None,
         }
+    }
+
+    /// Returns for how long what clients are told holds that are sent there.
+    pub fn redirect_expiry(&self) -> Duration {
+        self.redirect_expiry.unwrap_or(REDIRECT_EXPIRY)
+    }
+
+    /// Returns where clients are sent by plain http, if they are, as far as no variable says where the store is.
+    pub fn plain_redirect(&self) -> Option<&Url> {
+        self.redirect_endpoint.as_ref().or(self.endpoint.as_ref()).filter(|url| url.scheme() == "http")
     }
 }
 
@@ -170,6 +193,8 @@ impl BucketOverlay {
         bucket.encryption = self.encryption.clone().or(bucket.encryption.take());
         bucket.max_age = self.max_age.or(bucket.max_age);
         bucket.max_size = self.max_size.or(bucket.max_size);
+        bucket.redirect_endpoint = self.redirect_endpoint.clone().or(bucket.redirect_endpoint.take());
+        bucket.redirect_expiry = self.redirect_expiry.or(bucket.redirect_expiry);
         Ok(())
     }
 
@@ -184,6 +209,8 @@ impl BucketOverlay {
             ("--s3-encryption", self.encryption.as_ref().map(|_| "an encryption".to_owned())),
             ("--bucket-max-age", self.max_age.map(|age| format!("{age:?}"))),
             ("--bucket-max-size", self.max_size.map(|size| size.to_string())),
+            ("--redirect-endpoint", self.redirect_endpoint.as_ref().map(Url::to_string)),
+            ("--redirect-expiry", self.redirect_expiry.map(|expiry| format!("{expiry:?}"))),
         ];
         flags.into_iter().find_map(|(flag, value)| Some((flag, value?)))
     }

@@ -1,6 +1,7 @@
 use super::bucket::{BucketConfig, bucket_age};
 use super::fields::BUCKET;
 use super::read::Reader;
+use super::redirect::redirect_expiry;
 use super::size::SizeError;
 use super::value::upstream_url;
 use crate::finding::Fields;
@@ -22,6 +23,8 @@ impl Reader<'_, '_> {
         let max_age = self.parsed(&fields, "maxAge", bucket_age);
         let max_size = self
             .parsed(&fields, "maxSize", |text| text.parse().map_err(|error: SizeError| error.to_string()));
+        let redirect_endpoint = self.parsed(&fields, "redirectEndpoint", upstream_url);
+        let redirect_expiry = self.parsed(&fields, "redirectExpiry", redirect_expiry);
         Some(BucketConfig {
             endpoint,
             path_style,
@@ -31,6 +34,8 @@ impl Reader<'_, '_> {
             encryption,
             max_age,
             max_size,
+            redirect_endpoint,
+            redirect_expiry,
             ..BucketConfig::new(address?)
         })
     }

@@ -8,6 +8,7 @@ pub(super) const FIELDS: &[(&str, &[&str])] = &[
     ("upstream", UPSTREAM),
     ("upstreamLimits", OWN_LIMITS),
     ("upstreamTls", UPSTREAM_TLS),
+    ("redirect", REDIRECT),
     ("tags", TAGS),
     ("tagRule", TAG_RULE),
     ("tls", TLS),
@@ -38,8 +39,19 @@ pub(super) const ROOT: &[&str] = &[
     "trustedProxies",
     "limits",
 ];
-pub(super) const BUCKET: &[&str] =
-    &["url", "endpoint", "pathStyle", "region", "ca", "instanceMetadata", "encryption", "maxAge", "maxSize"];
+pub(super) const BUCKET: &[&str] = &[
+    "url",
+    "endpoint",
+    "pathStyle",
+    "region",
+    "ca",
+    "instanceMetadata",
+    "encryption",
+    "maxAge",
+    "maxSize",
+    "redirectEndpoint",
+    "redirectExpiry",
+];
 pub(super) const PEERS: &[&str] = &["listen", "url", "secret"];
 pub(super) const UPSTREAM: &[&str] = &[
     "url",
@@ -55,7 +67,9 @@ pub(super) const UPSTREAM: &[&str] = &[
     "tls",
     "proxy",
     "headers",
+    "redirect",
 ];
+pub(super) const REDIRECT: &[&str] = &["clients"];
 pub(super) const OWN_LIMITS: &[&str] =
     &["headerTimeout", "perUpstream", "queueTimeout", "longestPause", "retries"];
 pub(super) const TAGS: &[&str] = &["ttl", "rules", "stale"];

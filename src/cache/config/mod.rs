@@ -9,6 +9,9 @@ mod overlay;
 mod peer;
 mod peer_fields;
 mod read;
+mod redirect;
+mod redirect_fields;
+mod redirect_rules;
 mod size;
 mod source;
 mod tag_policy;
@@ -20,9 +23,12 @@ pub use model::{
     Authenticate, BUILTIN, Config, Connection, Limits, Log, LogFormat, OwnLimits, StatusPage, UpstreamConfig,
     UpstreamLimits, UpstreamProxy, builtin,
 };
-pub use overlay::{Overlay, OverlayError, limit, named_file, named_host, named_proxies, named_url, registry};
+pub use overlay::{
+    Overlay, OverlayError, limit, named_file, named_host, named_proxies, named_url, redirected, registry,
+};
 pub use peer::{PeerConfig, PeerOverlay};
 pub use read::{Parsed, parse};
+pub use redirect::{Redirect, redirect_expiry};
 pub use size::{ByteSize, SizeError};
 pub use source::{ConfigSource, LoadError, LoadedConfig};
 pub use tag_policy::{TagPolicy, by_look};

@@ -8,6 +8,7 @@ use url::Url;
 
 use super::bucket::BucketConfig;
 use super::peer::PeerConfig;
+use super::redirect::Redirect;
 use super::size::ByteSize;
 use super::tag_policy::TagPolicy;
 use crate::cache::glob::Glob;
@@ -108,6 +109,8 @@ pub struct UpstreamConfig {
     pub limits: OwnLimits,
     /// How it is reached otherwise than all.
     pub connection: Connection,
+    /// Which clients are sent to the bucket for its blobs.
+    pub redirect: Redirect,
 }
 
 /// How one upstream is reached otherwise than all.

@@ -10,8 +10,9 @@ use super::bucket::BucketOverlay;
 use super::connection::proxy;
 use super::model::{Config, LogFormat, OwnLimits, StatusPage, UpstreamConfig, UpstreamProxy};
 use super::peer::{Incomplete, PeerOverlay};
+use super::redirect::Redirect;
 use super::size::ByteSize;
-use super::value::upstream_url;
+use super::value::{network, upstream_url};
 use crate::cache::glob::Glob;
 use crate::finding::did_you_mean;
 use crate::http::TlsFiles;
@@ -60,6 +61,8 @@ pub struct Overlay {
     pub proxies: Vec<(RegistryHost, UpstreamProxy)>,
     /// Files of headers that requests to upstreams have.
     pub header_files: Vec<(RegistryHost, PathBuf)>,
+    /// For whose blobs clients are sent to the bucket: all clients ([`None`]), or those of a network.
+    pub redirects: Vec<(RegistryHost, Option<IpNet>)>,
     /// What is limited for all upstreams ([`None`]), or for one.
     pub limits: Vec<(Option<RegistryHost>, OwnLimits)>,
     /// A file of users and passwords.
@@ -160,6 +163,7 @@ impl Overlay {
             named(&mut config, "--token-server", name)?.token_servers.push(host.clone());
         }
         self.connections(&mut config)?;
+        self.redirects(&mut config)?;
         for (name, limits) in &self.limits {
             match name {
                 Some(name) => limits.over_own(&mut named(&mut config, "a limit", name)?.limits),
@@ -178,6 +182,31 @@ impl Overlay {
 }
 
 impl Overlay {
+    /// Writes over which clients are sent to the bucket, and sees to it that there is one.
+    fn redirects(&self, config: &mut Config) -> Result<(), OverlayError> {
+        for (name, _) in &self.redirects {
+            named(config, "--redirect", name)?.redirect = Redirect::Never;
+        }
+        for (name, clients) in &self.redirects {
+            let redirect = &mut named(config, "--redirect", name)?.redirect;
+            match (redirect, clients) {
+                (Redirect::Everyone, _) => {}
+                (Redirect::Clients(networks), Some(clients)) => networks.push(*clients),
+                (redirect, Some(clients)) => *redirect = Redirect::Clients(vec![*clients]),
+                (redirect, None) => *redirect = Redirect::Everyone,
+            }
+        }
+        match config.upstreams.iter().find(|(_, upstream)| upstream.redirect.is_wanted()) {
+            Some((name, _)) if config.bucket.is_none() => Err(OverlayError {
+                flag: "--redirect",
+                name: name.to_string(),
+                problem: "and there is no bucket that clients could be sent to",
+                help: "name it: --bucket s3://NAME/PREFIX".to_owned(),
+            }),
+            Some(_) | None => Ok(()),
+        }
+    }
+
     /// Writes over how upstreams are reached.
     fn connections(&self, config: &mut Config) -> Result<(), OverlayError> {
         for (name, file) in &self.authorities {
@@ -264,6 +293,14 @@ pub fn named_host(text: &str) -> Result<(RegistryHost, String), String> {
     let (name, host) =
         text.split_once('=').ok_or("it is written NAME=HOST, such as ghcr.io=auth.example.com")?;
     Ok((registry(name)?, super::value::host(host)?))
+}
+
+/// Reads `NAME` or `NAME=NETWORK`: whose blobs, and which clients are sent to the bucket for them.
+pub fn redirected(text: &str) -> Result<(RegistryHost, Option<IpNet>), String> {
+    match text.split_once('=') {
+        Some((name, clients)) => Ok((registry(name)?, Some(network(clients)?))),
+        None => Ok((registry(text)?, None)),
+    }
 }
 
 /// Reads several `NAME=URL` of proxies, or `NAME=none`, between which there is white space.

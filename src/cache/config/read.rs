@@ -142,7 +142,7 @@ impl Reader<'_, '_> {
         Some(self.each(texts, &fields.at("listen"), value::address))
     }
 
-    fn each<T>(
+    pub(super) fn each<T>(
         &mut self,
         texts: Vec<(String, &Node)>,
         path: &str,
@@ -247,6 +247,7 @@ impl Reader<'_, '_> {
             tag_ttl: self.decoder.duration(&fields, "tagTtl"),
             limits: self.own_limits(&fields, path),
             connection: self.connection(&fields, path),
+            redirect: self.redirect(&fields, path),
             endpoints,
         };
         let http = upstream.endpoints.iter().any(|url| url.scheme() == "http");
@@ -401,6 +402,7 @@ impl Reader<'_, '_> {
             problem.help =
                 Some("write `htpasswd: FILE`, or `anonymous: true` if it may go to anyone".to_owned());
         }
+        self.check_redirects(config, fields);
         let open = config.listen.iter().any(|address| !address.ip().is_loopback());
         if let (Some(node), None, true) = (fields.get("htpasswd"), &config.tls, open) {
             let message = "users send their passwords over plain http";

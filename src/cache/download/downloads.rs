@@ -193,6 +193,11 @@ impl Downloads {
         Some(Download::new(Arc::clone(shared), Joined::Existing))
     }
 
+    /// Returns whether a blob is being downloaded, in whichever scope.
+    pub fn is_running(&self, digest: &Digest) -> bool {
+        self.0.running().keys().any(|(running, _)| running == digest)
+    }
+
     /// Returns how far the running downloads are, in the order of their digests.
     pub fn progress(&self) -> Vec<Progress> {
         let mut all: Vec<Progress> = self.0.running().values().map(|shared| Progress::of(shared)).collect();

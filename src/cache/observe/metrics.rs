@@ -223,7 +223,7 @@ impl Metrics {
                 .flat_map(|kind| Outcome::ALL.map(|outcome| (kind, outcome)))
                 .map(|(kind, outcome)| {
                     let is_hidden = match (outcome, tiers) {
-                        (Outcome::Bucket | Outcome::Peer, Tiers::Local)
+                        (Outcome::Bucket | Outcome::Redirect | Outcome::Peer, Tiers::Local)
                         | (Outcome::Peer, Tiers::WithBucket) => true,
                         (_, Tiers::Local | Tiers::WithBucket | Tiers::WithReplicas) => false,
                     };
@@ -454,6 +454,7 @@ impl Metrics {
         Traffic {
             hits: count(Outcome::Hit)
                 .saturating_add(count(Outcome::Bucket))
+                .saturating_add(count(Outcome::Redirect))
                 .saturating_add(count(Outcome::Stale))
                 .saturating_add(count(Outcome::Revalidated)),
             misses: count(Outcome::Miss),

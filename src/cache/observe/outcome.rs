@@ -57,6 +57,8 @@ pub enum Outcome {
     Hit,
     /// From the bucket behind the store, without a word to upstream.
     Bucket,
+    /// From the bucket, to which the client was sent.
+    Redirect,
     /// From another cache on the bucket, which has it or fetches it.
     Peer,
     /// From upstream, by a download that this request began.
@@ -73,9 +75,10 @@ pub enum Outcome {
 
 impl Outcome {
     /// Every outcome, in the order of their numbers.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 9] = [
         Self::Hit,
         Self::Bucket,
+        Self::Redirect,
         Self::Peer,
         Self::Miss,
         Self::Follow,
@@ -89,6 +92,7 @@ impl Outcome {
         match self {
             Self::Hit => "hit",
             Self::Bucket => "bucket",
+            Self::Redirect => "redirect",
             Self::Peer => "peer",
             Self::Miss => "miss",
             Self::Follow => "follow",

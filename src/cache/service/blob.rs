@@ -8,6 +8,7 @@ use super::errors::{refusal, within, within_wait_budget};
 use super::freshness::BUDGET;
 use super::manifest::Manifests;
 use super::ready::ReadyAnswers;
+use super::redirect::Redirects;
 use super::request::RepositoryRequest;
 use crate::cache::download::{CameFrom, Download, Downloads, FetchError, Joined, Opened, Provenance, Source};
 use crate::cache::observe::Outcome;
@@ -71,6 +72,7 @@ pub(super) struct Blobs {
     manifests: Arc<Manifests>,
     ready: Arc<ReadyAnswers>,
     authorizer: Arc<Authorizer>,
+    redirects: Redirects,
     /// The other caches on the bucket, if they are asked.
     replicas: Option<Replicas>,
 }
@@ -85,7 +87,8 @@ impl Blobs {
         authorizer: Arc<Authorizer>,
         replicas: Option<Replicas>,
     ) -> Self {
-        Self { store, downloads, grants, manifests, ready, authorizer, replicas }
+        let redirects = Redirects::new(Arc::clone(&store), Arc::clone(&grants), downloads.clone());
+        Self { store, downloads, grants, manifests, ready, authorizer, redirects, replicas }
     }
 
     /// Answers with a blob, or with a part of it.
@@ -140,13 +143,17 @@ impl Blobs {
         Ok(request.context.blob(digest, total, selection, outcome, |_| Body::Empty))
     }
 
-    /// Answers with a blob that is being downloaded, after starting the download where it is not under way.
+    /// Answers with a blob that is being downloaded, after starting the download where it is not under way; or with where it
+    /// is in the bucket.
     async fn blob_download(
         &self,
         request: &RepositoryRequest<'_>,
         digest: &Digest,
     ) -> Result<Response<Body>, Refusal> {
         self.authorize_tier(request, digest).await?;
+        if let Some(answer) = self.redirects.answer(request, digest).await {
+            return Ok(answer);
+        }
         let (download, total) = self.join(request, digest).await?;
         let object = Object::blob(*digest);
         if download.origin() != Some(&request.origin)

@@ -1,4 +1,4 @@
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
@@ -122,7 +122,7 @@ impl Service {
 }
 
 impl Handler for Service {
-    async fn handle(&self, request: Request<()>, _peer: SocketAddr) -> Response<Body> {
+    async fn handle(&self, request: Request<()>, peer: SocketAddr) -> Response<Body> {
         // Before the snapshot: should another one take its place meanwhile, the answer is not kept.
         let changes = self.0.ready.changes();
         let snapshot = self.snapshot();
@@ -152,7 +152,7 @@ impl Handler for Service {
         context.set_namespace(place.oci_namespace());
         context.registry = Some(place.registry.clone());
         context.is_private = snapshot.is_private(place.registry);
-        let answer = self.0.answer(&snapshot, &request, &context, place, object, changes).await;
+        let answer = self.0.answer(&snapshot, (&request, peer.ip()), &context, place, object, changes).await;
         answer.unwrap_or_else(|refusal| context.refused(&refusal))
     }
 
@@ -190,7 +190,7 @@ impl Inner {
     async fn answer(
         &self,
         snapshot: &Arc<Snapshot>,
-        request: &Request<()>,
+        (request, client): (&Request<()>, IpAddr),
         context: &ResponseContext,
         place: RepositoryLocation<'_>,
         object: oci::Object,
@@ -204,7 +204,8 @@ impl Inner {
         let is_for_all = !is_user && member.is_none() && is_stored;
         let ready_key = if is_for_all { ReadyAnswers::key(request, changes) } else { None };
         let ready_key = ready_key.as_ref();
-        let request = RepositoryRequest { snapshot, origin, context, headers, is_user, member, ready_key };
+        let request =
+            RepositoryRequest { snapshot, origin, context, headers, client, is_user, member, ready_key };
         match object {
             oci::Object::Manifest(TagOrDigest::Tag(tag)) => self.tags.tag(&request, &tag).await,
             oci::Object::Manifest(TagOrDigest::Digest(digest)) => self.manifest(&request, &digest).await,

@@ -13,6 +13,7 @@ mod freshness;
 mod list;
 mod manifest;
 mod ready;
+mod redirect;
 mod request;
 mod response;
 mod single_flight;

@@ -1,5 +1,6 @@
 #![expect(clippy::disallowed_methods, reason = "dates answers")]
 
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use http::Response;
@@ -21,6 +22,8 @@ pub(super) struct RepositoryRequest<'a> {
     pub(super) origin: Origin,
     pub(super) context: &'a ResponseContext,
     pub(super) headers: &'a HeaderMap,
+    /// The client's address, as far as trusted proxies say who that is.
+    pub(super) client: IpAddr,
     /// Whether the client has shown who it is.
     pub(super) is_user: bool,
     /// What another cache on the bucket asks for, where one asks.

@@ -3,7 +3,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use bytes::Bytes;
 use http::header::{
     ACCEPT_RANGES, AGE, CACHE_CONTROL, CONTENT_LENGTH, CONTENT_RANGE, CONTENT_TYPE, ETAG, HeaderMap,
-    HeaderName, LINK, VARY, WARNING, X_CONTENT_TYPE_OPTIONS,
+    HeaderName, LINK, LOCATION, VARY, WARNING, X_CONTENT_TYPE_OPTIONS,
 };
 use http::{HeaderValue, Response, StatusCode};
 use jiff::Timestamp;
@@ -13,6 +13,7 @@ use crate::cache::observe::{Kind, Outcome, Reason, Served};
 use crate::http::{Body, Piece};
 use crate::image::{Digest, RegistryHost};
 use crate::oci::{ContentRange, Method, OCTET_STREAM, Refusal, Selection, Span, etag};
+use crate::secret::Secret;
 
 const API_VERSION: HeaderName = HeaderName::from_static("docker-distribution-api-version");
 const CONTENT_DIGEST: HeaderName = HeaderName::from_static("docker-content-digest");
@@ -264,6 +265,21 @@ impl ResponseContext {
         response
     }
 
+    /// Answers that the client gets the blob elsewhere; [`None`] where that address cannot stand in a header.
+    ///
+    /// The address is for this client and this moment: nothing in between keeps it, and nothing prints it.
+    pub(super) fn redirected(&self, digest: &Digest, location: &Secret<String>) -> Option<Response<Body>> {
+        let mut location = HeaderValue::from_str(location.expose()).ok()?;
+        location.set_sensitive(true);
+        let mut response = self.response(StatusCode::TEMPORARY_REDIRECT, Some(Outcome::Redirect));
+        let headers = response.headers_mut();
+        headers.insert(LOCATION, location);
+        headers.insert(CONTENT_DIGEST, value(&digest.to_string()));
+        headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+        headers.insert(CONTENT_LENGTH, HeaderValue::from(0));
+        Some(response)
+    }
+
     /// Answers that the client has the blob already.
     pub(super) fn unchanged_blob(&self, digest: &Digest, outcome: Outcome) -> Response<Body> {
         let mut response = self.response(StatusCode::NOT_MODIFIED, Some(outcome));
@@ -323,6 +339,7 @@ fn header_of(outcome: Outcome) -> Option<HeaderValue> {
     Some(HeaderValue::from_static(match outcome {
         Outcome::Hit => "HIT",
         Outcome::Bucket => "BUCKET",
+        Outcome::Redirect => "REDIRECT",
         Outcome::Peer => "PEER",
         Outcome::Miss => "MISS",
         Outcome::Follow => "FOLLOW",
@@ -446,6 +463,23 @@ mod tests {
         assert_eq!((head.body().len(), &head.headers()[CONTENT_LENGTH]), (0, &value("10")));
         let empty = get.blob(&digest(), 0, Selection::Whole, Outcome::Hit, bytes);
         assert_eq!(empty.headers()[CONTENT_LENGTH], "0");
+    }
+
+    #[test]
+    fn where_a_blob_is_stands_in_one_header_and_is_not_printed() {
+        let address = Secret::new("https://s3.example/a?X-Amz-Signature=s3cr3t".to_owned());
+        let answer = ResponseContext::new(Method::Get, None).redirected(&digest(), &address).unwrap();
+        assert!(!format!("{answer:?}").contains("s3cr3t"));
+        insta::assert_snapshot!(shown(&answer), @r"
+        307
+        cache-control: no-store
+        content-length: 0
+        docker-content-digest: sha256:44136fa355b3678a1146ad16f7e8649e94fb4fc21fe77e8310c060f61caaff8a
+        docker-distribution-api-version: registry/2.0
+        location: https://s3.example/a?X-Amz-Signature=s3cr3t
+        x-cache: REDIRECT
+        x-content-type-options: nosniff
+        ");
     }
 
     #[test]

@@ -5,6 +5,7 @@ use super::partial::PartialKey;
 use super::record::{Document, Origin, RecordKey, RecordKind, ReferrersRecord, TagRecord};
 use super::spool::Spool;
 use crate::image::{Digest, Tag};
+use crate::secret::Secret;
 use futures_util::future::BoxFuture;
 
 /// What a digest is the digest of. A manifest has a media type, which is served with it; a blob has none.
@@ -159,6 +160,14 @@ pub trait Store: Send + Sync + 'static {
 
     /// Reads a manifest that is not here from the tier behind it; nothing of it is kept.
     fn tier_manifest<'a>(&'a self, _: &'a Digest) -> BoxFuture<'a, Option<Document>> {
+        Box::pin(async { None })
+    }
+
+    /// Returns an address where a client gets a blob from the tier behind it, if that gives one out and has the blob now.
+    ///
+    /// Whoever has the address gets the blob until it expires: it is for those only to whom the blob would be given here, and
+    /// goes nowhere but to them.
+    fn tier_location<'a>(&'a self, _: &'a Digest) -> BoxFuture<'a, Option<Secret<String>>> {
         Box::pin(async { None })
     }
 

@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
 """Caches over one bucket of a real store: what one fetched, another reads from there; three fetch a cold blob once between them, also
-when the one that fetches is killed. What no image needs goes, where files of the store can be made older than they are.
+when the one that fetches is killed. Clients are sent to the store with an address that it takes. What no image needs goes, where files of the store can be made older than they are.
 
   check.py TALMIRROR_CACHE versitygw PROGRAM
   check.py TALMIRROR_CACHE seaweedfs PROGRAM
@@ -265,9 +265,53 @@ def check(program, folder, store, upstream, layers, manifest, caches):
     if Registry.counts:
         sys.exit(f"FAILED  upstream was asked: {Registry.counts}")
     print("ok      upstream is asked once, and a warm pull asks no bucket")
+    redirects(program, folder, store, upstream, layers, caches)
     if os.path.isdir(os.path.join(folder, "store", "images")):
         collection(program, folder, store, upstream, caches)
     replicas(program, folder, store, upstream, caches)
+
+
+class Stay(urllib.request.HTTPRedirectHandler):
+    """A client that goes nowhere else."""
+
+    def redirect_request(self, *_):
+        return None
+
+
+def redirects(program, folder, store, upstream, layers, caches):
+    def status(url, headers=None):
+        try:
+            with urllib.request.build_opener(Stay).open(urllib.request.Request(url, headers=headers or {}), timeout=20) as answer:
+                return answer.status, answer.headers, answer.read()
+        except urllib.error.HTTPError as error:
+            return error.code, error.headers, error.read()
+
+    flags = ["--redirect", "docker.io"]
+    command = [program, "check", "--upstream", f"docker.io={upstream}", "--bucket", "s3://images/talmirror", "--s3-endpoint", store, "--s3-path-style"]
+    checked = subprocess.run([*command, *flags, "-o", "json"], env=environment(folder), capture_output=True, text=True)
+    if not json.loads(checked.stdout)["redirect"]["ok"]:
+        sys.exit(f"FAILED  {checked.stdout}")
+    cache = Cache(program, os.path.join(folder, "sends"), store, upstream, flags=flags)
+    caches.append(cache)
+    Registry.counts.clear()
+    for layer in layers:
+        path = f"/v2/docker.io/library/x/blobs/{digest(layer)}"
+        code, headers, _ = status(cache.url + path)
+        location = headers["Location"]
+        if (code, headers["X-Cache"]) != (307, "REDIRECT") or not location.startswith(store):
+            sys.exit(f"FAILED  {code} {headers['X-Cache']}\n{''.join(cache.log)}")
+        whole, part = status(location), status(location, {"Range": "bytes=10-19"})
+        if (whole[0], whole[2]) != (200, layer) or (part[0], part[2]) != (206, layer[10:20]):
+            sys.exit(f"FAILED  the store answers {whole[0]} and {part[0]} to what is signed")
+        other = location.replace(digest(layer)[-10:], digest(layers[0])[-10:-1] + "0")
+        if status(other)[0] != 403 or status(location.split("?")[0])[0] != 403:
+            sys.exit("FAILED  the store takes what is not signed")
+        came = cache.get(f"blobs/{digest(layer)}")
+        if came != ("BUCKET", layer):
+            sys.exit(f"FAILED  a client that comes back gets {came[0]}")
+    if [path for path in Registry.counts if "/blobs/" in path]:
+        sys.exit(f"FAILED  upstream was asked: {Registry.counts}")
+    print("ok      clients are sent to the store, which takes what is signed and nothing else")
 
 
 def collection(program, folder, store, upstream, caches):

@@ -5,7 +5,9 @@
 use std::path::Path;
 use std::process::{Command, Stdio};
 
+use super::bucket::{sharing, written};
 use crate::cache_process::{Cache, Start, eventually};
+use crate::fake_bucket::Bucket;
 use crate::fake_upstream::{Act, Image, Upstream};
 use crate::run::Place;
 
@@ -235,6 +237,30 @@ fn containerd_pulls() {
     }
     assert_eq!(server.seen().len(), 0, "the mirror had everything");
     assert_eq!(upstream.count("GET", "/blobs/"), 3, "each blob once");
+}
+
+/// containerd takes what is in the bucket from there, and shows the bucket no credentials.
+#[test]
+fn containerd_goes_to_the_bucket() {
+    let Some(containerd) = Containerd::start() else { return };
+    let (upstream, server, bucket) = (Upstream::start(), Upstream::start(), Bucket::start());
+    let image = image(&upstream);
+    let first = sharing(&upstream, &bucket).run();
+    containerd.fetch("docker.io/library/x:1", &first.url(), false, &server);
+    written(&first, &bucket, &image);
+    upstream.forget();
+    bucket.forget();
+    // What containerd has it does not fetch again.
+    let containerd = Containerd::start().unwrap();
+    let second = sharing(&upstream, &bucket).args(&["--redirect", "docker.io"]).run();
+    containerd.fetch("docker.io/library/x:1", &second.url(), false, &server);
+    let asked: Vec<_> =
+        bucket.asked().into_iter().filter(|one| one.method == "GET" && one.key.contains("/blobs/")).collect();
+    assert_eq!(asked.len(), 3, "{asked:?}");
+    for one in asked {
+        assert!(one.query.contains_key("X-Amz-Signature") && !one.headers.contains_key("authorization"));
+    }
+    assert_eq!((upstream.count("GET", "/blobs/"), server.seen().len()), (0, 0));
 }
 
 /// What the cache refuses, containerd gets from the registry itself; the pull never fails for it.

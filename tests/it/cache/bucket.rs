@@ -12,11 +12,11 @@ use crate::run::Place;
 const MIB: usize = 1 << 20;
 
 /// A cache of docker.io that shares a bucket.
-fn sharing(upstream: &Upstream, bucket: &Bucket) -> Start {
+pub(super) fn sharing(upstream: &Upstream, bucket: &Bucket) -> Start {
     behind(Start::new().upstream("docker.io", &upstream.url()), bucket)
 }
 
-fn behind(start: Start, bucket: &Bucket) -> Start {
+pub(super) fn behind(start: Start, bucket: &Bucket) -> Start {
     start
         .args(&["--bucket", "s3://images/talmirror", "--s3-endpoint", &bucket.url(), "--s3-path-style"])
         .env("AWS_ACCESS_KEY_ID", KEY)
@@ -30,7 +30,7 @@ fn state(cache: &Cache) -> Value {
 }
 
 /// Waits until the bucket is well, and nothing waits to be written to it.
-fn idle(cache: &Cache) {
+pub(super) fn idle(cache: &Cache) {
     eventually("all is written", || {
         let state = state(cache);
         state["pending"] == 0 && state["trouble"].is_null()
@@ -39,7 +39,7 @@ fn idle(cache: &Cache) {
 
 /// Waits until an image that was pulled is in the bucket: what a client has read to its end is kept, and then written, a
 /// moment later.
-fn written(cache: &Cache, bucket: &Bucket, image: &Image) {
+pub(super) fn written(cache: &Cache, bucket: &Bucket, image: &Image) {
     let has = |folder: &str, digest: &str| {
         bucket.get(&format!("talmirror/{folder}/{}", digest.replace(':', "/"))).is_some()
     };
@@ -52,7 +52,7 @@ fn written(cache: &Cache, bucket: &Bucket, image: &Image) {
 }
 
 /// Waits until so many blobs are in the folder.
-fn stored(cache: &Cache, blobs: usize) {
+pub(super) fn stored(cache: &Cache, blobs: usize) {
     eventually("it is stored", || {
         let stats: Value = serde_json::from_str(&cache.command(&["stats", "-o", "json"])).unwrap();
         stats["blobs"] == blobs
@@ -60,7 +60,7 @@ fn stored(cache: &Cache, blobs: usize) {
 }
 
 /// Pulls an image whole; returns where the manifest and each blob came from.
-fn pull(
+pub(super) fn pull(
     cache: &Cache,
     registry: &str,
     repository: &str,
@@ -421,7 +421,7 @@ fn a_store_without_conditional_writes_is_told_of_and_used() {
 }
 
 /// Runs the program to its end; returns its exit code, and what it says on standard output and on standard error.
-fn ends(args: &[&str], env: &[(&str, &str)]) -> (i32, String, String) {
+pub(super) fn ends(args: &[&str], env: &[(&str, &str)]) -> (i32, String, String) {
     let place = Place::new();
     let output = Command::new(env!("CARGO_BIN_EXE_talmirror-cache"))
         .args(args)

@@ -22,6 +22,7 @@ mod examples;
 mod gate;
 mod operations;
 mod ready;
+mod redirect;
 mod replicas;
 mod server;
 mod status_page;
