@@ -3,11 +3,12 @@
 
     sbom.py OUT.cdx.json LICENCES.txt VERSION [PACKAGES...]
 
-Crates are those that the two programs are linked of, on Linux; each PACKAGES is a file of lines of name, version and SHA-256, as
-`libraries` leaves it, named ARCH/packages.
+Crates are those that the two programs are linked of, on Linux, beside Rust's standard library and, of zig, musl and what its compiler adds;
+each PACKAGES is a file of lines of name, version and SHA-256, as `libraries` leaves it, named ARCH/packages.
 """
 
 import hashlib
+import html
 import json
 import os
 import pathlib
@@ -54,6 +55,24 @@ def purl(package):
     return f"pkg:cargo/{package['name']}@{package['version']}"
 
 
+def said(*command):
+    return subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout.strip()
+
+
+def toolchain():
+    """Returns what compilers add to a program: name, version, licence, and the texts of it."""
+    rust = pathlib.Path(said("rustc", "--print", "sysroot")) / "share/doc/rust/COPYRIGHT-library.html"
+    page = re.sub(r"<(script|style).*?</\1>", "", rust.read_text(), flags=re.DOTALL)
+    page = re.sub(r"\n\s*\n+", "\n\n", html.unescape(re.sub(r"<[^>]+>", "", page)))
+    zig = pathlib.Path(said("python-zig", "env").split('.lib_dir = "')[1].split('"')[0])
+    texts = [(zig.parent / "LICENSE").read_text(), (zig / "libunwind/LICENSE.TXT").read_text()]
+    return [
+        ("rust-std", said("rustc", "--version").split()[1], "MIT OR Apache-2.0", [page]),
+        ("musl", f"of zig {said('python-zig', 'version')}", "MIT", [(zig / "libc/musl/COPYRIGHT").read_text()]),
+        ("zig", said("python-zig", "version"), "MIT", texts),
+    ]
+
+
 def main():
     out, licences, version, *lists = sys.argv[1:]
     packages, uses, root = crates()
@@ -71,6 +90,10 @@ def main():
         if checksum:
             component["hashes"] = [{"alg": "SHA-256", "content": checksum}]
         components.append(component)
+    added = toolchain()
+    for name, release, licence, _ in added:
+        components.append({"type": "library", "name": name, "version": release, "bom-ref": f"{name}@{release}",
+                           "licenses": [{"expression": licence}]})
     for path in map(pathlib.Path, lists):
         for line in path.read_text().splitlines():
             name, release, checksum = line.split()
@@ -108,8 +131,11 @@ def main():
         for path in found:
             text = path.read_text(errors="replace").replace("\r\n", "\n").strip()
             texts.setdefault(text, []).append(name)
+    for name, release, licence, its in added:
+        for text in its:
+            texts.setdefault(text.replace("\r\n", "\n").strip(), []).append(f"{name} {release} ({licence})")
     with open(licences, "w") as file:
-        file.write("talmirror and talmirror-cache are made of these crates, under these licences.\n")
+        file.write("talmirror and talmirror-cache are made of these crates and libraries, under these licences.\n")
         for text, names in sorted(texts.items(), key=lambda item: item[1]):
             file.write(f"\n{'=' * 100}\n" + "\n".join(sorted(set(names))) + f"\n{'-' * 100}\n{text}\n")
         if without:
