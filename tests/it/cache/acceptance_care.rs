@@ -1,8 +1,11 @@
 //! Care of the store: what is damaged, what goes, what is asked for again.
 
+use std::io::{BufRead as _, BufReader};
 use std::os::unix::fs::FileExt as _;
 use std::os::unix::fs::PermissionsExt as _;
+use std::os::unix::process::CommandExt as _;
 use std::path::PathBuf;
+use std::process::Stdio;
 
 use super::acceptance_names::{Private, base64};
 use crate::cache_process::{Cache, Start, eventually};
@@ -134,6 +137,40 @@ fn users_may_ask_for_what_upstream_has_now() {
     assert_eq!(get(&[]), first.digest, "a release is believed for a day");
     assert_eq!(get(&[("Cache-Control", "no-cache")]), second.digest);
     assert_eq!(get(&[]), second.digest);
+}
+
+/// A volume of Kubernetes: root owns it, and a pod's group may write to it.
+#[test]
+fn a_volume_of_root_is_used_by_a_folder_below_it() {
+    const USER: u32 = 65532;
+    let dir = tempfile::tempdir().unwrap();
+    let volume = dir.path().join("volume");
+    std::fs::create_dir(&volume).unwrap();
+    if std::os::unix::fs::chown(&volume, Some(0), Some(USER)).is_err() {
+        return; // Only root can make one.
+    }
+    for (path, mode) in [(dir.path(), 0o755), (&volume, 0o2770)] {
+        std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode)).unwrap();
+    }
+    // Where it stands now, the user may not get to it.
+    let program = dir.path().join("talmirror-cache");
+    std::fs::copy(env!("CARGO_BIN_EXE_talmirror-cache"), &program).unwrap();
+    let serve = |root: &std::path::Path| {
+        let mut command = std::process::Command::new(&program);
+        command.args(["serve", "--listen", "127.0.0.1:0", "--root", root.to_str().unwrap()]);
+        command.uid(USER).gid(USER).env_clear().current_dir("/").stderr(Stdio::piped());
+        command.spawn().unwrap()
+    };
+    let refused = serve(&volume).wait_with_output().unwrap();
+    let (said, below) = (String::from_utf8_lossy(&refused.stderr), volume.join("store"));
+    assert_eq!(refused.status.code(), Some(9), "{said}");
+    assert!(said.contains(&format!("choose a folder below it, such as `{}`", below.display())), "{said}");
+    let mut child = serve(&below);
+    let mut lines = BufReader::new(child.stderr.take().unwrap()).lines().map(Result::unwrap);
+    assert!(lines.any(|line| line.starts_with("listening on ")));
+    assert_eq!(std::fs::metadata(&below).unwrap().permissions().mode() & 0o777, 0o700);
+    child.kill().unwrap();
+    child.wait().unwrap();
 }
 
 #[test]

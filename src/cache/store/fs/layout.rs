@@ -445,9 +445,15 @@ fn narrow(root: &Path) -> io::Result<()> {
         return Ok(());
     }
     fs::set_permissions(root, fs::Permissions::from_mode(0o700)).map_err(|error| {
-        let help =
-            "other users may write to it, which is not safe; give it the mode 0700, or choose another folder";
-        io::Error::new(error.kind(), format!("cannot use `{}`: {help}: {error}", root.display()))
+        // A volume of Kubernetes is root's, and its group may write to it.
+        let below = root.join("store");
+        let text = format!(
+            "cannot use `{}`: other users may write to it, which is not safe; choose a folder below it, such as `{}`, which is \
+             made, or give it the mode 0700: {error}",
+            root.display(),
+            below.display()
+        );
+        io::Error::new(error.kind(), text)
     })?;
     tracing::warn!(
         folder = %root.display(),
