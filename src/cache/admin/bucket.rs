@@ -11,6 +11,9 @@ use crate::cache::bucket::{BucketReport, CollectionReport, Paused};
 pub(in crate::cache) struct BucketState {
     /// The bucket.
     pub(in crate::cache) url: String,
+    /// Where its store is asked for it.
+    #[serde(default)]
+    pub(in crate::cache) location: String,
     /// What is wrong with it, in a line; [`None`]: nothing is.
     pub(in crate::cache) trouble: Option<String>,
     /// Since when it is not read.
@@ -103,6 +106,7 @@ impl BucketState {
             unread_since: since(&report.unread),
             unwritten_since: since(&report.unwritten),
             url: report.url,
+            location: report.location,
             conditional_writes: report.is_conditional,
             answers_in_ms: report.answers_in_ms,
             given: report.given,

@@ -23,6 +23,14 @@ pub(in crate::cache) enum AskError {
         /// What the file system says.
         source: io::Error,
     },
+    /// The server that has the folder open cannot do with its bucket what it is asked for.
+    #[error("the server that runs over `{}` cannot say what is in its bucket", folder.display())]
+    Bucket {
+        /// The folder.
+        folder: PathBuf,
+        /// What the server says.
+        source: io::Error,
+    },
     /// The folder cannot be read, or the server that has it open answers with an error.
     #[error("cannot read `{}`", folder.display())]
     Io {
@@ -39,6 +47,7 @@ impl AskError {
         match self {
             Self::NoCache { .. } => Some("name its folder: --root DIR"),
             Self::Denied { .. } => Some("run it as the user that the server runs as"),
+            Self::Bucket { .. } => Some("`talmirror-cache stats` says how it is"),
             Self::Io { .. } => None,
         }
     }

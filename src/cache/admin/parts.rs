@@ -3,10 +3,22 @@ use std::io;
 
 use crate::cache::Glob;
 use crate::cache::store::{Kind, Listed, Object, Origin, Store, TagRecord};
-use crate::oci::Manifest;
 
-fn name(origin: &Origin) -> String {
+/// Returns the name of a repository, with its registry.
+pub(super) fn name(origin: &Origin) -> String {
     format!("{}/{}", origin.registry, origin.repository)
+}
+
+/// Returns the names of repositories, in their order.
+pub(super) fn names(origins: &[Origin]) -> Vec<String> {
+    let mut names: Vec<String> = origins.iter().map(name).collect();
+    names.sort_unstable();
+    names
+}
+
+/// Returns the name of an image by a tag.
+pub(super) fn image(record: &TagRecord) -> String {
+    format!("{}:{}", name(&record.origin), record.tag)
 }
 
 /// Returns whether a repository is meant.
@@ -23,7 +35,7 @@ pub(super) fn fits_digest(globs: &[Glob], origin: &Origin, object: &Object) -> b
 
 /// Returns whether a tag is meant: by its repository, its name, or what it stands for.
 pub(super) fn fits_tag(globs: &[Glob], record: &TagRecord) -> bool {
-    let named = format!("{}:{}", name(&record.origin), record.tag);
+    let named = image(record);
     globs.iter().any(|glob| glob.matches(&named))
         || fits_repository(globs, &record.origin)
         || fits_digest(globs, &record.origin, &Object::manifest(record.digest))
@@ -34,10 +46,7 @@ pub(super) async fn parts(store: &dyn Store, all: &[Listed]) -> io::Result<HashM
     let mut parts = HashMap::new();
     for listed in all.iter().filter(|listed| listed.object.kind == Kind::Manifest) {
         let Some(document) = store.manifest(&listed.object.digest).await? else { continue };
-        let Ok(manifest) = Manifest::parse(&document.bytes, Some(&document.media_type)) else { continue };
-        let children = manifest.children().iter().map(|child| Object::manifest(child.digest));
-        let blobs = manifest.blobs().map(|blob| Object::blob(blob.digest));
-        parts.insert(listed.object, children.chain(blobs).collect());
+        parts.insert(listed.object, document.parts());
     }
     Ok(parts)
 }

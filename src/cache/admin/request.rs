@@ -7,16 +7,22 @@ use serde_json::Value;
 
 use super::bucket::BucketState;
 use super::list::{self, ImageRecord, List, ListImages, ListObjects, ObjectRecord};
+use super::list_bucket::{list_bucket_images, list_bucket_objects};
 use super::prune::{self, Prune, Pruned};
 use super::refresh::{self, Refresh, RefreshedTags};
 use super::replicas::ReplicaState;
 use super::stats::{self, ReadStats, Stats};
+use super::tier::TierName;
 use super::upload::{self, Upload, Uploaded};
 use super::verify::{self, Verified, Verify};
-use crate::cache::bucket::Bucket;
+use super::verify_bucket::verify_bucket;
+use crate::cache::bucket::{Bucket, Contents, Tell};
 use crate::cache::replica::Replicas;
 use crate::cache::service::Service;
 use crate::cache::store::Store;
+
+/// How long what may be a great deal may take.
+const LONG: Duration = Duration::from_hours(24);
 
 /// What a request is about.
 pub(in crate::cache) struct OpenCache<'a> {
@@ -28,6 +34,8 @@ pub(in crate::cache) struct OpenCache<'a> {
     pub(super) bucket: Option<&'a Bucket>,
     /// The other caches on it, where they are asked.
     pub(super) replicas: Option<&'a Replicas>,
+    /// Is told how far something that may take long has come.
+    pub(super) tell: Tell<'a>,
 }
 
 impl<'a> OpenCache<'a> {
@@ -38,7 +46,19 @@ impl<'a> OpenCache<'a> {
         bucket: Option<&'a Bucket>,
         replicas: Option<&'a Replicas>,
     ) -> Self {
-        Self { store, service: Some(service), bucket, replicas }
+        Self { store, service: Some(service), bucket, replicas, tell: &|_| {} }
+    }
+
+    /// Has something told how far what takes long has come.
+    pub(super) const fn telling(self, tell: Tell<'a>) -> Self {
+        Self { tell, ..self }
+    }
+
+    /// Returns what is in the bucket; fails where there is none.
+    fn contents(&self) -> io::Result<Contents> {
+        self.bucket
+            .map(Contents::of)
+            .ok_or_else(|| io::Error::other("the server that runs over it has no bucket"))
     }
 }
 
@@ -50,6 +70,19 @@ pub(in crate::cache) trait Question: Into<Request> {
     const KIND: &'static str;
     /// How long the answer may take.
     const PATIENCE: Duration = Duration::from_mins(10);
+
+    /// Returns how long this one may take: what is in a bucket, as all that is stored, may be a great deal.
+    fn patience(&self) -> Duration {
+        match self.tier() {
+            TierName::Local => Self::PATIENCE,
+            TierName::Bucket => LONG,
+        }
+    }
+
+    /// Returns what it is about.
+    fn tier(&self) -> TierName {
+        TierName::Local
+    }
 
     /// Carries it out.
     ///
@@ -79,15 +112,23 @@ pub(in crate::cache) enum Request {
 
 impl Request {
     /// Returns how long the answer may take.
-    pub(super) const fn patience(&self) -> Duration {
+    pub(super) fn patience(&self) -> Duration {
         match self {
-            Self::ListImages(_) => ListImages::PATIENCE,
-            Self::ListObjects(_) => ListObjects::PATIENCE,
-            Self::Prune(_) => Prune::PATIENCE,
-            Self::Stats(_) => ReadStats::PATIENCE,
-            Self::Verify(_) => Verify::PATIENCE,
-            Self::Refresh(_) => Refresh::PATIENCE,
-            Self::Upload(_) => Upload::PATIENCE,
+            Self::ListImages(question) => question.patience(),
+            Self::ListObjects(question) => question.patience(),
+            Self::Prune(question) => question.patience(),
+            Self::Stats(question) => question.patience(),
+            Self::Verify(question) => question.patience(),
+            Self::Refresh(question) => question.patience(),
+            Self::Upload(question) => question.patience(),
+        }
+    }
+
+    /// Returns whether it may end where it is when nobody waits for the answer any more.
+    pub(super) const fn only_looks(&self) -> bool {
+        match self {
+            Self::ListImages(_) | Self::ListObjects(_) | Self::Stats(_) | Self::Verify(_) => true,
+            Self::Prune(_) | Self::Refresh(_) | Self::Upload(_) => false,
         }
     }
 
@@ -109,8 +150,18 @@ impl Question for ListImages {
     type Answer = List<ImageRecord>;
     const KIND: &'static str = "CacheImages";
 
+    fn tier(&self) -> TierName {
+        self.tier
+    }
+
     async fn answer(&self, cache: &OpenCache<'_>) -> io::Result<Self::Answer> {
-        list::images(cache.store, self).await
+        match self.tier {
+            TierName::Local => list::images(cache.store, self).await,
+            TierName::Bucket => {
+                let listed = list_bucket_images(&cache.contents()?, self, cache.tell).await;
+                listed.map_err(io::Error::other)
+            }
+        }
     }
 }
 
@@ -124,8 +175,18 @@ impl Question for ListObjects {
     type Answer = List<ObjectRecord>;
     const KIND: &'static str = "CacheObjects";
 
+    fn tier(&self) -> TierName {
+        self.tier
+    }
+
     async fn answer(&self, cache: &OpenCache<'_>) -> io::Result<Self::Answer> {
-        list::objects(cache.store).await
+        match self.tier {
+            TierName::Local => list::objects(cache.store).await,
+            TierName::Bucket => {
+                let listed = list_bucket_objects(&cache.contents()?, self, cache.tell).await;
+                listed.map_err(io::Error::other)
+            }
+        }
     }
 }
 
@@ -159,9 +220,16 @@ impl Question for Verify {
     type Answer = Verified;
     const KIND: &'static str = "CacheVerified";
     // All that is stored is read, and a large disk takes hours.
-    const PATIENCE: Duration = Duration::from_hours(24);
+    const PATIENCE: Duration = LONG;
+
+    fn tier(&self) -> TierName {
+        self.tier
+    }
 
     async fn answer(&self, cache: &OpenCache<'_>) -> io::Result<Self::Answer> {
+        if self.tier == TierName::Bucket {
+            return verify_bucket(&cache.contents()?, self, cache.tell).await.map_err(io::Error::other);
+        }
         let verified = verify::verify(cache.store, self).await;
         if let Some(service) = cache.service {
             service.forget();
@@ -195,7 +263,7 @@ impl Question for Upload {
     type Answer = Uploaded;
     const KIND: &'static str = "CacheUploaded";
     // The answer comes when all of it is to be written: much of it is then.
-    const PATIENCE: Duration = Duration::from_hours(24);
+    const PATIENCE: Duration = LONG;
 
     async fn answer(&self, cache: &OpenCache<'_>) -> io::Result<Self::Answer> {
         upload::upload(cache.bucket, *self).await

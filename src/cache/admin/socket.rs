@@ -4,16 +4,18 @@ use std::io::{self, ErrorKind};
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader};
+use tokio::net::unix::WriteHalf;
 use tokio::net::{UnixListener, UnixStream};
+use tokio::sync::watch;
 
 use super::folder::{AskError, open_folder};
 use super::request::{OpenCache, Question, Request};
-use crate::cache::bucket::Bucket;
+use crate::cache::bucket::{Bucket, Tell};
 use crate::cache::replica::Replicas;
 use crate::cache::service::Service;
 use crate::cache::store::Store;
@@ -26,6 +28,8 @@ const MAX_ANSWER: u64 = 256 << 20;
 const MAX_REQUEST: u64 = 64 << 10;
 /// How long accepting rests after it failed.
 const REST: Duration = Duration::from_secs(1);
+/// How often it is told how far something has come.
+const TOLD: Duration = Duration::from_millis(200);
 /// How long a client may take to send its request.
 const TIMEOUT: Duration = Duration::from_secs(10);
 
@@ -33,6 +37,8 @@ const TIMEOUT: Duration = Duration::from_secs(10);
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 enum Reply {
+    /// How far it has come: any number of lines before the others, where a request is about a bucket.
+    Progress(String),
     Answer(Value),
     Error(String),
 }
@@ -44,7 +50,8 @@ pub(in crate::cache) async fn ask<Q: Question>(folder: &Path, question: Q) -> Re
     let denied = |source| AskError::Denied { folder: own(), source };
     match UnixStream::connect(folder.join(SOCKET)).await {
         Ok(stream) => {
-            let asked = tokio::time::timeout(Q::PATIENCE, ask_server(stream, question)).await;
+            let asked =
+                tokio::time::timeout(question.patience(), ask_server(stream, question, &|_| {})).await;
             return asked.map_err(io::Error::from).flatten().map_err(failed);
         }
         Err(error) if error.kind() == ErrorKind::PermissionDenied => return Err(denied(error)),
@@ -53,11 +60,24 @@ pub(in crate::cache) async fn ask<Q: Question>(folder: &Path, question: Q) -> Re
     }
     let store = open_folder(folder).await?;
     let answer = question
-        .answer(&OpenCache { store: &store, service: None, bucket: None, replicas: None })
+        .answer(&OpenCache { store: &store, service: None, bucket: None, replicas: None, tell: &|_| {} })
         .await
         .map_err(failed);
     store.close().await.map_err(failed)?;
     answer
+}
+
+/// Has a request about its bucket carried out by the server that has the folder open.
+pub(in crate::cache) async fn ask_bucket<Q: Question>(
+    folder: &Path,
+    question: Q,
+    tell: Tell<'_>,
+) -> Result<Q::Answer, AskError> {
+    let asked = async {
+        let stream = UnixStream::connect(folder.join(SOCKET)).await?;
+        tokio::time::timeout(question.patience(), ask_server(stream, question, tell)).await?
+    };
+    asked.await.map_err(|source| AskError::Bucket { folder: folder.to_owned(), source })
 }
 
 /// Returns whether a server has a folder open.
@@ -65,14 +85,22 @@ pub(in crate::cache) async fn is_running(folder: &Path) -> bool {
     UnixStream::connect(folder.join(SOCKET)).await.is_ok()
 }
 
-async fn ask_server<Q: Question>(mut stream: UnixStream, question: Q) -> io::Result<Q::Answer> {
+async fn ask_server<Q: Question>(
+    mut stream: UnixStream,
+    question: Q,
+    tell: Tell<'_>,
+) -> io::Result<Q::Answer> {
     let request: Request = question.into();
     stream.write_all(format!("{}\n", serde_json::to_string(&request)?).as_bytes()).await?;
-    let mut line = String::new();
-    BufReader::new(stream.take(MAX_ANSWER)).read_line(&mut line).await?;
-    match serde_json::from_str(&line)? {
-        Reply::Answer(answer) => Ok(serde_json::from_value(answer)?),
-        Reply::Error(error) => Err(io::Error::other(error)),
+    let mut lines = BufReader::new(stream.take(MAX_ANSWER));
+    loop {
+        let mut line = String::new();
+        lines.read_line(&mut line).await?;
+        match serde_json::from_str(&line)? {
+            Reply::Progress(text) => tell(text),
+            Reply::Answer(answer) => return Ok(serde_json::from_value(answer)?),
+            Reply::Error(error) => return Err(io::Error::other(error)),
+        }
     }
 }
 
@@ -114,8 +142,10 @@ impl AdminSocket {
                 let (store, service, bucket) = (Arc::clone(&store), service.clone(), bucket.clone());
                 let replicas = replicas.clone();
                 tokio::spawn(async move {
+                    let (told, seen) = watch::channel(String::new());
+                    let tell = move |text| drop(told.send_replace(text));
                     let cache = OpenCache::running(&*store, &service, bucket.as_ref(), replicas.as_ref());
-                    answer(stream, &cache).await;
+                    answer(stream, &cache.telling(&tell), seen).await;
                 });
             }
         });
@@ -130,7 +160,7 @@ impl Drop for AdminSocket {
     }
 }
 
-async fn answer(mut stream: UnixStream, cache: &OpenCache<'_>) {
+async fn answer(mut stream: UnixStream, cache: &OpenCache<'_>, mut seen: watch::Receiver<String>) {
     let (read, mut write) = stream.split();
     let mut line = String::new();
     let mut read = BufReader::new(read.take(MAX_REQUEST));
@@ -144,18 +174,41 @@ async fn answer(mut stream: UnixStream, cache: &OpenCache<'_>) {
             Err(io::Error::other("the running server does not know this request: is it of another version?"))
         }
         Ok(request) => {
-            let patience = request.patience();
-            let answered = tokio::time::timeout(patience, request.answer(cache)).await;
-            answered.map_err(io::Error::from).flatten()
+            let (patience, only_looks) = (request.patience(), request.only_looks());
+            let answered = tokio::time::timeout(patience, request.answer(cache));
+            tokio::pin!(answered);
+            let mut told = None;
+            loop {
+                tokio::select! {
+                    answered = &mut answered => break answered.map_err(io::Error::from).flatten(),
+                    Ok(()) = seen.changed() => {
+                        let text = seen.borrow_and_update().clone();
+                        if told.is_some_and(|told: Instant| told.elapsed() < TOLD) {
+                            continue;
+                        }
+                        told = Some(Instant::now());
+                        let progress = Reply::Progress(text);
+                        let is_sent = send(&mut write, &progress).await;
+                        // Nobody waits for the answer any more.
+                        if !is_sent && only_looks {
+                            return;
+                        }
+                    }
+                }
+            }
         }
     };
     let reply = match reply {
         Ok(answer) => Reply::Answer(answer),
         Err(error) => Reply::Error(error.to_string()),
     };
-    if let Ok(text) = serde_json::to_string(&reply) {
-        let _ = write.write_all(format!("{text}\n").as_bytes()).await;
-    }
+    send(&mut write, &reply).await;
+}
+
+/// Sends a reply; returns whether there is still somebody who reads it.
+async fn send(write: &mut WriteHalf<'_>, reply: &Reply) -> bool {
+    let Ok(text) = serde_json::to_string(reply) else { return false };
+    write.write_all(format!("{text}\n").as_bytes()).await.is_ok()
 }
 
 #[cfg(test)]
@@ -163,11 +216,12 @@ mod tests {
     use std::time::Duration;
 
     use super::super::prune::{Prune, PruneTarget};
+    use super::super::tier::TierName;
     use super::*;
 
     #[test]
     fn a_check_of_a_large_disk_takes_hours() {
-        let verify = Request::from(super::super::verify::Verify { pattern: None });
+        let verify = Request::from(super::super::verify::Verify { pattern: None, tier: TierName::Local });
         assert!(verify.patience() >= Duration::from_hours(12), "2 TB at 50 MB a second take eleven");
         let prune = Request::from(Prune { target: PruneTarget::All, dry_run: true });
         assert!(prune.patience() <= Duration::from_mins(10));

@@ -27,7 +27,7 @@ use tokio::time::{Instant, timeout};
 use url::{Host, Url};
 
 use super::credentials::{self, Variables};
-use super::fault::Fault;
+use super::fault::{Fault, code};
 use super::traffic::{Direction, Traffic};
 use super::transport::{Purpose, READ_PATIENCE, SMALL_PATIENCE, Transport, client, innermost};
 use crate::cache::config::{BucketConfig, Encryption};
@@ -128,12 +128,22 @@ impl ClientError {
 impl From<object_store::Error> for ClientError {
     fn from(error: object_store::Error) -> Self {
         let mut text = innermost(&error);
+        if let Some(fault) = answered(&text) {
+            return Self(fault.to_string());
+        }
         // The body of an answer may stand in it.
         if let Some((at, _)) = text.char_indices().nth(200) {
             text.truncate(at);
         }
         Self(text.replace(char::is_control, " "))
     }
+}
+
+/// Reads what is wrong out of what the library says of an answer.
+fn answered(text: &str) -> Option<Fault> {
+    let (_, answer) = text.split_once("non-2xx status code: ")?;
+    let status = answer.get(..3)?.parse().ok()?;
+    Fault::of_answer(status, code(answer.as_bytes()))
 }
 
 impl From<ClientError> for io::Error {
@@ -214,6 +224,14 @@ impl Client {
     pub(super) fn for_collection(&self) -> Self {
         let store = &self.collect;
         Self { pull: store.clone(), care: store.clone(), patience: SMALL_PATIENCE, ..self.clone() }
+    }
+
+    /// Returns where the bucket is, without what may be a password.
+    pub(super) fn location(&self) -> String {
+        let mut url = self.url.clone();
+        // Without a host, there is none.
+        let _ = (url.set_username(""), url.set_password(None));
+        url.to_string()
     }
 
     pub(super) const fn traffic(&self) -> &Arc<Traffic> {
@@ -338,6 +356,7 @@ impl Client {
         let transfer = Transfer {
             body: found.into_stream(),
             traffic: Arc::clone(&self.traffic),
+            is_waited_for: self.patience == READ_PATIENCE,
             waited: Duration::ZERO,
             came: 0,
         };
@@ -476,6 +495,8 @@ impl Client {
 struct Transfer {
     body: BoxStream<'static, object_store::Result<Bytes>>,
     traffic: Arc<Traffic>,
+    /// A client waits for it: how it goes says something to others.
+    is_waited_for: bool,
     waited: Duration,
     came: u64,
 }
@@ -483,7 +504,8 @@ struct Transfer {
 impl Transfer {
     async fn next(&mut self) -> io::Result<Option<Bytes>> {
         let begun = Instant::now();
-        let Ok(next) = timeout(IDLE, self.body.next()).await else { return Err(self.broken(Fault::Slow)) };
+        let idle = if self.is_waited_for { IDLE } else { SMALL_PATIENCE };
+        let Ok(next) = timeout(idle, self.body.next()).await else { return Err(self.broken(Fault::Slow)) };
         let bytes = match next {
             None => return Ok(None),
             Some(Ok(bytes)) => bytes,
@@ -503,7 +525,11 @@ impl Transfer {
 
     fn broken(&self, fault: Fault) -> io::Error {
         let error = io::Error::other(fault.to_string());
-        self.traffic.note(Direction::Read, Some(fault));
+        if self.is_waited_for {
+            self.traffic.note(Direction::Read, Some(fault));
+        } else {
+            self.traffic.note_failure();
+        }
         error
     }
 }
@@ -561,6 +587,22 @@ fn endpoint(
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_is_wrong_is_said_in_words() {
+        let said = |text: &str| answered(text).map(|fault| fault.to_string());
+        let denied =
+            "Server returned non-2xx status code: 403 Forbidden: <Error><Code>AccessDenied</Code></Error>";
+        assert!(said(denied).unwrap().starts_with("it denies access (403 AccessDenied)"));
+        assert!(
+            said("Server returned non-2xx status code: 500 x: ").unwrap().contains("error of its own (500)")
+        );
+        for other in
+            ["Server returned non-2xx status code: 412 x: ", "non-2xx status code: ", "it is gone", ""]
+        {
+            assert_eq!(said(other), None, "{other}");
+        }
+    }
 
     #[test]
     fn where_a_bucket_is() {

@@ -77,6 +77,14 @@ pub enum CollectionError {
     /// It was silent for too long.
     #[error("the collection of the bucket `{0}` took too long, and others have given it up")]
     GivenUp(String),
+    /// What is in it cannot be read.
+    #[error("cannot read what is in the bucket `{url}`: {why}")]
+    Read {
+        /// The bucket.
+        url: String,
+        /// What failed.
+        why: String,
+    },
     /// Something failed on the way.
     #[error("cannot collect what the bucket `{url}` does not need: {why}")]
     Failed {
@@ -106,7 +114,8 @@ impl Collection {
     }
 }
 
-async fn open(config: &BucketConfig) -> Result<(Client, Keys), CollectionError> {
+/// Looks whether a bucket is one of caches.
+pub(super) async fn open(config: &BucketConfig) -> Result<(Client, Keys), CollectionError> {
     let url = || config.address.to_string();
     let client =
         Client::new(config, &variable).map_err(|why| CollectionError::Configuration { url: url(), why })?;

@@ -5,10 +5,12 @@
 //! written once and hold no index, so that any number of caches may write at the same time. A bucket that is ill is left
 //! alone, each way by itself, and pulls go on from the folder and from upstream.
 
+mod checking;
 mod client;
 mod collected;
 mod collecting;
 mod collection;
+mod contents;
 mod credentials;
 mod fault;
 mod gate;
@@ -43,12 +45,15 @@ mod fake_bucket;
 #[cfg(test)]
 mod testing;
 
+pub(in crate::cache) use checking::Checked;
 pub use collection::{Collection, CollectionError, Progress, collect, plan_collection};
+pub(in crate::cache) use contents::{Contents, Origins, Tell};
 pub(in crate::cache) use leases::{LeaseAnswer, StoredLease};
 pub(in crate::cache) use members::Said;
 pub use members::list_members;
 pub use redirect::{RedirectCheck, check_redirect};
 pub use report::{BucketReport, BucketUse, CollectionReport, LastCollection, Paused};
+pub(in crate::cache) use shared_bucket::location;
 pub use shared_bucket::{Bucket, BucketError, check};
 pub use tiered_store::TieredStore;
 pub(in crate::cache) use transport::{innermost, tls};

@@ -5,6 +5,8 @@ use super::gate::Closed;
 pub struct BucketReport {
     /// The bucket, as it is configured.
     pub url: String,
+    /// Where its store is asked for it.
+    pub location: String,
     /// Whether it is in use.
     pub used: BucketUse,
     /// Why it is not read, where it is not.

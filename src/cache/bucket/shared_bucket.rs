@@ -165,6 +165,11 @@ pub async fn check(config: &BucketConfig) -> Result<(), String> {
     super::probe::look(&client, &keys).await.map(drop).map_err(|error| error.to_string())
 }
 
+/// Returns where a bucket is; [`None`] where that cannot be said.
+pub(in crate::cache) fn location(config: &BucketConfig) -> Option<String> {
+    Client::new(config, &variable).ok().map(|client| client.location())
+}
+
 /// Returns the registries whose content is for everyone.
 fn public(config: &Config) -> BTreeSet<RegistryHost> {
     let upstreams = config.upstreams.iter().filter(|(_, upstream)| !upstream.is_private());
@@ -277,6 +282,7 @@ impl Bucket {
         };
         BucketReport {
             url: self.0.url.clone(),
+            location: self.0.client.location(),
             used,
             unread: traffic.closed(Direction::Read).map(Into::into),
             unwritten: traffic.closed(Direction::Write).map(Into::into),

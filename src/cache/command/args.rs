@@ -88,14 +88,11 @@ pub(super) struct RootArgs {
     pub(super) root: Option<PathBuf>,
 }
 
-/// A bucket that several caches share.
-#[expect(clippy::doc_markdown, reason = "these are the texts of the help")]
+/// A bucket that several caches share, and what it may hold.
 #[derive(Clone, Debug, Default, Args)]
 pub(super) struct BucketArgs {
-    /// A bucket of an S3-compatible store behind the folder, which several caches share: s3://NAME/PREFIX. Its
-    /// credentials come from AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, a profile, or a web identity
-    #[arg(long, env = "TALMIRROR_CACHE_BUCKET", value_name = "URL")]
-    bucket: Option<BucketAddress>,
+    #[command(flatten)]
+    access: BucketAccessArgs,
     /// How long an image stays in the bucket that no cache writes or serves any more, such as 720h; caches remove what no
     /// image needs only where this or a size is set
     #[arg(long, env = "TALMIRROR_CACHE_BUCKET_MAX_AGE", value_name = "TIME", value_parser = config::bucket_age)]
@@ -103,6 +100,16 @@ pub(super) struct BucketArgs {
     /// The most that the bucket holds, such as 1TiB: images that are out of use longest go first
     #[arg(long, env = "TALMIRROR_CACHE_BUCKET_MAX_SIZE", value_name = "SIZE")]
     bucket_max_size: Option<ByteSize>,
+}
+
+/// A bucket that several caches share.
+#[expect(clippy::doc_markdown, reason = "these are the texts of the help")]
+#[derive(Clone, Debug, Default, Args)]
+pub(super) struct BucketAccessArgs {
+    /// A bucket of an S3-compatible store behind the folder, which several caches share: s3://NAME/PREFIX. Its
+    /// credentials come from AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, a profile, or a web identity
+    #[arg(long, env = "TALMIRROR_CACHE_BUCKET", value_name = "URL")]
+    bucket: Option<BucketAddress>,
     /// Where the bucket's store is, such as https://rgw.example.com; without it, AWS
     #[arg(long, env = "TALMIRROR_CACHE_S3_ENDPOINT", value_name = "URL", value_parser = config::upstream_url)]
     s3_endpoint: Option<Url>,
@@ -176,6 +183,17 @@ impl BucketArgs {
     /// Returns what these flags say about the bucket.
     pub(super) fn overlay(&self) -> BucketOverlay {
         BucketOverlay {
+            max_age: self.bucket_max_age,
+            max_size: self.bucket_max_size,
+            ..self.access.overlay()
+        }
+    }
+}
+
+impl BucketAccessArgs {
+    /// Returns what these flags say about the bucket.
+    pub(super) fn overlay(&self) -> BucketOverlay {
+        BucketOverlay {
             address: self.bucket.clone(),
             endpoint: self.s3_endpoint.clone(),
             path_style: self.s3_path_style,
@@ -183,8 +201,6 @@ impl BucketArgs {
             ca: self.s3_ca.clone(),
             instance_metadata: self.s3_instance_metadata,
             encryption: self.s3_encryption.clone(),
-            max_age: self.bucket_max_age,
-            max_size: self.bucket_max_size,
             ..BucketOverlay::default()
         }
     }

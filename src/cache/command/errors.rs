@@ -65,6 +65,8 @@ impl From<CollectionError> for CliError {
                 .help("run it again; nothing that is needed was removed"),
             CollectionError::Stopped(_) => Self::from_error(exit::INTERRUPTED, error)
                 .help("run it again: nothing has to be waited for"),
+            CollectionError::Read { .. } => Self::from_error(exit::REMOTE, error)
+                .help("run it again when the bucket is well; `talmirror-cache check` says whether it can be used"),
             CollectionError::Failed { .. } => Self::from_error(exit::REMOTE, error).help(
                 "nothing that is needed was removed: fix what it says, and run it again; `talmirror-cache check` says \
                  whether the bucket can be used",
@@ -96,6 +98,10 @@ impl From<CloseError> for CliError {
 impl From<AskError> for CliError {
     fn from(error: AskError) -> Self {
         let help = error.help();
-        Self::from_error(exit::INVALID, error).help_if(help)
+        let exit = match error {
+            AskError::Bucket { .. } => exit::REMOTE,
+            AskError::NoCache { .. } | AskError::Denied { .. } | AskError::Io { .. } => exit::INVALID,
+        };
+        Self::from_error(exit, error).help_if(help)
     }
 }

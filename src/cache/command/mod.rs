@@ -16,6 +16,7 @@ mod refresh;
 mod runtime;
 mod serve;
 mod stats;
+mod tier;
 mod upload;
 mod verify;
 
@@ -65,7 +66,7 @@ enum Command {
     Check(Box<check::CheckArgs>),
     /// List what is stored
     #[command(visible_alias = "list")]
-    Ls(ls::LsArgs),
+    Ls(Box<ls::LsArgs>),
     /// Remove what is stored, by name or by age
     Prune(prune::PruneArgs),
     /// Remove from a bucket what no image needs
@@ -73,7 +74,7 @@ enum Command {
     /// Ask registries now what stored tags stand for
     Refresh(Box<refresh::RefreshArgs>),
     /// Check what is stored against its digests; remove what is damaged
-    Verify(verify::VerifyArgs),
+    Verify(Box<verify::VerifyArgs>),
     /// Write to a bucket what is stored
     Upload(Box<upload::UploadArgs>),
     /// Show how full the cache is

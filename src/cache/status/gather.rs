@@ -14,7 +14,7 @@ use super::view::{
     Degraded, DownloadState, FailureState, ImageState, Images, PAGE, Status, StoreState, TrafficState,
     search, slots,
 };
-use crate::cache::admin::{ListImages, OpenCache, Question as _, ReadStats, Stats};
+use crate::cache::admin::{ListImages, OpenCache, Question as _, ReadStats, Stats, TierName};
 use crate::cache::bucket::Bucket;
 use crate::cache::download::{Downloads, Progress};
 use crate::cache::observe::{Failure, Health, Metrics};
@@ -100,7 +100,7 @@ impl Sources {
             return Ok(images);
         }
         let begun = Instant::now();
-        let wanted = ListImages { pattern: None };
+        let wanted = ListImages { pattern: None, tier: TierName::Local };
         let list = wanted.answer(&self.cache()).await?;
         let images = list.items.into_iter().map(|record| ImageState {
             image: record.image,

@@ -23,6 +23,7 @@ mod blob;
 mod fs;
 mod local;
 mod partial;
+mod parts;
 mod record;
 mod spool;
 mod tier;

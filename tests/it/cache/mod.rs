@@ -14,6 +14,7 @@ mod advisories;
 mod air_gap;
 mod browser;
 mod bucket;
+mod bucket_care;
 mod chaos;
 mod collection;
 mod commands;

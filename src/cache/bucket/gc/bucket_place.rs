@@ -97,7 +97,7 @@ impl BucketPlace {
     }
 
     /// Has nothing written.
-    pub(super) fn reading(self) -> Self {
+    pub(in crate::cache::bucket) fn reading(self) -> Self {
         Self { only_reads: true, ..self }
     }
 
