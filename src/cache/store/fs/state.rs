@@ -151,6 +151,14 @@ impl State {
         let there = index.stored().saturating_add(leftovers.stored()).saturating_add(folder.folder_bytes());
         let cap =
             config.cap.unwrap_or_else(|| disk.free.saturating_add(there).saturating_sub(reserve) / 10 * 9);
+        if cap < LITTLE && config.cap.is_none() {
+            tracing::warn!(
+                free_bytes = disk.free,
+                reserve_bytes = reserve,
+                "the disk has hardly any room beside what is to stay free, so that almost nothing is kept: make room, or set \
+                 --reserve"
+            );
+        }
         Ok(Self {
             folder,
             ledger: Mutex::new(Ledger {
@@ -544,6 +552,9 @@ fn reconcile(index: &mut Index, found: &[Found]) {
         }
     }
 }
+
+/// A store for less is said to be of no use, where nobody chose that.
+const LITTLE: u64 = 1 << 30;
 
 /// 5 % of the disk, at least 2 GiB, yet never more than a quarter of it.
 fn default_reserve(total: u64) -> u64 {
