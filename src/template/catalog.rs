@@ -18,8 +18,8 @@ pub struct Template {
 /// Whether files are for a cluster.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Cluster {
-    /// They are objects of Kubernetes.
-    Objects,
+    /// They are objects of Kubernetes, which Flux and Argo CD know by this name where no other is chosen.
+    Objects { name: &'static str },
     /// They are a Helm chart's values, and what makes Flux and Argo CD install it with them.
     Chart,
     /// They are for a machine or a repository.
@@ -43,6 +43,24 @@ const PORT: Setting =
     Setting { name: "port", default: "5000", about: "the port that clients ask", form: Form::Port };
 const METRICS_PORT: Setting =
     Setting { name: "metrics-port", default: "9095", about: "the port of the metrics", form: Form::Port };
+const STORAGE_CLASS: Setting = Setting {
+    name: "storage-class",
+    default: "",
+    about: "the volumes' storage class; left out: the cluster's default",
+    form: Form::OptionalName,
+};
+const NODE_PORT: Setting = Setting {
+    name: "node-port",
+    default: "30500",
+    about: "the port of every node that clients ask",
+    form: Form::NodePort,
+};
+const MONITORING_NAMESPACE: Setting = Setting {
+    default: "monitoring",
+    name: "monitoring-namespace",
+    about: "the namespace whose pods may read the metrics",
+    form: Form::Name,
+};
 const INGRESS_NAMESPACE: Setting =
     Setting { default: "ingress-nginx", about: "the namespace of ingress-nginx", ..NAMESPACE };
 const INVENTORY: Setting = Setting {
@@ -58,6 +76,20 @@ const OUTPUT: Setting = Setting {
     form: Form::RelativePath,
 };
 
+const RELEASES: Setting = Setting {
+    name: "releases",
+    default: "https://github.com/talmirror/talmirror/releases/download",
+    about: "where releases are downloaded from",
+    form: Form::Url,
+};
+
+/// What Flux and Argo CD know a template by; the default is the template's own.
+pub(super) const NAME: Setting = Setting {
+    name: "name",
+    default: "",
+    about: "the name of its objects and of their file, with --kind flux or argo",
+    form: Form::Name,
+};
 /// What a template for a cluster may also be told when Flux or Argo CD applies it.
 pub(super) const GITOPS: &[Setting] = &[
     Setting {
@@ -74,11 +106,18 @@ pub(super) const GITOPS: &[Setting] = &[
     },
     Setting {
         name: "path",
-        default: "apps/talmirror-cache",
+        default: "apps/{{name}}",
         about: "the manifests' folder in it, with --kind flux or argo",
         form: Form::RelativePath,
     },
 ];
+/// What opens the repository to Flux; Argo CD finds it by the repository's address.
+pub(super) const GIT_SECRET: Setting = Setting {
+    name: "git-secret",
+    default: "",
+    about: "the Secret in flux-system that opens it, with --kind flux; left out: it is public",
+    form: Form::OptionalName,
+};
 
 /// Everything that can be written, in the order of the list that users see.
 pub const TEMPLATES: &[Template] = &[
@@ -98,27 +137,12 @@ pub const TEMPLATES: &[Template] = &[
             IMAGE_SETTING,
             CAP,
             Setting { name: "size", default: "100Gi", about: "the size of each volume", form: Form::Size },
-            Setting {
-                name: "storage-class",
-                default: "",
-                about: "the volumes' storage class; left out: the cluster's default",
-                form: Form::OptionalName,
-            },
+            STORAGE_CLASS,
             Setting { name: "replicas", default: "2", about: "the number of replicas", form: Form::Count },
-            Setting {
-                name: "node-port",
-                default: "30500",
-                about: "the port of every node that clients ask",
-                form: Form::NodePort,
-            },
-            Setting {
-                name: "monitoring-namespace",
-                default: "monitoring",
-                about: "the namespace whose pods may read the metrics",
-                form: Form::Name,
-            },
+            NODE_PORT,
+            MONITORING_NAMESPACE,
         ],
-        cluster: Cluster::Objects,
+        cluster: Cluster::Objects { name: "talmirror-cache" },
     },
     Template {
         name: "cache-replicas",
@@ -147,6 +171,12 @@ pub const TEMPLATES: &[Template] = &[
                 form: Form::OptionalUrl,
             },
             Setting {
+                name: "bucket-port",
+                default: "",
+                about: "the port that the store's pods have, where it is not the endpoint's",
+                form: Form::OptionalPort,
+            },
+            Setting {
                 name: "region",
                 default: "",
                 about: "the bucket's region; left out: as the environment says",
@@ -173,26 +203,11 @@ pub const TEMPLATES: &[Template] = &[
             },
             Setting { default: "18Gi", ..CAP },
             Setting { name: "size", default: "20Gi", about: "the size of each volume", form: Form::Size },
-            Setting {
-                name: "storage-class",
-                default: "",
-                about: "the volumes' storage class; left out: the cluster's default",
-                form: Form::OptionalName,
-            },
-            Setting {
-                name: "node-port",
-                default: "30500",
-                about: "the port of every node that clients ask",
-                form: Form::NodePort,
-            },
-            Setting {
-                name: "monitoring-namespace",
-                default: "monitoring",
-                about: "the namespace whose pods may read the metrics",
-                form: Form::Name,
-            },
+            STORAGE_CLASS,
+            NODE_PORT,
+            MONITORING_NAMESPACE,
         ],
-        cluster: Cluster::Objects,
+        cluster: Cluster::Objects { name: "talmirror-cache-replicas" },
     },
     Template {
         name: "daemonset",
@@ -216,7 +231,7 @@ pub const TEMPLATES: &[Template] = &[
                 form: Form::AbsolutePath,
             },
         ],
-        cluster: Cluster::Objects,
+        cluster: Cluster::Objects { name: "talmirror-cache-daemonset" },
     },
     Template {
         name: "monitoring",
@@ -226,8 +241,16 @@ pub const TEMPLATES: &[Template] = &[
             ("prometheusrule.yaml", include_str!("../../templates/deploy/monitoring/prometheusrule.yaml")),
             ("dashboard.yaml", include_str!("../../templates/deploy/monitoring/dashboard.yaml")),
         ],
-        settings: &[NAMESPACE],
-        cluster: Cluster::Objects,
+        settings: &[
+            NAMESPACE,
+            Setting {
+                name: "release",
+                default: "",
+                about: "the label `release` by which a Prometheus finds them, as that of kube-prometheus-stack does",
+                form: Form::OptionalName,
+            },
+        ],
+        cluster: Cluster::Objects { name: "talmirror-cache-monitoring" },
     },
     Template {
         name: "harbor",
@@ -276,12 +299,7 @@ pub const TEMPLATES: &[Template] = &[
                 about: "the size of the volume for images",
                 form: Form::Size,
             },
-            Setting {
-                name: "storage-class",
-                default: "",
-                about: "the volumes' storage class; left out: the cluster's default",
-                form: Form::OptionalName,
-            },
+            STORAGE_CLASS,
         ],
         cluster: Cluster::Chart,
     },
@@ -290,14 +308,14 @@ pub const TEMPLATES: &[Template] = &[
         about: "lets the API server ask ingress-nginx whether Harbor's Ingress is valid",
         files: &[("networkpolicy.yaml", include_str!("../../templates/harbor/networkpolicy.yaml"))],
         settings: &[INGRESS_NAMESPACE],
-        cluster: Cluster::Objects,
+        cluster: Cluster::Objects { name: "harbor-networkpolicy" },
     },
     Template {
         name: "harbor-ciliumpolicy",
         about: "the same, where Cilium denies",
         files: &[("ciliumpolicy.yaml", include_str!("../../templates/harbor/cilium.yaml"))],
         settings: &[INGRESS_NAMESPACE],
-        cluster: Cluster::Objects,
+        cluster: Cluster::Objects { name: "harbor-ciliumpolicy" },
     },
     Template {
         name: "systemd",
@@ -331,7 +349,10 @@ pub const TEMPLATES: &[Template] = &[
     Template {
         name: "compose",
         about: "talmirror-cache under docker compose",
-        files: &[("compose.yaml", include_str!("../../templates/deploy/compose.yaml"))],
+        files: &[
+            ("compose.yaml", include_str!("../../templates/deploy/compose/compose.yaml")),
+            ("talmirror-cache.yaml", include_str!("../../templates/deploy/compose/talmirror-cache.yaml")),
+        ],
         settings: &[IMAGE_SETTING, CAP, PORT, METRICS_PORT],
         cluster: Cluster::No,
     },
@@ -339,14 +360,14 @@ pub const TEMPLATES: &[Template] = &[
         name: "github",
         about: "a workflow of GitHub Actions that checks the inventory and the patches",
         files: &[(".github/workflows/talmirror.yaml", include_str!("../../templates/ci/github.yaml"))],
-        settings: &[INVENTORY, OUTPUT],
+        settings: &[INVENTORY, OUTPUT, RELEASES],
         cluster: Cluster::No,
     },
     Template {
         name: "gitlab",
         about: "a pipeline of GitLab that checks the inventory and the patches",
         files: &[(".gitlab-ci.yml", include_str!("../../templates/ci/gitlab.yaml"))],
-        settings: &[INVENTORY, OUTPUT],
+        settings: &[INVENTORY, OUTPUT, RELEASES],
         cluster: Cluster::No,
     },
 ];

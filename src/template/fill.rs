@@ -1,5 +1,7 @@
-use super::catalog::{Cluster, GITOPS, Template};
-use super::render::render;
+use url::Url;
+
+use super::catalog::{Cluster, GIT_SECRET, GITOPS, NAME, Template};
+use super::render::{fill_line, render};
 use super::setting::Setting;
 use crate::secret::without_userinfo;
 
@@ -39,6 +41,8 @@ pub enum FillError {
     Chart { template: &'static str },
     #[error("template {template} is not a Helm chart and has no values")]
     NotAChart { template: &'static str },
+    #[error("Flux reads `{repository}` with a key, and no Secret with one is named")]
+    NoKey { repository: String },
 }
 
 impl FillError {
@@ -48,6 +52,9 @@ impl FillError {
             Self::UnknownSetting { known, .. } => Some(format!("its settings are {}", known.join(", "))),
             Self::Value { .. } => None,
             Self::NotForACluster { .. } | Self::NotAChart { .. } => Some("leave --kind out".to_owned()),
+            Self::NoKey { repository } => Some(format!(
+                "make one by `flux create secret git talmirror-git --url={repository}`, and name it: --set git-secret=talmirror-git"
+            )),
             Self::Chart { .. } => Some("name --kind values, flux or argo".to_owned()),
         }
     }
@@ -65,27 +72,50 @@ fn filled(text: &str, values: &[(&str, String)]) -> String {
     render(&kept.collect::<String>(), values)
 }
 
+/// Returns the port of a bucket's store that a policy has to open besides HTTPS', or nothing.
+fn bucket_port(values: &[(&str, String)]) -> String {
+    let value = |name| values.iter().find(|(own, _)| *own == name).map_or("", |(_, value)| value.as_str());
+    let of_endpoint = Url::parse(value("endpoint")).ok().and_then(|url| url.port_or_known_default());
+    let port = value("bucket-port").parse::<u16>().ok().or(of_endpoint);
+    port.filter(|port| *port != 443).map(|port| port.to_string()).unwrap_or_default()
+}
+
 impl Template {
     /// Returns whether its files are objects of Kubernetes.
     pub fn is_for_clusters(&self) -> bool {
-        self.cluster == Cluster::Objects
+        matches!(self.cluster, Cluster::Objects { .. })
     }
 
     /// Returns the way of delivery where none is named.
     pub fn usual_delivery(&self) -> Delivery {
         match self.cluster {
-            Cluster::Objects | Cluster::No => Delivery::Kubectl,
+            Cluster::Objects { .. } | Cluster::No => Delivery::Kubectl,
             Cluster::Chart => Delivery::Values,
         }
     }
 
     /// Returns what may be chosen with a way of delivery.
-    pub fn settings_for(&self, delivery: Delivery) -> impl Iterator<Item = &'static Setting> {
-        let more: &'static [Setting] = match delivery {
-            Delivery::Flux | Delivery::Argo if self.cluster != Cluster::Chart => GITOPS,
-            Delivery::Kubectl | Delivery::Values | Delivery::Flux | Delivery::Argo => &[],
+    pub fn settings_for(&self, delivery: Delivery) -> impl Iterator<Item = Setting> {
+        let (name, more, secret) = match (self.cluster, delivery) {
+            (Cluster::Objects { name }, Delivery::Flux) => (Some(name), GITOPS, Some(GIT_SECRET)),
+            (Cluster::Objects { name }, Delivery::Argo) => (Some(name), GITOPS, None),
+            (Cluster::Objects { .. }, Delivery::Kubectl | Delivery::Values)
+            | (Cluster::Chart | Cluster::No, _) => (None, &[][..], None),
         };
-        self.settings.iter().chain(more)
+        let name = name.map(|default| Setting { default, ..NAME });
+        self.settings.iter().copied().chain(name).chain(more.iter().copied()).chain(secret)
+    }
+
+    /// Returns what may be chosen with a way of delivery, and what each is where nothing is.
+    pub fn defaults(&self, delivery: Delivery) -> Vec<(Setting, String)> {
+        let (mut values, mut defaults) = (Vec::new(), Vec::new());
+        for setting in self.settings_for(delivery) {
+            // It may be made of those before it.
+            let value = fill_line(setting.default, &values);
+            values.push((setting.name, value.clone()));
+            defaults.push((setting, value));
+        }
+        defaults
     }
 
     /// Fills it in; of two values for one setting the later counts.
@@ -98,11 +128,11 @@ impl Template {
                 return Err(FillError::NotForACluster { template: self.name });
             }
             (Cluster::Chart, Delivery::Kubectl) => return Err(FillError::Chart { template: self.name }),
-            (Cluster::No | Cluster::Objects, Delivery::Values) => {
+            (Cluster::No | Cluster::Objects { .. }, Delivery::Values) => {
                 return Err(FillError::NotAChart { template: self.name });
             }
-            (Cluster::No | Cluster::Objects, Delivery::Kubectl)
-            | (Cluster::Objects, Delivery::Flux | Delivery::Argo)
+            (Cluster::No | Cluster::Objects { .. }, Delivery::Kubectl)
+            | (Cluster::Objects { .. }, Delivery::Flux | Delivery::Argo)
             | (Cluster::Chart, Delivery::Values | Delivery::Flux | Delivery::Argo) => {}
         }
         if let Some((name, _)) =
@@ -115,24 +145,36 @@ impl Template {
         for setting in self.settings_for(delivery) {
             let given =
                 chosen.iter().rev().find(|(name, _)| name == setting.name).map(|(_, value)| value.as_str());
-            let value = given.unwrap_or(setting.default);
-            if !setting.form.accepts(value) {
-                let (value, expected) = (without_userinfo(value), setting.form.expected());
+            // A default may be made of what was chosen before it.
+            let value = given.map_or_else(|| fill_line(setting.default, &values), str::to_owned);
+            if !setting.form.accepts(&value) {
+                let (value, expected) = (without_userinfo(&value), setting.form.expected());
                 return Err(FillError::Value { name: setting.name, value, expected });
             }
-            values.push((setting.name, value.to_owned()));
+            values.push((setting.name, value));
         }
+        let port = bucket_port(&values);
+        values
+            .iter_mut()
+            .filter(|(name, _)| *name == "bucket-port")
+            .for_each(|(_, value)| value.clone_from(&port));
         if self.cluster == Cluster::Chart {
             return Ok(self.chart(delivery, values));
         }
-        let folder = values.iter().find(|(name, _)| *name == "path").map(|(_, value)| format!("{value}/"));
-        let folder = folder.unwrap_or_default();
+        let value = |name| values.iter().find(|(own, _)| *own == name).map(|(_, value)| value.as_str());
+        if let (Delivery::Flux, Some(repository), Some("")) =
+            (delivery, value("repository"), value("git-secret"))
+            && repository.starts_with("ssh:")
+        {
+            return Err(FillError::NoKey { repository: repository.to_owned() });
+        }
+        let folder = value("path").map(|path| format!("{path}/")).unwrap_or_default();
         let mut files: Vec<Rendered> = self
             .files
             .iter()
             .map(|(path, text)| Rendered { path: format!("{folder}{path}"), text: filled(text, &values) })
             .collect();
-        if self.cluster == Cluster::Objects {
+        if self.is_for_clusters() {
             let names: String = self.files.iter().map(|(path, _)| format!("    - {path}\n")).collect();
             let text = format!(
                 "apiVersion: kustomize.config.k8s.io/v1beta1\nkind: Kustomization\nresources:\n{names}"
@@ -145,8 +187,8 @@ impl Template {
             Delivery::Argo => Some(("argo", include_str!("../../templates/deploy/gitops/argo.yaml"))),
         };
         files.extend(gitops.map(|(tool, text)| Rendered {
-            path: format!("{tool}/{}.yaml", self.name),
-            text: render(text, &values),
+            path: format!("{tool}/{}.yaml", value("name").unwrap_or(self.name)),
+            text: filled(text, &values),
         }));
         Ok(files)
     }

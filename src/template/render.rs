@@ -13,14 +13,14 @@ pub fn render(template: &str, values: &[(&str, String)]) -> String {
         if own_line.is_some_and(|(_, value)| value.is_empty()) {
             continue;
         }
-        out.push_str(filled(line, values).trim_end_matches('\n'));
+        out.push_str(fill_line(line, values).trim_end_matches('\n'));
         out.push('\n');
     }
     out
 }
 
 /// Fills a line once: what stands in a value is not filled again.
-fn filled(line: &str, values: &[(&str, String)]) -> String {
+pub(super) fn fill_line(line: &str, values: &[(&str, String)]) -> String {
     let (mut out, mut rest) = (String::new(), line);
     while let Some(at) = rest.find("{{") {
         let (before, from) = rest.split_at(at);

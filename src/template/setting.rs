@@ -28,6 +28,8 @@ pub enum Form {
     Size,
     /// A port.
     Port,
+    /// A port, or nothing.
+    OptionalPort,
     /// A port that a Service may have on nodes.
     NodePort,
     /// A number from 1.
@@ -46,6 +48,8 @@ pub enum Form {
     Version,
     /// A bucket, and the beginning of its keys.
     Bucket,
+    /// A URL without credentials.
+    Url,
     /// A URL without credentials, or nothing.
     OptionalUrl,
 }
@@ -57,7 +61,7 @@ impl Form {
             Self::Name | Self::OptionalName => "a name of lower-case letters, digits and `-`",
             Self::Image => "an image, such as registry.example/talmirror-cache:0.1.0",
             Self::Size => "a size, such as 90Gi",
-            Self::Port => "a port from 1 to 65535",
+            Self::Port | Self::OptionalPort => "a port from 1 to 65535",
             Self::NodePort => "a port from 30000 to 32767",
             Self::Count => "a number from 1 to 1000",
             Self::AbsolutePath => "an absolute path of letters, digits, `.`, `_` and `-`",
@@ -69,7 +73,7 @@ impl Form {
             Self::Host => "a DNS name, such as harbor.example",
             Self::Version => "a version, such as 1.19.1",
             Self::Bucket => "a bucket, such as s3://images/talmirror",
-            Self::OptionalUrl => "a URL without a password, such as https://rgw.example",
+            Self::Url | Self::OptionalUrl => "a URL without a password, such as https://rgw.example",
         }
     }
 
@@ -102,6 +106,7 @@ impl Form {
                 })
             }
             Self::Port => number(1, 65535),
+            Self::OptionalPort => value.is_empty() || Self::Port.accepts(value),
             Self::NodePort => number(30000, 32767),
             Self::Count => number(1, 1000),
             Self::AbsolutePath => made_of("/._-") && value.strip_prefix('/').is_some_and(steps),
@@ -122,11 +127,12 @@ impl Form {
                     && name.is_some_and(|name| name.len() >= 3)
                     && value.strip_prefix("s3://").is_some_and(|path| steps(path) && !path.contains(':'))
             }
-            Self::OptionalUrl => {
+            Self::OptionalUrl => value.is_empty() || Self::Url.accepts(value),
+            Self::Url => {
                 let is_url = Url::parse(value).is_ok_and(|url| {
                     ["https", "http"].contains(&url.scheme()) && url.has_host() && url.username().is_empty()
                 });
-                value.is_empty() || made_of(":/._-[]") && is_url
+                made_of(":/._-[]") && is_url
             }
             Self::Host => value.contains('.') && value.split('.').all(|label| Self::Name.accepts(label)),
             Self::Version => {
@@ -167,6 +173,7 @@ mod tests {
             ),
             (Form::Version, &["1.19.1"], &["", "1", "1.19", "v1.19.1", "1.19.+1", "1.19.1 "]),
             (Form::Port, &["1", "5000", "65535"], &["", "0", "65536", "+1", "http"]),
+            (Form::OptionalPort, &["", "7480"], &["0", "x"]),
             (Form::NodePort, &["30000", "32767"], &["5000", "32768"]),
             (Form::Count, &["1", "3"], &["0", "-1", "x"]),
             (Form::AbsolutePath, &["/var/lib/x", "/x"], &["", "/", "x", "/a/../b", "/a b", "/a//b"]),
@@ -186,6 +193,7 @@ mod tests {
                 &["", "https://rgw.example:8443", "http://10.0.0.1"],
                 &["rgw", "ftp://x", "https://a@x", "https://x y"],
             ),
+            (Form::Url, &["https://releases.example/talmirror"], &["", "releases", "https://a@x"]),
             (Form::Branch, &["main", "release/1.2"], &["", "-f", "a b", "a/"]),
         ] {
             for value in good {

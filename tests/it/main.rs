@@ -17,6 +17,7 @@ mod cache;
 #[path = "../support/cache.rs"]
 mod cache_process;
 mod command_line;
+mod deploy;
 mod examples;
 #[path = "../support/bucket.rs"]
 mod fake_bucket;

@@ -113,6 +113,9 @@ fn print(ui: &mut Ui, files: &[Rendered]) -> Result<Exit, CliError> {
         files.iter().filter(|file| !file.path.ends_with("kustomization.yaml")).collect();
     let objects =
         files.iter().all(|file| file.text.contains("apiVersion: ") && file.text.contains("metadata:"));
+    if !objects && files.len() > 1 {
+        ui.note(&format!("these are {} files: --output-dir writes each under its name", files.len()));
+    }
     for (at, file) in files.iter().enumerate() {
         if at > 0 {
             ui.result(if objects { "---\n" } else { "\n" })?;
@@ -157,19 +160,15 @@ fn write(ui: &mut Ui, dir: &Path, files: &[Rendered], force: bool) -> Result<Exi
 fn list(ui: &mut Ui, output: OutputFormat) -> Result<Exit, CliError> {
     // Those of GitOps too.
     let settings = |template: &Template| {
-        let all = template.settings_for(if template.is_for_clusters() {
-            Delivery::Flux
-        } else {
-            template.usual_delivery()
-        });
-        all.collect::<Vec<_>>()
+        let cluster = template.is_for_clusters();
+        template.defaults(if cluster { Delivery::Flux } else { template.usual_delivery() })
     };
     let items: Vec<_> = TEMPLATES
         .iter()
         .map(|template| {
-            let settings = settings(template).into_iter().map(
-                |setting| json!({"name": setting.name, "default": setting.default, "about": setting.about}),
-            );
+            let settings = settings(template)
+                .into_iter()
+                .map(|(setting, default)| json!({"name": setting.name, "default": default, "about": setting.about}));
             json!({"name": template.name, "about": template.about, "settings": settings.collect::<Vec<_>>()})
         })
         .collect();
@@ -183,9 +182,8 @@ fn list(ui: &mut Ui, output: OutputFormat) -> Result<Exit, CliError> {
                 String::new(),
                 template.about.to_owned(),
             ]);
-            for setting in settings(template) {
-                let [name, default, about] =
-                    [setting.name, setting.default, setting.about].map(str::to_owned);
+            for (setting, default) in settings(template) {
+                let [name, about] = [setting.name, setting.about].map(str::to_owned);
                 rows.push(vec![
                     String::new(),
                     name,

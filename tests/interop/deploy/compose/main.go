@@ -25,6 +25,16 @@ func main() {
 	if !service.ReadOnly || service.User != "65532:65532" || len(service.CapDrop) != 1 || len(service.Ports) != 2 || len(service.Configs) != 1 {
 		fail(fmt.Errorf("it is not confined as it should be: %+v", service))
 	}
+	// Compose copies inline content into the container, which a read-only root does not take.
+	for _, own := range service.Configs {
+		config := project.Configs[own.Source]
+		if config.Content != "" || config.Environment != "" {
+			fail(fmt.Errorf("config %s is copied into a container whose root is read-only", own.Source))
+		}
+		if _, err := os.Stat(config.File); err != nil {
+			fail(err)
+		}
+	}
 	fmt.Println(service.Image)
 }
 
