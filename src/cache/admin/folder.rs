@@ -24,7 +24,7 @@ pub(in crate::cache) enum AskError {
         source: io::Error,
     },
     /// The server that has the folder open cannot do with its bucket what it is asked for.
-    #[error("the server that runs over `{}` cannot say what is in its bucket", folder.display())]
+    #[error("the server that runs over `{}` cannot do that with its bucket", folder.display())]
     Bucket {
         /// The folder.
         folder: PathBuf,

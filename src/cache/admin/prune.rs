@@ -8,7 +8,8 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use super::list::timestamp;
-use super::parts::{fits_digest, fits_repository, fits_tag, parts, reachable};
+use super::parts::{fits_digest, fits_repository, fits_tag, image, parts, reachable};
+use super::tier::TierName;
 use crate::cache::Glob;
 use crate::cache::store::{Kind, Listed, Object, Origin, Store, TagRecord};
 
@@ -20,6 +21,9 @@ pub(in crate::cache) struct Prune {
     pub(in crate::cache) target: PruneTarget,
     /// Whether it is only said what would be removed.
     pub(in crate::cache) dry_run: bool,
+    /// Where.
+    #[serde(default, skip_serializing_if = "TierName::is_local")]
+    pub(in crate::cache) tier: TierName,
 }
 
 /// What is to be removed.
@@ -35,7 +39,7 @@ pub(in crate::cache) enum PruneTarget {
 }
 
 /// What was removed, or would be.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub(in crate::cache) struct Pruned {
     /// Whether nothing was removed.
@@ -46,6 +50,54 @@ pub(in crate::cache) struct Pruned {
     pub(in crate::cache) objects: u64,
     /// Their bytes.
     pub(in crate::cache) bytes: u64,
+    /// How much of that was in which tier.
+    #[serde(default)]
+    pub(in crate::cache) tiers: Vec<TierPruned>,
+    /// How much of what is named is younger than a day, and stays in the bucket.
+    #[serde(default, skip_serializing_if = "is_none")]
+    pub(in crate::cache) young: usize,
+    /// How much could not be removed from the bucket, each with what it refers to.
+    #[serde(default, skip_serializing_if = "is_none")]
+    pub(in crate::cache) failed: usize,
+    /// Why that is so.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(in crate::cache) trouble: Option<String>,
+}
+
+/// What was removed from a tier, or would be.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(in crate::cache) struct TierPruned {
+    /// The tier.
+    pub(in crate::cache) tier: TierName,
+    /// How many tags.
+    pub(in crate::cache) tags: usize,
+    /// How many blobs and manifests.
+    pub(in crate::cache) objects: u64,
+    /// Their bytes.
+    pub(in crate::cache) bytes: u64,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "as serde asks for it")]
+const fn is_none(count: &usize) -> bool {
+    *count == 0
+}
+
+impl Pruned {
+    /// Makes one of what was removed from a tier.
+    pub(super) fn of(tier: TierName, dry_run: bool, tags: Vec<String>, objects: u64, bytes: u64) -> Self {
+        let tiers = vec![TierPruned { tier, tags: tags.len(), objects, bytes }];
+        Self { dry_run, tags, objects, bytes, tiers, ..Self::default() }
+    }
+
+    /// Adds what was removed from another tier.
+    pub(in crate::cache) fn and(mut self, other: Self) -> Self {
+        self.tags.extend(other.tags);
+        self.tags.sort_unstable();
+        self.tags.dedup();
+        self.tiers.extend(other.tiers);
+        let (objects, bytes) = (self.objects + other.objects, self.bytes + other.bytes);
+        Self { tags: self.tags, tiers: self.tiers, objects, bytes, ..other }
+    }
 }
 
 impl PruneTarget {
@@ -87,7 +139,7 @@ pub(super) async fn prune(store: &dyn Store, wanted: &Prune) -> io::Result<Prune
     };
     let mut tags = Vec::new();
     for record in gone {
-        tags.push(format!("{}/{}:{}", record.origin.registry, record.origin.repository, record.tag));
+        tags.push(image(&record));
         if !dry_run {
             store.remove_tag(&record.origin, &record.tag).await?;
         }
@@ -102,7 +154,7 @@ pub(super) async fn prune(store: &dyn Store, wanted: &Prune) -> io::Result<Prune
             bytes += listed.size;
         }
     }
-    Ok(Pruned { dry_run, tags, objects, bytes })
+    Ok(Pruned::of(TierName::Local, dry_run, tags, objects, bytes))
 }
 
 /// Returns the blobs and manifests that tags or names of digests lead to, and that nothing else needs: no other tag, no manifest that was

@@ -9,6 +9,7 @@ use super::bucket::BucketState;
 use super::list::{self, ImageRecord, List, ListImages, ListObjects, ObjectRecord};
 use super::list_bucket::{list_bucket_images, list_bucket_objects};
 use super::prune::{self, Prune, Pruned};
+use super::prune_bucket::prune_bucket;
 use super::refresh::{self, Refresh, RefreshedTags};
 use super::replicas::ReplicaState;
 use super::stats::{self, ReadStats, Stats};
@@ -200,7 +201,16 @@ impl Question for Prune {
     type Answer = Pruned;
     const KIND: &'static str = "CachePruned";
 
+    fn tier(&self) -> TierName {
+        self.tier
+    }
+
     async fn answer(&self, cache: &OpenCache<'_>) -> io::Result<Self::Answer> {
+        if self.tier == TierName::Bucket {
+            // It goes on when nobody waits for it any more: others wait for its end.
+            let pruned = prune_bucket(&cache.contents()?, self, std::future::pending(), cache.tell).await;
+            return pruned.map_err(io::Error::other);
+        }
         let pruned = prune::prune(cache.store, self).await;
         // Also after an error: part of it may be done.
         if let Some(service) = cache.service {

@@ -223,7 +223,7 @@ mod tests {
     fn a_check_of_a_large_disk_takes_hours() {
         let verify = Request::from(super::super::verify::Verify { pattern: None, tier: TierName::Local });
         assert!(verify.patience() >= Duration::from_hours(12), "2 TB at 50 MB a second take eleven");
-        let prune = Request::from(Prune { target: PruneTarget::All, dry_run: true });
+        let prune = Request::from(Prune { target: PruneTarget::All, dry_run: true, tier: TierName::Local });
         assert!(prune.patience() <= Duration::from_mins(10));
     }
 
@@ -234,7 +234,7 @@ mod tests {
             PruneTarget::UnusedFor(Duration::from_secs(5)),
             PruneTarget::All,
         ] {
-            let prune = Prune { target, dry_run: true };
+            let prune = Prune { target, dry_run: true, tier: TierName::Local };
             let text = serde_json::to_string(&Request::from(prune.clone())).unwrap();
             let Request::Prune(read) = serde_json::from_str(&text).unwrap() else { panic!("{text}") };
             assert_eq!(read, prune);

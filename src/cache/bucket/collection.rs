@@ -85,6 +85,14 @@ pub enum CollectionError {
         /// What failed.
         why: String,
     },
+    /// What is named cannot be removed.
+    #[error("cannot remove what is named from the bucket `{url}`: {why}")]
+    Remove {
+        /// The bucket.
+        url: String,
+        /// What failed.
+        why: String,
+    },
     /// Something failed on the way.
     #[error("cannot collect what the bucket `{url}` does not need: {why}")]
     Failed {

@@ -50,6 +50,10 @@ pub(in crate::cache) struct Contents {
 pub(in crate::cache) struct HeldTag {
     /// What it says.
     pub(in crate::cache) record: TagRecord,
+    /// The beginning of the keys of its entries.
+    pub(in crate::cache) id: String,
+    /// When its newest entry was written, by the store's clock, in seconds since 1970.
+    pub(in crate::cache) written: u64,
     /// The newest entry's key.
     pub(in crate::cache) key: String,
 }
@@ -102,6 +106,11 @@ impl Contents {
         let (client, keys) = (inner.client.for_collection(), inner.keys.clone());
         let cache = Some(Arc::clone(inner));
         Self { url: inner.url.clone(), client, keys, timing: inner.timing, cache }
+    }
+
+    /// Returns which bucket it is.
+    pub(in crate::cache) fn url(&self) -> &str {
+        &self.url
     }
 
     pub(super) fn place(&self) -> BucketPlace {
@@ -186,16 +195,16 @@ impl Contents {
         entries.sort_unstable_by(|a, b| a.key.cmp(&b.key));
         let newest = entries.chunk_by(|a, b| a.tag() == b.tag()).filter_map(|entries| {
             let first = entries.first()?;
-            Some((first.key.to_string(), first.tag().to_owned(), first.what?))
+            Some((first.key.to_string(), first.tag().to_owned(), first.what?, first.written))
         });
         let newest: Vec<_> = newest.collect();
         let (of, mut read, mut tags) = (newest.len(), 0, HeldTags::default());
-        let bodies = stream::iter(newest).map(|(key, id, digest)| async move {
+        let bodies = stream::iter(newest).map(|(key, id, digest, written)| async move {
             let body = self.get(&key).await;
-            (key, id, digest, body)
+            (key, id, digest, written, body)
         });
         let mut bodies = bodies.buffer_unordered(AT_ONCE);
-        while let Some((key, id, digest, body)) = bodies.next().await {
+        while let Some((key, id, digest, written, body)) = bodies.next().await {
             read += 1;
             if read % AT_ONCE == 0 {
                 tell(format!("reads tags: {read} of {of}"));
@@ -208,7 +217,7 @@ impl Contents {
                 record.digest == digest && Audience::ALL.into_iter().any(is_own)
             });
             match record {
-                Some(record) => tags.all.push(HeldTag { record, key }),
+                Some(record) => tags.all.push(HeldTag { record, id, written, key }),
                 None => tags.wrong.push(WrongTag { key, digest }),
             }
         }

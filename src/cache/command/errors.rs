@@ -67,7 +67,7 @@ impl From<CollectionError> for CliError {
                 .help("run it again: nothing has to be waited for"),
             CollectionError::Read { .. } => Self::from_error(exit::REMOTE, error)
                 .help("run it again when the bucket is well; `talmirror-cache check` says whether it can be used"),
-            CollectionError::Failed { .. } => Self::from_error(exit::REMOTE, error).help(
+            CollectionError::Failed { .. } | CollectionError::Remove { .. } => Self::from_error(exit::REMOTE, error).help(
                 "nothing that is needed was removed: fix what it says, and run it again; `talmirror-cache check` says \
                  whether the bucket can be used",
             ),

@@ -1,5 +1,3 @@
-use std::time::Duration;
-
 use clap::Args;
 use clap::builder::FalseyValueParser;
 use serde::Serialize;
@@ -12,7 +10,7 @@ use crate::cache::bucket::{Collection, CollectionError, Progress, collect, plan_
 use crate::cache::config::{BucketConfig, ByteSize, ConfigSource, Overlay};
 use crate::ui::error::CliError;
 use crate::ui::exit::{self, Exit};
-use crate::ui::{OutputFormat, Signals, Ui, count, duration_text, table};
+use crate::ui::{OutputFormat, Signals, Ui, count, table};
 
 /// Arguments of `gc`.
 #[derive(Debug, Args)]
@@ -112,7 +110,7 @@ pub(super) fn run(ui: &mut Ui, args: &GcArgs) -> Result<Exit, CliError> {
 }
 
 /// Waits for Ctrl-C and the like: one that is let go of holds up no other; a second one ends the process.
-fn interrupted() -> Result<impl Future<Output = ()> + Send, CliError> {
+pub(super) fn interrupted() -> Result<impl Future<Output = ()> + Send, CliError> {
     let mut signals = Signals::new()
         .map_err(|error| CliError::from_error(exit::REMOTE, error).context("cannot listen for Ctrl-C"))?;
     Ok(async move {
@@ -143,9 +141,9 @@ async fn run_watched(
             Ok(()) = seen.changed() => {
                 let now = *seen.borrow_and_update();
                 match now {
-                    Some(stage) if ui.is_live() => ui.live(&[line(stage)]),
+                    Some(stage) if ui.is_live() => ui.live(&[stage.to_string()]),
                     // In a log, that nothing happens for minutes is said.
-                    Some(stage @ Progress::Waits(_)) => ui.note(&line(stage)),
+                    Some(stage @ Progress::Waits(_)) => ui.note(&stage.to_string()),
                     Some(_) | None => {}
                 }
             }
@@ -153,19 +151,6 @@ async fn run_watched(
     };
     ui.live(&[]);
     collected
-}
-
-/// Returns how far a collection has come, in a line.
-fn line(progress: Progress) -> String {
-    match progress {
-        Progress::Lists => "lists what is in the bucket".to_owned(),
-        Progress::Reads { read, of } => format!("reads manifests: {read} of {of}"),
-        Progress::Waits(time) => {
-            let time = duration_text(Duration::from_secs(time.as_secs().max(1)));
-            format!("waits {time} until all caches know what is to go")
-        }
-        Progress::Removes { removed, of } => format!("removes: {removed} of {of}"),
-    }
 }
 
 fn printed<'a>(collection: &'a Collection, bucket: &BucketConfig, dry_run: bool) -> Printed<'a> {

@@ -68,7 +68,7 @@ enum Command {
     #[command(visible_alias = "list")]
     Ls(Box<ls::LsArgs>),
     /// Remove what is stored, by name or by age
-    Prune(prune::PruneArgs),
+    Prune(Box<prune::PruneArgs>),
     /// Remove from a bucket what no image needs
     Gc(Box<gc::GcArgs>),
     /// Ask registries now what stored tags stand for

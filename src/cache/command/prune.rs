@@ -2,12 +2,13 @@ use std::time::Duration;
 
 use clap::Args;
 
-use super::args::StoreArgs;
-use super::folder::of_store;
+use super::gc::interrupted;
 use super::record::object;
 use super::runtime::runtime;
+use super::tier::{Tier, TierArgs};
 use crate::cache::Glob;
-use crate::cache::admin::{Prune, PruneTarget, Question as _, ask};
+use crate::cache::admin::{Prune, PruneTarget, Pruned, Question as _, TierName, prune_bucket};
+use crate::cache::bucket::{Contents, Tell};
 use crate::cache::config::ByteSize;
 use crate::ui::error::CliError;
 use crate::ui::exit::{self, Exit};
@@ -19,11 +20,18 @@ use crate::ui::{Asking, OutputFormat, Ui, confirm, count, duration};
     after_help = "With an image goes what it alone needs; what several images share stays as long as one of them does. A running server is asked to do it; \
 transfers that run are not cut.
 
+From a bucket, with --tier bucket or both, it goes for all caches that share it, so nothing does unless that is said. It is done as `gc` does it, beside caches that run: \
+after three minutes, in which all of them learn what is to go. What is younger than a day stays, and so does what was written or pulled meanwhile, or what another tag or \
+repository needs. A cache that has an image in its folder writes it again when it is used: remove it from the folders, too. By --unused-for go images whose manifests \
+no cache wrote during this time; caches write what is in use again every week, or every quarter of --bucket-max-age.
+
 Examples:
   talmirror-cache prune ghcr.io/siderolabs/installer:v1.9.0
   talmirror-cache prune 'ghcr.io/old/*' --dry-run
   talmirror-cache prune --unused-for 720h
-  talmirror-cache prune --all --yes"
+  talmirror-cache prune --all --yes
+  talmirror-cache prune 'ghcr.io/old/*' --tier both --dry-run
+  talmirror-cache prune 'ghcr.io/old/*' --tier bucket --bucket s3://images/talmirror"
 )]
 pub(super) struct PruneArgs {
     /// Images whose name fits, such as nginx:1, ghcr.io/old/* or */alpine:3*
@@ -41,8 +49,11 @@ pub(super) struct PruneArgs {
     /// Do not ask before everything is removed
     #[arg(short, long, env = "TALMIRROR_CACHE_YES", value_parser = clap::builder::FalseyValueParser::new())]
     yes: bool,
+    /// From where: the folder, the bucket behind it, which all caches share, or both
+    #[arg(long, env = "TALMIRROR_CACHE_PRUNE_TIER", value_name = "TIER", default_value = "local")]
+    tier: Tier,
     #[command(flatten)]
-    store: StoreArgs,
+    place: TierArgs,
     /// How it is printed
     #[arg(
         short,
@@ -61,13 +72,49 @@ pub(super) fn run(ui: &mut Ui, args: &PruneArgs) -> Result<Exit, CliError> {
         (false, Some(time)) => PruneTarget::UnusedFor(time),
         (false, None) => PruneTarget::Named(args.pattern.clone()),
     };
-    let folder = of_store(&args.store)?;
+    let runtime = runtime()?;
+    let tiers = runtime.block_on(args.place.find(Some(args.tier)))?;
     if args.all && !args.dry_run && !args.yes {
-        let question = format!("Remove everything from `{}`?", folder.display());
+        let question = format!("Remove everything from {}?", tiers.name());
         confirm(Asking::here(), &question, "nothing was removed", "--yes does it without the question")?;
     }
-    let pruned = runtime()?.block_on(ask(&folder, Prune { target, dry_run: args.dry_run }))?;
-    if pruned.tags.is_empty() && pruned.objects == 0 && !args.pattern.is_empty() {
+    let wanted = |tier| Prune { target: target.clone(), dry_run: args.dry_run, tier };
+    // The folder first: what is in it would be written to the bucket again.
+    let local = runtime.block_on(tiers.ask_local(wanted(TierName::Local)))?;
+    let bucket = runtime.block_on(async {
+        if tiers.bucket.is_some() && !args.dry_run && !ui.is_live() {
+            ui.note("removes from the bucket: that takes minutes, in which all caches learn what is to go");
+        }
+        // A server goes on by itself, and of what is only looked at, nobody has to let go.
+        let stop = if tiers.is_own() && !args.dry_run { Some(interrupted()?) } else { None };
+        let own = async |contents: &Contents, wanted: &Prune, tell: Tell<'_>| match stop {
+            Some(stop) => prune_bucket(contents, wanted, stop, tell).await,
+            None => prune_bucket(contents, wanted, std::future::pending(), tell).await,
+        };
+        tiers.ask_bucket(ui, wanted(TierName::Bucket), own).await
+    });
+    let (bucket, failed) = match bucket {
+        Ok(pruned) => (pruned, None),
+        Err(error) => (None, Some(error)),
+    };
+    let pruned = match (local, bucket, failed) {
+        (None, None, Some(error)) => return Err(error),
+        // What was removed from the folder is said all the same.
+        (Some(local), None, Some(error)) => {
+            print(ui, args, &local)?;
+            return Err(error);
+        }
+        (Some(local), Some(pruned), _) => local.and(pruned),
+        (local, pruned, _) => local.or(pruned).unwrap_or_default(),
+    };
+    print(ui, args, &pruned)?;
+    Ok(exit::OK)
+}
+
+/// Prints what was removed, and says what came of it.
+fn print(ui: &mut Ui, args: &PruneArgs, pruned: &Pruned) -> Result<(), CliError> {
+    let is_nothing = pruned.tags.is_empty() && pruned.objects == 0 && pruned.young == 0;
+    if is_nothing && !args.pattern.is_empty() {
         let patterns: Vec<String> = args.pattern.iter().map(|pattern| format!("`{pattern}`")).collect();
         ui.warn(
             &format!("no image is stored that fits {}", patterns.join(", ")),
@@ -75,11 +122,27 @@ pub(super) fn run(ui: &mut Ui, args: &PruneArgs) -> Result<Exit, CliError> {
         );
     }
     let list = || pruned.tags.iter().map(|tag| format!("{tag}\n")).collect::<String>();
-    ui.output(args.output, &object(Prune::KIND, &pruned), list)?;
+    ui.output(args.output, &object(Prune::KIND, pruned), list)?;
     if args.output == OutputFormat::Table {
         let verb = if pruned.dry_run { "would remove" } else { "removed" };
-        let (tags, size) = (count(pruned.tags.len(), "tag"), ByteSize(pruned.bytes));
-        ui.note(&format!("{verb} {tags}, {} blobs and manifests, {size}", pruned.objects));
+        for tier in &pruned.tiers {
+            let place = match args.tier {
+                Tier::Local => String::new(),
+                Tier::Bucket | Tier::Both => format!("{}: ", tier.tier),
+            };
+            let (tags, size) = (count(tier.tags, "tag"), ByteSize(tier.bytes));
+            ui.note(&format!("{place}{verb} {tags}, {} blobs and manifests, {size}", tier.objects));
+        }
+        if pruned.young > 0 {
+            let young = pruned.young;
+            ui.note(&format!(
+                "bucket: {young} tags, blobs and manifests that fit are younger than a day, and stay"
+            ));
+        }
     }
-    Ok(exit::OK)
+    if let Some(trouble) = &pruned.trouble {
+        let failed = count(pruned.failed, "key");
+        ui.warn(&format!("{failed} could not be removed from the bucket: {trouble}"), None);
+    }
+    Ok(())
 }

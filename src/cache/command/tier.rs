@@ -45,12 +45,33 @@ pub(super) struct Tiers {
 /// How a bucket is looked into.
 pub(super) enum Via {
     /// By the server that has this folder open, whose bucket it is.
-    Server(PathBuf),
+    Server {
+        /// The folder.
+        folder: PathBuf,
+        /// The bucket.
+        url: String,
+    },
     /// By the command itself.
     Own(Box<Contents>),
 }
 
 impl Tiers {
+    /// Returns whether the command looks into a bucket by itself.
+    pub(super) const fn is_own(&self) -> bool {
+        matches!(self.bucket, Some(Via::Own(_)))
+    }
+
+    /// Says in words what a command is about.
+    pub(super) fn name(&self) -> String {
+        let folder = self.folder.as_ref().map(|folder| format!("`{}`", folder.display()));
+        let bucket = self.bucket.as_ref().map(|bucket| match bucket {
+            Via::Server { url, .. } => url.as_str(),
+            Via::Own(contents) => contents.url(),
+        });
+        let bucket = bucket.map(|url| format!("the bucket `{url}`, for all caches on it"));
+        folder.into_iter().chain(bucket).collect::<Vec<_>>().join(" and from ")
+    }
+
     /// Has a question about the folder answered, where it is meant.
     pub(super) async fn ask_local<Q: Question>(&self, question: Q) -> Result<Option<Q::Answer>, CliError> {
         let Some(folder) = &self.folder else { return Ok(None) };
@@ -73,7 +94,7 @@ impl Tiers {
     ) -> Result<Option<Q::Answer>, CliError> {
         let run = async |tell: Tell<'_>| match &self.bucket {
             None => Ok(None),
-            Some(Via::Server(folder)) => Ok(Some(ask_bucket(folder, question, tell).await?)),
+            Some(Via::Server { folder, .. }) => Ok(Some(ask_bucket(folder, question, tell).await?)),
             Some(Via::Own(contents)) => Ok(Some(own(contents, &question, tell).await?)),
         };
         let help = self.folder.is_some().then_some(LOCAL);
@@ -125,7 +146,7 @@ async fn via(named: Option<&BucketConfig>, folder: Option<&PathBuf>) -> Result<O
                 && location(named).is_some_and(|place| place == state.location)
         };
         if named.is_none_or(is_it) {
-            return Ok(Some(Via::Server(folder.clone())));
+            return Ok(Some(Via::Server { folder: folder.clone(), url: state.url }));
         }
     }
     let Some(named) = named else { return Ok(None) };

@@ -1,6 +1,8 @@
 //! `verify`, `ls` and `prune` see the folder and the bucket behind it.
 
 use std::process::{Command, Output};
+use std::thread;
+use std::time::Duration;
 
 use serde_json::Value;
 
@@ -9,6 +11,7 @@ use crate::fake_bucket::{Bucket, Fault, KEY};
 use crate::fake_upstream::{Image, Upstream, noise};
 
 const BUCKET: &str = "s3://images/talmirror";
+const DAY: Duration = Duration::from_hours(24);
 
 /// What caches share: an upstream and a bucket.
 struct Site {
@@ -311,4 +314,127 @@ fn a_large_bucket_is_listed() {
     let (code, all) = said(&site.told(&["ls", "--objects", "--tier", "bucket", "-o", "json"]));
     assert_eq!((code, all["items"].as_array().unwrap().len()), (Some(0), 30_002));
     assert!(site.bucket.asked().len() < 60, "{}", site.bucket.asked().len());
+}
+
+fn names(tags: &Value) -> Vec<&str> {
+    tags.as_array().unwrap().iter().map(|tag| tag.as_str().unwrap()).collect()
+}
+
+#[test]
+fn what_is_named_goes_from_a_bucket_and_what_others_need_stays() {
+    let site = Site::new();
+    let cache = site.start().run();
+    let layers = |n| vec![noise(200_000, n), noise(100_000, 1)];
+    let image = |name: &str, n| site.upstream.image(name, "1.0.0", &layers(n));
+    let (old, stays, again) = (image("old/a", 2), image("library/stays", 3), image("old/again", 4));
+    site.pull(&cache, "old/a", &old);
+    site.pull(&cache, "library/stays", &stays);
+    site.pull(&cache, "old/again", &again);
+    let prune = |args: &[&str]| site.told(&[&["prune", "-o", "json", "--tier", "bucket"], args].concat());
+    drop(cache);
+
+    // What is young stays, whatever is wanted.
+    let (code, young) = said(&prune(&["docker.io/old/*"]));
+    assert_eq!((code, &young["objects"], &young["young"]), (Some(0), &0.into(), &6.into()), "{young}");
+    assert_eq!(site.parts(&old), [true; 3]);
+    site.bucket.age(DAY * 40);
+    let before = site.bucket.keys("").len();
+    let (code, planned) = said(&prune(&["docker.io/old/*", "--dry-run"]));
+    assert_eq!(names(&planned["tags"]), ["docker.io/old/a:1.0.0", "docker.io/old/again:1.0.0"], "{planned}");
+    assert_eq!(
+        (code, &planned["objects"], &planned["dryRun"]),
+        (Some(0), &4.into(), &true.into()),
+        "{planned}"
+    );
+    assert!(planned["bytes"].as_u64().unwrap() > 400_000, "{planned}");
+    assert_eq!(site.bucket.keys("").len(), before, "nothing is written");
+
+    let (code, pruned) = thread::scope(|scope| {
+        let pruned = scope.spawn(|| said(&prune(&["docker.io/old/*"])));
+        eventually("it is said what is to go", || {
+            site.bucket.keys("/condemned").iter().any(|key| !key.contains("done"))
+        });
+        // One of them is pulled meanwhile, by a cache without a folder.
+        let second = site.start().args(&["--tag-ttl", "0s"]).run();
+        site.pull(&second, "old/again", &again);
+        let pruned = pruned.join().unwrap();
+        site.pull(&second, "old/again", &again);
+        pruned
+    });
+    assert_eq!((code, names(&pruned["tags"])), (Some(0), vec!["docker.io/old/a:1.0.0"]), "{pruned}");
+    assert_eq!((&pruned["objects"], &pruned["tiers"][0]["tier"]), (&2.into(), &"bucket".into()), "{pruned}");
+    assert_eq!(site.parts(&old), [false, false, true], "but for what it shares");
+    assert_eq!((site.parts(&stays), site.parts(&again)), (vec![true; 3], vec![true; 3]));
+    let grants = site.bucket.keys(&format!("/grants/manifests/{}", old.digest.replace(':', "/")));
+    assert_eq!(grants, Vec::<String>::new());
+    let (_, nothing) = said(&prune(&["docker.io/old/a:*"]));
+    assert_eq!((&nothing["objects"], names(&nothing["tags"]).len()), (&0.into(), 0));
+    // Nothing of what is left is missing to a cache that has only the bucket.
+    site.upstream.always("/blobs/", crate::fake_upstream::Act::Close);
+    let third = site.start().run();
+    site.pull(&third, "library/stays", &stays);
+}
+
+/// The folder and the bucket of a running server, by age; without a word, the folder alone.
+#[test]
+fn both_tiers_are_pruned_by_age_and_only_on_purpose() {
+    let site = Site::new();
+    let cache = site.start().run();
+    let image = |name: &str, n| site.upstream.image(name, "1.0.0", &[noise(200_000, n), noise(100_000, 1)]);
+    let (old, young) = (image("library/old", 2), image("library/young", 3));
+    site.pull(&cache, "library/old", &old);
+    site.bucket.age(DAY * 20);
+    site.pull(&cache, "library/young", &young);
+    site.bucket.age(DAY * 5);
+    let prune =
+        |args: &[&str]| said(&run(&[&["prune", "-o", "json", "--root", root(&cache)], args].concat()));
+    let (code, by_age) = prune(&["--unused-for", "240h", "--tier", "bucket"]);
+    assert_eq!((code, &by_age["objects"]), (Some(0), &2.into()), "{by_age}");
+    assert_eq!(names(&by_age["tags"]), ["docker.io/library/old:1.0.0"]);
+    assert_eq!((site.parts(&old), site.parts(&young)), (vec![false, false, true], vec![true; 3]));
+    let (code, local) = prune(&["--all", "--yes"]);
+    assert_eq!(
+        (code, &local["objects"], local["tiers"].as_array().unwrap().len()),
+        (Some(0), &5.into(), 1),
+        "{local}"
+    );
+    assert_eq!(site.parts(&young), [true; 3], "the bucket is left alone");
+    let asked = run(&["prune", "--all", "--tier", "both", "--root", root(&cache)]);
+    assert!(asked.status.code() == Some(2) && story(&asked).contains("--yes"), "{}", story(&asked));
+    let output = run(&["prune", "--all", "--yes", "--tier", "both", "--root", root(&cache)]);
+    let told = story(&output);
+    assert_eq!(output.status.code(), Some(0), "{told}");
+    assert!(
+        told.contains("local: removed 0 tags, 0 blobs") && told.contains("bucket: removed 1 tag, 3 blobs"),
+        "{told}"
+    );
+    assert_eq!(site.parts(&young), [false; 3]);
+}
+
+#[test]
+fn where_nothing_can_be_removed_by_name_it_is_said_why() {
+    let site = Site::new();
+    let cache = site.start().run();
+    let image = site.upstream.image("library/x", "1.0.0", &[noise(1000, 1)]);
+    site.pull(&cache, "library/x", &image);
+    drop(cache);
+    site.bucket.age(DAY * 2);
+    let prune = || site.told(&["prune", "docker.io/library/x", "--tier", "bucket"]);
+    let fails = |what: &str| {
+        let output = prune();
+        let told = story(&output);
+        assert!(output.status.code() == Some(5) && told.contains(what) && told.contains("help: "), "{told}");
+        assert_eq!(site.parts(&image), [true; 2]);
+    };
+    site.bucket.ill(&["DELETE"], "", Fault::Error(403, "AccessDenied"));
+    fails("denies access");
+    site.bucket.heal();
+    for key in site.bucket.keys("/probes/") {
+        site.bucket.remove(&key);
+    }
+    site.bucket.put("talmirror/collections/00000000000000000007/claim", b"");
+    fails("is under way");
+    site.bucket.age(DAY);
+    site.bucket.ignore_conditions();
+    fails("conditions of writes");
 }

@@ -7,7 +7,8 @@ use std::time::Duration;
 
 use futures_util::future::{Either, join_all, select};
 
-use super::mark::{Condemned, Graph, Limits, Plan, Rank, Unit, judge};
+use super::mark::{Condemned, Graph, Plan, Rank, Unit};
+use super::named::What;
 use super::outcome::{Collected, Stage};
 use super::place::{Answer, Body, Created, Failed, Listed, Part, Place};
 use super::snapshot::{Grants, LinkMap, Row, ShortLinks, Snapshot, remember};
@@ -218,10 +219,11 @@ fn not_whole(what: &str) -> Failed {
 pub(super) async fn collect<P: Place>(
     place: &P,
     timing: &Timing,
-    limits: Limits,
+    what: impl Into<What> + Send,
     links: &mut LinkMap,
     stop: impl Future<Output = ()> + Send,
 ) -> Answer<Outcome> {
+    let what = what.into();
     let clock = place.clock().await?;
     let listed = place.collections().await?;
     let highest = listed.iter().map(|one| one.number).max().unwrap_or(0);
@@ -249,7 +251,7 @@ pub(super) async fn collect<P: Place>(
     };
     let work = pin!(async {
         tidy(place, timing, &listed, clock).await?;
-        run(place, timing, limits, &heart, clock, links).await
+        run(place, timing, &what, &heart, clock, links).await
     });
     let beats = pin!(heart.run());
     let ended = match select(select(work, beats), pin!(stop)).await {
@@ -303,7 +305,7 @@ async fn tidy<P: Place>(place: &P, timing: &Timing, listed: &[Listed], clock: u6
 async fn run<P: Place>(
     place: &P,
     timing: &Timing,
-    limits: Limits,
+    what: &What,
     heart: &Heart<'_, P>,
     now: u64,
     links: &mut LinkMap,
@@ -315,16 +317,18 @@ async fn run<P: Place>(
     let before = take(place, links, &HashSet::new(), old).await?.snapshot;
     let known = take_out(links);
     // Of a large bucket that takes seconds.
+    let wanted = what.clone();
     let thought = place.think(move || {
-        let judged = judge(&before, &known, now, limits, &times);
+        let judged = wanted.judge(&before, &known, now, &times);
         let plan = judged.plan(&before, &known, times.most);
         let mut known = known;
         remember(&mut known, &before);
-        (plan, before.seen(), judged.kept, judged.kept_bytes, known)
+        (plan, before.seen(), [judged.kept, judged.young], judged.kept_bytes, known)
     });
-    let (first, seen, kept, kept_bytes, known) = thought.await;
+    let (first, seen, [kept, young], kept_bytes, known) = thought.await;
     *links = known;
-    let mut collected = Collected { number, kept, kept_bytes, left: first.left, ..Collected::default() };
+    let mut collected =
+        Collected { number, kept, kept_bytes, young, left: first.left, ..Collected::default() };
     for key in &first.superseded {
         // It says nothing that counts: that it goes late does no harm.
         match heart.remove(|| place.remove_key(key.clone())).await {
@@ -357,8 +361,9 @@ async fn run<P: Place>(
                 return Err(not_whole(&format!("a {what} that was in it minutes ago")));
             }
             let known = take_out(links);
+            let wanted = what.clone();
             let thought = place.think(move || {
-                let judged = judge(&after.snapshot, &known, now, limits, &times);
+                let judged = wanted.judge(&after.snapshot, &known, now, &times);
                 (judged.sweep(first, &after.snapshot), after, known)
             });
             let (swept, after, known) = thought.await;

@@ -10,7 +10,8 @@ use jiff::Timestamp;
 use super::bucket_place::BucketPlace;
 use super::collector::{Outcome, collect, take};
 use super::leftovers::{Leftovers, tidy};
-use super::mark::{Limits, Unit, judge};
+use super::mark::{Limits, Unit};
+use super::named::{Named, What};
 use super::outcome::{Collected, Stage};
 use super::place::{Answer, Failed, Place as _};
 use super::snapshot::LinkMap;
@@ -24,7 +25,7 @@ use crate::cache::store::Object;
 pub(in crate::cache::bucket) struct Cycle {
     place: BucketPlace,
     timing: Timing,
-    limits: Limits,
+    what: What,
     links: Arc<Mutex<LinkMap>>,
 }
 
@@ -47,6 +48,8 @@ pub(in crate::cache::bucket) enum Cycled {
 pub(in crate::cache::bucket) struct Removal {
     pub(in crate::cache::bucket) collected: Collected,
     pub(in crate::cache::bucket) leftovers: Leftovers,
+    /// The keys of the newest entries of tags.
+    pub(in crate::cache::bucket) tags: Vec<String>,
     /// Blobs and manifests, their bytes, and repositories that have them.
     pub(in crate::cache::bucket) objects: Vec<(Object, u64, Vec<String>)>,
 }
@@ -54,7 +57,12 @@ pub(in crate::cache::bucket) struct Removal {
 impl Cycle {
     pub(in crate::cache::bucket) fn new(client: &Client, keys: Keys, timing: Timing, limits: Limits) -> Self {
         let place = BucketPlace::new(client.for_collection(), keys, timing);
-        Self { place, timing, limits, links: Arc::default() }
+        Self { place, timing, what: What::Garbage(limits), links: Arc::default() }
+    }
+
+    /// Takes away what is named, in place of what no image needs.
+    pub(in crate::cache::bucket) fn named(self, named: Named) -> Self {
+        Self { what: What::Named(Arc::new(named)), ..self }
     }
 
     /// Has something told how far it has come.
@@ -77,7 +85,7 @@ impl Cycle {
         let (mut all, mut trouble) = (None::<Collected>, None);
         loop {
             let mut links = std::mem::take(&mut *locked(&self.links));
-            let ended = collect(&self.place, &self.timing, self.limits, &mut links, stop.clone()).await;
+            let ended = collect(&self.place, &self.timing, self.what.clone(), &mut links, stop.clone()).await;
             *locked(&self.links) = links;
             let (one, why) = match ended? {
                 Outcome::Collected(one, why) => (one, why),
@@ -95,6 +103,9 @@ impl Cycle {
                 break;
             }
         }
+        if let What::Named(_) = self.what {
+            return Ok(Cycled::Collected(all.unwrap_or_default(), Leftovers::default(), trouble));
+        }
         let tidied = async { tidy(&self.place, self.place.clock().await?, true).await };
         let (leftovers, why) = match tidied.await {
             Ok(leftovers) => (leftovers, None),
@@ -110,16 +121,24 @@ impl Cycle {
         let old = now.saturating_sub(self.timing.grace.as_secs());
         let mut links = LinkMap::new();
         let before = take(&place, &mut links, &HashSet::new(), old).await?.snapshot;
-        let (limits, timing) = (self.limits, self.timing);
+        let (what, timing) = (self.what.clone(), self.timing);
         let thought = place.think(move || {
-            let judged = judge(&before, &links, now, limits, &timing);
+            let judged = what.judge(&before, &links, now, &timing);
             let mut plan = judged.plan(&before, &links, usize::MAX);
-            let collected =
-                Collected { kept: judged.kept, kept_bytes: judged.kept_bytes, ..Collected::of(&plan) };
+            let (kept, kept_bytes, young) = (judged.kept, judged.kept_bytes, judged.young);
+            let collected = Collected { kept_bytes, kept, young, ..Collected::of(&plan) };
+            let tags = plan.condemned.iter().filter_map(|one| match &one.unit {
+                Unit::Tag(key) => Some(key.clone()),
+                Unit::Object(_) => None,
+            });
+            let tags = tags.collect();
             plan.condemned.retain(|one| one.stored.is_some());
-            (plan.condemned, collected)
+            (plan.condemned, tags, collected)
         });
-        let (condemned, collected) = thought.await;
+        let (condemned, tags, collected) = thought.await;
+        if let What::Named(_) = self.what {
+            return Ok(Removal { collected, tags, leftovers: Leftovers::default(), objects: Vec::new() });
+        }
         let mut objects = Vec::new();
         let repositories = place.repositories(&condemned).await?;
         for one in condemned {
@@ -129,6 +148,6 @@ impl Cycle {
             }
         }
         let leftovers = tidy(&place, now, false).await?;
-        Ok(Removal { collected, leftovers, objects })
+        Ok(Removal { collected, leftovers, tags, objects })
     }
 }

@@ -77,6 +77,8 @@ pub(in crate::cache::bucket) struct Judged {
     pub(in crate::cache::bucket) kept_bytes: u64,
     /// How many blobs and manifests are kept.
     pub(in crate::cache::bucket) kept: usize,
+    /// How much was named, and is too young to go.
+    pub(in crate::cache::bucket) young: usize,
 }
 
 struct Root {
@@ -171,15 +173,31 @@ impl<'a> Graph<'a> {
 }
 
 /// What stays.
-struct Live<'a> {
+pub(super) struct Live<'a> {
     rows: &'a [Row],
     stays: Vec<bool>,
     bytes: u64,
     count: usize,
 }
 
-impl Live<'_> {
-    fn add(&mut self, rows: Vec<usize>) {
+impl<'a> Live<'a> {
+    pub(super) fn new(rows: &'a [Row]) -> Self {
+        Self { rows, stays: vec![false; rows.len()], bytes: 0, count: 0 }
+    }
+
+    /// Returns what of a bucket is garbage then.
+    pub(super) fn judged(
+        self,
+        tags: Vec<usize>,
+        superseded: Vec<usize>,
+        orphans: Vec<Object>,
+        young: usize,
+    ) -> Judged {
+        let (kept_bytes, kept) = (self.bytes, self.count);
+        Judged { live: self.stays, tags, superseded, orphans, kept_bytes, kept, young }
+    }
+
+    pub(super) fn add(&mut self, rows: Vec<usize>) {
         for at in rows {
             if let (Some(is_live), Some(row)) = (self.stays.get_mut(at), self.rows.get(at))
                 && !std::mem::replace(is_live, true)
@@ -223,7 +241,7 @@ pub(in crate::cache::bucket) fn judge(
             None => {}
         }
     }
-    let mut live = Live { rows, stays: vec![false; rows.len()], bytes: 0, count: 0 };
+    let mut live = Live::new(rows);
     for (at, row) in rows.iter().enumerate() {
         let is_manifest = row.object.kind == Kind::Manifest;
         if is_young(row.stored.written.max(row.grants.newest)) {
@@ -256,7 +274,7 @@ pub(in crate::cache::bucket) fn judge(
     }
     let orphans = snapshot.orphans().iter().filter(|(_, grants)| !is_young(grants.newest));
     let orphans = orphans.map(|(object, _)| *object).collect();
-    Judged { live: live.stays, tags, superseded, orphans, kept_bytes: live.bytes, kept: live.count }
+    live.judged(tags, superseded, orphans, 0)
 }
 
 impl Judged {

@@ -1,5 +1,7 @@
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
+use super::super::named::{Named, What};
 use super::super::snapshot::{Links, ShortLinks};
 use super::*;
 
@@ -235,4 +237,59 @@ fn what_was_out_of_use_before_anybody_noted_it_stays() {
     let bytes = |days| Limits { bytes: Some(0), ..since(days) };
     assert_eq!(holding.condemned(bytes(6)), []);
     assert_eq!(holding.condemned(bytes(7)).len(), 4);
+}
+
+/// What is named goes as far as nothing else needs it, and nothing else goes.
+#[test]
+fn what_is_named_goes_as_far_as_nothing_else_needs_it() {
+    let image = |holding: Holding, n: u8, tag: &str| {
+        let holding = holding.manifest(manifest(n), 90, &[blob(n), blob(100)]);
+        holding.object(blob(n), 90).tag(tag, 90, Some(manifest(n)))
+    };
+    let holding = image(image(Holding::default(), 1, "a"), 2, "b").object(blob(100), 90);
+    // What is garbage is none of this.
+    let holding =
+        holding.object(blob(50), 90).manifest(manifest(51), 90, &[]).tag("a", 95, Some(manifest(51)));
+    let named = |tags: &[&str], objects: &[Object]| {
+        let tags = tags.iter().map(ToString::to_string).collect();
+        What::Named(Arc::new(Named { tags, objects: objects.iter().copied().collect() }))
+    };
+    let judged =
+        |holding: &Holding, what: &What| what.judge(&holding.snapshot(), &holding.links, NOW, &Timing::USUAL);
+    let plan = |holding: &Holding, what: &What| {
+        judged(holding, what).plan(&holding.snapshot(), &holding.links, usize::MAX)
+    };
+    let own = [manifest(1), blob(1), blob(100)];
+    let what = named(&["a"], &own);
+    let first = plan(&holding, &what);
+    assert_eq!(first.superseded, ["a/095"], "an older entry would count again");
+    let gone = [Unit::Tag("a/090".to_owned()), Unit::Object(manifest(1)), Unit::Object(blob(1))];
+    assert_eq!(units(first.condemned.clone()), gone);
+    // Another tag stands for it.
+    let second = holding.clone().tag("c", 90, Some(manifest(1)));
+    assert_eq!(units(plan(&second, &what).condemned), gone[..1]);
+    // So does a manifest that is not named.
+    let index = holding.clone().manifest(manifest(9), 90, &[manifest(1)]);
+    assert_eq!(units(plan(&index, &what).condemned), gone[..1]);
+    // What is named without its tag stays with it.
+    assert_eq!(units(plan(&holding, &named(&[], &own)).condemned), []);
+    // One who wants all has all, but for what is young.
+    let all: Vec<Object> = holding.objects.keys().copied().collect();
+    let young = holding.clone().object(blob(60), 0);
+    let all = named(&["a", "b"], &[all, vec![blob(60)]].concat());
+    assert_eq!(plan(&young, &all).condemned.len(), 2 + 7);
+    assert_eq!(judged(&young, &all).young, 1);
+
+    // What was written, granted, or said of a tag after the first look stays.
+    let swept = |later: &Holding| units(judged(later, &what).sweep(first.clone(), &later.snapshot()));
+    assert_eq!(swept(&holding), gone);
+    assert_eq!(swept(&holding.clone().tag("a", 0, Some(manifest(1)))), []);
+    assert_eq!(swept(&holding.clone().tag("new", 0, Some(manifest(1)))), gone[..1]);
+    assert_eq!(swept(&holding.clone().manifest(manifest(1), 0, &[blob(1)])), gone[..1]);
+    assert_eq!(swept(&holding.clone().grant(manifest(1), 0)), gone[..1]);
+    assert_eq!(swept(&holding.clone().grant(blob(1), 0)), gone[..2]);
+    assert_eq!(swept(&holding.clone().manifest(manifest(70), 0, &[blob(1)])), gone[..2]);
+    // A tag of which something young is known stays as it is.
+    let moved = holding.clone().tag("a", 0, None);
+    assert_eq!(units(plan(&moved, &what).condemned), gone[1..]);
 }

@@ -1,6 +1,9 @@
+use std::fmt;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
+
+use crate::ui::duration_text;
 
 /// What a collection took away, as its last key says it to all.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -23,6 +26,9 @@ pub(in crate::cache::bucket) struct Collected {
     pub(in crate::cache::bucket) left: usize,
     /// What could not be removed.
     pub(in crate::cache::bucket) failed: usize,
+    /// What was named, and is too young to go.
+    #[serde(skip)]
+    pub(in crate::cache::bucket) young: usize,
 }
 
 impl Collected {
@@ -61,4 +67,18 @@ pub enum Stage {
         /// How much there is to take away.
         of: usize,
     },
+}
+
+impl fmt::Display for Stage {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Lists => f.write_str("lists what is in the bucket"),
+            Self::Reads { read, of } => write!(f, "reads manifests: {read} of {of}"),
+            Self::Waits(time) => {
+                let time = duration_text(Duration::from_secs(time.as_secs().max(1)));
+                write!(f, "waits {time} until all caches know what is to go")
+            }
+            Self::Removes { removed, of } => write!(f, "removes: {removed} of {of}"),
+        }
+    }
 }
