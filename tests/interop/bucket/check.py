@@ -1,6 +1,7 @@
 #!/usr/bin/env python3
 """Caches over one bucket of a real store: what one fetched, another reads from there; three fetch a cold blob once between them, also
-when the one that fetches is killed. Clients are sent to the store with an address that it takes. What no image needs goes, where files of the store can be made older than they are.
+when the one that fetches is killed. Clients are sent to the store with an address that it takes. What is in the bucket is listed and checked. What no
+image needs goes, and what is named, where files of the store can be changed and made older than they are.
 
   check.py TALMIRROR_CACHE versitygw PROGRAM
   check.py TALMIRROR_CACHE seaweedfs PROGRAM
@@ -266,6 +267,7 @@ def check(program, folder, store, upstream, layers, manifest, caches):
         sys.exit(f"FAILED  upstream was asked: {Registry.counts}")
     print("ok      upstream is asked once, and a warm pull asks no bucket")
     redirects(program, folder, store, upstream, layers, caches)
+    care(program, folder, store)
     if os.path.isdir(os.path.join(folder, "store", "images")):
         collection(program, folder, store, upstream, caches)
     replicas(program, folder, store, upstream, caches)
@@ -314,13 +316,32 @@ def redirects(program, folder, store, upstream, layers, caches):
     print("ok      clients are sent to the store, which takes what is signed and nothing else")
 
 
+def run(program, folder, store, *command, code=0):
+    """Runs a command about the bucket by itself; returns what it prints."""
+    command = [program, *command, "--bucket", "s3://images/talmirror", "--s3-endpoint", store, "--s3-path-style", "-o", "json"]
+    said = subprocess.run(command, env=environment(folder), capture_output=True, text=True)
+    if said.returncode != code:
+        sys.exit(f"FAILED  {command[1]} ends with {said.returncode}: {said.stderr}")
+    return json.loads(said.stdout)
+
+
+def care(program, folder, store):
+    listed = run(program, folder, store, "ls", "--tier", "bucket")["items"]
+    # Nobody has pulled the configuration.
+    if [(one["image"], one["tiers"], one["missing"]) for one in listed] != [("docker.io/library/x:1.0.0", ["bucket"], 1)]:
+        sys.exit(f"FAILED  {listed}")
+    checked = run(program, folder, store, "verify", "--tier", "bucket")
+    if checked["checked"] != 4 or checked["damaged"] or checked.get("unread"):
+        sys.exit(f"FAILED  {checked}")
+    young = run(program, folder, store, "prune", "docker.io/library/*", "--tier", "bucket", "--dry-run")
+    if young["tags"] or young["objects"] or young["young"] != 5:
+        sys.exit(f"FAILED  {young}")
+    print(f"ok      what is in the bucket is listed and checked: {checked['bytes'] >> 20} MiB")
+
+
 def collection(program, folder, store, upstream, caches):
     def gc(*flags):
-        command = [program, "gc", "--bucket", "s3://images/talmirror", "--s3-endpoint", store, "--s3-path-style", "-o", "json", *flags]
-        said = subprocess.run(command, env=environment(folder), capture_output=True, text=True)
-        if said.returncode:
-            sys.exit(f"FAILED  {said.stderr}")
-        return json.loads(said.stdout)
+        return run(program, folder, store, "gc", *flags)
 
     def went(said):
         return said["manifests"], said["blobs"], said["uploads"]
@@ -342,10 +363,15 @@ def collection(program, folder, store, upstream, caches):
 
     moved, _ = pull("moved")
     wait("what the tag is now is written", lambda: moved.bucket()["sentBytes"] >= len(layer) and moved.bucket()["pending"] == 0)
-    old = time.time() - 40 * 24 * 3600
-    for place, _, files in os.walk(os.path.join(folder, "store", "images", "talmirror")):
-        for name in files:
-            os.utime(os.path.join(place, name), (old, old))
+    bucket = os.path.join(folder, "store", "images", "talmirror")
+
+    def age():
+        old = time.time() - 40 * 24 * 3600
+        for place, _, files in os.walk(bucket):
+            for name in files:
+                os.utime(os.path.join(place, name), (old, old))
+
+    age()
     planned, done, again = gc("--dry-run"), gc(), gc()
     if went(planned) != (1, 3, 0) or went(done) != (1, 3, 0) or went(again) != (0, 0, 0):
         sys.exit(f"FAILED  {planned}, {done}, {again}")
@@ -353,6 +379,20 @@ def collection(program, folder, store, upstream, caches):
     if came[1] != "BUCKET":
         sys.exit(f"FAILED  what is needed is not there: {came}")
     print(f"ok      what no image needs goes: {done['freedBytes'] >> 20} MiB, and what is needed stays")
+    for cache in caches:
+        cache.stop()
+    with open(os.path.join(bucket, "blobs", *digest(layer).split(":")), "r+b") as file:
+        file.write(b"else")
+    found = run(program, folder, store, "verify", "--tier", "bucket", code=1)["damaged"]
+    if [(one["digest"], one.get("kept")) for one in found] != [(digest(layer), None)]:
+        sys.exit(f"FAILED  {found}")
+    age()
+    pruned = run(program, folder, store, "prune", "docker.io/library/*", "--tier", "bucket")
+    if pruned["tags"] != ["docker.io/library/x:1.0.0"] or pruned["objects"] != 1:
+        sys.exit(f"FAILED  {pruned}")
+    if run(program, folder, store, "ls", "--objects", "--tier", "bucket")["items"]:
+        sys.exit("FAILED  something is left")
+    print("ok      what is damaged is found and removed, and what is named goes")
 
 
 def replicas(program, folder, store, upstream, caches):
