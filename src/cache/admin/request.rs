@@ -17,7 +17,7 @@ use super::tier::TierName;
 use super::upload::{self, Upload, Uploaded};
 use super::verify::{self, Verified, Verify};
 use super::verify_bucket::verify_bucket;
-use crate::cache::bucket::{Bucket, Contents, Tell};
+use crate::cache::bucket::{Bucket, BucketUse, Contents, Tell};
 use crate::cache::replica::Replicas;
 use crate::cache::service::Service;
 use crate::cache::store::Store;
@@ -57,9 +57,13 @@ impl<'a> OpenCache<'a> {
 
     /// Returns what is in the bucket; fails where there is none.
     fn contents(&self) -> io::Result<Contents> {
-        self.bucket
-            .map(Contents::of)
-            .ok_or_else(|| io::Error::other("the server that runs over it has no bucket"))
+        let bucket =
+            self.bucket.ok_or_else(|| io::Error::other("the server that runs over it has no bucket"))?;
+        match bucket.report().used {
+            BucketUse::Used => Ok(Contents::of(bucket)),
+            BucketUse::Refused(why) => Err(io::Error::other(why)),
+            BucketUse::Unseen => Err(io::Error::other("the bucket could not be looked at yet")),
+        }
     }
 }
 

@@ -96,6 +96,11 @@ async fn ask_server<Q: Question>(
     loop {
         let mut line = String::new();
         lines.read_line(&mut line).await?;
+        if !line.ends_with('\n') {
+            return Err(io::Error::other(
+                "its answer has no end: it was stopped, or there is more than it can send; name a pattern",
+            ));
+        }
         match serde_json::from_str(&line)? {
             Reply::Progress(text) => tell(text),
             Reply::Answer(answer) => return Ok(serde_json::from_value(answer)?),

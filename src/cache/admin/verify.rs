@@ -145,11 +145,8 @@ impl Verified {
     pub(in crate::cache) fn and(mut self, other: Self) -> Self {
         self.damaged.extend(other.damaged);
         self.tiers.extend(other.tiers);
-        Self {
-            checked: self.checked + other.checked,
-            bytes: self.bytes + other.bytes,
-            ..Self { damaged: self.damaged, tiers: self.tiers, ..other }
-        }
+        let (checked, bytes) = (self.checked + other.checked, self.bytes + other.bytes);
+        Self { checked, bytes, damaged: self.damaged, tiers: self.tiers, ..other }
     }
 }
 

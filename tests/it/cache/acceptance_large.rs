@@ -118,8 +118,7 @@ fn a_layer_without_length_and_room_is_refused_to_each() {
 #[test]
 fn a_disk_that_has_no_room_is_told_at_the_start() {
     let upstream = Upstream::start();
-    let cache =
-        Start::new().upstream("docker.io", &upstream.url()).args(&["--reserve", "100TiB"]).run();
+    let cache = Start::new().upstream("docker.io", &upstream.url()).args(&["--reserve", "100TiB"]).run();
     eventually("the log says so", || cache.log().contains("so that almost nothing is kept"));
     let cache = Start::new().upstream("docker.io", &upstream.url()).args(&["--size-cap", "16MiB"]).run();
     assert!(!cache.log().contains("almost nothing is kept"), "that is what was asked for");
