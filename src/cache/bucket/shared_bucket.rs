@@ -13,6 +13,7 @@ use std::time::{Duration, Instant};
 
 use futures_util::future::{BoxFuture, join_all};
 use jiff::Timestamp;
+use object_store::GetRange;
 use tokio::sync::Notify;
 use tokio::time::timeout;
 
@@ -527,7 +528,7 @@ impl Tier for Bucket {
                 return Ok(None);
             }
             let mark = self.0.mark();
-            let Some(opened) = self.0.client.open(&key, from).await? else {
+            let Some(opened) = self.0.client.open(&key, GetRange::Offset(from)).await? else {
                 // A rule of the bucket may have removed it: it is to be written again.
                 self.0.note_absent(&object, key);
                 return Ok(None);
@@ -535,6 +536,22 @@ impl Tier for Bucket {
             locked(&self.0.absent).remove(&key);
             self.0.give(object, mark);
             Ok(Some(TierBody { total: opened.total, body: opened.body }))
+        })
+    }
+
+    fn open_part<'a>(
+        &'a self,
+        digest: &'a Digest,
+        from: u64,
+        end: u64,
+    ) -> BoxFuture<'a, io::Result<Option<TierBody>>> {
+        Box::pin(async move {
+            if !self.0.may_read() {
+                return Ok(None);
+            }
+            let key = self.0.keys.object(&Object::blob(*digest));
+            let opened = self.0.client.open(&key, GetRange::Bounded(from..end)).await?;
+            Ok(opened.map(|opened| TierBody { total: opened.total, body: opened.body }))
         })
     }
 

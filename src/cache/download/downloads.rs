@@ -9,6 +9,7 @@ use std::time::Duration;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::{sleep, timeout};
 
+use super::parts::PartsRoom;
 use super::policy::{FIRST_FOR, LINGER, Policy, SHARED_FOR};
 use super::progress::Progress;
 use super::provenance::CameFrom;
@@ -45,6 +46,8 @@ struct Inner {
     memory: Arc<AtomicUsize>,
     /// How fast the tier and upstreams were lately.
     pace: Arc<Mutex<TierPace>>,
+    /// Room for parts of what the tier gives that come before their turn.
+    parts: Arc<PartsRoom>,
 }
 
 /// What a download is of, and which calls share it: those with the same scope.
@@ -123,6 +126,7 @@ impl Downloads {
             counts: Counts::default(),
             memory: Arc::default(),
             pace: Arc::default(),
+            parts: Arc::default(),
         }))
     }
 
@@ -166,8 +170,8 @@ impl Downloads {
         let download = Download::new(Arc::clone(&shared), Joined::Started);
         let source = match &self.0.tier {
             Some(tier) => {
-                let (tier, pace) = (Arc::clone(tier), Arc::clone(&self.0.pace));
-                Arc::new(TieredSource::new(tier, *digest, source, pace, provenance))
+                let shared = (Arc::clone(&self.0.pace), Arc::clone(&self.0.parts));
+                Arc::new(TieredSource::new(Arc::clone(tier), *digest, source, shared, provenance))
             }
             None => source,
         };

@@ -7,6 +7,9 @@
 //! is asked for as a part.
 
 mod downloads;
+mod parts;
+#[cfg(test)]
+mod parts_tests;
 mod passthrough;
 mod policy;
 mod progress;

@@ -31,7 +31,7 @@ impl Came {
     }
 
     /// Returns how many bytes came a second.
-    fn rate(self) -> u64 {
+    pub(super) fn rate(self) -> u64 {
         let millis = u64::try_from(self.waited.as_millis()).unwrap_or(u64::MAX).max(1);
         self.bytes.saturating_mul(1000) / millis
     }

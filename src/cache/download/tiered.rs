@@ -8,6 +8,7 @@ use futures_util::StreamExt as _;
 use futures_util::stream::{self, BoxStream};
 use tokio::time::Instant;
 
+use super::parts::{Parts, PartsRoom};
 use super::provenance::{CameFrom, Provenance};
 use super::source::{FetchError, Opened, Source};
 use super::tier_pace::{Came, TierPace};
@@ -30,6 +31,8 @@ pub(super) struct TieredSource {
     /// It was passed over because it is slow.
     was_slow: Arc<AtomicBool>,
     pace: Arc<Mutex<TierPace>>,
+    /// Room for parts that come before their turn.
+    room: Arc<PartsRoom>,
     /// Where it notes that the tier gives some of it.
     provenance: Provenance,
 }
@@ -43,19 +46,28 @@ enum Slowness {
     Borne,
 }
 
+/// How much is wanted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Extent {
+    /// All that is left: several transfers may give it.
+    Rest,
+    /// A part of it, which may be small.
+    Part,
+}
+
 impl TieredSource {
     pub(super) fn new(
         tier: Arc<dyn Tier>,
         digest: Digest,
         upstream: Arc<dyn Source>,
-        pace: Arc<Mutex<TierPace>>,
+        (pace, room): (Arc<Mutex<TierPace>>, Arc<PartsRoom>),
         provenance: Provenance,
     ) -> Self {
         let (is_passed_over, was_slow) = (AtomicBool::new(false), Arc::default());
-        Self { tier, digest, upstream, is_passed_over, was_slow, pace, provenance }
+        Self { tier, digest, upstream, is_passed_over, was_slow, pace, room, provenance }
     }
 
-    async fn open_tier(&self, from: u64) -> Option<Opened> {
+    async fn open_tier(&self, from: u64, extent: Extent) -> Option<Opened> {
         // Until its body has come to an end, it is not sure that the tier will do: a resumed transfer asks upstream.
         if self.is_passed_over.swap(true, Ordering::Relaxed) {
             return None;
@@ -64,10 +76,10 @@ impl TieredSource {
             self.was_slow.store(true, Ordering::Relaxed);
             return None;
         }
-        self.ask_tier(from, Slowness::Measured).await
+        self.ask_tier(from, extent, Slowness::Measured).await
     }
 
-    async fn ask_tier(&self, from: u64, slowness: Slowness) -> Option<Opened> {
+    async fn ask_tier(&self, from: u64, extent: Extent, slowness: Slowness) -> Option<Opened> {
         // It may have come there through another repository.
         if !self.upstream.may_use_stored().await {
             return None;
@@ -75,13 +87,22 @@ impl TieredSource {
         match self.tier.open(&self.digest, from).await {
             Ok(Some(found)) => {
                 self.provenance.set(CameFrom::Tier);
-                let body =
-                    found.body.map(|piece| piece.map_err(|error| FetchError::Broken(error.to_string())));
-                let body = match slowness {
-                    Slowness::Measured => self.measured(body.boxed(), found.total.saturating_sub(from)),
-                    Slowness::Borne => body.boxed(),
+                let total = found.total;
+                let body = match extent {
+                    Extent::Rest => {
+                        let (tier, room) = (Arc::clone(&self.tier), Arc::clone(&self.room));
+                        Parts::new(tier, self.digest, room, from, found).into_stream()
+                    }
+                    Extent::Part => {
+                        let broken = |error: std::io::Error| FetchError::Broken(error.to_string());
+                        found.body.map(move |piece| piece.map_err(broken)).boxed()
+                    }
                 };
-                Some(Opened { total: Some(found.total), starts_at: from, endpoint: TIER, body })
+                let body = match slowness {
+                    Slowness::Measured => self.measured(body, total.saturating_sub(from)),
+                    Slowness::Borne => body,
+                };
+                Some(Opened { total: Some(total), starts_at: from, endpoint: TIER, body })
             }
             Ok(None) => None,
             Err(error) => {
@@ -135,12 +156,13 @@ impl TieredSource {
     async fn or_tier(
         &self,
         from: u64,
+        extent: Extent,
         opened: impl Future<Output = Result<Opened, FetchError>>,
     ) -> Result<Opened, FetchError> {
         let opened = match opened.await {
             Ok(opened) => opened,
             Err(error) if self.was_slow.swap(false, Ordering::Relaxed) => {
-                return self.ask_tier(from, Slowness::Borne).await.ok_or(error);
+                return self.ask_tier(from, extent, Slowness::Borne).await.ok_or(error);
             }
             Err(error) => return Err(error),
         };
@@ -169,18 +191,18 @@ impl TieredSource {
 impl Source for TieredSource {
     fn open(&self, from: u64) -> BoxFuture<'_, Result<Opened, FetchError>> {
         Box::pin(async move {
-            match self.open_tier(from).await {
+            match self.open_tier(from, Extent::Rest).await {
                 Some(opened) => Ok(opened),
-                None => self.or_tier(from, self.upstream.open(from)).await,
+                None => self.or_tier(from, Extent::Rest, self.upstream.open(from)).await,
             }
         })
     }
 
     fn open_part(&self, from: u64, end: u64) -> BoxFuture<'_, Result<Opened, FetchError>> {
         Box::pin(async move {
-            match self.open_tier(from).await {
+            match self.open_tier(from, Extent::Part).await {
                 Some(opened) => Ok(opened),
-                None => self.or_tier(from, self.upstream.open_part(from, end)).await,
+                None => self.or_tier(from, Extent::Part, self.upstream.open_part(from, end)).await,
             }
         })
     }

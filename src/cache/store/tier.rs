@@ -16,6 +16,16 @@ pub trait Tier: Send + Sync + 'static {
     /// Opens a blob from byte `from` on; [`None`] where it does not have it.
     fn open<'a>(&'a self, digest: &'a Digest, from: u64) -> BoxFuture<'a, io::Result<Option<TierBody>>>;
 
+    /// Opens a part of a blob that it has just given, from byte `from` up to, and without, byte `end`; more may come.
+    fn open_part<'a>(
+        &'a self,
+        digest: &'a Digest,
+        from: u64,
+        _end: u64,
+    ) -> BoxFuture<'a, io::Result<Option<TierBody>>> {
+        self.open(digest, from)
+    }
+
     /// Keeps a blob that was committed, now or soon; one that is there already is success.
     fn put<'a>(&'a self, digest: &'a Digest, blob: &'a Blob) -> BoxFuture<'a, io::Result<()>>;
 

@@ -553,3 +553,33 @@ fn a_bucket_whose_answers_come_late_is_left_alone() {
     bucket.heal();
     written(&cache, &bucket, &image);
 }
+
+/// A store that gives a connection little is asked for several parts of a large blob at once.
+#[test]
+fn a_large_blob_comes_by_several_transfers_where_one_is_slow() {
+    let (upstream, bucket) = (Upstream::start(), Bucket::start());
+    let layers = [noise(31 * MIB, 1), noise(64 * MIB, 2)];
+    let image = upstream.image("library/x", "1.2.3", &layers);
+    let first = sharing(&upstream, &bucket).run();
+    pull(&first, "docker.io", "library/x", "1.2.3", &image, &layers);
+    written(&first, &bucket, &image);
+    let second = sharing(&upstream, &bucket).run();
+    // 16 MiB a second to each connection.
+    bucket.ill(&["GET"], "talmirror/blobs/", Fault::Rate(16 << 20));
+    bucket.forget();
+    upstream.forget();
+    let [small, large] = [0, 1].map(|at| {
+        let blob = second.get(&format!("/v2/docker.io/library/x/blobs/{}", image.layers[at]));
+        assert_eq!(blob.outcome(), (200, "BUCKET"), "{}", second.log());
+        assert!(blob.whole && blob.body == layers[at], "other bytes");
+        blob.took
+    });
+    let asked = |at: usize| bucket.count("GET", &image.layers[at].replace(':', "/"));
+    assert_eq!(asked(0), 1, "a small one by one request");
+    assert_eq!(asked(1), 1 + (64 - 16) / 8, "a large one by parts");
+    // Half of the bytes took longer.
+    assert!(large * 2 < small * 3, "{large:?} for 64 MiB after {small:?} for 31 MiB");
+    assert!(second.memory() < 160 << 10, "{} KiB", second.memory());
+    assert!(upstream.seen().is_empty(), "{:?}", upstream.seen());
+    stored(&second, 2);
+}
