@@ -26,11 +26,13 @@ const PART: u64 = 8 << 20;
 const AT_ONCE: usize = 4;
 /// How many parts are in memory at most, or on the way there, of all blobs together.
 const ROOM: usize = 16;
-/// One transfer that gives so many bytes a second is enough: AWS gives two thirds of that to each.
-const ENOUGH: u64 = 128 << 20;
+/// One transfer that gives so many bytes a second is enough: AWS gives somewhat less to each.
+const ENOUGH: u64 = 100 << 20;
 /// After how many bytes, or how long a wait, it is known how fast a transfer is.
 const SAMPLE: u64 = 8 << 20;
 const WAITED: Duration = Duration::from_secs(1);
+/// How often in a row one has to be slow: over a long way the first bytes of any take their time.
+const SAMPLES: u32 = 2;
 /// A smaller blob always comes by one transfer.
 const LARGE: u64 = 32 << 20;
 /// How much has to be left for several.
@@ -77,6 +79,8 @@ pub(super) struct Parts {
     /// What came since, and how long it was waited for.
     came: Came,
     since: Instant,
+    /// How often in a row one transfer was slow.
+    slow: u32,
     phase: Phase,
 }
 
@@ -118,6 +122,7 @@ impl Parts {
             ahead: VecDeque::new(),
             came: Came::default(),
             since: Instant::now(),
+            slow: 0,
             phase: Phase::One,
         }
     }
@@ -174,7 +179,8 @@ impl Parts {
                 let is_large = self.total >= LARGE && left >= LEAST;
                 // Where it is our disk or our processor that is slow, several are no faster.
                 let is_waiting = came.waited >= passed.waited / 4 * 3;
-                if came.rate() < ENOUGH && is_waiting && is_large && self.shared.may_be_several(now) {
+                self.slow = if came.rate() < ENOUGH && is_waiting { self.slow + 1 } else { 0 };
+                if self.slow >= SAMPLES && is_large && self.shared.may_be_several(now) {
                     // What runs gives the first part, and is left then.
                     let first = self.position + PART;
                     if self.begin(first) {
