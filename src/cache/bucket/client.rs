@@ -345,9 +345,21 @@ impl Client {
         Ok(objects.into_iter().map(|object| object.location.to_string()).collect())
     }
 
-    /// Opens a blob, or a part of it.
-    pub(super) async fn open(&self, key: &str, part: GetRange) -> Result<Option<Opened>, ClientError> {
-        let range = Some(part).filter(|part| *part != GetRange::Offset(0));
+    /// Opens a blob from byte `from` on.
+    pub(super) async fn open(&self, key: &str, from: u64) -> Result<Option<Opened>, ClientError> {
+        self.open_range(key, (from > 0).then_some(GetRange::Offset(from))).await
+    }
+
+    /// Opens a part of a blob.
+    pub(super) async fn open_part(
+        &self,
+        key: &str,
+        part: std::ops::Range<u64>,
+    ) -> Result<Option<Opened>, ClientError> {
+        self.open_range(key, Some(GetRange::Bounded(part))).await
+    }
+
+    async fn open_range(&self, key: &str, range: Option<GetRange>) -> Result<Option<Opened>, ClientError> {
         let options = GetOptions { range, ..GetOptions::default() };
         let Some(found) = self.read(self.pull.get_opts(&Path::from(key), options)).await? else {
             return Ok(None);

@@ -13,7 +13,6 @@ use std::time::{Duration, Instant};
 
 use futures_util::future::{BoxFuture, join_all};
 use jiff::Timestamp;
-use object_store::GetRange;
 use tokio::sync::Notify;
 use tokio::time::timeout;
 
@@ -528,7 +527,7 @@ impl Tier for Bucket {
                 return Ok(None);
             }
             let mark = self.0.mark();
-            let Some(opened) = self.0.client.open(&key, GetRange::Offset(from)).await? else {
+            let Some(opened) = self.0.client.open(&key, from).await? else {
                 // A rule of the bucket may have removed it: it is to be written again.
                 self.0.note_absent(&object, key);
                 return Ok(None);
@@ -550,7 +549,7 @@ impl Tier for Bucket {
                 return Ok(None);
             }
             let key = self.0.keys.object(&Object::blob(*digest));
-            let opened = self.0.client.open(&key, GetRange::Bounded(from..end)).await?;
+            let opened = self.0.client.open_part(&key, from..end).await?;
             Ok(opened.map(|opened| TierBody { total: opened.total, body: opened.body }))
         })
     }
