@@ -131,7 +131,8 @@ fn every_example_runs_as_it_is_printed() {
         }
         for example in examples.lines().take_while(|line| !line.is_empty()).map(str::trim) {
             let line = here(example, &bucket);
-            let command = if uses_bucket { of_bucket(&line) } else { shell(&place, &upstream, &line) };
+            let is_of_bucket = uses_bucket || line.contains(" --tier ");
+            let command = if is_of_bucket { of_bucket(&line) } else { shell(&place, &upstream, &line) };
             let (code, said) = if example.starts_with("talmirror-cache serve") {
                 // The shell is the program then, which a signal reaches.
                 let (server, said) =
