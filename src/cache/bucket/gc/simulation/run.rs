@@ -333,7 +333,8 @@ fn what_is_too_much_for_one_collection_goes_in_several() {
 #[test]
 fn what_is_named_is_taken_from_nobody_who_has_just_pulled_it() {
     let mut taken = 0;
-    for seed in 0..runs().unwrap_or(400) {
+    // In the last one, what a tag was before cannot be removed, and would count again.
+    for seed in (0..runs().unwrap_or(400)).chain([2141]) {
         let own = stir(seed, TIMING, Prunes::Yes).unwrap_or_else(|error| panic!("{error}"));
         let log = own.world.lock().unwrap().store.log.join("\n");
         taken += usize::from(log.contains("Condemned [Tag("));
