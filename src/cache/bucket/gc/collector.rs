@@ -323,20 +323,27 @@ async fn run<P: Place>(
         let plan = judged.plan(&before, &known, times.most);
         let mut known = known;
         remember(&mut known, &before);
-        (plan, before.seen(), [judged.kept, judged.young], judged.kept_bytes, known)
+        let seen = before.seen();
+        (plan, before, seen, [judged.kept, judged.young], judged.kept_bytes, known)
     });
-    let (first, seen, [kept, young], kept_bytes, known) = thought.await;
+    let (mut first, before, seen, [kept, young], kept_bytes, known) = thought.await;
     *links = known;
     let mut collected =
         Collected { number, kept, kept_bytes, young, left: first.left, ..Collected::default() };
+    let mut stuck = HashSet::new();
     for key in &first.superseded {
         // It says nothing that counts: that it goes late does no harm.
         match heart.remove(|| place.remove_key(key.clone())).await {
             Removed::Yes => collected.superseded += 1,
             Removed::No => return given_up,
-            Removed::Failed(error) => collected.fail(&mut trouble, error)?,
+            Removed::Failed(error) => {
+                collected.fail(&mut trouble, error)?;
+                stuck.extend(tag_of(key).map(str::to_owned));
+            }
         }
     }
+    spare(&mut first, &stuck, &before, links);
+    drop(before);
     heart.removes.store(false, Ordering::Relaxed);
     heart.is_unsure.store(false, Ordering::Relaxed);
     if !first.condemned.is_empty() {
@@ -380,6 +387,27 @@ async fn run<P: Place>(
     heart.settle().await;
     place.create(number, Part::Done, Body::Ended(collected)).await?;
     Ok(Outcome::Collected(collected, trouble))
+}
+
+/// Returns of which tag an entry is.
+fn tag_of(key: &str) -> Option<&str> {
+    key.rsplit_once('/').map(|(tag, _)| tag)
+}
+
+/// Leaves tags of which an older entry could not be removed, which would count again, with all that they lead to.
+fn spare(first: &mut Plan, stuck: &HashSet<String>, before: &Snapshot, links: &LinkMap) {
+    if stuck.is_empty() {
+        return;
+    }
+    let is_stuck = |one: &Condemned| match &one.unit {
+        Unit::Tag(key) => tag_of(key).is_some_and(|tag| stuck.contains(tag)),
+        Unit::Object(_) => false,
+    };
+    let tags = first.condemned.iter().filter(|one| is_stuck(one));
+    let spared: HashSet<Object> = tags.flat_map(|one| below(before, links, one)).collect();
+    first
+        .condemned
+        .retain(|one| !is_stuck(one) && one.object().is_none_or(|object| !spared.contains(&object)));
 }
 
 /// Takes away what was condemned; returns whether others believe that the collector runs.

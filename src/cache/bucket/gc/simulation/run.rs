@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use super::super::collector::collect;
 use super::super::mark::Limits;
+use super::super::named::{Named, What};
 use super::super::snapshot::LinkMap;
 use super::super::timing::{Rule, Timing};
 use super::replica::{Kept, Replica};
@@ -42,10 +43,31 @@ struct Simulation {
     timing: Timing,
     dice: Dice,
     pauses: Vec<u64>,
+    prunes: Prunes,
+}
+
+/// Whether what is named is taken away, too, between the collections of what nobody needs.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Prunes {
+    Yes,
+    No,
+}
+
+/// Names a tag, or all of them, and an image or all of them.
+fn named(dice: &mut Dice) -> Named {
+    let some = |dice: &mut Dice, of: usize| match dice.roll(of + 1) {
+        all if all == of => (0..of).collect(),
+        one => vec![one],
+    };
+    let (tags, images) = (some(dice, TAGS), some(dice, IMAGES));
+    Named {
+        tags: tags.iter().map(ToString::to_string).collect(),
+        objects: images.into_iter().flat_map(closure).collect(),
+    }
 }
 
 impl Simulation {
-    fn new(seed: u64, timing: Timing) -> Self {
+    fn new(seed: u64, timing: Timing, prunes: Prunes) -> Self {
         let mut dice = Dice(seed);
         let replicas = 2 + dice.roll(7);
         let world = Arc::<Mutex<World>>::default();
@@ -59,6 +81,7 @@ impl Simulation {
             timing,
             dice,
             pauses: vec![0; replicas + 2],
+            prunes,
         };
         for actor in 0..replicas + 2 {
             own.actors.push(None);
@@ -72,11 +95,11 @@ impl Simulation {
     }
 
     fn begin(&mut self, actor: usize) {
-        let (site, timing) = (self.site(actor), self.timing);
+        let (site, timing, prunes) = (self.site(actor), self.timing, self.prunes);
+        let mut dice = Dice(self.dice.0 ^ actor as u64);
         let actor_future: Actor = match self.kept.get(actor) {
             Some(kept) => {
                 let (upstream, drains) = (Arc::clone(&self.upstream), Arc::clone(&self.drains));
-                let dice = Dice(self.dice.0 ^ actor as u64);
                 Box::pin(Replica::new(site, Arc::clone(kept), timing, upstream, drains).run(dice))
             }
             None => Box::pin(async move {
@@ -85,7 +108,11 @@ impl Simulation {
                 let mut links = LinkMap::new();
                 loop {
                     let stop = std::future::pending();
-                    let _ = collect(&site, &timing, Limits::default(), &mut links, stop).await;
+                    let what = match prunes {
+                        Prunes::Yes if dice.roll(2) == 0 => What::Named(Arc::new(named(&mut dice))),
+                        Prunes::Yes | Prunes::No => What::Garbage(Limits::default()),
+                    };
+                    let _ = collect(&site, &timing, what, &mut links, stop).await;
                     site.sleep(secs(25)).await;
                 }
             }),
@@ -208,11 +235,9 @@ impl Simulation {
     }
 }
 
-/// Runs one interleaving; says what was lost, or kept for too long.
-fn simulate(seed: u64, timing: Timing) -> Result<(), String> {
-    // Everything there is can be condemned at once, or it takes a collection for each.
-    let most = if timing.most >= TIMING.most { 2 } else { 16 };
-    let mut own = Simulation::new(seed, timing);
+/// Runs one interleaving; says what was lost until all was written.
+fn stir(seed: u64, timing: Timing, prunes: Prunes) -> Result<Simulation, String> {
+    let mut own = Simulation::new(seed, timing, prunes);
     for _ in 0..600 {
         match own.dice.roll(200) {
             0 => {
@@ -241,6 +266,14 @@ fn simulate(seed: u64, timing: Timing) -> Result<(), String> {
     }
     own.drain();
     own.check(seed, "after all was written")?;
+    Ok(own)
+}
+
+/// Runs one interleaving; says what was lost, or kept for too long.
+fn simulate(seed: u64, timing: Timing) -> Result<(), String> {
+    // Everything there is can be condemned at once, or it takes a collection for each.
+    let most = if timing.most >= TIMING.most { 2 } else { 16 };
+    let mut own = stir(seed, timing, Prunes::No)?;
     // Two whole cycles, begun when nothing is young any more.
     let old = own.world.lock().unwrap().store.now + TIMING.grace.max(TIMING.untagged).as_secs();
     let cycles = |own: &Simulation| {
@@ -274,10 +307,15 @@ fn simulate(seed: u64, timing: Timing) -> Result<(), String> {
     }
 }
 
+/// How many interleavings are wanted, where that is said.
+fn runs() -> Option<u64> {
+    std::env::var("TALMIRROR_GC_RUNS").ok()?.parse().ok()
+}
+
 #[test]
 fn nothing_live_is_taken_and_nothing_dead_is_kept() {
     assert!(TIMING.is_sound());
-    let many = std::env::var("TALMIRROR_GC_RUNS").ok().and_then(|runs| runs.parse().ok()).unwrap_or(700);
+    let many = runs().unwrap_or(700);
     let first = std::env::var("TALMIRROR_GC_FIRST").ok().and_then(|first| first.parse().ok()).unwrap_or(0);
     for seed in first..first + many {
         assert_eq!(simulate(seed, TIMING), Ok(()));
@@ -289,6 +327,21 @@ fn what_is_too_much_for_one_collection_goes_in_several() {
     for seed in 0..30 {
         assert_eq!(simulate(seed, Timing { most: 2, ..TIMING }), Ok(()));
     }
+}
+
+/// What is named goes by the same rules: what a replica relies on while a tag leads to it is there.
+#[test]
+fn what_is_named_is_taken_from_nobody_who_has_just_pulled_it() {
+    let mut taken = 0;
+    // In the last one, what a tag was before cannot be removed, and would count again.
+    for seed in (0..runs().unwrap_or(400)).chain([2141]) {
+        let own = stir(seed, TIMING, Prunes::Yes).unwrap_or_else(|error| panic!("{error}"));
+        let log = own.world.lock().unwrap().store.log.join("\n");
+        taken += usize::from(log.contains("Condemned [Tag("));
+    }
+    assert!(taken > 50, "only {taken} have named a tag that was there");
+    let careless = Timing { without: Some(Rule::SecondLook), ..TIMING };
+    assert!((0..3000).any(|seed| stir(seed, careless, Prunes::Yes).is_err()));
 }
 
 #[test]

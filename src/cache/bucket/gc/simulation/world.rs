@@ -279,7 +279,12 @@ impl Place for Site {
     async fn remove_key(&self, key: String) -> Result<(), Failed> {
         let remove = move |store: &mut Store| {
             store.log.push(format!("{} removed {key}", store.now));
-            store.tags.remove(&key);
+            if let Some((tag, ..)) = store.tags.remove(&key)
+                && !store.tags.values().any(|entry| entry.0 == tag)
+            {
+                // Whoever has it removed has let go of what others had written before.
+                store.promises.retain(|one| one.tag != tag || one.is_pending);
+            }
             store.grants.retain(|object, _| object.digest.to_string() != key);
         };
         self.ask(move |store| store.remove(remove)).await
