@@ -193,7 +193,16 @@ async fn answer(mut stream: UnixStream, cache: &OpenCache<'_>, mut seen: watch::
                         }
                         told = Some(Instant::now());
                         let progress = Reply::Progress(text);
-                        let is_sent = send(&mut write, &progress).await;
+                        let sent = send(&mut write, &progress);
+                        tokio::pin!(sent);
+                        // Who does not read holds nothing up.
+                        let is_sent = tokio::select! {
+                            is_sent = &mut sent => is_sent,
+                            answered = &mut answered => {
+                                sent.await;
+                                break answered.map_err(io::Error::from).flatten();
+                            }
+                        };
                         // Nobody waits for the answer any more.
                         if !is_sent && only_looks {
                             return;

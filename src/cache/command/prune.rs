@@ -14,6 +14,9 @@ use crate::ui::error::CliError;
 use crate::ui::exit::{self, Exit};
 use crate::ui::{Asking, OutputFormat, Ui, confirm, count, duration};
 
+/// What is in use is written again by then.
+const LEAST_UNUSED: Duration = Duration::from_hours(24 * 14);
+
 /// Arguments of `prune`.
 #[derive(Debug, Args)]
 #[command(
@@ -23,7 +26,7 @@ transfers that run are not cut.
 From a bucket, with --tier bucket or both, it goes for all caches that share it, so nothing does unless that is said. It is done as `gc` does it, beside caches that run: \
 after three minutes, in which all of them learn what is to go. What is younger than a day stays, and so does what was written or pulled meanwhile, or what another tag or \
 repository needs. A cache that has an image in its folder writes it again when it is used: remove it from the folders, too. By --unused-for go images whose manifests \
-no cache wrote during this time; caches write what is in use again every week, or every quarter of --bucket-max-age.
+no cache wrote during this time, two weeks at least: caches look at what is in use once a week, and write it again where it is a week old.
 
 Examples:
   talmirror-cache prune ghcr.io/siderolabs/installer:v1.9.0
@@ -74,6 +77,9 @@ pub(super) fn run(ui: &mut Ui, args: &PruneArgs) -> Result<Exit, CliError> {
     };
     let runtime = runtime()?;
     let tiers = runtime.block_on(args.place.find(Some(args.tier)))?;
+    if let (Some(time), true) = (args.unused_for, tiers.bucket.is_some()) {
+        check_unused_for(time)?;
+    }
     if args.all && !args.dry_run && !args.yes {
         let question = format!("Remove everything from {}?", tiers.name());
         confirm(Asking::here(), &question, "nothing was removed", "--yes does it without the question")?;
@@ -108,7 +114,20 @@ pub(super) fn run(ui: &mut Ui, args: &PruneArgs) -> Result<Exit, CliError> {
         (local, pruned, _) => local.or(pruned).unwrap_or_default(),
     };
     print(ui, args, &pruned)?;
-    Ok(exit::OK)
+    Ok(if pruned.trouble.is_some() { exit::REMOTE } else { exit::OK })
+}
+
+/// Refuses a time after which images in use may seem to be of no use: what is in use is looked at once a week, and written
+/// again where it is a week old by then.
+fn check_unused_for(time: Duration) -> Result<(), CliError> {
+    if time >= LEAST_UNUSED {
+        return Ok(());
+    }
+    Err(CliError::usage(format!(
+        "--unused-for: a bucket says when an image was written last, and one that is in use may be written again only after two weeks: \
+         name {}h or more, or take it from the folder alone (--tier local)",
+        LEAST_UNUSED.as_secs() / 3600
+    )))
 }
 
 /// Prints what was removed, and says what came of it.
@@ -141,8 +160,11 @@ fn print(ui: &mut Ui, args: &PruneArgs, pruned: &Pruned) -> Result<(), CliError>
         }
     }
     if let Some(trouble) = &pruned.trouble {
-        let failed = count(pruned.failed, "key");
-        ui.warn(&format!("{failed} could not be removed from the bucket: {trouble}"), None);
+        let what = match pruned.failed {
+            0 => "not all of it was removed from the bucket".to_owned(),
+            failed => format!("{} could not be removed from the bucket", count(failed, "key")),
+        };
+        ui.warn(&format!("{what}: {trouble}"), None);
     }
     Ok(())
 }

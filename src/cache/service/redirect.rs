@@ -1,6 +1,7 @@
 #![expect(clippy::disallowed_methods, reason = "remembers for a while who was sent to the bucket")]
 
 use std::hash::{BuildHasher as _, RandomState};
+use std::net::IpAddr;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
@@ -32,13 +33,15 @@ pub(super) struct Redirects {
     downloads: Downloads,
     /// When which client was sent there for what, by a hash.
     sent: Mutex<BoundedMap<u64, Instant>>,
+    /// When which client came back for something: the way does not work for it.
+    back: Mutex<BoundedMap<IpAddr, Instant>>,
     hasher: RandomState,
 }
 
 impl Redirects {
     pub(super) fn new(store: Arc<dyn Store>, grants: Arc<Grants>, downloads: Downloads) -> Self {
-        let sent = Mutex::new(BoundedMap::new(SENT));
-        Self { store, grants, downloads, sent, hasher: RandomState::new() }
+        let (sent, back) = (Mutex::new(BoundedMap::new(SENT)), Mutex::new(BoundedMap::new(SENT)));
+        Self { store, grants, downloads, sent, back, hasher: RandomState::new() }
     }
 
     /// Answers with where a blob is in the bucket; [`None`] where it is to come through the cache. Whether this client may read
@@ -67,8 +70,15 @@ impl Redirects {
             return None;
         }
         let range = request.header(RANGE).unwrap_or_default();
-        let sent = self.hasher.hash_one((client.to_canonical(), digest, range));
-        if self.was_sent(sent) {
+        let who = client.to_canonical();
+        let sent = self.hasher.hash_one((who, digest, range));
+        let lately = |since: Instant| since.elapsed() < AGAIN;
+        if locked(&self.sent).get(&sent).is_some_and(lately) {
+            // Nor would it get the other blobs of the image there.
+            locked(&self.back).put(who, Instant::now(), 1);
+            return None;
+        }
+        if locked(&self.back).get(&who).is_some_and(lately) {
             return None;
         }
         let location = self.store.tier_location(digest).await?;
@@ -79,9 +89,5 @@ impl Redirects {
         let answer = request.context.redirected(digest, &location)?;
         locked(&self.sent).put(sent, Instant::now(), 1);
         Some(answer)
-    }
-
-    fn was_sent(&self, sent: u64) -> bool {
-        locked(&self.sent).get(&sent).is_some_and(|since| since.elapsed() < AGAIN)
     }
 }

@@ -388,7 +388,9 @@ fn both_tiers_are_pruned_by_age_and_only_on_purpose() {
     site.bucket.age(DAY * 5);
     let prune =
         |args: &[&str]| said(&run(&[&["prune", "-o", "json", "--root", root(&cache)], args].concat()));
-    let (code, by_age) = prune(&["--unused-for", "240h", "--tier", "bucket"]);
+    let short = run(&["prune", "--unused-for", "240h", "--tier", "both", "--root", root(&cache)]);
+    assert!(short.status.code() == Some(2) && story(&short).contains("336h or more"), "{}", story(&short));
+    let (code, by_age) = prune(&["--unused-for", "400h", "--tier", "bucket"]);
     assert_eq!((code, &by_age["objects"]), (Some(0), &2.into()), "{by_age}");
     assert_eq!(names(&by_age["tags"]), ["docker.io/library/old:1.0.0"]);
     assert_eq!((site.parts(&old), site.parts(&young)), (vec![false, false, true], vec![true; 3]));

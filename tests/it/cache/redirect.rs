@@ -117,6 +117,9 @@ fn a_client_is_sent_to_the_bucket_for_what_is_there_and_not_in_the_folder() {
     stored(&cache, 1);
     let kept = cache.ask("GET", &path(&image), &[("Range", "bytes=5-9")]);
     assert_eq!(kept.outcome(), (206, "HIT"));
+    // So does the rest of what it wants: it would get nothing there, either.
+    let config = cache.get(&format!("/v2/docker.io/library/x/blobs/{}", image.config));
+    assert_eq!(config.outcome(), (200, "BUCKET"));
 }
 
 #[test]

@@ -92,8 +92,14 @@ impl Cycle {
                 Outcome::Stopped => return Ok(Cycled::Stopped),
                 Outcome::UnderWay(_) if all.is_none() => return Ok(Cycled::UnderWay),
                 Outcome::GivenUp(_) if all.is_none() => return Ok(Cycled::GivenUp),
-                // Another one goes on with what is left.
-                Outcome::UnderWay(_) | Outcome::GivenUp(_) => break,
+                // Another one goes on with what is left; with what somebody named, nobody does.
+                Outcome::UnderWay(_) | Outcome::GivenUp(_) => {
+                    if let What::Named(_) = self.what {
+                        let why = "another collection came first before all of it was removed: run it again";
+                        trouble = trouble.or_else(|| Some(Failed(why.to_owned())));
+                    }
+                    break;
+                }
             };
             let has_removed = one.tags + one.manifests + one.blobs > 0;
             let is_all = one.left == 0 || !has_removed || one.failed > 0;
