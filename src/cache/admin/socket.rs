@@ -98,7 +98,7 @@ async fn ask_server<Q: Question>(
         lines.read_line(&mut line).await?;
         if !line.ends_with('\n') {
             return Err(io::Error::other(
-                "its answer has no end: it was stopped, or there is more than it can send; name a pattern",
+                "its answer has no end: it was stopped, or there is more than it can send; ask for less, by a pattern or --tier local",
             ));
         }
         match serde_json::from_str(&line)? {
