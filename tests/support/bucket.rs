@@ -6,6 +6,7 @@
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::{Duration, SystemTime};
 
@@ -39,6 +40,10 @@ pub enum Fault {
     Close,
     /// That many bytes of the body, then the connection is closed.
     Cut(usize),
+    /// The same for one request only, after so many others that it is about.
+    CutOne(Arc<AtomicUsize>, usize),
+    /// A part is answered with the whole.
+    Whole,
     /// One bit of the body is another one.
     WrongBytes,
     /// A list says that it goes on, and not where.
@@ -276,7 +281,7 @@ impl Drop for Bucket {
 
 async fn serve(stream: TcpStream, state: Arc<Mutex<State>>, healed: watch::Sender<u64>) {
     let mut stream = BufReader::new(stream);
-    while let Some((asked, body)) = read(&mut stream).await {
+    while let Some((mut asked, body)) = read(&mut stream).await {
         let faults: Vec<Fault> = {
             let mut state = state.lock().unwrap();
             state.asked.push(asked.clone());
@@ -293,6 +298,12 @@ async fn serve(stream: TcpStream, state: Arc<Mutex<State>>, healed: watch::Sende
                 Fault::Hang => drop(healed.subscribe().changed().await),
                 Fault::Close => return,
                 Fault::Cut(at) => cut = Some(at),
+                Fault::CutOne(before, at) => {
+                    if before.fetch_sub(1, Ordering::Relaxed) == 0 {
+                        cut = Some(at);
+                    }
+                }
+                Fault::Whole => drop(asked.headers.remove("range")),
                 Fault::WrongBytes => is_wrong = true,
                 Fault::Endless => is_endless = true,
                 Fault::Rate(bytes) => rate = Some(bytes),

@@ -347,21 +347,26 @@ impl Client {
 
     /// Opens a blob from byte `from` on.
     pub(super) async fn open(&self, key: &str, from: u64) -> Result<Option<Opened>, ClientError> {
-        self.open_range(key, (from > 0).then_some(GetRange::Offset(from))).await
+        self.open_range(Purpose::Pull, key, (from > 0).then_some(GetRange::Offset(from))).await
     }
 
-    /// Opens a part of a blob.
+    /// Opens a part of a blob that is being read: it is sent to a bucket that is not well, too.
     pub(super) async fn open_part(
         &self,
         key: &str,
         part: std::ops::Range<u64>,
     ) -> Result<Option<Opened>, ClientError> {
-        self.open_range(key, Some(GetRange::Bounded(part))).await
+        self.open_range(Purpose::Care, key, Some(GetRange::Bounded(part))).await
     }
 
-    async fn open_range(&self, key: &str, range: Option<GetRange>) -> Result<Option<Opened>, ClientError> {
+    async fn open_range(
+        &self,
+        purpose: Purpose,
+        key: &str,
+        range: Option<GetRange>,
+    ) -> Result<Option<Opened>, ClientError> {
         let options = GetOptions { range, ..GetOptions::default() };
-        let Some(found) = self.read(self.pull.get_opts(&Path::from(key), options)).await? else {
+        let Some(found) = self.read(self.store(purpose).get_opts(&Path::from(key), options)).await? else {
             return Ok(None);
         };
         let total = found.meta.size;

@@ -545,7 +545,8 @@ impl Tier for Bucket {
         end: u64,
     ) -> BoxFuture<'a, io::Result<Option<TierBody>>> {
         Box::pin(async move {
-            if !self.0.may_read() {
+            // What was begun goes on whatever others have met since: how the bucket is, this request finds out.
+            if !self.0.is_used() {
                 return Ok(None);
             }
             let key = self.0.keys.object(&Object::blob(*digest));

@@ -35,7 +35,7 @@ const MAX_ERROR: usize = 64 << 10;
 pub(super) enum Purpose {
     /// For a client that waits: not sent to a bucket that is not well.
     Pull,
-    /// For nothing that waits.
+    /// For nothing that waits, or for what was begun and is to go on.
     Care,
     /// For a collection, which may take its time: how it goes says nothing to others.
     Collect,

@@ -74,6 +74,8 @@ pub(super) struct Parts {
     /// What gives the next bytes, and where it ends, or is left.
     now: BoxStream<'static, Result<Bytes, FetchError>>,
     upto: u64,
+    /// What it has given beyond that, as long as it could go on to the end of the blob.
+    beyond: Option<Bytes>,
     /// What gives those after it, in their order.
     ahead: VecDeque<Part>,
     /// What came since, and how long it was waited for.
@@ -119,6 +121,7 @@ impl Parts {
             position,
             now: pieces(opened),
             upto: total,
+            beyond: None,
             ahead: VecDeque::new(),
             came: Came::default(),
             since: Instant::now(),
@@ -157,8 +160,10 @@ impl Parts {
                 }
             };
             if self.upto < self.total {
-                // The rest comes by another one.
-                bytes.truncate(usize::try_from(self.upto - self.position).unwrap_or(usize::MAX));
+                // The rest comes by another one, if that gives anything.
+                let wanted = usize::try_from(self.upto - self.position).unwrap_or(usize::MAX);
+                let beyond = bytes.split_off(wanted.min(bytes.len()));
+                self.beyond = self.beyond.take().map(|_| beyond);
             }
             self.came.add(bytes.len(), begun.elapsed());
             self.position = self.position.saturating_add(bytes.len() as u64);
@@ -181,12 +186,13 @@ impl Parts {
                 let is_waiting = came.waited >= passed.waited / 4 * 3;
                 self.slow = if came.rate() < ENOUGH && is_waiting { self.slow + 1 } else { 0 };
                 if self.slow >= SAMPLES && is_large && self.shared.may_be_several(now) {
-                    // What runs gives the first part, and is left then.
+                    // What runs gives the first part, and is left then, where the store gives parts.
                     let first = self.position + PART;
                     if self.begin(first) {
                         let rate = passed.rate();
                         tracing::debug!(digest = %self.digest, rate, "one transfer is slow: several at once");
                         (self.upto, self.phase) = (first, Phase::Several(rate));
+                        self.beyond = Some(Bytes::new());
                     }
                 }
             }
@@ -217,11 +223,24 @@ impl Parts {
 
     /// Tries one transfer where one of several has failed; fails with its error where there was one only.
     async fn give_up(&mut self, error: FetchError) -> Result<(), FetchError> {
-        let Phase::Several(_) = self.phase else { return Err(error) };
+        let is_one = self.ahead.is_empty() && self.upto == self.total;
+        if is_one && !matches!(self.phase, Phase::Several(_)) {
+            return Err(error);
+        }
         tracing::debug!(digest = %self.digest, "one of several transfers failed: one for the rest: {error}");
         self.settle(Instant::now());
         self.ahead.clear();
         self.go_on().await
+    }
+
+    /// Goes on with the one transfer there was, which has given some bytes more: the first part beside it gave none.
+    fn keep(&mut self, beyond: Bytes, error: &FetchError) {
+        tracing::debug!(digest = %self.digest, "no part comes beside one transfer: that one goes on: {error}");
+        self.settle(Instant::now());
+        self.ahead.clear();
+        self.upto = self.total;
+        let now = std::mem::replace(&mut self.now, stream::empty().boxed());
+        self.now = stream::iter([Ok(beyond)]).chain(now).boxed();
     }
 
     /// Has as many transfers run before their turn as may.
@@ -246,12 +265,25 @@ impl Parts {
 
     /// Goes on with the transfer whose turn it is; with one for all that is left, where none runs.
     async fn go_on(&mut self) -> Result<(), FetchError> {
-        if let Some(part) = self.ahead.pop_front() {
+        let beyond = self.beyond.take();
+        if let Some(mut part) = self.ahead.pop_front() {
+            let mut begun = None;
+            if let Some(beyond) = beyond {
+                match part.pieces.recv().await {
+                    Some(Ok(piece)) => begun = Some(Ok(piece)),
+                    failed => {
+                        let error =
+                            failed.and_then(Result::err).unwrap_or_else(|| ended_early(self.position));
+                        self.keep(beyond, &error);
+                        return Ok(());
+                    }
+                }
+            }
             self.upto = part.end;
             let pieces = stream::unfold((part.pieces, part.room), |(mut pieces, room)| async move {
                 pieces.recv().await.map(|piece| (piece, (pieces, room)))
             });
-            self.now = pieces.boxed();
+            self.now = stream::iter(begun).chain(pieces).boxed();
             return Ok(());
         }
         self.now = pieces(open_part(&*self.tier, &self.digest, self.position, self.total, self.total).await?);

@@ -1,7 +1,7 @@
 //! What comes from a tier by several transfers, with a clock that stands still.
 
 use std::io;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -27,6 +27,8 @@ struct Slow {
     free_at: Mutex<Instant>,
     /// Transfers that begin there break off at once.
     broken: Mutex<Vec<u64>>,
+    /// It gives the whole only.
+    refuses_parts: AtomicBool,
     asked: Mutex<Vec<(u64, Option<u64>)>>,
     running: AtomicUsize,
     most: AtomicUsize,
@@ -60,6 +62,7 @@ impl Slow {
             all,
             free_at: Mutex::new(Instant::now()),
             broken: Mutex::default(),
+            refuses_parts: AtomicBool::default(),
             asked: Mutex::default(),
             running: AtomicUsize::default(),
             most: AtomicUsize::default(),
@@ -119,7 +122,12 @@ impl Tier for Shown {
         from: u64,
         end: u64,
     ) -> BoxFuture<'a, io::Result<Option<TierBody>>> {
-        Box::pin(async move { Ok(Some(self.0.give(from, Some(end)))) })
+        Box::pin(async move {
+            if self.0.refuses_parts.load(Ordering::Relaxed) {
+                return Err(io::Error::other("it gave the whole instead of a part"));
+            }
+            Ok(Some(self.0.give(from, Some(end))))
+        })
     }
 
     fn put<'a>(&'a self, _: &'a Digest, _: &'a Blob) -> BoxFuture<'a, io::Result<()>> {
@@ -217,6 +225,26 @@ async fn where_one_of_several_fails_one_goes_on() {
     let asked = tier.asked.lock().unwrap().clone();
     // What came of the part that failed is not asked for again.
     assert_eq!(asked.last(), Some(&(33 << 20, Some(128 << 20))), "{asked:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn one_that_fails_of_those_still_ahead_after_a_lost_trial_ends_nothing() {
+    let (tier, room) = (Slow::new(256, NO_LIMIT, 64 << 20), Arc::default());
+    // By then it is known that several are no faster.
+    tier.broken.lock().unwrap().push(56 << 20);
+    read(&tier, &room, Duration::ZERO).await.unwrap();
+    let asked = tier.asked.lock().unwrap().clone();
+    assert!(asked.len() < 12, "several were no faster: {asked:?}");
+    assert_eq!(asked.last(), Some(&(57 << 20, Some(256 << 20))), "{asked:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn one_transfer_goes_on_where_a_tier_gives_no_parts() {
+    let (tier, room) = (Slow::new(128, 64 << 20, NO_LIMIT), Arc::default());
+    tier.refuses_parts.store(true, Ordering::Relaxed);
+    let took = read(&tier, &room, Duration::ZERO).await.unwrap();
+    assert!(took < Duration::from_millis(2100), "{took:?}");
+    assert_eq!(*tier.asked.lock().unwrap(), [(0, None)]);
 }
 
 /// Where it is the reader that takes its time, one transfer is enough.

@@ -1,6 +1,8 @@
 //! Caches that share a bucket: what one of them fetched, the others read from there, and a bucket that is ill fails no pull.
 
 use std::process::Command;
+use std::sync::Arc;
+use std::sync::atomic::AtomicUsize;
 
 use serde_json::Value;
 
@@ -582,4 +584,56 @@ fn a_large_blob_comes_by_several_transfers_where_one_is_slow() {
     assert!(second.memory() < 160 << 10, "{} KiB", second.memory());
     assert!(upstream.seen().is_empty(), "{:?}", upstream.seen());
     stored(&second, 2);
+}
+
+/// One transfer of several that breaks off, another object that cannot be read and a store that gives no parts end no
+/// download, whatever the bucket is taken for by then.
+#[test]
+fn a_large_blob_goes_on_from_the_bucket_where_one_of_several_transfers_fails() {
+    let (upstream, bucket) = (Upstream::start(), Bucket::start());
+    let layers = [noise(64 * MIB, 1), noise(1000, 2)];
+    let image = upstream.image("library/x", "1.2.3", &layers);
+    let first = sharing(&upstream, &bucket).run();
+    pull(&first, "docker.io", "library/x", "1.2.3", &image, &layers);
+    written(&first, &bucket, &image);
+    upstream.always("/blobs/", Act::Close);
+    let [large, small] = [0, 1].map(|at| image.layers[at].replace(':', "/"));
+    let get =
+        |cache: &Cache, at: usize| cache.get(&format!("/v2/docker.io/library/x/blobs/{}", image.layers[at]));
+    let is_whole = |cache: &Cache| {
+        let blob = get(cache, 0);
+        assert_eq!(blob.outcome(), (200, "BUCKET"), "{}", cache.log());
+        assert!(blob.whole && blob.body == layers[0], "{} bytes came: {}", blob.body.len(), cache.log());
+    };
+    // Another cache each time: one that has seen a part fail asks for none for a while.
+    let slow = || {
+        bucket.heal();
+        let cache = sharing(&upstream, &bucket).run();
+        bucket.ill(&["GET"], "talmirror/blobs/", Fault::Rate(16 << 20));
+        bucket.forget();
+        cache
+    };
+
+    let cache = slow();
+    bucket.ill(&["GET"], &large, Fault::CutOne(Arc::new(AtomicUsize::new(3)), MIB));
+    is_whole(&cache);
+    assert!(bucket.count("GET", &large) > 4, "it came by parts");
+
+    let cache = slow();
+    std::thread::scope(|scope| {
+        let reader = scope.spawn(|| is_whole(&cache));
+        eventually("several are under way", || bucket.count("GET", &large) >= 4);
+        // Nor is it found out for a while that the bucket is well.
+        for part in [small.as_str(), "/layout", "/grants", "/tags"] {
+            bucket.ill(&["GET", "HEAD"], part, Fault::Close);
+        }
+        get(&cache, 1);
+        assert!(cache.log().contains("the bucket is not asked for a while"), "{}", cache.log());
+        reader.join().unwrap();
+    });
+
+    let cache = slow();
+    bucket.ill(&["GET"], &large, Fault::Whole);
+    is_whole(&cache);
+    assert!(bucket.count("GET", &large) > 1, "parts were asked for");
 }
