@@ -65,17 +65,19 @@ def session(block, exports=""):
 
 readme = open(f"{root}{source}/README.md").read()
 parts = re.findall(r"```(sh|console simulated|console)\n(.*?)```|`(cargo install[^`]*)`", readme, re.S)
-cluster = None
+cluster, exports = None, ""
 os.makedirs(f"{root}/root/session")
 for kind, block, install in parts:
     if install:
         run(install, install, source)
     elif kind == "console":
-        run("the session: " + block.split()[2], session(block), "/root/session")
+        run("the session: " + block.split()[2], session(block, exports), "/root/session")
+        # One terminal: what is exported in it stays.
+        exports += "".join(f"{line[2:]}\n" for line in block.splitlines() if line.startswith("$ export "))
     elif kind == "console simulated":
         folder = re.search(r"cd (\S+)", cluster[1])[1]
-        exports = re.search(r"export .*", cluster[1])[0] + "\n"
-        printed = run("the session beside nodes", session(block, exports), folder)
+        named = re.search(r"export .*", cluster[1])[0] + "\n"
+        printed = run("the session beside nodes", session(block, named), folder)
         if printed.count(" updated\n") < 3 or "0 to change, 3 unchanged" not in printed:
             end(f"the rollout does not end as the README says:\n{printed}")
     elif "simulated-cluster" in block:
@@ -84,11 +86,12 @@ for kind, block, install in parts:
         # It listens on every address of the machine, so it gets a machine that has none but its own.
         serve, patch = block.strip().splitlines()
         alone = ("unshare", "--net", "bash", "-c", f'ip link set lo up && exec chroot {root} "$@"', "-")
-        cache, _ = in_background("the cache", serve, source, r"listening|serving|:5000", alone)
+        cache, _ = in_background("the cache", serve, source, "listening on", alone)
         here = f"nsenter --net=/proc/{cache.pid}/ns/net"
         asked = "import urllib.request as u; print(u.urlopen('http://127.0.0.1:5000/v2/').status)"
-        if subprocess.run([*here.split(), "python3", "-c", asked], capture_output=True, text=True).stdout != "200\n":
-            end("the cache does not answer")
+        answer = subprocess.run([*here.split(), "python3", "-c", asked], capture_output=True, text=True)
+        if answer.stdout != "200\n":
+            end(f"the cache does not answer: {answer.stderr}")
         printed = run("the patch for the cache", patch.split("|")[0], source)
         if "http://10.0.0.5:5000/v2/docker.io" not in printed:
             end(f"the patch for the cache is another:\n{printed}")
